@@ -1,0 +1,85 @@
+//! Wall time and the sample clock.
+//!
+//! Owns the one conversion between samples counted at 16 kHz and wall time. Refuses to know where samples come from.
+//! Invariant: a sample position only counts up, and no time in hearth is taken from Whisper's own sums.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The rate everything behind the resampler runs at, in Hz: what Whisper and the voice detector were trained on.
+pub const SAMPLE_RATE: u32 = 16_000;
+
+/// A position on the sample clock: samples at 16 kHz since the source was opened.
+pub type SamplePos = i64;
+
+/// How far the wall and the sample clock may part before the mapping is laid anew. A sound card is off by up to
+/// 50 ppm (4 s a day), and a Pi without a battery clock learns the time only after its network is up.
+const DRIFT_LIMIT: SignedDuration = SignedDuration::from_millis(500);
+
+/// Maps sample positions to wall time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleClock {
+    origin: Timestamp,
+}
+
+impl SampleClock {
+    /// A clock whose sample 0 was heard at `origin`.
+    pub fn starting_at(origin: Timestamp) -> Self {
+        Self { origin }
+    }
+
+    /// The wall time of a sample position.
+    pub fn time(&self, position: SamplePos) -> Timestamp {
+        after(self.origin, duration(position))
+    }
+
+    /// Tells the clock that `position` is being heard at `now`; returns by how much it was moved, when it was.
+    pub fn observe(&mut self, position: SamplePos, now: Timestamp) -> Option<SignedDuration> {
+        let drift = now.duration_since(self.time(position));
+        if drift.abs() < DRIFT_LIMIT {
+            return None;
+        }
+        self.origin = after(self.origin, drift);
+        Some(drift)
+    }
+}
+
+/// The time `duration` after `time`; at the ends of the calendar it stays there, which is no reason to stop listening.
+pub fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.saturating_add(duration).expect("only spans with calendar units can fail")
+}
+
+/// The length of `samples` at 16 kHz.
+pub fn duration(samples: i64) -> SignedDuration {
+    const NANOS_PER_SAMPLE: i64 = 1_000_000_000 / SAMPLE_RATE as i64;
+    let seconds = samples / i64::from(SAMPLE_RATE);
+    let rest = (samples % i64::from(SAMPLE_RATE)) * NANOS_PER_SAMPLE;
+    SignedDuration::new(seconds, rest as i32)
+}
+
+/// Seconds of `samples` at 16 kHz.
+pub fn seconds(samples: i64) -> f64 {
+    samples as f64 / f64::from(SAMPLE_RATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_year_of_samples_maps_without_rounding() {
+        let clock = SampleClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let year = 365 * 86_400 * i64::from(SAMPLE_RATE);
+        assert_eq!(clock.time(year).to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(clock.time(year + 8_000).to_string(), "2027-01-01T00:00:00.5Z");
+    }
+
+    #[test]
+    fn small_drift_is_left_alone_and_a_jump_moves_the_mapping() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut clock = SampleClock::starting_at(start);
+        assert_eq!(clock.observe(16_000, start + SignedDuration::from_millis(1_300)), None);
+        let jumped = clock.observe(16_000, start + SignedDuration::from_secs(86_401));
+        assert_eq!(jumped, Some(SignedDuration::from_secs(86_400)));
+        assert_eq!(clock.time(0), start + SignedDuration::from_secs(86_400));
+    }
+}

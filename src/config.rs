@@ -1,0 +1,342 @@
+//! Every setting: its name, default, unit and range.
+//!
+//! Owns the shape of `hearth.toml` and what is a valid value. Refuses to touch devices, models or brokers: `hearth check`
+//! does. Invariant: an empty file is a valid config, and `config/hearth.toml` says the same as [`Config::default`].
+
+mod load;
+mod values;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Severity;
+
+pub use load::{Error, Problem, from_text, load};
+pub use values::{Confirm, Days, Keep, Name, Probability, Seconds, Topic};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The name of this machine in topics and entities, and of the room it hears.
+    pub node: Name,
+    pub source: Source,
+    pub asr: Asr,
+    pub listener: Listener,
+    pub digest: Digest,
+    #[serde(rename = "rule")]
+    pub rules: Vec<Rule>,
+    pub store: Store,
+    pub mqtt: Mqtt,
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: "home".parse().expect("the default name is valid"),
+            source: Source::default(),
+            asr: Asr::default(),
+            listener: Listener::default(),
+            digest: Digest::default(),
+            rules: home_rules(),
+            store: Store::default(),
+            mqtt: Mqtt::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Where sound comes from: exactly one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Source {
+    Microphone(Microphone),
+    File(File),
+    Stdin(Stdin),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Microphone(Microphone::default())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Microphone {
+    /// A name as `hearth devices` prints it, or "default".
+    pub device: String,
+}
+
+impl Default for Microphone {
+    fn default() -> Self {
+        Self { device: "default".into() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// WAV or FLAC, any rate and number of channels.
+    pub path: PathBuf,
+    #[serde(default)]
+    pub pace: Pace,
+}
+
+/// How fast a file is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pace {
+    #[default]
+    RealTime,
+    Fast,
+}
+
+/// Raw signed 16-bit little-endian samples on standard input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stdin {
+    /// Hz.
+    pub rate: u32,
+    pub channels: u16,
+}
+
+impl Default for Stdin {
+    fn default() -> Self {
+        Self { rate: 16_000, channels: 1 }
+    }
+}
+
+/// Speech to text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asr {
+    /// A bundled model's name, or the path of a Whisper model in ggml form.
+    pub model: PathBuf,
+    /// ISO 639-1, or "auto".
+    pub language: String,
+    /// 0: as many as the machine has cores, at most 4.
+    pub threads: usize,
+    /// Names and words the household uses; they bias the recogniser.
+    pub hot_words: Vec<String>,
+}
+
+impl Default for Asr {
+    fn default() -> Self {
+        Self { model: "whisper-tiny.en-q5_1.bin".into(), language: "en".into(), threads: 0, hot_words: Vec::new() }
+    }
+}
+
+/// The model that reads along.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    /// false: this machine only hears and publishes utterances.
+    pub enabled: bool,
+    /// A bundled model's name, or a directory in Hugging Face layout.
+    pub model: PathBuf,
+    /// How the weights are held in memory.
+    pub weights: Weights,
+    /// 0: as many as the machine has cores.
+    pub threads: usize,
+    /// What the model is told before the first word; by default the model's own.
+    pub preamble: Option<String>,
+    /// Minutes between snapshots of the state.
+    pub snapshot_min: f64,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            model: "recurrentgemma-nano".into(),
+            weights: Weights::default(),
+            threads: 0,
+            preamble: None,
+            snapshot_min: 5.0,
+        }
+    }
+}
+
+/// The form of the large matrices in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weights {
+    /// f32 below 500 million parameters, q8_0 above.
+    #[default]
+    Auto,
+    F32,
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    #[serde(rename = "q4_k")]
+    Q4K,
+}
+
+/// When the state is asked for a summary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Digest {
+    /// Minutes between two digests while people talk; 0 switches the interval off.
+    pub every_min: f64,
+    /// Fewer words than this are not worth a digest.
+    pub min_words: usize,
+    /// Minutes of silence that end a conversation; 0 switches this off.
+    pub quiet_min: f64,
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self { every_min: 15.0, min_words: 40, quiet_min: 3.0 }
+    }
+}
+
+/// One thing the household wants to be told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub name: Name,
+    /// A regular expression searched in each utterance (no case unless it says so).
+    pub pattern: Option<String>,
+    /// A yes/no question asked of the state.
+    pub question: Option<String>,
+    /// The probability at which a reading counts for the alert.
+    #[serde(default = "enter")]
+    pub enter: Probability,
+    /// The probability below which a reading counts against it.
+    #[serde(default = "exit")]
+    pub exit: Probability,
+    /// Readings that must agree: "k of n".
+    #[serde(default)]
+    pub confirm: Confirm,
+    /// Seconds after an alert in which the rule stays silent.
+    #[serde(default = "cooldown")]
+    pub cooldown_s: Seconds,
+    #[serde(default)]
+    pub severity: Severity,
+}
+
+fn enter() -> Probability {
+    Probability::try_from(0.8).expect("0.8 is a probability")
+}
+
+fn exit() -> Probability {
+    Probability::try_from(0.4).expect("0.4 is a probability")
+}
+
+fn cooldown() -> Seconds {
+    Seconds::try_from(300.0).expect("five minutes are a valid time")
+}
+
+/// What a home wants to be told, asked in words that the bundled model knows.
+fn home_rules() -> Vec<Rule> {
+    let rule = |name: &str, question: &str, severity| Rule {
+        name: name.parse().expect("the names below are valid"),
+        pattern: None,
+        question: Some(question.into()),
+        enter: enter(),
+        exit: exit(),
+        confirm: Confirm::default(),
+        cooldown_s: cooldown(),
+        severity,
+    };
+    vec![
+        rule("help", "Is someone hurt or calling for help?", Severity::Critical),
+        rule("fire", "Is there smoke or fire in the house?", Severity::Critical),
+        rule("leak", "Is water leaking in the house?", Severity::Critical),
+        rule("intruder", "Is someone trying to break in?", Severity::Critical),
+        rule("door", "Is someone at the door?", Severity::Info),
+        rule("medicine", "Did someone forget their medicine?", Severity::Warning),
+        rule("left_on", "Was something left on or left open?", Severity::Warning),
+    ]
+}
+
+/// What is kept on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// By default `$STATE_DIRECTORY` (systemd sets it), else `~/.local/state/hearth`.
+    pub dir: Option<PathBuf>,
+    /// How long text is kept: "nothing", "forever", or "N days".
+    pub keep: Keep,
+    /// MiB of messages that may wait for a broker; the oldest go first.
+    pub outbox_max_mib: u32,
+    /// Days a message may wait for a broker.
+    pub outbox_max_days: Days,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            keep: Keep::default(),
+            outbox_max_mib: 64,
+            outbox_max_days: Days::try_from(30).expect("30 days are valid"),
+        }
+    }
+}
+
+/// Where it is published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// "embedded", "mqtt://host:port" or "mqtts://host:port".
+    pub url: Broker,
+    /// Where the embedded broker listens.
+    pub listen: std::net::SocketAddr,
+    pub username: Option<String>,
+    /// A file that holds the password and nothing else.
+    pub password_file: Option<PathBuf>,
+    /// Certificates to trust for mqtts, PEM; by default the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The first level of every topic.
+    pub base_topic: Topic,
+    /// Announce entities to Home Assistant.
+    pub discovery: bool,
+    /// Home Assistant's own prefix.
+    pub discovery_prefix: Topic,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            url: Broker::Embedded,
+            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 1883)),
+            username: None,
+            password_file: None,
+            ca_file: None,
+            base_topic: "hearth".parse().expect("the default topic is valid"),
+            discovery: true,
+            discovery_prefix: "homeassistant".parse().expect("the default topic is valid"),
+        }
+    }
+}
+
+pub use values::Broker;
+
+/// What it says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// "error", "warn", "info", "debug", "trace", or a filter such as "info,hearth::mqtt=debug".
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// The journal under systemd, text on a terminal, JSON lines otherwise.
+    #[default]
+    Auto,
+    Journal,
+    Text,
+    Json,
+}

@@ -1,0 +1,196 @@
+//! What flows through the house.
+//!
+//! Owns the values that pass from room to room: audio, segments, utterances, gaps, digests, alerts, messages. Refuses to
+//! know who makes or takes them. Invariant: plain data; an utterance never changes once it was made.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::clock::{self, SamplePos};
+
+/// Samples in a frame: 16 ms at 16 kHz, the stride of the voice detector.
+pub const FRAME_SAMPLES: usize = 256;
+
+/// 16 ms of mono sound, each sample in −1 … 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Position of the first sample.
+    pub at: SamplePos,
+    /// Wall time of the first sample.
+    pub time: Timestamp,
+    pub samples: [f32; FRAME_SAMPLES],
+}
+
+/// What a source delivers, in order. The end of the stream is the end of the channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Audio {
+    Frame(Box<Frame>),
+    /// Nothing was heard between two positions.
+    Gap(AudioGap),
+}
+
+/// A stretch of the stream that was not heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioGap {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub reason: GapReason,
+}
+
+/// Why something was not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The household switched listening off.
+    Muted,
+    /// The microphone went away.
+    DeviceLost,
+    /// Hearing fell too far behind.
+    Overload,
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Muted => "muted",
+            Self::DeviceLost => "device_lost",
+            Self::Overload => "overload",
+        })
+    }
+}
+
+/// A stretch of speech, cut out of the stream by the segmenter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Position and wall time of the first sample.
+    pub start: SamplePos,
+    pub time: Timestamp,
+    pub samples: Vec<f32>,
+    /// How many of the samples lie in frames that were speech.
+    pub speech_samples: usize,
+}
+
+impl Segment {
+    /// Wall time of a moment `seconds` after the segment's start.
+    pub fn time_at(&self, seconds: f64) -> Timestamp {
+        clock::after(self.time, jiff::SignedDuration::from_nanos((seconds * 1e9) as i64))
+    }
+
+    /// Position just behind the last sample.
+    pub fn end(&self) -> SamplePos {
+        self.start + self.samples.len() as i64
+    }
+}
+
+/// One committed piece of the transcript.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Utterance {
+    pub id: Ulid,
+    pub start: Timestamp,
+    pub end: Timestamp,
+    /// The room it was heard in: the node's name.
+    pub room: String,
+    pub text: String,
+    /// exp(mean log-probability of its tokens), 0 … 1.
+    pub confidence: f32,
+    /// Whisper's probability that there was no speech, 0 … 1.
+    pub no_speech: f32,
+}
+
+impl Utterance {
+    /// Words, as white space divides them.
+    pub fn words(&self) -> usize {
+        self.text.split_whitespace().count()
+    }
+}
+
+/// A gap, as it is stored and published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gap {
+    pub id: Ulid,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub reason: GapReason,
+}
+
+/// A summary of what was said between two times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    pub id: Ulid,
+    pub time: Timestamp,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub reason: DigestReason,
+    /// Words said in the time it covers.
+    pub words: usize,
+    pub text: String,
+}
+
+/// What made a digest due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DigestReason {
+    /// The interval passed and enough was said.
+    Interval,
+    /// It has been quiet since the last word.
+    ConversationEnded,
+    /// Somebody asked.
+    Requested,
+    /// The stream ended.
+    Closing,
+}
+
+/// A rule that fired, goes on, or came to rest. All phases of one alert carry one id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    pub id: Ulid,
+    pub rule: String,
+    pub phase: AlertPhase,
+    pub severity: Severity,
+    /// When this phase began, on the stream's own time.
+    pub time: Timestamp,
+    /// The question's probability of yes, for rules that ask one.
+    pub probability: Option<f64>,
+    /// What the model answered when it was asked why, for rules that ask a question.
+    pub answer: Option<String>,
+    /// The words that set it off, oldest first.
+    pub evidence: Vec<Evidence>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertPhase {
+    New,
+    Update,
+    End,
+}
+
+/// How much a rule matters; the order is that of the words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Info,
+    #[default]
+    Warning,
+    Critical,
+}
+
+/// Words quoted from the transcript, with the utterance they stand in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub utterance: Ulid,
+    pub time: Timestamp,
+    pub text: String,
+}
+
+/// One MQTT message on its way out, as the outbox keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub topic: String,
+    pub payload: String,
+    /// The broker keeps it for whoever comes later; here it also means that only the newest of a topic is worth sending.
+    pub retain: bool,
+}

@@ -1,0 +1,73 @@
+//! hearth: a room's audio in, summaries and alerts out, everything on this machine.
+//!
+//! # A bird's-eye view
+//!
+//! ```text
+//! source ─frames→ VAD ─segments→ Whisper ─utterances→ store ─text→ listener ─digests, alerts→ outbox → MQTT
+//!  capture thread       hearing thread                SQLite        reading thread                publishing task
+//! ```
+//!
+//! Everything flows one way. An utterance is stored, with the message that tells of it, in one transaction before anything
+//! else learns of it; the listener reads it from the store, so a crash between any two steps loses nothing.
+//!
+//! # The map
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | `main` | the process edge: arguments, exit codes |
+//! | [`command`] | one file per subcommand that is more than a call |
+//! | [`daemon`] | `run(config, shutdown)`: every channel with its capacity, every thread, the order of closing |
+//! | [`supervisor`] | named threads and tasks: how they end, who would not stop |
+//! | [`listener`] | the only owner of a [`griffin::State`]: prompt, reading, digests, alerts, answers, snapshots |
+//! | [`audio`] | sources, resampling, voice detection, segmenting |
+//! | [`asr`] | Whisper, and the guard that refuses what it makes up |
+//! | [`mqtt`] | topics, payloads, discovery, commands, delivery, client, embedded broker |
+//! | [`store`] | SQLite: transcript, digests, alerts, outbox, retention; `transcript.jsonl` |
+//! | [`griffin`] | RecurrentGemma as the paper has it: weights immutable, all memory in `State` |
+//! | [`journal`] | tracing to the journal, a terminal or JSON lines |
+//! | [`models`] | where bundled models lie, and that they are what they say |
+//! | [`config`] [`event`] [`clock`] [`vitals`] | settings; what flows; time; what each part says of itself |
+//!
+//! # The invariants
+//!
+//! Each is guarded by a test.
+//!
+//! 1. Imports go one way, `main → command → daemon → supervisor → listener, audio, asr, mqtt, store → griffin → models,
+//!    config → event, clock, vitals`; siblings never import each other; only `listener` and `command` import `griffin`. (`tests/house.rs`)
+//! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, candle in `griffin`, rumqttc in
+//!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`. (`tests/house.rs`)
+//! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
+//!    (`tests/griffin.rs`)
+//! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox.rs`)
+//! 5. A committed utterance never changes.
+//! 6. `config/hearth.toml` says what the defaults are. (`tests/config.rs`)
+//!
+//! # Glossary
+//!
+//! - *frame*: 16 ms of mono sound at 16 kHz, 256 samples.
+//! - *segment*: a stretch of speech, cut out by voice detection.
+//! - *hypothesis*: what Whisper thinks was said, before anyone relies on it; *committed*: text that never changes again.
+//! - *utterance*: a committed piece of text with its times.
+//! - *token*: a unit of the model's vocabulary.
+//! - *state*: the model's memory of everything read, of fixed size; *fork*: a copy to ask questions of; *snapshot*: a state on disk.
+//! - *ingest*: read tokens without asking what comes next; *step*: read one token and predict the next.
+//! - *digest*: a summary of what was said since the last; *alert*: a rule that fired.
+//! - *outbox*: messages stored until the broker has acknowledged them.
+//! - *gap*: a stretch that was not heard, and why.
+//! - *drain*: closing in the order of the flow, so that nothing that was heard is lost.
+
+pub mod asr;
+pub mod audio;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod daemon;
+pub mod event;
+pub mod griffin;
+pub mod journal;
+pub mod listener;
+pub mod models;
+pub mod mqtt;
+pub mod store;
+pub mod supervisor;
+pub mod vitals;
