@@ -50,11 +50,20 @@ pub fn hearable(speech_samples: usize) -> Result<(), Rejection> {
     if speech_samples < MIN_SPEECH { Err(Rejection::TooShort) } else { Ok(()) }
 }
 
-/// Judges all text of a segment together, since Whisper's times within one are not to be relied on.
-pub fn sayable(words: usize, speech_samples: usize) -> Result<(), Rejection> {
+/// Judges all text of a segment together: Whisper's times within one are not to be relied on for a rate, and a loop may fill
+/// one piece or go through several.
+pub fn sayable(text: &str, speech_samples: usize) -> Result<(), Rejection> {
+    let words = folded(text);
     let seconds = speech_samples as f64 / f64::from(SAMPLE_RATE);
     // A word more than the rate allows is no evidence in a second of speech.
-    if words as f64 > 1.0 + MAX_RATE * seconds { Err(Rejection::TooFast) } else { Ok(()) }
+    if words.len() as f64 > 1.0 + MAX_RATE * seconds {
+        return Err(Rejection::TooFast);
+    }
+    let loops = (1..=words.len() / MAX_PHRASES).any(|length| {
+        let allowed = if length == 1 { MAX_WORDS } else { MAX_PHRASES };
+        longest_run(&words, length) >= allowed
+    });
+    if loops { Err(Rejection::Repetition) } else { Ok(()) }
 }
 
 /// Judges one piece of text by Whisper's own numbers and by its words.
@@ -62,15 +71,7 @@ pub fn believable(text: &str, mean_logprob: f32, no_speech: f32) -> Result<(), R
     if mean_logprob < UNLIKELY && no_speech > NOBODY {
         return Err(Rejection::NoSpeech);
     }
-    if !is_language(text) {
-        return Err(Rejection::NoWords);
-    }
-    let words = folded(text);
-    let loops = (1..=words.len() / MAX_PHRASES).any(|length| {
-        let allowed = if length == 1 { MAX_WORDS } else { MAX_PHRASES };
-        longest_run(&words, length) >= allowed
-    });
-    if loops { Err(Rejection::Repetition) } else { Ok(()) }
+    if is_language(text) { Ok(()) } else { Err(Rejection::NoWords) }
 }
 
 /// Something was said: there is a letter or digit outside the brackets, stars and notes in which Whisper describes sounds.
@@ -122,6 +123,7 @@ mod tests {
             "はい。",
         ] {
             assert_eq!(believable(text, -0.4, 0.1), Ok(()), "{text}");
+            assert_eq!(sayable(text, 64_000), Ok(()), "{text}");
         }
     }
 
@@ -133,7 +135,7 @@ mod tests {
             "the the the the the the the the",
             "So I said you know what you know what you know what you know what",
         ] {
-            assert_eq!(believable(text, -0.1, 0.0), Err(Rejection::Repetition), "{text}");
+            assert_eq!(sayable(text, 160_000), Err(Rejection::Repetition), "{text}");
         }
     }
 
@@ -156,8 +158,9 @@ mod tests {
     fn speech_has_a_least_length_and_a_greatest_pace() {
         assert_eq!(hearable(3_999), Err(Rejection::TooShort));
         assert_eq!(hearable(4_000), Ok(()));
-        assert_eq!(sayable(2, 4_000), Ok(()), "\"Oh no\" takes a quarter of a second");
-        assert_eq!(sayable(15, 32_000), Ok(()));
-        assert_eq!(sayable(16, 32_000), Err(Rejection::TooFast));
+        assert_eq!(sayable("Oh no!", 4_000), Ok(()), "it takes a quarter of a second");
+        let words = "a bc def ghij k lm nop qrst u vw xyz one two three four five";
+        assert_eq!(sayable(words.trim_end_matches(" five"), 32_000), Ok(()));
+        assert_eq!(sayable(words, 32_000), Err(Rejection::TooFast));
     }
 }

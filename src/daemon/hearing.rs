@@ -103,20 +103,20 @@ impl Hearing {
         let pieces = self.whisper.decode(&segment.samples, "")?;
         vitals.decoded_samples.add(segment.samples.len() as u64);
         vitals.hearing_moved.mark();
-        let words = pieces.iter().map(|piece| piece.text.split_whitespace().count()).sum();
-        if let Err(reason) = guard::sayable(words, segment.speech_samples) {
-            let text: Vec<&str> = pieces.iter().map(|piece| piece.text.as_str()).collect();
-            refuse(reason, &text.join(" "));
-            return Ok(Vec::new());
-        }
-        let mut heard = Vec::new();
+        let mut believed = Vec::new();
         for piece in pieces {
             match guard::believable(&piece.text, piece.mean_logprob, piece.no_speech) {
-                Ok(()) => heard.push(Heard::Utterance(self.utterance(segment, piece, vitals))),
+                Ok(()) => believed.push(piece),
                 Err(reason) => refuse(reason, &piece.text),
             }
         }
-        Ok(heard)
+        let text: Vec<&str> = believed.iter().map(|piece| piece.text.as_str()).collect();
+        let text = text.join(" ");
+        if let Err(reason) = guard::sayable(&text, segment.speech_samples) {
+            refuse(reason, &text);
+            return Ok(Vec::new());
+        }
+        Ok(believed.into_iter().map(|piece| Heard::Utterance(self.utterance(segment, piece, vitals))).collect())
     }
 
     fn utterance(&mut self, segment: &Segment, piece: Piece, vitals: &Vitals) -> Utterance {

@@ -138,7 +138,7 @@ fn noise_makes_next_to_no_words() {
         heard.extend(utterances(hear(&mut hearing, play(&clip).unwrap(), &vitals)));
     }
     let words: usize = heard.iter().map(Utterance::words).sum();
-    assert!(words <= 5, "{words} words in two minutes of noise: {heard:?}");
+    assert!(words <= 1, "{words} words in two minutes of noise: {heard:?}");
     // Most of it must not even be decoded.
     assert!(vitals.decoded_samples.get() < vitals.heard_samples.get() / 4);
 }
