@@ -4,6 +4,7 @@
 //! does. Invariant: an empty file is a valid config, and `config/hearth.toml` says the same as [`Config::default`].
 
 mod load;
+mod validate;
 mod values;
 
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ pub struct Config {
     pub store: Store,
     pub mqtt: Mqtt,
     pub log: Log,
+    /// The folder of the config file: relative paths start here.
+    #[serde(skip)]
+    pub base: PathBuf,
 }
 
 impl Default for Config {
@@ -44,6 +48,7 @@ impl Default for Config {
             store: Store::default(),
             mqtt: Mqtt::default(),
             log: Log::default(),
+            base: PathBuf::from("."),
         }
     }
 }
