@@ -1,1 +1,4 @@
 //! (being built)
+
+pub mod alert;
+pub mod digest;
