@@ -1,1 +1,3 @@
-//! (being built)
+//! One file per subcommand that is more than a call.
+
+pub mod ask;

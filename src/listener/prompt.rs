@@ -37,7 +37,7 @@ pub struct Prompt {
     pub utterance: String,
     /// The end of the user's turn in a fork; holds `{question}`.
     pub question: String,
-    /// Words that begin an answer of yes and of no; each that is one token counts.
+    /// Words that begin an answer of yes and of no; the first token of each counts.
     pub yes: Vec<String>,
     pub no: Vec<String>,
     pub questions: Questions,
