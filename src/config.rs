@@ -183,9 +183,10 @@ pub enum Weights {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Digest {
-    /// Minutes between two digests while people talk; 0 switches the interval off.
+    /// Minutes between two digests while people talk, from the first word not yet told; 0 switches the interval off.
     pub every_min: f64,
-    /// Fewer words than this are not worth a digest.
+    /// Fewer words than this are not worth a digest; of a conversation that ended, or at the end of the stream, a third of
+    /// them are enough. What is not told is told with what follows.
     pub min_words: usize,
     /// Minutes of silence that end a conversation; 0 switches this off.
     pub quiet_min: f64,
@@ -202,9 +203,11 @@ impl Default for Digest {
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     pub name: Name,
-    /// A regular expression searched in each utterance (no case unless it says so).
+    /// A regular expression searched in each utterance (no case unless it says so). Alone, it fires at a match and ends a
+    /// minute after the last. With a question, a match is what makes the question worth asking: for as many readings as the
+    /// rule confirms over, and while its alert is on.
     pub pattern: Option<String>,
-    /// A yes/no question asked of the state.
+    /// A yes/no question asked of the state after each utterance.
     pub question: Option<String>,
     /// The probability at which a reading counts for the alert.
     #[serde(default = "enter")]
@@ -215,11 +218,19 @@ pub struct Rule {
     /// Readings that must agree: "k of n".
     #[serde(default)]
     pub confirm: Confirm,
-    /// Seconds after an alert in which the rule stays silent.
+    /// Seconds after an alert's end in which the rule stays silent: what is read in them counts for nothing.
     #[serde(default = "cooldown")]
     pub cooldown_s: Seconds,
     #[serde(default)]
     pub severity: Severity,
+}
+
+/// A rule's pattern, ready to search.
+///
+/// # Errors
+/// The text is no regular expression, or one too large to search at the pace of speech.
+pub fn pattern(text: &str) -> Result<regex::Regex, regex::Error> {
+    regex::RegexBuilder::new(text).case_insensitive(true).build()
 }
 
 fn enter() -> Probability {

@@ -1,0 +1,4 @@
+//! (being built)
+#[derive(Debug, thiserror::Error)]
+#[error("(being built)")]
+pub struct Error;
