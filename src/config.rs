@@ -53,6 +53,15 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// `[mqtt]` with the paths of its files made absolute.
+    pub fn mqtt_paths(&self) -> Mqtt {
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(|path| self.base.join(path));
+        let Mqtt { password_file, ca_file, .. } = &self.mqtt;
+        Mqtt { password_file: absolute(password_file), ca_file: absolute(ca_file), ..self.mqtt.clone() }
+    }
+}
+
 /// Where sound comes from: exactly one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

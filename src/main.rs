@@ -33,10 +33,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done: anyhow::Result<()> = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
-        Command::Transcribe(args) => transcribe::run(args),
+        Command::Transcribe(args) => transcribe::run(args).map(|_| ()),
         Command::Ask(args) => ask::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Devices(args) => devices::run(args),

@@ -54,6 +54,13 @@ pub fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
     }
 }
 
+/// Finds a model and makes sure that it is what it says: [`resolve`], then [`verify`].
+pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
+    let path = resolve(value, config_dir)?;
+    verify(&path)?;
+    Ok(path)
+}
+
 fn is_bare(value: &Path) -> bool {
     let mut components = value.components();
     // "models/" has one component but was written as a path.

@@ -1,18 +1,19 @@
 //! `hearth check`: everything that is wrong with a config, and whether what it names is there.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 
 use super::{run, sentence};
-use crate::config::{self, Broker, Config, Source};
+use crate::config::{Broker, Config, Source};
 use crate::daemon::prepare;
 use crate::listener::Listener;
+use crate::mqtt::client;
 use crate::mqtt::topics::Topics;
-use crate::mqtt::{broker, client};
 use crate::store::{self, Store};
-use crate::{asr, audio};
+use crate::{asr, audio, models};
 
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,13 +61,17 @@ fn source(config: &Config) -> anyhow::Result<String> {
     match &config.source {
         Source::Microphone(microphone) => {
             let devices = audio::devices()?;
-            let wanted = |d: &&audio::Device| d.name == microphone.device || (microphone.device == "default" && d.default);
+            let wanted =
+                |d: &&audio::Device| d.name == microphone.device || (microphone.device == "default" && d.default);
             let names = || devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
             let Some(device) = devices.iter().find(wanted) else {
                 bail!("there is no microphone \"{}\"; this machine has: {}", microphone.device, names());
             };
             let format = device.format.as_ref().map_err(|reason| anyhow!("{}: {reason}", device.name))?;
-            Ok(format!("microphone {}, {} Hz, {} channels, {}", device.name, format.rate, format.channels, format.samples))
+            Ok(format!(
+                "microphone {}, {} Hz, {} channels, {}",
+                device.name, format.rate, format.channels, format.samples
+            ))
         }
         Source::File(file) => {
             let path = config.base.join(&file.path);
@@ -78,13 +83,13 @@ fn source(config: &Config) -> anyhow::Result<String> {
 }
 
 fn speech_model(config: &Config) -> anyhow::Result<String> {
-    let path = prepare::model(&config.asr.model, config)?;
+    let path = models::find(&config.asr.model, &config.base)?;
     asr::whisper::Whisper::load(&path, &config.asr)?;
     Ok(path.display().to_string())
 }
 
 fn reading_model(config: &Config) -> anyhow::Result<String> {
-    let path = prepare::model(&config.listener.model, config)?;
+    let path = models::find(&config.listener.model, &config.base)?;
     Listener::open(&path, &config.listener, &config.digest, &config.rules)?;
     Ok(path.display().to_string())
 }
@@ -98,9 +103,12 @@ fn state(config: &Config) -> anyhow::Result<String> {
 fn mqtt(config: &Config) -> anyhow::Result<String> {
     let mqtt = config.mqtt_paths();
     if mqtt.url == Broker::Embedded {
-        let address = broker::free(mqtt.listen)?;
         client::credentials(&mqtt)?;
-        return Ok(format!("embedded, can listen on {address}"));
+        let socket = TcpListener::bind(mqtt.listen);
+        socket.with_context(|| {
+            format!("nothing can listen on {}; is hearth, or another broker, running there?", mqtt.listen)
+        })?;
+        return Ok(format!("embedded, can listen on {}", mqtt.listen));
     }
     let settings = client::Settings::new(&mqtt, &Topics::new(&mqtt, &config.node), mqtt.listen)?;
     run::runtime()?.block_on(client::probe(&settings, PATIENCE))?;

@@ -4,22 +4,22 @@
 
 mod show;
 
-use std::io::{IsTerminal, Write, stderr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use self::show::{Show, Table};
 use super::run::{runtime, terminated};
-use crate::config::{Config, File, Log, LogFormat, Pace, Source};
+use crate::config::{self, File, Log, LogFormat, Pace, Source};
+use crate::mqtt::broker;
 use crate::mqtt::client::{self, Connection, Event, Sender};
 use crate::mqtt::topics::Topics;
-use crate::mqtt::broker;
 use crate::vitals::Vitals;
-use crate::{daemon, journal};
+use crate::{audio, daemon, journal};
 
 /// 98 s of a household in synthetic speech: two voices, six things worth telling.
 const RECORDING: &[u8] = include_bytes!("../../examples/household.flac");
@@ -33,6 +33,9 @@ min_words = 12
 quiet_min = 0.07
 "#;
 
+/// How long the broker may be silent at the end before it has passed on everything.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Play as fast as the machine can, instead of at the pace of the room
@@ -44,8 +47,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let level = if stderr().is_terminal() { "error" } else { "warn" };
-    journal::init(&Log { level: level.into(), format: LogFormat::Auto })?;
+    journal::init(&Log { level: "error".into(), format: LogFormat::Text })?;
     let folder = tempfile::Builder::new().prefix("hearth-demo-").tempdir().context("cannot make a temporary folder")?;
     let recording = folder.path().join("household.flac");
     std::fs::write(&recording, RECORDING).with_context(|| format!("cannot write {}", recording.display()))?;
@@ -63,15 +65,22 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Plays the recording through the daemon and shows what the broker delivers.
 async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Table> {
-    let (config, topics) = config(args.fast, folder, recording)?;
-    let address = config.mqtt.listen;
-    let (sender, mut connection) = client::observe(client::Settings::new(&config.mqtt, &topics, address)?, "audience");
-    timeout(Duration::from_secs(10), subscribed(&sender, &mut connection, &topics))
-        .await
-        .context("the embedded broker does not answer")??;
+    let mut config = config::from_text(CONFIG).expect("the demo's config is valid");
+    let pace = if args.fast { Pace::Fast } else { Pace::RealTime };
+    config.source = Source::File(File { path: recording.into(), pace });
+    config.store.dir = Some(folder.join("state"));
+    // The audience must be seated before the play begins; so the broker is started here, and the daemon finds it.
+    let address = broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;
+    config.mqtt.url = format!("mqtt://{address}").parse().expect("an address makes a url");
+    let topics = Topics::new(&config.mqtt, &config.node);
+    let settings = client::Settings::new(&config.mqtt, &topics, address)?;
+    let (sender, mut connection) = client::observe(settings, "audience");
+    let seated = timeout(Duration::from_secs(10), take_a_seat(&sender, &mut connection, &topics)).await;
+    seated.context("the embedded broker does not answer")??;
 
     let vitals = Arc::new(Vitals::default());
-    let mut show = Show::new(&topics, args.json, address);
+    let mut show = Show::new(topics, args.json, audio::seconds(recording)?, address);
+    show.begin(args.fast);
     let mut house = std::pin::pin!(daemon::run(config, terminated()?, vitals.clone()));
     loop {
         tokio::select! {
@@ -79,12 +88,29 @@ async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Ta
                 ended?;
                 break;
             }
-            event = connection.poll() => show.see(event)?,
+            event = connection.poll() => show.see(event, &vitals),
         }
     }
     // The broker has everything by now; what it has not passed on to us comes within moments.
-    while let Ok(event) = timeout(Duration::from_millis(500), connection.poll()).await {
-        show.see(event)?;
+    while let Ok(event) = timeout(LAST_WORDS, connection.poll()).await {
+        show.see(event, &vitals);
     }
     Ok(show.table(&vitals))
+}
+
+/// Connects and subscribes; ends when the broker passes everything on.
+async fn take_a_seat(sender: &Sender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<()> {
+    loop {
+        match connection.poll().await {
+            Event::Connected => {
+                let all = topics.command("#");
+                if sender.subscribe([all]).is_err() {
+                    bail!("the broker's client takes no subscription");
+                }
+            }
+            Event::Subscribed => return Ok(()),
+            Event::Lost(error) => return Err(error.into()),
+            _ => {}
+        }
+    }
 }

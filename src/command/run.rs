@@ -44,7 +44,11 @@ pub fn read_config(path: Option<&Path>) -> Result<Config, config::Error> {
 
 /// The runtime of publishing and commands. Two workers: nothing on it computes.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 /// Ends at SIGTERM or SIGINT.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use super::hearing::{Heard, Hearing};
 use super::patience::patiently;
 use super::reading::Wake;
 use crate::clock;
+use crate::config::Keep;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Utterance};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
@@ -24,12 +25,16 @@ use crate::store::Store;
 use crate::store::lines::Lines;
 use crate::vitals::Vitals;
 
+/// How often old files of the transcript are deleted.
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+
 /// The hearing thread's belongings.
 pub struct Hear {
     pub hearing: Hearing,
     pub store: Store,
     /// `transcript.jsonl`; none when no text is kept.
     pub lines: Option<Lines>,
+    pub keep: Keep,
     pub topics: Topics,
     pub vitals: Arc<Vitals>,
     pub outgoing: Arc<Notify>,
@@ -45,7 +50,13 @@ pub struct Hear {
 impl Hear {
     /// Hears until the source ends, then what was being said.
     pub fn run(mut self, audio: Receiver<Audio>) -> Result<(), Error> {
+        let mut retention_due = Instant::now();
         for audio in audio {
+            if Instant::now() >= retention_due {
+                retention_due += RETENTION_EVERY;
+                let keep = self.keep;
+                self.write_lines(|lines, _| lines.enforce(Timestamp::now(), keep));
+            }
             let arrived = Instant::now();
             let reached = match &audio {
                 Audio::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),

@@ -14,7 +14,7 @@
 pub mod hear;
 pub mod hearing;
 mod patience;
-mod prepare;
+pub mod prepare;
 pub mod publishing;
 pub mod reading;
 mod service;
@@ -28,7 +28,7 @@ use serde_json::{Map, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use self::hear::Hear;
 use self::prepare::Prepared;
@@ -132,7 +132,7 @@ impl House {
         let mut supervisor = Supervisor::default();
         let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        control.set_listening(store.note(MUTED)?.is_none());
+        control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
         store.enqueue(&[
             payload::listening(&topics, Stamp::now(), control.listening()),
             payload::interval(&topics, Stamp::now(), config.digest.every_min),
@@ -152,7 +152,7 @@ impl House {
             requests: requests_in,
             grace: PUBLISHING_GRACE,
         };
-        supervisor.task("publishing", async move {
+        supervisor.task(PUBLISHING, async move {
             publishing::run(publishing, async move { drop(drained.await) }).await?;
             Ok(())
         });
@@ -168,7 +168,7 @@ impl House {
                     closing: closing.clone(),
                 };
                 let reading = Reading::open(listener, Store::open(&dir, settings)?, &dir, shared)?;
-                supervisor.thread("reading", move || Ok(reading.run(wakes)?))?;
+                supervisor.thread(READING, move || Ok(reading.run(wakes)?))?;
                 Some(wake)
             }
             None => None,
@@ -188,7 +188,7 @@ impl House {
             reopen: reopen.clone(),
             live: is_live(&config),
         };
-        supervisor.thread("hearing", move || Ok(hear.run(audio)?))?;
+        supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
 
         let (source_control, source_vitals) = (control.clone(), vitals.clone());
         supervisor.thread(SOURCE, move || {
@@ -211,7 +211,8 @@ impl House {
         })
     }
 
-    /// Watches over the house until it is to close: asked to, at the end of the source, or because a part ended.
+    /// Watches over the house until it is to close: asked to, because a part broke, or because the source has ended and all of
+    /// it was heard and read, however long that takes.
     async fn watch(&mut self, mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>) -> Result<(), Error> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut service = Service::new();
@@ -219,12 +220,31 @@ impl House {
         loop {
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
-                ended = self.supervisor.ended() => return judge(ended),
+                ended = self.supervisor.ended() => {
+                    self.went(ended)?;
+                    if self.supervisor.running().all(|part| part == PUBLISHING) {
+                        return Ok(());
+                    }
+                }
                 Some(request) = self.requests.recv() => self.carry_out(request),
                 _ = hangup.recv() => self.reopen.store(true, Ordering::Relaxed),
                 _ = pulse.tick() => service.tell(&self.vitals, self.reader.is_some()),
             }
         }
+    }
+
+    /// What the end of a part means: a source may end, and then what is behind it; nothing else ends unasked.
+    fn went(&mut self, Ended { name, outcome }: Ended) -> Result<(), Error> {
+        let runs = |part| self.supervisor.running().any(|name| name == part);
+        match (name, outcome) {
+            (name, Err(source)) => return Err(Error::Part { name, source }),
+            (SOURCE, Ok(())) => info!("the source has ended; what is left of it is heard and read"),
+            // Nobody will wake the reader any more: it ends when it has read everything.
+            (HEARING, Ok(())) if !runs(SOURCE) => self.reader = None,
+            (READING, Ok(())) if !runs(HEARING) => {}
+            (name, Ok(())) => return Err(Error::Unasked(name)),
+        }
+        Ok(())
     }
 
     /// Does what a command asks, or hands it to the reader.
@@ -244,7 +264,7 @@ impl House {
     /// Opens or closes the ears. A household that muted the room finds it muted after a power cut, too.
     fn listen(&mut self, on: bool) -> Map<String, serde_json::Value> {
         self.control.set_listening(on);
-        let noted = if on { self.store.forget_note(MUTED) } else { self.store.set_note(MUTED, "yes") };
+        let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
         if let Err(error) = noted {
             error!(%error, "whether the room is muted was not stored; a restart will not know");
         }
@@ -269,11 +289,11 @@ impl House {
         self.closing.store(true, Ordering::Relaxed);
         self.control.stop();
         self.end(SOURCE, before_publishing).await;
-        self.end("hearing", before_publishing).await;
+        self.end(HEARING, before_publishing).await;
         self.reader = None;
-        self.end("reading", before_publishing).await;
+        self.end(READING, before_publishing).await;
         drop(self.drain_publishing.take());
-        self.end("publishing", until).await;
+        self.end(PUBLISHING, until).await;
         for name in self.supervisor.running() {
             error!(part = name, "would not stop within {} s", GRACE.as_secs());
         }
@@ -291,20 +311,11 @@ impl House {
 }
 
 const SOURCE: &str = "source";
+const HEARING: &str = "hearing";
+const READING: &str = "reading";
+const PUBLISHING: &str = "publishing";
 /// The note that the household muted the room.
 const MUTED: &str = "muted";
-
-/// What the end of a part means: a source may end; nothing else ends unasked.
-fn judge(ended: Ended) -> Result<(), Error> {
-    match ended.outcome {
-        Ok(()) if ended.name == SOURCE => {
-            info!("the source has ended");
-            Ok(())
-        }
-        Ok(()) => Err(Error::Unasked(ended.name)),
-        Err(source) => Err(Error::Part { name: ended.name, source }),
-    }
-}
 
 /// The source runs at the pace of the room.
 fn is_live(config: &Config) -> bool {

@@ -12,12 +12,12 @@ use super::hearing::Hearing;
 use crate::asr::whisper::Whisper;
 use crate::config::{Broker, Config, Keep};
 use crate::listener::Listener;
+use crate::models;
 use crate::mqtt::payload::Info;
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
 use crate::store::lines::Lines;
 use crate::store::{self, Store};
-use crate::models;
 
 /// What a house is started from.
 pub struct Prepared {
@@ -36,8 +36,8 @@ impl Prepared {
     /// Loads and opens everything; seconds, or minutes for a large model.
     pub fn load(config: &Config) -> Result<Self, Error> {
         let dir = state_dir(config)?;
-        let lock = store::Lock::take(&dir)?;
         let store = Store::open(&dir, store::Settings::from(&config.store))?;
+        let lock = store::Lock::take(&dir)?;
         let lines = match config.store.keep {
             Keep::Nothing => {
                 Lines::remove(&dir)?;
@@ -45,9 +45,9 @@ impl Prepared {
             }
             _ => Some(Lines::open(&dir, jiff::tz::TimeZone::system())?),
         };
-        let whisper = model(&config.asr.model, config)?;
+        let whisper = models::find(&config.asr.model, &config.base)?;
         let hearing = Hearing::new(Whisper::load(&whisper, &config.asr)?, config.node.as_str());
-        let reader = config.listener.enabled.then(|| model(&config.listener.model, config)).transpose()?;
+        let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {
                 let began = Instant::now();
@@ -71,13 +71,6 @@ impl Prepared {
         let broker = client::Settings::new(&mqtt, &topics, listen)?;
         Ok(Self { dir, lock, store, topics, hearing, lines, listener, broker, info })
     }
-}
-
-/// Finds a model and makes sure that it is what it says.
-pub fn model(value: &Path, config: &Config) -> Result<PathBuf, models::Error> {
-    let path = models::resolve(value, &config.base)?;
-    models::verify(&path)?;
-    Ok(path)
 }
 
 fn name(path: &Path) -> String {

@@ -199,6 +199,7 @@ impl Publisher {
             }
             Event::Acknowledged(packet) => self.acknowledged(packet),
             Event::Message { topic, payload, retain } => self.message(&topic, &payload, retain),
+            Event::Subscribed => Ok(()),
             Event::Deaf => {
                 warn!(url = self.url, "the broker does not let hearth listen to its commands: check its access rules");
                 Ok(())

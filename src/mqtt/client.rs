@@ -235,6 +235,8 @@ pub enum Event {
         payload: Vec<u8>,
         retain: bool,
     },
+    /// The broker passes on what we subscribed to, from now on.
+    Subscribed,
     /// The broker does not let us listen to a topic.
     Deaf,
     /// There is no connection, or none any more; the next poll waits a while and tries again.
@@ -288,11 +290,22 @@ pub struct Connection {
     connected: Option<Instant>,
 }
 
-/// A client that will connect when it is polled.
+/// A client that will connect when it is polled, and whose end is told by its will.
 pub fn open(settings: Settings) -> (Sender, Connection) {
     let mut options = settings.options();
     let offline = payload::OFFLINE.as_bytes();
     options.set_last_will(LastWill::new(&settings.status, offline, QoS::AtLeastOnce, true));
+    connect(settings, options)
+}
+
+/// A client beside a hearth's own, under the name `role`, without a will.
+pub fn observe(settings: Settings, role: &str) -> (Sender, Connection) {
+    let mut options = settings.options();
+    options.set_client_id(format!("{}_{role}", settings.client_id));
+    connect(settings, options)
+}
+
+fn connect(settings: Settings, options: MqttOptions) -> (Sender, Connection) {
     let (sender, events) = start(options);
     let seen = VecDeque::new();
     let connection =
@@ -359,7 +372,8 @@ fn translate(event: rumqttc::Event) -> Option<Event> {
             Some(Event::Message { topic: publish.topic, payload: publish.payload.to_vec(), retain: publish.retain })
         }
         rumqttc::Event::Incoming(Incoming::SubAck(ack)) => {
-            ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure).then_some(Event::Deaf)
+            let refused = ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure);
+            Some(if refused { Event::Deaf } else { Event::Subscribed })
         }
         rumqttc::Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => Some(Event::Sent(packet)),
         _ => None,

@@ -158,7 +158,7 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
         "utterances": vitals.utterances.get(),
         "words": vitals.words.get(),
         "rejected": vitals.rejected.get(),
-        "lag_s": vitals.lag_ms.get() as f64 / 1e3,
+        "lag_s": rounded(vitals.lag.last_s()),
         "tokens": vitals.tokens.get(),
         "state_bytes": vitals.state_bytes.get(),
         "unread": vitals.unread.get(),

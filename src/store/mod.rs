@@ -8,6 +8,7 @@
 //! and writers wait for each other.
 
 pub mod lines;
+mod lock;
 mod outbox;
 mod retention;
 mod schema;
@@ -22,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
+pub use lock::Lock;
 pub use outbox::Waiting;
 pub use transcript::Reading;
 
@@ -53,6 +55,8 @@ pub enum Error {
     Directory { path: PathBuf, source: std::io::Error },
     #[error("{} cannot be opened for writing: {source}; make it and its directory writable for this user", path.display())]
     Open { path: PathBuf, source: std::io::Error },
+    #[error("{} is held: another hearth runs with this state directory; stop it, or set another [store] dir", path.display())]
+    InUse { path: PathBuf },
     #[error("{} is no hearth database; move it away and start again: a new one is made", path.display())]
     Foreign { path: PathBuf },
     #[error(
