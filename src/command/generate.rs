@@ -62,16 +62,27 @@ fn weights(text: &str) -> Result<Weights, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected auto, f32, q8_0 or q4_k".into())
 }
 
-/// Loads the model, reads the prompt, writes what follows.
+/// Loads the model, reads the prompt, writes what follows to standard output and how long it took to standard error.
 ///
 /// # Errors
-/// When the model cannot be loaded or the prompt not be read. A closed stdout is none: whoever read it has seen enough.
+/// When the model cannot be loaded or the prompt not be read.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(times) = write(&args, &mut std::io::stdout().lock())? {
+        eprintln!("{times}");
+    }
+    Ok(())
+}
+
+/// The same to any `out`: returns how long it took, or nothing when `out` was closed: whoever read it has seen enough.
+///
+/// # Errors
+/// As [`run`].
+pub fn write(args: &Args, out: &mut impl Write) -> anyhow::Result<Option<String>> {
     let dir = &args.model;
     let options = Options { weights: args.weights, threads: args.threads, ..Options::default() };
     let model = load(dir, &options).with_context(|| format!("cannot load the model {}", dir.display()))?;
     let tokenizer = Tokenizer::load(dir)?;
-    let prompt = prompt(&args, &tokenizer)?;
+    let prompt = prompt(args, &tokenizer)?;
 
     let started = Instant::now();
     let mut state = model.state()?;
@@ -81,7 +92,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let mut sampler = Sampler::new(sampling);
     let mut decoder = tokenizer.decoder();
-    let mut stdout = std::io::stdout().lock();
     let turns = tokenizer.turns();
     let started = Instant::now();
     let mut written = 0;
@@ -92,23 +102,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         written += 1;
         if let Some(text) = decoder.push(token)?
-            && !shown(&mut stdout, &text)?
+            && !shown(out, &text)?
         {
-            return Ok(());
+            return Ok(None);
         }
         if left > 0 {
             logits = model.step(token, &mut state)?;
         }
     }
-    if shown(&mut stdout, "\n")? {
-        eprintln!("{}; {}", rate("read", prompt.len(), read), rate("wrote", written, started.elapsed()));
+    if !shown(out, "\n")? {
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(format!("{}; {}", rate("read", prompt.len(), read), rate("wrote", written, started.elapsed()))))
 }
 
 /// Writes a piece of text at once; false when nobody reads any more.
-fn shown(stdout: &mut impl Write, text: &str) -> anyhow::Result<bool> {
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+fn shown(out: &mut impl Write, text: &str) -> anyhow::Result<bool> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("cannot write to standard output"),

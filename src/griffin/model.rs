@@ -18,6 +18,9 @@ use crate::config::Weights;
 /// long a prompt is.
 const CHUNK: usize = 64;
 
+/// Parameters up to which a model computes faster on one thread than it could wake others.
+const SMALL: u64 = 50_000_000;
+
 /// Parameters from which weights are quantised unless the settings say otherwise.
 const LARGE: u64 = 500_000_000;
 
@@ -27,8 +30,8 @@ pub struct Options {
     pub weights: Weights,
     /// By default f32 when the weights are, else f16.
     pub ring: Option<Ring>,
-    /// Threads that compute; 0: one per core. Quantised products run on threads of candle's own, which are as many as
-    /// `CANDLE_NUM_THREADS` says when the process starts.
+    /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more. Quantised
+    /// products run on threads of candle's own, which are as many as `CANDLE_NUM_THREADS` says when the process starts.
     pub threads: usize,
 }
 
@@ -94,12 +97,13 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_with(dir: &Path, options: &Options, progress: Progress<'_>) -> Result<Self, Error> {
+        let config = Config::load(dir)?;
+        let count = if options.threads == 0 && config.parameters() < SMALL { 1 } else { options.threads };
         let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads)
+            .num_threads(count)
             .thread_name(|i| format!("griffin-{i}"))
             .build()
-            .map_err(|source| Error::Threads { threads: options.threads, source })?;
-        let config = Config::load(dir)?;
+            .map_err(|source| Error::Threads { threads: count, source })?;
         let parts = threads.install(|| Parts::load(dir, &config, options.weights, progress))?;
         let ring = options.ring.unwrap_or(if parts.forms.mlp == Form::F32 { Ring::F32 } else { Ring::F16 });
         Ok(Self { rotary: Rotary::new(config.rope_base, config.rotary_dim), config, parts, ring, threads })
