@@ -90,6 +90,8 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         requests,
         url,
         outage: Complaint::default(),
+        known: false,
+        farewell_heard: false,
         home_assistant_at: None,
         phase: Phase::Running,
         meter: Meter::default(),
@@ -178,6 +180,10 @@ struct Publisher {
     requests: mpsc::Sender<Request>,
     url: String,
     outage: Complaint,
+    /// There was a connection before.
+    known: bool,
+    /// The broker has our last word.
+    farewell_heard: bool,
     /// When Home Assistant is to be told everything again.
     home_assistant_at: Option<Instant>,
     phase: Phase,
@@ -210,7 +216,8 @@ impl Publisher {
 
     fn connected(&mut self) -> Result<(), store::Error> {
         self.vitals.connected.set(true);
-        if self.outage.over() {
+        if self.outage.over() || !self.known {
+            self.known = true;
             info!(url = self.url, "connected to the broker");
         }
         self.sending.connected();
@@ -244,6 +251,7 @@ impl Publisher {
                 _ => Ok(()),
             },
             Some(Ticket::Farewell) => {
+                self.farewell_heard = true;
                 self.phase = Phase::Done;
                 Ok(())
             }
@@ -351,7 +359,8 @@ impl Publisher {
 
     async fn finish(mut self, mut connection: client::Connection) -> Result<Counts, store::Error> {
         self.sending.flush()?;
-        if self.sending.is_connected() && self.sending.disconnect().is_ok() {
+        // A proper goodbye makes the broker forget the will, so it is for those who said "offline" themselves.
+        if self.farewell_heard && self.sending.disconnect().is_ok() {
             let until = Instant::now() + Duration::from_secs(1);
             while let Ok(event) = timeout_at(until, connection.poll()).await {
                 if matches!(event, Event::Lost(_)) {

@@ -333,6 +333,10 @@ impl Connection {
                 tokio::time::sleep_until(instant).await;
                 self.not_before = None;
             }
+            if self.connected.is_none() {
+                // Between a loss and our telling of it, more may have been handed over.
+                self.forget();
+            }
             match self.events.poll().await {
                 Ok(event) => {
                     if let Some(event) = translate(event) {
@@ -347,12 +351,17 @@ impl Connection {
         }
     }
 
+    /// Throws away what the library would send of its own accord on the next connection.
+    fn forget(&mut self) {
+        self.events.clean();
+        self.events.pending.clear();
+    }
+
     /// Ends with whatever the broker said before the connection went away, then the loss.
     fn lose(&mut self, error: ConnectionError) {
         let told: Vec<_> = self.events.state.events.drain(..).collect();
         self.seen.extend(told.into_iter().filter_map(translate));
-        self.events.clean();
-        self.events.pending.clear();
+        self.forget();
         self.events.state = MqttState::new(INFLIGHT, false);
         let connected = self.connected.take();
         // A broker that throws us out at once, say because another client uses our name, is no success.

@@ -248,24 +248,31 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("the payloads here have string keys and finite or absent numbers")
 }
 
-/// Cuts the longest texts, then drops the oldest entries of the longest list, until `value` fits `max` bytes of JSON.
+/// Cuts texts to half the length, and half again, then drops the oldest quarter of the longest list, until `value` fits
+/// `max` bytes of JSON.
 fn shorten(value: &mut Value, max: usize) {
     /// Identities, times and names are shorter than this and stay whole.
-    const SHORT: usize = 80;
-    loop {
-        let length = to_json(value).len();
-        if length <= max {
-            return;
-        }
-        if let Some(text) = longest_text(value).filter(|text| text.len() > SHORT) {
-            // JSON may write a character with up to six; going half-way at most never cuts too deep, and ends soon.
-            let keep = text.len().saturating_sub(length - max + CUT.len()).max(text.len() / 2);
-            cut(text, keep);
-        } else if let Some(list) = longest_list(value).filter(|list| !list.is_empty()) {
-            list.remove(0);
+    const SHORT: usize = 128;
+    let mut longest = max / 2;
+    while to_json(value).len() > max {
+        if longest >= SHORT {
+            cut_texts(value, longest);
+            longest /= 2;
         } else {
-            return;
+            match longest_list(value) {
+                Some(list) if !list.is_empty() => drop(list.drain(..list.len().div_ceil(4))),
+                _ => return,
+            }
         }
+    }
+}
+
+fn cut_texts(value: &mut Value, longest: usize) {
+    match value {
+        Value::String(text) if text.len() > longest => cut(text, longest),
+        Value::Array(items) => items.iter_mut().for_each(|item| cut_texts(item, longest)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| cut_texts(field, longest)),
+        _ => {}
     }
 }
 
@@ -273,15 +280,6 @@ fn shorten(value: &mut Value, max: usize) {
 fn cut(text: &mut String, keep: usize) {
     text.truncate(text.floor_char_boundary(keep.saturating_sub(CUT.len())));
     text.push_str(CUT);
-}
-
-fn longest_text(value: &mut Value) -> Option<&mut String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Array(items) => items.iter_mut().filter_map(longest_text).max_by_key(|text| text.len()),
-        Value::Object(fields) => fields.values_mut().filter_map(longest_text).max_by_key(|text| text.len()),
-        _ => None,
-    }
 }
 
 fn longest_list(value: &mut Value) -> Option<&mut Vec<Value>> {
