@@ -9,6 +9,9 @@ use candle_core::{DType, Device, Tensor};
 use super::config::{Config, Temporal};
 use super::{Error, Ring};
 
+/// Positions up to here are exact in f64: ninety million years of talk.
+const POSITION_MAX: u64 = 1 << 53;
+
 /// The memory of one stream.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -109,6 +112,9 @@ impl State {
     /// [`Error::State`] when a leaf is missing, unknown or of another shape.
     pub(super) fn restore(mut self, tokens_read: u64, leaves: &[Leaf]) -> Result<Self, Error> {
         let wrong = |reason: String| Error::State { reason };
+        if tokens_read > POSITION_MAX {
+            return Err(wrong(format!("it claims to have read {tokens_read} tokens")));
+        }
         let expected = self.tensors().count();
         if leaves.len() != expected {
             return Err(wrong(format!("it has {} leaves instead of {expected}", leaves.len())));
