@@ -1,1 +1,40 @@
-//! (being built)
+//! Speech to text.
+//!
+//! Owns Whisper and the guard that refuses what it makes up. Refuses to know where a segment comes from and where its text
+//! goes. Invariant: one decoder state for the life of the process, and nothing of one segment in the next unless it is
+//! handed over as a prompt.
+
+pub mod guard;
+mod model_file;
+pub mod whisper;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// The error of the recogniser's library, kept as the source of ours without showing whose it is.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("cannot read the Whisper model {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} is a folder; a Whisper model is one file in ggml form, such as whisper-tiny.en-q5_1.bin")]
+    Folder { path: PathBuf },
+    #[error(
+        "{path} is no Whisper model in ggml form ({what}); whisper.cpp's convert scripts make one from other forms"
+    )]
+    NotGgml { path: PathBuf, what: &'static str },
+    #[error("the Whisper model {path} is damaged at byte {at}: {what}; fetch it again")]
+    Damaged { path: PathBuf, at: u64, what: &'static str },
+    #[error("Whisper cannot load {path}; is it a model for whisper.cpp 1.8 or earlier?")]
+    Load { path: PathBuf, source: Cause },
+    #[error("Whisper knows no language {language:?}; write its ISO 639-1 code, such as \"en\" or \"de\", or \"auto\"")]
+    UnknownLanguage { language: String },
+    #[error("the Whisper model {path} knows English alone, not {language:?}; take one without \".en\" in its name")]
+    EnglishOnly { path: PathBuf, language: String },
+    #[error("[asr] hot_words hold a character that is no text (a zero byte)")]
+    HotWords { source: Cause },
+    #[error("Whisper failed on a segment of {seconds:.1} s")]
+    Decode { seconds: f64, source: Cause },
+}

@@ -1,1 +1,181 @@
-//! (being built)
+//! Sources of sound, and where speech lies in them.
+//!
+//! Owns everything between a device or file and a segment of speech: capture, decoding, resampling, the voice detector, the
+//! segmenter. Refuses to know what is said. Invariant: what a source delivers is a stream of frames whose positions only
+//! count up, and whatever is missing in it is told as a gap.
+
+mod capture;
+mod file;
+mod resample;
+pub mod segmenter;
+mod stdin;
+pub mod vad;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::config::Source;
+use crate::event::{Audio, AudioGap, Frame, GapReason};
+use crate::vitals::Vitals;
+
+pub use capture::{Device, Format, devices};
+pub use file::seconds;
+
+/// The error of a library, kept as the source of ours without showing whose it is.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("cannot open {path}")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("{path} is a folder; give the path of a WAV or FLAC file")]
+    Folder { path: PathBuf },
+    #[error("{path} is empty; give a WAV or FLAC file")]
+    Empty { path: PathBuf },
+    #[error("{path} is no sound that hearth can read; give a WAV (PCM or float) or FLAC file")]
+    NotAudio { path: PathBuf, source: Cause },
+    #[error("{path} holds no sound: it has a header and nothing behind it")]
+    NoSound { path: PathBuf },
+    #[error("a rate of {rate} Hz is none that sound is recorded in; give 4000 to 384000")]
+    Rate { rate: u32 },
+    #[error("sound with no channels cannot be heard; give 1 or more")]
+    NoChannels,
+    #[error("cannot read standard input")]
+    Stdin { source: io::Error },
+    #[error("no sound system: ALSA does not answer. Install libasound2 and see that /dev/snd exists")]
+    NoHost { source: Cause },
+    #[error("there is no microphone named {name:?}; {}", known_devices(known))]
+    NoDevice { name: String, known: Vec<String> },
+    #[error(
+        "cannot open the microphone {name:?}; see that it is plugged in, that no other program holds it, and that this user is in the group \"audio\" (`hearth devices` lists what can be used)"
+    )]
+    OpenDevice { name: String, source: Cause },
+    #[error(
+        "the microphone {name:?} delivers {format} samples, which hearth cannot read; take another of its names in `hearth devices`"
+    )]
+    DeviceFormat { name: String, format: String },
+}
+
+fn known_devices(known: &[String]) -> String {
+    match known {
+        [] => "this machine has none".into(),
+        known => format!("this machine has {}", known.join(", ")),
+    }
+}
+
+/// What the rest of the house tells a source.
+#[derive(Debug)]
+pub struct Control {
+    stop: AtomicBool,
+    listening: AtomicBool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { stop: AtomicBool::new(false), listening: AtomicBool::new(true) }
+    }
+}
+
+impl Control {
+    /// Ends the source for good.
+    pub fn stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// false: a microphone is closed, and what a file or standard input delivers is thrown away.
+    pub fn set_listening(&self, on: bool) {
+        self.listening.store(on, Relaxed);
+    }
+
+    pub fn listening(&self) -> bool {
+        self.listening.load(Relaxed)
+    }
+
+    /// Waits for a moment of the monotonic clock; breaks off when the source is to stop.
+    fn wait_until(&self, moment: Instant) -> ControlFlow<()> {
+        /// How long a request to stop may go unnoticed.
+        const GLANCE: Duration = Duration::from_millis(40);
+        while !self.stopped() {
+            let left = moment.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return ControlFlow::Continue(());
+            }
+            std::thread::sleep(left.min(GLANCE));
+        }
+        ControlFlow::Break(())
+    }
+}
+
+/// Runs a source on this thread until it ends, `control` stops it, or nobody receives any more. The end of the stream is the
+/// drop of `out`. Paths are relative to `base`.
+///
+/// A microphone that is too fast for the receiver drops frames, counts them and tells the gap; files and standard input
+/// wait. A microphone that goes away is opened again by the same name, for ever; one that is not there at the start is an
+/// error, as is everything else that a change of the config can mend.
+pub fn run(
+    source: &Source,
+    base: &Path,
+    out: SyncSender<Audio>,
+    control: &Control,
+    vitals: &Vitals,
+) -> Result<(), Error> {
+    vitals.capture_moved.mark();
+    vitals.listening.set(control.listening());
+    let ended = match source {
+        Source::Microphone(settings) => capture::run(&settings.device, out, control, vitals),
+        Source::File(settings) => {
+            file::run(&base.join(&settings.path), settings.pace, Gate::new(out, control, vitals), control)
+        }
+        Source::Stdin(settings) => stdin::run(std::io::stdin(), settings, Gate::new(out, control, vitals), control),
+    };
+    vitals.microphone_ok.set(false);
+    ended
+}
+
+/// The way out of a source that can wait: passes frames on, or throws them away while the household does not listen.
+struct Gate<'a> {
+    out: SyncSender<Audio>,
+    control: &'a Control,
+    vitals: &'a Vitals,
+    muted_from: Option<Timestamp>,
+}
+
+impl<'a> Gate<'a> {
+    fn new(out: SyncSender<Audio>, control: &'a Control, vitals: &'a Vitals) -> Self {
+        Self { out, control, vitals, muted_from: None }
+    }
+
+    /// Breaks when nobody receives any more.
+    fn pass(&mut self, frame: Frame) -> ControlFlow<()> {
+        let listening = self.control.listening();
+        self.vitals.capture_moved.mark();
+        self.vitals.microphone_ok.set(true);
+        self.vitals.listening.set(listening);
+        if !listening {
+            self.muted_from.get_or_insert(frame.time);
+            return ControlFlow::Continue(());
+        }
+        if let Some(from) = self.muted_from.take() {
+            self.send(Audio::Gap(AudioGap { from, to: frame.time, reason: GapReason::Muted }))?;
+        }
+        self.send(Audio::Frame(Box::new(frame)))
+    }
+
+    fn send(&self, audio: Audio) -> ControlFlow<()> {
+        match self.out.send(audio) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}

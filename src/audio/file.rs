@@ -1,0 +1,172 @@
+//! WAV and FLAC files as a source.
+//!
+//! Owns decoding (symphonia) and the pace. Refuses to hold a file in memory. Invariant: sample `n` of the file is heard at
+//! `n / rate` seconds, whatever is broken before it.
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Error as Symphonia;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::meta::MetadataOptions;
+
+use super::resample::Framer;
+use super::{Control, Error, Gate};
+use crate::clock::{SampleClock, seconds as seconds_of};
+use crate::config::Pace;
+use crate::event::FRAME_SAMPLES;
+
+/// The length a file says it has, in seconds; None when its header does not tell.
+pub fn seconds(path: &Path) -> Result<Option<f64>, Error> {
+    let sound = Sound::open(path)?;
+    Ok(sound.frames.map(|frames| frames as f64 / f64::from(sound.rate)))
+}
+
+pub(super) fn run(path: &Path, pace: Pace, mut gate: Gate, control: &Control) -> Result<(), Error> {
+    let mut sound = Sound::open(path)?;
+    let mut framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0)?;
+    let started = Instant::now();
+    let mut pass = |frames: &mut Vec<_>| {
+        for frame in frames.drain(..) {
+            if pace == Pace::RealTime {
+                // A microphone, too, delivers a frame when its last sample was heard.
+                let heard = seconds_of(frame_end(&frame));
+                control.wait_until(started + Duration::from_secs_f64(heard))?;
+            }
+            if control.stopped() {
+                return ControlFlow::Break(());
+            }
+            gate.pass(frame)?;
+        }
+        ControlFlow::Continue(())
+    };
+    let (mut samples, mut frames) = (Vec::new(), Vec::new());
+    while sound.read(&mut samples)? {
+        framer.push(&samples, |frame| frames.push(frame));
+        if pass(&mut frames).is_break() {
+            return Ok(());
+        }
+    }
+    framer.finish(|frame| frames.push(frame));
+    // Stopped or not: the file is at its end.
+    let _ = pass(&mut frames);
+    Ok(())
+}
+
+fn frame_end(frame: &crate::event::Frame) -> i64 {
+    frame.at + FRAME_SAMPLES as i64
+}
+
+/// A file being decoded.
+struct Sound {
+    path: PathBuf,
+    format: Box<dyn FormatReader>,
+    decoder: Box<dyn AudioDecoder>,
+    track: u32,
+    rate: u32,
+    channels: usize,
+    /// Samples of each channel, as the header has it.
+    frames: Option<u64>,
+    /// Samples of each channel that were read.
+    read: u64,
+    damaged: bool,
+}
+
+impl Sound {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = opened.map_err(|source| Error::Open { path: path.into(), source })?;
+        if metadata.is_dir() {
+            return Err(Error::Folder { path: path.into() });
+        }
+        if metadata.is_file() && metadata.len() == 0 {
+            return Err(Error::Empty { path: path.into() });
+        }
+        let not_audio = |source: Symphonia| Error::NotAudio { path: path.into(), source: source.into() };
+        let stream = MediaSourceStream::new(Box::new(file), Default::default());
+        let format = symphonia::default::get_probe()
+            .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+            .map_err(not_audio)?;
+        let track = format.default_track(TrackType::Audio);
+        let track = track.ok_or(Symphonia::Unsupported("no audio track")).map_err(not_audio)?;
+        let params = track.codec_params.as_ref().and_then(|params| params.audio());
+        let params = params.ok_or(Symphonia::Unsupported("an unknown codec")).map_err(not_audio)?;
+        let decoder = symphonia::default::get_codecs()
+            .make_audio_decoder(params, &AudioDecoderOptions::default())
+            .map_err(not_audio)?;
+        let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
+        let (rate, track, frames) = (params.sample_rate.unwrap_or(0), track.id, track.num_frames);
+        Ok(Self { path: path.into(), format, decoder, track, rate, channels, frames, read: 0, damaged: false })
+    }
+
+    /// Reads the next samples, interleaved; false at the end.
+    fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, Error> {
+        loop {
+            let packet = match self.format.next_packet() {
+                Ok(Some(packet)) if packet.track_id == self.track => packet,
+                Ok(Some(_)) => continue,
+                Ok(None) => return self.end(None),
+                Err(error) => return self.end(Some(error)),
+            };
+            match self.decoder.decode(&packet) {
+                Ok(decoded) => decoded.copy_to_vec_interleaved(samples),
+                Err(Symphonia::DecodeError(_)) => {
+                    // What follows must be heard at its time, so the damaged part is heard as silence.
+                    self.warn_damaged();
+                    samples.clear();
+                    samples.resize(packet.dur.get() as usize * self.channels, 0.0);
+                }
+                Err(error) => return self.end(Some(error)),
+            }
+            if !samples.is_empty() {
+                self.read += (samples.len() / self.channels.max(1)) as u64;
+                return Ok(true);
+            }
+        }
+    }
+
+    fn end(&self, error: Option<Symphonia>) -> Result<bool, Error> {
+        match error {
+            // Both readers run into the end of a file that is shorter than its header says.
+            Some(Symphonia::IoError(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(Error::Open { path: self.path.clone(), source: error });
+            }
+            _ if self.read == 0 => return Err(Error::NoSound { path: self.path.clone() }),
+            _ => {}
+        }
+        let second = self.read as f64 / f64::from(self.rate);
+        match self.frames {
+            Some(frames) if self.read < frames => tracing::warn!(
+                path = %self.path.display(),
+                second = format!("{second:.1}"),
+                "the file was cut short: its header promises {:.1} s; what is there was heard",
+                frames as f64 / f64::from(self.rate)
+            ),
+            None if error.is_some() => tracing::warn!(
+                path = %self.path.display(),
+                second = format!("{second:.1}"),
+                "the file breaks off; what is there was heard"
+            ),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn warn_damaged(&mut self) {
+        if !std::mem::replace(&mut self.damaged, true) {
+            let second = self.read as f64 / f64::from(self.rate);
+            tracing::warn!(
+                path = %self.path.display(),
+                second = format!("{second:.1}"),
+                "the file is damaged; what cannot be decoded is heard as silence"
+            );
+        }
+    }
+}
