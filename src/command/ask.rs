@@ -14,6 +14,7 @@ use ulid::Ulid;
 use crate::config::{self, Weights};
 use crate::event::Utterance;
 use crate::listener::Listener;
+use crate::models;
 
 /// Asks about a transcript: reads it into a fresh state as the daemon would, and answers each question from a fork.
 #[derive(Debug, clap::Args)]
@@ -61,7 +62,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(model) = args.model {
         settings.model = model;
     }
-    let dir = crate::models::directory(&settings.model)?;
+    let dir = models::resolve(&settings.model, Path::new("."))?;
+    models::verify(&dir)?;
     let mut listener = Listener::open(&dir, &settings, &config::Digest::default(), &[])?;
     for text in &utterances {
         listener.hear(&utterance(text))?;

@@ -23,7 +23,6 @@ pub struct Schedule {
 
 impl From<&config::Digest> for Schedule {
     fn from(digest: &config::Digest) -> Self {
-        let minutes = |m: f64| (m > 0.0).then(|| SignedDuration::from_secs_f64(m * 60.0));
         Self { every: minutes(digest.every_min), quiet: minutes(digest.quiet_min), min_words: digest.min_words.max(1) }
     }
 }
@@ -48,7 +47,17 @@ pub struct Span {
     since: Timestamp,
 }
 
+/// None for 0: switched off.
+fn minutes(minutes: f64) -> Option<SignedDuration> {
+    (minutes > 0.0).then(|| SignedDuration::try_from_secs_f64(minutes * 60.0).unwrap_or(SignedDuration::MAX))
+}
+
 impl Schedule {
+    /// Another interval.
+    pub fn set_interval(&mut self, every_min: f64) {
+        self.every = minutes(every_min);
+    }
+
     /// Takes note of an utterance.
     pub fn said(&self, untold: &mut Untold, start: Timestamp, end: Timestamp, words: usize) {
         if words == 0 {
