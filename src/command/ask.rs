@@ -62,7 +62,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(model) = args.model {
         settings.model = model;
     }
-    let dir = models::find(&settings.model, Path::new(""))?;
+    let dir = models::resolve(&settings.model, Path::new("."))?;
+    models::verify(&dir)?;
     let mut listener = Listener::open(&dir, &settings, &config::Digest::default(), &[])?;
     for text in &utterances {
         listener.hear(&utterance(text))?;

@@ -14,6 +14,12 @@ pub struct Question {
     tokens: Vec<u32>,
 }
 
+impl Question {
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+}
+
 /// What the model says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {

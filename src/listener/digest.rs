@@ -59,7 +59,17 @@ pub struct Span {
     since: Timestamp,
 }
 
+/// None for 0: switched off.
+fn minutes(minutes: f64) -> Option<SignedDuration> {
+    (minutes > 0.0).then(|| SignedDuration::try_from_secs_f64(minutes * 60.0).unwrap_or(SignedDuration::MAX))
+}
+
 impl Schedule {
+    /// Another interval.
+    pub fn set_interval(&mut self, every_min: f64) {
+        self.every = minutes(every_min);
+    }
+
     /// Takes note of an utterance.
     pub fn said(&self, untold: &mut Untold, start: Timestamp, end: Timestamp, words: usize) {
         if words == 0 {

@@ -243,6 +243,23 @@ impl Listener {
         self.reader.state()
     }
 
+    /// Puts the live state on disk whole, with a note of the caller's.
+    pub fn snapshot(&self, path: &Path, note: &[u8]) -> Result<(), Error> {
+        Ok(snapshot::save(path, self.reader.state(), self.reader.model.fingerprint(), note)?)
+    }
+
+    /// Goes on from a snapshot; returns the note that was left with it. If it cannot be used, nothing has changed.
+    pub fn restore(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
+        let (state, note) = snapshot::load(path, &self.reader.model)?;
+        self.reader.restore(state);
+        Ok(note)
+    }
+
+    /// From now on a digest is due every `minutes` while people talk; 0 switches the interval off.
+    pub fn set_interval(&mut self, minutes: f64) {
+        self.schedule.set_interval(minutes);
+    }
+
     /// What is remembered beside the state, as JSON: what is untold and where each rule stands. No words of anybody.
     pub fn memory(&self) -> String {
         let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();

@@ -43,24 +43,28 @@ impl Reader {
 
     /// Reads one utterance.
     pub fn read(&mut self, text: &str) -> Result<(), Error> {
-        match self.prompt.utterance(text) {
-            Some(text) => self.ingest(&text),
-            None => Ok(()),
-        }
+        let tokens = self.utterance(text)?;
+        self.ingest(&tokens)
+    }
+
+    /// The tokens of an utterance: none of an empty one. Each is encoded by itself, so what was read does not depend on what
+    /// was heard together.
+    pub fn utterance(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.prompt.utterance(text).map_or(Ok(Vec::new()), |text| self.encode(&text))
     }
 
     /// Reads that `seconds` were not heard, if the model is to be told.
     pub fn gap(&mut self, seconds: f64) -> Result<(), Error> {
-        match self.prompt.gap(seconds) {
-            Some(text) => self.ingest(&text),
-            None => Ok(()),
-        }
+        let tokens = self.prompt.gap(seconds).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
+        self.ingest(&tokens)
     }
 
-    fn ingest(&mut self, text: &str) -> Result<(), Error> {
-        let tokens = self.encode(text)?;
+    fn ingest(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        if tokens.is_empty() {
+            return Ok(());
+        }
         Self::begin(&self.model, &self.opening, &mut self.state)?;
-        Ok(self.model.ingest(&tokens, &mut self.state)?)
+        Ok(self.model.ingest(tokens, &mut self.state)?)
     }
 
     /// Text to tokens, none of which frames a turn. The tokenizer reads special tokens as plain text already, but only where
