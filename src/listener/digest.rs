@@ -21,18 +21,6 @@ pub struct Schedule {
     min_words: usize,
 }
 
-/// None for 0, which switches off.
-fn minutes(minutes: f64) -> Option<SignedDuration> {
-    (minutes > 0.0).then(|| SignedDuration::from_secs_f64(minutes * 60.0))
-}
-
-impl Schedule {
-    /// Changes the interval, in minutes.
-    pub fn set_interval(&mut self, every_min: f64) {
-        self.every = minutes(every_min);
-    }
-}
-
 impl From<&config::Digest> for Schedule {
     fn from(digest: &config::Digest) -> Self {
         Self { every: minutes(digest.every_min), quiet: minutes(digest.quiet_min), min_words: digest.min_words.max(1) }

@@ -221,23 +221,6 @@ impl Listener {
         self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)
     }
 
-    /// Changes how often a digest is due while people talk, in minutes; 0 is never.
-    pub fn set_interval(&mut self, minutes: f64) {
-        self.schedule.set_interval(minutes);
-    }
-
-    /// Saves the live state, and a note of the caller's beside it.
-    pub fn snapshot(&self, path: &Path, note: &[u8]) -> Result<(), Error> {
-        Ok(snapshot::save(path, self.reader.state(), self.reader.model.fingerprint(), note)?)
-    }
-
-    /// Goes on from a state that [`Listener::snapshot`] saved; returns the note.
-    pub fn restore(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
-        let (state, note) = snapshot::load(path, &self.reader.model)?;
-        self.reader.restore(state);
-        Ok(note)
-    }
-
     /// The live state, for its figures.
     pub fn state(&self) -> &griffin::State {
         self.reader.state()
