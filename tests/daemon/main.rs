@@ -1,0 +1,10 @@
+//! The whole daemon as a process, on real sound, a real Whisper, a real model and a real mosquitto.
+
+mod house;
+#[path = "../mosquitto/mod.rs"]
+mod mosquitto;
+
+mod bad_input;
+mod commands;
+mod faults;
+mod path;
