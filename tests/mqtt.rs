@@ -71,6 +71,10 @@ struct House {
 
 impl House {
     fn start(dir: &Path, mqtt: &Mqtt, rules: Vec<Rule>) -> Self {
+        Self::with_grace(dir, mqtt, rules, Duration::from_secs(30))
+    }
+
+    fn with_grace(dir: &Path, mqtt: &Mqtt, rules: Vec<Rule>, grace: Duration) -> Self {
         let vitals = Arc::new(Vitals::default());
         let wake = Arc::new(Notify::new());
         let (ask, requests) = mpsc::channel(1);
@@ -84,15 +88,18 @@ impl House {
             vitals: vitals.clone(),
             wake: wake.clone(),
             requests: ask,
-            grace: Duration::from_secs(5),
+            grace,
         };
         let (drain, drained) = oneshot::channel();
         let (kill, killed) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let publishing = movable(run(publishing, async {
+                let _ = drained.await;
+            }));
             runtime.block_on(async {
                 tokio::select! {
-                    counts = run(publishing, async { let _ = drained.await; }) => Some(counts.unwrap()),
+                    counts = publishing => Some(counts.unwrap()),
                     _ = killed => None,
                 }
             })
@@ -117,6 +124,11 @@ impl House {
         self.kill.send(()).unwrap();
         assert_eq!(self.thread.join().unwrap(), None);
     }
+}
+
+/// Compiles only for a task that a runtime with several threads may move.
+fn movable<T: Send>(task: T) -> T {
+    task
 }
 
 /// Polls a condition that has no event of its own.
@@ -276,6 +288,72 @@ fn a_message_too_long_for_any_broker_is_given_up_and_counted() {
     let vitals = house.vitals.clone();
     assert_eq!(house.drain().left, 0);
     assert_eq!(vitals.outbox_dropped.get(), 2);
+}
+
+#[test]
+fn a_full_disk_delays_what_is_removed_but_repeats_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = dir.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    if !run_as_root("mount", &["-t", "tmpfs", "-o", "size=4m", "hearth"], &small) {
+        println!("skipped: a small file system can only be mounted as root");
+        return;
+    }
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/utterance", None);
+    let gate = Gate::before(broker.address);
+    gate.close();
+    let mut house = House::start(&small, &external(gate.address), Vec::new());
+    let said: Vec<String> = (0..40).map(|n| house.say(n).to_string()).collect();
+    let mut filler = std::fs::File::create(small.join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    drop(filler);
+    let error = house.store.record_utterance(&utterance(99), &[]).unwrap_err();
+    assert!(matches!(error, store::Error::Full { .. }), "{error}");
+
+    gate.open();
+    let heard: Vec<String> = (0..40).map(|_| listener.next().json()["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(heard, said);
+    std::fs::remove_file(small.join("filler")).unwrap();
+    eventually("the outbox is emptied when there is room again", || house.store.outbox_len().unwrap() == 0);
+    let last = house.say(100).to_string();
+    assert_eq!(listener.next().json()["id"], last, "nothing was repeated");
+    assert_eq!(house.drain().left, 0);
+    assert!(run_as_root("umount", &[], &small));
+}
+
+fn run_as_root(program: &str, arguments: &[&str], path: &Path) -> bool {
+    Process::new(program).args(arguments).arg(path).output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_broker_that_stops_acknowledging_does_not_hold_up_the_end() {
+    let listener = TcpListener::bind(local(0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let broker = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let mut heard = stream.read(&mut buffer).unwrap();
+        // CONNACK, accepted; then it only reads.
+        stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+        let mut last = 0;
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            heard += n;
+            last = buffer[n - 1];
+        }
+        (heard, last)
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = House::with_grace(dir.path(), &external(address), Vec::new(), Duration::from_millis(200));
+    for n in 0..50 {
+        house.say(n);
+    }
+    eventually("the window is full", || house.vitals.published.get() == 8);
+    let counts = house.drain();
+    assert_eq!(counts, Counts { published: 8, acknowledged: 0, left: 50 });
+    let (heard, last) = broker.join().unwrap();
+    assert!(heard > 100);
+    assert_ne!(last, 0, "no DISCONNECT (0xe0, 0), or the broker would not say \"offline\" for us");
 }
 
 // ---- status

@@ -332,6 +332,29 @@ fn a_full_disk_is_said_and_costs_nothing_that_was_stored() {
     }
 }
 
+#[test]
+fn a_file_system_that_cannot_be_written_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    if !(rustix::process::geteuid().is_root() && mount(dir.path())) {
+        println!("skipped: a small file system can only be mounted as root");
+        return;
+    }
+    let small = dir.path().join("small");
+    let sealed = |options: &str| {
+        assert!(Command::new("mount").args(["-o", options]).arg(&small).status().unwrap().success());
+    };
+    sealed("remount,ro");
+    let error = Store::open(&small, ROOMY).unwrap_err().to_string();
+    assert!(error.contains("hearth.db cannot be opened for writing") && error.contains("ead-only"), "{error}");
+    let error = Store::open(&small.join("deeper"), ROOMY).unwrap_err().to_string();
+    assert!(error.contains("deeper cannot be made") && error.contains("[store] dir"), "{error}");
+    sealed("remount,rw");
+    let mut store = open(&small);
+    assert!(store.enqueue(&[message("u", 1)]).is_ok());
+    drop(store);
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+}
+
 fn mount(dir: &Path) -> bool {
     let small = dir.join("small");
     std::fs::create_dir(&small).unwrap();

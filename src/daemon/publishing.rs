@@ -9,6 +9,7 @@
 //! ([`tokio::task::block_in_place`] on a runtime with several threads): nobody but this task waits, and a connection whose
 //! keep-alive is 30 s does not mind.
 
+mod announcing;
 mod cost;
 mod sending;
 
@@ -23,18 +24,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at
 use tracing::{debug, error, info, warn};
 
 use crate::config::Rule;
-use crate::event::Message;
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::commands::{self, Request};
-use crate::mqtt::discovery::{self, Announced};
 use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
+use announcing::House;
 use cost::Meter;
-use sending::{Sending, Ticket};
+use sending::{RETRY, Sending, Ticket};
 
 /// How often health is published.
 const HEALTH: Duration = Duration::from_secs(30);
@@ -85,14 +85,14 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
         sending: Sending::new(store, sender, vitals.clone()),
-        house: House { topics, rules, discovery, info, before, announcing: None },
+        house: House::new(topics, rules, discovery, info, before),
         vitals,
         requests,
         url,
         outage: Complaint::default(),
         known: false,
         farewell_heard: false,
-        home_assistant_at: None,
+        tell_at: None,
         phase: Phase::Running,
         meter: Meter::default(),
     };
@@ -143,36 +143,6 @@ enum Phase {
     Done,
 }
 
-/// What this house announces of itself.
-struct House {
-    topics: Topics,
-    rules: Vec<Rule>,
-    discovery: bool,
-    info: Info,
-    /// What Home Assistant knows of, as far as a broker acknowledged it.
-    before: Announced,
-    /// What it will know of when the discovery message is acknowledged.
-    announcing: Option<Announced>,
-}
-
-impl House {
-    /// Everything a broker, or a Home Assistant, that knows nothing of us has to be told, in order.
-    fn announcement(&mut self, retained: Vec<Message>) -> Vec<(Ticket, Message)> {
-        let mut all = Vec::new();
-        if self.discovery {
-            let (message, now) = discovery::announce(&self.topics, &self.rules, &self.before);
-            self.announcing = Some(now);
-            all.push((Ticket::Discovery, message));
-        } else if self.before != Announced::default() {
-            self.announcing = Some(Announced::default());
-            all.push((Ticket::Discovery, discovery::withdraw(&self.topics)));
-        }
-        let own = [payload::online(&self.topics), payload::info(&self.topics, Stamp::now(), &self.info)];
-        all.extend(own.into_iter().chain(retained).map(|message| (Ticket::Own, message)));
-        all
-    }
-}
-
 struct Publisher {
     sending: Sending,
     house: House,
@@ -184,8 +154,8 @@ struct Publisher {
     known: bool,
     /// The broker has our last word.
     farewell_heard: bool,
-    /// When Home Assistant is to be told everything again.
-    home_assistant_at: Option<Instant>,
+    /// When everything is to be told again.
+    tell_at: Option<Instant>,
     phase: Phase,
     meter: Meter,
 }
@@ -234,7 +204,11 @@ impl Publisher {
 
     fn tell_everything(&mut self) -> Result<(), store::Error> {
         let retained = self.sending.retained()?;
-        let announcement = self.house.announcement(retained);
+        if retained.is_none() {
+            // The store is in trouble; what it holds is told when it works again.
+            self.tell_at = Some(Instant::now() + RETRY);
+        }
+        let announcement = self.house.announcement(retained.unwrap_or_default());
         self.sending.announce(announcement);
         self.health();
         Ok(())
@@ -242,13 +216,9 @@ impl Publisher {
 
     fn acknowledged(&mut self, packet: u16) -> Result<(), store::Error> {
         match self.sending.acknowledged(packet) {
-            Some(Ticket::Discovery) => match self.house.announcing.take() {
-                Some(now) if now != self.house.before => {
-                    let note = serde_json::to_string(&now).expect("names can be written as JSON");
-                    self.house.before = now;
-                    self.sending.with_store(|store| store.set_note(ANNOUNCED, &note)).map(drop)
-                }
-                _ => Ok(()),
+            Some(Ticket::Discovery) => match self.house.announced() {
+                Some(note) => self.sending.write(|store| store.set_note(ANNOUNCED, &note)).map(drop),
+                None => Ok(()),
             },
             Some(Ticket::Farewell) => {
                 self.farewell_heard = true;
@@ -263,7 +233,7 @@ impl Publisher {
         if topic == self.house.topics.home_assistant() {
             if payload == payload::ONLINE.as_bytes() && !retain {
                 let jitter = Duration::from_secs_f64(rand::random::<f64>() * JITTER_S);
-                self.home_assistant_at = Some(Instant::now() + jitter);
+                self.tell_at = Some(Instant::now() + jitter);
             }
             return Ok(());
         }
@@ -283,7 +253,7 @@ impl Publisher {
             }
             Some(Err(refusal)) => payload::refusal(topics, Stamp::now(), &refusal),
         };
-        self.sending.with_store(|store| store.enqueue(&[answer])).map(drop)
+        self.sending.write(|store| store.enqueue(&[answer])).map(drop)
     }
 
     fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {
@@ -292,7 +262,7 @@ impl Publisher {
         if self.outage.worth_saying(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; messages wait in the outbox");
         }
-        self.home_assistant_at = None;
+        self.tell_at = None;
         if self.phase != Phase::Running {
             // The outbox is on disk, and the broker says "offline" for us.
             self.phase = Phase::Done;
@@ -336,13 +306,13 @@ impl Publisher {
             Phase::Emptying(until) | Phase::Farewell(until) => Some(until),
             Phase::Running | Phase::Done => None,
         };
-        [end, self.home_assistant_at, self.sending.next_deadline()].into_iter().flatten().min()
+        [end, self.tell_at, self.sending.next_deadline()].into_iter().flatten().min()
     }
 
     fn deadline_passed(&mut self) -> Result<(), store::Error> {
         let now = Instant::now();
-        if self.home_assistant_at.is_some_and(|at| at <= now) {
-            self.home_assistant_at = None;
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_at = None;
             self.tell_everything()?;
         }
         match self.phase {

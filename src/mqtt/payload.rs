@@ -278,7 +278,8 @@ fn cut_texts(value: &mut Value, longest: usize) {
 
 /// Shortens `text` to at most `keep` bytes and a mark, at the end of a character.
 fn cut(text: &mut String, keep: usize) {
-    text.truncate(text.floor_char_boundary(keep.saturating_sub(CUT.len())));
+    let end = (0..=keep.saturating_sub(CUT.len()).min(text.len())).rfind(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
     text.push_str(CUT);
 }
 

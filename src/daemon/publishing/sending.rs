@@ -27,7 +27,7 @@ const BATCH: usize = 32;
 const ACKNOWLEDGED: usize = 64;
 const FLUSH: Duration = Duration::from_millis(100);
 /// How long a store that is full or locked is left alone.
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// What is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +62,9 @@ pub(super) struct Sending {
     /// Acknowledged, not yet removed.
     acknowledged: BTreeSet<i64>,
     flush_at: Option<Instant>,
-    /// The store is left alone until then.
-    retry_at: Option<Instant>,
-    trouble: Complaint,
+    /// A full disk can still be read, so the two fail apart.
+    reading: Trouble,
+    writing: Trouble,
     /// Rows that can never be sent.
     unsendable: u64,
 }
@@ -84,8 +84,8 @@ impl Sending {
             set_aside: false,
             acknowledged: BTreeSet::new(),
             flush_at: None,
-            retry_at: None,
-            trouble: Complaint::default(),
+            reading: Trouble::default(),
+            writing: Trouble::default(),
             unsendable: 0,
         }
     }
@@ -143,8 +143,9 @@ impl Sending {
         self.sender.disconnect()
     }
 
-    pub(super) fn retained(&mut self) -> Result<Vec<Message>, store::Error> {
-        self.with_store(|store| store.retained()).map(Option::unwrap_or_default)
+    /// The newest message of every retained topic; none while the store is in trouble.
+    pub(super) fn retained(&mut self) -> Result<Option<Vec<Message>>, store::Error> {
+        self.read(Store::retained)
     }
 
     /// Hands over as much as may be under way.
@@ -167,7 +168,7 @@ impl Sending {
     /// Somebody may have stored something since the last time.
     fn look(&mut self) -> Result<(), store::Error> {
         self.more = !self.set_aside;
-        if let Some(waiting) = self.with_store(|store| store.waiting())? {
+        if let Some(waiting) = self.read(Store::waiting)? {
             self.vitals.outbox.set(waiting.messages.saturating_sub(self.acknowledged.len() as u64));
             self.vitals.outbox_dropped.set(waiting.dropped + self.unsendable);
         }
@@ -183,7 +184,7 @@ impl Sending {
         }
         while self.due.is_empty() && self.more {
             let cursor = self.cursor;
-            let Some(rows) = self.with_store(|store| store.outbox_after(cursor, BATCH))? else { return Ok(None) };
+            let Some(rows) = self.read(|store| store.outbox_after(cursor, BATCH))? else { return Ok(None) };
             self.more = rows.len() == BATCH;
             self.cursor = rows.last().map_or(cursor, |(seq, _)| *seq);
             let acknowledged = &self.acknowledged;
@@ -232,14 +233,14 @@ impl Sending {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        // While the store is in trouble its own time counts, or this would spin.
-        self.retry_at.or(self.flush_at)
+        // While the store cannot be written its own time counts, or this would spin.
+        let flush = self.flush_at.map(|at| self.writing.retry_at.unwrap_or(at));
+        [flush, self.reading.retry_at].into_iter().flatten().min()
     }
 
     pub(super) fn deadline_passed(&mut self, now: Instant) -> Result<(), store::Error> {
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-        }
+        self.reading.pass(now);
+        self.writing.pass(now);
         if self.flush_at.is_some_and(|at| at <= now) { self.flush() } else { Ok(()) }
     }
 
@@ -250,7 +251,7 @@ impl Sending {
             return Ok(());
         }
         let rows: Vec<i64> = self.acknowledged.iter().copied().collect();
-        if self.with_store(|store| store.acknowledge(&rows))?.is_some() {
+        if self.write(|store| store.acknowledge(&rows))?.is_some() {
             self.acknowledged.clear();
             self.flush_at = None;
         }
@@ -258,29 +259,46 @@ impl Sending {
     }
 
     pub(super) fn counts(&mut self) -> Result<Counts, store::Error> {
-        let left = self.with_store(|store| store.outbox_len())?.unwrap_or_default();
+        let left = self.read(Store::outbox_len)?.unwrap_or_default();
         Ok(Counts { published: self.vitals.published.get(), acknowledged: self.vitals.acknowledged.get(), left })
     }
 
-    /// Uses the store; none when it is full or locked, which is said and tried again later.
-    pub(super) fn with_store<T>(
+    fn read<T>(&mut self, ask: impl FnOnce(&Store) -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {
+        self.reading.attempt(|| ask(&self.store))
+    }
+
+    /// Writes to the store; none when that must wait.
+    pub(super) fn write<T>(
         &mut self,
         act: impl FnOnce(&mut Store) -> Result<T, store::Error>,
     ) -> Result<Option<T>, store::Error> {
-        if self.retry_at.is_some() {
+        self.writing.attempt(|| act(&mut self.store))
+    }
+}
+
+/// A store that is full or locked is left alone for a while.
+#[derive(Default)]
+struct Trouble {
+    retry_at: Option<Instant>,
+    complaint: Complaint,
+}
+
+impl Trouble {
+    /// Uses the store; none when it is in trouble, which is said and tried again later.
+    fn attempt<T>(&mut self, act: impl FnOnce() -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return Ok(None);
         }
-        let result = blocking(|| act(&mut self.store));
-        match result {
+        match blocking(act) {
             Ok(value) => {
-                if self.trouble.over() {
+                if self.complaint.over() {
                     info!("the store works again");
                 }
                 Ok(Some(value))
             }
             Err(error) if error.may_pass() => {
                 let reason = error.to_string();
-                if self.trouble.worth_saying(&reason, Timestamp::now()) {
+                if self.complaint.worth_saying(&reason, Timestamp::now()) {
                     warn!("{reason}");
                 } else {
                     debug!("{reason}");
@@ -290,6 +308,10 @@ impl Sending {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn pass(&mut self, now: Instant) {
+        self.retry_at = self.retry_at.filter(|at| *at > now);
     }
 }
 
