@@ -47,7 +47,7 @@ pub enum Error {
     #[error(transparent)]
     Prompt(#[from] prompt::Error),
     #[error(transparent)]
-    Snapshot(#[from] snapshot::Error),
+    Snapshot(Box<snapshot::Error>),
     #[error(
         "no word for \"{key}\" ({words}) begins with a token of its own in this model; name another in prompt.json"
     )]
@@ -56,6 +56,12 @@ pub enum Error {
     Pattern { rule: config::Name, source: regex::Error },
     #[error("what the listener remembered cannot be read ({source}); it begins anew")]
     Memory { source: serde_json::Error },
+}
+
+impl From<snapshot::Error> for Error {
+    fn from(error: snapshot::Error) -> Self {
+        Self::Snapshot(Box::new(error))
+    }
 }
 
 /// The reader and what it is asked to watch for. One thread owns it.
