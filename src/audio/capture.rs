@@ -321,8 +321,11 @@ impl Line<'_> {
     }
 }
 
-/// How a sample lies in memory (native byte order, as cpal hands it over): its bytes, and its value in −1 … 1.
-fn decoder(format: SampleFormat) -> Option<(usize, fn(&[u8]) -> f32)> {
+/// The value, in −1 … 1, of a sample as it lies in memory.
+type Decode = fn(&[u8]) -> f32;
+
+/// How many bytes a sample has (in native order, as cpal hands it over), and how to read it.
+fn decoder(format: SampleFormat) -> Option<(usize, Decode)> {
     /// 24 bits lie in the low bytes of 32; what is above them is not defined.
     fn low24(bytes: &[u8]) -> u32 {
         u32::from_ne_bytes(array(bytes)) << 8
@@ -348,4 +351,110 @@ fn decoder(format: SampleFormat) -> Option<(usize, fn(&[u8]) -> f32)> {
         // One-bit streams are for music players; no microphone offers nothing else.
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    const ALL: [SampleFormat; 12] = [
+        SampleFormat::I8,
+        SampleFormat::U8,
+        SampleFormat::I16,
+        SampleFormat::U16,
+        SampleFormat::I24,
+        SampleFormat::U24,
+        SampleFormat::I32,
+        SampleFormat::U32,
+        SampleFormat::I64,
+        SampleFormat::U64,
+        SampleFormat::F32,
+        SampleFormat::F64,
+    ];
+
+    /// A value as a driver would lay it into memory.
+    fn encode(format: SampleFormat, value: f64) -> Vec<u8> {
+        let scaled = |bits: u32| (value * 2f64.powi(bits as i32 - 1)) as i128;
+        let unsigned = |bits: u32| scaled(bits) + (1i128 << (bits - 1));
+        match format {
+            SampleFormat::F32 => (value as f32).to_ne_bytes().to_vec(),
+            SampleFormat::F64 => value.to_ne_bytes().to_vec(),
+            format => {
+                let bits = format.bits_per_sample();
+                let number = if format.is_int() { scaled(bits) } else { unsigned(bits) };
+                let bytes = (number as u64).to_le_bytes()[..format.sample_size()].to_vec();
+                if cfg!(target_endian = "big") { bytes.into_iter().rev().collect() } else { bytes }
+            }
+        }
+    }
+
+    #[test]
+    fn every_format_is_read_for_what_it_says() {
+        for format in ALL {
+            let (width, decode) = decoder(format).unwrap();
+            assert_eq!(width, format.sample_size());
+            for value in [-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75] {
+                assert_eq!(decode(&encode(format, value)), value as f32, "{format}");
+            }
+        }
+        assert!(decoder(SampleFormat::DsdU8).is_none());
+    }
+
+    #[test]
+    fn what_lies_above_24_bits_is_not_looked_at() {
+        let (_, signed) = decoder(SampleFormat::I24).unwrap();
+        let (_, unsigned) = decoder(SampleFormat::U24).unwrap();
+        assert_eq!(signed(&0x5a40_0000u32.to_ne_bytes()), 0.5);
+        assert_eq!(unsigned(&0xa5c0_0000u32.to_ne_bytes()), 0.5);
+    }
+
+    fn frame(at: SamplePos) -> Frame {
+        let time = SampleClock::starting_at(Timestamp::UNIX_EPOCH).time(at);
+        Frame { at, time, samples: [0.0; FRAME_SAMPLES] }
+    }
+
+    #[test]
+    fn a_slow_receiver_loses_frames_and_is_told_which() {
+        let vitals = Vitals::default();
+        let (out, received) = sync_channel(2);
+        let mut line = Line { out, vitals: &vitals, gap: None };
+        assert!((0..5).all(|n| line.pass(frame(n * 256))));
+        assert_eq!(vitals.dropped_samples.get(), 3 * 256);
+        assert_eq!(received.try_iter().count(), 2);
+        assert!(line.pass(frame(5 * 256)));
+        let expected = AudioGap { from: frame(512).time, to: frame(1_280).time, reason: GapReason::Overload };
+        assert_eq!(received.recv().unwrap(), Audio::Gap(expected));
+        assert_eq!(received.recv().unwrap(), Audio::Frame(Box::new(frame(1_280))));
+        drop(received);
+        assert!(!line.pass(frame(1_536)));
+    }
+
+    #[test]
+    fn a_mute_in_a_lost_stretch_is_a_gap_of_its_own() {
+        let vitals = Vitals::default();
+        let (out, received) = sync_channel(8);
+        let mut line = Line { out, vitals: &vitals, gap: None };
+        line.lose();
+        line.begin_gap(GapReason::Muted);
+        line.begin_gap(GapReason::Muted);
+        line.pass(frame(0));
+        let reasons: Vec<_> = received.try_iter().collect();
+        let [Audio::Gap(lost), Audio::Gap(muted), Audio::Frame(_)] = &reasons[..] else { panic!("{reasons:?}") };
+        assert_eq!((lost.reason, muted.reason), (GapReason::DeviceLost, GapReason::Muted));
+        assert_eq!(lost.to, muted.from);
+        assert!(!vitals.microphone_ok.get());
+    }
+
+    #[test]
+    fn a_stream_goes_on_as_much_later_as_it_was_away() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let at = |seconds| start + jiff::SignedDuration::from_secs(seconds);
+        let clock = SampleClock::starting_at(start);
+        let (clock_after, position) = resume(Some((clock, 16_000)), at(11));
+        assert_eq!((clock_after.time(position), position), (at(11), 11 * 16_000));
+        // The wall clock was set back: positions still count up.
+        let (clock_after, position) = resume(Some((clock, 16_000)), at(-100));
+        assert_eq!((clock_after.time(position), position), (at(-100), 16_000));
+    }
 }

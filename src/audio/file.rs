@@ -16,12 +16,13 @@ use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
 
 use super::resample::Framer;
 use super::{Control, Error, Gate};
-use crate::clock::{SampleClock, seconds as seconds_of};
+use crate::clock::{self, SampleClock};
 use crate::config::Pace;
-use crate::event::FRAME_SAMPLES;
+use crate::event::{FRAME_SAMPLES, Frame};
 
 /// The length a file says it has, in seconds; None when its header does not tell.
 pub fn seconds(path: &Path) -> Result<Option<f64>, Error> {
@@ -33,12 +34,12 @@ pub(super) fn run(path: &Path, pace: Pace, mut gate: Gate, control: &Control) ->
     let mut sound = Sound::open(path)?;
     let mut framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0)?;
     let started = Instant::now();
-    let mut pass = |frames: &mut Vec<_>| {
+    let mut pass = |frames: &mut Vec<Frame>| {
         for frame in frames.drain(..) {
             if pace == Pace::RealTime {
                 // A microphone, too, delivers a frame when its last sample was heard.
-                let heard = seconds_of(frame_end(&frame));
-                control.wait_until(started + Duration::from_secs_f64(heard))?;
+                let end = clock::seconds(frame.at + FRAME_SAMPLES as i64);
+                control.wait_until(started + Duration::from_secs_f64(end))?;
             }
             if control.stopped() {
                 return ControlFlow::Break(());
@@ -60,10 +61,6 @@ pub(super) fn run(path: &Path, pace: Pace, mut gate: Gate, control: &Control) ->
     Ok(())
 }
 
-fn frame_end(frame: &crate::event::Frame) -> i64 {
-    frame.at + FRAME_SAMPLES as i64
-}
-
 /// A file being decoded.
 struct Sound {
     path: PathBuf,
@@ -76,13 +73,15 @@ struct Sound {
     frames: Option<u64>,
     /// Samples of each channel that were read.
     read: u64,
+    /// A packet that waits until what is missing before it was heard as silence.
+    held: Option<Packet>,
     damaged: bool,
 }
 
 impl Sound {
     fn open(path: &Path) -> Result<Self, Error> {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, file) = opened.map_err(|source| Error::Open { path: path.into(), source })?;
+        let (metadata, file) = opened.map_err(|source| Error::Read { path: path.into(), source })?;
         if metadata.is_dir() {
             return Err(Error::Folder { path: path.into() });
         }
@@ -103,26 +102,42 @@ impl Sound {
             .map_err(not_audio)?;
         let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
         let (rate, track, frames) = (params.sample_rate.unwrap_or(0), track.id, track.num_frames);
-        Ok(Self { path: path.into(), format, decoder, track, rate, channels, frames, read: 0, damaged: false })
+        Ok(Self {
+            path: path.into(),
+            format,
+            decoder,
+            track,
+            rate,
+            channels,
+            frames,
+            read: 0,
+            held: None,
+            damaged: false,
+        })
     }
 
-    /// Reads the next samples, interleaved; false at the end.
+    /// Reads the next samples, interleaved; false at the end. What is damaged is heard as silence, so that what follows is
+    /// heard at its time.
     fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, Error> {
+        samples.clear();
         loop {
-            let packet = match self.format.next_packet() {
+            let packet = match self.held.take().map_or_else(|| self.format.next_packet(), |packet| Ok(Some(packet))) {
                 Ok(Some(packet)) if packet.track_id == self.track => packet,
                 Ok(Some(_)) => continue,
                 Ok(None) => return self.end(None),
                 Err(error) => return self.end(Some(error)),
             };
+            let missing = self.missing_before(&packet);
+            if missing > 0 {
+                self.warn_damaged();
+                self.held = Some(packet);
+                self.silence(missing.min(self.rate.into()), samples);
+                return Ok(true);
+            }
             match self.decoder.decode(&packet) {
                 Ok(decoded) => decoded.copy_to_vec_interleaved(samples),
-                Err(Symphonia::DecodeError(_)) => {
-                    // What follows must be heard at its time, so the damaged part is heard as silence.
-                    self.warn_damaged();
-                    samples.clear();
-                    samples.resize(packet.dur.get() as usize * self.channels, 0.0);
-                }
+                // The next packet tells how much is missing.
+                Err(Symphonia::DecodeError(_)) => self.warn_damaged(),
                 Err(error) => return self.end(Some(error)),
             }
             if !samples.is_empty() {
@@ -132,11 +147,23 @@ impl Sound {
         }
     }
 
+    /// Samples of each channel between what was read and a packet. Of a file of unknown length no more than a minute is
+    /// believed to be missing.
+    fn missing_before(&self, packet: &Packet) -> u64 {
+        let bound = self.frames.unwrap_or(self.read + 60 * u64::from(self.rate));
+        u64::try_from(packet.pts.get()).unwrap_or(0).min(bound).saturating_sub(self.read)
+    }
+
+    fn silence(&mut self, frames: u64, samples: &mut Vec<f32>) {
+        samples.resize(frames as usize * self.channels, 0.0);
+        self.read += frames;
+    }
+
     fn end(&self, error: Option<Symphonia>) -> Result<bool, Error> {
         match error {
             // Both readers run into the end of a file that is shorter than its header says.
             Some(Symphonia::IoError(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(Error::Open { path: self.path.clone(), source: error });
+                return Err(Error::Read { path: self.path.clone(), source: error });
             }
             _ if self.read == 0 => return Err(Error::NoSound { path: self.path.clone() }),
             _ => {}

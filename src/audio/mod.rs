@@ -33,8 +33,8 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug, Error)]
 pub enum Error {
-    #[error("cannot open {path}")]
-    Open { path: PathBuf, source: io::Error },
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
     #[error("{path} is a folder; give the path of a WAV or FLAC file")]
     Folder { path: PathBuf },
     #[error("{path} is empty; give a WAV or FLAC file")]
@@ -177,5 +177,43 @@ impl<'a> Gate<'a> {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SampleClock;
+    use crate::event::FRAME_SAMPLES;
+    use std::sync::mpsc::sync_channel;
+
+    fn frame(n: i64) -> Frame {
+        let at = n * FRAME_SAMPLES as i64;
+        Frame { at, time: SampleClock::starting_at(Timestamp::UNIX_EPOCH).time(at), samples: [0.0; FRAME_SAMPLES] }
+    }
+
+    #[test]
+    fn what_is_muted_is_thrown_away_and_told_as_one_gap() {
+        let (out, received) = sync_channel(8);
+        let (control, vitals) = (Control::default(), Vitals::default());
+        let mut gate = Gate::new(out, &control, &vitals);
+        for (n, listening) in [(0, true), (1, false), (2, false), (3, true), (4, true)] {
+            control.set_listening(listening);
+            assert!(gate.pass(frame(n)).is_continue());
+            assert_eq!(vitals.listening.get(), listening);
+        }
+        let gap = AudioGap { from: frame(1).time, to: frame(3).time, reason: GapReason::Muted };
+        let whole = |n| Audio::Frame(Box::new(frame(n)));
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), [whole(0), Audio::Gap(gap), whole(3), whole(4)]);
+        drop(received);
+        assert!(gate.pass(frame(5)).is_break());
+    }
+
+    #[test]
+    fn a_wait_is_broken_off_by_a_request_to_stop() {
+        let control = Control::default();
+        assert!(control.wait_until(Instant::now()).is_continue());
+        control.stop();
+        assert!(control.wait_until(Instant::now() + Duration::from_secs(3_600)).is_break());
     }
 }

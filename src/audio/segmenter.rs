@@ -161,3 +161,165 @@ fn level(samples: &[f32]) -> f32 {
     let mean = samples.iter().sum::<f32>() / count;
     (samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f32>() / count).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    /// A frame that is loud enough, whose samples tell its position.
+    fn frame(n: usize, at: SamplePos) -> Frame {
+        let sign = |i: usize| if i.is_multiple_of(2) { 0.1 } else { -0.1 };
+        let samples = std::array::from_fn(|i| sign(i) + n as f32 * 1e-6);
+        Frame { at, time: Timestamp::from_millisecond(at / 16).unwrap(), samples }
+    }
+
+    fn cut(probabilities: &[f32]) -> Vec<Segment> {
+        let mut segmenter = Segmenter::default();
+        let at = |n: usize| (n * FRAME_SAMPLES) as SamplePos;
+        let pushed = probabilities.iter().enumerate().map(|(n, p)| (frame(n, at(n)), p));
+        let mut segments: Vec<Segment> = pushed.filter_map(|(frame, p)| segmenter.push(&frame, *p)).collect();
+        segments.extend(segmenter.flush());
+        segments
+    }
+
+    /// Frames of a segment: the first, and the one behind the last.
+    fn span(segment: &Segment) -> (usize, usize) {
+        let frames = |position: SamplePos| position as usize / FRAME_SAMPLES;
+        (frames(segment.start), frames(segment.end()))
+    }
+
+    fn runs(parts: &[(usize, f32)]) -> Vec<f32> {
+        parts.iter().flat_map(|(count, p)| std::iter::repeat_n(*p, *count)).collect()
+    }
+
+    #[test]
+    fn a_sentence_is_cut_with_its_pre_roll_and_tail() {
+        let segments = cut(&runs(&[(100, 0.1), (50, 0.9), (100, 0.1)]));
+        assert_eq!(segments.len(), 1);
+        assert_eq!(span(&segments[0]), (100 - PRE_ROLL, 150 + TAIL));
+        assert_eq!(segments[0].speech_samples, 50 * FRAME_SAMPLES);
+        assert_eq!(segments[0].time, frame(0, segments[0].start).time);
+    }
+
+    #[test]
+    fn a_short_pause_is_part_of_a_sentence_and_a_long_one_ends_it() {
+        assert_eq!(cut(&runs(&[(50, 0.9), (HANG_OVER - 1, 0.1), (50, 0.9)])).len(), 1);
+        assert_eq!(cut(&runs(&[(50, 0.9), (HANG_OVER, 0.1), (50, 0.9)])).len(), 2);
+    }
+
+    #[test]
+    fn what_is_less_sure_goes_on_but_does_not_start() {
+        assert_eq!(cut(&runs(&[(100, 0.4)])), []);
+        let segments = cut(&runs(&[(20, 0.9), (100, 0.4)]));
+        assert_eq!(span(&segments[0]), (0, 120));
+        assert_eq!(cut(&runs(&[(4, 0.9), (4, 0.1), (4, 0.9), (100, 0.1)])), [], "4 of 8 do not start either");
+    }
+
+    #[test]
+    fn a_click_is_no_speech() {
+        assert_eq!(cut(&runs(&[(50, 0.1), (MIN_SPEECH - 1, 0.9), (100, 0.1)])), []);
+        assert_eq!(cut(&runs(&[(50, 0.1), (MIN_SPEECH, 0.9), (100, 0.1)])).len(), 1);
+    }
+
+    #[test]
+    fn what_is_too_quiet_is_no_speech_and_an_offset_is_no_sound() {
+        let mut segmenter = Segmenter::default();
+        for n in 0..200 {
+            let quiet = Frame { samples: [0.2; FRAME_SAMPLES], ..frame(n, (n * FRAME_SAMPLES) as SamplePos) };
+            assert_eq!(segmenter.push(&quiet, 0.99), None);
+        }
+        assert_eq!(segmenter.flush(), None);
+    }
+
+    #[test]
+    fn a_long_speech_is_cut_at_a_pause_after_twelve_seconds() {
+        let segments = cut(&runs(&[(700, 0.9), (10, 0.1), (300, 0.9)]));
+        assert_eq!(segments.len(), 2);
+        let (_, end) = span(&segments[0]);
+        assert!((700..710).contains(&end), "cut at {end}");
+        assert_eq!(segments[1].start, segments[0].end());
+    }
+
+    #[test]
+    fn without_a_pause_it_is_cut_at_the_weakest_place_after_twenty_seconds() {
+        let mut probabilities = vec![0.9; 1_500];
+        probabilities[1_195..1_205].fill(0.6);
+        let segments = cut(&probabilities);
+        let (_, end) = span(&segments[0]);
+        assert!((1_195..1_205).contains(&end), "cut at {end}");
+        assert_eq!(span(segments.last().unwrap()).1, 1_500);
+    }
+
+    #[test]
+    fn however_little_follows_a_cut_comes_out() {
+        let segments = cut(&runs(&[(SOFT_MAX - 20, 0.9), (10, 0.1), (12, 0.9)]));
+        assert_eq!(segments.len(), 2);
+        assert_eq!(span(&segments[1]).1, SOFT_MAX + 2);
+    }
+
+    #[test]
+    fn a_jump_ends_the_segment_before_it() {
+        let mut segmenter = Segmenter::default();
+        for n in 0..50 {
+            assert_eq!(segmenter.push(&frame(n, (n * FRAME_SAMPLES) as SamplePos), 0.9), None);
+        }
+        let before = segmenter.push(&frame(50, 1_000_000), 0.9).unwrap();
+        assert_eq!(span(&before), (0, 50));
+        assert!(segmenter.is_idle());
+        for n in 1..30 {
+            segmenter.push(&frame(n, 1_000_000 + (n * FRAME_SAMPLES) as SamplePos), 0.9);
+        }
+        assert_eq!(segmenter.flush().unwrap().start, 1_000_000);
+    }
+
+    /// Speech and silence of many lengths, with hesitation inside, as a detector would have it.
+    fn speech() -> impl Strategy<Value = Vec<f32>> {
+        let part = (1usize..400, prop::sample::select(vec![0.0f32, 0.2, 0.34, 0.36, 0.49, 0.5, 0.7, 0.95, 1.0]));
+        let steady = part.prop_map(|(count, p)| vec![p; count]);
+        let restless = prop::collection::vec(0.0f32..1.0, 1..200);
+        prop::collection::vec(prop_oneof![3 => steady, 1 => restless], 1..20).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn segments_are_ordered_exact_and_bounded(probabilities in speech()) {
+            let mut last = 0;
+            for segment in cut(&probabilities) {
+                let (start, end) = span(&segment);
+                prop_assert!(start >= last, "{start} overlaps what ended at {last}");
+                prop_assert!(end - start <= HARD_MAX);
+                prop_assert!(end <= probabilities.len());
+                for (n, samples) in (start..end).zip(segment.samples.as_chunks::<FRAME_SAMPLES>().0) {
+                    prop_assert_eq!(samples, &frame(n, 0).samples);
+                }
+                let speech = probabilities[start..end].iter().filter(|p| **p >= GO_ON).count();
+                prop_assert_eq!(segment.speech_samples, speech * FRAME_SAMPLES);
+                last = end;
+            }
+        }
+
+        #[test]
+        fn every_run_of_speech_is_in_a_segment(probabilities in speech()) {
+            let spans: Vec<_> = cut(&probabilities).iter().map(span).collect();
+            let covered = |n: usize| spans.iter().any(|(start, end)| (*start..*end).contains(&n));
+            // A run that surely starts and is long enough by itself must come out whole, over however many segments.
+            let mut n = 0;
+            while n < probabilities.len() {
+                let run = probabilities[n..].iter().take_while(|p| **p >= START).count();
+                if run >= MIN_SPEECH {
+                    prop_assert!((n..n + run).all(covered), "{n}..{} is not in {spans:?}", n + run);
+                }
+                n += run.max(1);
+            }
+        }
+
+        #[test]
+        fn silence_never_comes_out_alone(probabilities in speech()) {
+            for segment in cut(&probabilities) {
+                prop_assert!(segment.speech_samples > 0);
+            }
+        }
+    }
+}

@@ -78,3 +78,63 @@ fn read(input: &impl AsFd, block: &mut [u8], control: &Control) -> Result<Option
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Audio;
+    use crate::vitals::Vitals;
+    use std::io::Write;
+    use std::sync::mpsc::sync_channel;
+
+    /// Runs a source on a pipe that `write` fills; returns what came out.
+    fn hear(settings: config::Stdin, control: &Control, write: impl FnOnce(std::io::PipeWriter)) -> Vec<Audio> {
+        let vitals = Vitals::default();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (out, received) = sync_channel(1_000);
+        std::thread::scope(|threads| {
+            let gate = Gate::new(out, control, &vitals);
+            let source = threads.spawn(|| run(reader, &settings, gate, control));
+            write(writer);
+            source.join().unwrap().unwrap();
+        });
+        received.try_iter().collect()
+    }
+
+    fn stdin(rate: u32, channels: u16) -> config::Stdin {
+        config::Stdin { rate, channels }
+    }
+
+    #[test]
+    fn samples_are_read_across_odd_writes_and_the_rest_is_filled_up() {
+        let bytes: Vec<u8> = (0..300i16).flat_map(|n| (n * 100).to_le_bytes()).collect();
+        let heard = hear(stdin(16_000, 1), &Control::default(), |mut writer| {
+            bytes.chunks(7).for_each(|part| writer.write_all(part).unwrap());
+            // Half a sample more.
+            writer.write_all(&[1]).unwrap();
+        });
+        let [Audio::Frame(first), Audio::Frame(second)] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((first.at, second.at), (0, 256));
+        assert_eq!(first.samples[255], 25_500.0 / 32_768.0);
+        assert_eq!(second.samples[43], 29_900.0 / 32_768.0);
+        assert_eq!(second.samples[44..], [0.0; 212]);
+    }
+
+    #[test]
+    fn stereo_is_mixed() {
+        let bytes: Vec<u8> = [16_384i16, 0].iter().cycle().take(512).flat_map(|n| n.to_le_bytes()).collect();
+        let heard = hear(stdin(16_000, 2), &Control::default(), |mut writer| writer.write_all(&bytes).unwrap());
+        assert!(matches!(&heard[..], [Audio::Frame(frame)] if frame.samples == [0.25; 256]));
+    }
+
+    #[test]
+    fn a_request_to_stop_is_noticed_although_nothing_arrives() {
+        let control = Control::default();
+        let heard = hear(stdin(16_000, 1), &control, |writer| {
+            control.stop();
+            // The pipe stays open until the source has ended.
+            std::mem::forget(writer);
+        });
+        assert_eq!(heard, []);
+    }
+}

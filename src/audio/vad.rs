@@ -6,14 +6,9 @@
 use crate::event::Frame;
 
 /// A voice activity detector for one stream: a small recurrent network on mel features (crate `earshot`).
+#[derive(Default)]
 pub struct Vad {
     detector: Box<earshot::Detector>,
-}
-
-impl Default for Vad {
-    fn default() -> Self {
-        Self { detector: Box::default() }
-    }
 }
 
 impl Vad {

@@ -68,10 +68,12 @@ impl Hearing {
     fn frame(&mut self, frame: &Frame, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
         vitals.heard_samples.add(FRAME_SAMPLES as u64);
         let probability = self.vad.probability(frame);
-        let mut heard = match self.segmenter.push(frame, probability) {
-            Some(segment) => self.decode(&segment, vitals)?,
-            None => Vec::new(),
-        };
+        let mut heard = Vec::new();
+        if let Some(segment) = self.segmenter.push(frame, probability) {
+            // Loud noise can hold the detector's memory in speech for minutes; afresh, it is heard for what it is.
+            self.vad.reset();
+            heard = self.decode(&segment, vitals)?;
+        }
         // A clock that was set back must not silence the progress until it is where it was.
         let since = frame.time.duration_since(self.told);
         if self.segmenter.is_idle() && (since >= PROGRESS || since.is_negative()) {

@@ -1,0 +1,67 @@
+//! Sound to utterances, with the real Whisper: recordings, broken files, broken models, a microphone without hardware.
+
+#[path = "hearing/microphone.rs"]
+mod microphone;
+#[path = "hearing/models.rs"]
+mod models;
+#[path = "hearing/sound.rs"]
+mod sound;
+#[path = "hearing/words.rs"]
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+
+use hearth::asr::whisper::Whisper;
+use hearth::audio::{self, Control};
+use hearth::config::{Asr, File, Pace, Source};
+use hearth::daemon::hearing::{Heard, Hearing};
+use hearth::event::{Audio, Frame, Utterance};
+use hearth::vitals::Vitals;
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The bundled recogniser. Tests run side by side: more threads would only wait for each other.
+fn whisper() -> Whisper {
+    let settings = Asr { threads: 1, ..Asr::default() };
+    Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap()
+}
+
+/// The recordings that are not part of the project.
+fn fixtures() -> Option<PathBuf> {
+    let place = std::env::var_os("HEARTH_FIXTURES").map_or_else(|| root("../shared/fixtures"), PathBuf::from);
+    place.join("noise").is_dir().then_some(place)
+}
+
+/// Plays a file as fast as possible.
+fn play(path: &Path) -> Result<Vec<Audio>, audio::Error> {
+    let source = Source::File(File { path: path.into(), pace: Pace::Fast });
+    let (sender, receiver) = sync_channel(100_000);
+    audio::run(&source, Path::new(""), sender, &Control::default(), &Vitals::default())?;
+    Ok(receiver.into_iter().collect())
+}
+
+fn frames(path: &Path) -> Vec<Frame> {
+    let only_frames = |audio| match audio {
+        Audio::Frame(frame) => *frame,
+        Audio::Gap(gap) => panic!("a file has no gap: {gap:?}"),
+    };
+    play(path).unwrap().into_iter().map(only_frames).collect()
+}
+
+/// Everything that comes of a stream.
+fn hear(hearing: &mut Hearing, stream: impl IntoIterator<Item = Audio>, vitals: &Vitals) -> Vec<Heard> {
+    let mut heard: Vec<Heard> = stream.into_iter().flat_map(|audio| hearing.push(audio, vitals).unwrap()).collect();
+    heard.extend(hearing.finish(vitals).unwrap());
+    heard
+}
+
+fn utterances(heard: Vec<Heard>) -> Vec<Utterance> {
+    let only_utterances = |heard| match heard {
+        Heard::Utterance(utterance) => Some(utterance),
+        _ => None,
+    };
+    heard.into_iter().filter_map(only_utterances).collect()
+}

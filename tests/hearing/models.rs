@@ -1,0 +1,116 @@
+//! Whisper models, whole and broken.
+
+use hearth::asr;
+
+use super::*;
+
+fn load(path: &Path, language: &str) -> Result<Whisper, asr::Error> {
+    Whisper::load(path, &Asr { language: language.into(), threads: 1, ..Asr::default() })
+}
+
+fn refusal(path: &Path, language: &str) -> String {
+    load(path, language).err().expect("it must be refused").to_string()
+}
+
+#[test]
+fn a_model_cut_short_anywhere_is_refused_before_whisper_reads_it() {
+    let whole = std::fs::read(root("models/whisper-tiny.en-q5_1.bin")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.bin");
+    let vocabulary = 48 + 8 + 80 * 201 * 4;
+    let ends = [0, 3, 4, 5, 47, 50, 1_000, vocabulary + 2, vocabulary + 100, 500_000, 20_000_000, whole.len() - 1];
+    for end in ends {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        let error = refusal(&path, "en");
+        assert!(error.contains("cut.bin"), "cut at {end}: {error}");
+        assert!(error.contains("damaged") || end < 4 && error.contains("no Whisper model"), "cut at {end}: {error}");
+    }
+    // A tensor is missing altogether: the file ends where one does.
+    std::fs::write(&path, [&whole[..], &[0; 5]].concat()).unwrap();
+    assert!(refusal(&path, "en").contains("damaged"));
+}
+
+#[test]
+fn a_model_with_wild_numbers_is_refused() {
+    let whole = std::fs::read(root("models/whisper-tiny.en-q5_1.bin")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wild.bin");
+    let filters = 48;
+    let vocabulary = filters + 8 + 80 * 201 * 4;
+    for at in [4, 20, 36, 40, filters, filters + 4, vocabulary, vocabulary + 4] {
+        for value in [u32::MAX, i32::MAX as u32, 1 << 20] {
+            let mut wild = whole.clone();
+            wild[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            std::fs::write(&path, wild).unwrap();
+            let error = refusal(&path, "en");
+            assert!(error.contains("wild.bin") && error.contains("damaged"), "{value} at {at}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_model_is_refused_in_a_clear_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("notes.txt");
+    std::fs::write(&text, "We need milk, eggs and tomatoes.").unwrap();
+    assert!(refusal(&text, "en").contains("no Whisper model in ggml form"));
+    assert!(refusal(folder.path(), "en").contains("is a folder"));
+    assert!(refusal(&folder.path().join("gone.bin"), "en").contains("gone.bin"));
+}
+
+#[test]
+fn a_changed_bundled_model_is_refused() {
+    let mut bytes = std::fs::read(root("models/whisper-tiny.en-q5_1.bin")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whisper-tiny.en-q5_1.bin");
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::copy(root("models/SHA256SUMS"), folder.path().join("SHA256SUMS")).unwrap();
+    let error = load(&path, "en").err().expect("it must be refused");
+    let source = std::error::Error::source(&error).expect("it has a cause").to_string();
+    assert!(source.contains("SHA-256"), "{source}");
+}
+
+#[test]
+fn a_language_is_known_and_fits_the_model() {
+    let model = root("models/whisper-tiny.en-q5_1.bin");
+    assert!(refusal(&model, "klingon").contains("\"klingon\""));
+    assert!(refusal(&model, "e\0n").contains("no language"));
+    assert!(refusal(&model, "").contains("no language"));
+    let german = refusal(&model, "de");
+    assert!(german.contains("English alone") && german.contains("\"de\""), "{german}");
+    assert!(load(&model, "auto").is_ok());
+    assert!(load(&model, "EN").is_ok());
+}
+
+#[test]
+fn decoding_leaves_nothing_behind() {
+    let mut whisper = whisper();
+    let samples: Vec<f32> = frames(&root("examples/household.flac")).iter().flat_map(|frame| frame.samples).collect();
+    let (first, second) = (&samples[16_000..46_000], &samples[380_000..480_000]);
+    let before = whisper.decode(first, "").unwrap();
+    assert!(!before.is_empty());
+    let other = whisper.decode(second, "My name is Grandma.").unwrap();
+    assert_ne!(before, other);
+    assert_eq!(whisper.decode(first, "").unwrap(), before);
+}
+
+#[test]
+fn however_little_is_decoded_nothing_breaks() {
+    let mut whisper = whisper();
+    for samples in [0, 1, 200, 1_599, 15_999] {
+        let pieces = whisper.decode(&vec![0.0; samples], "").unwrap();
+        assert!(pieces.iter().all(|piece| piece.no_speech.is_finite()), "{pieces:?}");
+    }
+}
+
+#[test]
+fn hot_words_and_a_prompt_of_any_length_are_taken() {
+    let hot_words = vec!["Kowalczyk".into(), "Größe".repeat(100), "名前".into()];
+    let settings = Asr { hot_words, threads: 1, ..Asr::default() };
+    let mut whisper = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap();
+    whisper.decode(&[0.0; 16_000], &"and then she said ".repeat(200)).unwrap();
+    let settings = Asr { hot_words: vec!["a\0b".into()], ..settings };
+    let error = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).err().unwrap().to_string();
+    assert!(error.contains("hot_words"), "{error}");
+}

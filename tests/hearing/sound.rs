@@ -1,0 +1,203 @@
+//! Files of every form, whole and broken.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A WAV file: `kind` 1 for integers, 3 for floats. `tone` gives the sample in −1 … 1 at a second.
+fn wav(kind: u16, bits: u16, rate: u32, channels: u16, seconds: f64, tone: impl Fn(f64) -> f64) -> Vec<u8> {
+    let samples = (0..(seconds * f64::from(rate)) as u32).map(|n| tone(f64::from(n) / f64::from(rate)));
+    let encode = |sample: f64| match (kind, bits) {
+        (1, 8) => vec![(sample * 127.0 + 128.0) as u8],
+        (1, bits) => {
+            let whole = (sample * (2f64.powi(i32::from(bits) - 1) - 1.0)) as i32;
+            whole.to_le_bytes()[..usize::from(bits / 8)].to_vec()
+        }
+        (3, 32) => (sample as f32).to_le_bytes().to_vec(),
+        (3, 64) => sample.to_le_bytes().to_vec(),
+        other => panic!("no such form: {other:?}"),
+    };
+    let data: Vec<u8> = samples.flat_map(|sample| encode(sample).repeat(channels.into())).collect();
+    let align = channels * bits / 8;
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + data.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0");
+    file.extend([kind.to_le_bytes(), channels.to_le_bytes()].concat());
+    file.extend([rate.to_le_bytes(), (rate * u32::from(align)).to_le_bytes()].concat());
+    file.extend([align.to_le_bytes(), bits.to_le_bytes()].concat());
+    file.extend(b"data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+fn tone(second: f64) -> f64 {
+    0.5 * (second * 300.0 * std::f64::consts::TAU).sin()
+}
+
+fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn every_form_of_wav_sounds_the_same() {
+    for (kind, bits, rate, channels) in [
+        (1, 8, 16_000, 1),
+        (1, 16, 16_000, 1),
+        (1, 16, 48_000, 2),
+        (1, 16, 44_100, 6),
+        (1, 24, 16_000, 1),
+        (1, 24, 96_000, 2),
+        (1, 32, 8_000, 1),
+        (3, 32, 22_050, 2),
+        (3, 64, 16_000, 1),
+    ] {
+        let (_folder, path) = file("a.wav", &wav(kind, bits, rate, channels, 0.512, tone));
+        let frames = frames(&path);
+        assert_eq!(frames.len(), 32, "{kind} {bits} {rate} {channels}");
+        assert_eq!(audio::seconds(&path).unwrap().map(|s| (s * 1e3).round()), Some(512.0));
+        for (n, frame) in frames.iter().enumerate() {
+            assert_eq!(frame.at, n as i64 * 256);
+        }
+        let samples: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
+        // The ends of a resampled tone ring; a filter of odd length puts it off by half a sample.
+        for (n, sample) in samples.iter().enumerate().skip(800).take(6_600) {
+            let wanted = tone(n as f64 / 16_000.0) as f32;
+            assert!((sample - wanted).abs() < 0.035, "{kind} {bits} {rate} {channels}: {sample} for {wanted} at {n}");
+        }
+    }
+}
+
+#[test]
+fn floats_that_are_no_numbers_become_silence() {
+    let wild = |second: f64| if second < 0.25 { f64::NAN } else { f64::INFINITY };
+    let (_folder, path) = file("a.wav", &wav(3, 32, 16_000, 1, 0.512, wild));
+    assert!(frames(&path).iter().all(|frame| frame.samples == [0.0; 256]));
+}
+
+#[test]
+fn what_is_no_sound_is_refused_in_a_clear_sentence() {
+    let whole = wav(1, 16, 16_000, 1, 0.1, tone);
+    let empty_wav = wav(1, 16, 16_000, 1, 0.0, tone);
+    let slow = wav(1, 16, 100, 1, 1.0, tone);
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("empty.wav", b"", "is empty"),
+        (
+            "song.mp3",
+            b"ID3\x04\0\0\0\0\0\0 not really a song, but long enough to look at",
+            "no sound that hearth can read",
+        ),
+        (
+            "notes.txt",
+            "We need milk, eggs and tomatoes.".repeat(1_000).leak().as_bytes(),
+            "no sound that hearth can read",
+        ),
+        ("header.wav", &whole[..30], "no sound that hearth can read"),
+        ("nothing.wav", &empty_wav, "holds no sound"),
+        ("slow.wav", &slow, "100 Hz"),
+    ];
+    for (name, bytes, message) in cases {
+        let (_folder, path) = file(name, bytes);
+        let error = play(&path).unwrap_err().to_string();
+        assert!(error.contains(message), "{name}: {error}");
+        assert!(name == "slow.wav" || error.contains(name), "{name}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert!(play(folder.path()).unwrap_err().to_string().contains("is a folder"));
+    let missing = play(&folder.path().join("gone.wav")).unwrap_err();
+    assert!(missing.to_string().contains("gone.wav"), "{missing}");
+    assert!(std::error::Error::source(&missing).is_some());
+}
+
+/// Where a test's log lines go.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Plays a file on this thread; returns how many frames were heard, and what was said of it.
+fn play_logged(path: &Path) -> (usize, String) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let frames = tracing::subscriber::with_default(subscriber, || frames(path).len());
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    (frames, text)
+}
+
+#[test]
+fn of_a_file_cut_short_what_is_there_is_heard() {
+    let whole = wav(1, 16, 16_000, 1, 4.0, tone);
+    let (_folder, path) = file("short.wav", &whole[..44 + 2 * 16_000 * 3 + 1]);
+    let (frames, log) = play_logged(&path);
+    assert_eq!(frames, 188);
+    assert!(log.contains("WARN") && log.contains("cut short") && log.contains("short.wav"), "{log}");
+    assert!(log.contains("second=\"3.0\""), "{log}");
+
+    let flac = std::fs::read(root("examples/household.flac")).unwrap();
+    let (_folder, path) = file("short.flac", &flac[..flac.len() / 2]);
+    let (frames, log) = play_logged(&path);
+    assert!((2_000..4_500).contains(&frames), "{frames}");
+    assert!(log.contains("cut short") && log.contains("short.flac"), "{log}");
+}
+
+#[test]
+fn a_damaged_flac_keeps_its_time() {
+    let mut flac = std::fs::read(root("examples/household.flac")).unwrap();
+    let whole = frames(&root("examples/household.flac")).len();
+    let middle = flac.len() / 2;
+    flac[middle..middle + 3_000].fill(0x55);
+    let (_folder, path) = file("damaged.flac", &flac);
+    let (heard, log) = play_logged(&path);
+    assert_eq!(heard, whole, "{log}");
+    assert!(log.contains("damaged.flac"), "{log}");
+}
+
+#[test]
+fn a_whole_file_gives_no_warning() {
+    let (frames, log) = play_logged(&root("examples/household.flac"));
+    assert!(frames > 6_000);
+    assert_eq!(log, "");
+}
+
+/// Starts a source of its own thread; returns what it delivers and how it ended.
+fn start(pace: Pace, control: Arc<Control>) -> (std::sync::mpsc::Receiver<Audio>, std::thread::JoinHandle<bool>) {
+    let (sender, receiver) = sync_channel(4);
+    let source = Source::File(File { path: "examples/household.flac".into(), pace });
+    let run = move || audio::run(&source, &root(""), sender, &control, &Vitals::default()).is_ok();
+    (receiver, std::thread::spawn(run))
+}
+
+#[test]
+fn at_its_own_pace_a_file_takes_its_time_and_stops_when_told() {
+    let control = Arc::new(Control::default());
+    let started = Instant::now();
+    let (receiver, source) = start(Pace::RealTime, control.clone());
+    assert_eq!(receiver.iter().take(20).count(), 20);
+    assert!(started.elapsed() >= Duration::from_millis(20 * 16), "a frame came before it was over");
+    control.stop();
+    let rest = receiver.iter().count();
+    assert!(source.join().unwrap());
+    assert!(rest < 1_000, "{rest} frames after it was told to stop");
+}
+
+#[test]
+fn a_source_ends_when_nobody_receives_any_more() {
+    let (receiver, source) = start(Pace::Fast, Arc::default());
+    assert!(receiver.recv().is_ok());
+    drop(receiver);
+    assert!(source.join().unwrap());
+}

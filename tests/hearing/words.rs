@@ -1,0 +1,144 @@
+//! What is understood.
+
+use hearth::event::{AudioGap, GapReason};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::*;
+
+/// What was said in a recording: a line of its .jsonl.
+#[derive(Deserialize)]
+struct Said {
+    start: f64,
+    end: f64,
+    text: String,
+}
+
+fn household() -> Vec<Said> {
+    let text = std::fs::read_to_string(root("examples/household.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Words without case and punctuation; small numbers as digits, since Whisper writes them either way.
+fn words(text: &str) -> Vec<String> {
+    let plain = text.to_lowercase().replace('’', "'").replace('-', " ");
+    let letters = |word: &str| word.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    let words = plain.split_whitespace().map(letters).filter(|word| !word.is_empty());
+    let digits = |word: String| match word.as_str() {
+        "seven" => "7".into(),
+        "nine" => "9".into(),
+        "ten" => "10".into(),
+        _ => word,
+    };
+    words.map(digits).collect()
+}
+
+/// Word error rate: substitutions, insertions and deletions for each word of the reference (Levenshtein distance).
+fn word_error_rate(reference: &str, heard: &str) -> f64 {
+    let (reference, heard) = (words(reference), words(heard));
+    let mut row: Vec<usize> = (0..=heard.len()).collect();
+    for (n, wanted) in reference.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], n + 1);
+        for (m, got) in heard.iter().enumerate() {
+            let substituted = diagonal + usize::from(wanted != got);
+            diagonal = row[m + 1];
+            row[m + 1] = substituted.min(row[m] + 1).min(diagonal + 1);
+        }
+    }
+    row[heard.len()] as f64 / reference.len() as f64
+}
+
+#[test]
+fn the_word_error_rate_counts_what_it_says() {
+    assert_eq!(word_error_rate("one two three four", "One, two, three, four!"), 0.0);
+    assert_eq!(word_error_rate("one two three four", "one three five four"), 0.5);
+    assert_eq!(word_error_rate("at ten", "at 10 now"), 0.5);
+}
+
+#[test]
+fn the_household_is_understood_and_timed() {
+    let said = household();
+    let vitals = Vitals::default();
+    let stream = play(&root("examples/household.flac")).unwrap();
+    let Audio::Frame(first) = &stream[0] else { panic!("a file starts with a frame") };
+    let origin = first.time;
+    let count = stream.len() as u64;
+    let heard = utterances(hear(&mut Hearing::new(whisper(), "kitchen"), stream, &vitals));
+
+    let texts = |all: Vec<&str>| all.join(" ");
+    let reference = texts(said.iter().map(|said| said.text.as_str()).collect());
+    let text = texts(heard.iter().map(|utterance| utterance.text.as_str()).collect());
+    let rate = word_error_rate(&reference, &text);
+    println!("word error rate of the household: {:.1} %", rate * 100.0);
+    assert!(rate < 0.06, "{:.1} %: {text}", rate * 100.0);
+
+    for utterance in &heard {
+        let second = |time: Timestamp| time.duration_since(origin).as_secs_f64();
+        let (start, end) = (second(utterance.start), second(utterance.end));
+        assert!(start < end, "{utterance:?}");
+        assert!(said.iter().any(|said| start < said.end && said.start < end), "nobody spoke then: {utterance:?}");
+        assert!(utterance.confidence > 0.3 && utterance.confidence <= 1.0, "{utterance:?}");
+        assert_eq!(utterance.room, "kitchen");
+        assert_eq!(utterance.text, utterance.text.trim());
+    }
+    for pair in heard.windows(2) {
+        assert!(pair[0].id < pair[1].id && pair[0].start <= pair[1].start, "{pair:?}");
+    }
+    assert_eq!(vitals.heard_samples.get(), count * 256);
+    assert_eq!(vitals.utterances.get(), heard.len() as u64);
+    assert_eq!(vitals.words.get(), heard.iter().map(|utterance| utterance.words() as u64).sum::<u64>());
+    assert!(vitals.decoded_samples.get() < vitals.heard_samples.get());
+}
+
+#[test]
+fn a_gap_comes_after_what_was_said_before_it() {
+    let stream = play(&root("examples/household.flac")).unwrap();
+    // "Good morning, Emma." ends behind the second second; nothing tells the segmenter so but the gap.
+    let mut cut: Vec<Audio> = stream[..180].to_vec();
+    let Audio::Frame(last) = cut.last().unwrap() else { panic!("a file has frames") };
+    let (from, to) = (last.time, last.time + SignedDuration::from_secs(60));
+    cut.push(Audio::Gap(AudioGap { from, to, reason: GapReason::Muted }));
+    let heard = hear(&mut Hearing::new(whisper(), "kitchen"), cut, &Vitals::default());
+    let [.., Heard::Utterance(before), Heard::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };
+    assert!(before.text.contains("morning"), "{before:?}");
+    assert_eq!((gap.from, gap.to, gap.reason), (from, to, GapReason::Muted));
+    assert!(before.id < gap.id);
+}
+
+#[test]
+fn silence_says_nothing_but_that_time_passes() {
+    let origin: Timestamp = "2026-01-01T08:00:00Z".parse().unwrap();
+    let clock = hearth::clock::SampleClock::starting_at(origin);
+    let silent = |n: i64| Audio::Frame(Box::new(Frame { at: n * 256, time: clock.time(n * 256), samples: [0.0; 256] }));
+    let vitals = Vitals::default();
+    let heard = hear(&mut Hearing::new(whisper(), "kitchen"), (0..625).map(silent), &vitals);
+    let times: Vec<Timestamp> = heard
+        .iter()
+        .map(|heard| match heard {
+            Heard::Progress(time) => *time,
+            other => panic!("ten silent seconds made {other:?}"),
+        })
+        .collect();
+    assert_eq!(times.len(), 10);
+    assert_eq!(times[0], origin);
+    assert_eq!(vitals.decoded_samples.get(), 0);
+}
+
+#[test]
+fn noise_makes_next_to_no_words() {
+    let Some(fixtures) = fixtures() else {
+        println!("skipped: no recordings of noise (HEARTH_FIXTURES)");
+        return;
+    };
+    let vitals = Vitals::default();
+    let mut hearing = Hearing::new(whisper(), "kitchen");
+    let mut heard = Vec::new();
+    let clips = ["silence", "things_ceiling-fan", "things_boiling-water", "things_typewriter", "nature_river"];
+    for clip in clips.map(|clip| fixtures.join(format!("noise/noise_moodist-{clip}.flac"))) {
+        heard.extend(utterances(hear(&mut hearing, play(&clip).unwrap(), &vitals)));
+    }
+    let words: usize = heard.iter().map(Utterance::words).sum();
+    assert!(words <= 5, "{words} words in two minutes of noise: {heard:?}");
+    // Most of it must not even be decoded.
+    assert!(vitals.decoded_samples.get() < vitals.heard_samples.get() / 4);
+}
