@@ -40,6 +40,9 @@ use sending::{RETRY, Sending, Ticket};
 const HEALTH: Duration = Duration::from_secs(30);
 /// How often the task shows that it lives.
 const PULSE: Duration = Duration::from_secs(5);
+/// A broker that comes back takes us in before others have noticed: Home Assistant tries every 10 s. What it would miss for
+/// ever, alerts first of all, waits so long, or until Home Assistant says that it is there.
+const SETTLE: Duration = Duration::from_secs(12);
 /// Home Assistant asks the whole house at once when it starts; everyone answers within this time.
 const JITTER_S: f64 = 5.0;
 /// Where the entities that Home Assistant knows of are noted.
@@ -186,6 +189,9 @@ impl Publisher {
 
     fn connected(&mut self) -> Result<(), store::Error> {
         self.vitals.connected.set(true);
+        if self.known && self.phase == Phase::Running {
+            self.sending.hold(SETTLE);
+        }
         if self.outage.over() || !self.known {
             self.known = true;
             info!(url = self.url, "connected to the broker");
@@ -232,6 +238,7 @@ impl Publisher {
     fn message(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::Error> {
         if topic == self.house.topics.home_assistant() {
             if payload == payload::ONLINE.as_bytes() && !retain {
+                self.sending.release();
                 let jitter = Duration::from_secs_f64(rand::random::<f64>() * JITTER_S);
                 self.tell_at = Some(Instant::now() + jitter);
             }
@@ -278,6 +285,7 @@ impl Publisher {
 
     fn drain(&mut self, grace: Duration) {
         // Without a connection there is nothing to wait for, unless the first attempt is still being made.
+        self.sending.release();
         let waits = self.sending.is_connected() || !self.outage.is_open();
         self.phase = if waits { Phase::Emptying(Instant::now() + grace) } else { Phase::Done };
     }

@@ -26,9 +26,8 @@ pub fn household() -> PathBuf {
 pub fn samples(seconds: usize) -> Vec<i16> {
     let source = Source::File(File { path: household(), pace: Pace::Fast });
     let (sender, receiver) = sync_channel(64);
-    let reading = std::thread::spawn(move || {
-        audio::run(&source, Path::new(""), sender, &Control::default(), &Vitals::default())
-    });
+    let reading =
+        std::thread::spawn(move || audio::run(&source, Path::new(""), sender, &Control::default(), &Vitals::default()));
     let wanted = seconds * SAMPLE_RATE as usize;
     let mut samples = Vec::new();
     while samples.len() < wanted {

@@ -106,7 +106,8 @@ fn a_machine_that_only_hears_publishes_what_it_hears() {
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Listener::new(broker.address, "hearth/#", None);
     let more = "[listener]\nenabled = false\nmodel = \"there-is-none\"\n";
-    let hearth = Hearth::run(dir.path(), &config(&clip(dir.path(), 8), "fast", &format!("mqtt://{}", broker.address), more));
+    let hearth =
+        Hearth::run(dir.path(), &config(&clip(dir.path(), 8), "fast", &format!("mqtt://{}", broker.address), more));
     let all = everything(&listener);
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");

@@ -57,6 +57,8 @@ pub(super) struct Sending {
     cursor: i64,
     /// Rows may be left behind the cursor.
     more: bool,
+    /// Nothing of the outbox is sent before that.
+    hold_until: Option<Instant>,
     /// Nothing of the outbox is sent any more.
     set_aside: bool,
     /// Acknowledged, not yet removed.
@@ -81,6 +83,7 @@ impl Sending {
             due: VecDeque::new(),
             cursor: 0,
             more: true,
+            hold_until: None,
             set_aside: false,
             acknowledged: BTreeSet::new(),
             flush_at: None,
@@ -116,6 +119,16 @@ impl Sending {
         self.due.clear();
         self.cursor = 0;
         self.more = true;
+    }
+
+    /// Keeps what is in the outbox there for a while.
+    pub(super) fn hold(&mut self, time: Duration) {
+        self.hold_until = Some(Instant::now() + time);
+    }
+
+    /// Ends that while.
+    pub(super) fn release(&mut self) {
+        self.hold_until = None;
     }
 
     pub(super) fn announce(&mut self, messages: impl IntoIterator<Item = (Ticket, Message)>) {
@@ -182,6 +195,9 @@ impl Sending {
         if let Some(health) = self.health.take() {
             return Ok(Some((Ticket::Own, health)));
         }
+        if self.hold_until.is_some() {
+            return Ok(None);
+        }
         while self.due.is_empty() && self.more {
             let cursor = self.cursor;
             let Some(rows) = self.read(|store| store.outbox_after(cursor, BATCH))? else { return Ok(None) };
@@ -235,10 +251,11 @@ impl Sending {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         // While the store cannot be written its own time counts, or this would spin.
         let flush = self.flush_at.map(|at| self.writing.retry_at.unwrap_or(at));
-        [flush, self.reading.retry_at].into_iter().flatten().min()
+        [flush, self.reading.retry_at, self.hold_until].into_iter().flatten().min()
     }
 
     pub(super) fn deadline_passed(&mut self, now: Instant) -> Result<(), store::Error> {
+        self.hold_until = self.hold_until.filter(|at| *at > now);
         self.reading.pass(now);
         self.writing.pass(now);
         if self.flush_at.is_some_and(|at| at <= now) { self.flush() } else { Ok(()) }
