@@ -64,6 +64,11 @@ pub enum Error {
     #[error("the model's {threads} threads could not be started; set fewer threads")]
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },
 
+    #[error(
+        "this processor lacks the dot products that quantised weights need; set weights = \"f32\", or take a smaller model"
+    )]
+    Processor,
+
     #[error("the model could not compute")]
     Compute(#[from] candle_core::Error),
 }

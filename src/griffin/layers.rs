@@ -7,11 +7,10 @@
 //! Shapes, here and in the files beside: t tokens, d width, r lru width, e MLP width, n heads, g key/value heads, h head_dim,
 //! w window, s keys at hand, c convolution taps, v vocabulary. Equation numbers are those of Griffin, arXiv 2402.19427.
 
-use std::ops::{Deref, Range};
-
-use candle_core::{Device, Module, Storage, Tensor};
+use candle_core::{Device, Module, Tensor};
 
 use super::Error;
+use super::tensor::values;
 use super::weights::{Checkpoint, Form, Matrix};
 
 /// The constant c of equation 4.
@@ -158,13 +157,18 @@ impl RgLru {
 
 /// Rotary position embedding on the first dimensions of each head: dimension i turns with dimension i + rotary/2.
 pub struct Rotary {
-    /// base^(−2i/rotary), rounded to f32 as the checkpoints were trained with it.
+    /// base^(−2i/rotary), rounded to f32 step by step as the checkpoints were trained with it: a last bit here is a turn of
+    /// 1e-4 rad after two thousand tokens.
     inverse_frequencies: Vec<f64>,
 }
 
 impl Rotary {
     pub fn new(base: f64, rotary_dim: usize) -> Self {
-        let frequency = |i: usize| f64::from(base.powf(-2.0 * i as f64 / rotary_dim as f64) as f32);
+        let frequency = |i: usize| {
+            let exponent = (2 * i) as f32 / rotary_dim as f32;
+            let timescale = base.powf(f64::from(exponent)) as f32;
+            f64::from(1.0 / timescale)
+        };
         Self { inverse_frequencies: (0..rotary_dim / 2).map(frequency).collect() }
     }
 
@@ -241,30 +245,4 @@ fn sigmoid(x: f32) -> f32 {
 /// ln(1 + eˣ), without overflow for large x and without loss for small.
 fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-/// The f32 values of a contiguous tensor, in place.
-pub fn values(tensor: &Tensor) -> Result<impl Deref<Target = [f32]> + '_, Error> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (start, end) = layout.contiguous_offsets().ok_or(candle_core::Error::RequiresContiguous { op: "values" })?;
-    let Storage::Cpu(cpu) = &*storage else {
-        return Err(candle_core::Error::Msg("the model computes on the CPU only".into()).into());
-    };
-    cpu.as_slice::<f32>()?;
-    Ok(Values { storage, range: start..end })
-}
-
-/// A read lock on a tensor's storage, and which of its values are the tensor's.
-struct Values<G> {
-    storage: G,
-    range: Range<usize>,
-}
-
-impl<G: Deref<Target = Storage>> Deref for Values<G> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        let Storage::Cpu(cpu) = &*self.storage else { unreachable!("values() checked it") };
-        &cpu.as_slice::<f32>().expect("values() checked it")[self.range.clone()]
-    }
 }

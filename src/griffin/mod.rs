@@ -17,6 +17,7 @@ mod layers;
 mod model;
 mod sample;
 mod state;
+mod tensor;
 mod tokenizer;
 mod weights;
 

@@ -9,7 +9,8 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 
 use super::blocks::{Block, Chunk};
-use super::layers::{RmsNorm, Rotary, values};
+use super::layers::{RmsNorm, Rotary};
+use super::tensor::values;
 use super::weights::{Checkpoint, Form, Matrix, Progress};
 use super::{Config, Error, Leaf, Logits, State};
 use crate::config::Weights;
@@ -259,6 +260,9 @@ struct Parts {
 impl Parts {
     fn load(dir: &Path, config: &Config, weights: Weights, progress: Progress<'_>) -> Result<Self, Error> {
         let forms = Forms::choose(weights, config.parameters());
+        if forms.embedding != Form::F32 && !can_multiply_quantised() {
+            return Err(Error::Processor);
+        }
         let mut from = Checkpoint::open(dir, config.parameters(), progress)?;
         let (v, d) = (config.vocab, config.width);
         let embedding = from.matrix("model.embed_tokens.weight", v, d, forms.embedding)?; // [v, d]
@@ -267,4 +271,13 @@ impl Parts {
         let final_norm = RmsNorm::load(&mut from, "model.final_norm", d, config.norm_eps)?;
         Ok(Self { forms, embedding, blocks, final_norm, fingerprint: from.fingerprint(&config.identity()) })
     }
+}
+
+/// Candle's quantised products use `sdot` on every arm64, and a processor without it (a Pi 4's Cortex-A72) would end the
+/// process.
+fn can_multiply_quantised() -> bool {
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("dotprod");
+    #[cfg(not(target_arch = "aarch64"))]
+    true
 }

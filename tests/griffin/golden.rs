@@ -146,9 +146,12 @@ fn golden_logits_and_leaves_step_by_step() {
     for dir in directories() {
         let golden = Golden::load(&dir);
         let leaves = golden.check(&[1], "logits_step");
-        let expected = golden.tensors().names().iter().filter(|name| name.starts_with('t')).count();
+        let is_leaf = |name: &&&str| name.starts_with('t') && name.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
+        let expected = golden.tensors().names().iter().filter(is_leaf).count();
         assert_eq!(leaves, expected, "every leaf of the golden was compared");
-        assert!(golden.ids.len() > golden.model.config().window + 1, "the golden goes past the window");
+        if dir.starts_with(env!("CARGO_MANIFEST_DIR")) {
+            assert!(golden.ids.len() > golden.model.config().window + 1, "our golden goes past the window");
+        }
     }
 }
 
