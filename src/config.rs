@@ -255,7 +255,7 @@ fn cooldown() -> Seconds {
 }
 
 /// What a home wants to be told, asked in words that the bundled model knows. Wordings and thresholds were chosen on streams
-/// of 50 households it had never heard, for few false and few missed alerts together. Their talk is far denser in alarming
+/// of 70 households it had never heard, for few false and few missed alerts together. Their talk is far denser in alarming
 /// things than a home's: a long cooldown would only have hidden the next one.
 fn home_rules() -> Vec<Rule> {
     let rule = |name: &str, question: &str, enter: f64, severity| Rule {
@@ -270,7 +270,7 @@ fn home_rules() -> Vec<Rule> {
     };
     vec![
         rule("help", "Is someone hurt or calling for help?", 0.8, Severity::Critical),
-        rule("fire", "Is there a fire?", 0.85, Severity::Critical),
+        rule("fire", "Is there a fire?", 0.8, Severity::Critical),
         rule("leak", "Is water leaking in the house?", 0.8, Severity::Critical),
         rule("intruder", "Is someone trying to break in?", 0.85, Severity::Critical),
         rule("door", "Is someone at the door?", 0.8, Severity::Info),
