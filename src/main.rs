@@ -33,10 +33,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done: anyhow::Result<()> = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Run(_) | Command::Demo(_)) {
+        command::warn_on_stderr();
+    }
+    let done = match command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
-        Command::Transcribe(args) => transcribe::run(args).map(|_| ()),
+        Command::Transcribe(args) => transcribe::run(args),
         Command::Ask(args) => ask::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Devices(args) => devices::run(args),

@@ -1,4 +1,5 @@
 //! Publishing against a real mosquitto and the embedded broker.
+#![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
 
 mod mosquitto;
 

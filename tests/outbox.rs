@@ -2,6 +2,7 @@
 //!
 //! A crash is a connection that is dropped, in the middle of a transaction too, or a process that is killed. The power
 //! going is not played here: for that SQLite's `synchronous=FULL` is trusted.
+#![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Write};

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Weights;
 use crate::griffin::{Model, Options, Sampler, Sampling, Tokenizer};
+use crate::models;
 
 /// Continue a text with a RecurrentGemma.
 #[derive(Debug, clap::Args)]
@@ -78,7 +79,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn write(args: &Args, out: &mut impl Write) -> anyhow::Result<Option<String>> {
-    let dir = &args.model;
+    let dir = &models::find(&args.model, Path::new(""))?;
     let options = Options { weights: args.weights, threads: args.threads, ..Options::default() };
     let model = load(dir, &options).with_context(|| format!("cannot load the model {}", dir.display()))?;
     let tokenizer = Tokenizer::load(dir)?;

@@ -12,7 +12,8 @@ pub mod transcribe;
 
 use std::process::ExitCode;
 
-use crate::{config, daemon};
+use crate::config::{Log, LogFormat};
+use crate::{config, daemon, journal};
 
 /// `EX_CONFIG` of sysexits.h; the unit does not restart on it.
 const EX_CONFIG: u8 = 78;
@@ -24,6 +25,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         || error.downcast_ref::<daemon::Error>().is_some_and(daemon::Error::is_config)
         || error.downcast_ref::<check::NotValid>().is_some();
     if config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+}
+
+/// Logging for commands that answer on standard output: warnings, in words.
+pub fn warn_on_stderr() {
+    if let Err(error) = journal::init(&Log { level: "warn".into(), format: LogFormat::Text }) {
+        eprintln!("hearth: {error}");
+    }
 }
 
 /// An error and its causes in one line. Causes that the sentence before them already quotes are left out.

@@ -2,14 +2,14 @@
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::mpsc::sync_channel;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::sentence;
 use crate::asr::whisper::Whisper;
 use crate::audio::{self, Control};
 use crate::config::{Asr, File, Pace, Source};
@@ -50,21 +50,26 @@ struct Line<'a> {
     confidence: f32,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+/// Runs the command. A file that fails is told of, and the others are done.
+///
+/// # Errors
+/// The model cannot be loaded, or some of the files could not be transcribed.
+pub fn run(args: Args) -> anyhow::Result<()> {
     let asr = Asr { model: args.model, language: args.language, threads: args.threads, ..Asr::default() };
-    let path = models::resolve(&asr.model, Path::new(""))?;
+    let path = models::find(&asr.model, Path::new(""))?;
     let mut hearing = Hearing::new(Whisper::load(&path, &asr)?, "file");
-    let mut code = ExitCode::SUCCESS;
+    let mut failed = 0;
     for file in &args.files {
         if args.files.len() > 1 && !args.json {
             writeln!(stdout(), "{}", file.display())?;
         }
         if let Err(error) = transcribe(file, &mut hearing, args.json) {
-            tracing::error!("{error:#}");
-            code = ExitCode::FAILURE;
+            tracing::error!("{}", sentence(&error));
+            failed += 1;
         }
     }
-    Ok(code)
+    ensure!(failed == 0, "{failed} of {} files could not be transcribed", args.files.len());
+    Ok(())
 }
 
 fn transcribe(file: &Path, hearing: &mut Hearing, json: bool) -> anyhow::Result<()> {

@@ -112,10 +112,10 @@ impl Hear {
 
     /// The file is a copy for people: what it misses now it gets with the next line.
     fn write_lines<E: std::fmt::Display>(&mut self, write: impl FnOnce(&mut Lines, &Store) -> Result<(), E>) {
-        if let Some(lines) = &mut self.lines {
-            if let Err(error) = write(lines, &self.store) {
-                warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
-            }
+        if let Some(lines) = &mut self.lines
+            && let Err(error) = write(lines, &self.store)
+        {
+            warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
         }
     }
 

@@ -98,10 +98,10 @@ impl Reading {
         let snapshot = dir.join("state.snapshot");
         let (told, memory) = store.reader()?;
         let read = restore(&mut listener, &snapshot, told)?;
-        if let Some(memory) = memory {
-            if let Err(error) = listener.recall(&memory) {
-                warn!(%error, "the rules begin at rest");
-            }
+        if let Some(memory) = memory
+            && let Err(error) = listener.recall(&memory)
+        {
+            warn!(%error, "the rules begin at rest");
         }
         let announcer = Announcer::new(&config.rules, &topics);
         store.enqueue(&announcer.missing(&store.retained()?))?;
@@ -248,7 +248,7 @@ impl Reading {
     fn figures(&self) -> Result<(), Error> {
         let state = self.listener.state();
         self.vitals.tokens.set(state.tokens_read());
-        self.vitals.state_bytes.set(state.bytes() as u64);
+        self.vitals.state_bytes.set(state.bytes());
         self.vitals.unread.set(self.store.count_after(self.read)?);
         self.vitals.reading_moved.mark();
         Ok(())

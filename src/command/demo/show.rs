@@ -82,10 +82,10 @@ impl Show {
                 self.tell(at(time), "\x1b[36m", "summary  ", &text);
                 self.summaries.push(SummaryRow { text });
             }
-        } else if topic == self.topics.alert() {
-            if let Ok(alert) = serde_json::from_slice::<Alert>(&payload) {
-                self.alert(at(alert.time), alert);
-            }
+        } else if topic == self.topics.alert()
+            && let Ok(alert) = serde_json::from_slice::<Alert>(&payload)
+        {
+            self.alert(at(alert.time), alert);
         }
     }
 
