@@ -6,17 +6,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{ErrorKind, SampleFormat};
 use jiff::Timestamp;
 
+use super::outlet::Line;
 use super::resample::Framer;
 use super::{Control, Error};
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
-use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, GapReason};
+use crate::event::{Audio, GapReason};
 use crate::vitals::Vitals;
 
 /// A device that delivered nothing for this long is gone, whatever its driver says.
@@ -96,7 +97,7 @@ fn find(name: &str) -> Result<cpal::Device, Error> {
 }
 
 pub(super) fn run(name: &str, out: SyncSender<Audio>, control: &Control, vitals: &Vitals) -> Result<(), Error> {
-    let mut line = Line { out, vitals, gap: None };
+    let mut line = Line::new(out, vitals);
     // Where the stream goes on: nothing before the first opening.
     let mut stream: Option<(SampleClock, SamplePos)> = None;
     let mut wait = BACKOFF[0];
@@ -111,7 +112,7 @@ pub(super) fn run(name: &str, out: SyncSender<Audio>, control: &Control, vitals:
         let opened = Microphone::open(name, stream);
         let mut microphone = match opened {
             Ok(microphone) => microphone,
-            Err(error) if stream.is_none() && line.gap.is_none() => return Err(error),
+            Err(error) if stream.is_none() && !line.has_gap() => return Err(error),
             Err(error) => {
                 tracing::warn!(device = name, error = %error, again_s = wait.as_secs(), "the microphone is still away");
                 line.lose();
@@ -121,8 +122,8 @@ pub(super) fn run(name: &str, out: SyncSender<Audio>, control: &Control, vitals:
             }
         };
         tracing::info!(device = name, rate = microphone.rate, "listening to the microphone");
-        match microphone.listen(&mut line, control) {
-            Heard::Enough => return Ok(()),
+        match microphone.listen(&mut line, control, vitals) {
+            Heard::Enough => break,
             Heard::Muted => tracing::info!(device = name, "the microphone is closed: listening was switched off"),
             Heard::Lost => {
                 tracing::warn!(device = name, "the microphone delivers nothing any more; opening it again");
@@ -134,6 +135,7 @@ pub(super) fn run(name: &str, out: SyncSender<Audio>, control: &Control, vitals:
         }
         stream = Some((microphone.framer.clock(), microphone.framer.position()));
     }
+    line.close();
     Ok(())
 }
 
@@ -204,14 +206,14 @@ impl Microphone {
         Ok(Self { rate, framer, ring, shared, delivered: false, _stream: stream })
     }
 
-    fn listen(&mut self, line: &mut Line, control: &Control) -> Heard {
+    fn listen(&mut self, line: &mut Line, control: &Control, vitals: &Vitals) -> Heard {
         let mut samples = Vec::new();
         let (mut beats, mut beat_at) = (0, Instant::now());
         loop {
             if control.stopped() {
                 return Heard::Enough;
             }
-            line.vitals.capture_moved.mark();
+            vitals.capture_moved.mark();
             if !control.listening() {
                 line.begin_gap(GapReason::Muted);
                 return Heard::Muted;
@@ -219,7 +221,7 @@ impl Microphone {
             let seen = self.shared.beats.load(Relaxed);
             if seen != beats {
                 (beats, beat_at, self.delivered) = (seen, Instant::now(), true);
-                line.vitals.microphone_ok.set(true);
+                vitals.microphone_ok.set(true);
             } else if beat_at.elapsed() > SILENT_LIMIT || self.shared.gone.load(Relaxed) {
                 return Heard::Lost;
             }
@@ -261,66 +263,6 @@ fn resume(stream: Option<(SampleClock, SamplePos)>, now: Timestamp) -> (SampleCl
     (clock, position)
 }
 
-/// The way out of a source that cannot wait.
-struct Line<'a> {
-    out: SyncSender<Audio>,
-    vitals: &'a Vitals,
-    /// Since when nothing was passed on, and why.
-    gap: Option<(Timestamp, GapReason)>,
-}
-
-impl Line<'_> {
-    /// Passes a frame on, after the gap before it; drops it when the receiver is behind. False when nobody receives any more.
-    fn pass(&mut self, frame: Frame) -> bool {
-        if let Some((from, reason)) = self.gap {
-            match self.out.try_send(Audio::Gap(AudioGap { from, to: frame.time, reason })) {
-                Ok(()) => self.gap = None,
-                Err(TrySendError::Full(_)) => {
-                    self.drop_samples(FRAME_SAMPLES as u64, from);
-                    return true;
-                }
-                Err(TrySendError::Disconnected(_)) => return false,
-            }
-        }
-        let time = frame.time;
-        match self.out.try_send(Audio::Frame(Box::new(frame))) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.drop_samples(FRAME_SAMPLES as u64, time),
-            Err(TrySendError::Disconnected(_)) => return false,
-        }
-        true
-    }
-
-    fn drop_samples(&mut self, samples: u64, from: Timestamp) {
-        self.vitals.dropped_samples.add(samples);
-        if self.gap.is_none() {
-            tracing::warn!("hearing is too slow for the microphone; sound is being dropped");
-            self.gap = Some((from, GapReason::Overload));
-        }
-    }
-
-    fn lose(&mut self) {
-        self.vitals.microphone_ok.set(false);
-        self.begin_gap(GapReason::DeviceLost);
-    }
-
-    /// From now on nothing is heard for another reason than before.
-    fn begin_gap(&mut self, reason: GapReason) {
-        let now = Timestamp::now();
-        match self.gap {
-            Some((_, before)) if before == reason => {}
-            Some((from, before)) => {
-                let told = self.out.try_send(Audio::Gap(AudioGap { from, to: now, reason: before }));
-                // A receiver that is too far behind to be told gets one gap for both.
-                if told.is_ok() {
-                    self.gap = Some((now, reason));
-                }
-            }
-            None => self.gap = Some((now, reason)),
-        }
-    }
-}
-
 /// The value, in −1 … 1, of a sample as it lies in memory.
 type Decode = fn(&[u8]) -> f32;
 
@@ -356,7 +298,6 @@ fn decoder(format: SampleFormat) -> Option<(usize, Decode)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::sync_channel;
 
     const ALL: [SampleFormat; 12] = [
         SampleFormat::I8,
@@ -407,43 +348,6 @@ mod tests {
         let (_, unsigned) = decoder(SampleFormat::U24).unwrap();
         assert_eq!(signed(&0x5a40_0000u32.to_ne_bytes()), 0.5);
         assert_eq!(unsigned(&0xa5c0_0000u32.to_ne_bytes()), 0.5);
-    }
-
-    fn frame(at: SamplePos) -> Frame {
-        let time = SampleClock::starting_at(Timestamp::UNIX_EPOCH).time(at);
-        Frame { at, time, samples: [0.0; FRAME_SAMPLES] }
-    }
-
-    #[test]
-    fn a_slow_receiver_loses_frames_and_is_told_which() {
-        let vitals = Vitals::default();
-        let (out, received) = sync_channel(2);
-        let mut line = Line { out, vitals: &vitals, gap: None };
-        assert!((0..5).all(|n| line.pass(frame(n * 256))));
-        assert_eq!(vitals.dropped_samples.get(), 3 * 256);
-        assert_eq!(received.try_iter().count(), 2);
-        assert!(line.pass(frame(5 * 256)));
-        let expected = AudioGap { from: frame(512).time, to: frame(1_280).time, reason: GapReason::Overload };
-        assert_eq!(received.recv().unwrap(), Audio::Gap(expected));
-        assert_eq!(received.recv().unwrap(), Audio::Frame(Box::new(frame(1_280))));
-        drop(received);
-        assert!(!line.pass(frame(1_536)));
-    }
-
-    #[test]
-    fn a_mute_in_a_lost_stretch_is_a_gap_of_its_own() {
-        let vitals = Vitals::default();
-        let (out, received) = sync_channel(8);
-        let mut line = Line { out, vitals: &vitals, gap: None };
-        line.lose();
-        line.begin_gap(GapReason::Muted);
-        line.begin_gap(GapReason::Muted);
-        line.pass(frame(0));
-        let reasons: Vec<_> = received.try_iter().collect();
-        let [Audio::Gap(lost), Audio::Gap(muted), Audio::Frame(_)] = &reasons[..] else { panic!("{reasons:?}") };
-        assert_eq!((lost.reason, muted.reason), (GapReason::DeviceLost, GapReason::Muted));
-        assert_eq!(lost.to, muted.from);
-        assert!(!vitals.microphone_ok.get());
     }
 
     #[test]

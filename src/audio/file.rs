@@ -18,8 +18,9 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
+use super::outlet::Gate;
 use super::resample::Framer;
-use super::{Control, Error, Gate};
+use super::{Control, Error};
 use crate::clock::{self, SampleClock};
 use crate::config::Pace;
 use crate::event::{FRAME_SAMPLES, Frame};

@@ -6,6 +6,7 @@
 
 mod capture;
 mod file;
+mod outlet;
 mod resample;
 pub mod segmenter;
 mod stdin;
@@ -18,11 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use thiserror::Error;
 
+use self::outlet::Gate;
 use crate::config::Source;
-use crate::event::{Audio, AudioGap, Frame, GapReason};
+use crate::event::Audio;
 use crate::vitals::Vitals;
 
 pub use capture::{Device, Format, devices};
@@ -143,71 +144,9 @@ pub fn run(
     ended
 }
 
-/// The way out of a source that can wait: passes frames on, or throws them away while the household does not listen.
-struct Gate<'a> {
-    out: SyncSender<Audio>,
-    control: &'a Control,
-    vitals: &'a Vitals,
-    muted_from: Option<Timestamp>,
-}
-
-impl<'a> Gate<'a> {
-    fn new(out: SyncSender<Audio>, control: &'a Control, vitals: &'a Vitals) -> Self {
-        Self { out, control, vitals, muted_from: None }
-    }
-
-    /// Breaks when nobody receives any more.
-    fn pass(&mut self, frame: Frame) -> ControlFlow<()> {
-        let listening = self.control.listening();
-        self.vitals.capture_moved.mark();
-        self.vitals.microphone_ok.set(true);
-        self.vitals.listening.set(listening);
-        if !listening {
-            self.muted_from.get_or_insert(frame.time);
-            return ControlFlow::Continue(());
-        }
-        if let Some(from) = self.muted_from.take() {
-            self.send(Audio::Gap(AudioGap { from, to: frame.time, reason: GapReason::Muted }))?;
-        }
-        self.send(Audio::Frame(Box::new(frame)))
-    }
-
-    fn send(&self, audio: Audio) -> ControlFlow<()> {
-        match self.out.send(audio) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SampleClock;
-    use crate::event::FRAME_SAMPLES;
-    use std::sync::mpsc::sync_channel;
-
-    fn frame(n: i64) -> Frame {
-        let at = n * FRAME_SAMPLES as i64;
-        Frame { at, time: SampleClock::starting_at(Timestamp::UNIX_EPOCH).time(at), samples: [0.0; FRAME_SAMPLES] }
-    }
-
-    #[test]
-    fn what_is_muted_is_thrown_away_and_told_as_one_gap() {
-        let (out, received) = sync_channel(8);
-        let (control, vitals) = (Control::default(), Vitals::default());
-        let mut gate = Gate::new(out, &control, &vitals);
-        for (n, listening) in [(0, true), (1, false), (2, false), (3, true), (4, true)] {
-            control.set_listening(listening);
-            assert!(gate.pass(frame(n)).is_continue());
-            assert_eq!(vitals.listening.get(), listening);
-        }
-        let gap = AudioGap { from: frame(1).time, to: frame(3).time, reason: GapReason::Muted };
-        let whole = |n| Audio::Frame(Box::new(frame(n)));
-        assert_eq!(received.try_iter().collect::<Vec<_>>(), [whole(0), Audio::Gap(gap), whole(3), whole(4)]);
-        drop(received);
-        assert!(gate.pass(frame(5)).is_break());
-    }
 
     #[test]
     fn a_wait_is_broken_off_by_a_request_to_stop() {

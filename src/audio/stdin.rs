@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::outlet::Gate;
 use super::resample::Framer;
-use super::{Control, Error, Gate};
+use super::{Control, Error};
 use crate::clock::SampleClock;
 use crate::config;
 

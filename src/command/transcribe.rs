@@ -55,15 +55,19 @@ struct Line<'a> {
 /// # Errors
 /// The model cannot be loaded, or some of the files could not be transcribed.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    write(args, &mut stdout())
+}
+
+fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
     let asr = Asr { model: args.model, language: args.language, threads: args.threads, ..Asr::default() };
     let path = models::find(&asr.model, Path::new(""))?;
     let mut hearing = Hearing::new(Whisper::load(&path, &asr)?, "file");
     let mut failed = 0;
     for file in &args.files {
         if args.files.len() > 1 && !args.json {
-            writeln!(stdout(), "{}", file.display())?;
+            writeln!(out, "{}", file.display())?;
         }
-        if let Err(error) = transcribe(file, &mut hearing, args.json) {
+        if let Err(error) = transcribe(file, &mut hearing, args.json, out) {
             tracing::error!("{}", sentence(&error));
             failed += 1;
         }
@@ -72,7 +76,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn transcribe(file: &Path, hearing: &mut Hearing, json: bool) -> anyhow::Result<()> {
+fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let bar = bar(file)?;
     let vitals = Vitals::default();
     let source = Source::File(File { path: file.into(), pace: Pace::Fast });
@@ -83,42 +87,36 @@ fn transcribe(file: &Path, hearing: &mut Hearing, json: bool) -> anyhow::Result<
             .name("capture".into())
             .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &vitals))
             .context("cannot start a thread to read the file")?;
-        let mut origin = None;
+        let mut origin = Timestamp::UNIX_EPOCH;
+        let mut print = |origin, heard| bar.suspend(|| print(file, origin, heard, json, out));
         for audio in receiver {
             if let Audio::Frame(frame) = &audio {
-                let origin = *origin.get_or_insert(frame.time);
+                if frame.at == 0 {
+                    origin = frame.time;
+                }
                 bar.set_position(frame.time.duration_since(origin).as_millis() as u64);
             }
-            let heard = hearing.push(audio, &vitals)?;
-            print(file, origin, heard, json, &bar)?;
+            print(origin, hearing.push(audio, &vitals)?)?;
         }
-        print(file, origin, hearing.finish(&vitals)?, json, &bar)?;
+        print(origin, hearing.finish(&vitals)?)?;
         bar.finish_and_clear();
         reading.join().map_err(|_| anyhow::anyhow!("reading {} broke off", file.display()))??;
         Ok(())
     })
 }
 
-fn print(
-    file: &Path,
-    origin: Option<Timestamp>,
-    heard: Vec<Heard>,
-    json: bool,
-    bar: &ProgressBar,
-) -> anyhow::Result<()> {
-    let origin = origin.unwrap_or_default();
+fn print(file: &Path, origin: Timestamp, heard: Vec<Heard>, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     for heard in heard {
         let Heard::Utterance(Utterance { start, end, text, confidence, .. }) = heard else { continue };
         let seconds = |time: Timestamp| (time.duration_since(origin).as_secs_f64() * 1e3).round() / 1e3;
         let (start, end) = (seconds(start), seconds(end));
-        let line = if json {
-            serde_json::to_string(&Line { file, start, end, text: &text, confidence })?
+        if json {
+            writeln!(out, "{}", serde_json::to_string(&Line { file, start, end, text: &text, confidence })?)?;
         } else {
-            format!("[{} – {}] {text}", minutes(start), minutes(end))
-        };
-        bar.suspend(|| writeln!(stdout(), "{line}"))?;
+            writeln!(out, "[{} – {}] {text}", minutes(start), minutes(end))?;
+        }
     }
-    Ok(())
+    Ok(out.flush()?)
 }
 
 /// `mm:ss.s`
@@ -134,4 +132,47 @@ fn bar(file: &Path) -> anyhow::Result<ProgressBar> {
     let bar = ProgressBar::with_draw_target(length, target);
     bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}% {elapsed}")?);
     Ok(bar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(files: &[&Path], json: bool) -> Args {
+        let asr = Asr::default();
+        let files = files.iter().map(|file| file.to_path_buf()).collect();
+        Args { files, json, model: asr.model, language: asr.language, threads: 1 }
+    }
+
+    #[test]
+    fn a_file_that_fails_does_not_keep_the_others_from_being_heard() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (empty, folder) = (tempfile::NamedTempFile::new().unwrap(), tempfile::tempdir().unwrap());
+        // Eighteen seconds of the household are enough.
+        let household = std::fs::read(root.join("examples/household.flac")).unwrap();
+        let morning = folder.path().join("morning.flac");
+        std::fs::write(&morning, &household[..household.len() / 8]).unwrap();
+
+        let mut out = Vec::new();
+        let error = write(args(&[empty.path(), &morning, folder.path()], true), &mut out).unwrap_err();
+        assert_eq!(error.to_string(), "2 of 3 files could not be transcribed");
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["file"], morning.to_str().unwrap());
+        assert_eq!(lines[0]["text"], "Good morning, Emma. How are you?");
+        let (start, end) = (lines[0]["start"].as_f64().unwrap(), lines[0]["end"].as_f64().unwrap());
+        assert!((0.4..1.2).contains(&start) && (2.4..3.4).contains(&end), "{start} {end}");
+
+        let mut out = Vec::new();
+        write(args(&[&morning], false), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("[00:00.") && text.contains("] Good morning, Emma. How are you?\n"), "{text}");
+    }
+
+    #[test]
+    fn minutes_are_written_as_a_clock_has_them() {
+        assert_eq!(minutes(0.04), "00:00.0");
+        assert_eq!(minutes(59.96), "01:00.0");
+        assert_eq!(minutes(3_725.5), "62:05.5");
+    }
 }

@@ -19,7 +19,7 @@ fn everything(listener: &Listener) -> Vec<Heard> {
     all
 }
 
-fn on<'a>(all: &'a [Heard], topic: &str) -> Vec<Value> {
+fn on(all: &[Heard], topic: &str) -> Vec<Value> {
     all.iter().filter(|heard| heard.topic == topic).map(Heard::json).collect()
 }
 
