@@ -269,7 +269,7 @@ fn home_rules() -> Vec<Rule> {
         severity,
     };
     vec![
-        rule("help", "Is someone hurt or calling for help?", 0.8, Severity::Critical),
+        rule("help", "Is someone hurt or calling for help?", 0.7, Severity::Critical),
         rule("fire", "Is there a fire?", 0.8, Severity::Critical),
         rule("leak", "Is water leaking in the house?", 0.8, Severity::Critical),
         rule("intruder", "Is someone trying to break in?", 0.85, Severity::Critical),

@@ -68,6 +68,9 @@ fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
             writeln!(out, "{}", file.display())?;
         }
         if let Err(error) = transcribe(file, &mut hearing, args.json, out) {
+            if args.files.len() == 1 {
+                return Err(error);
+            }
             tracing::error!("{}", sentence(&error));
             failed += 1;
         }

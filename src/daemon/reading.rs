@@ -8,7 +8,7 @@ mod announce;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::announce::Announcer;
 use super::Error;
@@ -48,7 +48,7 @@ const CATCH_UP: u64 = 16;
 /// Utterances fetched from the store at a time.
 const BATCH: usize = 64;
 /// How often the reader shows that it is alive while nothing wakes it.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(1);
 /// How often old text is deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
@@ -143,6 +143,7 @@ impl Reading {
         self.catch_up()?;
         let outcome = self.listener.finish(self.now)?;
         self.record(outcome, Vec::new())?;
+        self.retain()?;
         self.save()
     }
 
@@ -259,9 +260,11 @@ impl Reading {
             self.retain()?;
             self.retention_due = Instant::now() + RETENTION_EVERY;
         }
-        if Instant::now() >= self.snapshot_due {
+        // While the house closes each snapshot may be the last: what is still being heard may outlast the grace.
+        let closing = self.closing.load(Ordering::Relaxed);
+        if closing || Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
-            if self.read != self.saved {
+            if self.read != self.saved || !self.snapshot.exists() {
                 self.save()?;
             }
         }
@@ -269,9 +272,13 @@ impl Reading {
     }
 
     fn retain(&mut self) -> Result<(), Error> {
-        let dropped = self.store.enforce(Timestamp::now(), self.config.store.keep, self.told.min(self.read));
-        match dropped {
-            Ok(dropped) => self.vitals.outbox_dropped.add(dropped),
+        if self.config.store.keep == Keep::Nothing {
+            // The broker keeps the last summary and what the rules quote; this disk does not.
+            self.store.forget_retained(&self.topics.summary())?;
+            self.store.forget_retained(&self.topics.rules())?;
+        }
+        match self.store.enforce(Timestamp::now(), self.config.store.keep, self.told.min(self.read)) {
+            Ok(rows) => debug!(rows, "old text is forgotten"),
             // Deleting can wait for the disk; reading need not.
             Err(error) if error.may_pass() => warn!(%error, "old text could not be deleted; it will be tried again"),
             Err(error) => return Err(error.into()),

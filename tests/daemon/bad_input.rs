@@ -81,7 +81,7 @@ fn sound_that_cannot_be_heard_is_named() {
     let wav = std::fs::read(clip(dir.path(), 4)).unwrap();
     write(dir.path(), "header.wav", &wav[..44]);
     for (file, words) in [
-        ("none.wav", ["none.wav", "cannot open"]),
+        ("none.wav", ["none.wav", "No such file"]),
         ("empty.wav", ["empty.wav", "empty"]),
         ("text.wav", ["text.wav", "WAV"]),
         ("header.wav", ["header.wav", "no sound"]),

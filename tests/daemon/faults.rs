@@ -80,8 +80,12 @@ fn kill_minus_nine_loses_nothing_and_repeats_only_by_id() {
     }
     let before_last = stored(dir.path());
     let short = config(&super::house::clip(dir.path(), 6), "fast", &format!("mqtt://{}", broker.address), "");
-    let mut hearth = Hearth::run(dir.path(), &short);
-    hearth.until_said("hearth is up");
+    let hearth = Hearth::run(dir.path(), &short);
+    // The will of the one that was killed says "offline", too.
+    until(&listener, |heard| {
+        note(heard);
+        heard.topic == "hearth/home/status" && heard.payload.contains("online")
+    });
     until(&listener, |heard| {
         note(heard);
         is_farewell(heard)

@@ -1,3 +1,5 @@
+//! The life of an alert, case by case, and its laws.
+
 use proptest::prelude::*;
 
 use super::*;
