@@ -75,13 +75,7 @@ fn source(config: &Config) -> anyhow::Result<String> {
         }
         Source::File(file) => {
             let path = config.base.join(&file.path);
-            let length = match audio::seconds(&path)? {
-                Some(s) if s <= 0.0 => {
-                    bail!("{} holds no sound: it has a header and nothing behind it", path.display())
-                }
-                Some(s) => format!("{s:.1} s"),
-                None => "of unknown length".into(),
-            };
+            let length = audio::seconds(&path)?.map_or("of unknown length".into(), |s| format!("{s:.1} s"));
             Ok(format!("{}, {length}", path.display()))
         }
         Source::Stdin(stdin) => Ok(format!("standard input, {} Hz, {} channels", stdin.rate, stdin.channels)),
