@@ -234,6 +234,14 @@ pub struct Rule {
     pub severity: Severity,
 }
 
+impl Rule {
+    /// Seconds its alert stands when nothing confirms it. Words alone never say "over", so a pattern rests a minute after its
+    /// last match; a question that no reading has confirmed for half an hour is no longer what goes on in the house.
+    pub fn rest_s(&self) -> u32 {
+        if self.question.is_some() { 1800 } else { 60 }
+    }
+}
+
 /// A rule's pattern, ready to search.
 ///
 /// # Errors

@@ -806,7 +806,7 @@ fn discovery_has_the_shape_home_assistant_takes() {
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(cmps["alert"]["evt_typ"], json!(names));
     assert_eq!(cmps["rule_left_on"]["name"], "Left on");
-    assert_eq!(cmps["rule_left_on"]["off_dly"], 300);
+    assert_eq!(cmps["rule_left_on"]["off_dly"], 1800);
     assert_eq!(cmps["summary"]["dev_cla"], "timestamp");
 
     // The same again leaves nothing to take back; one rule less takes its two entities back, once.

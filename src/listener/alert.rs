@@ -19,10 +19,6 @@ use ulid::Ulid;
 use crate::config::{Confirm, Rule};
 use crate::event::{AlertPhase, Evidence};
 
-/// A rule without a question ends its alert this long after its pattern last matched: words alone never say "over".
-pub const PATTERN_REST: SignedDuration = SignedDuration::from_secs(60);
-/// A question that no reading has confirmed for this long is no longer what is going on in the house: nobody speaks.
-pub const QUESTION_REST: SignedDuration = SignedDuration::from_mins(30);
 /// Readings among which the evidence is sought, if the rule does not confirm over more.
 const EVIDENCE_READINGS: usize = 3;
 /// Pieces of evidence an alert quotes at most.
@@ -38,6 +34,8 @@ pub struct Policy {
     exit: f64,
     confirm: Confirm,
     cooldown: SignedDuration,
+    /// How long an alert stands that nothing confirms.
+    rest: SignedDuration,
     asks: bool,
     matches: bool,
 }
@@ -49,6 +47,7 @@ impl From<&Rule> for Policy {
             exit: log_odds(rule.exit.get()),
             confirm: rule.confirm,
             cooldown: SignedDuration::from_secs_f64(rule.cooldown_s.get()),
+            rest: SignedDuration::from_secs(rule.rest_s() as i64),
             asks: rule.question.is_some(),
             matches: rule.pattern.is_some(),
         }
@@ -180,8 +179,7 @@ impl Watch {
         let active = self.active.as_mut()?;
         // A clock that was set back must not keep the alert on until it has caught up.
         active.confirmed = active.confirmed.min(now);
-        let rest = if policy.asks { QUESTION_REST } else { PATTERN_REST };
-        let over = now.duration_since(active.confirmed) >= rest;
+        let over = now.duration_since(active.confirmed) >= policy.rest;
         over.then(|| {
             self.disarmed = policy.asks;
             self.end(now)

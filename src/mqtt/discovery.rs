@@ -74,12 +74,10 @@ fn entities(topics: &Topics, rules: &[Rule]) -> Map<String, Value> {
     }
     for rule in rules {
         let (name, topic) = (readable(rule.name.as_str()), topics.rule(rule.name.as_str()));
-        let mut sensor = json!({
+        let sensor = json!({
             "p": "binary_sensor", "name": name, "stat_t": topic, "val_tpl": "{{ value_json.state }}", "json_attr_t": topic,
+            "off_dly": rule.rest_s(),
         });
-        if rule.cooldown_s.get() >= 1.0 {
-            sensor["off_dly"] = (rule.cooldown_s.get().ceil() as u64).into();
-        }
         add(format!("rule_{}", rule.name), sensor);
         if rule.question.is_some() {
             let probability = json!({

@@ -105,7 +105,7 @@ fn arguments_out_of_range_are_refused() {
     let mut other = args(&["hello"]).unwrap();
     other.model = "/nonexistent".into();
     let error = format!("{:#}", generate::write(&other, &mut Vec::new()).unwrap_err());
-    assert!(error.contains("/nonexistent/config.json cannot be read"), "{error}");
+    assert!(error.contains("there is no model at /nonexistent"), "{error}");
     let empty = generate::write(&args(&["--chat", " "]).unwrap(), &mut Vec::new()).unwrap_err();
     assert!(empty.to_string().contains("the prompt is empty"), "{empty}");
 }
