@@ -11,7 +11,15 @@ fn at(seconds: i64) -> Timestamp {
 fn policy(asks: bool, matches: bool, confirm: &str, cooldown_s: i64) -> Policy {
     let (enter, exit) = (log_odds(0.8), log_odds(0.4));
     let cooldown = SignedDuration::from_secs(cooldown_s);
-    Policy { enter, exit, confirm: confirm.parse().unwrap(), cooldown, asks, matches }
+    Policy {
+        enter,
+        exit,
+        confirm: confirm.parse().unwrap(),
+        cooldown,
+        rest: SignedDuration::from_secs(if asks { 1800 } else { 60 }),
+        asks,
+        matches,
+    }
 }
 
 fn said(text: &str, seconds: i64) -> Vec<Evidence> {
