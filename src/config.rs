@@ -131,7 +131,7 @@ pub struct Asr {
     pub model: PathBuf,
     /// ISO 639-1, or "auto".
     pub language: String,
-    /// 0: as many as the machine has cores, at most 4.
+    /// 0: one less than the machine has cores, at most 4.
     pub threads: usize,
     /// Names and words the household uses; they bias the recogniser.
     pub hot_words: Vec<String>,

@@ -36,7 +36,7 @@ pub struct Args {
     /// ISO 639-1, or "auto".
     #[arg(long, default_value_t = Asr::default().language)]
     pub language: String,
-    /// 0: as many as the machine has cores, at most 4.
+    /// 0: one less than the machine has cores, at most 4.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 }

@@ -78,6 +78,8 @@ pub enum Error {
     Part { name: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{0} ended unasked")]
     Unasked(&'static str),
+    #[error("{0} would not stop in time; what it still held was not finished")]
+    Stuck(String),
     #[error("loading panicked: {0}")]
     Loading(#[from] tokio::task::JoinError),
 }
@@ -104,8 +106,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc
     };
     let mut house = House::start(config, prepared, vitals)?;
     let ended = house.watch(shutdown).await;
-    house.drain().await;
-    ended
+    let drained = house.drain().await;
+    ended.and(drained)
 }
 
 /// Everything that is running.
@@ -281,7 +283,7 @@ impl House {
     }
 
     /// Closes everything in the order of the flow.
-    async fn drain(&mut self) {
+    async fn drain(&mut self) -> Result<(), Error> {
         info!("closing: what was heard is finished first");
         Service::stopping();
         let until = deadline(GRACE);
@@ -294,10 +296,12 @@ impl House {
         self.end(READING, before_publishing).await;
         drop(self.drain_publishing.take());
         self.end(PUBLISHING, until).await;
-        for name in self.supervisor.running() {
-            error!(part = name, "would not stop within {} s", GRACE.as_secs());
+        let stuck: Vec<_> = self.supervisor.running().collect();
+        if !stuck.is_empty() {
+            return Err(Error::Stuck(stuck.join(", ")));
         }
         info!("closed");
+        Ok(())
     }
 
     async fn end(&mut self, name: &'static str, deadline: Instant) {

@@ -45,8 +45,8 @@ struct Summary {
 /// The stage, and what was played on it so far.
 pub struct Show {
     topics: Topics,
-    /// The transcript goes to standard output, unless that is for the JSON line.
-    silent: bool,
+    /// Standard output is for the JSON line; what people see goes beside it.
+    aside: bool,
     colours: bool,
     length_s: Option<f64>,
     broker: SocketAddr,
@@ -55,9 +55,9 @@ pub struct Show {
 }
 
 impl Show {
-    pub fn new(topics: Topics, silent: bool, length_s: Option<f64>, broker: SocketAddr) -> Self {
+    pub fn new(topics: Topics, aside: bool, length_s: Option<f64>, broker: SocketAddr) -> Self {
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { topics, silent, colours, length_s, broker, alerts: Vec::new(), summaries: Vec::new() }
+        Self { topics, aside, colours, length_s, broker, alerts: Vec::new(), summaries: Vec::new() }
     }
 
     pub fn begin(&self, fast: bool) {
@@ -113,7 +113,9 @@ impl Show {
     }
 
     fn line(&self, line: &str) {
-        if !self.silent {
+        if self.aside {
+            eprintln!("{line}");
+        } else {
             println!("{line}");
         }
     }
