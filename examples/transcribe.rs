@@ -1,17 +1,43 @@
-//! Transcribes recordings: `cargo run --release --example transcribe -- examples/household.flac`.
+//! Transcribes a recording with the library, as `hearth transcribe` does with less said.
+//!
+//! ```text
+//! cargo run --release --example transcribe examples/household.flac
+//! ```
 
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
-use clap::Parser;
-use hearth::command::transcribe;
+use hearth::asr::whisper::Whisper;
+use hearth::audio::{self, Control};
+use hearth::config::{Asr, File, Pace, Source};
+use hearth::daemon::hearing::{Heard, Hearing};
+use hearth::models;
+use hearth::vitals::Vitals;
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: transcribe::Args,
+fn main() -> anyhow::Result<()> {
+    let path = std::env::args_os().nth(1).map(PathBuf::from);
+    let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/household.flac"));
+    let settings = Asr::default();
+    let whisper = Whisper::load(&models::find(&settings.model, Path::new(""))?, &settings)?;
+    let mut hearing = Hearing::new(whisper, "example");
+
+    // A source runs on a thread of its own and hands frames of 16 ms over a bounded channel; its end is the channel's.
+    let (out, frames) = sync_channel(64);
+    let source = Source::File(File { path, pace: Pace::Fast });
+    let (control, vitals) = (Control::default(), Vitals::default());
+    std::thread::scope(|threads| {
+        let playing = threads.spawn(|| audio::run(&source, Path::new(""), out, &control, &vitals));
+        for frame in frames {
+            hearing.push(frame, &vitals)?.iter().for_each(print);
+        }
+        hearing.finish(&vitals)?.iter().for_each(print);
+        playing.join().expect("a source does not panic")?;
+        Ok(())
+    })
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_env_filter("warn,whisper_rs=error").with_writer(std::io::stderr).init();
-    transcribe::run(Cli::parse().args)
+fn print(heard: &Heard) {
+    if let Heard::Utterance(utterance) = heard {
+        println!("{:.1}  {}", utterance.start, utterance.text);
+    }
 }

@@ -1,1 +1,53 @@
-fn main() {}
+//! The process edge: arguments in, an exit code out.
+//!
+//! 0: done. 1: it failed. 78 (`EX_CONFIG` of sysexits.h): the config is wrong, and trying again will not help.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hearth::command::{self, ask, check, demo, devices, generate, run, transcribe};
+
+#[derive(Parser)]
+#[command(version, about = "Listens to a room, keeps the gist, tells the house. Nothing leaves this machine but MQTT.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon: hear, read, publish
+    Run(run::Args),
+    /// Show it at work on a bundled recording of a household
+    Demo(demo::Args),
+    /// Turn audio files into text
+    Transcribe(transcribe::Args),
+    /// Read a transcript and answer questions about it
+    Ask(ask::Args),
+    /// Continue a prompt with a RecurrentGemma model
+    Generate(generate::Args),
+    /// List microphones
+    Devices(devices::Args),
+    /// Tell everything that is wrong with a config, and probe what it names
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Run(_) | Command::Demo(_)) {
+        command::warn_on_stderr();
+    }
+    let done = match command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Transcribe(args) => transcribe::run(args),
+        Command::Ask(args) => ask::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Check(args) => check::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => command::report(&error),
+    }
+}

@@ -39,7 +39,7 @@ fn places(looked: &[PathBuf]) -> String {
     looked.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Finds a model. A bare name is looked for where bundled models may lie: `$HEARTH_MODELS`, `<config_dir>/models`,
+/// Finds a model. A bare name is looked for where models may lie: `$HEARTH_MODELS`, `<config_dir>`, `<config_dir>/models`,
 /// `<folder of hearth>/../share/hearth/models`, `/usr/share/hearth/models`, `./models`, and the `models` folder of a source
 /// tree that hearth was built in. A path is relative to `config_dir`.
 pub fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
@@ -54,6 +54,13 @@ pub fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
     }
 }
 
+/// Finds a model and makes sure that it is what it says: [`resolve`], then [`verify`].
+pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
+    let path = resolve(value, config_dir)?;
+    verify(&path)?;
+    Ok(path)
+}
+
 fn is_bare(value: &Path) -> bool {
     let mut components = value.components();
     // "models/" has one component but was written as a path.
@@ -63,7 +70,7 @@ fn is_bare(value: &Path) -> bool {
 
 fn search_path(variable: Option<OsString>, config_dir: &Path, executable: Option<&Path>) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = variable.filter(|value| !value.is_empty()).map(PathBuf::from).into_iter().collect();
-    places.push(config_dir.join("models"));
+    places.extend([config_dir.into(), config_dir.join("models")]);
     let beside = executable.and_then(Path::parent);
     places.extend(beside.and_then(Path::parent).map(|prefix| prefix.join("share/hearth/models")));
     places.push("/usr/share/hearth/models".into());
@@ -156,8 +163,8 @@ mod tests {
         let executable = tree.path().join("target/release/hearth");
         let places = search_path(Some("/mine".into()), Path::new("/etc/hearth"), Some(&executable));
         assert_eq!(places.first().unwrap(), Path::new("/mine"));
-        assert_eq!(places[1], Path::new("/etc/hearth/models"));
-        assert_eq!(places[2], tree.path().join("target/share/hearth/models"));
+        assert_eq!(places[1..3], [Path::new("/etc/hearth"), Path::new("/etc/hearth/models")]);
+        assert_eq!(places[3], tree.path().join("target/share/hearth/models"));
         assert_eq!(places.last().unwrap(), &models);
     }
 

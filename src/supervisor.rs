@@ -1,1 +1,170 @@
-//! (being built)
+//! Named threads and tasks: how they end, and who would not stop.
+//!
+//! Owns every thread and task of the house; nothing else may start one. Refuses to know what they do. Invariant: each unit that
+//! was started is told of exactly once when it ends, also when it panicked.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+/// More units than this would be another design; the channel then never fills.
+const MAX_UNITS: usize = 32;
+
+/// What a unit ends with. The error is boxed: the supervisor tells of it, it does not act on its kind.
+pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// A unit that ended, and how.
+#[derive(Debug)]
+pub struct Ended {
+    pub name: &'static str,
+    pub outcome: Outcome,
+}
+
+/// Starts units and learns of their ends.
+pub struct Supervisor {
+    tell: mpsc::Sender<Ended>,
+    told: mpsc::Receiver<Ended>,
+    running: BTreeSet<&'static str>,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        let (tell, told) = mpsc::channel(MAX_UNITS);
+        Self { tell, told, running: BTreeSet::new() }
+    }
+}
+
+impl Supervisor {
+    /// Starts a named thread.
+    ///
+    /// # Errors
+    /// The system refuses a new thread.
+    pub fn thread<F>(&mut self, name: &'static str, body: F) -> std::io::Result<()>
+    where
+        F: FnOnce() -> Outcome + Send + 'static,
+    {
+        let tell = self.tell.clone();
+        std::thread::Builder::new().name(name.into()).spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panic_text(&panic).into()));
+            // The receiver is gone only when the supervisor is; then nobody is left to be told.
+            let _ = tell.try_send(Ended { name, outcome });
+        })?;
+        self.started(name);
+        Ok(())
+    }
+
+    /// Starts a named task on the runtime this is called on.
+    pub fn task<F>(&mut self, name: &'static str, body: F)
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let tell = self.tell.clone();
+        #[expect(clippy::disallowed_methods, reason = "the supervisor is where tasks start")]
+        let task = tokio::spawn(body);
+        #[expect(clippy::disallowed_methods, reason = "the supervisor is where tasks start")]
+        tokio::spawn(async move {
+            let outcome = match task.await {
+                Ok(outcome) => outcome,
+                Err(error) if error.is_panic() => Err(panic_text(&error.into_panic()).into()),
+                Err(error) => Err(error.into()),
+            };
+            let _ = tell.try_send(Ended { name, outcome });
+        });
+        self.started(name);
+    }
+
+    fn started(&mut self, name: &'static str) {
+        assert!(self.running.insert(name), "two units are named {name}");
+        assert!(self.running.len() <= MAX_UNITS, "more than {MAX_UNITS} units");
+    }
+
+    /// Waits for the next unit to end; pending while none runs. Safe to cancel.
+    pub async fn ended(&mut self) -> Ended {
+        let ended = self.told.recv().await.expect("the supervisor itself holds a sender");
+        self.running.remove(ended.name);
+        ended
+    }
+
+    /// Waits until `name` has ended, or `deadline`. Whatever else ends meanwhile is handed to `also`.
+    pub async fn ended_by(&mut self, name: &str, deadline: Instant, mut also: impl FnMut(Ended)) -> bool {
+        while self.running.contains(name) {
+            match timeout_at(deadline, self.ended()).await {
+                Ok(ended) => also(ended),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// The names of the units that have not ended.
+    pub fn running(&self) -> impl Iterator<Item = &'static str> {
+        self.running.iter().copied()
+    }
+}
+
+fn panic_text(panic: &Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_else(|| "without a message".into()))
+}
+
+/// A deadline `grace` from now.
+pub fn deadline(grace: Duration) -> Instant {
+    Instant::now() + grace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ends_panics_and_errors_are_told_with_their_names() {
+        let mut supervisor = Supervisor::default();
+        supervisor.thread("fine", || Ok(())).unwrap();
+        supervisor.thread("broken", || Err("no such thing".into())).unwrap();
+        supervisor.thread("panicking", || panic!("at {}", "once")).unwrap();
+        supervisor.task("task", async { panic!("in a task") });
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            let Ended { name, outcome } = supervisor.ended().await;
+            told.push(format!("{name}: {:?}", outcome.map_err(|e| e.to_string())));
+        }
+        told.sort();
+        assert_eq!(
+            told,
+            [
+                "broken: Err(\"no such thing\")",
+                "fine: Ok(())",
+                "panicking: Err(\"panicked: at once\")",
+                "task: Err(\"panicked: in a task\")"
+            ]
+        );
+        assert_eq!(supervisor.running().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_would_not_stop_is_named() {
+        let mut supervisor = Supervisor::default();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+        supervisor
+            .thread("stubborn", move || {
+                let _ = held.recv();
+                Ok(())
+            })
+            .unwrap();
+        supervisor.thread("willing", || Ok(())).unwrap();
+        let mut others = Vec::new();
+        let stopped =
+            supervisor.ended_by("stubborn", deadline(Duration::from_millis(20)), |e| others.push(e.name)).await;
+        assert!(!stopped);
+        assert_eq!(supervisor.running().collect::<Vec<_>>(), ["stubborn"]);
+        drop(release);
+        assert!(supervisor.ended_by("stubborn", deadline(Duration::from_secs(60)), |_| ()).await);
+    }
+}

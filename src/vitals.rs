@@ -25,8 +25,10 @@ pub struct Vitals {
     pub words: Count,
     /// Hearing: segments or pieces of text that the guard refused.
     pub rejected: Count,
-    /// Hearing: milliseconds from the end of the last segment to its text being stored.
-    pub lag_ms: Count,
+    /// Hearing: time from the end of an utterance to its text being stored.
+    pub lag: Spread,
+    /// Hearing: when the first sample was heard.
+    pub heard_since: Moment,
     /// Reading: tokens the live state has read since it was made, over restarts.
     pub tokens: Count,
     /// Reading: bytes of the live state.
@@ -65,6 +67,46 @@ impl Count {
     }
 }
 
+/// Where a duration has been, in steps of 50 ms up to a minute.
+#[derive(Debug)]
+pub struct Spread {
+    last_ms: AtomicU64,
+    steps: [AtomicU64; SPREAD_STEPS],
+}
+
+const SPREAD_STEP_MS: u64 = 50;
+const SPREAD_STEPS: usize = 1200;
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self { last_ms: AtomicU64::new(0), steps: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl Spread {
+    pub fn add_ms(&self, ms: u64) {
+        self.last_ms.store(ms, Relaxed);
+        self.steps[((ms / SPREAD_STEP_MS) as usize).min(SPREAD_STEPS - 1)].fetch_add(1, Relaxed);
+    }
+
+    /// The last duration, in seconds.
+    pub fn last_s(&self) -> f64 {
+        self.last_ms.load(Relaxed) as f64 / 1000.0
+    }
+
+    /// The upper end, in seconds, of the step that holds the quantile `q` of 0 … 1; None before the first.
+    pub fn quantile_s(&self, q: f64) -> Option<f64> {
+        let counts: Vec<u64> = self.steps.iter().map(|s| s.load(Relaxed)).collect();
+        let wanted = (counts.iter().sum::<u64>() as f64 * q).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let step = counts.iter().position(|n| {
+            seen += n;
+            seen >= wanted
+        })?;
+        Some(((step as u64 + 1) * SPREAD_STEP_MS) as f64 / 1000.0)
+    }
+}
+
 /// Something that is so or not.
 #[derive(Debug, Default)]
 pub struct Flag(AtomicBool);
@@ -88,8 +130,38 @@ impl Moment {
         self.0.store(Timestamp::now().as_millisecond(), Relaxed);
     }
 
+    /// Keeps a time given by somebody else.
+    pub fn set(&self, time: Timestamp) {
+        self.0.store(time.as_millisecond(), Relaxed);
+    }
+
+    /// The time last kept; None before the first.
+    pub fn get(&self) -> Option<Timestamp> {
+        match self.0.load(Relaxed) {
+            0 => None,
+            ms => Timestamp::from_millisecond(ms).ok(),
+        }
+    }
+
     /// Milliseconds since the last mark.
     pub fn age_ms(&self) -> i64 {
         Timestamp::now().as_millisecond() - self.0.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_the_upper_ends_of_their_steps() {
+        let lag = Spread::default();
+        assert_eq!(lag.quantile_s(0.5), None);
+        (0..100).for_each(|i| lag.add_ms(i * 10));
+        assert_eq!(lag.quantile_s(0.5), Some(0.5));
+        assert_eq!(lag.quantile_s(1.0), Some(1.0));
+        lag.add_ms(10_000_000);
+        assert_eq!(lag.quantile_s(1.0), Some(60.0));
+        assert_eq!(lag.last_s(), 10_000.0);
     }
 }

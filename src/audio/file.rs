@@ -25,9 +25,11 @@ use crate::clock::{self, SampleClock};
 use crate::config::Pace;
 use crate::event::{FRAME_SAMPLES, Frame};
 
-/// The length a file says it has, in seconds; None when its header does not tell.
+/// The length a file says it has, in seconds; None when its header does not tell. Its first samples are read, so a header with
+/// nothing behind it is an error here, too.
 pub fn seconds(path: &Path) -> Result<Option<f64>, Error> {
-    let sound = Sound::open(path)?;
+    let mut sound = Sound::open(path)?;
+    sound.read(&mut Vec::new())?;
     Ok(sound.frames.map(|frames| frames as f64 / f64::from(sound.rate)))
 }
 

@@ -2,14 +2,14 @@
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::mpsc::sync_channel;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::sentence;
 use crate::asr::whisper::Whisper;
 use crate::audio::{self, Control};
 use crate::config::{Asr, File, Pace, Source};
@@ -50,26 +50,33 @@ struct Line<'a> {
     confidence: f32,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if write(args, &mut stdout())? { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::FAILURE) }
+/// Runs the command. A file that fails is told of, and the others are done.
+///
+/// # Errors
+/// The model cannot be loaded, or some of the files could not be transcribed.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    write(args, &mut stdout())
 }
 
-/// Writes the text of every file; false when one of them failed.
-fn write(args: Args, out: &mut impl Write) -> anyhow::Result<bool> {
+fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
     let asr = Asr { model: args.model, language: args.language, threads: args.threads, ..Asr::default() };
-    let path = models::resolve(&asr.model, Path::new(""))?;
+    let path = models::find(&asr.model, Path::new(""))?;
     let mut hearing = Hearing::new(Whisper::load(&path, &asr)?, "file");
-    let mut whole = true;
+    let mut failed = 0;
     for file in &args.files {
         if args.files.len() > 1 && !args.json {
             writeln!(out, "{}", file.display())?;
         }
         if let Err(error) = transcribe(file, &mut hearing, args.json, out) {
-            eprintln!("{error:#}");
-            whole = false;
+            if args.files.len() == 1 {
+                return Err(error);
+            }
+            tracing::error!("{}", sentence(&error));
+            failed += 1;
         }
     }
-    Ok(whole)
+    ensure!(failed == 0, "{failed} of {} files could not be transcribed", args.files.len());
+    Ok(())
 }
 
 fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
@@ -150,7 +157,8 @@ mod tests {
         std::fs::write(&morning, &household[..household.len() / 8]).unwrap();
 
         let mut out = Vec::new();
-        assert!(!write(args(&[empty.path(), &morning, folder.path()], true), &mut out).unwrap());
+        let error = write(args(&[empty.path(), &morning, folder.path()], true), &mut out).unwrap_err();
+        assert_eq!(error.to_string(), "2 of 3 files could not be transcribed");
         let lines: Vec<serde_json::Value> =
             String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["file"], morning.to_str().unwrap());
@@ -159,7 +167,7 @@ mod tests {
         assert!((0.4..1.2).contains(&start) && (2.4..3.4).contains(&end), "{start} {end}");
 
         let mut out = Vec::new();
-        assert!(write(args(&[&morning], false), &mut out).unwrap());
+        write(args(&[&morning], false), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("[00:00.") && text.contains("] Good morning, Emma. How are you?\n"), "{text}");
     }

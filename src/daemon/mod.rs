@@ -1,1 +1,328 @@
+//! The running house: `run(config, shutdown)`.
+//!
+//! Owns every channel with its capacity, every thread and task, and the order of closing. Refuses to know how anything is heard,
+//! read or sent. Invariant: closing runs downstream. The source stops first; each part ends when its input has ended, having
+//! handed on what it held; publishing ends last.
+//!
+//! | channel | holds | when it is full |
+//! |---|---|---|
+//! | source → hearing | one minute of frames | a file or stdin waits; a microphone drops frames and records a gap |
+//! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
+//! | publishing → house | 16 commands | the command is answered with "busy" |
+//! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
+
+pub mod hear;
 pub mod hearing;
+mod patience;
+pub mod prepare;
+pub mod publishing;
+pub mod reading;
+mod service;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use serde_json::{Map, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use self::hear::Hear;
+use self::prepare::Prepared;
+use self::publishing::Publishing;
+use self::reading::{Reading, Wake};
+use self::service::Service;
+use crate::audio::{self, Control};
+use crate::config::Config;
+use crate::mqtt::commands::{Command, Request};
+use crate::mqtt::payload::{self, Stamp};
+use crate::mqtt::topics::Topics;
+use crate::store::{self, Store};
+use crate::supervisor::{Ended, Supervisor, deadline};
+use crate::vitals::Vitals;
+use crate::{asr, listener, models, mqtt};
+
+/// One minute of frames: longer than any decode, 4 MiB.
+const AUDIO_CAPACITY: usize = 60_000 / 16;
+const WAKE_CAPACITY: usize = 64;
+const REQUEST_CAPACITY: usize = 16;
+
+/// How long closing may take in all; the unit's `TimeoutStopSec` is longer.
+const GRACE: Duration = Duration::from_secs(25);
+/// How long of it the outbox may take to empty.
+const PUBLISHING_GRACE: Duration = Duration::from_secs(5);
+
+/// Why the house cannot run, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Models(#[from] models::Error),
+    #[error(transparent)]
+    Asr(#[from] asr::Error),
+    #[error(transparent)]
+    Listener(#[from] listener::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Mqtt(#[from] mqtt::client::Error),
+    #[error(transparent)]
+    Broker(#[from] mqtt::broker::Error),
+    #[error("neither $STATE_DIRECTORY nor $HOME is set: say in [store] dir where to keep the transcript")]
+    NoStateDirectory,
+    #[error("the system gives no thread or signal: {0}")]
+    System(#[from] std::io::Error),
+    #[error("{name} ended: {source}")]
+    Part { name: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{0} ended unasked")]
+    Unasked(&'static str),
+    #[error("{0} would not stop in time; what it still held was not finished")]
+    Stuck(String),
+    #[error("loading panicked: {0}")]
+    Loading(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    /// Starting again will not help: the config, or what it names, must change first.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory)
+            || matches!(self, Self::Listener(error) if !matches!(error, listener::Error::Snapshot(_)))
+    }
+}
+
+/// Runs the house until `shutdown` is ready or the source ends; then drains it.
+///
+/// # Errors
+/// Something it needs is missing, or a part of it ended unasked; what was heard until then was drained as far as possible.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc<Vitals>) -> Result<(), Error> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let config = Arc::new(config);
+    let loading = config.clone();
+    let prepared = tokio::select! {
+        prepared = tokio::task::spawn_blocking(move || Prepared::load(&loading)) => prepared??,
+        () = &mut shutdown => return Ok(()),
+    };
+    let mut house = House::start(config, prepared, vitals)?;
+    let ended = house.watch(shutdown).await;
+    let drained = house.drain().await;
+    ended.and(drained)
+}
+
+/// Everything that is running.
+struct House {
+    supervisor: Supervisor,
+    control: Arc<Control>,
+    closing: Arc<AtomicBool>,
+    reopen: Arc<AtomicBool>,
+    /// The sender by which requests reach the reader; dropped to close it.
+    reader: Option<SyncSender<Wake>>,
+    requests: mpsc::Receiver<Request>,
+    drain_publishing: Option<oneshot::Sender<()>>,
+    store: Store,
+    topics: Topics,
+    outgoing: Arc<Notify>,
+    vitals: Arc<Vitals>,
+    _lock: store::Lock,
+}
+
+impl House {
+    fn start(config: Arc<Config>, prepared: Prepared, vitals: Arc<Vitals>) -> Result<Self, Error> {
+        let Prepared { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = prepared;
+        let settings = store::Settings::from(&config.store);
+        let mut supervisor = Supervisor::default();
+        let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
+        let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
+        store.enqueue(&[
+            payload::listening(&topics, Stamp::now(), control.listening()),
+            payload::interval(&topics, Stamp::now(), config.digest.every_min),
+        ])?;
+
+        let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
+        let (drain_publishing, drained) = oneshot::channel();
+        let publishing = Publishing {
+            store: Store::open(&dir, settings)?,
+            client: broker,
+            topics: topics.clone(),
+            rules: if config.listener.enabled { config.rules.clone() } else { Vec::new() },
+            discovery: config.mqtt.discovery,
+            info,
+            vitals: vitals.clone(),
+            wake: outgoing.clone(),
+            requests: requests_in,
+            grace: PUBLISHING_GRACE,
+        };
+        supervisor.task(PUBLISHING, async move {
+            publishing::run(publishing, async move { drop(drained.await) }).await?;
+            Ok(())
+        });
+
+        let reader = match listener {
+            Some(listener) => {
+                let (wake, wakes) = sync_channel(WAKE_CAPACITY);
+                let shared = reading::Shared {
+                    topics: topics.clone(),
+                    config: config.clone(),
+                    vitals: vitals.clone(),
+                    outgoing: outgoing.clone(),
+                    closing: closing.clone(),
+                };
+                let reading = Reading::open(listener, Store::open(&dir, settings)?, &dir, shared)?;
+                supervisor.thread(READING, move || Ok(reading.run(wakes)?))?;
+                Some(wake)
+            }
+            None => None,
+        };
+
+        let (audio_in, audio) = sync_channel(AUDIO_CAPACITY);
+        let hear = Hear {
+            hearing,
+            store: Store::open(&dir, settings)?,
+            lines,
+            keep: config.store.keep,
+            topics: topics.clone(),
+            vitals: vitals.clone(),
+            outgoing: outgoing.clone(),
+            reader: reader.clone(),
+            closing: closing.clone(),
+            reopen: reopen.clone(),
+            live: is_live(&config),
+        };
+        supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
+
+        let (source_control, source_vitals) = (control.clone(), vitals.clone());
+        supervisor.thread(SOURCE, move || {
+            Ok(audio::run(&config.source, &config.base, audio_in, &source_control, &source_vitals)?)
+        })?;
+        info!(state = %dir.display(), "hearth is up");
+        Ok(Self {
+            supervisor,
+            control,
+            closing,
+            reopen,
+            reader,
+            requests,
+            drain_publishing: Some(drain_publishing),
+            store,
+            topics,
+            outgoing,
+            vitals,
+            _lock: lock,
+        })
+    }
+
+    /// Watches over the house until it is to close: asked to, because a part broke, or because the source has ended and all of
+    /// it was heard and read, however long that takes.
+    async fn watch(&mut self, mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>) -> Result<(), Error> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut service = Service::new();
+        let mut pulse = tokio::time::interval(service.period());
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                ended = self.supervisor.ended() => {
+                    self.went(ended)?;
+                    if self.supervisor.running().all(|part| part == PUBLISHING) {
+                        return Ok(());
+                    }
+                }
+                Some(request) = self.requests.recv() => self.carry_out(request),
+                _ = hangup.recv() => self.reopen.store(true, Ordering::Relaxed),
+                _ = pulse.tick() => service.tell(&self.vitals, self.reader.is_some()),
+            }
+        }
+    }
+
+    /// What the end of a part means: a source may end, and then what is behind it; nothing else ends unasked.
+    fn went(&mut self, Ended { name, outcome }: Ended) -> Result<(), Error> {
+        let runs = |part| self.supervisor.running().any(|name| name == part);
+        match (name, outcome) {
+            (name, Err(source)) => return Err(Error::Part { name, source }),
+            (SOURCE, Ok(())) => info!("the source has ended; what is left of it is heard and read"),
+            // Nobody will wake the reader any more: it ends when it has read everything.
+            (HEARING, Ok(())) if !runs(SOURCE) => self.reader = None,
+            (READING, Ok(())) if !runs(HEARING) => {}
+            (name, Ok(())) => return Err(Error::Unasked(name)),
+        }
+        Ok(())
+    }
+
+    /// Does what a command asks, or hands it to the reader.
+    fn carry_out(&mut self, request: Request) {
+        let outcome = match (&request.command, &self.reader) {
+            (Command::Listening(on), _) => Ok(self.listen(*on)),
+            (_, None) => Err("nothing reads along on this machine ([listener] enabled = false)"),
+            (_, Some(reader)) => match reader.try_send(Wake::Request(request.clone())) {
+                Ok(()) => return,
+                Err(_) => Err("busy: ask again in a moment"),
+            },
+        };
+        let outcome = outcome.map_err(str::to_string);
+        self.say(&[payload::response(&self.topics, Stamp::now(), &request, outcome)]);
+    }
+
+    /// Opens or closes the ears. A household that muted the room finds it muted after a power cut, too.
+    fn listen(&mut self, on: bool) -> Map<String, serde_json::Value> {
+        self.control.set_listening(on);
+        let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
+        if let Err(error) = noted {
+            error!(%error, "whether the room is muted was not stored; a restart will not know");
+        }
+        info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
+        self.say(&[payload::listening(&self.topics, Stamp::now(), on)]);
+        json!({ "listening": on }).as_object().cloned().unwrap_or_default()
+    }
+
+    fn say(&mut self, messages: &[crate::event::Message]) {
+        match self.store.enqueue(messages) {
+            Ok(()) => self.outgoing.notify_one(),
+            Err(error) => error!(%error, "an answer could not be stored and was not sent"),
+        }
+    }
+
+    /// Closes everything in the order of the flow.
+    async fn drain(&mut self) -> Result<(), Error> {
+        info!("closing: what was heard is finished first");
+        Service::stopping();
+        let until = deadline(GRACE);
+        let before_publishing = until - PUBLISHING_GRACE - Duration::from_secs(1);
+        self.closing.store(true, Ordering::Relaxed);
+        self.control.stop();
+        self.end(SOURCE, before_publishing).await;
+        self.end(HEARING, before_publishing).await;
+        self.reader = None;
+        self.end(READING, before_publishing).await;
+        drop(self.drain_publishing.take());
+        self.end(PUBLISHING, until).await;
+        let stuck: Vec<_> = self.supervisor.running().collect();
+        if !stuck.is_empty() {
+            return Err(Error::Stuck(stuck.join(", ")));
+        }
+        info!("closed");
+        Ok(())
+    }
+
+    async fn end(&mut self, name: &'static str, deadline: Instant) {
+        let told = |ended: Ended| {
+            if let Err(error) = ended.outcome {
+                error!(part = ended.name, %error, "failed while closing");
+            }
+        };
+        self.supervisor.ended_by(name, deadline, told).await;
+    }
+}
+
+const SOURCE: &str = "source";
+const HEARING: &str = "hearing";
+const READING: &str = "reading";
+const PUBLISHING: &str = "publishing";
+/// The note that the household muted the room.
+const MUTED: &str = "muted";
+
+/// The source runs at the pace of the room.
+fn is_live(config: &Config) -> bool {
+    use crate::config::{Pace, Source};
+    !matches!(&config.source, Source::File(file) if file.pace == Pace::Fast)
+}

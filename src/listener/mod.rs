@@ -1,1 +1,339 @@
-//! (being built)
+//! Reads along and tells what matters.
+//!
+//! Owns the live [`State`](crate::griffin::State) of RecurrentGemma: what is said goes in once, in order; summaries, alerts
+//! and answers come out of forks. Refuses to know sound, MQTT and the database, and keeps no clock: its time is the
+//! stream's. Invariants: asking never alters the live state; what is remembered beside the state ([`Listener::memory`])
+//! holds numbers and times, never words.
+//!
+//! ```text
+//!  utterance → hear ──────→ live state ── fork + question → probability → alert  ─┐
+//!                                      └─ fork + question → words      → digest ──┴→ Outcome
+//! ```
+
+pub mod alert;
+pub mod ask;
+pub mod digest;
+pub mod prompt;
+pub mod reader;
+pub mod snapshot;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::config;
+use crate::event::{Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, Utterance};
+use crate::griffin;
+
+pub use ask::Answer;
+
+/// Tokens of an alert's answer, a digest and an answer to a question, at most.
+const ALERT_TOKENS: usize = 24;
+const DIGEST_TOKENS: usize = 128;
+const ANSWER_TOKENS: usize = 128;
+/// Utterances since the last reading that may be quoted, at most, and the characters of each.
+const QUOTES: usize = 3;
+const QUOTE_CHARS: usize = 300;
+
+/// Why the listener cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Model(#[from] griffin::Error),
+    #[error(transparent)]
+    Prompt(#[from] prompt::Error),
+    #[error(transparent)]
+    Snapshot(Box<snapshot::Error>),
+    #[error(
+        "no word for \"{key}\" ({words}) begins with a token of its own in this model; name another in prompt.json"
+    )]
+    NoWord { key: &'static str, words: String },
+    #[error("the pattern of rule \"{rule}\" is no regular expression: {source}")]
+    Pattern { rule: config::Name, source: regex::Error },
+    #[error("what the listener remembered cannot be read ({source}); it begins anew")]
+    Memory { source: serde_json::Error },
+}
+
+impl From<snapshot::Error> for Error {
+    fn from(error: snapshot::Error) -> Self {
+        Self::Snapshot(Box::new(error))
+    }
+}
+
+/// The reader and what it is asked to watch for. One thread owns it.
+pub struct Listener {
+    reader: reader::Reader,
+    yes_no: ask::YesNo,
+    summary: ask::Question,
+    schedule: digest::Schedule,
+    untold: digest::Untold,
+    rules: Vec<Watched>,
+    /// The last utterances the rules were not asked about yet.
+    unasked: Vec<Evidence>,
+}
+
+/// A rule and where it stands.
+struct Watched {
+    rule: config::Rule,
+    policy: alert::Policy,
+    pattern: Option<regex::Regex>,
+    question: Option<ask::Question>,
+    watch: alert::Watch,
+    /// Utterances in which the pattern was found since the last reading.
+    matches: Vec<Evidence>,
+}
+
+/// What came of considering what was said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    pub digests: Vec<Digest>,
+    pub alerts: Vec<Alert>,
+    /// One for each question that was asked.
+    pub readings: Vec<Reading>,
+}
+
+/// The answer to a rule's question, as a number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    pub rule: config::Name,
+    /// Of yes.
+    pub probability: f64,
+    pub time: Timestamp,
+    /// The rule's alert is on.
+    pub active: bool,
+}
+
+/// What the listener remembers beside the state.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Memory {
+    untold: digest::Untold,
+    rules: BTreeMap<String, alert::Watch>,
+}
+
+impl Listener {
+    /// Loads the model in `dir` and prepares every question. Nothing has been heard yet: see [`Listener::restore`].
+    pub fn open(
+        dir: &Path,
+        settings: &config::Listener,
+        digest: &config::Digest,
+        rules: &[config::Rule],
+    ) -> Result<Self, Error> {
+        let reader = reader::Reader::open(dir, settings)?;
+        let rules = rules.iter().map(|rule| Watched::new(rule, &reader)).collect::<Result<_, Error>>()?;
+        Ok(Self {
+            yes_no: ask::YesNo::new(&reader)?,
+            summary: reader.question(&reader.prompt.questions.summary)?,
+            schedule: digest.into(),
+            untold: digest::Untold::default(),
+            rules,
+            unasked: Vec::new(),
+            reader,
+        })
+    }
+
+    /// Reads an utterance. Nothing is asked and nothing told before [`Listener::consider`].
+    pub fn hear(&mut self, utterance: &Utterance) -> Result<(), Error> {
+        self.reader.read(&utterance.text)?;
+        self.schedule.said(&mut self.untold, utterance.start, utterance.end, utterance.words());
+        let quote = quote(utterance);
+        for watched in &mut self.rules {
+            if watched.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&utterance.text)) {
+                keep_last(&mut watched.matches, quote.clone());
+            }
+        }
+        keep_last(&mut self.unasked, quote);
+        Ok(())
+    }
+
+    /// Reads an utterance into the state again that a restored snapshot lacks, and that was considered before the restart:
+    /// nothing else is remembered of it, and it sets off nothing.
+    pub fn replay(&mut self, utterance: &Utterance) -> Result<(), Error> {
+        self.reader.read(&utterance.text)
+    }
+
+    /// Takes note of a stretch that was not heard.
+    pub fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
+        self.reader.gap(gap.to.duration_since(gap.from).as_secs_f64())
+    }
+
+    /// Asks every rule about what was heard since it was last asked, then whether a digest is due. After a backlog once is
+    /// enough.
+    pub fn consider(&mut self, now: Timestamp) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::default();
+        let said = std::mem::take(&mut self.unasked);
+        if !said.is_empty() {
+            for watched in &mut self.rules {
+                watched.ask(&self.reader, &self.yes_no, &said, now, &mut outcome)?;
+            }
+        }
+        self.pass(now, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    /// Time has passed in silence: no rule is asked, but a conversation may have ended, and an alert may be over.
+    pub fn tick(&mut self, now: Timestamp) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::default();
+        self.pass(now, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    fn pass(&mut self, now: Timestamp, outcome: &mut Outcome) -> Result<(), Error> {
+        for watched in &mut self.rules {
+            if let Some(change) = watched.watch.tick(&watched.policy, now) {
+                outcome.alerts.push(watched.alert(change, None, None, now));
+            }
+        }
+        if let Some(reason) = self.schedule.due(&self.untold, now) {
+            outcome.digests.push(self.digest(reason, now)?);
+        }
+        Ok(())
+    }
+
+    /// The stream has ended: considers what was not considered, and tells what was not told, if it is enough.
+    pub fn finish(&mut self, now: Timestamp) -> Result<Outcome, Error> {
+        let mut outcome = self.consider(now)?;
+        if let Some(reason) = self.schedule.closing(&self.untold) {
+            outcome.digests.push(self.digest(reason, now)?);
+        }
+        Ok(outcome)
+    }
+
+    /// A digest at once, because somebody asked, however little was said.
+    pub fn summarise(&mut self, now: Timestamp) -> Result<Digest, Error> {
+        self.digest(DigestReason::Requested, now)
+    }
+
+    fn digest(&mut self, reason: DigestReason, now: Timestamp) -> Result<Digest, Error> {
+        let id = Ulid::generate();
+        if self.untold.words() == 0 {
+            let (from, text) = match self.untold.told() {
+                Some(told) => (told.min(now), "Nothing was said since the last summary."),
+                None => (now, "Nothing has been said yet."),
+            };
+            return Ok(Digest { id, time: now, from, to: now, reason, words: 0, text: text.into() });
+        }
+        let text = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
+        let span = self.untold.take(now).expect("words were said");
+        Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words: span.words, text })
+    }
+
+    /// Answers a question from a fork.
+    pub fn ask(&self, question: &str) -> Result<Answer, Error> {
+        self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)
+    }
+
+    /// The live state, for its figures.
+    pub fn state(&self) -> &griffin::State {
+        self.reader.state()
+    }
+
+    /// Puts the live state on disk whole, with a note of the caller's.
+    pub fn snapshot(&self, path: &Path, note: &[u8]) -> Result<(), Error> {
+        Ok(snapshot::save(path, self.reader.state(), self.reader.model.fingerprint(), note)?)
+    }
+
+    /// Goes on from a snapshot; returns the note that was left with it. If it cannot be used, nothing has changed.
+    pub fn restore(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
+        let (state, note) = snapshot::load(path, &self.reader.model)?;
+        self.reader.restore(state);
+        Ok(note)
+    }
+
+    /// From now on a digest is due every `minutes` while people talk; 0 switches the interval off.
+    pub fn set_interval(&mut self, minutes: f64) {
+        self.schedule.set_interval(minutes);
+    }
+
+    /// What is remembered beside the state, as JSON: what is untold and where each rule stands. No words of anybody.
+    pub fn memory(&self) -> String {
+        let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();
+        let memory = Memory { untold: self.untold.clone(), rules };
+        serde_json::to_string(&memory).expect("numbers, times and names are JSON")
+    }
+
+    /// Goes on from what [`Listener::memory`] gave; a rule that is new begins at rest, one that is gone is forgotten.
+    pub fn recall(&mut self, memory: &str) -> Result<(), Error> {
+        let mut memory: Memory = serde_json::from_str(memory).map_err(|source| Error::Memory { source })?;
+        self.untold = memory.untold;
+        for watched in &mut self.rules {
+            watched.watch = memory.rules.remove(watched.rule.name.as_str()).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+impl Watched {
+    fn new(rule: &config::Rule, reader: &reader::Reader) -> Result<Self, Error> {
+        let wrong = |source| Error::Pattern { rule: rule.name.clone(), source };
+        Ok(Self {
+            policy: rule.into(),
+            pattern: rule.pattern.as_deref().map(config::pattern).transpose().map_err(wrong)?,
+            question: rule.question.as_deref().map(|question| reader.question(question)).transpose()?,
+            watch: alert::Watch::default(),
+            matches: Vec::new(),
+            rule: rule.clone(),
+        })
+    }
+
+    /// Takes a reading of this rule after `said`.
+    fn ask(
+        &mut self,
+        reader: &reader::Reader,
+        yes_no: &ask::YesNo,
+        said: &[Evidence],
+        now: Timestamp,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
+        let matches = std::mem::take(&mut self.matches);
+        let matched = !matches.is_empty();
+        let asked = self.question.as_ref().filter(|_| self.watch.worth_asking(&self.policy, matched));
+        let log_odds = asked.map(|question| reader.log_odds(yes_no, question)).transpose()?;
+        let said = if matched { matches } else { said.to_vec() };
+        let change = self.watch.read(&self.policy, alert::Reading { log_odds, matched, said }, now, Ulid::generate());
+        let probability = log_odds.map(alert::sigmoid);
+        if let Some(probability) = probability {
+            let (rule, active) = (self.rule.name.clone(), self.watch.active());
+            outcome.readings.push(Reading { rule, probability, time: now, active });
+        }
+        if let Some(change) = change {
+            let why = asked.filter(|_| change.phase != AlertPhase::End);
+            let answer = why.map(|question| reader.answer(question, ALERT_TOKENS)).transpose()?;
+            outcome.alerts.push(self.alert(change, probability, answer, now));
+        }
+        Ok(())
+    }
+
+    fn alert(&self, change: alert::Change, probability: Option<f64>, answer: Option<String>, now: Timestamp) -> Alert {
+        Alert {
+            id: change.id,
+            rule: self.rule.name.to_string(),
+            phase: change.phase,
+            severity: self.rule.severity,
+            time: now,
+            probability,
+            answer,
+            evidence: change.evidence,
+        }
+    }
+}
+
+fn quote(utterance: &Utterance) -> Evidence {
+    let mut text = prompt::plain(&utterance.text);
+    if let Some((end, _)) = text.char_indices().nth(QUOTE_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    Evidence { utterance: utterance.id, time: utterance.start, text }
+}
+
+fn keep_last(quotes: &mut Vec<Evidence>, quote: Evidence) {
+    if quotes.len() == QUOTES {
+        quotes.remove(0);
+    }
+    quotes.push(quote);
+}

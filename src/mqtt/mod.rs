@@ -1,1 +1,14 @@
-//! (being built)
+//! What hearth says and understands over MQTT, and the two ends of the wire.
+//!
+//! Owns topics, payloads, Home Assistant discovery, commands and the rules of delivery (all pure), the client and the
+//! embedded broker (thin). Refuses to know where messages are stored. Invariant: QoS 1 for everything, and nothing here
+//! is said that does not fit [`payload::MAX_BYTES`].
+
+pub mod broker;
+pub mod client;
+pub mod commands;
+pub mod delivery;
+pub mod discovery;
+pub mod patience;
+pub mod payload;
+pub mod topics;

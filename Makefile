@@ -1,0 +1,51 @@
+# hearth: `make demo` shows it, `make test` tests it, `make install` installs it. Needs a Rust toolchain; the rest is fetched with apt.
+
+CARGO ?= cargo
+# One profile for everything: whisper.cpp and candle are uselessly slow without optimisation, and building them once is enough.
+PROFILE = --release --locked
+HEARTH = target/release/hearth
+
+BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
+TEST_PACKAGES = mosquitto mosquitto-clients
+
+.PHONY: demo build test deps build-deps install uninstall clean
+
+demo: build
+	$(HEARTH) demo $(ARGS)
+
+build: build-deps
+	$(CARGO) build $(PROFILE)
+
+test: deps
+	$(CARGO) test $(PROFILE) --lib --bins --tests --examples
+
+build-deps:
+	@$(call apt,$(BUILD_PACKAGES))
+
+deps:
+	@$(call apt,$(BUILD_PACKAGES) $(TEST_PACKAGES))
+
+# Installs what is missing, and asks for root only then. Services that a package brings are not started: a broker of the
+# test's would sit on port 1883 for ever.
+define apt
+missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+if [ -n "$$missing" ]; then \
+  command -v apt-get >/dev/null || { echo "hearth needs these Debian packages, and there is no apt-get here:$$missing" >&2; exit 1; }; \
+  echo "Installing with apt:$$missing"; \
+  if [ "$$(id -u)" = 0 ]; then as=""; else as=sudo; fi; \
+  $$as apt-get update -q && $$as env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
+fi
+endef
+
+PREFIX ?= /usr
+install: build
+	install -Dm755 $(HEARTH) $(DESTDIR)$(PREFIX)/bin/hearth
+	install -Dm644 systemd/hearth.service $(DESTDIR)/lib/systemd/system/hearth.service
+	[ -e $(DESTDIR)/etc/hearth/hearth.toml ] || install -Dm644 config/hearth.toml $(DESTDIR)/etc/hearth/hearth.toml
+	for f in $$(cd models && find . -type f); do install -Dm644 models/$$f $(DESTDIR)$(PREFIX)/share/hearth/models/$$f; done
+
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/bin/hearth $(DESTDIR)$(PREFIX)/share/hearth $(DESTDIR)/lib/systemd/system/hearth.service
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,117 @@
+//! Rules that one value alone cannot break.
+
+use super::{Broker, Config, Source};
+
+impl Config {
+    /// What is wrong between keys: the path of the key (`rule.2.exit`) and a sentence.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut problems = Problems::default();
+        self.source_problems(&mut problems);
+        self.number_problems(&mut problems);
+        self.rule_problems(&mut problems);
+        self.mqtt_problems(&mut problems);
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
+            problems.add("log.level", format!("\"{}\" is no level or filter: {error}", self.log.level));
+        }
+        problems.0
+    }
+
+    fn source_problems(&self, problems: &mut Problems) {
+        match &self.source {
+            Source::Microphone(_) => {}
+            Source::File(file) => {
+                problems.unless(!file.path.as_os_str().is_empty(), "source.file.path", || "names no file".into());
+            }
+            Source::Stdin(stdin) => {
+                problems.unless((8_000..=192_000).contains(&stdin.rate), "source.stdin.rate", || {
+                    format!("{} is outside 8000 to 192000 Hz", stdin.rate)
+                });
+                problems.unless((1..=32).contains(&stdin.channels), "source.stdin.channels", || {
+                    format!("{} is outside 1 to 32 channels", stdin.channels)
+                });
+            }
+        }
+        let language = &self.asr.language;
+        let is_code = (2..=3).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_lowercase());
+        problems.unless(is_code || language == "auto", "asr.language", || {
+            format!("\"{language}\" is neither \"auto\" nor a language code such as \"en\"")
+        });
+    }
+
+    fn number_problems(&self, problems: &mut Problems) {
+        let minutes = [
+            ("digest.every_min", self.digest.every_min, 0.0..=1440.0),
+            ("digest.quiet_min", self.digest.quiet_min, 0.0..=1440.0),
+            ("listener.snapshot_min", self.listener.snapshot_min, 0.1..=1440.0),
+        ];
+        for (path, value, range) in minutes {
+            problems.unless(range.contains(&value), path, || {
+                format!("{value} is outside {} to {} minutes", range.start(), range.end())
+            });
+        }
+        for (path, threads) in [("asr.threads", self.asr.threads), ("listener.threads", self.listener.threads)] {
+            problems.unless(threads <= 64, path, || format!("{threads} is outside 0 to 64 threads"));
+        }
+        problems.unless((1..=4096).contains(&self.store.outbox_max_mib), "store.outbox_max_mib", || {
+            format!("{} is outside 1 to 4096 MiB", self.store.outbox_max_mib)
+        });
+    }
+
+    fn rule_problems(&self, problems: &mut Problems) {
+        for (i, rule) in self.rules.iter().enumerate() {
+            let name = &rule.name;
+            let key = |key: &str| format!("rule.{i}.{key}");
+            problems.unless(self.rules[..i].iter().all(|other| other.name != *name), &key("name"), || {
+                format!("a second rule is named \"{name}\": names must differ")
+            });
+            problems.unless(rule.pattern.is_some() || rule.question.is_some(), &key("name"), || {
+                format!("rule \"{name}\" has neither a pattern nor a question: it could never fire")
+            });
+            problems.unless(rule.exit < rule.enter, &key("exit"), || {
+                format!("exit must lie below enter ({})", rule.enter.get())
+            });
+            if let Some(Err(error)) = rule.pattern.as_deref().map(regex::Regex::new) {
+                problems
+                    .add(&key("pattern"), format!("the pattern of rule \"{name}\" is no regular expression: {error}"));
+            }
+            problems.unless(rule.question.as_deref().is_none_or(|q| !q.trim().is_empty()), &key("question"), || {
+                format!("the question of rule \"{name}\" is empty")
+            });
+        }
+    }
+
+    fn mqtt_problems(&self, problems: &mut Problems) {
+        let mqtt = &self.mqtt;
+        let embedded = mqtt.url == Broker::Embedded;
+        problems.unless(mqtt.password_file.is_none() || mqtt.username.is_some(), "mqtt.password_file", || {
+            "a password needs a username".into()
+        });
+        problems.unless(
+            !embedded || mqtt.listen.ip().is_loopback() || mqtt.password_file.is_some(),
+            "mqtt.listen",
+            || {
+                format!(
+                    "{} can be reached from other machines: set username and password_file, or listen on 127.0.0.1",
+                    mqtt.listen
+                )
+            },
+        );
+        let tls = matches!(mqtt.url, Broker::External { tls: true, .. });
+        problems.unless(mqtt.ca_file.is_none() || tls, "mqtt.ca_file", || "only mqtts:// has certificates".into());
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<(String, String)>);
+
+impl Problems {
+    fn add(&mut self, path: &str, message: String) {
+        self.0.push((path.into(), message));
+    }
+
+    fn unless(&mut self, fine: bool, path: &str, message: impl FnOnce() -> String) {
+        if !fine {
+            self.add(path, message());
+        }
+    }
+}

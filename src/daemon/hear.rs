@@ -1,0 +1,138 @@
+//! The hearing thread: sound from the source, utterances into the store.
+//!
+//! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
+//! tells of it are on disk before the reader is woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::Error;
+use super::hearing::{Heard, Hearing};
+use super::patience::patiently;
+use super::reading::Wake;
+use crate::clock;
+use crate::config::Keep;
+use crate::event::{Audio, FRAME_SAMPLES, Gap, Utterance};
+use crate::mqtt::payload;
+use crate::mqtt::topics::Topics;
+use crate::store::Store;
+use crate::store::lines::Lines;
+use crate::vitals::Vitals;
+
+/// How often old files of the transcript are deleted.
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+
+/// The hearing thread's belongings.
+pub struct Hear {
+    pub hearing: Hearing,
+    pub store: Store,
+    /// `transcript.jsonl`; none when no text is kept.
+    pub lines: Option<Lines>,
+    pub keep: Keep,
+    pub topics: Topics,
+    pub vitals: Arc<Vitals>,
+    pub outgoing: Arc<Notify>,
+    /// None where nobody reads.
+    pub reader: Option<SyncSender<Wake>>,
+    pub closing: Arc<AtomicBool>,
+    /// SIGHUP came: open the files anew.
+    pub reopen: Arc<AtomicBool>,
+    /// The source runs at the pace of the room, so lag is against the wall clock.
+    pub live: bool,
+}
+
+impl Hear {
+    /// Hears until the source ends, then what was being said.
+    pub fn run(mut self, audio: Receiver<Audio>) -> Result<(), Error> {
+        let mut retention_due = Instant::now();
+        for audio in audio {
+            if Instant::now() >= retention_due {
+                retention_due += RETENTION_EVERY;
+                let keep = self.keep;
+                self.write_lines(|lines, _| lines.enforce(Timestamp::now(), keep));
+            }
+            let arrived = Instant::now();
+            let reached = match &audio {
+                Audio::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),
+                Audio::Gap(gap) => gap.to,
+            };
+            if self.vitals.heard_since.get().is_none() {
+                self.vitals.heard_since.set(reached);
+            }
+            let heard = self.hearing.push(audio, &self.vitals)?;
+            self.keep(heard, arrived, reached)?;
+            if self.reopen.swap(false, Ordering::Relaxed) {
+                self.write_lines(|lines, _| lines.reopen());
+            }
+        }
+        let heard = self.hearing.finish(&self.vitals)?;
+        self.keep(heard, Instant::now(), Timestamp::now())
+    }
+
+    fn keep(&mut self, heard: Vec<Heard>, arrived: Instant, reached: Timestamp) -> Result<(), Error> {
+        for heard in heard {
+            match heard {
+                Heard::Utterance(utterance) => {
+                    self.utterance(&utterance)?;
+                    self.lag(&utterance, arrived, reached);
+                    self.wake(Wake::Stored);
+                }
+                Heard::Gap(gap) => {
+                    self.gap(&gap)?;
+                    self.wake(Wake::Gap(gap));
+                }
+                Heard::Progress(time) => self.wake(Wake::Passed(time)),
+            }
+        }
+        Ok(())
+    }
+
+    fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
+        let messages = [payload::utterance(&self.topics, utterance)];
+        patiently(&self.closing, || self.store.record_utterance(utterance, &messages))?;
+        self.outgoing.notify_one();
+        self.write_lines(Lines::follow);
+        Ok(())
+    }
+
+    fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
+        let messages = [payload::gap(&self.topics, gap)];
+        patiently(&self.closing, || self.store.record_gap(gap, &messages))?;
+        self.outgoing.notify_one();
+        let seconds = gap.to.duration_since(gap.from).as_secs_f64();
+        info!(kind = "gap", reason = %gap.reason, seconds, "nothing was heard for {seconds:.1} s: {}", gap.reason);
+        Ok(())
+    }
+
+    /// The file is a copy for people: what it misses now it gets with the next line.
+    fn write_lines<E: std::fmt::Display>(&mut self, write: impl FnOnce(&mut Lines, &Store) -> Result<(), E>) {
+        if let Some(lines) = &mut self.lines
+            && let Err(error) = write(lines, &self.store)
+        {
+            warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
+        }
+    }
+
+    fn lag(&self, utterance: &Utterance, arrived: Instant, reached: Timestamp) {
+        let lag_ms = if self.live {
+            Timestamp::now().duration_since(utterance.end).as_millis()
+        } else {
+            // Played fast: what the segmenter waited for on the stream's clock, and what we took on ours.
+            reached.duration_since(utterance.end).as_millis() + arrived.elapsed().as_millis() as i128
+        };
+        self.vitals.lag.add_ms(u64::try_from(lag_ms).unwrap_or(0));
+    }
+
+    /// A full channel drops the wake: the text is in the store, and whatever wakes the reader next finds it there.
+    fn wake(&self, wake: Wake) {
+        if let Some(reader) = &self.reader {
+            let _ = reader.try_send(wake);
+        }
+    }
+}

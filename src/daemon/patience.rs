@@ -1,0 +1,48 @@
+//! Waiting for a store that will work again.
+//!
+//! A full disk or a store that another process holds is no reason to lose what was heard: the caller keeps it and tries
+//! again, and what comes behind it waits in its bounded channel.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tracing::{error, info};
+
+use crate::store;
+
+const RETRY: Duration = Duration::from_secs(1);
+/// How often a lasting failure is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// How long closing waits for it.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Calls `attempt` until it succeeds or fails in a way that time does not heal; once `closing` is set, for 5 s more.
+pub fn patiently<T>(
+    closing: &AtomicBool,
+    mut attempt: impl FnMut() -> Result<T, store::Error>,
+) -> Result<T, store::Error> {
+    let mut told: Option<Instant> = None;
+    let mut closing_since: Option<Instant> = None;
+    loop {
+        let error = match attempt() {
+            Ok(done) => {
+                if told.is_some() {
+                    info!("the store takes text again");
+                }
+                return Ok(done);
+            }
+            Err(error) => error,
+        };
+        if closing.load(Ordering::Relaxed) {
+            closing_since.get_or_insert_with(Instant::now);
+        }
+        if !error.may_pass() || closing_since.is_some_and(|since| since.elapsed() > CLOSING) {
+            return Err(error);
+        }
+        if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
+            error!(error = %error, "the store takes nothing; what was heard waits");
+            told = Some(Instant::now());
+        }
+        std::thread::sleep(RETRY);
+    }
+}

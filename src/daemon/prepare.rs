@@ -1,0 +1,94 @@
+//! Everything that must be there before the house can run: models, the store, a broker.
+//!
+//! Refuses to start anything that must be stopped in order. Invariant: what fails here fails before a word was heard.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tracing::info;
+
+use super::Error;
+use super::hearing::Hearing;
+use crate::asr::whisper::Whisper;
+use crate::config::{Broker, Config, Keep};
+use crate::listener::Listener;
+use crate::models;
+use crate::mqtt::payload::Info;
+use crate::mqtt::topics::Topics;
+use crate::mqtt::{broker, client};
+use crate::store::lines::Lines;
+use crate::store::{self, Store};
+
+/// What a house is started from.
+pub struct Prepared {
+    pub dir: PathBuf,
+    pub lock: store::Lock,
+    pub store: Store,
+    pub topics: Topics,
+    pub hearing: Hearing,
+    pub lines: Option<Lines>,
+    pub listener: Option<Listener>,
+    pub broker: client::Settings,
+    pub info: Info,
+}
+
+impl Prepared {
+    /// Loads and opens everything; seconds, or minutes for a large model.
+    pub fn load(config: &Config) -> Result<Self, Error> {
+        let dir = state_dir(config)?;
+        let store = Store::open(&dir, store::Settings::from(&config.store))?;
+        let lock = store::Lock::take(&dir)?;
+        let lines = match config.store.keep {
+            Keep::Nothing => {
+                Lines::remove(&dir)?;
+                None
+            }
+            _ => Some(Lines::open(&dir, jiff::tz::TimeZone::system())?),
+        };
+        let whisper = models::find(&config.asr.model, &config.base)?;
+        let hearing = Hearing::new(Whisper::load(&whisper, &config.asr)?, config.node.as_str());
+        let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
+        let listener = match &reader {
+            Some(path) => {
+                let began = Instant::now();
+                let listener = Listener::open(path, &config.listener, &config.digest, &config.rules)?;
+                info!(model = %path.display(), ms = began.elapsed().as_millis() as u64, "the model that reads along is loaded");
+                Some(listener)
+            }
+            None => None,
+        };
+        let topics = Topics::new(&config.mqtt, &config.node);
+        let mqtt = config.mqtt_paths();
+        let listen = match mqtt.url {
+            Broker::Embedded => broker::start(mqtt.listen, client::credentials(&mqtt)?)?,
+            Broker::External { .. } => mqtt.listen,
+        };
+        let info = Info {
+            whisper: Some(name(&whisper)),
+            listener: reader.as_deref().map(name),
+            rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
+        };
+        let broker = client::Settings::new(&mqtt, &topics, listen)?;
+        Ok(Self { dir, lock, store, topics, hearing, lines, listener, broker, info })
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Where the transcript, the state and the outbox live.
+pub fn state_dir(config: &Config) -> Result<PathBuf, Error> {
+    let from = |variable: &str, below: &str| {
+        // systemd may name several, divided by colons; the first is ours.
+        let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
+        Some(Path::new(value.split(':').next()?).join(below))
+    };
+    match &config.store.dir {
+        Some(dir) => Ok(config.base.join(dir)),
+        None => from("STATE_DIRECTORY", "")
+            .or_else(|| from("XDG_STATE_HOME", "hearth"))
+            .or_else(|| from("HOME", ".local/state/hearth"))
+            .ok_or(Error::NoStateDirectory),
+    }
+}

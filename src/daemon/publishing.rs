@@ -1,0 +1,354 @@
+//! The one task that speaks to the broker.
+//!
+//! Owns the joining of outbox, delivery, client and commands: what is said when a connection is made, when Home Assistant
+//! starts, every 30 s, and at the end. Refuses to know what an utterance or an alert is: others put messages into the
+//! outbox, and carry commands out. Invariant: it never waits for a broker in order to store, and an outage, a full disk or
+//! a bad command never ends it.
+//!
+//! SQLite blocks: for a millisecond when it reads, for as long as the disk needs when it writes. The task does so in place
+//! ([`tokio::task::block_in_place`] on a runtime with several threads): nobody but this task waits, and a connection whose
+//! keep-alive is 30 s does not mind.
+
+mod announcing;
+mod cost;
+mod sending;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tracing::{debug, error, info, warn};
+
+use crate::config::Rule;
+use crate::mqtt::client::{self, Event};
+use crate::mqtt::commands::{self, Request};
+use crate::mqtt::patience::Complaint;
+use crate::mqtt::payload::{self, Info, Stamp};
+use crate::mqtt::topics::Topics;
+use crate::store::{self, Store};
+use crate::vitals::Vitals;
+
+use announcing::House;
+use cost::Meter;
+use sending::{RETRY, Sending, Ticket};
+
+/// How often health is published.
+const HEALTH: Duration = Duration::from_secs(30);
+/// How often the task shows that it lives.
+const PULSE: Duration = Duration::from_secs(5);
+/// A broker that comes back takes us in before others have noticed: Home Assistant tries every 10 s. What it would miss for
+/// ever, alerts first of all, waits so long, or until Home Assistant says that it is there.
+const SETTLE: Duration = Duration::from_secs(12);
+/// Home Assistant asks the whole house at once when it starts; everyone answers within this time.
+const JITTER_S: f64 = 5.0;
+/// Where the entities that Home Assistant knows of are noted.
+const ANNOUNCED: &str = "announced";
+
+/// What the task needs.
+pub struct Publishing {
+    /// Its own connection.
+    pub store: Store,
+    pub client: client::Settings,
+    pub topics: Topics,
+    pub rules: Vec<Rule>,
+    /// Announce entities to Home Assistant.
+    pub discovery: bool,
+    pub info: Info,
+    pub vitals: Arc<Vitals>,
+    /// Whoever commits to the outbox calls `notify_one`, which is remembered if the task is busy.
+    pub wake: Arc<Notify>,
+    /// Where commands go. When it is full the asker is told so.
+    pub requests: mpsc::Sender<Request>,
+    /// How long the outbox may take to empty at the end.
+    pub grace: Duration,
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that left, repeats included.
+    pub published: u64,
+    pub acknowledged: u64,
+    /// Messages that stay in the outbox, on disk, for the next start.
+    pub left: u64,
+}
+
+/// Publishes until `drain` is ready, then empties the outbox for as long as the grace allows, says `offline` and ends.
+///
+/// # Errors
+/// When the database is damaged or gone. A full disk is waited for, a broker too.
+pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
+    let Publishing { store, client, topics, rules, discovery, info, vitals, wake, requests, grace } = publishing;
+    let url = client.url().to_string();
+    let (sender, mut connection) = client::open(client);
+    let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
+    let mut publisher = Publisher {
+        sending: Sending::new(store, sender, vitals.clone()),
+        house: House::new(topics, rules, discovery, info, before),
+        vitals,
+        requests,
+        url,
+        outage: Complaint::default(),
+        known: false,
+        farewell_heard: false,
+        tell_at: None,
+        phase: Phase::Running,
+        meter: Meter::default(),
+    };
+    let mut drain = pin!(drain);
+    let mut pulse = interval(PULSE);
+    let mut health = interval(HEALTH);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    health.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !publisher.is_done() {
+        // The poll is kept until it is ready: dropping it half-way could lose a packet.
+        let mut poll = pin!(connection.poll());
+        let event = loop {
+            publisher.pump()?;
+            if publisher.is_done() {
+                break None;
+            }
+            tokio::select! {
+                event = &mut poll => break Some(event),
+                () = wake.notified() => {}
+                () = &mut drain, if publisher.phase == Phase::Running => publisher.drain(grace),
+                () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
+                _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
+                _ = health.tick() => publisher.health(),
+            }
+        };
+        if let Some(event) = event {
+            publisher.hear(event)?;
+        }
+    }
+    publisher.finish(connection).await
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Running,
+    /// Asked to end: the outbox may empty until then.
+    Emptying(Instant),
+    /// `offline` is on its way.
+    Farewell(Instant),
+    Done,
+}
+
+struct Publisher {
+    sending: Sending,
+    house: House,
+    vitals: Arc<Vitals>,
+    requests: mpsc::Sender<Request>,
+    url: String,
+    outage: Complaint,
+    /// There was a connection before.
+    known: bool,
+    /// The broker has our last word.
+    farewell_heard: bool,
+    /// When everything is to be told again.
+    tell_at: Option<Instant>,
+    phase: Phase,
+    meter: Meter,
+}
+
+impl Publisher {
+    fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    fn hear(&mut self, event: Event) -> Result<(), store::Error> {
+        self.vitals.publishing_moved.mark();
+        match event {
+            Event::Connected => self.connected(),
+            Event::Sent(packet) => {
+                self.sending.sent(packet);
+                Ok(())
+            }
+            Event::Acknowledged(packet) => self.acknowledged(packet),
+            Event::Message { topic, payload, retain } => self.message(&topic, &payload, retain),
+            Event::Subscribed => Ok(()),
+            Event::Deaf => {
+                warn!(url = self.url, "the broker does not let hearth listen to its commands: check its access rules");
+                Ok(())
+            }
+            Event::Lost(error) => self.lost(&error),
+        }
+    }
+
+    fn connected(&mut self) -> Result<(), store::Error> {
+        self.vitals.connected.set(true);
+        if self.known && self.phase == Phase::Running {
+            self.sending.hold(SETTLE);
+        }
+        if self.outage.over() || !self.known {
+            self.known = true;
+            info!(url = self.url, "connected to the broker");
+        }
+        self.sending.connected();
+        let topics = &self.house.topics;
+        let commands = topics.commands().into_iter();
+        if self.sending.subscribe(commands.chain([topics.home_assistant()])).is_err() {
+            error!(
+                url = self.url,
+                "the client takes no subscription: commands are not heard until the next connection"
+            );
+        }
+        self.tell_everything()
+    }
+
+    fn tell_everything(&mut self) -> Result<(), store::Error> {
+        let retained = self.sending.retained()?;
+        if retained.is_none() {
+            // The store is in trouble; what it holds is told when it works again.
+            self.tell_at = Some(Instant::now() + RETRY);
+        }
+        let announcement = self.house.announcement(retained.unwrap_or_default());
+        self.sending.announce(announcement);
+        self.health();
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, packet: u16) -> Result<(), store::Error> {
+        match self.sending.acknowledged(packet) {
+            Some(Ticket::Discovery) => match self.house.announced() {
+                Some(note) => self.sending.write(|store| store.set_note(ANNOUNCED, &note)).map(drop),
+                None => Ok(()),
+            },
+            Some(Ticket::Farewell) => {
+                self.farewell_heard = true;
+                self.phase = Phase::Done;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn message(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::Error> {
+        if topic == self.house.topics.home_assistant() {
+            if payload == payload::ONLINE.as_bytes() && !retain {
+                self.sending.release();
+                let jitter = Duration::from_secs_f64(rand::random::<f64>() * JITTER_S);
+                self.tell_at = Some(Instant::now() + jitter);
+            }
+            return Ok(());
+        }
+        let topics = &self.house.topics;
+        let answer = match commands::parse(topics, topic, payload, retain) {
+            None => return Ok(()),
+            Some(Ok(request)) => {
+                debug!(command = request.command.name(), "a command");
+                let error = match self.requests.try_send(request) {
+                    Ok(()) => return Ok(()),
+                    Err(mpsc::error::TrySendError::Full(request)) => {
+                        (request, "hearth is busy with other commands; try later")
+                    }
+                    Err(mpsc::error::TrySendError::Closed(request)) => (request, "hearth is closing"),
+                };
+                payload::response(topics, Stamp::now(), &error.0, Err(error.1.into()))
+            }
+            Some(Err(refusal)) => payload::refusal(topics, Stamp::now(), &refusal),
+        };
+        self.sending.write(|store| store.enqueue(&[answer])).map(drop)
+    }
+
+    fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {
+        self.vitals.connected.set(false);
+        let reason = error.to_string();
+        if self.outage.worth_saying(&reason, Timestamp::now()) {
+            warn!(url = self.url, "{reason}; messages wait in the outbox");
+        }
+        self.tell_at = None;
+        if self.phase != Phase::Running {
+            // The outbox is on disk, and the broker says "offline" for us.
+            self.phase = Phase::Done;
+        }
+        self.sending.lost()
+    }
+
+    fn health(&mut self) {
+        let topics = &self.house.topics;
+        let message = payload::health(topics, Stamp::now(), &self.vitals, self.meter.read());
+        self.sending.health(message);
+    }
+
+    fn drain(&mut self, grace: Duration) {
+        // Without a connection there is nothing to wait for, unless the first attempt is still being made.
+        self.sending.release();
+        let waits = self.sending.is_connected() || !self.outage.is_open();
+        self.phase = if waits { Phase::Emptying(Instant::now() + grace) } else { Phase::Done };
+    }
+
+    /// Sends what may be sent, and takes the next step of the end when there is nothing more.
+    fn pump(&mut self) -> Result<(), store::Error> {
+        self.sending.pump()?;
+        if let Phase::Emptying(until) = self.phase
+            && self.sending.is_connected()
+            && self.sending.is_idle()
+        {
+            self.farewell(until);
+        }
+        Ok(())
+    }
+
+    fn farewell(&mut self, until: Instant) {
+        self.phase = Phase::Farewell(until);
+        self.sending.announce([(Ticket::Farewell, payload::offline(&self.house.topics))]);
+        // What is sent here can fail only for lack of a connection, which ends the phase.
+        let _ = self.sending.pump();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let end = match self.phase {
+            Phase::Emptying(until) | Phase::Farewell(until) => Some(until),
+            Phase::Running | Phase::Done => None,
+        };
+        [end, self.tell_at, self.sending.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn deadline_passed(&mut self) -> Result<(), store::Error> {
+        let now = Instant::now();
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_at = None;
+            self.tell_everything()?;
+        }
+        match self.phase {
+            Phase::Emptying(until) if until <= now && self.sending.is_connected() => {
+                // The grace is over: what waits stays on disk, but "offline" is still said, at once.
+                self.sending.set_aside();
+                self.farewell(now + Duration::from_secs(1));
+            }
+            Phase::Emptying(until) | Phase::Farewell(until) if until <= now => self.phase = Phase::Done,
+            _ => {}
+        }
+        self.sending.deadline_passed(now)
+    }
+
+    async fn finish(mut self, mut connection: client::Connection) -> Result<Counts, store::Error> {
+        self.sending.flush()?;
+        // A proper goodbye makes the broker forget the will, so it is for those who said "offline" themselves.
+        if self.farewell_heard && self.sending.disconnect().is_ok() {
+            let until = Instant::now() + Duration::from_secs(1);
+            while let Ok(event) = timeout_at(until, connection.poll()).await {
+                if matches!(event, Event::Lost(_)) {
+                    break;
+                }
+            }
+        }
+        self.vitals.connected.set(false);
+        let counts = self.sending.counts()?;
+        info!(published = counts.published, acknowledged = counts.acknowledged, left = counts.left, "publishing ends");
+        Ok(counts)
+    }
+}

@@ -1,0 +1,53 @@
+//! What the house says of itself when it is asked, or when nobody knows it yet.
+//!
+//! Owns what Home Assistant was told. Refuses to know when there is somebody to tell. Invariant: an entity counts as known,
+//! and one that went as taken back, only when a broker acknowledged the message.
+
+use super::sending::Ticket;
+use crate::config::Rule;
+use crate::event::Message;
+use crate::mqtt::discovery::{self, Announced};
+use crate::mqtt::payload::{self, Info, Stamp};
+use crate::mqtt::topics::Topics;
+
+/// What this house announces of itself.
+pub(super) struct House {
+    pub(super) topics: Topics,
+    rules: Vec<Rule>,
+    discovery: bool,
+    info: Info,
+    /// What Home Assistant knows of, as far as a broker acknowledged it.
+    before: Announced,
+    /// What it will know of when the discovery message is acknowledged.
+    announcing: Option<Announced>,
+}
+
+impl House {
+    pub(super) fn new(topics: Topics, rules: Vec<Rule>, discovery: bool, info: Info, before: Announced) -> Self {
+        Self { topics, rules, discovery, info, before, announcing: None }
+    }
+
+    /// Everything a broker, or a Home Assistant, that knows nothing of us has to be told, in order.
+    pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(Ticket, Message)> {
+        let mut all = Vec::new();
+        if self.discovery {
+            let (message, now) = discovery::announce(&self.topics, &self.rules, &self.before);
+            self.announcing = Some(now);
+            all.push((Ticket::Discovery, message));
+        } else if self.before != Announced::default() {
+            self.announcing = Some(Announced::default());
+            all.push((Ticket::Discovery, discovery::withdraw(&self.topics)));
+        }
+        let own = [payload::online(&self.topics), payload::info(&self.topics, Stamp::now(), &self.info)];
+        all.extend(own.into_iter().chain(retained).map(|message| (Ticket::Own, message)));
+        all
+    }
+
+    /// The discovery message was acknowledged; what to note of it, when that changed.
+    pub(super) fn announced(&mut self) -> Option<String> {
+        let now = self.announcing.take().filter(|now| *now != self.before)?;
+        let note = serde_json::to_string(&now).expect("names can be written as JSON");
+        self.before = now;
+        Some(note)
+    }
+}

@@ -1,0 +1,341 @@
+//! What is sent next, and what became of it.
+//!
+//! Owns the outbox's and the announcements' way to the client. Refuses to know what is announced when. Invariant: a row
+//! is removed from the outbox only after the broker acknowledged it, and is not sent again on the same connection.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::Counts;
+use crate::event::Message;
+use crate::mqtt::client::{Refusal, Sender};
+use crate::mqtt::delivery::Delivery;
+use crate::mqtt::patience::Complaint;
+use crate::store::{self, Store};
+use crate::vitals::Vitals;
+
+/// Rows read from the outbox at a time.
+const BATCH: usize = 32;
+/// Acknowledged rows are removed in one transaction when there are so many, or after [`FLUSH`]: each transaction waits for
+/// the disk. A crash in between repeats them, under their own ids.
+const ACKNOWLEDGED: usize = 64;
+const FLUSH: Duration = Duration::from_millis(100);
+/// How long a store that is full or locked is left alone.
+pub(super) const RETRY: Duration = Duration::from_secs(5);
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ticket {
+    /// A row of the outbox.
+    Row(i64),
+    /// An announcement; a lost one is made again at the next connection.
+    Own,
+    /// The announcement to Home Assistant.
+    Discovery,
+    /// The last word.
+    Farewell,
+}
+
+pub(super) struct Sending {
+    store: Store,
+    sender: Sender,
+    vitals: Arc<Vitals>,
+    delivery: Delivery<Ticket>,
+    /// Announcements that wait; they go before the outbox.
+    own: VecDeque<(Ticket, Message)>,
+    /// The newest health, if it was not sent yet.
+    health: Option<Message>,
+    /// Rows read from the outbox, not yet handed over.
+    due: VecDeque<(i64, Message)>,
+    /// Rows up to this one were read on this connection.
+    cursor: i64,
+    /// Rows may be left behind the cursor.
+    more: bool,
+    /// Nothing of the outbox is sent before that.
+    hold_until: Option<Instant>,
+    /// Nothing of the outbox is sent any more.
+    set_aside: bool,
+    /// Acknowledged, not yet removed.
+    acknowledged: BTreeSet<i64>,
+    flush_at: Option<Instant>,
+    /// A full disk can still be read, so the two fail apart.
+    reading: Trouble,
+    writing: Trouble,
+    /// Rows that can never be sent.
+    unsendable: u64,
+}
+
+impl Sending {
+    pub(super) fn new(store: Store, sender: Sender, vitals: Arc<Vitals>) -> Self {
+        Self {
+            store,
+            sender,
+            vitals,
+            delivery: Delivery::default(),
+            own: VecDeque::new(),
+            health: None,
+            due: VecDeque::new(),
+            cursor: 0,
+            more: true,
+            hold_until: None,
+            set_aside: false,
+            acknowledged: BTreeSet::new(),
+            flush_at: None,
+            reading: Trouble::default(),
+            writing: Trouble::default(),
+            unsendable: 0,
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.delivery.is_connected()
+    }
+
+    /// Nothing is under way and nothing waits, as far as the store tells.
+    pub(super) fn is_idle(&self) -> bool {
+        self.delivery.under_way() == 0 && self.own.is_empty() && self.due.is_empty() && !self.more
+    }
+
+    pub(super) fn connected(&mut self) {
+        self.start_over();
+        self.delivery.connected();
+    }
+
+    /// Everything that was not acknowledged is due again.
+    pub(super) fn lost(&mut self) -> Result<(), store::Error> {
+        self.start_over();
+        self.flush()
+    }
+
+    fn start_over(&mut self) {
+        self.delivery.lost();
+        self.own.clear();
+        self.due.clear();
+        self.cursor = 0;
+        self.more = true;
+    }
+
+    /// Keeps what is in the outbox there for a while.
+    pub(super) fn hold(&mut self, time: Duration) {
+        self.hold_until = Some(Instant::now() + time);
+    }
+
+    /// Ends that while.
+    pub(super) fn release(&mut self) {
+        self.hold_until = None;
+    }
+
+    pub(super) fn announce(&mut self, messages: impl IntoIterator<Item = (Ticket, Message)>) {
+        self.own.extend(messages);
+    }
+
+    /// Only the newest is worth sending.
+    pub(super) fn health(&mut self, message: Message) {
+        self.health = Some(message);
+    }
+
+    /// Leaves what is in the outbox for the next start.
+    pub(super) fn set_aside(&mut self) {
+        self.set_aside = true;
+        self.own.clear();
+        self.due.clear();
+        self.more = false;
+    }
+
+    pub(super) fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
+        self.sender.subscribe(filters)
+    }
+
+    pub(super) fn disconnect(&self) -> Result<(), Refusal> {
+        self.sender.disconnect()
+    }
+
+    /// The newest message of every retained topic; none while the store is in trouble.
+    pub(super) fn retained(&mut self) -> Result<Option<Vec<Message>>, store::Error> {
+        self.read(Store::retained)
+    }
+
+    /// Hands over as much as may be under way.
+    pub(super) fn pump(&mut self) -> Result<(), store::Error> {
+        self.look()?;
+        while self.delivery.room() > 0 {
+            let Some((ticket, message)) = self.next()? else { return Ok(()) };
+            match self.sender.try_publish(&message) {
+                Ok(()) => self.delivery.handed_over(ticket),
+                Err(Refusal::Busy) => {
+                    self.put_back(ticket, message);
+                    return Ok(());
+                }
+                Err(Refusal::Never) => self.give_up(ticket, &message),
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody may have stored something since the last time.
+    fn look(&mut self) -> Result<(), store::Error> {
+        self.more = !self.set_aside;
+        if let Some(waiting) = self.read(Store::waiting)? {
+            self.vitals.outbox.set(waiting.messages.saturating_sub(self.acknowledged.len() as u64));
+            self.vitals.outbox_dropped.set(waiting.dropped + self.unsendable);
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<(Ticket, Message)>, store::Error> {
+        if let Some(own) = self.own.pop_front() {
+            return Ok(Some(own));
+        }
+        if let Some(health) = self.health.take() {
+            return Ok(Some((Ticket::Own, health)));
+        }
+        if self.hold_until.is_some() {
+            return Ok(None);
+        }
+        while self.due.is_empty() && self.more {
+            let cursor = self.cursor;
+            let Some(rows) = self.read(|store| store.outbox_after(cursor, BATCH))? else { return Ok(None) };
+            self.more = rows.len() == BATCH;
+            self.cursor = rows.last().map_or(cursor, |(seq, _)| *seq);
+            let acknowledged = &self.acknowledged;
+            self.due.extend(rows.into_iter().filter(|(seq, _)| !acknowledged.contains(seq)));
+        }
+        Ok(self.due.pop_front().map(|(seq, message)| (Ticket::Row(seq), message)))
+    }
+
+    fn put_back(&mut self, ticket: Ticket, message: Message) {
+        match ticket {
+            Ticket::Row(seq) => self.due.push_front((seq, message)),
+            _ => self.own.push_front((ticket, message)),
+        }
+    }
+
+    fn give_up(&mut self, ticket: Ticket, message: &Message) {
+        let bytes = message.payload.len();
+        error!(
+            topic = message.topic,
+            bytes, "a message can never be sent and is given up: it is too long, or its topic is none"
+        );
+        self.unsendable += 1;
+        if let Ticket::Row(seq) = ticket {
+            self.remove_later(seq);
+        }
+    }
+
+    pub(super) fn sent(&mut self, packet: u16) {
+        self.vitals.published.add(1);
+        self.delivery.sent(packet);
+    }
+
+    pub(super) fn acknowledged(&mut self, packet: u16) -> Option<Ticket> {
+        let ticket = self.delivery.acknowledged(packet)?;
+        self.vitals.acknowledged.add(1);
+        if let Ticket::Row(seq) = ticket {
+            self.remove_later(seq);
+        }
+        Some(ticket)
+    }
+
+    fn remove_later(&mut self, seq: i64) {
+        self.acknowledged.insert(seq);
+        let at = if self.acknowledged.len() >= ACKNOWLEDGED { Instant::now() } else { Instant::now() + FLUSH };
+        self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        // While the store cannot be written its own time counts, or this would spin.
+        let flush = self.flush_at.map(|at| self.writing.retry_at.unwrap_or(at));
+        [flush, self.reading.retry_at, self.hold_until].into_iter().flatten().min()
+    }
+
+    pub(super) fn deadline_passed(&mut self, now: Instant) -> Result<(), store::Error> {
+        self.hold_until = self.hold_until.filter(|at| *at > now);
+        self.reading.pass(now);
+        self.writing.pass(now);
+        if self.flush_at.is_some_and(|at| at <= now) { self.flush() } else { Ok(()) }
+    }
+
+    /// Removes from the outbox what was acknowledged.
+    pub(super) fn flush(&mut self) -> Result<(), store::Error> {
+        if self.acknowledged.is_empty() {
+            self.flush_at = None;
+            return Ok(());
+        }
+        let rows: Vec<i64> = self.acknowledged.iter().copied().collect();
+        if self.write(|store| store.acknowledge(&rows))?.is_some() {
+            self.acknowledged.clear();
+            self.flush_at = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn counts(&mut self) -> Result<Counts, store::Error> {
+        let left = self.read(Store::outbox_len)?.unwrap_or_default();
+        Ok(Counts { published: self.vitals.published.get(), acknowledged: self.vitals.acknowledged.get(), left })
+    }
+
+    fn read<T>(&mut self, ask: impl FnOnce(&Store) -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {
+        self.reading.attempt(|| ask(&self.store))
+    }
+
+    /// Writes to the store; none when that must wait.
+    pub(super) fn write<T>(
+        &mut self,
+        act: impl FnOnce(&mut Store) -> Result<T, store::Error>,
+    ) -> Result<Option<T>, store::Error> {
+        self.writing.attempt(|| act(&mut self.store))
+    }
+}
+
+/// A store that is full or locked is left alone for a while.
+#[derive(Default)]
+struct Trouble {
+    retry_at: Option<Instant>,
+    complaint: Complaint,
+}
+
+impl Trouble {
+    /// Uses the store; none when it is in trouble, which is said and tried again later.
+    fn attempt<T>(&mut self, act: impl FnOnce() -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return Ok(None);
+        }
+        match blocking(act) {
+            Ok(value) => {
+                if self.complaint.over() {
+                    info!("the store works again");
+                }
+                Ok(Some(value))
+            }
+            Err(error) if error.may_pass() => {
+                let reason = error.to_string();
+                if self.complaint.worth_saying(&reason, Timestamp::now()) {
+                    warn!("{reason}");
+                } else {
+                    debug!("{reason}");
+                }
+                self.retry_at = Some(Instant::now() + RETRY);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn pass(&mut self, now: Instant) {
+        self.retry_at = self.retry_at.filter(|at| *at > now);
+    }
+}
+
+/// Runs something that waits for the disk. On a runtime with one thread that thread is this task's own.
+fn blocking<T>(act: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(act),
+        _ => act(),
+    }
+}

@@ -1,0 +1,118 @@
+//! From what the listener came to, to the messages and log lines that tell of it.
+//!
+//! Owns what was last told of each rule, so that only a change is published. Refuses to know the store and the state.
+
+use std::collections::BTreeMap;
+
+use tracing::{info, warn};
+
+use crate::config::Rule;
+use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
+use crate::listener::Outcome;
+use crate::mqtt::payload::{self, RuleState, Stamp};
+use crate::mqtt::topics::Topics;
+
+/// Probabilities that differ by less are the same to a household.
+const WORTH_TELLING: f64 = 0.01;
+
+/// Tells of changes.
+pub struct Announcer {
+    topics: Topics,
+    rules: BTreeMap<String, Told>,
+}
+
+/// What was last told of a rule.
+struct Told {
+    severity: Severity,
+    on: bool,
+    probability: Option<f64>,
+    answer: Option<String>,
+    evidence: Vec<Evidence>,
+}
+
+impl Announcer {
+    pub fn new(rules: &[Rule], topics: &Topics) -> Self {
+        let told = |rule: &Rule| Told {
+            severity: rule.severity,
+            on: false,
+            probability: None,
+            answer: None,
+            evidence: Vec::new(),
+        };
+        let rules = rules.iter().map(|rule| (rule.name.to_string(), told(rule))).collect();
+        Self { topics: topics.clone(), rules }
+    }
+
+    /// A state for each rule that the broker was never told of.
+    pub fn missing(&self, retained: &[Message]) -> Vec<Message> {
+        let known = |name: &str| retained.iter().any(|m| m.topic == self.topics.rule(name));
+        self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, told)| self.state(name, told)).collect()
+    }
+
+    /// The messages of an outcome: alerts, digests, and the state of each rule that changed.
+    pub fn messages(&mut self, outcome: &Outcome) -> Vec<Message> {
+        let mut messages: Vec<_> = outcome.alerts.iter().map(|alert| payload::alert(&self.topics, alert)).collect();
+        messages.extend(outcome.digests.iter().map(|digest| payload::summary(&self.topics, digest)));
+        let mut changed: Vec<&str> = Vec::new();
+        for alert in &outcome.alerts {
+            if let Some(told) = self.rules.get_mut(&alert.rule) {
+                told.heed(alert);
+                changed.push(&alert.rule);
+            }
+        }
+        for reading in &outcome.readings {
+            let name = reading.rule.as_str();
+            let Some(told) = self.rules.get_mut(name) else { continue };
+            let moved = told.probability.is_none_or(|p| (p - reading.probability).abs() >= WORTH_TELLING);
+            if moved || told.on != reading.active {
+                told.probability = Some(reading.probability);
+                told.on = reading.active;
+                changed.push(name);
+            }
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        messages.extend(changed.into_iter().map(|name| self.state(name, &self.rules[name])));
+        messages
+    }
+
+    fn state(&self, name: &str, told: &Told) -> Message {
+        let state = RuleState {
+            rule: name,
+            on: told.on,
+            severity: told.severity,
+            probability: told.probability,
+            answer: told.answer.as_deref(),
+            evidence: &told.evidence,
+        };
+        payload::rule(&self.topics, Stamp::now(), &state)
+    }
+}
+
+impl Told {
+    fn heed(&mut self, alert: &Alert) {
+        self.on = alert.phase != AlertPhase::End;
+        if self.on {
+            self.answer.clone_from(&alert.answer);
+            self.evidence.clone_from(&alert.evidence);
+        }
+    }
+}
+
+/// Says what happened, with fields a journal can be searched by. Words are the broker's and the store's, not the log's: a
+/// journal is kept by others, for as long as they like.
+pub fn log(outcome: &Outcome) {
+    for alert in &outcome.alerts {
+        let (rule, severity, probability) = (&alert.rule, alert.severity, alert.probability.unwrap_or(1.0));
+        match alert.phase {
+            AlertPhase::New => {
+                warn!(kind = "alert", phase = "new", rule, ?severity, probability, id = %alert.id, "alert: {rule}");
+            }
+            AlertPhase::Update => {}
+            AlertPhase::End => info!(kind = "alert", phase = "end", rule, id = %alert.id, "alert over: {rule}"),
+        }
+    }
+    for digest in &outcome.digests {
+        info!(kind = "digest", reason = ?digest.reason, words = digest.words, id = %digest.id, "digest of {} words", digest.words);
+    }
+}

@@ -1,0 +1,260 @@
+//! The shape of a model, read from Hugging Face's `config.json`.
+//!
+//! Owns every name that file has for one thing, the defaults, and what is absurd. Refuses to touch weights. Invariant: a
+//! [`Config`] that exists can be built: widths divide, sizes are bounded, the pattern covers every layer.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::Error;
+
+/// What a layer mixes time with (section 2.3 of the paper).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Temporal {
+    Recurrent,
+    Attention,
+}
+
+/// Everything that decides shapes and arithmetic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// v: tokens in the vocabulary.
+    pub vocab: usize,
+    /// d: width of the residual stream.
+    pub width: usize,
+    /// r: width of the recurrence; the paper's D_RNN.
+    pub lru_width: usize,
+    /// e: width of the gated MLP (half of what Hugging Face calls `intermediate_size`).
+    pub mlp_width: usize,
+    /// n: query heads, and blocks of the gates' block-diagonal matrices.
+    pub heads: usize,
+    /// g: heads that keys and values have; 1 in every published checkpoint.
+    pub kv_heads: usize,
+    /// h: width of a head.
+    pub head_dim: usize,
+    /// How many dimensions of a head are rotated; even.
+    pub rotary_dim: usize,
+    pub rope_base: f64,
+    /// w: keys before its own that a query sees.
+    pub window: usize,
+    /// c: taps of the convolution, the current token's included.
+    pub conv_width: usize,
+    pub norm_eps: f64,
+    /// Logits are bent into ±this.
+    pub soft_cap: f32,
+    /// q, k and v carry a bias.
+    pub attention_bias: bool,
+    /// One entry per layer.
+    pub layers: Vec<Temporal>,
+}
+
+impl Config {
+    /// Reads `config.json` in a model's directory.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Json`], [`Error::MissingKey`], [`Error::BadKey`], [`Error::Architecture`].
+    pub fn load(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        Self::from_json(&text, &path)
+    }
+
+    /// Reads the text of a `config.json`; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Config::load`], but for [`Error::Read`].
+    pub fn from_json(text: &str, path: &Path) -> Result<Self, Error> {
+        let value = serde_json::from_str(text).map_err(|source| Error::Json { path: path.into(), source })?;
+        let keys = Keys { value: &value, path };
+        keys.check_architecture()?;
+
+        let width = keys.required("hidden_size", 1..=65_536)?;
+        let heads = keys.required("num_attention_heads", 1..=1024)?;
+        let intermediate = keys.required("intermediate_size", 2..=1 << 20)?;
+        if intermediate % 2 != 0 {
+            return Err(keys.bad("intermediate_size", "an even number: twice the width of the MLP"));
+        }
+        let lru_width = keys.size("lru_width", 1..=65_536)?.unwrap_or(width);
+        if !lru_width.is_multiple_of(heads) {
+            let key = if keys.get("lru_width").is_some() { "lru_width" } else { "hidden_size" };
+            return Err(keys.bad(key, &format!("a multiple of the {heads} heads")));
+        }
+        let head_dim = match keys.size("head_dim", 2..=4096)? {
+            Some(dim) => dim,
+            None if width.is_multiple_of(heads) => width / heads,
+            None => return Err(keys.bad("hidden_size", &format!("a multiple of the {heads} heads, or a head_dim"))),
+        };
+        let kv_heads = keys.size("num_key_value_heads", 1..=1024)?.unwrap_or(1);
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(keys.bad("num_key_value_heads", &format!("a divisor of the {heads} heads")));
+        }
+        Ok(Self {
+            vocab: keys.required("vocab_size", 1..=1 << 24)?,
+            width,
+            lru_width,
+            mlp_width: intermediate / 2,
+            heads,
+            kv_heads,
+            head_dim,
+            rotary_dim: keys.rotary_dim(head_dim)?,
+            rope_base: keys.rope("rope_theta", 1.0..=1e12)?.unwrap_or(10_000.0),
+            window: keys.required("attention_window_size", 1..=1 << 20)?,
+            conv_width: keys.size("conv1d_width", 2..=64)?.unwrap_or(4),
+            norm_eps: keys.number("rms_norm_eps", 0.0..=0.1)?.unwrap_or(1e-6),
+            soft_cap: keys.number("logits_soft_cap", 1e-3..=1e6)?.unwrap_or(30.0) as f32,
+            attention_bias: keys.flag("attention_bias")?.unwrap_or(false),
+            layers: keys.layers()?,
+        })
+    }
+
+    /// Parameters of the whole model.
+    pub fn parameters(&self) -> u64 {
+        let [v, d, r, e] = [self.vocab, self.width, self.lru_width, self.mlp_width].map(|x| x as u64);
+        let [n, g, h, c] = [self.heads, self.kv_heads, self.head_dim, self.conv_width].map(|x| x as u64);
+        let mlp = 2 * (d * e + e) + e * d + d;
+        let recurrent = 2 * (d * r + r) + (c * r + r) + 2 * (r * r / n + r) + r + (r * d + d);
+        let bias = if self.attention_bias { n * h + 2 * g * h } else { 0 };
+        let attention = d * n * h + 2 * d * g * h + bias + (n * h * d + d);
+        let layers: u64 = self
+            .layers
+            .iter()
+            .map(|temporal| match temporal {
+                Temporal::Recurrent => 2 * d + mlp + recurrent,
+                Temporal::Attention => 2 * d + mlp + attention,
+            })
+            .sum();
+        v * d + layers + d
+    }
+
+    /// The settings that change the arithmetic without changing any weight's shape or name.
+    pub(super) fn identity(&self) -> String {
+        format!(
+            "griffin 1: heads {} of {} rotary {} base {} window {} eps {} cap {}\n",
+            self.heads, self.head_dim, self.rotary_dim, self.rope_base, self.window, self.norm_eps, self.soft_cap
+        )
+    }
+
+    /// √d as the checkpoints were trained with it: rounded to bf16 (50.5 for a width of 2560, not 50.596).
+    pub fn embedding_scale(&self) -> f32 {
+        half::bf16::from_f64((self.width as f64).sqrt()).to_f32()
+    }
+}
+
+/// A config.json being read.
+struct Keys<'a> {
+    value: &'a Value,
+    path: &'a Path,
+}
+
+impl Keys<'_> {
+    fn path(&self) -> PathBuf {
+        self.path.into()
+    }
+
+    /// The value of a key; null is the same as absent, as it is for Hugging Face.
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.value.get(key).filter(|value| !value.is_null())
+    }
+
+    fn bad(&self, key: &'static str, expected: &str) -> Error {
+        let found = self.get(key).map_or_else(|| "absent".into(), Value::to_string);
+        self.bad_value(key, found, expected)
+    }
+
+    fn bad_value(&self, key: &'static str, found: String, expected: &str) -> Error {
+        Error::BadKey { path: self.path(), key, found, expected: expected.into() }
+    }
+
+    fn required(&self, key: &'static str, range: std::ops::RangeInclusive<usize>) -> Result<usize, Error> {
+        self.size(key, range)?.ok_or(Error::MissingKey { path: self.path(), key })
+    }
+
+    fn size(&self, key: &'static str, range: std::ops::RangeInclusive<usize>) -> Result<Option<usize>, Error> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let size = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| range.contains(n));
+        let expected = || format!("a whole number from {} to {}", range.start(), range.end());
+        size.map(Some).ok_or_else(|| self.bad(key, &expected()))
+    }
+
+    fn number(&self, key: &'static str, range: std::ops::RangeInclusive<f64>) -> Result<Option<f64>, Error> {
+        self.get(key).map(|value| self.number_in(key, value, range)).transpose()
+    }
+
+    fn number_in(&self, key: &'static str, value: &Value, range: std::ops::RangeInclusive<f64>) -> Result<f64, Error> {
+        let expected = || format!("a number from {} to {}", range.start(), range.end());
+        let number = value.as_f64().filter(|n| range.contains(n));
+        number.ok_or_else(|| self.bad_value(key, value.to_string(), &expected()))
+    }
+
+    /// A rotary setting: in `rope_parameters` in newer files, at the top in older ones.
+    fn rope(&self, key: &'static str, range: std::ops::RangeInclusive<f64>) -> Result<Option<f64>, Error> {
+        let nested = self.get("rope_parameters").and_then(|rope| rope.get(key)).filter(|value| !value.is_null());
+        nested.or_else(|| self.get(key)).map(|value| self.number_in(key, value, range)).transpose()
+    }
+
+    fn rotary_dim(&self, head_dim: usize) -> Result<usize, Error> {
+        const KEY: &str = "partial_rotary_factor";
+        let kind = self.get("rope_parameters").and_then(|rope| rope.get("rope_type")).and_then(Value::as_str);
+        if let Some(kind) = kind.filter(|kind| *kind != "default") {
+            return Err(self.bad_value("rope_type", kind.into(), "\"default\""));
+        }
+        let factor = self.rope(KEY, 0.0..=1.0)?.unwrap_or(0.5);
+        let dim = head_dim as f64 * factor;
+        if dim < 2.0 || dim % 2.0 != 0.0 {
+            let expected = format!("a share of the {head_dim} dimensions of a head that is even");
+            return Err(self.bad_value(KEY, factor.to_string(), &expected));
+        }
+        Ok(dim as usize)
+    }
+
+    fn flag(&self, key: &'static str) -> Result<Option<bool>, Error> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.bad(key, "true or false"))
+    }
+
+    /// The pattern, repeated over all layers.
+    fn layers(&self) -> Result<Vec<Temporal>, Error> {
+        const KEY: &str = "block_types";
+        const EXPECTED: &str = "a list of \"recurrent\" and \"attention\"";
+        let count = self.required("num_hidden_layers", 1..=1024)?;
+        let value = self.get(KEY).or_else(|| self.get("_block_types"));
+        let value = value.ok_or(Error::MissingKey { path: self.path(), key: KEY })?;
+        let bad = || self.bad_value(KEY, value.to_string(), EXPECTED);
+        let pattern = value.as_array().filter(|names| !names.is_empty()).ok_or_else(bad)?;
+        let pattern = pattern
+            .iter()
+            .map(|name| match name.as_str() {
+                Some("recurrent") => Ok(Temporal::Recurrent),
+                Some("attention") => Ok(Temporal::Attention),
+                _ => Err(bad()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(pattern.iter().copied().cycle().take(count).collect())
+    }
+
+    /// Refuses another architecture, and settings that would change the arithmetic.
+    fn check_architecture(&self) -> Result<(), Error> {
+        let unsupported = |found: String| Error::Architecture { path: self.path(), found };
+        if !self.value.is_object() {
+            return Err(unsupported("no object of settings".into()));
+        }
+        if let Some(kind) = self.get("model_type").filter(|kind| *kind != "recurrent_gemma") {
+            return Err(unsupported(format!("model_type {kind}")));
+        }
+        if let Some(names) = self.get("architectures").and_then(Value::as_array)
+            && !names.iter().any(|name| name == "RecurrentGemmaForCausalLM")
+        {
+            return Err(unsupported(format!("architectures {}", Value::from(names.clone()))));
+        }
+        for key in ["hidden_activation", "hidden_act"] {
+            if let Some(name) = self.get(key).filter(|name| *name != "gelu_pytorch_tanh") {
+                return Err(self.bad_value("hidden_activation", name.to_string(), "\"gelu_pytorch_tanh\""));
+            }
+        }
+        if self.flag("tie_word_embeddings")? == Some(false) {
+            return Err(self.bad("tie_word_embeddings", "true: RecurrentGemma's head is its embedding"));
+        }
+        Ok(())
+    }
+}

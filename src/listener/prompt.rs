@@ -1,0 +1,212 @@
+//! How text is put to a model: what it is told first, what stands before an utterance, the frame of a question, the words
+//! for yes and no.
+//!
+//! Owns `prompt.json`, which lies beside a model's weights, and the defaults for Gemma's instruct models. Refuses to know
+//! tokens. Invariant: what people say is one line without control characters before it meets a template, so it can end no
+//! paragraph and no turn.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file beside a model's weights.
+pub const FILE: &str = "prompt.json";
+
+/// What is wrong with a prompt file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path} cannot be read: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The source names the key, and line and column.
+    #[error("{path} is no prompt file: {source}")]
+    Parse { path: PathBuf, source: serde_json::Error },
+    #[error("{path}: \"{key}\" must hold {placeholder} once, where what is put to the model is to stand")]
+    Placeholder { path: PathBuf, key: &'static str, placeholder: &'static str },
+    #[error("{path}: \"{key}\" is empty: name at least one word the model may answer with")]
+    NoWord { path: PathBuf, key: &'static str },
+}
+
+/// How text is put to one model. Every key may be left out of the file; what is left out is as for Gemma's instruct models,
+/// but for `gap`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prompt {
+    /// What the model is told before the first word; ends its line.
+    pub preamble: String,
+    /// An utterance; holds `{text}`.
+    pub utterance: String,
+    /// The end of the user's turn in a fork; holds `{question}`.
+    pub question: String,
+    /// Words that begin an answer of yes and of no; the first token of each counts.
+    pub yes: Vec<String>,
+    pub no: Vec<String>,
+    pub questions: Questions,
+    /// What stands for a stretch that was not heard; may hold `{seconds}`. Left out, the model is told nothing of gaps: a
+    /// model that never saw one in training is only confused by it.
+    #[serde(default)]
+    pub gap: Option<String>,
+}
+
+/// Questions the listener asks of its own accord.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Questions {
+    pub summary: String,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        let summary = "Summarize what was said most recently in the transcript above in at most three short sentences: what \
+                       was planned, decided, needed or happened, with names and times. Do not invent anything.";
+        Self { summary: summary.into() }
+    }
+}
+
+impl Default for Prompt {
+    /// For Gemma's instruct models.
+    fn default() -> Self {
+        let words = |list: [&str; 4]| list.map(String::from).to_vec();
+        Self {
+            preamble: "You are listening to a household. This is the running transcript of what a microphone heard, written \
+                       by a speech recogniser that makes mistakes and does not tell who speaks. Questions about it follow \
+                       at its end; answer them briefly, from the transcript alone, with most weight on what was said last.\n"
+                .into(),
+            utterance: " {text}".into(),
+            question: "\n\n{question}".into(),
+            yes: words(["Yes", " Yes", "yes", " yes"]),
+            no: words(["No", " No", "no", " no"]),
+            questions: Questions::default(),
+            gap: Some(" (… {seconds} seconds missing …)".into()),
+        }
+    }
+}
+
+impl Prompt {
+    /// Reads the prompt of the model in `dir`; a model without one is put to as Gemma's instruct models are.
+    pub fn load(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        Self::parse(&text, &path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let path = || path.to_path_buf();
+        let prompt: Self = serde_json::from_str(text).map_err(|source| Error::Parse { path: path(), source })?;
+        let frames = [("utterance", "{text}", &prompt.utterance), ("question", "{question}", &prompt.question)];
+        for (key, placeholder, frame) in frames {
+            if frame.matches(placeholder).count() != 1 {
+                return Err(Error::Placeholder { path: path(), key, placeholder });
+            }
+        }
+        for (key, words) in [("yes", &prompt.yes), ("no", &prompt.no)] {
+            if words.iter().all(|word| word.trim().is_empty()) {
+                return Err(Error::NoWord { path: path(), key });
+            }
+        }
+        Ok(prompt)
+    }
+
+    /// The same with another preamble, as the config may say; it ends its line as every preamble does.
+    pub fn with_preamble(mut self, preamble: Option<&str>) -> Self {
+        if let Some(text) = preamble {
+            self.preamble = format!("{}\n", text.trim_end());
+        }
+        self
+    }
+
+    /// An utterance as the model reads it; nothing if there is nothing in it.
+    pub fn utterance(&self, text: &str) -> Option<String> {
+        let text = plain(text);
+        (!text.is_empty()).then(|| fill(&self.utterance, "{text}", &text))
+    }
+
+    /// The end of the user's turn in a fork.
+    pub fn question(&self, question: &str) -> String {
+        fill(&self.question, "{question}", &plain(question))
+    }
+
+    /// What the model is told of a stretch that was not heard, if it is told anything.
+    pub fn gap(&self, seconds: f64) -> Option<String> {
+        let words = self.gap.as_ref()?;
+        Some(fill(words, "{seconds}", &format!("{:.0}", seconds.max(0.0))))
+    }
+}
+
+/// One line: white space of any kind becomes one space, other control characters go.
+pub fn plain(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| word.chars().filter(|c| !c.is_control()).collect::<String>());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn fill(template: &str, placeholder: &str, value: &str) -> String {
+    template.replacen(placeholder, value, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        Prompt::parse(text, Path::new("m/prompt.json")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_may_leave_out_what_is_as_for_gemma() {
+        let prompt = Prompt::parse(r#"{"yes": ["Ja"], "no": ["Nein"]}"#, Path::new("prompt.json")).unwrap();
+        assert_eq!(prompt.yes, ["Ja"]);
+        assert_eq!(prompt.preamble, Prompt::default().preamble);
+        assert_eq!(prompt.gap(3.0), None, "only who names a gap is told of gaps");
+        assert_eq!(Prompt::default().gap(2.6).unwrap(), " (… 3 seconds missing …)");
+    }
+
+    #[test]
+    fn a_model_without_a_prompt_file_has_gemmas() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Prompt::load(dir.path()).unwrap(), Prompt::default());
+    }
+
+    #[test]
+    fn broken_files_are_named_with_the_place() {
+        assert_eq!(
+            problem("{\"preambel\": \"x\"}"),
+            "m/prompt.json is no prompt file: unknown field `preambel`, expected one of `preamble`, `utterance`, \
+             `question`, `yes`, `no`, `questions`, `gap` at line 1 column 11"
+        );
+        assert_eq!(problem("{"), "m/prompt.json is no prompt file: EOF while parsing an object at line 1 column 1");
+        assert!(problem("{\"questions\": {\"sumary\": \"\"}}").contains("unknown field `sumary`"));
+        assert!(problem("{\n \"yes\": \"Yes\"}").ends_with("expected a sequence at line 2 column 13"));
+        assert!(problem("{\"utterance\": \" text\"}").contains("\"utterance\" must hold {text} once"));
+        assert!(problem("{\"question\": \"{question}{question}\"}").contains("\"question\" must hold {question} once"));
+        assert!(problem("{\"no\": [\" \"]}").contains("\"no\" is empty"));
+    }
+
+    #[test]
+    fn a_preamble_from_the_config_ends_its_line() {
+        let prompt = Prompt::default().with_preamble(Some("Listen.\n\n"));
+        assert_eq!(prompt.preamble, "Listen.\n");
+        assert_eq!(Prompt::default().with_preamble(None), Prompt::default());
+    }
+
+    #[test]
+    fn what_is_said_is_put_in_once_and_on_one_line() {
+        let prompt = Prompt::default();
+        assert_eq!(prompt.utterance(" Good\n\nmorning,\t{text} \u{7}").unwrap(), " Good morning, {text}");
+        assert_eq!(prompt.utterance("\n \u{0}"), None);
+        assert_eq!(prompt.question("Is it\n\n{question}?"), "\n\nIs it {question}?");
+    }
+
+    proptest! {
+        #[test]
+        fn plain_text_is_one_line_and_stays_as_it_is(text in ".*") {
+            let once = plain(&text);
+            prop_assert!(!once.contains(char::is_control) && once.trim() == once);
+            prop_assert_eq!(plain(&once), once);
+        }
+    }
+}

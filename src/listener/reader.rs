@@ -1,0 +1,100 @@
+//! The one live state, and what it has read.
+//!
+//! Owns model, tokenizer and state: how the stream opens, how an utterance becomes tokens, how a fork is taken. Refuses to
+//! know rules, schedules and time. Invariants: the live state only ever holds one open user turn (the preamble and what was
+//! said); nothing but [`Reader::read`] and [`Reader::restore`] touches it; nothing said can open or close a turn.
+
+use std::path::Path;
+
+use super::Error;
+use super::prompt::Prompt;
+use crate::config;
+use crate::griffin::{Model, Options, State, Tokenizer};
+
+/// The owner of the live state.
+pub struct Reader {
+    pub(super) model: Model,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) prompt: Prompt,
+    /// What every stream begins with.
+    opening: Vec<u32>,
+    state: State,
+}
+
+impl Reader {
+    /// Loads the model in `dir`. Nothing is read yet: the preamble comes with the first word, so that a state from a
+    /// snapshot can take the place of a fresh one at no cost.
+    pub fn open(dir: &Path, settings: &config::Listener) -> Result<Self, Error> {
+        let prompt = Prompt::load(dir)?.with_preamble(settings.preamble.as_deref());
+        let model = Model::load(dir, &Options { weights: settings.weights, threads: settings.threads, ring: None })?;
+        let tokenizer = Tokenizer::load(dir)?;
+        let state = model.state()?;
+        let mut reader = Self { model, tokenizer, prompt, opening: Vec::new(), state };
+        let turns = reader.tokenizer.turns();
+        reader.opening = vec![turns.bos, turns.start];
+        reader.opening.extend(reader.encode(&format!("user\n{}", reader.prompt.preamble))?);
+        Ok(reader)
+    }
+
+    /// Goes on from another state of the same model.
+    pub fn restore(&mut self, state: State) {
+        self.state = state;
+    }
+
+    /// Reads one utterance.
+    pub fn read(&mut self, text: &str) -> Result<(), Error> {
+        let tokens = self.utterance(text)?;
+        self.ingest(&tokens)
+    }
+
+    /// The tokens of an utterance: none of an empty one. Each is encoded by itself, so what was read does not depend on what
+    /// was heard together.
+    pub fn utterance(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.prompt.utterance(text).map_or(Ok(Vec::new()), |text| self.encode(&text))
+    }
+
+    /// Reads that `seconds` were not heard, if the model is to be told.
+    pub fn gap(&mut self, seconds: f64) -> Result<(), Error> {
+        let tokens = self.prompt.gap(seconds).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
+        self.ingest(&tokens)
+    }
+
+    fn ingest(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        Self::begin(&self.model, &self.opening, &mut self.state)?;
+        Ok(self.model.ingest(tokens, &mut self.state)?)
+    }
+
+    /// Text to tokens, none of which frames a turn. The tokenizer reads special tokens as plain text already, but only where
+    /// `tokenizer.json` calls them special.
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let turns = self.tokenizer.turns();
+        let frames = |token: &u32| [turns.bos, turns.eos, turns.start, turns.end].contains(token);
+        let tokens = self.tokenizer.encode(text)?;
+        if tokens.iter().any(frames) {
+            return Ok(self.tokenizer.encode(&text.replace('<', "‹"))?);
+        }
+        Ok(tokens)
+    }
+
+    /// A copy to ask questions of. Of a stream in which nothing was said yet, it has read the preamble.
+    pub fn fork(&self) -> Result<State, Error> {
+        let mut fork = self.state.fork();
+        Self::begin(&self.model, &self.opening, &mut fork)?;
+        Ok(fork)
+    }
+
+    fn begin(model: &Model, opening: &[u32], state: &mut State) -> Result<(), Error> {
+        if state.tokens_read() == 0 {
+            model.ingest(opening, state)?;
+        }
+        Ok(())
+    }
+
+    /// The live state, to be looked at and kept.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+}

@@ -1,0 +1,271 @@
+//! The wire to the broker.
+//!
+//! Owns rumqttc, the connection's settings, the waits between attempts, and what an error means to the household. Refuses
+//! to know what is worth sending and when: see [`super::delivery`]. Invariant: nothing is queued here over a lost
+//! connection; what the library still held is thrown away, since the outbox has it.
+//!
+//! rumqttc on its own is no queue: with its default clean session it silently loses what was accepted before a connection
+//! broke. Hence its state is made anew after each loss. Its event loop must also never be dropped in the middle of a poll,
+//! or a packet may be lost between its books and the wire: keep the future of [`Connection::poll`] until it is ready.
+
+mod settings;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, Incoming, LastWill, MqttOptions, MqttState, Outgoing,
+    QoS, StateError, SubscribeFilter, TlsConfiguration, Transport,
+};
+use tokio::time::Instant;
+
+use super::patience::BackOff;
+use super::payload;
+use crate::event::Message;
+
+pub use settings::{Error, Settings, credentials};
+
+/// The largest packet either way. A message that does not fit is refused before it is sent: the library would reconnect
+/// for ever over it.
+pub const MAX_PACKET: usize = 1 << 20;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A connection that lasted this long was a good one.
+const STEADY: Duration = Duration::from_secs(10);
+/// Packet ids the library uses. It stalls when it comes round to one that is still open, so it has more than the window.
+const INFLIGHT: u16 = 32;
+/// Requests the library takes before they are on the wire: the window, subscriptions and a farewell.
+const CAPACITY: usize = 32;
+
+impl Settings {
+    fn options(&self) -> MqttOptions {
+        let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
+        options
+            .set_keep_alive(KEEP_ALIVE)
+            .set_clean_session(true)
+            .set_inflight(INFLIGHT)
+            .set_max_packet_size(MAX_PACKET, MAX_PACKET);
+        if let Some((user, password)) = &self.credentials {
+            options.set_credentials(user, password);
+        }
+        if let Some(tls) = &self.tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
+        }
+        options
+    }
+
+    fn explain(&self, connecting: bool, source: ConnectionError) -> Error {
+        let url = self.url.clone();
+        match source {
+            ConnectionError::ConnectionRefused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+            ) => {
+                let who = match &self.credentials {
+                    Some((user, _)) => format!("the user \"{user}\" with this password"),
+                    None => "a client without username".into(),
+                };
+                Error::Refused { url, who }
+            }
+            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Error::Silent { url, seconds: 5 },
+            ConnectionError::Tls(rumqttc::TlsError::Io(ref io)) if io.get_ref().is_none() => {
+                Error::Unreachable { url, source: source.into() }
+            }
+            ConnectionError::Tls(_) => Error::Untrusted { url, source: source.into() },
+            ConnectionError::MqttState(StateError::ConnectionAborted) if connecting => Error::Closed { url },
+            ConnectionError::Io(ref io) if connecting && io.kind() == io::ErrorKind::ConnectionAborted => {
+                Error::Closed { url }
+            }
+            source if connecting => Error::Unreachable { url, source: source.into() },
+            source => Error::Broken { url, source: source.into() },
+        }
+    }
+}
+
+/// What happened on the wire.
+#[derive(Debug)]
+pub enum Event {
+    /// The broker took us in; nothing of an earlier connection is left.
+    Connected,
+    /// The oldest message that was handed over left under this packet id.
+    Sent(u16),
+    /// The broker has the message of this packet id.
+    Acknowledged(u16),
+    Message {
+        topic: String,
+        payload: Vec<u8>,
+        retain: bool,
+    },
+    /// The broker passes on what we subscribed to, from now on.
+    Subscribed,
+    /// The broker does not let us listen to a topic.
+    Deaf,
+    /// There is no connection, or none any more; the next poll waits a while and tries again.
+    Lost(Error),
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too much is under way; try again after the next event.
+    Busy,
+    /// It can never be sent: it is too long or its topic is none.
+    Never,
+}
+
+/// The half that sends.
+#[derive(Clone, Debug)]
+pub struct Sender(AsyncClient);
+
+impl Sender {
+    /// Hands a message over, with QoS 1. It is on its way only when [`Event::Sent`] says so.
+    pub fn try_publish(&self, message: &Message) -> Result<(), Refusal> {
+        let Message { topic, payload, retain } = message;
+        let fits = topic.len() + payload.len() + 16 <= MAX_PACKET && topic.len() <= usize::from(u16::MAX);
+        if !fits || topic.is_empty() || topic.contains(['+', '#', '\0']) {
+            return Err(Refusal::Never);
+        }
+        self.0.try_publish(topic, QoS::AtLeastOnce, *retain, payload.as_bytes()).map_err(|_| Refusal::Busy)
+    }
+
+    /// Subscribes to all of `filters`, with QoS 1.
+    pub fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
+        let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
+        self.0.try_subscribe_many(filters).map_err(|_| Refusal::Busy)
+    }
+
+    /// Says goodbye; the next [`Event::Lost`] is then no failure.
+    pub fn disconnect(&self) -> Result<(), Refusal> {
+        self.0.try_disconnect().map_err(|_| Refusal::Busy)
+    }
+}
+
+/// The half that must be polled for anything to happen.
+pub struct Connection {
+    settings: Settings,
+    events: EventLoop,
+    /// Seen on the wire, not yet told.
+    seen: VecDeque<Event>,
+    back_off: BackOff,
+    not_before: Option<Instant>,
+    connected: Option<Instant>,
+}
+
+/// A client that will connect when it is polled, and whose end is told by its will.
+pub fn open(settings: Settings) -> (Sender, Connection) {
+    let mut options = settings.options();
+    let offline = payload::OFFLINE.as_bytes();
+    options.set_last_will(LastWill::new(&settings.status, offline, QoS::AtLeastOnce, true));
+    connect(settings, options)
+}
+
+/// A client beside a hearth's own, under the name `role`, without a will.
+pub fn observe(settings: Settings, role: &str) -> (Sender, Connection) {
+    let mut options = settings.options();
+    options.set_client_id(format!("{}_{role}", settings.client_id));
+    connect(settings, options)
+}
+
+fn connect(settings: Settings, options: MqttOptions) -> (Sender, Connection) {
+    let (sender, events) = start(options);
+    let seen = VecDeque::new();
+    let connection =
+        Connection { settings, events, seen, back_off: BackOff::default(), not_before: None, connected: None };
+    (Sender(sender), connection)
+}
+
+fn start(options: MqttOptions) -> (AsyncClient, EventLoop) {
+    let (sender, mut events) = AsyncClient::new(options, CAPACITY);
+    // Small packets both ways: waiting to fill one costs 40 ms each time.
+    let mut network = events.network_options();
+    network.set_tcp_nodelay(true);
+    events.set_network_options(network);
+    (sender, events)
+}
+
+impl Connection {
+    /// The next thing that happens on the wire. After a loss it waits, longer each time, and connects again.
+    pub async fn poll(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.seen.pop_front() {
+                return event;
+            }
+            if let Some(instant) = self.not_before {
+                tokio::time::sleep_until(instant).await;
+                self.not_before = None;
+            }
+            if self.connected.is_none() {
+                // Between a loss and our telling of it, more may have been handed over.
+                self.forget();
+            }
+            match self.events.poll().await {
+                Ok(event) => {
+                    if let Some(event) = translate(event) {
+                        if matches!(event, Event::Connected) {
+                            self.connected = Some(Instant::now());
+                        }
+                        return event;
+                    }
+                }
+                Err(error) => self.lose(error),
+            }
+        }
+    }
+
+    /// Throws away what the library would send of its own accord on the next connection.
+    fn forget(&mut self) {
+        self.events.clean();
+        self.events.pending.clear();
+    }
+
+    /// Ends with whatever the broker said before the connection went away, then the loss.
+    fn lose(&mut self, error: ConnectionError) {
+        let told: Vec<_> = self.events.state.events.drain(..).collect();
+        self.seen.extend(told.into_iter().filter_map(translate));
+        self.forget();
+        self.events.state = MqttState::new(INFLIGHT, false);
+        let connected = self.connected.take();
+        // A broker that throws us out at once, say because another client uses our name, is no success.
+        if connected.is_some_and(|since| since.elapsed() >= STEADY) {
+            self.back_off.succeeded();
+        }
+        self.not_before = Some(Instant::now() + self.back_off.failed(rand::random()));
+        self.seen.push_back(Event::Lost(self.settings.explain(connected.is_none(), error)));
+    }
+}
+
+fn translate(event: rumqttc::Event) -> Option<Event> {
+    match event {
+        rumqttc::Event::Incoming(Incoming::ConnAck(_)) => Some(Event::Connected),
+        rumqttc::Event::Incoming(Incoming::PubAck(ack)) => Some(Event::Acknowledged(ack.pkid)),
+        rumqttc::Event::Incoming(Incoming::Publish(publish)) => {
+            Some(Event::Message { topic: publish.topic, payload: publish.payload.to_vec(), retain: publish.retain })
+        }
+        rumqttc::Event::Incoming(Incoming::SubAck(ack)) => {
+            let refused = ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure);
+            Some(if refused { Event::Deaf } else { Event::Subscribed })
+        }
+        rumqttc::Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => Some(Event::Sent(packet)),
+        _ => None,
+    }
+}
+
+/// Connects once, as `hearth check` does, without disturbing a hearth that is running.
+///
+/// # Errors
+/// When the broker does not take us in within `timeout`.
+pub async fn probe(settings: &Settings, timeout: Duration) -> Result<(), Error> {
+    let mut options = settings.options();
+    options.set_client_id(format!("{}_check", settings.client_id));
+    let (sender, mut events) = start(options);
+    let seconds = timeout.as_secs();
+    match tokio::time::timeout(timeout, events.poll()).await {
+        Err(_) => return Err(Error::Silent { url: settings.url.clone(), seconds }),
+        Ok(Err(error)) => return Err(settings.explain(true, error)),
+        Ok(Ok(_)) => {}
+    }
+    if sender.try_disconnect().is_ok() {
+        // The farewell is a courtesy: whether it arrives does not matter.
+        let _ = tokio::time::timeout(timeout, events.poll()).await;
+    }
+    Ok(())
+}

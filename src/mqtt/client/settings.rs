@@ -1,0 +1,157 @@
+//! Where to connect, as whom, and whom to trust.
+//!
+//! Owns the reading of passwords and certificates, and what a failure means to the household. Refuses to know the client
+//! library. Invariant: a password is never printed.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::super::topics::Topics;
+use crate::config::{Broker, Mqtt};
+
+/// What the client library says of a failure.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the password for MQTT cannot be read from {}: {source}; check [mqtt] password_file", path.display())]
+    PasswordFile { path: PathBuf, source: io::Error },
+    #[error("[mqtt] password_file needs a username beside it")]
+    NoUsername,
+    #[error("no certificate can be read from {}: {reason}; [mqtt] ca_file must hold certificates in PEM form", path.display())]
+    CaFile { path: PathBuf, reason: String },
+    #[error(
+        "this system trusts no certificates, so {url} cannot be verified: install ca-certificates or set [mqtt] ca_file"
+    )]
+    NoRoots { url: String },
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("{url} refuses {who}: check [mqtt] username and password_file")]
+    Refused { url: String, who: String },
+    #[error("{url} is not trusted: {source}; if the house has its own certificate authority, set [mqtt] ca_file")]
+    Untrusted { url: String, source: Source },
+    #[error("{url} cannot be reached: {source}; is the broker running, and is this its address?")]
+    Unreachable { url: String, source: Source },
+    #[error("{url} closed the connection while it was being made: does it want a username, or another one?")]
+    Closed { url: String },
+    #[error("{url} does not answer within {seconds} s; is this the address of an MQTT broker?")]
+    Silent { url: String, seconds: u64 },
+    #[error("the connection to {url} broke: {source}")]
+    Broken { url: String, source: Source },
+}
+
+/// Where to connect and as whom.
+#[derive(Clone)]
+pub struct Settings {
+    pub(super) url: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) client_id: String,
+    pub(super) credentials: Option<(String, String)>,
+    pub(super) status: String,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.credentials.as_ref().map(|(user, _)| user);
+        f.debug_struct("Settings")
+            .field("url", &self.url)
+            .field("client_id", &self.client_id)
+            .field("user", &user)
+            .finish()
+    }
+}
+
+impl Settings {
+    /// The connection that `mqtt` describes; `embedded` is where the embedded broker listens.
+    ///
+    /// # Errors
+    /// When the password or the certificates cannot be read.
+    pub fn new(mqtt: &Mqtt, topics: &Topics, embedded: SocketAddr) -> Result<Self, Error> {
+        let (url, host, port, tls) = match &mqtt.url {
+            Broker::Embedded => {
+                let address = reachable(embedded);
+                (format!("mqtt://{address}"), address.ip().to_string(), address.port(), false)
+            }
+            Broker::External { tls, host, port } => (mqtt.url.to_string(), host.clone(), *port, *tls),
+        };
+        let tls = if tls { Some(Arc::new(trust(&url, mqtt.ca_file.as_deref())?)) } else { None };
+        Ok(Self {
+            host,
+            port,
+            tls,
+            client_id: topics.device_id(),
+            credentials: credentials(mqtt)?,
+            status: topics.status(),
+            url,
+        })
+    }
+
+    /// How people know the broker.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// The embedded broker may listen on every address of the machine; we are on the same machine.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        });
+    }
+    address
+}
+
+/// Username and password, as the config gives them.
+///
+/// # Errors
+/// When the password file cannot be read, or has no username beside it.
+pub fn credentials(mqtt: &Mqtt) -> Result<Option<(String, String)>, Error> {
+    let password = match &mqtt.password_file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| Error::PasswordFile { path: path.clone(), source })?
+            .trim_end_matches(['\r', '\n'])
+            .into(),
+    };
+    match &mqtt.username {
+        Some(username) => Ok(Some((username.clone(), password))),
+        None if mqtt.password_file.is_some() => Err(Error::NoUsername),
+        None => Ok(None),
+    }
+}
+
+fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            let wrong = |reason: String| Error::CaFile { path: path.into(), reason };
+            let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect)
+                .map_err(|error| wrong(error.to_string()))?;
+            if roots.add_parsable_certificates(certificates).0 == 0 {
+                return Err(wrong("it holds none".into()));
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(Error::NoRoots { url: url.into() });
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

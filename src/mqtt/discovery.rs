@@ -1,0 +1,219 @@
+//! What Home Assistant is told of this machine: one device, and its entities.
+//!
+//! Owns the discovery payload, written for and tried against Home Assistant 2026.2. Refuses to know when it is sent.
+//! Invariant: every entity has a platform, a unique id and QoS 1 of its own (Home Assistant takes none of these from the
+//! root), and a name that does not repeat the device's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::topics::Topics;
+use crate::config::Rule;
+use crate::event::Message;
+
+/// Health comes every 30 s; what is four times as old is unknown.
+const EXPIRE_S: u32 = 120;
+
+/// The entities Home Assistant was told of, with their platforms; kept over restarts, since one that is gone must be taken
+/// back once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Announced(BTreeMap<String, String>);
+
+/// The discovery message, retained, and what will have been announced by it. `before` is what was announced earlier: an
+/// entity that is gone since is sent as its platform alone, which removes it.
+pub fn announce(topics: &Topics, rules: &[Rule], before: &Announced) -> (Message, Announced) {
+    let entities = entities(topics, rules);
+    let now = Announced(entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect());
+    let gone = before.0.iter().filter(|(key, _)| !entities.contains_key(*key));
+    let mut components: Map<String, Value> =
+        gone.map(|(key, platform)| (key.clone(), json!({ "p": platform }))).collect();
+    components.extend(entities);
+    let mut payload = json!({
+        "dev": {
+            "ids": [topics.device_id()],
+            "name": format!("Hearth {}", topics.node()),
+            "mf": "hearth",
+            "mdl": "hearth",
+            "sw": env!("CARGO_PKG_VERSION"),
+            "sa": topics.node(),
+        },
+        "o": { "name": "hearth", "sw": env!("CARGO_PKG_VERSION") },
+        "avty": [{ "t": topics.status() }],
+        "cmps": components,
+    });
+    if !env!("CARGO_PKG_REPOSITORY").is_empty() {
+        payload["o"]["url"] = env!("CARGO_PKG_REPOSITORY").into();
+    }
+    (Message { topic: topics.discovery(), payload: payload.to_string(), retain: true }, now)
+}
+
+/// The message that takes everything back.
+pub fn withdraw(topics: &Topics) -> Message {
+    Message { topic: topics.discovery(), payload: String::new(), retain: true }
+}
+
+fn platform(entity: &Value) -> String {
+    entity["p"].as_str().unwrap_or_default().into()
+}
+
+fn entities(topics: &Topics, rules: &[Rule]) -> Map<String, Value> {
+    let device = topics.device_id();
+    let mut all = Map::new();
+    let mut add = |key: String, mut entity: Value| {
+        entity["uniq_id"] = format!("{device}_{key}").into();
+        entity["def_ent_id"] =
+            format!("{}.{device}_{}", platform(&entity), key.replace('-', "_").to_lowercase()).into();
+        entity["qos"] = 1.into();
+        all.insert(key, entity);
+    };
+    for (key, entity) in said(topics, rules).into_iter().chain(commands(topics)).chain(health(topics)) {
+        add(key.into(), entity);
+    }
+    for rule in rules {
+        let (name, topic) = (readable(rule.name.as_str()), topics.rule(rule.name.as_str()));
+        let sensor = json!({
+            "p": "binary_sensor", "name": name, "stat_t": topic, "val_tpl": "{{ value_json.state }}", "json_attr_t": topic,
+            "off_dly": rule.rest_s(),
+        });
+        add(format!("rule_{}", rule.name), sensor);
+        if rule.question.is_some() {
+            let probability = json!({
+                "p": "sensor", "name": format!("{name} probability"), "stat_t": topic,
+                "val_tpl": "{{ (value_json.probability * 100) | round(1) if value_json.probability is number else None }}",
+                "unit_of_meas": "%", "stat_cla": "measurement", "sug_dsp_prc": 0,
+            });
+            add(format!("probability_{}", rule.name), probability);
+        }
+    }
+    all
+}
+
+/// What was heard and understood. A state longer than 255 characters would read "unknown", so texts are cut there and stand
+/// whole in the attributes.
+fn said(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> {
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let mut said = vec![
+        (
+            "utterance",
+            json!({
+                "p": "sensor", "name": "Last utterance", "ic": "mdi:format-quote-close",
+                "stat_t": topics.utterance(), "val_tpl": "{{ value_json.text[:250] }}", "json_attr_t": topics.utterance(),
+            }),
+        ),
+        (
+            "summary",
+            json!({
+                "p": "sensor", "name": "Summary", "dev_cla": "timestamp",
+                "stat_t": topics.summary(), "val_tpl": "{{ value_json.time }}", "json_attr_t": topics.summary(),
+            }),
+        ),
+        (
+            "answer",
+            json!({
+                "p": "sensor", "name": "Answer", "ic": "mdi:message-reply-text", "stat_t": topics.response("ask"),
+                "val_tpl": "{{ (value_json.answer if value_json.status == 'ok' else value_json.error)[:250] }}",
+                "json_attr_t": topics.response("ask"),
+            }),
+        ),
+    ];
+    // An event entity without event types is refused.
+    if !names.is_empty() {
+        said.push((
+            "alert",
+            json!({
+                "p": "event", "name": "Alert", "ic": "mdi:alert", "evt_typ": names, "stat_t": topics.alert(),
+                // Only the beginning of an alert is an event; an empty payload is none.
+                "val_tpl": "{{ value if value_json.phase == 'new' else '' }}",
+            }),
+        ));
+    }
+    said
+}
+
+fn commands(topics: &Topics) -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "listening",
+            json!({
+                "p": "switch", "name": "Listening", "ic": "mdi:microphone", "stat_t": topics.listening(),
+                "val_tpl": "{{ value_json.state }}", "cmd_t": topics.command("listening/set"),
+            }),
+        ),
+        (
+            "interval",
+            json!({
+                "p": "number", "name": "Summary interval", "ent_cat": "config", "ic": "mdi:timer-outline",
+                "stat_t": topics.interval(), "val_tpl": "{{ value_json.minutes }}",
+                "cmd_t": topics.command("interval/set"), "min": 0, "max": 1440, "step": 1, "mode": "box",
+                "unit_of_meas": "min",
+            }),
+        ),
+        (
+            "summarise",
+            json!({
+                "p": "button", "name": "Summarise now", "ic": "mdi:text-box-check-outline",
+                "cmd_t": topics.command("request/summarise"),
+            }),
+        ),
+        (
+            "ask",
+            json!({
+                "p": "text", "name": "Ask", "ic": "mdi:chat-question", "cmd_t": topics.command("request/ask"),
+                "min": 1, "max": 255,
+            }),
+        ),
+    ]
+}
+
+fn health(topics: &Topics) -> Vec<(&'static str, Value)> {
+    let from_health = |mut entity: Value| {
+        entity["stat_t"] = topics.health().into();
+        entity["ent_cat"] = "diagnostic".into();
+        entity["exp_aft"] = EXPIRE_S.into();
+        entity
+    };
+    let sensor = |key, name: &str, field: &str, unit: &str, more: Value| {
+        let mut entity = json!({
+            "p": "sensor", "name": name, "val_tpl": format!("{{{{ value_json.{field} }}}}"), "unit_of_meas": unit,
+            "stat_cla": "measurement",
+        });
+        if let (Value::Object(entity), Value::Object(more)) = (&mut entity, more) {
+            entity.extend(more);
+        }
+        (key, from_health(entity))
+    };
+    vec![
+        (
+            "microphone",
+            from_health(json!({
+                "p": "binary_sensor", "name": "Microphone", "dev_cla": "problem",
+                "val_tpl": "{{ 'ON' if value_json.listening and not value_json.microphone_ok else 'OFF' }}",
+            })),
+        ),
+        sensor("lag", "Lag", "lag_s", "s", json!({ "dev_cla": "duration", "sug_dsp_prc": 1 })),
+        sensor(
+            "tokens",
+            "Tokens heard",
+            "tokens",
+            "tokens",
+            json!({ "stat_cla": "total_increasing", "sug_dsp_prc": 0, "ic": "mdi:counter" }),
+        ),
+        sensor("state_size", "State size", "state_bytes", "B", json!({ "dev_cla": "data_size", "sug_dsp_prc": 0 })),
+        sensor("unread", "Unread", "unread", "utterances", json!({ "sug_dsp_prc": 0, "ic": "mdi:tray-full" })),
+        sensor("outbox", "Outbox", "outbox", "messages", json!({ "sug_dsp_prc": 0, "ic": "mdi:email-fast-outline" })),
+        sensor("cpu", "CPU", "cpu_percent", "%", json!({ "sug_dsp_prc": 0, "ic": "mdi:cpu-64-bit" })),
+        sensor("memory", "Memory", "memory_mib", "MiB", json!({ "dev_cla": "data_size", "sug_dsp_prc": 0 })),
+    ]
+}
+
+/// A rule's name as people write it: `left_on` is "Left on".
+fn readable(name: &str) -> String {
+    let mut text = name.replace(['_', '-'], " ");
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}

@@ -1,0 +1,292 @@
+//! What each message says.
+//!
+//! Owns the JSON of every topic. Refuses to know when something is said. Invariant: each payload is one JSON object with
+//! `id` (a ULID), `schema` and `time` (RFC 3339), and is at most [`MAX_BYTES`] long. `status` alone is a plain word, since
+//! the broker says it for us when we are gone.
+//!
+//! Messages are delivered at least once. A repeat has the same `id`; the phases of one alert share theirs, so a repeat of
+//! those has the same `id`, `phase` and `time`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use ulid::Ulid;
+
+use super::commands::Request;
+use super::topics::Topics;
+use crate::event::{Alert, Digest, Evidence, Gap, Message, Severity, Utterance};
+use crate::vitals::Vitals;
+
+/// The version of all payloads here. It counts up when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// No payload is longer. Home Assistant does not record attributes beyond 16,384 bytes.
+pub const MAX_BYTES: usize = 16_000;
+
+/// What `status` says.
+pub const ONLINE: &str = "online";
+pub const OFFLINE: &str = "offline";
+
+/// What is cut off is marked by this.
+const CUT: &str = "…";
+
+/// The identity and the moment of a message that tells of no event of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub id: Ulid,
+    pub time: Timestamp,
+}
+
+impl Stamp {
+    /// A new identity, now.
+    pub fn now() -> Self {
+        Self { id: Ulid::generate(), time: Timestamp::now() }
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<T> {
+    id: Ulid,
+    schema: u32,
+    time: Timestamp,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// Something was said. Not retained.
+pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
+    let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
+    let body = json!({
+        "start": start, "end": end, "room": room, "text": text,
+        "confidence": rounded((*confidence).into()), "no_speech": rounded((*no_speech).into()),
+    });
+    message(topics.utterance(), false, Stamp { id: *id, time: *end }, body)
+}
+
+/// Something was not heard. Not retained.
+pub fn gap(topics: &Topics, gap: &Gap) -> Message {
+    let Gap { id, from, to, reason } = gap;
+    message(topics.gap(), false, Stamp { id: *id, time: *to }, json!({ "from": from, "to": to, "reason": reason }))
+}
+
+/// A rule fired, goes on or came to rest. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
+pub fn alert(topics: &Topics, alert: &Alert) -> Message {
+    let Alert { id, rule, phase, severity, time, probability, answer, evidence } = alert;
+    let body = json!({
+        "event_type": rule, "rule": rule, "phase": phase, "severity": severity,
+        "probability": probability.map(rounded), "answer": answer, "evidence": evidence,
+    });
+    message(topics.alert(), false, Stamp { id: *id, time: *time }, body)
+}
+
+/// The newest summary, retained.
+pub fn summary(topics: &Topics, digest: &Digest) -> Message {
+    let Digest { id, time, from, to, reason, words, text } = digest;
+    let body = json!({ "from": from, "to": to, "reason": reason, "words": words, "text": text });
+    message(topics.summary(), true, Stamp { id: *id, time: *time }, body)
+}
+
+/// How a rule stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleState<'a> {
+    pub rule: &'a str,
+    pub on: bool,
+    pub severity: Severity,
+    /// The question's probability of yes at the last reading, for rules that ask one.
+    pub probability: Option<f64>,
+    pub answer: Option<&'a str>,
+    pub evidence: &'a [Evidence],
+}
+
+/// How a rule stands, retained: `state` is `ON` or `OFF`.
+pub fn rule(topics: &Topics, stamp: Stamp, rule: &RuleState<'_>) -> Message {
+    let body = json!({
+        "rule": rule.rule, "state": on_off(rule.on), "severity": rule.severity,
+        "probability": rule.probability.map(rounded), "answer": rule.answer, "evidence": rule.evidence,
+    });
+    message(topics.rule(rule.rule), true, stamp, body)
+}
+
+/// Whether hearth listens, retained: `state` is `ON` or `OFF`.
+pub fn listening(topics: &Topics, stamp: Stamp, on: bool) -> Message {
+    message(topics.listening(), true, stamp, json!({ "state": on_off(on) }))
+}
+
+/// Minutes between summaries, retained; 0 is never.
+pub fn interval(topics: &Topics, stamp: Stamp, minutes: f64) -> Message {
+    message(topics.interval(), true, stamp, json!({ "minutes": minutes }))
+}
+
+/// What is installed here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Info {
+    /// The models' names as they are loaded; none where none is.
+    pub whisper: Option<String>,
+    pub listener: Option<String>,
+    pub rules: Vec<String>,
+}
+
+/// Versions and models, retained.
+pub fn info(topics: &Topics, stamp: Stamp, info: &Info) -> Message {
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"), "node": topics.node(),
+        "whisper": info.whisper, "listener": info.listener, "rules": info.rules,
+    });
+    message(topics.info(), true, stamp, body)
+}
+
+/// What this process costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Share of one core since the last health message, in percent.
+    pub cpu_percent: f64,
+    /// Resident memory.
+    pub memory_mib: f64,
+    /// Since the start of the process.
+    pub uptime_s: f64,
+}
+
+/// What each part says of itself, retained.
+pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Message {
+    let samples = |n: u64| rounded(crate::clock::seconds(i64::try_from(n).unwrap_or(i64::MAX)));
+    let body = json!({
+        "listening": vitals.listening.get(),
+        "microphone_ok": vitals.microphone_ok.get(),
+        "heard_s": samples(vitals.heard_samples.get()),
+        "decoded_s": samples(vitals.decoded_samples.get()),
+        "dropped_s": samples(vitals.dropped_samples.get()),
+        "utterances": vitals.utterances.get(),
+        "words": vitals.words.get(),
+        "rejected": vitals.rejected.get(),
+        "lag_s": rounded(vitals.lag.last_s()),
+        "tokens": vitals.tokens.get(),
+        "state_bytes": vitals.state_bytes.get(),
+        "unread": vitals.unread.get(),
+        "published": vitals.published.get(),
+        "acknowledged": vitals.acknowledged.get(),
+        "outbox": vitals.outbox.get(),
+        "outbox_dropped": vitals.outbox_dropped.get(),
+        "cpu_percent": rounded(cost.cpu_percent),
+        "memory_mib": rounded(cost.memory_mib),
+        "uptime_s": rounded(cost.uptime_s),
+    });
+    message(topics.health(), true, stamp, body)
+}
+
+/// The answer to a command: `status` is `ok`, with the fields of `outcome`, or `error`, with what was wrong.
+pub fn response(
+    topics: &Topics,
+    stamp: Stamp,
+    request: &Request,
+    outcome: Result<Map<String, Value>, String>,
+) -> Message {
+    reply(topics, stamp, request.command.name(), request.transaction.as_ref(), outcome)
+}
+
+/// The answer to a command that was not understood.
+pub fn refusal(topics: &Topics, stamp: Stamp, refused: &super::commands::Refusal) -> Message {
+    reply(topics, stamp, &refused.command, refused.transaction.as_ref(), Err(refused.error.clone()))
+}
+
+fn reply(
+    topics: &Topics,
+    stamp: Stamp,
+    command: &str,
+    transaction: Option<&Value>,
+    outcome: Result<Map<String, Value>, String>,
+) -> Message {
+    let mut body = Map::new();
+    let status = match outcome {
+        Ok(fields) => {
+            body.extend(fields);
+            "ok"
+        }
+        Err(error) => {
+            body.insert("error".into(), error.into());
+            "error"
+        }
+    };
+    body.insert("command".into(), command.into());
+    body.insert("status".into(), status.into());
+    if let Some(transaction) = transaction {
+        body.insert("transaction".into(), transaction.clone());
+    }
+    message(topics.response(command), false, stamp, body)
+}
+
+/// The birth message, retained.
+pub fn online(topics: &Topics) -> Message {
+    Message { topic: topics.status(), payload: ONLINE.into(), retain: true }
+}
+
+/// The last word, retained; the broker says it when we cannot.
+pub fn offline(topics: &Topics) -> Message {
+    Message { topic: topics.status(), payload: OFFLINE.into(), retain: true }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "ON" } else { "OFF" }
+}
+
+/// Four decimals are finer than any model here is calibrated, and keep payloads readable.
+fn rounded(x: f64) -> f64 {
+    (x * 1e4).round() / 1e4
+}
+
+fn message(topic: String, retain: bool, stamp: Stamp, body: impl Serialize) -> Message {
+    let envelope = Envelope { id: stamp.id, schema: SCHEMA, time: stamp.time, body };
+    let mut payload = to_json(&envelope);
+    if payload.len() > MAX_BYTES {
+        let mut value = serde_json::to_value(&envelope).expect("what was just written can be written again");
+        shorten(&mut value, MAX_BYTES);
+        payload = to_json(&value);
+    }
+    Message { topic, payload, retain }
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("the payloads here have string keys and finite or absent numbers")
+}
+
+/// Cuts texts to half the length, and half again, then drops the oldest quarter of the longest list, until `value` fits
+/// `max` bytes of JSON.
+fn shorten(value: &mut Value, max: usize) {
+    /// Identities, times and names are shorter than this and stay whole.
+    const SHORT: usize = 128;
+    let mut longest = max / 2;
+    while to_json(value).len() > max {
+        if longest >= SHORT {
+            cut_texts(value, longest);
+            longest /= 2;
+        } else {
+            match longest_list(value) {
+                Some(list) if !list.is_empty() => drop(list.drain(..list.len().div_ceil(4))),
+                _ => return,
+            }
+        }
+    }
+}
+
+fn cut_texts(value: &mut Value, longest: usize) {
+    match value {
+        Value::String(text) if text.len() > longest => cut(text, longest),
+        Value::Array(items) => items.iter_mut().for_each(|item| cut_texts(item, longest)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| cut_texts(field, longest)),
+        _ => {}
+    }
+}
+
+/// Shortens `text` to at most `keep` bytes and a mark, at the end of a character.
+fn cut(text: &mut String, keep: usize) {
+    let end = (0..=keep.saturating_sub(CUT.len()).min(text.len())).rfind(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text.push_str(CUT);
+}
+
+fn longest_list(value: &mut Value) -> Option<&mut Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items),
+        Value::Object(fields) => fields.values_mut().filter_map(longest_list).max_by_key(|list| list.len()),
+        _ => None,
+    }
+}

@@ -1,0 +1,119 @@
+//! Every topic, in one place.
+//!
+//! Owns the names. Invariant: everything of one machine lies below `<base>/<node>/`.
+
+use crate::config::{Mqtt, Name};
+
+/// The topics of one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    base: String,
+    discovery_prefix: String,
+    node: Name,
+}
+
+impl Topics {
+    pub fn new(mqtt: &Mqtt, node: &Name) -> Self {
+        Self {
+            base: format!("{}/{node}", mqtt.base_topic),
+            discovery_prefix: mqtt.discovery_prefix.to_string(),
+            node: node.clone(),
+        }
+    }
+
+    /// The machine's name.
+    pub fn node(&self) -> &str {
+        self.node.as_str()
+    }
+
+    /// The name Home Assistant knows the machine by.
+    pub fn device_id(&self) -> String {
+        format!("hearth_{}", self.node)
+    }
+
+    /// `online` or `offline`, retained; plain words, since the broker itself says the second.
+    pub fn status(&self) -> String {
+        self.below("status")
+    }
+
+    /// Versions and models, retained.
+    pub fn info(&self) -> String {
+        self.below("info")
+    }
+
+    /// What each part says of itself, retained.
+    pub fn health(&self) -> String {
+        self.below("health")
+    }
+
+    /// The last summary, retained.
+    pub fn summary(&self) -> String {
+        self.below("summary")
+    }
+
+    /// Whether the microphone is open, retained.
+    pub fn listening(&self) -> String {
+        self.below("listening")
+    }
+
+    /// Minutes between summaries, retained.
+    pub fn interval(&self) -> String {
+        self.below("interval")
+    }
+
+    /// How a rule stands, retained.
+    pub fn rule(&self, name: &str) -> String {
+        self.below(&format!("rule/{name}"))
+    }
+
+    /// What the topics of all rules begin with.
+    pub fn rules(&self) -> String {
+        self.below("rule/")
+    }
+
+    pub fn utterance(&self) -> String {
+        self.below("utterance")
+    }
+
+    pub fn alert(&self) -> String {
+        self.below("alert")
+    }
+
+    pub fn gap(&self) -> String {
+        self.below("gap")
+    }
+
+    /// Where a command's answer goes.
+    pub fn response(&self, command: &str) -> String {
+        self.below(&format!("response/{command}"))
+    }
+
+    /// Where a command is given: `<name>/set` for what has a state, `request/<name>` for what happens once.
+    pub fn command(&self, path: &str) -> String {
+        self.below(path)
+    }
+
+    /// What a topic of this machine is called below its base.
+    pub fn path<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix(&self.base)?.strip_prefix('/')
+    }
+
+    /// What to subscribe to in order to hear commands.
+    pub fn commands(&self) -> [String; 2] {
+        [self.below("+/set"), self.below("request/+")]
+    }
+
+    /// Where Home Assistant reads what entities this machine has.
+    pub fn discovery(&self) -> String {
+        format!("{}/device/{}/config", self.discovery_prefix, self.device_id())
+    }
+
+    /// Where Home Assistant says that it has started.
+    pub fn home_assistant(&self) -> String {
+        format!("{}/status", self.discovery_prefix)
+    }
+
+    fn below(&self, path: &str) -> String {
+        format!("{}/{path}", self.base)
+    }
+}

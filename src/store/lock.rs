@@ -1,0 +1,30 @@
+//! One hearth to a state directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::Error;
+
+/// Held while a daemon runs; the system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a directory that [`super::Store::open`] made.
+    ///
+    /// # Errors
+    /// Another hearth has it.
+    pub fn take(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("hearth.lock");
+        let open = |source| Error::Open { path: path.clone(), source };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(open)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse { path }),
+            Err(TryLockError::Error(source)) => Err(open(source)),
+        }
+    }
+}

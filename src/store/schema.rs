@@ -1,0 +1,122 @@
+//! The tables, and how an older database becomes a newer one.
+//!
+//! Owns the schema and its versions. Invariant: a migration never changes once it was released; the next one is added.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{Error, Store, fault};
+
+/// "hrth": marks the file as hearth's in its header.
+const APPLICATION: i64 = 0x6872_7468;
+
+/// Step i takes a database from version i to i + 1. Times are nanoseconds since the epoch.
+const MIGRATIONS: &[&str] = &[r#"
+CREATE TABLE utterance(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    start INTEGER NOT NULL,
+    "end" INTEGER NOT NULL,
+    room TEXT NOT NULL,
+    text TEXT NOT NULL,
+    confidence REAL NOT NULL,
+    no_speech REAL NOT NULL
+) STRICT;
+CREATE INDEX utterance_end ON utterance("end");
+
+CREATE VIRTUAL TABLE word USING fts5(text, content='utterance', content_rowid='seq', tokenize='unicode61 remove_diacritics 2');
+INSERT INTO word(word, rank) VALUES ('secure-delete', 1);
+CREATE TRIGGER utterance_said AFTER INSERT ON utterance BEGIN
+    INSERT INTO word(rowid, text) VALUES (new.seq, new.text);
+END;
+CREATE TRIGGER utterance_forgotten AFTER DELETE ON utterance BEGIN
+    INSERT INTO word(word, rowid, text) VALUES ('delete', old.seq, old.text);
+END;
+
+CREATE TABLE gap(
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE TABLE digest(
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, time INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    reason TEXT NOT NULL, words INTEGER NOT NULL, text TEXT NOT NULL
+) STRICT;
+CREATE TABLE alert(
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, time INTEGER NOT NULL, rule TEXT NOT NULL, phase TEXT NOT NULL,
+    severity TEXT NOT NULL, probability REAL, answer TEXT, evidence TEXT NOT NULL
+) STRICT;
+
+-- A seq is never used twice, so an acknowledgement that comes late can only remove what it was meant for.
+CREATE TABLE outbox(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    retain INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+CREATE INDEX outbox_latest ON outbox(topic) WHERE retain = 1;
+CREATE TABLE outbox_total(one INTEGER PRIMARY KEY CHECK (one = 1), messages INTEGER NOT NULL, bytes INTEGER NOT NULL, dropped INTEGER NOT NULL) STRICT;
+INSERT INTO outbox_total VALUES (1, 0, 0, 0);
+CREATE TRIGGER outbox_more AFTER INSERT ON outbox BEGIN
+    UPDATE outbox_total SET messages = messages + 1, bytes = bytes + new.bytes;
+END;
+CREATE TRIGGER outbox_less AFTER DELETE ON outbox BEGIN
+    UPDATE outbox_total SET messages = messages - 1, bytes = bytes - old.bytes;
+END;
+
+CREATE TABLE retained(topic TEXT PRIMARY KEY, payload TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+"#];
+
+/// The version this hearth writes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Sets the connection up and brings the database to [`VERSION`].
+pub(super) fn prepare(store: &mut Store) -> Result<(), Error> {
+    let path = store.path.clone();
+    let sql = |source| fault(&path, source);
+    check_owner(store)?;
+    let connection = &mut store.connection;
+    // Free pages go back to the file system bit by bit; this must be said before the first table is made.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sql)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
+    // In WAL mode only FULL makes a commit durable when the power fails.
+    connection.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
+    connection.pragma_update(None, "secure_delete", "ON").map_err(sql)?;
+    connection.pragma_update(None, "foreign_keys", "ON").map_err(sql)?;
+    connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(sql)?;
+    if version(connection).map_err(sql)? < VERSION {
+        migrate(connection).map_err(sql)?;
+    }
+    Ok(())
+}
+
+/// Refuses a file that is not hearth's before anything in it is changed.
+fn check_owner(store: &Store) -> Result<(), Error> {
+    let path = store.path.clone();
+    let (application, found, tables) = store.read(|connection| {
+        let ask = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        Ok((ask("PRAGMA application_id")?, version(connection)?, ask("SELECT count(*) FROM sqlite_schema")?))
+    })?;
+    if application != APPLICATION && (tables > 0 || application != 0) {
+        return Err(Error::Foreign { path });
+    }
+    if found > VERSION {
+        return Err(Error::Newer { path, found, known: VERSION });
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Two threads may open a new database at once: the version is read again under the write lock.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version(&transaction)? as usize) {
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", step as i64 + 1)?;
+    }
+    transaction.commit()
+}

@@ -1,0 +1,212 @@
+//! What was said and what the listener made of it.
+//!
+//! Owns utterances, gaps, digests and alerts, and how far the listener has read. Invariant: reading and its results are
+//! one transaction, so a crash repeats a reading whole or not at all.
+
+use std::str::FromStr;
+
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use serde::Serialize;
+use ulid::Ulid;
+
+use super::{Error, Store, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
+use crate::event::{Alert, Digest, Gap, Message, Utterance};
+
+/// What one turn of the listener came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    pub digests: &'a [Digest],
+    pub alerts: &'a [Alert],
+    /// The seq of the last utterance the live state has read.
+    pub processed: i64,
+    /// What the listener must remember beside its state, as JSON of its own.
+    pub memory: &'a str,
+}
+
+impl Store {
+    /// Stores an utterance and its messages; returns its seq, which only counts up.
+    pub fn record_utterance(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<i64, Error> {
+        let (seq, dropped) = self.write(|transaction, settings| {
+            let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
+            transaction
+                .prepare_cached(
+                    r#"INSERT INTO utterance(id, start, "end", room, text, confidence, no_speech)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+                )?
+                .execute(params![
+                    id.to_string(),
+                    to_nanos(*start),
+                    to_nanos(*end),
+                    room,
+                    text,
+                    confidence,
+                    no_speech
+                ])?;
+            let seq = transaction.last_insert_rowid();
+            Ok((seq, outbox::push(transaction, settings, messages)?))
+        })?;
+        tell_dropped(&self.path, dropped);
+        Ok(seq)
+    }
+
+    /// Stores a gap and its messages.
+    pub fn record_gap(&mut self, gap: &Gap, messages: &[Message]) -> Result<(), Error> {
+        let dropped = self.write(|transaction, settings| {
+            let Gap { id, from, to, reason } = gap;
+            transaction
+                .prepare_cached(r#"INSERT INTO gap(id, start, "end", reason) VALUES (?1, ?2, ?3, ?4)"#)?
+                .execute(params![id.to_string(), to_nanos(*from), to_nanos(*to), word(reason)])?;
+            outbox::push(transaction, settings, messages)
+        })?;
+        tell_dropped(&self.path, dropped);
+        Ok(())
+    }
+
+    /// Stores what a turn of the listener came to, and how far it has read, with its messages.
+    pub fn record_reading(&mut self, reading: Reading<'_>, messages: &[Message]) -> Result<(), Error> {
+        let dropped = self.write(|transaction, settings| {
+            reading.digests.iter().try_for_each(|digest| insert_digest(transaction, digest))?;
+            reading.alerts.iter().try_for_each(|alert| insert_alert(transaction, alert))?;
+            set_meta(transaction, "processed", reading.processed)?;
+            set_meta(transaction, "memory", reading.memory)?;
+            outbox::push(transaction, settings, messages)
+        })?;
+        tell_dropped(&self.path, dropped);
+        Ok(())
+    }
+
+    /// How far the listener has read (0 at first) and what it remembered.
+    pub fn reader(&self) -> Result<(i64, Option<String>), Error> {
+        self.read(|connection| {
+            let processed = connection
+                .query_row("SELECT value FROM meta WHERE key = 'processed'", [], |row| row.get(0))
+                .optional()?
+                .unwrap_or(0);
+            let memory =
+                connection.query_row("SELECT value FROM meta WHERE key = 'memory'", [], |row| row.get(0)).optional()?;
+            Ok((processed, memory))
+        })
+    }
+
+    /// The utterances behind `seq`, oldest first, at most `limit`.
+    pub fn utterances_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Utterance)>, Error> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech FROM utterance
+                       WHERE seq > ?1 ORDER BY seq LIMIT ?2"#,
+                )?
+                .query_map(params![seq, count(limit)], utterance)?
+                .collect()
+        })
+    }
+
+    /// The seq of the newest utterance ever stored, 0 when there was none; text that was forgotten counts.
+    pub fn newest(&self) -> Result<i64, Error> {
+        self.read(|connection| {
+            connection
+                .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'utterance'", [], |row| row.get(0))
+                .optional()
+                .map(|seq| seq.unwrap_or(0))
+        })
+    }
+
+    /// How many stored utterances lie behind `seq`.
+    pub fn count_after(&self, seq: i64) -> Result<u64, Error> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT count(*) FROM utterance WHERE seq > ?1")?
+                .query_row([seq], |row| row.get::<_, i64>(0))
+                .map(|n| n as u64)
+        })
+    }
+
+    /// The utterances that hold all of `words` (whole words, without case or accents), newest first, at most `limit`.
+    pub fn search(&self, words: &str, limit: usize) -> Result<Vec<(i64, Utterance)>, Error> {
+        // Each word is quoted, so nothing a person types is taken for FTS5's own syntax.
+        let quoted: Vec<String> =
+            words.split_whitespace().map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
+        if quoted.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    r#"SELECT seq, id, start, "end", room, utterance.text, confidence, no_speech
+                       FROM word JOIN utterance ON utterance.seq = word.rowid
+                       WHERE word MATCH ?1 ORDER BY seq DESC LIMIT ?2"#,
+                )?
+                .query_map(params![quoted.join(" "), count(limit)], utterance)?
+                .collect()
+        })
+    }
+}
+
+fn insert_digest(transaction: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
+    let Digest { id, time, from, to, reason, words, text } = digest;
+    transaction
+        .prepare_cached(
+            r#"INSERT INTO digest(id, time, start, "end", reason, words, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+        )?
+        .execute(params![
+            id.to_string(),
+            to_nanos(*time),
+            to_nanos(*from),
+            to_nanos(*to),
+            word(reason),
+            count(*words),
+            text
+        ])
+        .map(drop)
+}
+
+fn insert_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Result<()> {
+    let Alert { id, rule, phase, severity, time, probability, answer, evidence } = alert;
+    let evidence = serde_json::to_string(evidence).expect("words and times can be written as JSON");
+    transaction
+        .prepare_cached(
+            "INSERT INTO alert(id, time, rule, phase, severity, probability, answer, evidence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            id.to_string(),
+            to_nanos(*time),
+            rule,
+            word(phase),
+            word(severity),
+            probability,
+            answer,
+            evidence
+        ])
+        .map(drop)
+}
+
+fn utterance(row: &Row<'_>) -> rusqlite::Result<(i64, Utterance)> {
+    let id: String = row.get(1)?;
+    let id = Ulid::from_str(&id).map_err(|source| {
+        rusqlite::Error::FromSqlConversionFailure(1, Type::Text, FromSqlError::other(source).into())
+    })?;
+    let utterance = Utterance {
+        id,
+        start: from_nanos(row.get(2)?),
+        end: from_nanos(row.get(3)?),
+        room: row.get(4)?,
+        text: row.get(5)?,
+        confidence: row.get(6)?,
+        no_speech: row.get(7)?,
+    };
+    Ok((row.get(0)?, utterance))
+}
+
+/// The name an enum has in JSON, which is also its name in the database.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => unreachable!("reasons, phases and severities are written as one word"),
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

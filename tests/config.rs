@@ -1,0 +1,120 @@
+//! A broken config is told of whole: every problem with its line and column.
+
+use hearth::config::{self, Config};
+
+fn problems(text: &str) -> Vec<String> {
+    config::from_text(text).expect_err("the config is broken").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_documented_config_is_the_default() {
+    let documented = config::from_text(include_str!("../config/hearth.toml")).expect("config/hearth.toml is valid");
+    assert_eq!(documented, Config::default());
+    assert_eq!(config::from_text("").expect("an empty file is valid"), Config::default());
+}
+
+#[test]
+fn every_setting_stands_in_the_documented_config() {
+    let text = include_str!("../config/hearth.toml");
+    let mut config = serde_json::to_value(Config::default()).expect("a config is a value");
+    // Optional settings and the other sources are not part of the default; they stand there as comments.
+    config["source"]["file"] = serde_json::json!({ "path": "", "pace": "" });
+    config["source"]["stdin"] = serde_json::json!({ "rate": 0, "channels": 0 });
+    fn walk(value: &serde_json::Value, text: &str) {
+        if let Some(items) = value.as_array() {
+            items.iter().for_each(|v| walk(v, text));
+        }
+        for (key, value) in value.as_object().into_iter().flatten() {
+            let named = text.lines().map(|l| l.trim_start_matches(['#', ' '])).any(|line| {
+                line.starts_with(&format!("{key} = ")) || line.starts_with('[') && line.contains(key.as_str())
+            });
+            assert!(named, "config/hearth.toml does not document \"{key}\"");
+            walk(value, text);
+        }
+    }
+    walk(&config, text);
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_line_and_column() {
+    let text = "\
+node = \"the living room\"
+[digest]
+every_minutes = 5
+min_words = \"many\"
+[mqtt]
+url = \"http://broker\"
+[[rule]]
+name = \"fire\"
+question = \"Is there a fire?\"
+enter = 1.5
+";
+    assert_eq!(
+        problems(text),
+        [
+            "line 1, column 8: \"the living room\" is no name: use 1 to 64 letters, digits, \"_\" or \"-\"",
+            "line 3, column 1: unknown key \"every_minutes\": did you mean \"every_min\"?",
+            "line 4, column 13: invalid type: string \"many\", expected usize",
+            "line 6, column 7: \"http://broker\" is not \"embedded\", \"mqtt://host:port\" or \"mqtts://host:port\"",
+            "line 10, column 9: 1.5 is no probability between 0 and 1",
+        ]
+    );
+}
+
+#[test]
+fn rules_between_keys_point_at_the_key() {
+    let text = "\
+[[rule]]
+name = \"a\"
+pattern = \"(unclosed\"
+[[rule]]
+name = \"a\"
+question = \"Is it?\"
+enter = 0.5
+exit = 0.6
+[[rule]]
+name = \"b\"
+[mqtt]
+listen = \"0.0.0.0:1883\"
+[source.stdin]
+rate = 44
+";
+    let found = problems(text);
+    let expected = [
+        ("line 3, column 11: ", "is no regular expression"),
+        ("line 5, column 8: ", "a second rule is named \"a\""),
+        ("line 8, column 8: ", "exit must lie below enter (0.5)"),
+        ("line 10, column 8: ", "neither a pattern nor a question"),
+        ("line 12, column 10: ", "can be reached from other machines"),
+        ("line 14, column 8: ", "44 is outside 8000 to 192000 Hz"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, (place, words)) in found.iter().zip(expected) {
+        assert!(found.starts_with(place) && found.contains(words), "{found:?} should be {place:?} … {words:?}");
+    }
+}
+
+#[test]
+fn text_that_is_not_toml_is_refused_with_its_place() {
+    let found = problems("node = \"home\"\n[digest\nevery_min = 5\n");
+    assert!(found[0].starts_with("line 2, column "), "{found:?}");
+}
+
+#[test]
+fn two_sources_and_a_missing_key_are_told() {
+    let found = problems("[source.file]\npace = \"fast\"\n[store]\nkeep = \"a while\"\n");
+    assert!(found[0].starts_with("line 1, column ") && found[0].contains("path"), "{found:?}");
+    assert!(found[1].starts_with("line 4, column 8: \"a while\" is not \"nothing\""), "{found:?}");
+    let found = problems("[source.microphone]\n[source.stdin]\n");
+    assert!(found[0].contains("source") || found[0].contains("exactly"), "{found:?}");
+}
+
+#[test]
+fn urls_are_taken_apart() {
+    let url = |url: &str| config::from_text(&format!("[mqtt]\nurl = \"{url}\"")).map(|c| c.mqtt.url.to_string());
+    assert_eq!(url("mqtt://broker").unwrap(), "mqtt://broker:1883");
+    assert_eq!(url("mqtts://broker.local").unwrap(), "mqtts://broker.local:8883");
+    assert_eq!(url("mqtt://[fd00::1]:1884").unwrap(), "mqtt://[fd00::1]:1884");
+    assert!(url("mqtt://me:secret@broker").unwrap_err()[0].message.contains("username and password_file"));
+    assert!(url("mqtt://").is_err() && url("mqtt://broker:99999").is_err());
+}

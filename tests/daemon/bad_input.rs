@@ -1,0 +1,146 @@
+//! Bad input gets a sentence that names the thing and the way out, and the right exit code; never a panic.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::house::{HEARTH, clip, config, household};
+
+/// Runs hearth with the working directory `dir` and a home of its own.
+fn hearth(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(HEARTH)
+        .args(arguments)
+        .current_dir(dir)
+        .env("HOME", dir)
+        .env_remove("STATE_DIRECTORY")
+        .env_remove("XDG_STATE_HOME")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Runs hearth, which must fail with `code` and say all of `words`.
+fn refuses(dir: &Path, arguments: &[&str], code: i32, words: &[&str]) {
+    let output = hearth(dir, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "hearth {arguments:?} said {said}");
+    for word in words {
+        assert!(said.contains(word), "hearth {arguments:?} does not say {word:?}: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
+    std::fs::write(dir.join(name), content).unwrap();
+}
+
+#[test]
+fn a_broken_config_ends_with_78_and_every_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "bad.toml", "node = \"a b\"\n[asr]\nthread = 2\n[digest]\nevery_min = -1\n");
+    for command in ["run", "check"] {
+        let words =
+            ["bad.toml:1:8:", "bad.toml:3:1:", "did you mean \"threads\"", "bad.toml:5:13:", "0 to 1440 minutes"];
+        refuses(dir.path(), &[command, "--config", "bad.toml"], 78, &words);
+    }
+    refuses(dir.path(), &["run", "--config", "none.toml"], 78, &["none.toml", "--config"]);
+    write(dir.path(), "latin1.toml", b"node = \"caf\xe9\"\n");
+    refuses(dir.path(), &["check", "--config", "latin1.toml"], 78, &["latin1.toml", "utf-8"]);
+}
+
+#[test]
+fn models_that_are_missing_or_broken_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |text: &str, words: &[&str]| {
+        write(dir.path(), "hearth.toml", config(&household(), "fast", "mqtt://127.0.0.1:1", text));
+        refuses(dir.path(), &["run", "--config", "hearth.toml"], 78, words);
+    };
+    run("[asr]\nmodel = \"no-such-model.bin\"", &["no-such-model.bin", "HEARTH_MODELS"]);
+    write(dir.path(), "text.bin", "this is no model");
+    run("[asr]\nmodel = \"./text.bin\"", &["text.bin", "ggml"]);
+    run("[asr]\nlanguage = \"de\"", &["English", "de"]);
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    run("[listener]\nmodel = \"./empty\"", &["config.json"]);
+
+    // A bundled model whose bytes are not what SHA256SUMS says.
+    let models = dir.path().join("models/recurrentgemma-nano");
+    std::fs::create_dir_all(&models).unwrap();
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "prompt.json"] {
+        std::fs::copy(bundled.join("recurrentgemma-nano").join(file), models.join(file)).unwrap();
+    }
+    std::fs::copy(bundled.join("SHA256SUMS"), dir.path().join("models/SHA256SUMS")).unwrap();
+    write(&models, "prompt.json", "{}");
+    run("[listener]\nmodel = \"./models/recurrentgemma-nano\"", &["prompt.json", "SHA256SUMS"]);
+}
+
+#[test]
+fn sound_that_cannot_be_heard_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "empty.wav", "");
+    write(dir.path(), "text.wav", "this is no sound at all, only words");
+    let wav = std::fs::read(clip(dir.path(), 4)).unwrap();
+    write(dir.path(), "header.wav", &wav[..44]);
+    for (file, words) in [
+        ("none.wav", ["none.wav", "No such file"]),
+        ("empty.wav", ["empty.wav", "empty"]),
+        ("text.wav", ["text.wav", "WAV"]),
+        ("header.wav", ["header.wav", "no sound"]),
+        (".", ["folder", "WAV"]),
+    ] {
+        refuses(dir.path(), &["transcribe", file], 1, &words);
+        write(dir.path(), "hearth.toml", config(Path::new(file), "fast", "mqtt://127.0.0.1:1", ""));
+        refuses(dir.path(), &["run", "--config", "hearth.toml"], 1, &words);
+        refuses(dir.path(), &["check", "--config", "hearth.toml"], 78, &words);
+    }
+    // One cut short is heard as far as it goes, and that is said.
+    write(dir.path(), "short.wav", &wav[..44 + 3 * 32_000 + 1]);
+    let output = hearth(dir.path(), &["transcribe", "short.wav"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Emma"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("short.wav"), "{output:?}");
+}
+
+#[test]
+fn one_bad_file_does_not_keep_the_others_from_being_transcribed() {
+    let dir = tempfile::tempdir().unwrap();
+    clip(dir.path(), 4);
+    let output = hearth(dir.path(), &["transcribe", "--json", "none.wav", "clip.wav"]);
+    assert_eq!(output.status.code(), Some(1));
+    let line: serde_json::Value = serde_json::from_slice(output.stdout.split(|b| *b == b'\n').next().unwrap()).unwrap();
+    assert_eq!(line["file"], "clip.wav");
+    assert!(
+        line["text"].as_str().unwrap().contains("Emma") && line["start"].is_number() && line["confidence"].is_number()
+    );
+}
+
+#[test]
+fn check_probes_what_a_valid_config_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = super::mosquitto::Mosquitto::anywhere(dir.path());
+    let file = clip(dir.path(), 4);
+    write(dir.path(), "good.toml", config(&file, "fast", &format!("mqtt://{}", broker.address), ""));
+    let output = hearth(dir.path(), &["check", "--config", "good.toml"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.lines().all(|l| l.starts_with('✓')), "{said}");
+
+    let silent = super::mosquitto::free_address();
+    write(dir.path(), "away.toml", config(Path::new("none.wav"), "fast", &format!("mqtt://{silent}"), ""));
+    refuses(
+        dir.path(),
+        &["check", "--config", "away.toml"],
+        78,
+        &["none.wav", &silent.to_string(), "cannot be reached"],
+    );
+}
+
+#[test]
+fn two_hearths_do_not_share_a_state_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = config(&household(), "real-time", "mqtt://127.0.0.1:1", "[listener]\nenabled = false\n");
+    let mut first = super::house::Hearth::run(dir.path(), &text);
+    first.until_said("hearth is up");
+    refuses(dir.path(), &["run", "--config", "hearth.toml"], 1, &["another hearth", "[store] dir"]);
+    first.terminate();
+    let (status, said) = first.wait();
+    assert!(status.success(), "{said}");
+}

@@ -1,0 +1,66 @@
+//! What the household asks of a running hearth over MQTT.
+
+use serde_json::json;
+
+use super::house::{Hearth, config, household, until};
+use super::mosquitto::{Listener, Mosquitto};
+
+#[test]
+fn commands_are_carried_out_and_answered_with_their_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/#", None);
+    let url = format!("mqtt://{}", broker.address);
+    let hearth = Hearth::run(dir.path(), &config(&household(), "real-time", &url, ""));
+    listener.on("hearth/home/utterance");
+
+    listener.publish("hearth/home/request/summarise", &json!({ "transaction": "s-1" }).to_string(), false);
+    let answer = listener.on("hearth/home/response/summarise").json();
+    assert_eq!((&answer["transaction"], &answer["status"]), (&json!("s-1"), &json!("ok")), "{answer}");
+    assert!(!answer["text"].as_str().unwrap().is_empty());
+
+    let question = json!({ "transaction": 7, "value": "Is there a fire?" });
+    listener.publish("hearth/home/request/ask", &question.to_string(), false);
+    let answer = listener.on("hearth/home/response/ask").json();
+    assert_eq!(answer["transaction"], 7);
+    assert!(answer["probability"].as_f64().unwrap() < 0.5, "nothing burns: {answer}");
+
+    listener.publish("hearth/home/interval/set", "5", false);
+    assert_eq!(listener.on("hearth/home/interval").json()["minutes"], 5.0);
+
+    listener.publish("hearth/home/interval/set", "soon", false);
+    let answer = listener.on("hearth/home/response/interval").json();
+    let answer = if answer["status"] == "ok" { listener.on("hearth/home/response/interval").json() } else { answer };
+    assert_eq!(answer["status"], "error", "{answer}");
+
+    listener.publish("hearth/home/listening/set", "OFF", false);
+    assert_eq!(listener.on("hearth/home/listening").json()["state"], "OFF");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+
+    // A room that was muted is found muted after a restart.
+    let hearth = Hearth::run(dir.path(), &config(&household(), "real-time", &url, ""));
+    listener.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload.contains("online"));
+    let listening = listener.on("hearth/home/listening").json();
+    assert_eq!(listening["state"], "OFF");
+    listener.publish("hearth/home/listening/set", "ON", false);
+    listener.wait_for("listening again", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "ON");
+    // Muting for less than a block of sound is no gap; so it is muted until it was one.
+    let mut gap = None;
+    while gap.is_none() {
+        listener.publish("hearth/home/listening/set", "OFF", false);
+        listener.publish("hearth/home/listening/set", "ON", false);
+        until(&listener, |heard| {
+            if heard.topic == "hearth/home/gap" {
+                gap = Some(heard.json());
+            }
+            heard.topic == "hearth/home/listening" && heard.json()["state"] == "ON"
+        });
+    }
+    let gap = gap.expect("the loop ends with one");
+    assert_eq!(gap["reason"], "muted");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+}

@@ -1,0 +1,172 @@
+//! A hearth as a process, with its own state directory, and what it leaves behind.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use hearth::audio::{self, Control};
+use hearth::clock::SAMPLE_RATE;
+use hearth::config::{File, Pace, Source};
+use hearth::event::Audio;
+use hearth::vitals::Vitals;
+use serde_json::Value;
+
+use super::mosquitto::{Heard, LONG, Listener};
+
+pub const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
+
+/// The bundled household, 98 s.
+pub fn household() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/household.flac")
+}
+
+/// The first `seconds` of the household as 16-bit samples at 16 kHz, one channel.
+pub fn samples(seconds: usize) -> Vec<i16> {
+    let source = Source::File(File { path: household(), pace: Pace::Fast });
+    let (sender, receiver) = sync_channel(64);
+    let reading =
+        std::thread::spawn(move || audio::run(&source, Path::new(""), sender, &Control::default(), &Vitals::default()));
+    let wanted = seconds * SAMPLE_RATE as usize;
+    let mut samples = Vec::new();
+    while samples.len() < wanted {
+        let Ok(Audio::Frame(frame)) = receiver.recv() else { break };
+        samples.extend(frame.samples.iter().map(|s| (s * 32767.0) as i16));
+    }
+    drop(receiver);
+    reading.join().unwrap().unwrap();
+    samples.truncate(wanted);
+    samples
+}
+
+/// The first `seconds` of the household as a WAV file in `dir`.
+pub fn clip(dir: &Path, seconds: usize) -> PathBuf {
+    let samples = samples(seconds);
+    let bytes = samples.len() as u32 * 2;
+    let mut wav = Vec::with_capacity(44 + bytes as usize);
+    wav.extend(b"RIFF");
+    wav.extend((36 + bytes).to_le_bytes());
+    wav.extend(b"WAVEfmt ");
+    wav.extend(16_u32.to_le_bytes());
+    wav.extend([1, 0, 1, 0]);
+    wav.extend(SAMPLE_RATE.to_le_bytes());
+    wav.extend((2 * SAMPLE_RATE).to_le_bytes());
+    wav.extend([2, 0, 16, 0]);
+    wav.extend(b"data");
+    wav.extend(bytes.to_le_bytes());
+    wav.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+    let path = dir.join("clip.wav");
+    std::fs::write(&path, wav).unwrap();
+    path
+}
+
+/// A config that plays a file to a broker.
+pub fn config(file: &Path, pace: &str, broker: &str, more: &str) -> String {
+    format!(
+        "[source.file]\npath = {:?}\npace = \"{pace}\"\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"{broker}\"\n{more}\n",
+        file.display().to_string()
+    )
+}
+
+/// A hearth that runs.
+pub struct Hearth {
+    child: Child,
+    log: Receiver<String>,
+    /// What it has said so far.
+    pub said: Vec<String>,
+}
+
+impl Hearth {
+    /// Starts `hearth run` with a config written to `dir`.
+    pub fn run(dir: &Path, config: &str) -> Self {
+        Self::run_with(dir, config, Stdio::null())
+    }
+
+    pub fn run_with(dir: &Path, config: &str, stdin: Stdio) -> Self {
+        let path = dir.join("hearth.toml");
+        std::fs::write(&path, config).unwrap();
+        let mut child = Command::new(HEARTH)
+            .args(["run", "--config"])
+            .arg(&path)
+            .stdin(stdin)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, log) = sync_channel(10_000);
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        Self { child, log, said: Vec::new() }
+    }
+
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// Waits until it says something with `words` in it.
+    pub fn until_said(&mut self, words: &str) {
+        let end = Instant::now() + LONG;
+        while !self.said.iter().any(|line| line.contains(words)) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) => self.said.push(line),
+                Err(_) => panic!("hearth never said {words:?}, but:\n{}", self.said.join("\n")),
+            }
+        }
+    }
+
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// kill −9.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end; returns how it ended and everything it said.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let end = Instant::now() + 5 * LONG;
+        let status = loop {
+            self.said.extend(self.log.try_iter());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "hearth does not end:\n{}", self.said.join("\n"));
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        self.said.extend(self.log.iter());
+        (status, self.said.join("\n"))
+    }
+}
+
+impl Drop for Hearth {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of `transcript.jsonl`.
+pub fn transcript(dir: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join("state/transcript.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of the transcript is JSON")).collect()
+}
+
+/// Their ids.
+pub fn ids(lines: &[Value]) -> Vec<String> {
+    lines.iter().map(|line| line["id"].as_str().expect("an utterance has an id").to_string()).collect()
+}
+
+/// Takes messages until one is what is `wanted`. Health comes every 30 s, so a hearth that lives is never silent for long.
+pub fn until(listener: &Listener, mut wanted: impl FnMut(&Heard) -> bool) {
+    while !wanted(&listener.next()) {}
+}
+
+/// The last word of a hearth that was not cut off.
+pub fn is_farewell(heard: &Heard) -> bool {
+    heard.topic == "hearth/home/status" && heard.payload.contains("offline") && !heard.retain
+}

@@ -1,0 +1,11 @@
+//! The whole daemon as a process, on real sound, a real Whisper, a real model and a real mosquitto.
+#![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
+
+mod house;
+#[path = "../mosquitto/mod.rs"]
+mod mosquitto;
+
+mod bad_input;
+mod commands;
+mod faults;
+mod path;

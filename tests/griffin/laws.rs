@@ -1,0 +1,193 @@
+//! What holds for any tokens: chunking, forking, fixed size, quantising.
+
+use hearth::config::Weights;
+use hearth::griffin::{Error, Logits, Model, Ring, State};
+use proptest::prelude::*;
+
+use super::settings::{odd, read, synthetic, synthetic_dir};
+use super::{bits, load, nano_dir, runner, tiny, tiny_dir, worst};
+
+/// Tokens of the tiny model, and sizes of chunks to read them in.
+fn tokens_and_sizes() -> impl Strategy<Value = (Vec<u32>, Vec<usize>)> {
+    (prop::collection::vec(0u32..96, 1..80), prop::collection::vec(1usize..30, 1..20))
+}
+
+fn in_chunks(tokens: &[u32], sizes: &[usize], mut each: impl FnMut(&[u32])) {
+    let mut rest = tokens;
+    for &size in sizes.iter().cycle() {
+        let (chunk, left) = rest.split_at(size.min(rest.len()));
+        each(chunk);
+        rest = left;
+        if rest.is_empty() {
+            return;
+        }
+    }
+}
+
+fn stepwise(model: &Model, tokens: &[u32]) -> (State, Logits) {
+    let mut state = model.state().unwrap();
+    let logits = tokens.iter().map(|&token| model.step(token, &mut state).unwrap()).last().unwrap();
+    (state, logits)
+}
+
+#[test]
+fn any_chunking_is_the_same_as_step_by_step() {
+    let odd = synthetic_dir(&odd(), |_| ());
+    let models = [
+        (load(&tiny_dir(), Weights::F32, Ring::F32), 1e-4),
+        (load(odd.path(), Weights::F32, Ring::F32), 1e-4),
+        (load(&tiny_dir(), Weights::F32, Ring::F16), 2e-2),
+    ];
+    for (model, tolerance) in models {
+        let mut runner = runner(40);
+        let law = |(tokens, sizes): (Vec<u32>, Vec<usize>)| {
+            let vocab = model.config().vocab as u32;
+            let tokens: Vec<u32> = tokens.into_iter().map(|token| token % vocab).collect();
+            let (mut one, expected) = stepwise(&model, &tokens);
+            let mut other = model.state().unwrap();
+            let (&last, before) = tokens.split_last().unwrap();
+            if !before.is_empty() {
+                in_chunks(before, &sizes, |chunk| model.ingest(chunk, &mut other).unwrap());
+            }
+            let found = model.step(last, &mut other).unwrap();
+            prop_assert!(worst(found.values(), expected.values()) <= tolerance);
+            prop_assert_eq!(one.tokens_read(), other.tokens_read());
+            let (one, other) = (model.step(7, &mut one).unwrap(), model.step(7, &mut other).unwrap());
+            prop_assert!(worst(one.values(), other.values()) <= tolerance);
+            Ok(())
+        };
+        runner.run(&tokens_and_sizes(), law).unwrap();
+    }
+}
+
+/// Grouped queries: heads of keys that are copies of each other are one.
+#[test]
+fn two_equal_heads_of_keys_are_as_good_as_one() {
+    let one = json_with(odd(), "num_key_value_heads", 1);
+    let one_dir = synthetic_dir(&one, |_| ());
+    let ones = synthetic(&read(&one).unwrap());
+    let two_dir = synthetic_dir(&odd(), |tensors| {
+        for mut tensor in ones {
+            if tensor.name.contains("k_proj") || tensor.name.contains("v_proj") {
+                tensor.shape[0] *= 2;
+                tensor.bytes = tensor.bytes.repeat(2);
+            }
+            let place = tensors.iter_mut().find(|other| other.name == tensor.name).unwrap();
+            *place = tensor;
+        }
+    });
+    let predict = |dir: &std::path::Path| {
+        let model = load(dir, Weights::F32, Ring::F32);
+        let tokens: Vec<u32> = (0..40).map(|i| i * 7 % 50).collect();
+        let logits = model.logits(&tokens, &mut model.state().unwrap()).unwrap();
+        logits.iter().flat_map(|logits| logits.values().to_vec()).collect::<Vec<_>>()
+    };
+    let (one, two) = (predict(one_dir.path()), predict(two_dir.path()));
+    assert!(one.iter().any(|l| l.abs() > 0.1), "the model says something");
+    assert!(worst(&one, &two) <= 1e-5);
+}
+
+fn json_with(mut config: serde_json::Value, key: &str, value: u64) -> serde_json::Value {
+    config[key] = value.into();
+    config
+}
+
+#[test]
+fn a_fork_never_alters_its_parent() {
+    let model = tiny();
+    let mut runner = runner(24);
+    let law = |(tokens, question): (Vec<u32>, Vec<u32>)| {
+        let mut parent = model.state().unwrap();
+        model.ingest(&tokens, &mut parent).unwrap();
+        let before = bits(&parent);
+        let mut fork = parent.fork();
+        prop_assert_eq!(&bits(&fork), &before);
+        model.ingest(&question, &mut fork).unwrap();
+        model.step(1, &mut fork).unwrap();
+        prop_assert_eq!(&bits(&parent), &before);
+        // And the other way round: what the parent reads on is nothing to the fork.
+        let fork_before = bits(&fork);
+        model.ingest(&question, &mut parent).unwrap();
+        prop_assert_eq!(bits(&fork), fork_before);
+        Ok(())
+    };
+    let tokens = || prop::collection::vec(0u32..96, 0..40);
+    runner.run(&(tokens(), tokens()), law).unwrap();
+}
+
+#[test]
+fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
+    let model = load(&nano_dir(), Weights::F32, Ring::F32);
+    let mut state = model.state().unwrap();
+    let fresh = state.bytes();
+    let tokens: Vec<u32> = (0..5000).map(|i| 6 + i * 31 % 2000).collect();
+    for chunk in tokens.chunks(250) {
+        model.ingest(chunk, &mut state).unwrap();
+        assert_eq!(state.bytes(), fresh);
+    }
+    assert_eq!(state.tokens_read(), 5000);
+    let leaves: usize = state.leaves().unwrap().iter().map(|leaf| leaf.bytes.len()).sum();
+    assert_eq!(leaves as u64, fresh, "what is counted is all there is");
+}
+
+#[test]
+fn a_call_that_fails_leaves_the_state_as_it_was() {
+    let model = tiny();
+    let mut state = model.state().unwrap();
+    model.ingest(&[2, 5, 7], &mut state).unwrap();
+    let before = bits(&state);
+    let error = model.ingest(&[3, 96], &mut state).unwrap_err();
+    let message = "token 96 lies outside the model's vocabulary of 96; \
+                   tokenizer and model belong to different checkpoints";
+    assert_eq!(error.to_string(), message);
+    assert!(matches!(model.read(&[], &mut state), Err(Error::NoTokens)));
+    assert_eq!(bits(&state), before);
+    model.ingest(&[], &mut state).unwrap();
+    assert_eq!(bits(&state), before);
+}
+
+#[test]
+fn a_state_of_another_model_is_refused() {
+    let (tiny, nano) = (tiny(), load(&nano_dir(), Weights::F32, Ring::F32));
+    let error = tiny.ingest(&[1], &mut nano.state().unwrap()).unwrap_err();
+    assert!(matches!(error, Error::State { .. }), "{error}");
+}
+
+/// How far a form's predictions are from f32's over a stretch of talk: mean and worst Kullback-Leibler divergence, in nats.
+fn divergence(form: Weights, ring: Ring) -> (f64, f64) {
+    let tokenizer = hearth::griffin::Tokenizer::load(&nano_dir()).unwrap();
+    let text = "user\nYou are listening to a household. This is the running transcript.\n Did you take your pills this \
+                morning? Not yet, they are in the kitchen. The doorbell just rang, can somebody get it? There is water \
+                all over the bathroom floor. What is for dinner tonight? I thought we could have soup.";
+    let mut tokens = vec![tokenizer.turns().bos, tokenizer.turns().start];
+    tokens.extend(tokenizer.encode(text).unwrap());
+    let predict = |form, ring| {
+        let model = load(&nano_dir(), form, ring);
+        model.logits(&tokens, &mut model.state().unwrap()).unwrap()
+    };
+    let (exact, rough) = (predict(Weights::F32, Ring::F32), predict(form, ring));
+    let log_p = |logits: &Logits| {
+        let all: Vec<u32> = (0..logits.values().len() as u32).collect();
+        let total = logits.log_sum_exp(&all);
+        logits.values().iter().map(|&l| f64::from(l) - total).collect::<Vec<_>>()
+    };
+    let each = exact.iter().zip(&rough).map(|(exact, rough)| {
+        let pairs = log_p(exact).into_iter().zip(log_p(rough));
+        pairs.map(|(exact, rough)| exact.exp() * (exact - rough)).sum::<f64>()
+    });
+    let each: Vec<f64> = each.collect();
+    (each.iter().sum::<f64>() / each.len() as f64, each.iter().copied().fold(0.0, f64::max))
+}
+
+#[test]
+fn quantised_weights_stay_near_f32() {
+    for (form, ring, mean_limit, worst_limit) in [
+        (Weights::F32, Ring::F16, 1e-5, 1e-3),
+        (Weights::Q8_0, Ring::F16, 2e-3, 3e-2),
+        (Weights::Q4K, Ring::F16, 1e-1, 1.0),
+    ] {
+        let (mean, worst) = divergence(form, ring);
+        println!("{form:?} with a ring of {ring:?}: mean {mean:.2e} nats, worst {worst:.2e}");
+        assert!(mean <= mean_limit && worst <= worst_limit, "{form:?}: mean {mean:.2e} nats, worst {worst:.2e}");
+    }
+}

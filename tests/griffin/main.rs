@@ -1,0 +1,53 @@
+//! The model against goldens, and its laws.
+
+mod files;
+mod generate;
+mod golden;
+mod laws;
+mod settings;
+mod snapshot;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use hearth::config::Weights;
+use hearth::griffin::{Model, Options, Ring, State};
+
+/// A file or directory of this repository.
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The seeded model of five layers, with a window of 8.
+fn tiny_dir() -> PathBuf {
+    here("tests/fixtures/recurrentgemma-tiny")
+}
+
+fn nano_dir() -> PathBuf {
+    here("models/recurrentgemma-nano")
+}
+
+fn load(dir: &Path, weights: Weights, ring: Ring) -> Model {
+    Model::load(dir, &Options { weights, ring: Some(ring), threads: 1 }).unwrap()
+}
+
+fn tiny() -> Model {
+    load(&tiny_dir(), Weights::F32, Ring::F32)
+}
+
+/// Every bit of a state.
+fn bits(state: &State) -> (u64, Vec<hearth::griffin::Leaf>) {
+    (state.tokens_read(), state.leaves().unwrap())
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |worst: f32, next| if next.is_nan() { next } else { worst.max(next) })
+}
+
+/// Runs a law on so many inputs. A failing input is printed; nothing is written into the repository.
+fn runner(cases: u32) -> proptest::test_runner::TestRunner {
+    let config = proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() };
+    proptest::test_runner::TestRunner::new(config)
+}

@@ -1,0 +1,194 @@
+//! A real mosquitto on a free address, and a client that listens to it.
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+
+/// Nothing here takes so long unless it is broken.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// A loopback address nobody uses: each comes with an IP address of its own, so no other test, and no outgoing connection,
+/// can take it while a broker is down.
+pub fn free_address() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let ip = Ipv4Addr::new(127, 2 + high % 250, low, COUNT.fetch_add(1, Ordering::Relaxed));
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A broker; it is killed when this is dropped.
+pub struct Mosquitto {
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Mosquitto {
+    /// Starts one on a free address.
+    pub fn anywhere(dir: &Path) -> Self {
+        Self::start(dir, free_address(), "")
+    }
+
+    /// Starts one on `address`; `more` are lines of its configuration. Returns when it listens.
+    pub fn start(dir: &Path, address: SocketAddr, more: &str) -> Self {
+        let config = dir.join("mosquitto.conf");
+        let anonymous = if more.contains("allow_anonymous") { "" } else { "allow_anonymous true\n" };
+        let (ip, port) = (address.ip(), address.port());
+        let text = format!("listener {port} {ip}\n{anonymous}persistence false\nuser root\nlog_dest stderr\n{more}\n");
+        std::fs::write(&config, text).unwrap();
+        let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"]
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .unwrap_or("mosquitto");
+        let mut child = Command::new(program)
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("these tests need mosquitto: apt-get install mosquitto");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        loop {
+            let line = lines.next().unwrap_or_else(|| panic!("mosquitto ended: {said}")).unwrap();
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains(" running") {
+                break;
+            }
+        }
+        // Whatever it says later is read, or it would stop when the pipe is full.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Self { address, child }
+    }
+
+    /// kill −9: nothing is said, nothing is kept.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A message as a subscriber gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub topic: String,
+    pub payload: String,
+    pub retain: bool,
+}
+
+impl Heard {
+    /// The payload's JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.payload).unwrap_or_else(|error| panic!("{}: {error}: {}", self.topic, self.payload))
+    }
+}
+
+/// A subscriber that connects again by itself, and publishes too.
+pub struct Listener {
+    client: Client,
+    heard: Receiver<Heard>,
+    subscribed: Receiver<()>,
+}
+
+impl Listener {
+    /// Subscribes to `filter` at the broker on `address`. QoS 0: mosquitto then passes a message on before it acknowledges it, where with
+    /// QoS 1 it would keep most of a burst in memory and lose it when it is killed.
+    pub fn new(address: SocketAddr, filter: &str, login: Option<(&str, &str)>) -> Self {
+        let name = format!("listener-{}", ulid::Ulid::generate());
+        let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
+        options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(1 << 20, 1 << 20);
+        if let Some((user, password)) = login {
+            options.set_credentials(user, password);
+        }
+        let (client, mut connection) = Client::new(options, 64);
+        let (tell, heard) = channel();
+        let (tell_subscribed, subscribed) = channel();
+        let (again, filter) = (client.clone(), filter.to_owned());
+        thread::spawn(move || {
+            for event in connection.iter() {
+                if !Self::take(event, &again, &filter, &tell, &tell_subscribed) {
+                    return;
+                }
+            }
+        });
+        let listener = Self { client, heard, subscribed };
+        listener.wait_until_subscribed();
+        listener
+    }
+
+    fn take(
+        event: Result<Event, rumqttc::ConnectionError>,
+        client: &Client,
+        filter: &str,
+        tell: &Sender<Heard>,
+        subscribed: &Sender<()>,
+    ) -> bool {
+        match event {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => client.try_subscribe(filter, QoS::AtMostOnce).is_ok(),
+            Ok(Event::Incoming(Packet::SubAck(_))) => subscribed.send(()).is_ok(),
+            Ok(Event::Incoming(Packet::Publish(publish))) => tell
+                .send(Heard {
+                    topic: publish.topic,
+                    payload: String::from_utf8_lossy(&publish.payload).into(),
+                    retain: publish.retain,
+                })
+                .is_ok(),
+            Ok(_) => true,
+            Err(_) => {
+                // The broker is away; no need to burn a core until it is back.
+                thread::sleep(Duration::from_millis(5));
+                true
+            }
+        }
+    }
+
+    /// Waits for the next subscription, the one after a reconnect too.
+    pub fn wait_until_subscribed(&self) {
+        self.subscribed.recv_timeout(LONG).expect("the broker takes a subscriber");
+    }
+
+    pub fn publish(&self, topic: &str, payload: &str, retain: bool) {
+        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).unwrap();
+    }
+
+    /// The next message.
+    pub fn next(&self) -> Heard {
+        self.heard.recv_timeout(LONG).expect("a message arrives")
+    }
+
+    /// The next message for which `wanted` is true; others are passed over.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Heard) -> bool) -> Heard {
+        let end = Instant::now() + LONG;
+        let mut passed = Vec::new();
+        while let Ok(heard) = self.heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if wanted(&heard) {
+                return heard;
+            }
+            passed.push(heard.topic);
+        }
+        panic!("{what} never came; others: {passed:?}");
+    }
+
+    /// The next message on `topic`.
+    pub fn on(&self, topic: &str) -> Heard {
+        self.wait_for(topic, |heard| heard.topic == topic)
+    }
+}

@@ -1,0 +1,853 @@
+//! Publishing against a real mosquitto and the embedded broker.
+#![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
+
+mod mosquitto;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use hearth::config::{Config, Mqtt, Rule};
+use hearth::daemon::publishing::{Counts, Publishing, run};
+use hearth::event::{Alert, AlertPhase, Digest, DigestReason, Evidence, Message, Severity, Utterance};
+use hearth::mqtt::broker;
+use hearth::mqtt::client::{self, Settings};
+use hearth::mqtt::commands::{self, Command, Request};
+use hearth::mqtt::discovery::{self, Announced};
+use hearth::mqtt::payload::{self, Info, Stamp};
+use hearth::mqtt::topics::Topics;
+use hearth::store::{self, Store};
+use hearth::vitals::Vitals;
+use jiff::{SignedDuration, Timestamp};
+use mosquitto::{LONG, Listener, Mosquitto, free_address};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc, oneshot};
+use ulid::Ulid;
+
+const ROOMY: store::Settings =
+    store::Settings { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
+
+fn topics() -> Topics {
+    Topics::new(&Mqtt::default(), &Config::default().node)
+}
+
+fn external(address: SocketAddr) -> Mqtt {
+    Mqtt { url: format!("mqtt://{address}").parse().unwrap(), ..Mqtt::default() }
+}
+
+fn settings(mqtt: &Mqtt) -> Settings {
+    Settings::new(mqtt, &topics(), mqtt.listen).unwrap()
+}
+
+fn utterance(n: i64) -> Utterance {
+    let start = Timestamp::from_second(1_767_225_600 + n).unwrap();
+    Utterance {
+        id: Ulid::generate(),
+        start,
+        end: start + SignedDuration::from_secs(1),
+        room: "home".into(),
+        text: format!("this is sentence number {n}"),
+        confidence: 0.9,
+        no_speech: 0.01,
+    }
+}
+
+/// The publishing task of one house, on a thread of its own.
+struct House {
+    store: Store,
+    vitals: Arc<Vitals>,
+    wake: Arc<Notify>,
+    requests: mpsc::Receiver<Request>,
+    drain: oneshot::Sender<()>,
+    kill: oneshot::Sender<()>,
+    thread: JoinHandle<Option<Counts>>,
+}
+
+impl House {
+    fn start(dir: &Path, mqtt: &Mqtt, rules: Vec<Rule>) -> Self {
+        Self::with_grace(dir, mqtt, rules, Duration::from_secs(30))
+    }
+
+    fn with_grace(dir: &Path, mqtt: &Mqtt, rules: Vec<Rule>, grace: Duration) -> Self {
+        let vitals = Arc::new(Vitals::default());
+        let wake = Arc::new(Notify::new());
+        let (ask, requests) = mpsc::channel(1);
+        let publishing = Publishing {
+            store: Store::open(dir, ROOMY).unwrap(),
+            client: settings(mqtt),
+            topics: topics(),
+            rules,
+            discovery: mqtt.discovery,
+            info: Info::default(),
+            vitals: vitals.clone(),
+            wake: wake.clone(),
+            requests: ask,
+            grace,
+        };
+        let (drain, drained) = oneshot::channel();
+        let (kill, killed) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let publishing = movable(run(publishing, async {
+                let _ = drained.await;
+            }));
+            runtime.block_on(async {
+                tokio::select! {
+                    counts = publishing => Some(counts.unwrap()),
+                    _ = killed => None,
+                }
+            })
+        });
+        Self { store: Store::open(dir, ROOMY).unwrap(), vitals, wake, requests, drain, kill, thread }
+    }
+
+    fn say(&mut self, n: i64) -> Ulid {
+        let said = utterance(n);
+        self.store.record_utterance(&said, &[payload::utterance(&topics(), &said)]).unwrap();
+        self.wake.notify_one();
+        said.id
+    }
+
+    fn drain(self) -> Counts {
+        self.drain.send(()).unwrap();
+        self.thread.join().unwrap().expect("it was not killed")
+    }
+
+    /// The process is gone: the socket closes without a goodbye.
+    fn kill(self) {
+        self.kill.send(()).unwrap();
+        assert_eq!(self.thread.join().unwrap(), None);
+    }
+}
+
+/// Compiles only for a task that a runtime with several threads may move.
+fn movable<T: Send>(task: T) -> T {
+    task
+}
+
+/// Polls a condition that has no event of its own.
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A stretch of network between hearth and the broker that can be closed.
+struct Gate {
+    address: SocketAddr,
+    open: Arc<AtomicBool>,
+    passing: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Gate {
+    fn before(broker: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = Self { address, open: Arc::new(AtomicBool::new(true)), passing: Arc::default() };
+        let (open, passing) = (gate.open.clone(), gate.passing.clone());
+        thread::spawn(move || {
+            for inner in listener.incoming().map_while(Result::ok) {
+                let Ok(outer) = TcpStream::connect(broker) else { continue };
+                let mut passing = passing.lock().unwrap();
+                if !open.load(Ordering::SeqCst) {
+                    continue;
+                }
+                for (from, to) in [(&inner, &outer), (&outer, &inner)] {
+                    passing.push(from.try_clone().unwrap());
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let mut buffer = [0; 4096];
+                        while let Ok(n @ 1..) = from.read(&mut buffer) {
+                            if to.write_all(&buffer[..n]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        gate
+    }
+
+    fn close(&self) {
+        self.open.store(false, Ordering::SeqCst);
+        for stream in self.passing.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+}
+
+// ---- delivery
+
+#[test]
+fn every_message_arrives_though_the_broker_is_killed_and_restarted_in_the_middle() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let address = broker.address;
+    let listener = Listener::new(address, "hearth/home/utterance", None);
+    let gate = Gate::before(address);
+    let mut house = House::start(dir.path(), &external(gate.address), Vec::new());
+
+    let mut said = Vec::new();
+    let mut heard: Vec<Ulid> = Vec::new();
+    let id = |heard: mosquitto::Heard| heard.json()["id"].as_str().unwrap().parse::<Ulid>().unwrap();
+    for n in 0..250 {
+        said.push(house.say(n));
+    }
+    while heard.len() < 100 {
+        heard.push(id(listener.next()));
+    }
+    broker.kill();
+    gate.close();
+    for n in 250..500 {
+        said.push(house.say(n));
+    }
+    let _broker = Mosquitto::start(dir.path(), address, "");
+    // A broker without persistence does not know its subscribers any more: let this one come back before hearth does.
+    listener.wait_until_subscribed();
+    gate.open();
+    while heard.iter().collect::<BTreeSet<_>>().len() < said.len() {
+        heard.push(id(listener.next()));
+    }
+    let mut seen = BTreeSet::new();
+    let in_order: Vec<Ulid> = heard.iter().copied().filter(|id| seen.insert(*id)).collect();
+    let numbers: Vec<usize> = in_order.iter().map(|id| said.iter().position(|said| said == id).unwrap()).collect();
+    assert_eq!(numbers, (0..500).collect::<Vec<_>>(), "every id, in order, repeats left out");
+
+    let counts = house.drain();
+    assert_eq!(counts.left, 0);
+    assert!(heard.len() - said.len() <= 2 * 8, "{} repeats", heard.len() - said.len());
+}
+
+#[test]
+fn a_network_that_breaks_again_and_again_loses_nothing_and_keeps_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/utterance", None);
+    let gate = Gate::before(broker.address);
+    let mut house = House::start(dir.path(), &external(gate.address), Vec::new());
+    let mut said = Vec::new();
+    let mut heard = Vec::new();
+    for round in 0..4 {
+        said.extend((0..100).map(|n| house.say(round * 100 + n).to_string()));
+        // Cut while messages are on their way, at some other place of the window each time.
+        for _ in 0..20 + round {
+            heard.push(listener.next().json()["id"].as_str().unwrap().to_owned());
+        }
+        gate.close();
+        gate.open();
+    }
+    while heard.iter().collect::<BTreeSet<_>>().len() < said.len() {
+        heard.push(listener.next().json()["id"].as_str().unwrap().to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    heard.retain(|id| seen.insert(id.clone()));
+    assert!(heard == said, "the order is kept, repeats left out");
+    assert_eq!(house.drain().left, 0);
+}
+
+#[test]
+fn what_waits_when_hearth_is_killed_is_sent_at_its_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = House::start(dir.path(), &external(free_address()), Vec::new());
+    let said: Vec<String> = (0..20).map(|n| house.say(n).to_string()).collect();
+    house.kill();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/utterance", None);
+    let house = House::start(dir.path(), &external(broker.address), Vec::new());
+    for id in said {
+        assert_eq!(listener.next().json()["id"], id);
+    }
+    assert_eq!(house.drain().left, 0);
+}
+
+#[test]
+fn a_message_too_long_for_any_broker_is_given_up_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/utterance", None);
+    let mut house = House::start(dir.path(), &external(broker.address), Vec::new());
+    let long = Message { topic: "hearth/home/long".into(), payload: "x".repeat(2 << 20), retain: false };
+    let wrong = Message { topic: "hearth/#".into(), payload: "x".into(), retain: false };
+    house.store.enqueue(&[long, wrong]).unwrap();
+    let id = house.say(1).to_string();
+    assert_eq!(listener.next().json()["id"], id);
+    let vitals = house.vitals.clone();
+    assert_eq!(house.drain().left, 0);
+    assert_eq!(vitals.outbox_dropped.get(), 2);
+}
+
+#[test]
+fn a_full_disk_delays_what_is_removed_but_repeats_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = dir.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    if !run_as_root("mount", &["-t", "tmpfs", "-o", "size=4m", "hearth"], &small) {
+        println!("skipped: a small file system can only be mounted as root");
+        return;
+    }
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/utterance", None);
+    let gate = Gate::before(broker.address);
+    gate.close();
+    let mut house = House::start(&small, &external(gate.address), Vec::new());
+    let said: Vec<String> = (0..40).map(|n| house.say(n).to_string()).collect();
+    let mut filler = std::fs::File::create(small.join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    drop(filler);
+    let error = house.store.record_utterance(&utterance(99), &[]).unwrap_err();
+    assert!(matches!(error, store::Error::Full { .. }), "{error}");
+
+    gate.open();
+    let heard: Vec<String> = (0..40).map(|_| listener.next().json()["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(heard, said);
+    std::fs::remove_file(small.join("filler")).unwrap();
+    eventually("the outbox is emptied when there is room again", || house.store.outbox_len().unwrap() == 0);
+    let last = house.say(100).to_string();
+    assert_eq!(listener.next().json()["id"], last, "nothing was repeated");
+    assert_eq!(house.drain().left, 0);
+    assert!(run_as_root("umount", &[], &small));
+}
+
+fn run_as_root(program: &str, arguments: &[&str], path: &Path) -> bool {
+    Process::new(program).args(arguments).arg(path).output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_broker_that_stops_acknowledging_does_not_hold_up_the_end() {
+    let listener = TcpListener::bind(local(0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let broker = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let mut heard = stream.read(&mut buffer).unwrap();
+        // CONNACK, accepted; then it only reads.
+        stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+        let mut last = 0;
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            heard += n;
+            last = buffer[n - 1];
+        }
+        (heard, last)
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = House::with_grace(dir.path(), &external(address), Vec::new(), Duration::from_millis(200));
+    for n in 0..50 {
+        house.say(n);
+    }
+    eventually("the window is full", || house.vitals.published.get() == 8);
+    let counts = house.drain();
+    assert_eq!(counts, Counts { published: 8, acknowledged: 0, left: 50 });
+    let (heard, last) = broker.join().unwrap();
+    assert!(heard > 100);
+    assert_ne!(last, 0, "no DISCONNECT (0xe0, 0), or the broker would not say \"offline\" for us");
+}
+
+// ---- status
+
+#[test]
+fn a_house_that_ends_says_offline_and_one_that_dies_has_it_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/status", None);
+    let said = |listener: &Listener| listener.next().payload;
+
+    let mut house = House::start(dir.path(), &external(broker.address), Vec::new());
+    assert_eq!(said(&listener), "online");
+    house.say(1);
+    let counts = house.drain();
+    assert_eq!(counts.left, 0);
+    assert!(counts.acknowledged >= 4, "{counts:?}");
+    assert_eq!(said(&listener), "offline");
+
+    let house = House::start(dir.path(), &external(broker.address), Vec::new());
+    assert_eq!(said(&listener), "online");
+    house.kill();
+    assert_eq!(said(&listener), "offline");
+    let late = Listener::new(broker.address, "hearth/home/status", None).next();
+    assert!(late.retain && late.payload == "offline");
+}
+
+#[test]
+fn draining_without_a_broker_ends_and_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = House::start(dir.path(), &external(free_address()), Vec::new());
+    house.say(1);
+    let counts = house.drain();
+    assert_eq!(counts, Counts { published: 0, acknowledged: 0, left: 1 });
+}
+
+#[test]
+fn whoever_comes_late_finds_the_retained_states() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let mut house = House::start(dir.path(), &external(broker.address), Config::default().rules);
+    let stamp = Stamp::now();
+    house.store.enqueue(&[payload::listening(&topics(), stamp, true)]).unwrap();
+    house.wake.notify_one();
+    eventually("discovery, status, info, listening and health are sent", || {
+        house.vitals.acknowledged.get() >= 5 && house.vitals.acknowledged.get() == house.vitals.published.get()
+    });
+    let listener = Listener::new(broker.address, "#", None);
+    let mut wanted: BTreeSet<String> =
+        ["status", "info", "health", "listening"].iter().map(|name| format!("hearth/home/{name}")).collect();
+    wanted.insert("homeassistant/device/hearth_home/config".into());
+    while !wanted.is_empty() {
+        let heard = listener.next();
+        assert!(heard.retain);
+        wanted.remove(&heard.topic);
+        if !heard.topic.ends_with("status") && !heard.topic.ends_with("config") {
+            let json = heard.json();
+            assert!(json["id"].as_str().unwrap().parse::<Ulid>().is_ok());
+            assert!(json["time"].as_str().unwrap().parse::<Timestamp>().is_ok());
+            assert_eq!(json["schema"], 1);
+        }
+    }
+    house.drain();
+}
+
+// ---- brokers that do not want us
+
+#[test]
+fn a_refused_password_is_said_with_the_user_and_the_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let (passwords, secret) = (dir.path().join("passwords"), dir.path().join("secret"));
+    let made =
+        Process::new("mosquitto_passwd").args(["-b", "-c"]).arg(&passwords).args(["anna", "right"]).status().unwrap();
+    assert!(made.success());
+    let more = format!("allow_anonymous false\npassword_file {}", passwords.display());
+    let broker = Mosquitto::start(dir.path(), free_address(), &more);
+    let mut mqtt =
+        Mqtt { username: Some("anna".into()), password_file: Some(secret.clone()), ..external(broker.address) };
+
+    std::fs::write(&secret, "wrong\n").unwrap();
+    let expected = format!(
+        "mqtt://{} refuses the user \"anna\" with this password: check [mqtt] username and password_file",
+        broker.address
+    );
+    assert_eq!(probe(&mqtt).unwrap_err().to_string(), expected);
+    let house = House::start(dir.path(), &mqtt, Vec::new());
+    assert!(!house.vitals.connected.get());
+    house.drain();
+
+    std::fs::write(&secret, "right\n").unwrap();
+    probe(&mqtt).unwrap();
+    let listener = Listener::new(broker.address, "hearth/home/status", Some(("anna", "right")));
+    let house = House::start(dir.path(), &mqtt, Vec::new());
+    assert_eq!(listener.next().payload, "online");
+    house.drain();
+
+    mqtt.username = None;
+    let error = Settings::new(&mqtt, &topics(), mqtt.listen).unwrap_err();
+    assert_eq!(error.to_string(), "[mqtt] password_file needs a username beside it");
+    mqtt.password_file = Some(dir.path().join("nothing"));
+    let error = Settings::new(&mqtt, &topics(), mqtt.listen).unwrap_err().to_string();
+    assert!(error.contains("nothing") && error.contains("[mqtt] password_file"), "{error}");
+}
+
+fn probe(mqtt: &Mqtt) -> Result<(), client::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(client::probe(&settings(mqtt), LONG))
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named() {
+    let address = free_address();
+    let error = probe(&external(address)).unwrap_err().to_string();
+    assert!(error.contains(&format!("mqtt://{address} cannot be reached")), "{error}");
+    assert!(error.contains("refused"), "{error}");
+    let nowhere = Mqtt { url: "mqtt://no-such-host.invalid".parse().unwrap(), ..Mqtt::default() };
+    let error = probe(&nowhere).unwrap_err().to_string();
+    assert!(error.contains("mqtt://no-such-host.invalid:1883 cannot be reached"), "{error}");
+}
+
+#[test]
+fn a_certificate_is_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some([ca, certificate, key]) = certificates(dir.path()) else {
+        println!("skipped: no openssl to make certificates with");
+        return;
+    };
+    let more = format!("certfile {}\nkeyfile {}", certificate.display(), key.display());
+    // The name in the certificate leads to this address.
+    let broker = Mosquitto::start(dir.path(), local_port(), &more);
+    let url = format!("mqtts://localhost:{}", broker.address.port());
+    let trusting = Mqtt { url: url.parse().unwrap(), ca_file: Some(ca.clone()), ..Mqtt::default() };
+    probe(&trusting).unwrap();
+
+    // Signed by itself, not by the one we trust.
+    let strict = Mqtt { ca_file: Some(other_ca(dir.path())), ..trusting.clone() };
+    let error = probe(&strict).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{url} is not trusted")) && error.contains("ca_file"), "{error}");
+
+    std::fs::write(&ca, "no certificate").unwrap();
+    let error = Settings::new(&trusting, &topics(), trusting.listen).unwrap_err().to_string();
+    assert!(error.contains("ca.pem") && error.contains("PEM"), "{error}");
+}
+
+fn local_port() -> SocketAddr {
+    TcpListener::bind(local(0)).unwrap().local_addr().unwrap()
+}
+
+fn openssl(dir: &Path, arguments: &str) -> bool {
+    let done = Process::new("openssl").current_dir(dir).args(arguments.split(' ')).output();
+    done.is_ok_and(|output| output.status.success())
+}
+
+fn certificates(dir: &Path) -> Option<[PathBuf; 3]> {
+    std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost").unwrap();
+    let new = "req -newkey rsa:2048 -nodes";
+    (openssl(dir, &format!("{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem"))
+        && openssl(dir, &format!("{new} -subj /CN=localhost -keyout broker.key -out broker.csr"))
+        && openssl(
+            dir,
+            "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out broker.pem",
+        ))
+    .then(|| ["ca.pem", "broker.pem", "broker.key"].map(|name| dir.join(name)))
+}
+
+fn other_ca(dir: &Path) -> PathBuf {
+    assert!(openssl(dir, "req -newkey rsa:2048 -nodes -x509 -days 2 -subj /CN=other -keyout other.key -out other.pem"));
+    dir.join("other.pem")
+}
+
+// ---- the embedded broker
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+#[test]
+fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
+    let address = broker::start(local(0), None).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mqtt = Mqtt { listen: address, discovery: false, ..Mqtt::default() };
+    let mut house = House::start(dir.path(), &mqtt, Vec::new());
+    let states: Vec<Message> = (0..1_200)
+        .map(|n| Message { topic: format!("hearth/home/rule/{n}"), payload: format!("{n:0>200}"), retain: true })
+        .collect();
+    house.store.enqueue(&states).unwrap();
+    house.wake.notify_one();
+    eventually("the outbox empties", || house.vitals.connected.get() && house.vitals.outbox.get() == 0);
+    let listener = Listener::new(address, "hearth/home/rule/+", None);
+    let mut missing: BTreeSet<String> = states.iter().map(|state| state.topic.clone()).collect();
+    while !missing.is_empty() {
+        missing.remove(&listener.next().topic);
+    }
+    house.drain();
+}
+
+#[test]
+fn the_embedded_broker_asks_for_its_password() {
+    let address = broker::start(local(0), Some(("anna".into(), "right".into()))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "right").unwrap();
+    let mqtt =
+        Mqtt { username: Some("anna".into()), password_file: Some(secret.clone()), listen: address, ..Mqtt::default() };
+    probe(&mqtt).unwrap();
+    let listener = Listener::new(address, "hearth/home/utterance", Some(("anna", "right")));
+    let mut house = House::start(dir.path(), &mqtt, Vec::new());
+    let id = house.say(1).to_string();
+    assert_eq!(listener.next().json()["id"], id);
+    house.drain();
+
+    std::fs::write(&secret, "wrong").unwrap();
+    let error = probe(&mqtt).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("mqtt://{address} closed the connection")) && error.contains("username"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_embedded_broker_says_where_it_cannot_listen() {
+    let taken = TcpListener::bind(local(0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = broker::start(address, None).unwrap_err().to_string();
+    assert!(error.contains(&format!("cannot listen on {address}")) && error.contains("[mqtt] listen"), "{error}");
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let error = broker::start(everywhere, Some(("anna".into(), String::new()))).unwrap_err().to_string();
+    assert!(error.contains("only with a password") && error.contains("password_file"), "{error}");
+}
+
+// ---- commands
+
+#[test]
+fn commands_are_handed_on_and_bad_ones_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let mut house = House::start(dir.path(), &external(broker.address), Vec::new());
+    let listener = Listener::new(broker.address, "hearth/home/response/+", None);
+    eventually("hearth connects", || house.vitals.connected.get());
+    listener.publish("hearth/home/listening/set", "OFF", false);
+    let request = house.requests.blocking_recv().unwrap();
+    assert_eq!(request, Request { command: Command::Listening(false), transaction: None });
+
+    listener.publish("hearth/home/request/ask", r#"{"value": "What broke?", "transaction": 7}"#, false);
+    let request = house.requests.blocking_recv().unwrap();
+    assert_eq!(request, Request { command: Command::Ask("What broke?".into()), transaction: Some(7.into()) });
+    let answer = json!({ "answer": "The lamp." });
+    let answer = payload::response(&topics(), Stamp::now(), &request, Ok(answer.as_object().unwrap().clone()));
+    house.store.enqueue(&[answer]).unwrap();
+    house.wake.notify_one();
+    let answer = listener.on("hearth/home/response/ask").json();
+    assert_eq!(
+        (&answer["transaction"], &answer["status"], &answer["answer"]),
+        (&json!(7), &json!("ok"), &json!("The lamp."))
+    );
+
+    listener.publish("hearth/home/interval/set", "often", false);
+    let answer = listener.on("hearth/home/response/interval").json();
+    assert_eq!(
+        (&answer["status"], &answer["error"]),
+        (&json!("error"), &json!("\"often\" is no number of minutes from 0 to 1440"))
+    );
+    listener.publish("hearth/home/request/dance", r#"{"transaction": "t"}"#, false);
+    let answer = listener.on("hearth/home/response/dance").json();
+    assert_eq!((&answer["transaction"], &answer["error"]), (&json!("t"), &json!("there is no command request/dance")));
+
+    // One fits the queue; the next is told to come again.
+    listener.publish("hearth/home/request/summarise", "PRESS", false);
+    listener.publish("hearth/home/request/summarise", "PRESS", false);
+    let answer = listener.on("hearth/home/response/summarise").json();
+    assert!(answer["error"].as_str().unwrap().contains("busy"), "{answer}");
+    house.drain();
+}
+
+#[test]
+fn a_payload_is_a_command_or_says_why_not() {
+    let topics = topics();
+    let parse = |path: &str, payload: &str| {
+        commands::parse(&topics, &format!("hearth/home/{path}"), payload.as_bytes(), false).unwrap()
+    };
+    let good = |path: &str, payload: &str| parse(path, payload).unwrap().command;
+    let bad = |path: &str, payload: &str| parse(path, payload).unwrap_err().error;
+
+    assert_eq!(good("listening/set", "on"), Command::Listening(true));
+    assert_eq!(good("listening/set", r#"{"value": false}"#), Command::Listening(false));
+    assert_eq!(good("interval/set", " 12.5 "), Command::Interval(12.5));
+    assert_eq!(good("interval/set", r#"{"value": 0}"#), Command::Interval(0.0));
+    assert_eq!(good("request/summarise", ""), Command::Summarise);
+    assert_eq!(good("request/ask", "  Is it raining?\n"), Command::Ask("Is it raining?".into()));
+    assert_eq!(bad("listening/set", "maybe"), "\"maybe\" is neither ON nor OFF");
+    assert_eq!(bad("interval/set", "-1"), "\"-1\" is no number of minutes from 0 to 1440");
+    assert_eq!(bad("interval/set", "NaN"), "\"NaN\" is no number of minutes from 0 to 1440");
+    assert_eq!(bad("request/ask", " "), "the question is empty");
+    assert_eq!(bad("request/ask", &"why ".repeat(600)), "a question has at most 2000 characters");
+    assert_eq!(bad("request/ask", r#"{"value": ["x"]}"#), "[\"x\"] is no question");
+    assert!(bad("request/ask", "{oops").starts_with("this is no JSON object: "));
+    assert_eq!(bad("request/ask", r#"{"value": "x", "transaction": [1]}"#), "a transaction is a string or a number");
+    assert_eq!(bad("request/ask", &"x".repeat(70_000)), "a command has at most 65536 bytes, this one has 70000");
+    assert_eq!(bad("summarise/set", "x"), "there is no command summarise/set");
+    let utf8 = commands::parse(&topics, "hearth/home/request/ask", &[0xff], false).unwrap().unwrap_err();
+    assert_eq!(utf8.error, "a command must be UTF-8 text");
+
+    assert_eq!(commands::parse(&topics, "hearth/home/request/summarise", b"", true), None, "it is retained");
+    for topic in ["hearth/home/utterance", "hearth/homes/request/ask", "hearth/other/request/ask", "x", ""] {
+        assert_eq!(commands::parse(&topics, topic, b"x", false), None);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_payload_makes_the_parser_fall_over(topic in "hearth/home/(listening|interval|x)/set|hearth/home/request/(ask|summarise|.{0,9})", payload in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Some(Err(refusal)) = commands::parse(&topics(), &topic, &payload, false) {
+            prop_assert!(!refusal.error.is_empty());
+        }
+    }
+}
+
+// ---- payloads
+
+fn alert(evidence: Vec<String>) -> Alert {
+    let time = "2026-01-01T12:00:00Z".parse().unwrap();
+    Alert {
+        id: Ulid::from_parts(1, 2),
+        rule: "leak".into(),
+        phase: AlertPhase::New,
+        severity: Severity::Critical,
+        time,
+        probability: Some(0.987_654_3),
+        answer: Some("Yes. The tap drips.".into()),
+        evidence: evidence.into_iter().map(|text| Evidence { utterance: Ulid::from_parts(3, 4), time, text }).collect(),
+    }
+}
+
+#[test]
+fn an_alert_reads_as_documented() {
+    let message = payload::alert(&topics(), &alert(vec!["There is water on the floor.".into()]));
+    assert_eq!((message.topic.as_str(), message.retain), ("hearth/home/alert", false));
+    let expected = json!({
+        "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T12:00:00Z",
+        "event_type": "leak", "rule": "leak", "phase": "new", "severity": "critical", "probability": 0.9877,
+        "answer": "Yes. The tap drips.",
+        "evidence": [{
+            "utterance": "00000000030000000000000004", "time": "2026-01-01T12:00:00Z", "text": "There is water on the floor."
+        }],
+    });
+    assert_eq!(serde_json::from_str::<Value>(&message.payload).unwrap(), expected);
+}
+
+#[test]
+fn an_utterance_and_a_summary_read_as_documented() {
+    let said = Utterance { id: Ulid::from_parts(1, 2), ..utterance(0) };
+    let message = payload::utterance(&topics(), &said);
+    assert_eq!((message.topic.as_str(), message.retain), ("hearth/home/utterance", false));
+    let expected = json!({
+        "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T00:00:01Z", "start": "2026-01-01T00:00:00Z",
+        "end": "2026-01-01T00:00:01Z", "room": "home", "text": "this is sentence number 0", "confidence": 0.9,
+        "no_speech": 0.01,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&message.payload).unwrap(), expected);
+
+    let digest = Digest {
+        id: Ulid::from_parts(1, 2),
+        time: said.end,
+        from: said.start,
+        to: said.end,
+        reason: DigestReason::ConversationEnded,
+        words: 5,
+        text: "They counted.".into(),
+    };
+    let message = payload::summary(&topics(), &digest);
+    assert_eq!((message.topic.as_str(), message.retain), ("hearth/home/summary", true));
+    let expected = json!({
+        "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T00:00:01Z", "from": "2026-01-01T00:00:00Z",
+        "to": "2026-01-01T00:00:01Z", "reason": "conversation_ended", "words": 5, "text": "They counted.",
+    });
+    assert_eq!(serde_json::from_str::<Value>(&message.payload).unwrap(), expected);
+}
+
+proptest! {
+    #[test]
+    fn a_payload_fits_and_keeps_its_identity_however_long_the_words(
+        texts in prop::collection::vec("(?s).{0,40}", 0..400), repeats in 1..200_usize
+    ) {
+        let long = alert(texts.into_iter().map(|text| text.repeat(repeats)).collect());
+        let message = payload::alert(&topics(), &long);
+        prop_assert!(message.payload.len() <= payload::MAX_BYTES);
+        let json: Value = serde_json::from_str(&message.payload).unwrap();
+        prop_assert_eq!(&json["id"], &json!(long.id.to_string()));
+        prop_assert_eq!(&json["answer"], &json!("Yes. The tap drips."));
+        for quoted in json["evidence"].as_array().unwrap() {
+            prop_assert!(quoted["utterance"].as_str().unwrap().parse::<Ulid>().is_ok());
+        }
+    }
+}
+
+// ---- Home Assistant
+
+/// What Home Assistant 2026.2 was seen to demand of a device's discovery.
+fn check_discovery(payload: &Value) {
+    let root: Vec<&str> = payload.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(root.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(["dev", "o", "avty", "cmps"]));
+    assert_eq!(payload["dev"]["ids"], json!(["hearth_home"]));
+    assert_eq!(payload["o"]["name"], "hearth");
+    assert_eq!(payload["avty"], json!([{ "t": "hearth/home/status" }]));
+    let mut ids = BTreeSet::new();
+    for (key, entity) in payload["cmps"].as_object().unwrap() {
+        let text = |field: &str| entity[field].as_str().unwrap_or_else(|| panic!("{key} lacks {field}"));
+        assert!(ids.insert(text("uniq_id")), "{key} repeats a unique id");
+        assert!(text("def_ent_id").starts_with(&format!("{}.hearth_home_", text("p"))), "{key}");
+        assert!(entity.get("obj_id").is_none());
+        assert_eq!(entity["qos"], 1, "{key}");
+        assert!(!text("name").to_lowercase().contains("hearth"), "{key}");
+        if matches!(text("p"), "sensor" | "binary_sensor" | "event") {
+            assert!(text("stat_t").starts_with("hearth/home/"), "{key}");
+        } else {
+            assert!(text("cmd_t").starts_with("hearth/home/"), "{key}");
+        }
+    }
+}
+
+#[test]
+fn discovery_has_the_shape_home_assistant_takes() {
+    let rules = Config::default().rules;
+    let (message, announced) = discovery::announce(&topics(), &rules, &Announced::default());
+    assert_eq!((message.topic.as_str(), message.retain), ("homeassistant/device/hearth_home/config", true));
+    let payload: Value = serde_json::from_str(&message.payload).unwrap();
+    check_discovery(&payload);
+    let cmps = &payload["cmps"];
+    let kinds: BTreeMap<&str, &str> =
+        cmps.as_object().unwrap().iter().map(|(key, entity)| (key.as_str(), entity["p"].as_str().unwrap())).collect();
+    for (key, platform) in [
+        ("alert", "event"),
+        ("rule_leak", "binary_sensor"),
+        ("probability_leak", "sensor"),
+        ("utterance", "sensor"),
+        ("summary", "sensor"),
+        ("answer", "sensor"),
+        ("listening", "switch"),
+        ("summarise", "button"),
+        ("interval", "number"),
+        ("ask", "text"),
+        ("microphone", "binary_sensor"),
+        ("lag", "sensor"),
+        ("tokens", "sensor"),
+        ("memory", "sensor"),
+    ] {
+        assert_eq!(kinds.get(key), Some(&platform), "{key}");
+    }
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(cmps["alert"]["evt_typ"], json!(names));
+    assert_eq!(cmps["rule_left_on"]["name"], "Left on");
+    assert_eq!(cmps["rule_left_on"]["off_dly"], 1800);
+    assert_eq!(cmps["summary"]["dev_cla"], "timestamp");
+
+    // The same again leaves nothing to take back; one rule less takes its two entities back, once.
+    let (again, same) = discovery::announce(&topics(), &rules, &announced);
+    assert_eq!((again, &same), (message, &announced));
+    let (fewer, now) = discovery::announce(&topics(), &rules[1..], &announced);
+    let fewer: Value = serde_json::from_str(&fewer.payload).unwrap();
+    assert_eq!(fewer["cmps"]["rule_help"], json!({ "p": "binary_sensor" }));
+    assert_eq!(fewer["cmps"]["probability_help"], json!({ "p": "sensor" }));
+    let (later, _) = discovery::announce(&topics(), &rules[1..], &now);
+    check_discovery(&serde_json::from_str(&later.payload).unwrap());
+    assert!(!later.payload.contains("rule_help"));
+}
+
+#[test]
+fn home_assistant_is_told_everything_again_when_it_starts_and_removed_rules_are_taken_back_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "#", None);
+    let config = "homeassistant/device/hearth_home/config";
+    let mqtt = external(broker.address);
+    let rules = Config::default().rules;
+
+    let house = House::start(dir.path(), &mqtt, rules.clone());
+    assert!(listener.on(config).payload.contains("rule_help"));
+    assert_eq!(listener.on("hearth/home/status").payload, "online");
+    listener.on("hearth/home/health");
+    listener.publish("homeassistant/status", "online", false);
+    assert!(listener.on(config).payload.contains("rule_help"));
+    assert_eq!(listener.on("hearth/home/status").payload, "online");
+    house.drain();
+
+    let house = House::start(dir.path(), &mqtt, rules[1..].to_vec());
+    let taken_back = listener.on(config).json();
+    assert_eq!(taken_back["cmps"]["rule_help"], json!({ "p": "binary_sensor" }));
+    house.drain();
+    let house = House::start(dir.path(), &mqtt, rules[1..].to_vec());
+    assert!(!listener.on(config).payload.contains("rule_help"));
+    house.drain();
+
+    let house = House::start(dir.path(), &Mqtt { discovery: false, ..mqtt }, Vec::new());
+    assert_eq!(listener.on(config).payload, "", "discovery was switched off: everything is taken back");
+    house.drain();
+}
