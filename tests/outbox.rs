@@ -445,6 +445,24 @@ fn the_files_are_for_this_user_alone() {
 // ---- what is kept, and how long
 
 #[test]
+fn many_openings_of_a_new_database_at_once_make_one_database() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (dir, start) = (dir.path(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    open(dir).record_utterance(&utterance(n, "hello"), &[]).unwrap();
+                });
+            }
+        });
+        assert_eq!(open(dir.path()).utterances_after(0, 100).unwrap().len(), 8);
+    }
+}
+
+#[test]
 fn several_threads_write_to_one_database() {
     let dir = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {

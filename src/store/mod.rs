@@ -17,7 +17,8 @@ mod transcript;
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -122,8 +123,15 @@ impl Store {
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
         let mut store = Self { connection, path, settings };
-        schema::prepare(&mut store)?;
-        Ok(store)
+        // SQLite does not wait while another connection turns a new file into a WAL file: it says "locked" at once.
+        let begun = Instant::now();
+        loop {
+            match schema::prepare(&mut store) {
+                Ok(()) => return Ok(store),
+                Err(Error::Locked { .. }) if begun.elapsed() < BUSY => thread::sleep(Duration::from_millis(10)),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The database file.

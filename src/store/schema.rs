@@ -90,12 +90,14 @@ pub(super) fn prepare(store: &mut Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a file that is not hearth's before anything in it is changed.
+/// Refuses a file that is not hearth's before anything in it is changed. One transaction, for another opening may be
+/// making the tables of a new database meanwhile: all of its answers are from before that, or all from after.
 fn check_owner(store: &Store) -> Result<(), Error> {
     let path = store.path.clone();
-    let (application, found, tables) = store.read(|connection| {
-        let ask = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        Ok((ask("PRAGMA application_id")?, version(connection)?, ask("SELECT count(*) FROM sqlite_schema")?))
+    let (tables, application, found) = store.read(|connection| {
+        let transaction = connection.unchecked_transaction()?;
+        let ask = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+        Ok((ask("SELECT count(*) FROM sqlite_schema")?, ask("PRAGMA application_id")?, version(&transaction)?))
     })?;
     if application != APPLICATION && (tables > 0 || application != 0) {
         return Err(Error::Foreign { path });
