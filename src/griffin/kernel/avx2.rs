@@ -1,0 +1,418 @@
+//! AVX2 with FMA and F16C: a register holds 8 rows, half a group.
+#![cfg(target_arch = "x86_64")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "arrays of registers side by side; iterators' closures lack the features and stay calls"
+)]
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::input::{Super, View};
+use super::pack::{D, D_MIN, Form, MINS, QUANTS, RUN_BYTES, SCALES, SUPER_BYTES, UPPER};
+use super::{ROWS, Sums};
+
+/// Makes the compiler compute a sum here and as it is written. Integer sums it would otherwise rearrange, and keep so many
+/// broadcast inputs at hand for that that all registers go by way of the stack.
+macro_rules! in_order {
+    ($sum:expr) => {
+        // SAFETY: there is no instruction in it.
+        unsafe { asm!("/* {} */", inout(ymm_reg) $sum, options(nomem, nostack, preserves_flags)) }
+    };
+}
+
+/// Eight times the same, for 0 to 7: the compiler does not unroll what holds `in_order`.
+macro_rules! unrolled {
+    ($i:ident, $body:block) => {
+        unrolled!($i, $body, 0, 1, 2, 3, 4, 5, 6, 7)
+    };
+    ($i:ident, $body:block, $($value:literal),*) => {
+        $({
+            let $i = $value;
+            $body
+        })*
+    };
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn group(form: Form, weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
+    match form {
+        Form::F32 => f32(weights, view, sums),
+        Form::Q8_0 => q8_0(weights, view, sums),
+        Form::Q4K => q4k(weights, view, sums),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn f32(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
+    let (columns, _) = weights.as_chunks::<{ 4 * ROWS }>();
+    let mut token = 0;
+    while token < sums.len() {
+        let rest = &mut sums[token..];
+        token += match rest.len() {
+            // Twelve sums, two registers of weights, one value: all the registers there are.
+            6.. => f32_tile::<6>(columns, view, token, rest),
+            4.. => f32_tile::<4>(columns, view, token, rest),
+            2.. => f32_tile::<2>(columns, view, token, rest),
+            _ => f32_tile::<1>(columns, view, token, rest),
+        };
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn f32_tile<const N: usize>(columns: &[[u8; 4 * ROWS]], view: &View<'_>, token: usize, sums: &mut [Sums]) -> usize {
+    let mut x: [&[f32]; N] = [&[]; N];
+    for i in 0..N {
+        x[i] = &view.dense(token + i)[..columns.len()];
+    }
+    let mut totals = [[_mm256_setzero_ps(); 2]; N];
+    for (column, weights) in columns.iter().enumerate() {
+        let weights = load_pair(weights);
+        for i in 0..N {
+            let x = _mm256_set1_ps(x[i][column]);
+            for half in 0..2 {
+                totals[i][half] = _mm256_fmadd_ps(_mm256_castsi256_ps(weights[half]), x, totals[i][half]);
+            }
+        }
+    }
+    for i in 0..N {
+        store_pair(&mut sums[i], totals[i]);
+    }
+    N
+}
+
+/// Runs that all vectors go over before the next: their weights stay in the first cache.
+const RUNS: usize = 8;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q8_0(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
+    sums.fill([0.0; ROWS]);
+    let (quants, scales) = weights.split_at(view.columns * ROWS);
+    let (quants, scales) = (quants.as_chunks::<RUN_BYTES>().0, scales.as_chunks::<{ 2 * ROWS }>().0);
+    for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
+        prefetch_next(quants.as_flattened());
+        let mut token = 0;
+        while token < sums.len() {
+            let rest = &mut sums[token..];
+            let first = RUNS * index;
+            token += match rest.len() {
+                4.. => q8_0_tile::<4>(quants, scales, view, first, token, rest),
+                2.. => q8_0_tile::<2>(quants, scales, view, first, token, rest),
+                _ => q8_0_tile::<1>(quants, scales, view, first, token, rest),
+            };
+        }
+    }
+}
+
+/// `maddubs` takes unsigned weights: their signs go over to the inputs. 128 · 127 · 2 fits 16 bits, two such sums would not.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q8_0_tile<const N: usize>(
+    quants: &[[u8; RUN_BYTES]],
+    scales: &[[u8; 2 * ROWS]],
+    view: &View<'_>,
+    first: usize,
+    token: usize,
+    sums: &mut [Sums],
+) -> usize {
+    let sums = &mut sums[..N];
+    let ones = _mm256_set1_epi16(1);
+    for (run, (quants, scales)) in quants.iter().zip(scales).enumerate() {
+        let x = &view.run(first + run)[token..][..N];
+        let mut dots = [[_mm256_setzero_si256(); 2]; N];
+        let (chunks, _) = quants.as_chunks::<64>();
+        unrolled!(quad, {
+            let weights = load_pair(&chunks[quad]);
+            let magnitudes = [_mm256_abs_epi8(weights[0]), _mm256_abs_epi8(weights[1])];
+            for i in 0..N {
+                let x = _mm256_set1_epi32(x[i].quads[quad]);
+                for half in 0..2 {
+                    let products = _mm256_maddubs_epi16(magnitudes[half], _mm256_sign_epi8(x, weights[half]));
+                    dots[i][half] = _mm256_add_epi32(dots[i][half], _mm256_madd_epi16(products, ones));
+                    in_order!(dots[i][half]);
+                }
+            }
+        });
+        let scales = halves(scales);
+        for i in 0..N {
+            let mut after = load_sums(&sums[i]);
+            for half in 0..2 {
+                let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps(x[i].scale));
+                after[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[i][half]), scale, after[half]);
+            }
+            store_pair(&mut sums[i], after);
+        }
+    }
+    N
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
+    sums.fill([0.0; ROWS]);
+    let mut quants = [[[_mm256_setzero_si256(); 2]; 8]; 8];
+    for (index, block) in weights.as_chunks::<SUPER_BYTES>().0.iter().enumerate() {
+        prefetch_next(block);
+        let factors = Factors::new(block);
+        let x = view.super_block(index);
+        // Unpacking beforehand pays when whole tiles read it.
+        if sums.len() >= 4 {
+            unpack(block, &mut quants);
+        }
+        let mut token = 0;
+        while token < sums.len() {
+            let (x, rest) = (&x[token..], &mut sums[token..]);
+            token += match rest.len() {
+                4.. => q4k_tile::<4>(&quants, &factors, x, rest),
+                2.. => q4k_small::<2>(block, &factors, x, rest),
+                _ => q4k_small::<1>(block, &factors, x, rest),
+            };
+        }
+    }
+}
+
+/// What the quants of a super-block are multiplied with, each of rows 0 to 7 and 8 to 15.
+struct Factors {
+    /// s of each run, i16, twice in each lane.
+    scales: [Pair; 8],
+    /// Minima of two runs, i16, in each lane.
+    mins: [Pair; 4],
+    d: [__m256; 2],
+    d_min: [__m256; 2],
+}
+
+type Pair = [__m256i; 2];
+
+impl Factors {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn new(block: &[u8; SUPER_BYTES]) -> Self {
+        let (low, high) = (_mm_set1_epi8(0x0f), _mm_set1_epi8(0x30));
+        let zero = _mm256_setzero_si256();
+        let (mut scales, mut mins) = ([[zero; 2]; 8], [[zero; 2]; 4]);
+        for i in 0..4 {
+            let scale = load_128(part(block, SCALES + 16 * i));
+            let min = load_128(part(block, MINS + 16 * i));
+            let upper = load_128(part(block, UPPER + 16 * i));
+            // Of runs 0 to 3, of runs 4 to 7. Whatever a shift carries over from the byte beside is masked off.
+            let scale_bits = [scale, _mm_srli_epi16::<4>(scale)];
+            let scale_upper = [_mm_slli_epi16::<4>(upper), _mm_slli_epi16::<2>(upper)];
+            let min_bits = [min, _mm_srli_epi16::<4>(min)];
+            let min_upper = [upper, _mm_srli_epi16::<2>(upper)];
+            for half in 0..2 {
+                let scale = _mm_or_si128(_mm_and_si128(scale_bits[half], low), _mm_and_si128(scale_upper[half], high));
+                let min = _mm_or_si128(_mm_and_si128(min_bits[half], low), _mm_and_si128(min_upper[half], high));
+                let scales = &mut scales[4 * half + i];
+                scales[0] = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(scale, scale));
+                scales[1] = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(scale, scale));
+                mins[2 * half + i / 2][i % 2] = _mm256_cvtepu8_epi16(min);
+            }
+        }
+        Self { scales, mins, d: halves(part(block, D)), d_min: halves(part(block, D_MIN)) }
+    }
+}
+
+/// Quants as bytes: [run][quad], each rows 0 to 7 and 8 to 15.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn unpack(block: &[u8; SUPER_BYTES], out: &mut [[Pair; 8]; 8]) {
+    let low = _mm256_set1_epi8(0x0f);
+    for (pair, quants) in block[QUANTS..].as_chunks::<RUN_BYTES>().0.iter().enumerate() {
+        for (quad, weights) in quants.as_chunks::<64>().0.iter().enumerate() {
+            let weights = load_pair(weights);
+            for half in 0..2 {
+                out[2 * pair][quad][half] = _mm256_and_si256(weights[half], low);
+                out[2 * pair + 1][quad][half] = _mm256_and_si256(_mm256_srli_epi16::<4>(weights[half]), low);
+            }
+        }
+    }
+}
+
+/// Eight `maddubs` of a run are summed in 16 bits (8 · 2 · 15 · 127 = 30480), so that one `madd`, with the run's scale, makes
+/// them 32 bits.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_tile<const N: usize>(quants: &[[Pair; 8]; 8], factors: &Factors, x: &[Super], sums: &mut [Sums]) -> usize {
+    let (x, sums) = (&x[..N], &mut sums[..N]);
+    let mut totals = [[_mm256_setzero_si256(); 2]; N];
+    for (run, (quants, scale)) in quants.iter().zip(&factors.scales).enumerate() {
+        let mut dots = [[_mm256_setzero_si256(); 2]; N];
+        unrolled!(quad, {
+            for i in 0..N {
+                let x = _mm256_set1_epi32(x[i].quads[8 * run + quad]);
+                for half in 0..2 {
+                    dots[i][half] = _mm256_add_epi16(dots[i][half], _mm256_maddubs_epi16(quants[quad][half], x));
+                    in_order!(dots[i][half]);
+                }
+            }
+        });
+        for i in 0..N {
+            for half in 0..2 {
+                let dots = _mm256_madd_epi16(dots[i][half], scale[half]);
+                totals[i][half] = _mm256_add_epi32(totals[i][half], dots);
+            }
+        }
+    }
+    for i in 0..N {
+        finish(factors, &x[i], totals[i], &mut sums[i]);
+    }
+    N
+}
+
+/// A few vectors: quants are unpacked on their way, both runs of a pair at once.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_small<const N: usize>(block: &[u8; SUPER_BYTES], factors: &Factors, x: &[Super], sums: &mut [Sums]) -> usize {
+    let (x, sums) = (&x[..N], &mut sums[..N]);
+    let low = _mm256_set1_epi8(0x0f);
+    let mut totals = [[_mm256_setzero_si256(); 2]; N];
+    for (pair, quants) in block[QUANTS..].as_chunks::<RUN_BYTES>().0.iter().enumerate() {
+        let mut dots = [[[_mm256_setzero_si256(); 2]; 2]; N];
+        let (chunks, _) = quants.as_chunks::<64>();
+        unrolled!(quad, {
+            let weights = load_pair(&chunks[quad]);
+            for half in 0..2 {
+                let lower = _mm256_and_si256(weights[half], low);
+                let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(weights[half]), low);
+                for i in 0..N {
+                    let [dots_lower, dots_upper] = &mut dots[i][half];
+                    let x = &x[i].quads[16 * pair + quad..];
+                    *dots_lower = _mm256_add_epi16(*dots_lower, _mm256_maddubs_epi16(lower, _mm256_set1_epi32(x[0])));
+                    *dots_upper = _mm256_add_epi16(*dots_upper, _mm256_maddubs_epi16(upper, _mm256_set1_epi32(x[8])));
+                    in_order!(*dots_lower);
+                    in_order!(*dots_upper);
+                }
+            }
+        });
+        for i in 0..N {
+            for half in 0..2 {
+                for run in 0..2 {
+                    let dots = _mm256_madd_epi16(dots[i][half][run], factors.scales[2 * pair + run][half]);
+                    totals[i][half] = _mm256_add_epi32(totals[i][half], dots);
+                }
+            }
+        }
+    }
+    for i in 0..N {
+        finish(factors, &x[i], totals[i], &mut sums[i]);
+    }
+    N
+}
+
+/// Takes off the minima, scales, and adds to the sums of a vector.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn finish(factors: &Factors, x: &Super, totals: Pair, sums: &mut Sums) {
+    let mut mins = [_mm256_setzero_si256(); 2];
+    for (of_pair, sum) in factors.mins.iter().zip(&x.sum_pairs) {
+        let sum = _mm256_set1_epi32(*sum);
+        for half in 0..2 {
+            mins[half] = _mm256_add_epi32(mins[half], _mm256_madd_epi16(of_pair[half], sum));
+        }
+    }
+    let scale = _mm256_set1_ps(x.scale);
+    let mut after = load_sums(sums);
+    for half in 0..2 {
+        let products = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[half]), factors.d[half]);
+        let total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[half]), factors.d_min[half], products);
+        after[half] = _mm256_fmadd_ps(scale, total, after[half]);
+    }
+    store_pair(sums, after);
+}
+
+/// Products from registers: returns how many were made.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn spin(form: Form, rounds: usize) -> usize {
+    const SUMS: usize = 10;
+    let (a, b) = (_mm256_set1_epi8(3), _mm256_set1_epi8(5));
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    // One step of one sum. The compiler must believe that sums are used and changed, and cannot compute a product beforehand.
+    macro_rules! repeat {
+        ($step:expr) => {
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    let mut a = a;
+                    // SAFETY: there is no instruction in it.
+                    unsafe { asm!("/* {} {} */", inout(ymm_reg) *sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags)) };
+                    *sum = $step(a, *sum);
+                }
+            }
+        };
+    }
+    let each = match form {
+        Form::F32 => {
+            let b = _mm256_castsi256_ps(b);
+            repeat!(|a, sum| {
+                let sum = _mm256_fmadd_ps(_mm256_castsi256_ps(a), b, _mm256_castsi256_ps(sum));
+                _mm256_castps_si256(sum)
+            });
+            8
+        }
+        Form::Q8_0 => {
+            let ones = _mm256_set1_epi16(1);
+            repeat!(|a, sum| _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones)));
+            32
+        }
+        Form::Q4K => {
+            repeat!(|a, sum| _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b)));
+            32
+        }
+    };
+    std::hint::black_box(sums);
+    rounds * SUMS * each
+}
+
+/// The N bytes of a block from `at` on.
+#[inline(always)]
+fn part<const N: usize>(block: &[u8; SUPER_BYTES], at: usize) -> &[u8; N] {
+    block[at..].first_chunk().expect("a part lies within its block")
+}
+
+/// Fetches as many bytes again as these are: the weights that come next, while these are worked on. Several vectors keep the
+/// kernels at these so long that the machine's own prefetching has stopped.
+#[inline(always)]
+pub fn prefetch_next(bytes: &[u8]) {
+    let next = bytes.as_ptr().wrapping_add(bytes.len());
+    for line in 0..bytes.len().div_ceil(64) {
+        // SAFETY: a prefetch of any address, even of none, has no effect but on time; SSE is in all of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(64 * line).cast()) };
+    }
+}
+
+/// 16 f16.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn halves(bytes: &[u8; 2 * ROWS]) -> [__m256; 2] {
+    let start = bytes.as_ptr().cast::<__m128i>();
+    // SAFETY: twice 16 bytes are read from a reference to 32 bytes.
+    unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(start)), _mm256_cvtph_ps(_mm_loadu_si128(start.add(1)))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_sums(sums: &Sums) -> [__m256; 2] {
+    let start = sums.as_ptr();
+    // SAFETY: twice 8 numbers are read from a reference to 16 numbers.
+    unsafe { [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))] }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn load_128(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: 16 bytes are read from a reference to 16 bytes.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+/// Rows 0 to 7, rows 8 to 15.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_pair(bytes: &[u8; 64]) -> [__m256i; 2] {
+    let start = bytes.as_ptr().cast::<__m256i>();
+    // SAFETY: twice 32 bytes are read from a reference to 64 bytes.
+    unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_pair(sums: &mut Sums, values: [__m256; 2]) {
+    let start = sums.as_mut_ptr();
+    // SAFETY: twice 8 numbers are written to a reference to 16 numbers.
+    unsafe {
+        _mm256_storeu_ps(start, values[0]);
+        _mm256_storeu_ps(start.add(8), values[1]);
+    }
+}

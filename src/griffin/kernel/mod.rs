@@ -1,0 +1,315 @@
+//! Products of packed weights with vectors: where the model spends its time.
+//!
+//! Owns the packed forms, the kernels that read them, the vectors quantised for them, the split over threads, and every `unsafe`
+//! of `griffin`. Refuses to know what a matrix is for. Invariant: whatever the kernel, the threads and the number of vectors at a
+//! time, each output is the same sum, to f32 rounding; the integer part of it is exact.
+//!
+//! Read in this order: `pack` (the layout), `input`, `portable` (what is computed, plainly), then `avx512`, `avx2`, `neon` (the
+//! same, fast), `roofs` (how fast it could be).
+//!
+//! What each step brought: products a second as a share of what the same instructions reach from registers ([`Roofs`]), one
+//! thread of a Zen 4, [128, 2560] Q4K weights from memory unless said otherwise, each pair measured minutes apart on a machine
+//! that others used, too, so two points are noise. `benches/kernel.rs` measures anew.
+//!
+//! | step | vectors | before | after |
+//! |---|---|---|---|
+//! | AVX-512: helper functions for closures, which are not inlined across target features | 64 | 44 % | 61 % (means, both) |
+//! | AVX-512: scales multiplied as integers, an input's block as one struct | 64 | 72 % | 75 % |
+//! | the same, Q8_0 | 64 | 57 % | 72 % |
+//! | AVX-512: minima in f32, or scaling one run late between products | 64 | 75 % | 73 %: dropped |
+//! | AVX2: sums held in order, so that LLVM does not send broadcast inputs by the stack | 64 | 65 % (a mean) | 71 % |
+//! | AVX2: quads unrolled by hand | 64 | 71 % | 72 % |
+//! | AVX2: minima in f32 | 64 | 72 % | 67 %: dropped |
+//! | AVX2: the next block prefetched | 64 | 72 % | 75 % |
+//! | AVX2: two vectors unpack on their way | 2 | 14 GB/s | 21 GB/s |
+//! | AVX2: unpacked into one place, not copied | 4, 8 | 42, 56 % | 48, 61 % |
+//! | loading [64, 7680] as Q4K: AVX2, one struct a block | | 214 µs | 95 µs |
+//!
+//! What bounds the shares below 100 %: on Zen 4 scales and minima take the multiplying pipes, 82 % (AVX-512) and 84 % (AVX2) are
+//! left. One vector is bound by reading: the best short passes of one thread read 18 to 37 GB/s, some of it from the third cache,
+//! where plain reading of memory gave 23 to 28.
+
+mod avx2;
+mod avx512;
+mod input;
+mod neon;
+mod pack;
+mod portable;
+mod roofs;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+pub use input::Input;
+pub use pack::{Form, Packed, pack};
+pub use roofs::Roofs;
+
+use input::View;
+
+/// Outputs that are computed together: the rows of a group.
+const ROWS: usize = 16;
+
+/// Vectors that go over a group of weights together. Their part of the input stays in the first cache meanwhile.
+const TOKENS: usize = 64;
+
+/// The outputs of one group for one vector.
+type Sums = [f32; ROWS];
+
+/// The instructions that products are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Plain Rust.
+    Portable,
+    /// x86-64 with AVX2, FMA and F16C: Intel since 2013, AMD since 2015.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, VL and VNNI: Intel servers since 2019, AMD since Zen 4.
+    Avx512,
+    /// aarch64: a Raspberry Pi 4.
+    Neon,
+    /// aarch64 with `sdot`: a Raspberry Pi 5.
+    NeonDot,
+}
+
+impl Kernel {
+    const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon, Self::NeonDot];
+
+    /// Those this machine can run, the best one last.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kernel| kernel.is_available())
+    }
+
+    /// The fastest one this machine can run.
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::Portable)
+    }
+
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+            _ => false,
+        }
+    }
+
+    /// As it is written in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+            Self::NeonDot => "neon-dot",
+        }
+    }
+
+    /// Writes the outputs of one group of rows to `sums`, one entry for each vector of `view`.
+    ///
+    /// # Panics
+    /// If this machine cannot run the kernel.
+    fn group(self, form: Form, weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
+        assert!(self.is_available(), "kernel {self} on a machine that has it");
+        match self {
+            Self::Portable => portable::group(form, weights, view, sums),
+            // SAFETY (all four): the machine has the features that the function is compiled for, as asserted above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::group(form, weights, view, sums) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::group(form, weights, view, sums) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { neon::group(form, weights, view, sums) },
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => unsafe { neon::group_dot(form, weights, view, sums) },
+            _ => unreachable!("only kernels of this architecture are available"),
+        }
+    }
+}
+
+impl Kernel {
+    /// Makes products from registers with the instructions of a form's inner loop; returns how many.
+    fn spin(self, form: Form, rounds: usize) -> usize {
+        assert!(self.is_available(), "kernel {self} on a machine that has it");
+        match self {
+            Self::Portable => portable::spin(form, rounds),
+            // SAFETY (all four): as in `group`.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::spin(form, rounds) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::spin(form, rounds) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { neon::spin(form, rounds) },
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => unsafe { neon::spin_dot(form, rounds) },
+            _ => unreachable!("only kernels of this architecture are available"),
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kernel {
+    type Err = UnknownKernel;
+
+    /// Any kernel by its name, whether or not this machine can run it: ask [`Kernel::is_available`].
+    fn from_str(name: &str) -> Result<Self, UnknownKernel> {
+        Self::ALL.into_iter().find(|kernel| kernel.name() == name).ok_or_else(|| UnknownKernel(name.into()))
+    }
+}
+
+/// A name that is no kernel's.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no kernel: use portable, avx2, avx512, neon or neon-dot")]
+pub struct UnknownKernel(String);
+
+/// out = x·Wᵀ + bias.
+#[derive(Debug)]
+pub struct Product<'a> {
+    pub weights: Packed<'a>,
+    /// [blocks·rows]
+    pub bias: Option<&'a [f32]>,
+    /// [t, blocks·rows]
+    pub out: &'a mut [f32],
+}
+
+/// All products of one input, on the current rayon pool, in one fork-join; a pool of one thread is not asked at all.
+///
+/// # Panics
+/// If this machine cannot run the kernel, the input was not loaded for it and the weights' forms, or a length does not fit.
+pub fn multiply(kernel: Kernel, input: &Input, products: &mut [Product<'_>]) {
+    for product in products.iter() {
+        let weights = &product.weights;
+        assert_eq!(weights.blocks() * weights.columns(), input.columns(), "the input's columns");
+        assert_eq!(product.out.len(), input.tokens() * weights.outputs(), "the output's length");
+        assert!(product.bias.is_none_or(|bias| bias.len() == weights.outputs()), "the bias's length");
+        assert!(input.is_loaded_for(kernel, weights.form()), "the input's forms");
+    }
+    let tasks = Tasks { kernel, input, products: Shared::new(products), next: AtomicUsize::new(0) };
+    match rayon::current_num_threads() {
+        1 => tasks.work(),
+        threads => (0..threads).into_par_iter().with_max_len(1).for_each(|_| tasks.work()),
+    }
+}
+
+/// What a task should take at least, in picoseconds of an ordinary core: handing one out costs a hundredth of that.
+const TASK_PS: usize = 20_000_000;
+
+/// The work of one [`multiply`]. Whoever is free takes the next task, so a thread that the house needs elsewhere holds nobody up.
+struct Tasks<'a> {
+    kernel: Kernel,
+    input: &'a Input,
+    products: Shared<'a>,
+    next: AtomicUsize,
+}
+
+impl Tasks<'_> {
+    /// Takes tasks until there are none.
+    fn work(&self) {
+        let mut task = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut before = 0;
+        for index in 0..self.products.count {
+            let target = self.products.get(index);
+            let groups = target.weights.groups();
+            let step = self.step(&target.weights);
+            let count = groups.div_ceil(step);
+            while task < before + count {
+                let start = (task - before) * step;
+                for group in start..groups.min(start + step) {
+                    self.group(&target, group);
+                }
+                task = self.next.fetch_add(1, Ordering::Relaxed);
+            }
+            before += count;
+        }
+    }
+
+    /// Groups in a task.
+    fn step(&self, weights: &Packed<'_>) -> usize {
+        // A byte at 15 GB/s, or for each vector sixteen products of a column at 100 a nanosecond.
+        let read = 66 * weights.group_bytes();
+        let compute = 160 * weights.columns() * self.input.tokens();
+        (TASK_PS / read.max(compute).max(1)).max(1)
+    }
+
+    fn group(&self, target: &Target<'_>, group: usize) {
+        let weights = &target.weights;
+        let (block, first) = (group / weights.block_groups(), group % weights.block_groups() * ROWS);
+        let rows = ROWS.min(weights.rows() - first);
+        let output = block * weights.rows() + first;
+        let mut bias = [0.0; ROWS];
+        if let Some(all) = target.bias {
+            bias[..rows].copy_from_slice(&all[output..][..rows]);
+        }
+        let mut sums = [[0.0; ROWS]; TOKENS];
+        for start in (0..self.input.tokens()).step_by(TOKENS) {
+            let tokens = start..self.input.tokens().min(start + TOKENS);
+            let sums = &mut sums[..tokens.len()];
+            let view =
+                View { input: self.input, column: block * weights.columns(), columns: weights.columns(), tokens };
+            self.kernel.group(weights.form(), weights.group(group), &view, sums);
+            for (token, sums) in (start..).zip(sums) {
+                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                let offset = token * weights.outputs() + output;
+                // SAFETY: `offset..offset + rows` lies within the [t, outputs] of `out`, whose length was checked; the task
+                // that owns this group is the only one that writes these columns, and nobody reads them before the join.
+                unsafe { target.out.add(offset).copy_from_nonoverlapping(sums.as_ptr(), rows) };
+            }
+        }
+    }
+}
+
+/// The products of one [`multiply`], for all threads: each task writes other columns of the outputs.
+struct Shared<'a> {
+    products: *const Product<'a>,
+    count: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: all that is shared is read, but for the outputs, of which each task writes its own columns (see `Tasks::group`).
+unsafe impl Sync for Shared<'_> {}
+
+struct Target<'a> {
+    weights: Packed<'a>,
+    bias: Option<&'a [f32]>,
+    out: *mut f32,
+}
+
+impl<'a> Shared<'a> {
+    fn new<'b: 'a>(products: &'a mut [Product<'b>]) -> Self {
+        Self { products: products.as_mut_ptr().cast(), count: products.len(), borrow: PhantomData }
+    }
+
+    fn get(&self, index: usize) -> Target<'a> {
+        assert!(index < self.count);
+        // SAFETY: the pointer is that of `count` products which are borrowed for as long as `self` lives. The reference to the
+        // output is read as the raw pointer it is, so that no two threads ever hold a `&mut` to it.
+        unsafe {
+            let product = self.products.add(index);
+            let out = (&raw const (*product).out).cast::<*mut [f32]>().read();
+            Target { weights: (*product).weights, bias: (*product).bias, out: out.cast() }
+        }
+    }
+}
