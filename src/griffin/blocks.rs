@@ -1,26 +1,74 @@
 //! The blocks of the paper: recurrent, local attention, gated MLP, and the residual block around them (section 2.2).
 //!
-//! Owns how layers are put together and what each block carries in its [`Memory`]. Refuses to know how many there are.
-//! Invariant: `forward` and `remember` leave the same memory; `remember` computes nothing else.
+//! Owns how layers are put together, what each block does to the states of a batch, and the buffers in between. Refuses to
+//! know how many blocks there are. Invariants: `forward` and `remember` leave the same memory; `remember` computes nothing
+//! else; tokens of different streams in one batch never meet but in the weights that they share.
 
-use candle_core::Tensor;
+use std::ops::Range;
 
+use half::f16;
+use rayon::prelude::*;
+
+use super::Error;
 use super::config::{Config, Temporal};
-use super::layers::{Angles, Conv1d, Linear, RgLru, RmsNorm, gelu_gated, window_softmax};
-use super::state::Memory;
-use super::weights::{Checkpoint, Form};
-use super::{Error, Forms};
+use super::kernel::{Input, Kernel};
+use super::layers::{Angles, Conv1d, Linear, RgLru, RmsNorm, add, gelu_gated, multiply};
+use super::ring::{Element, Ring, Sight};
+use super::state::{Memory, Rings, State};
+use super::weights::{Checkpoint, Group, Matrix};
 
-/// What all layers need to know of the tokens being read.
-pub struct Chunk {
-    /// Tokens read before.
-    pub tokens_read: u64,
-    pub begun: bool,
+/// Heads that one task of the attention takes together.
+const HEADS_AT_ONCE: usize = 5;
+
+/// Some tokens of one stream, and their place in a batch.
+pub struct Span<'s> {
+    pub state: &'s mut State,
+    pub rows: Range<usize>,
+}
+
+/// What goes through the layers: tokens of one or several streams, and room for what is computed on the way. Nothing here
+/// outlives a call but the room itself.
+pub struct Batch {
+    pub kernel: Kernel,
+    /// The residual stream [t, d].
+    pub x: Vec<f32>,
     pub angles: Angles,
+    pub input: Input,
+    normed: Vec<f32>,
+    left: Vec<f32>,
+    right: Vec<f32>,
+    third: Vec<f32>,
+    u: Vec<f32>,
+    mixed: Vec<f32>,
+    out: Vec<f32>,
+    new: (Ring<f32>, Ring<f16>),
+}
+
+impl Batch {
+    /// Room for as many as `chunk` tokens of one stream.
+    pub fn new(kernel: Kernel, config: &Config, chunk: usize) -> Self {
+        let none = Vec::new;
+        let (g, h) = (config.kv_heads, config.head_dim);
+        Self {
+            kernel,
+            x: none(),
+            angles: Angles::default(),
+            input: Input::default(),
+            normed: none(),
+            left: none(),
+            right: none(),
+            third: none(),
+            u: none(),
+            mixed: none(),
+            out: none(),
+            new: (Ring::new(g, h, chunk), Ring::new(g, h, chunk)),
+        }
+    }
 }
 
 /// x → r = x + temporal(norm x); r + mlp(norm r). Figure 2(a).
 pub struct Block {
+    layer: usize,
     temporal_norm: RmsNorm,
     temporal: TemporalBlock,
     channel_norm: RmsNorm,
@@ -33,71 +81,65 @@ enum TemporalBlock {
 }
 
 impl Block {
-    pub fn load(from: &mut Checkpoint<'_>, config: &Config, layer: usize, forms: Forms) -> Result<Self, Error> {
+    pub fn load(from: &mut Checkpoint<'_>, config: &Config, layer: usize) -> Result<Self, Error> {
         let name = format!("model.layers.{layer}");
         let temporal_name = format!("{name}.temporal_block");
         let norm = |from: &mut Checkpoint<'_>, kind: &str| {
             RmsNorm::load(from, &format!("{name}.{kind}_pre_norm"), config.width, config.norm_eps)
         };
         Ok(Self {
+            layer,
             temporal_norm: norm(from, "temporal")?,
             temporal: match config.layers[layer] {
-                Temporal::Recurrent => {
-                    TemporalBlock::Recurrent(RecurrentBlock::load(from, config, &temporal_name, forms.temporal)?)
-                }
-                Temporal::Attention => {
-                    TemporalBlock::Attention(LocalAttention::load(from, config, &temporal_name, forms.temporal)?)
-                }
+                Temporal::Recurrent => TemporalBlock::Recurrent(RecurrentBlock::load(from, config, &temporal_name)?),
+                Temporal::Attention => TemporalBlock::Attention(LocalAttention::load(from, config, &temporal_name)?),
             },
             channel_norm: norm(from, "channel")?,
-            mlp: Mlp::load(from, config, &format!("{name}.mlp_block"), forms.mlp)?,
+            mlp: Mlp::load(from, config, &format!("{name}.mlp_block"))?,
         })
     }
 
-    /// x [t, d] → [t, d]; `memory` moves on by t tokens.
-    pub fn forward(&self, x: &Tensor, memory: &mut Memory, chunk: &Chunk) -> Result<Tensor, Error> {
-        let normed = self.temporal_norm.forward(x)?; // [t, d]
-        let mixed = match (&self.temporal, &mut *memory) {
-            (TemporalBlock::Recurrent(block), Memory::Recurrent { h, conv }) => {
-                block.forward(&normed, h, conv, chunk)?
-            }
-            (TemporalBlock::Attention(block), Memory::Attention { k, v }) => block.forward(&normed, k, v, chunk)?,
-            _ => return Err(other_pattern()),
-        };
-        let r = (x + mixed)?; // [t, d]
-        let channels = self.mlp.forward(&self.channel_norm.forward(&r)?)?; // [t, d]
-        Ok((r + channels)?)
-    }
-
-    /// What [`Block::forward`] does to `memory`, without an output: all that ingesting needs of the last layer.
-    pub fn remember(&self, x: &Tensor, memory: &mut Memory, chunk: &Chunk) -> Result<(), Error> {
-        let normed = self.temporal_norm.forward(x)?; // [t, d]
-        match (&self.temporal, memory) {
-            (TemporalBlock::Recurrent(block), Memory::Recurrent { h, conv }) => {
-                block.recur(&normed, h, conv, chunk)?;
-            }
-            (TemporalBlock::Attention(block), Memory::Attention { k, v }) => {
-                block.remember(&normed, k, v, chunk)?;
-            }
-            _ => return Err(other_pattern()),
+    /// Takes a batch through the block; the memory of each of its streams moves on.
+    pub fn forward(&self, batch: &mut Batch, spans: &mut [Span<'_>]) {
+        let kernel = batch.kernel;
+        self.temporal_norm.forward(kernel, &batch.x, &mut batch.normed);
+        match &self.temporal {
+            TemporalBlock::Recurrent(block) => block.forward(batch, spans, self.layer),
+            TemporalBlock::Attention(block) => block.forward(batch, spans, self.layer),
         }
-        Ok(())
+        add(kernel, &mut batch.x, &batch.out);
+        self.channel_norm.forward(kernel, &batch.x, &mut batch.normed);
+        self.mlp.forward(batch);
+        add(kernel, &mut batch.x, &batch.out);
     }
 
-    /// Bytes of the matrices.
-    pub fn bytes(&self) -> u64 {
-        let temporal = match &self.temporal {
-            TemporalBlock::Recurrent(block) => {
-                [&block.linear_y, &block.linear_x, &block.linear_out].map(Linear::bytes).iter().sum::<u64>()
-            }
-            TemporalBlock::Attention(block) => [&block.q, &block.k, &block.v, &block.o].map(Linear::bytes).iter().sum(),
+    /// What [`Block::forward`] does to the memories, without an output: all that ingesting needs of the last layer.
+    pub fn remember(&self, batch: &mut Batch, spans: &mut [Span<'_>]) {
+        self.temporal_norm.forward(batch.kernel, &batch.x, &mut batch.normed);
+        match &self.temporal {
+            TemporalBlock::Recurrent(block) => block.remember(batch, spans, self.layer),
+            TemporalBlock::Attention(block) => block.remember(batch, spans, self.layer),
+        }
+    }
+
+    /// All matrices.
+    pub fn matrices(&self) -> Vec<&Matrix> {
+        let mut all = match &self.temporal {
+            TemporalBlock::Recurrent(block) => vec![&block.linear_y, &block.linear_out],
+            TemporalBlock::Attention(block) => vec![&block.q, &block.o],
         };
-        temporal + [&self.mlp.gate, &self.mlp.up, &self.mlp.down].map(Linear::bytes).iter().sum::<u64>()
+        all.extend([&self.mlp.gate, &self.mlp.up, &self.mlp.down]);
+        all.into_iter().map(Linear::matrix).chain(self.remembering()).collect()
     }
-}
 
-fn other_pattern() -> Error {
-    Error::State { reason: "its layers are of other kinds".into() }
+    /// Those that [`Block::remember`] reads.
+    pub fn remembering(&self) -> Vec<&Matrix> {
+        let read = match &self.temporal {
+            TemporalBlock::Recurrent(block) => vec![&block.linear_x, &block.rg_lru.input, &block.rg_lru.recurrence],
+            TemporalBlock::Attention(block) => vec![&block.k, &block.v],
+        };
+        read.into_iter().map(Linear::matrix).collect()
+    }
 }
 
 /// linear_out(gelu(linear_y x) · rg_lru(conv1d(linear_x x))). Figure 2(c).
@@ -107,35 +149,68 @@ struct RecurrentBlock {
     conv: Conv1d,
     rg_lru: RgLru,
     linear_out: Linear,
+    width: usize,
+    lru_width: usize,
 }
 
 impl RecurrentBlock {
-    fn load(from: &mut Checkpoint<'_>, config: &Config, name: &str, form: Form) -> Result<Self, Error> {
+    fn load(from: &mut Checkpoint<'_>, config: &Config, name: &str) -> Result<Self, Error> {
         let (d, r) = (config.width, config.lru_width);
         Ok(Self {
-            linear_y: Linear::load(from, &format!("{name}.linear_y"), r, d, true, form)?,
-            linear_x: Linear::load(from, &format!("{name}.linear_x"), r, d, true, form)?,
+            linear_y: Linear::load(from, &format!("{name}.linear_y"), r, d, true, Group::Recurrent)?,
+            linear_x: Linear::load(from, &format!("{name}.linear_x"), r, d, true, Group::Recurrent)?,
             conv: Conv1d::load(from, &format!("{name}.conv_1d"), r, config.conv_width)?,
             rg_lru: RgLru::load(from, &format!("{name}.rg_lru"), r, config.heads)?,
-            linear_out: Linear::load(from, &format!("{name}.linear_out"), d, r, true, form)?,
+            linear_out: Linear::load(from, &format!("{name}.linear_out"), d, r, true, Group::Recurrent)?,
+            width: d,
+            lru_width: r,
         })
     }
 
-    fn forward(&self, x: &Tensor, h: &mut Tensor, conv: &mut Tensor, chunk: &Chunk) -> Result<Tensor, Error> {
-        let y = self.linear_y.forward(x)?; // [t, r]
-        let s = self.recur(x, h, conv, chunk)?; // [t, r]
-        self.linear_out.forward(&gelu_gated(&y, &s)?) // [t, d]
+    fn forward(&self, batch: &mut Batch, spans: &mut [Span<'_>], layer: usize) {
+        let Batch { kernel, input, normed, left, right, .. } = batch;
+        let t = normed.len() / self.width;
+        let mut products = [self.linear_y.product(t, left), self.linear_x.product(t, right)];
+        multiply(*kernel, input, normed, self.width, &mut products);
+        self.recur(batch, spans, layer);
+        let Batch { kernel, input, left, mixed, out, .. } = batch;
+        gelu_gated(*kernel, left, mixed, self.lru_width);
+        multiply(*kernel, input, left, self.lru_width, &mut [self.linear_out.product(t, out)]);
     }
 
-    /// The right branch: x [t, d] → [t, r].
-    fn recur(&self, x: &Tensor, h: &mut Tensor, conv: &mut Tensor, chunk: &Chunk) -> Result<Tensor, Error> {
-        let (u, past) = self.conv.forward(&self.linear_x.forward(x)?, conv)?; // [t, r], [c−1, r]
-        let s = self.rg_lru.forward(&u, h, chunk.begun)?; // [t, r]
-        *conv = past;
-        *h = s.get(s.dim(0)? - 1)?.force_contiguous()?; // [r]
-        Ok(s)
+    fn remember(&self, batch: &mut Batch, spans: &mut [Span<'_>], layer: usize) {
+        let Batch { kernel, input, normed, right, .. } = batch;
+        let t = normed.len() / self.width;
+        multiply(*kernel, input, normed, self.width, &mut [self.linear_x.product(t, right)]);
+        self.recur(batch, spans, layer);
+    }
+
+    /// The right branch behind linear_x: `right` [t, r] → `mixed` [t, r].
+    fn recur(&self, batch: &mut Batch, spans: &mut [Span<'_>], layer: usize) {
+        let Batch { kernel, input, right, third, u, mixed, .. } = batch;
+        let r = self.lru_width;
+        let t = right.len() / r;
+        u.resize(t * r, 0.0);
+        mixed.resize(t * r, 0.0);
+        for Span { state, rows } in spans.iter_mut() {
+            let values = rows.start * r..rows.end * r;
+            let Memory::Recurrent { conv, .. } = &mut state.layers[layer] else { unreachable!("{PATTERN}") };
+            self.conv.forward(*kernel, &right[values.clone()], conv, &mut u[values]);
+        }
+        // The gates take the places of the convolution's input and of a third.
+        let mut products = [self.rg_lru.input.product(t, right), self.rg_lru.recurrence.product(t, third)];
+        multiply(*kernel, input, u, r, &mut products);
+        for Span { state, rows } in spans.iter_mut() {
+            let values = rows.start * r..rows.end * r;
+            let begun = state.begun;
+            let Memory::Recurrent { h, .. } = &mut state.layers[layer] else { unreachable!("{PATTERN}") };
+            let gates = [&right[values.clone()], &third[values.clone()]];
+            self.rg_lru.forward(*kernel, gates, &u[values.clone()], h, begun, &mut mixed[values]);
+        }
     }
 }
+
+const PATTERN: &str = "a state was compared with the model when the call began";
 
 /// Multi-query attention to the token itself and the w before it (section 2.3).
 struct LocalAttention {
@@ -143,63 +218,111 @@ struct LocalAttention {
     k: Linear,
     v: Linear,
     o: Linear,
+    width: usize,
     heads: usize,
     kv_heads: usize,
-    window: usize,
+    head_dim: usize,
 }
 
 impl LocalAttention {
-    fn load(from: &mut Checkpoint<'_>, config: &Config, name: &str, form: Form) -> Result<Self, Error> {
-        let (d, q_width, kv_width) = (config.width, config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    fn load(from: &mut Checkpoint<'_>, config: &Config, name: &str) -> Result<Self, Error> {
+        let d = config.width;
+        let (q_width, kv_width) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let bias = config.attention_bias;
+        let mut linear = |kind: &str, outputs, inputs, bias| {
+            Linear::load(from, &format!("{name}.{kind}_proj"), outputs, inputs, bias, Group::Attention)
+        };
         Ok(Self {
-            q: Linear::load(from, &format!("{name}.q_proj"), q_width, d, bias, form)?,
-            k: Linear::load(from, &format!("{name}.k_proj"), kv_width, d, bias, form)?,
-            v: Linear::load(from, &format!("{name}.v_proj"), kv_width, d, bias, form)?,
-            o: Linear::load(from, &format!("{name}.o_proj"), d, q_width, true, form)?,
+            q: linear("q", q_width, d, bias)?,
+            k: linear("k", kv_width, d, bias)?,
+            v: linear("v", kv_width, d, bias)?,
+            o: linear("o", d, q_width, true)?,
+            width: d,
             heads: config.heads,
             kv_heads: config.kv_heads,
-            window: config.window,
+            head_dim: config.head_dim,
         })
     }
 
-    fn forward(&self, x: &Tensor, k: &mut Tensor, v: &mut Tensor, chunk: &Chunk) -> Result<Tensor, Error> {
-        let t = x.dim(0)?;
-        let (n, g) = (self.heads, self.kv_heads);
-        let past = self.past(chunk);
-        let (keys, values) = self.remember(x, k, v, chunk)?; // [g, w+t, h] each
-        let h = keys.dim(2)?;
-        let in_use = |all: &Tensor| all.narrow(1, self.window - past, past + t)?.to_dtype(candle_core::DType::F32);
-        let (keys, values) = (in_use(&keys)?, in_use(&values)?); // [g, s, h]
-
-        let scale = 1.0 / (h as f32).sqrt();
-        let q = chunk.angles.rotate(&self.q.forward(x)?, n, scale)?; // [n, t, h]
-        let q = q.reshape((g, n / g * t, h))?; // every query head beside the others of its keys: one product
-        let scores = q.matmul(&keys.t()?)?; // [g, n/g·t, s]
-        let p = window_softmax(&scores, t, past, self.window)?; // [g, n/g·t, s]
-        let mixed = p.matmul(&values)?.reshape((n, t, h))?; // [n, t, h]
-        let mixed = mixed.transpose(0, 1)?.reshape((t, n * h))?; // [t, n·h]
-        self.o.forward(&mixed) // [t, d]
+    fn forward(&self, batch: &mut Batch, spans: &mut [Span<'_>], layer: usize) {
+        let Batch { kernel, input, normed, left, right, third, mixed, out, angles, new, .. } = batch;
+        let kernel = *kernel;
+        let t = normed.len() / self.width;
+        let mut products = [self.q.product(t, left), self.k.product(t, right), self.v.product(t, third)];
+        multiply(kernel, input, normed, self.width, &mut products);
+        angles.rotate(left, self.heads, 1.0 / (self.head_dim as f32).sqrt());
+        angles.rotate(right, self.kv_heads, 1.0);
+        mixed.resize(left.len(), 0.0);
+        for Span { state, rows } in spans.iter_mut() {
+            let past = state.tokens_read;
+            let keys = Keys { attention: self, kernel, past, rows: rows.clone(), k: right, v: third };
+            match &mut state.layers[layer] {
+                Memory::Attention(Rings::F32(ring)) => keys.attend(ring, &mut new.0, left, mixed),
+                Memory::Attention(Rings::F16(ring)) => keys.attend(ring, &mut new.1, left, mixed),
+                Memory::Recurrent { .. } => unreachable!("{PATTERN}"),
+            }
+        }
+        multiply(kernel, input, mixed, self.heads * self.head_dim, &mut [self.o.product(t, out)]);
     }
 
-    /// Appends the keys and values of x [t, d] and keeps the last w; returns all w + t of both, [g, w+t, h].
-    ///
-    /// New keys are rounded to the ring's type before anyone sees them, so that it makes no difference where a chunk ends.
-    fn remember(&self, x: &Tensor, k: &mut Tensor, v: &mut Tensor, chunk: &Chunk) -> Result<(Tensor, Tensor), Error> {
-        let t = x.dim(0)?;
-        let new_k = chunk.angles.rotate(&self.k.forward(x)?, self.kv_heads, 1.0)?; // [g, t, h]
-        let new_v = self.v.forward(x)?.reshape((t, self.kv_heads, ()))?.transpose(0, 1)?; // [g, t, h]
-        let append = |ring: &mut Tensor, new: Tensor| -> Result<Tensor, Error> {
-            let all = Tensor::cat(&[&*ring, &new.to_dtype(ring.dtype())?], 1)?; // [g, w+t, h]
-            *ring = all.narrow(1, t, self.window)?.force_contiguous()?; // [g, w, h]
-            Ok(all)
-        };
-        Ok((append(k, new_k)?, append(v, new_v)?))
+    fn remember(&self, batch: &mut Batch, spans: &mut [Span<'_>], layer: usize) {
+        let Batch { kernel, input, normed, right, third, angles, new, .. } = batch;
+        let t = normed.len() / self.width;
+        let mut products = [self.k.product(t, right), self.v.product(t, third)];
+        multiply(*kernel, input, normed, self.width, &mut products);
+        angles.rotate(right, self.kv_heads, 1.0);
+        for Span { state, rows } in spans.iter_mut() {
+            let past = state.tokens_read;
+            let keys = Keys { attention: self, kernel: *kernel, past, rows: rows.clone(), k: right, v: third };
+            match &mut state.layers[layer] {
+                Memory::Attention(Rings::F32(ring)) => keys.keep(ring, &mut new.0),
+                Memory::Attention(Rings::F16(ring)) => keys.keep(ring, &mut new.1),
+                Memory::Recurrent { .. } => unreachable!("{PATTERN}"),
+            }
+        }
+    }
+}
+
+/// The new keys and values of one stream.
+struct Keys<'a> {
+    attention: &'a LocalAttention,
+    kernel: Kernel,
+    past: u64,
+    rows: Range<usize>,
+    /// Of the whole batch [t, g·h].
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl Keys<'_> {
+    fn keep<E: Element>(&self, ring: &mut Ring<E>, new: &mut Ring<E>) {
+        self.collect(new);
+        ring.append(new, self.rows.len(), self.past);
     }
 
-    /// Keys of earlier tokens in the ring.
-    fn past(&self, chunk: &Chunk) -> usize {
-        usize::try_from(chunk.tokens_read).unwrap_or(usize::MAX).min(self.window)
+    fn collect<E: Element>(&self, new: &mut Ring<E>) {
+        let width = self.attention.kv_heads * self.attention.head_dim;
+        for (slot, row) in self.rows.clone().enumerate() {
+            new.put(slot, &self.k[row * width..][..width], &self.v[row * width..][..width]);
+        }
+    }
+
+    /// q [t, n·h] of the whole batch → the stream's rows of `mixed` [t, n·h].
+    fn attend<E: Element>(&self, ring: &mut Ring<E>, new: &mut Ring<E>, q: &[f32], mixed: &mut [f32]) {
+        self.collect(new);
+        let LocalAttention { heads, kv_heads, head_dim, .. } = *self.attention;
+        let group = heads / kv_heads;
+        // A task takes some of the heads that share keys: all of them when they cannot be split evenly.
+        let some = if group.is_multiple_of(HEADS_AT_ONCE) { HEADS_AT_ONCE } else { group };
+        let (width, part) = (heads * head_dim, some * head_dim);
+        let values = self.rows.start * width..self.rows.end * width;
+        let sight = Sight { ring, new, past: self.past };
+        let parts = mixed[values.clone()].par_chunks_exact_mut(part).zip(q[values].par_chunks_exact(part));
+        parts.enumerate().for_each(|(i, (mixed, q))| {
+            let (token, head) = (i * some / heads, i * some % heads / group);
+            sight.attend(self.kernel, head, token, q, mixed);
+        });
+        ring.append(new, self.rows.len(), self.past);
     }
 }
 
@@ -208,21 +331,32 @@ struct Mlp {
     gate: Linear,
     up: Linear,
     down: Linear,
+    width: usize,
+    mlp_width: usize,
 }
 
 impl Mlp {
-    fn load(from: &mut Checkpoint<'_>, config: &Config, name: &str, form: Form) -> Result<Self, Error> {
+    fn load(from: &mut Checkpoint<'_>, config: &Config, name: &str) -> Result<Self, Error> {
         let (d, e) = (config.width, config.mlp_width);
+        let mut linear = |kind: &str, outputs, inputs| {
+            Linear::load(from, &format!("{name}.{kind}_proj"), outputs, inputs, true, Group::Mlp)
+        };
         Ok(Self {
-            gate: Linear::load(from, &format!("{name}.gate_proj"), e, d, true, form)?,
-            up: Linear::load(from, &format!("{name}.up_proj"), e, d, true, form)?,
-            down: Linear::load(from, &format!("{name}.down_proj"), d, e, true, form)?,
+            gate: linear("gate", e, d)?,
+            up: linear("up", e, d)?,
+            down: linear("down", d, e)?,
+            width: d,
+            mlp_width: e,
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        let gate = self.gate.forward(x)?; // [t, e]
-        let up = self.up.forward(x)?; // [t, e]
-        self.down.forward(&gelu_gated(&gate, &up)?) // [t, d]
+    /// `normed` [t, d] → `out` [t, d].
+    fn forward(&self, batch: &mut Batch) {
+        let Batch { kernel, input, normed, left, right, out, .. } = batch;
+        let t = normed.len() / self.width;
+        let mut products = [self.gate.product(t, left), self.up.product(t, right)];
+        multiply(*kernel, input, normed, self.width, &mut products);
+        gelu_gated(*kernel, left, right, self.mlp_width);
+        multiply(*kernel, input, left, self.mlp_width, &mut [self.down.product(t, out)]);
     }
 }

@@ -1,40 +1,53 @@
-//! The layers of the paper: norm, linear, convolution, RG-LRU, rotation, softmax over the window, gating.
+//! The layers of the paper: norm, linear, convolution, RG-LRU, rotation.
 //!
-//! Owns their arithmetic and their weights. Refuses to know of blocks, models or states: what a layer carries from one call
-//! to the next comes in and goes out by value. Invariant: all arithmetic is f32 and goes token by token where order matters, so
-//! cutting the same tokens otherwise gives the same numbers, to rounding.
+//! Owns their weights and what each does to the tokens of one stream. Refuses to know of blocks, models or states: what a layer
+//! carries from one call to the next is given to it. Invariant: all arithmetic but the products of quantised weights is f32 and
+//! goes token by token where order matters, so cutting the same tokens otherwise gives the same numbers, to rounding.
 //!
 //! Shapes, here and in the files beside: t tokens, d width, r lru width, e MLP width, n heads, g key/value heads, h head_dim,
-//! w window, s keys at hand, c convolution taps, v vocabulary. Equation numbers are those of Griffin, arXiv 2402.19427.
+//! w window, c convolution taps, v vocabulary. Equation numbers are those of Griffin, arXiv 2402.19427.
 
-use candle_core::{Device, Module, Tensor};
+use rayon::prelude::*;
 
 use super::Error;
-use super::tensor::values;
-use super::weights::{Checkpoint, Form, Matrix};
+use super::kernel::{Form, Input, Kernel, Product};
+use super::vector::{self, Recurrence};
+use super::weights::{Checkpoint, Group, Matrix};
 
 /// The constant c of equation 4.
 const RG_LRU_C: f32 = 8.0;
 
+/// Values from which it pays to spread a loop over tokens among threads.
+const SPREAD: usize = 32_768;
+
 /// x·rsqrt(mean x² + ε)·(1 + w).
-pub struct RmsNorm(candle_nn::RmsNorm);
+pub struct RmsNorm {
+    /// 1 + w [d].
+    weight: Vec<f32>,
+    eps: f32,
+}
 
 impl RmsNorm {
     pub fn load(from: &mut Checkpoint<'_>, name: &str, width: usize, eps: f64) -> Result<Self, Error> {
-        let weight = from.tensor(&format!("{name}.weight"), &[width])?; // [d]
-        Ok(Self(candle_nn::RmsNorm::new((weight + 1.0)?, eps)))
+        let mut weight = from.vector(&format!("{name}.weight"), &[width])?; // [d]
+        weight.iter_mut().for_each(|w| *w += 1.0);
+        Ok(Self { weight, eps: eps as f32 })
     }
 
-    /// x [t, d] → [t, d].
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok(self.0.forward(x)?)
+    /// x [t, d] → out [t, d].
+    pub fn forward(&self, kernel: Kernel, x: &[f32], out: &mut Vec<f32>) {
+        let d = self.weight.len();
+        out.resize(x.len(), 0.0);
+        each_token(x.len(), out, d, |token, out| {
+            vector::rms_norm(kernel, &x[token * d..][..d], &self.weight, self.eps, out);
+        });
     }
 }
 
-/// x·Wᵀ + b.
+/// x·Wᵀ + b; W may be block-diagonal.
 pub struct Linear {
     weight: Matrix,
-    bias: Option<Tensor>,
+    bias: Option<Vec<f32>>,
 }
 
 impl Linear {
@@ -44,25 +57,44 @@ impl Linear {
         outputs: usize,
         inputs: usize,
         bias: bool,
-        form: Form,
+        group: Group,
     ) -> Result<Self, Error> {
-        let weight = from.matrix(&format!("{name}.weight"), outputs, inputs, form)?; // [o, i]
-        let bias = bias.then(|| from.tensor(&format!("{name}.bias"), &[outputs])).transpose()?; // [o]
+        let weight = from.matrix(&format!("{name}.weight"), group, outputs, inputs)?; // [o, i]
+        let bias = bias.then(|| from.vector(&format!("{name}.bias"), &[outputs])).transpose()?; // [o]
         Ok(Self { weight, bias })
     }
 
-    /// x [t, i] → [t, o].
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        let y = self.weight.apply(x)?; // [t, o]
-        Ok(match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        })
+    /// One gate of the RG-LRU: n blocks [r/n, r/n].
+    fn load_gate(from: &mut Checkpoint<'_>, name: &str, heads: usize, block: usize) -> Result<Self, Error> {
+        let weight = from.gates(&format!("{name}_weight"), heads, block)?;
+        Ok(Self { weight, bias: Some(from.vector(&format!("{name}_bias"), &[heads, block])?) })
     }
 
-    pub fn bytes(&self) -> u64 {
-        self.weight.bytes()
+    /// This layer's product for t tokens, into `out` [t, o].
+    pub fn product<'a>(&'a self, t: usize, out: &'a mut Vec<f32>) -> Product<'a> {
+        let weights = self.weight.packed();
+        out.resize(t * weights.outputs(), 0.0);
+        Product { weights, bias: self.bias.as_deref(), out }
     }
+
+    pub fn matrix(&self) -> &Matrix {
+        &self.weight
+    }
+}
+
+/// Multiplies x [t, i] by several layers that read the same input; weights are read once for all tokens.
+pub fn multiply(kernel: Kernel, input: &mut Input, x: &[f32], inputs: usize, products: &mut [Product<'_>]) {
+    let has = |form| products.iter().any(|product| product.weights.form() == form);
+    let mut forms = [Form::F32, Form::Q8_0, Form::Q4K];
+    let mut count = 0;
+    for at in 0..forms.len() {
+        if has(forms[at]) {
+            forms[count] = forms[at];
+            count += 1;
+        }
+    }
+    input.load(kernel, x, inputs, &forms[..count]);
+    super::kernel::multiply(kernel, input, products);
 }
 
 /// A separable causal convolution over time: y_t = b + Σ_j w_j · x_{t−c+1+j} (section 2.4).
@@ -74,35 +106,42 @@ pub struct Conv1d {
 
 impl Conv1d {
     pub fn load(from: &mut Checkpoint<'_>, name: &str, width: usize, taps: usize) -> Result<Self, Error> {
-        let weight = from.tensor(&format!("{name}.weight"), &[width, 1, taps])?; // [r, 1, c]
-        let bias = from.tensor(&format!("{name}.bias"), &[width])?; // [r]
-        Ok(Self { taps: weight.squeeze(1)?.t()?.flatten_all()?.to_vec1()?, bias: bias.to_vec1()? })
+        let weight = from.vector(&format!("{name}.weight"), &[width, 1, taps])?; // [r, 1, c]
+        let bias = from.vector(&format!("{name}.bias"), &[width])?; // [r]
+        let turned = (0..taps * width).map(|i| weight[i % width * taps + i / width]).collect();
+        Ok(Self { taps: turned, bias })
     }
 
-    /// x [t, r] after `past` [c−1, r] → y [t, r] and the new past [c−1, r].
-    pub fn forward(&self, x: &Tensor, past: &Tensor) -> Result<(Tensor, Tensor), Error> {
-        let (t, r) = x.dims2()?;
-        let all = [&*values(past)?, &*values(x)?].concat(); // [c−1+t, r]
-        let mut y = self.bias.repeat(t); // [t, r]
+    /// x [t, r] after `past` [c−1, r] → y [t, r]; `past` moves on.
+    pub fn forward(&self, kernel: Kernel, x: &[f32], past: &mut [f32], y: &mut [f32]) {
+        let r = self.bias.len();
+        let before = past.len() / r;
         for (token, y) in y.chunks_exact_mut(r).enumerate() {
+            y.copy_from_slice(&self.bias);
             for (tap, w) in self.taps.chunks_exact(r).enumerate() {
-                let x = &all[(token + tap) * r..][..r];
-                y.iter_mut().zip(w).zip(x).for_each(|((y, w), x)| *y += w * x);
+                let x = match (token + tap).checked_sub(before) {
+                    Some(own) => &x[own * r..][..r],
+                    None => &past[(token + tap) * r..][..r],
+                };
+                vector::tap(kernel, y, w, x);
             }
         }
-        let past = all[t * r..].to_vec(); // [c−1, r]
-        let shape = past.len() / r;
-        Ok((Tensor::from_vec(y, (t, r), &Device::Cpu)?, Tensor::from_vec(past, (shape, r), &Device::Cpu)?))
+        let t = x.len() / r;
+        if t < before {
+            past.copy_within(t * r.., 0);
+        }
+        let kept = t.min(before) * r;
+        let start = past.len() - kept;
+        past[start..].copy_from_slice(&x[x.len() - kept..]);
     }
 }
 
 /// The Real-Gated Linear Recurrent Unit (equations 1 to 4).
 pub struct RgLru {
-    /// Both gates' block-diagonal weights side by side, input gate first; a block maps its own inputs: [n, r/n, 2·r/n].
-    gates: Tensor,
-    /// W_x's bias b_x [r] and W_a's b_a [r].
-    input_bias: Vec<f32>,
-    recurrence_bias: Vec<f32>,
+    /// W_x and b_x: a block maps its own inputs.
+    pub input: Linear,
+    /// W_a and b_a.
+    pub recurrence: Linear,
     /// −c·softplus(Λ) [r]: log a for a gate that is wide open.
     log_a: Vec<f32>,
 }
@@ -110,48 +149,25 @@ pub struct RgLru {
 impl RgLru {
     pub fn load(from: &mut Checkpoint<'_>, name: &str, width: usize, heads: usize) -> Result<Self, Error> {
         let block = width / heads;
-        let mut gate = |kind: &str| -> Result<(Tensor, Vec<f32>), Error> {
-            let weight = from.tensor(&format!("{name}.{kind}_gate_weight"), &[heads, block, block])?; // [n, r/n, r/n]
-            let bias = from.tensor(&format!("{name}.{kind}_gate_bias"), &[heads, block])?; // [n, r/n]
-            Ok((weight, bias.flatten_all()?.to_vec1()?))
-        };
-        let (input, input_bias) = gate("input")?;
-        let (recurrence, recurrence_bias) = gate("recurrent")?;
-        let lambda: Vec<f32> = from.tensor(&format!("{name}.recurrent_param"), &[width])?.to_vec1()?; // [r]
+        let lambda = from.vector(&format!("{name}.recurrent_param"), &[width])?; // [r]
         Ok(Self {
-            gates: Tensor::cat(&[input, recurrence], 2)?,
-            input_bias,
-            recurrence_bias,
+            input: Linear::load_gate(from, &format!("{name}.input_gate"), heads, block)?,
+            recurrence: Linear::load_gate(from, &format!("{name}.recurrent_gate"), heads, block)?,
             log_a: lambda.into_iter().map(|lambda| -RG_LRU_C * softplus(lambda)).collect(),
         })
     }
 
-    /// u [t, r] after h [r] → h_1 … h_t [t, r]. Before the first token of a stream (`begun` is false) there is nothing to
-    /// keep: a = 0, and the input comes in whole.
-    pub fn forward(&self, u: &Tensor, h: &Tensor, begun: bool) -> Result<Tensor, Error> {
-        let (t, r) = u.dims2()?;
-        let (n, block, _) = self.gates.dims3()?;
-        let blocks = u.reshape((t, n, block))?.transpose(0, 1)?; // [n, t, r/n]
-        let gates = blocks.matmul(&self.gates)?; // [n, t, 2·r/n]
-        let (gates, u) = (values(&gates)?, values(u)?);
-        let mut h = values(h)?.to_vec(); // [r]
-        let mut out = Vec::with_capacity(t * r);
-        for token in 0..t {
+    /// u [t, r] and its gates, before their σ, after h [r] → h_1 … h_t into `out` [t, r]; h becomes h_t. Before the first
+    /// token of a stream (`begun` is false) there is nothing to keep: a = 0, and the input comes in whole.
+    pub fn forward(&self, kernel: Kernel, gates: [&[f32]; 2], u: &[f32], h: &mut [f32], begun: bool, out: &mut [f32]) {
+        let r = h.len();
+        let [input, recurrence] = gates;
+        for (token, out) in out.chunks_exact_mut(r).enumerate() {
+            let row = token * r..(token + 1) * r;
             let first = token == 0 && !begun;
-            for j in 0..n {
-                let (input, recurrence) = gates[(j * t + token) * 2 * block..][..2 * block].split_at(block);
-                for k in 0..block {
-                    let channel = j * block + k;
-                    let i = sigmoid(input[k] + self.input_bias[channel]); // (2)
-                    let r_gate = sigmoid(recurrence[k] + self.recurrence_bias[channel]); // (1)
-                    let log_a = self.log_a[channel] * r_gate; // (3): a = exp(−c · softplus(Λ) · r)
-                    let (a, keep) = if first { (0.0, 1.0) } else { (log_a.exp(), (-(2.0 * log_a).exp_m1()).sqrt()) };
-                    h[channel] = a * h[channel] + keep * (i * u[token * r + channel]); // (4)
-                }
-            }
-            out.extend_from_slice(&h);
+            let (input, recurrence, u) = (&input[row.clone()], &recurrence[row.clone()], &u[row]);
+            Recurrence { input, recurrence, u, log_a: &self.log_a, first, h, out }.step(kernel);
         }
-        Ok(Tensor::from_vec(out, (t, r), &Device::Cpu)?)
     }
 }
 
@@ -172,74 +188,62 @@ impl Rotary {
         Self { inverse_frequencies: (0..rotary_dim / 2).map(frequency).collect() }
     }
 
-    /// The angles of t positions from `first` on. In f64: in f32 they are off by 0.02 rad after 3.5 days of talk.
-    pub fn angles(&self, first: u64, t: usize) -> Angles {
-        let positions = (0..t as u64).map(|token| (first + token) as f64);
-        let angles = positions.flat_map(|position| self.inverse_frequencies.iter().map(move |f| position * f));
-        let sin_cos = angles.map(f64::sin_cos).map(|(sin, cos)| (sin as f32, cos as f32)).collect();
-        Angles { sin_cos, half: self.inverse_frequencies.len() }
+    /// Adds the angles of t positions from `first` on. In f64: in f32 they are off by 0.02 rad after 3.5 days of talk.
+    pub fn angles(&self, first: u64, t: usize, into: &mut Angles) {
+        into.half = self.inverse_frequencies.len();
+        for position in (0..t as u64).map(|token| (first + token) as f64) {
+            let sin_cos = self.inverse_frequencies.iter().map(|f| (position * f).sin_cos());
+            into.sin_cos.extend(sin_cos.map(|(sin, cos)| (sin as f32, cos as f32)));
+        }
     }
 }
 
 /// Sines and cosines of some positions [t, rotary/2], shared by all layers.
+#[derive(Default)]
 pub struct Angles {
     sin_cos: Vec<(f32, f32)>,
     half: usize,
 }
 
 impl Angles {
-    /// x [t, n·h] → rotated and multiplied by `scale`, head by head [n, t, h].
-    pub fn rotate(&self, x: &Tensor, heads: usize, scale: f32) -> Result<Tensor, Error> {
-        let (t, width) = x.dims2()?;
-        let (h, half) = (width / heads, self.half);
-        let x = values(x)?;
-        let mut out = Vec::with_capacity(x.len());
-        for head in 0..heads {
-            for token in 0..t {
-                let x = &x[token * width + head * h..][..h];
-                let turns = &self.sin_cos[token * half..][..half];
-                out.extend((0..half).map(|i| scale * (x[i] * turns[i].1 - x[i + half] * turns[i].0)));
-                out.extend((0..half).map(|i| scale * (x[i + half] * turns[i].1 + x[i] * turns[i].0)));
-                out.extend(x[2 * half..].iter().map(|x| scale * x));
+    pub fn clear(&mut self) {
+        self.sin_cos.clear();
+    }
+
+    /// Rotates x [t, n·h] head by head and multiplies it by `scale`, in place.
+    pub fn rotate(&self, x: &mut [f32], heads: usize, scale: f32) {
+        let width = x.len() * self.half / self.sin_cos.len();
+        for (x, turns) in x.chunks_exact_mut(width).zip(self.sin_cos.chunks_exact(self.half)) {
+            for x in x.chunks_exact_mut(width / heads) {
+                let (first, rest) = x.split_at_mut(self.half);
+                for ((a, b), (sin, cos)) in first.iter_mut().zip(rest).zip(turns) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+                x.iter_mut().for_each(|x| *x *= scale);
             }
         }
-        Ok(Tensor::from_vec(out, (heads, t, h), &Device::Cpu)?)
     }
 }
 
-/// Softmax of scores [g, n/g·t, s], each query over the keys it sees: its own and the `window` before it. The key of the
-/// first of the t tokens is number `past`.
-pub fn window_softmax(scores: &Tensor, t: usize, past: usize, window: usize) -> Result<Tensor, Error> {
-    let (g, rows, s) = scores.dims3()?;
-    let mut p = values(scores)?.to_vec(); // [g, n/g·t, s]
-    for (row, p) in p.chunks_exact_mut(s).enumerate() {
-        let own = past + row % t;
-        let seen = own.saturating_sub(window)..own + 1;
-        p[..seen.start].fill(0.0);
-        p[seen.end..].fill(0.0);
-        let p = &mut p[seen];
-        let max = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        p.iter_mut().for_each(|p| *p = (*p - max).exp());
-        let scale = 1.0 / p.iter().sum::<f32>();
-        p.iter_mut().for_each(|p| *p *= scale);
+/// gelu(gate)·x, both [t, e], into `gate`.
+pub fn gelu_gated(kernel: Kernel, gate: &mut [f32], x: &[f32], width: usize) {
+    each_token(gate.len(), gate, width, |token, gate| {
+        vector::gelu_gated(kernel, gate, &x[token * width..][..width]);
+    });
+}
+
+/// x ← x + y, both [t, d].
+pub fn add(kernel: Kernel, x: &mut [f32], y: &[f32]) {
+    vector::add(kernel, x, y);
+}
+
+/// Rows of `out` one by one, on all threads when there is enough to do.
+fn each_token(values: usize, out: &mut [f32], width: usize, row: impl Fn(usize, &mut [f32]) + Sync) {
+    if values < SPREAD {
+        out.chunks_exact_mut(width).enumerate().for_each(|(token, out)| row(token, out));
+    } else {
+        out.par_chunks_exact_mut(width).enumerate().for_each(|(token, out)| row(token, out));
     }
-    Ok(Tensor::from_vec(p, (g, rows, s), &Device::Cpu)?)
-}
-
-/// gelu(gate) · x, both [t, e].
-pub fn gelu_gated(gate: &Tensor, x: &Tensor) -> Result<Tensor, Error> {
-    let product = values(gate)?.iter().zip(&*values(x)?).map(|(gate, x)| gelu(*gate) * x).collect();
-    Ok(Tensor::from_vec(product, x.dims(), &Device::Cpu)?)
-}
-
-/// The tanh form of GELU.
-fn gelu(x: f32) -> f32 {
-    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-    0.5 * x * (1.0 + (SQRT_2_OVER_PI * x * (1.0 + 0.044715 * x * x)).tanh())
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 /// ln(1 + eˣ), without overflow for large x and without loss for small.

@@ -8,25 +8,33 @@
 //! Google's reference code, which is right where Hugging Face's differs: a query sees 1 + w keys, the embedding's scale is
 //! rounded to bf16.
 //!
-//! Read in this order: `config`, `layers`, `blocks`, `model`, `state`; then `weights`, `tokenizer`, `sample`.
+//! Read in this order: `config`, `layers`, `blocks`, `model`, `state`, `ring`; then what makes them fast, `kernel` and `vector`; then
+//! `weights`, `tokenizer`, `sample`.
 
 mod blocks;
 mod config;
 mod error;
+pub mod gguf;
+pub mod kernel;
+mod lanes;
 mod layers;
+mod map;
 mod model;
+mod perplexity;
+mod quantise;
+mod ring;
 mod sample;
 mod state;
-mod tensor;
 mod tokenizer;
+mod vector;
 mod weights;
 
 pub use config::{Config, Temporal};
 pub use error::Error;
-pub use model::{Model, Options, Ring};
+pub use model::{CHUNK, Cost, Model, Options, RingType, Work};
+pub use perplexity::{Perplexity, perplexity};
+pub use quantise::{Report, Share, quantise, write_random};
 pub use sample::{Logits, Sampler, Sampling};
 pub use state::{Leaf, State};
 pub use tokenizer::{Decoder, Tokenizer, Turns};
-pub use weights::Progress;
-
-use model::Forms;
+pub use weights::{Attached, Content, Group, Progress, Summary, attached, check, summary};

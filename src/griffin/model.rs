@@ -2,134 +2,170 @@
 //!
 //! Owns the weights and the threads that compute with them. Refuses to remember anything: all memory is in the [`State`] that
 //! a call is given. Invariants: any way of cutting the same tokens into calls leaves the same state and gives the same logits,
-//! to rounding; a call that fails leaves the state as it was.
+//! to rounding (with quantised weights, to the rounding of their inputs); a call that fails leaves the state as it was.
 
 use std::path::Path;
+use std::sync::Mutex;
 
-use candle_core::{DType, Tensor};
-
-use super::blocks::{Block, Chunk};
+use super::blocks::{Batch, Block, Span};
+use super::kernel::{Form, Kernel, Product, multiply};
 use super::layers::{RmsNorm, Rotary};
-use super::tensor::values;
-use super::weights::{Checkpoint, Form, Matrix, Progress};
-use super::{Config, Error, Leaf, Logits, State};
+use super::state::Shapes;
+use super::weights::{Checkpoint, Group, Matrix, Progress};
+use super::{Config, Error, Leaf, Logits, State, vector};
 use crate::config::Weights;
 
 /// Tokens that go through the layers together: each weight is read once for all of them, and memory stays bounded however
 /// long a prompt is.
-const CHUNK: usize = 64;
+pub const CHUNK: usize = 64;
 
 /// Parameters up to which a model computes faster on one thread than it could wake others.
 const SMALL: u64 = 50_000_000;
 
-/// Parameters from which weights are quantised unless the settings say otherwise.
-const LARGE: u64 = 500_000_000;
-
 /// How a model is held and run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
+    /// Of a checkpoint in Hugging Face layout; a GGUF file has its own.
     pub weights: Weights,
     /// By default f32 when the weights are, else f16.
-    pub ring: Option<Ring>,
-    /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more. Quantised
-    /// products run on threads of candle's own, which are as many as `CANDLE_NUM_THREADS` says when the process starts.
+    pub ring: Option<RingType>,
+    /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more.
     pub threads: usize,
+    /// By default the fastest that this processor has.
+    pub kernel: Option<Kernel>,
+    /// Added to the niceness of the threads that compute, 0 to 19: how much they yield to others on a busy machine.
+    pub nice: u8,
 }
 
 /// The type that keys and values are kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ring {
+pub enum RingType {
     F32,
     F16,
-}
-
-impl Ring {
-    pub(super) fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-        }
-    }
-}
-
-/// The forms of a model's matrices. Gates, norms, convolutions and biases are always f32.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Forms {
-    /// The embedding, which is also the head.
-    pub embedding: Form,
-    /// Attention and the linear layers around the recurrence.
-    pub temporal: Form,
-    pub mlp: Form,
-}
-
-impl Forms {
-    fn choose(weights: Weights, parameters: u64) -> Self {
-        let all = |form| Self { embedding: form, temporal: form, mlp: form };
-        match weights {
-            Weights::F32 => all(Form::F32),
-            Weights::Auto if parameters < LARGE => all(Form::F32),
-            Weights::Auto | Weights::Q8_0 => all(Form::Q8_0),
-            // Three quarters of what is read for a token are MLPs; the rest stays at the finer form.
-            Weights::Q4K => Self { mlp: Form::Q4K, ..all(Form::Q8_0) },
-        }
-    }
 }
 
 /// A RecurrentGemma.
 pub struct Model {
     config: Config,
-    parts: Parts,
+    /// [v, d]; also the head.
+    embedding: Matrix,
+    blocks: Vec<Block>,
+    final_norm: RmsNorm,
+    fingerprint: [u8; 32],
     rotary: Rotary,
-    ring: Ring,
+    ring: RingType,
+    kernel: Kernel,
     threads: rayon::ThreadPool,
+    /// Room for what is computed on the way, kept from call to call so that none allocates.
+    room: Mutex<Room>,
+}
+
+struct Room {
+    batch: Batch,
+    /// The last row of each stream [b, d], and normed.
+    last: Vec<f32>,
+    normed: Vec<f32>,
 }
 
 impl Model {
-    /// Loads a checkpoint in Hugging Face layout: `config.json` and one or several safetensors files in f32, f16 or bf16.
+    /// Loads a GGUF file that `hearth models quantize` wrote, or a checkpoint in Hugging Face layout: `config.json` and one or
+    /// several safetensors files in f32, f16 or bf16.
     ///
     /// # Errors
     /// Any of [`Error`] that concerns files; each names the file, and the tensor or key.
-    pub fn load(dir: &Path, options: &Options) -> Result<Self, Error> {
-        Self::load_with(dir, options, &mut |_, _| ())
+    pub fn load(path: &Path, options: &Options) -> Result<Self, Error> {
+        Self::load_with(path, options, &mut |_, _| ())
     }
 
-    /// The same, telling `progress` how many parameters of how many are in memory.
+    /// The same, telling `progress` how many parameters of how many are ready.
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn load_with(dir: &Path, options: &Options, progress: Progress<'_>) -> Result<Self, Error> {
-        let config = Config::load(dir)?;
+    pub fn load_with(path: &Path, options: &Options, progress: Progress<'_>) -> Result<Self, Error> {
+        Self::build(|| Checkpoint::open(path, options.weights, progress), options)
+    }
+
+    /// A model of random weights, for measuring.
+    ///
+    /// # Errors
+    /// [`Error::Threads`].
+    pub fn random(config: Config, options: &Options, seed: u64) -> Result<Self, Error> {
+        Self::build(|| Ok(Checkpoint::random(config, options.weights, seed)), options)
+    }
+
+    fn build<'p>(open: impl FnOnce() -> Result<Checkpoint<'p>, Error>, options: &Options) -> Result<Self, Error> {
+        let mut from = open()?;
+        let config = from.config().clone();
+        let kernel = options.kernel.unwrap_or_else(Kernel::best);
+        if !kernel.is_available() {
+            return Err(Error::Kernel { kernel });
+        }
         let count = if options.threads == 0 && config.parameters() < SMALL { 1 } else { options.threads };
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(count)
-            .thread_name(|i| format!("griffin-{i}"))
-            .build()
-            .map_err(|source| Error::Threads { threads: count, source })?;
-        let parts = threads.install(|| Parts::load(dir, &config, options.weights, progress))?;
-        let ring = options.ring.unwrap_or(if parts.forms.mlp == Form::F32 { Ring::F32 } else { Ring::F16 });
-        Ok(Self { rotary: Rotary::new(config.rope_base, config.rotary_dim), config, parts, ring, threads })
+        let threads = threads(count, options.nice)?;
+        let (v, d) = (config.vocab, config.width);
+        let (embedding, blocks, final_norm) = threads.install(|| -> Result<_, Error> {
+            let embedding = from.matrix("model.embed_tokens.weight", Group::Embedding, v, d)?; // [v, d]
+            let layers = 0..config.layers.len();
+            let blocks: Vec<_> =
+                layers.map(|layer| Block::load(&mut from, &config, layer)).collect::<Result<_, _>>()?;
+            let final_norm = RmsNorm::load(&mut from, "model.final_norm", d, config.norm_eps)?;
+            Ok((embedding, blocks, final_norm))
+        })?;
+        let ring = if embedding.is_quantised() { RingType::F16 } else { RingType::F32 };
+        let room = Room { batch: Batch::new(kernel, &config, CHUNK), last: Vec::new(), normed: Vec::new() };
+        Ok(Self {
+            embedding,
+            blocks,
+            final_norm,
+            fingerprint: from.fingerprint(),
+            rotary: Rotary::new(config.rope_base, config.rotary_dim),
+            ring: options.ring.unwrap_or(ring),
+            kernel,
+            threads,
+            room: Mutex::new(room),
+            config,
+        })
     }
 
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// SHA-256 over every weight as it is stored and every setting that matters to the arithmetic: two models with the same
-    /// fingerprint understand each other's states. Neither sharding nor [`Options`] change it.
-    pub fn fingerprint(&self) -> [u8; 32] {
-        self.parts.fingerprint
+    /// The instructions that the products are made of.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
     }
 
-    /// Bytes of the matrices in memory.
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
+    /// SHA-256 over every weight of the checkpoint and every setting that matters to the arithmetic: two models with the same
+    /// fingerprint understand each other's states. Neither sharding nor quantising nor [`Options`] change it.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// Bytes of the matrices.
     pub fn bytes(&self) -> u64 {
-        self.parts.embedding.bytes() + self.parts.blocks.iter().map(Block::bytes).sum::<u64>()
+        self.cost().generate.bytes
+    }
+
+    /// What a token costs at the least.
+    pub fn cost(&self) -> Cost {
+        let (last, blocks) = self.blocks.split_last().expect("a config has at least one layer");
+        let mut ingest = Work::default();
+        blocks.iter().flat_map(Block::matrices).for_each(|matrix| ingest.add(matrix));
+        let mut generate = ingest.clone();
+        last.remembering().into_iter().for_each(|matrix| ingest.add(matrix));
+        last.matrices().into_iter().for_each(|matrix| generate.add(matrix));
+        generate.add(&self.embedding);
+        Cost { ingest, generate }
     }
 
     /// A state that has read nothing.
-    ///
-    /// # Errors
-    /// [`Error::Compute`].
-    pub fn state(&self) -> Result<State, Error> {
+    pub fn state(&self) -> State {
         State::fresh(&self.config, self.ring)
     }
 
@@ -138,16 +174,22 @@ impl Model {
     /// # Errors
     /// [`Error::State`] when they are not this model's.
     pub fn restore(&self, tokens_read: u64, leaves: &[Leaf]) -> Result<State, Error> {
-        self.state()?.restore(tokens_read, leaves)
+        self.state().restore(tokens_read, leaves, &Shapes::of(&self.config))
     }
 
     /// Reads tokens without predicting anything: neither the final norm nor the head is computed, and of the last layer only
     /// what the state needs.
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::State`], [`Error::Compute`]; the state is then as it was.
+    /// [`Error::Token`], [`Error::State`]; the state is then as it was.
     pub fn ingest(&self, tokens: &[u32], state: &mut State) -> Result<(), Error> {
-        self.compute(tokens, state, |state| self.remember(tokens, state))
+        self.check(tokens, state)?;
+        self.compute(|room| {
+            for chunk in tokens.chunks(CHUNK) {
+                self.pass(room, &mut [(&mut *state, chunk)], Depth::Remember);
+            }
+        });
+        Ok(())
     }
 
     /// Reads one token and predicts the next.
@@ -158,17 +200,74 @@ impl Model {
         self.read(&[token], state)
     }
 
+    /// The same into predictions that exist already, so that nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Model::ingest`].
+    pub fn step_into(&self, token: u32, state: &mut State, logits: &mut Logits) -> Result<(), Error> {
+        self.check(&[token], state)?;
+        self.compute(|room| {
+            self.pass(room, &mut [(&mut *state, &[token])], Depth::Full);
+            let rows = std::mem::take(&mut room.batch.x);
+            self.head(room, &rows, logits.buffer());
+            room.batch.x = rows;
+        });
+        Ok(())
+    }
+
     /// Reads tokens and predicts what follows the last.
     ///
     /// # Errors
     /// As [`Model::ingest`], and [`Error::NoTokens`].
     pub fn read(&self, tokens: &[u32], state: &mut State) -> Result<Logits, Error> {
-        let (&last, before) = tokens.split_last().ok_or(Error::NoTokens)?;
-        self.compute(tokens, state, |state| {
-            self.remember(before, state)?;
-            let x = self.forward(&[last], state)?; // [1, d]
-            Ok(self.head(&x)?.remove(0))
-        })
+        Ok(self.read_all(&mut [(state, tokens)])?.remove(0))
+    }
+
+    /// Reads tokens of several streams at once and predicts what follows the last of each: the questions that are asked of
+    /// forks of one state. The weights are read once for all.
+    ///
+    /// # Errors
+    /// As [`Model::read`]; the states are then as they were.
+    pub fn read_all(&self, streams: &mut [(&mut State, &[u32])]) -> Result<Vec<Logits>, Error> {
+        for (state, tokens) in &*streams {
+            self.check(tokens, state)?;
+            if tokens.is_empty() {
+                return Err(Error::NoTokens);
+            }
+        }
+        let (d, v) = (self.config.width, self.config.vocab);
+        let mut all = Vec::new();
+        self.compute(|room| {
+            let mut last = std::mem::take(&mut room.last);
+            last.resize(streams.len() * d, 0.0);
+            let longest = streams.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
+            let share = (CHUNK / streams.len().max(1)).max(1);
+            for start in (0..longest).step_by(share) {
+                let mut ended = Vec::new();
+                let mut round = Vec::new();
+                let mut row = 0;
+                for (index, (state, tokens)) in streams.iter_mut().enumerate() {
+                    let Some(part) = tokens.get(start..tokens.len().min(start + share)).filter(|part| !part.is_empty())
+                    else {
+                        continue;
+                    };
+                    row += part.len();
+                    if start + part.len() == tokens.len() {
+                        ended.push((index, row - 1));
+                    }
+                    round.push((&mut **state, part));
+                }
+                self.pass(room, &mut round, if ended.is_empty() { Depth::Remember } else { Depth::Full });
+                for (index, row) in ended {
+                    last[index * d..][..d].copy_from_slice(&room.batch.x[row * d..][..d]);
+                }
+            }
+            let mut logits = Vec::new();
+            self.head(room, &last, &mut logits);
+            room.last = last;
+            all = logits.chunks_exact(v).map(|row| Logits::new(row.to_vec())).collect();
+        });
+        Ok(all)
     }
 
     /// Reads tokens and predicts what follows each of them: t predictions of v values, so give it a few at a time.
@@ -176,108 +275,144 @@ impl Model {
     /// # Errors
     /// As [`Model::ingest`].
     pub fn logits(&self, tokens: &[u32], state: &mut State) -> Result<Vec<Logits>, Error> {
-        self.compute(tokens, state, |state| {
-            let mut all = Vec::with_capacity(tokens.len());
+        self.check(tokens, state)?;
+        let mut all = Vec::with_capacity(tokens.len());
+        self.compute(|room| {
+            let mut logits = Vec::new();
             for chunk in tokens.chunks(CHUNK) {
-                all.extend(self.head(&self.forward(chunk, state)?)?);
+                self.pass(room, &mut [(&mut *state, chunk)], Depth::Full);
+                let rows = std::mem::take(&mut room.batch.x);
+                self.head(room, &rows, &mut logits);
+                room.batch.x = rows;
+                all.extend(logits.chunks_exact(self.config.vocab).map(|row| Logits::new(row.to_vec())));
             }
-            Ok(all)
-        })
+        });
+        Ok(all)
     }
 
-    /// Runs `work` on the model's threads with a fork that becomes the state when all went well.
-    fn compute<T: Send>(
-        &self,
-        tokens: &[u32],
-        state: &mut State,
-        work: impl FnOnce(&mut State) -> Result<T, Error> + Send,
-    ) -> Result<T, Error> {
+    fn check(&self, tokens: &[u32], state: &State) -> Result<(), Error> {
         let vocab = self.config.vocab;
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(Error::Token { token, vocab });
         }
-        if state.layers.len() != self.config.layers.len() {
-            let reason = format!("it has {} layers instead of {}", state.layers.len(), self.config.layers.len());
-            return Err(Error::State { reason });
-        }
-        let mut next = state.fork();
-        let result = self.threads.install(|| work(&mut next))?;
-        *state = next;
-        Ok(result)
+        state.check(&self.config)
     }
 
-    fn remember(&self, tokens: &[u32], state: &mut State) -> Result<(), Error> {
-        let (last, blocks) = self.parts.blocks.split_last().expect("a config has at least one layer");
-        for tokens in tokens.chunks(CHUNK) {
-            let (mut x, chunk) = self.begin(tokens, state)?; // [t, d]
-            let (last_memory, memories) = state.layers.split_last_mut().expect("compute() compared the layers");
-            for (block, memory) in blocks.iter().zip(memories) {
-                x = block.forward(&x, memory, &chunk)?; // [t, d]
+    fn compute(&self, work: impl FnOnce(&mut Room) + Send) {
+        // A panic while the room was in use leaves nothing in it that the next call would read.
+        let mut room = self.room.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let room = &mut *room;
+        self.threads.install(|| work(room));
+    }
+
+    /// Takes the next tokens of some streams through the layers; their states move on. At [`Depth::Full`] the batch then holds
+    /// what the final norm and the head go on from.
+    fn pass(&self, room: &mut Room, streams: &mut [(&mut State, &[u32])], depth: Depth) {
+        let batch = &mut room.batch;
+        let d = self.config.width;
+        batch.x.clear();
+        batch.angles.clear();
+        let mut spans = Vec::with_capacity(streams.len());
+        let mut row = 0;
+        for (state, tokens) in streams {
+            self.rotary.angles(state.tokens_read, tokens.len(), &mut batch.angles);
+            for &token in *tokens {
+                batch.x.resize((row + 1) * d, 0.0);
+                self.embedding.packed().row(token as usize, &mut batch.x[row * d..]);
+                row += 1;
             }
-            last.remember(&x, last_memory, &chunk)?;
-            state.advance(tokens.len());
+            spans.push(Span { state, rows: row - tokens.len()..row });
         }
-        Ok(())
-    }
+        let scale = self.config.embedding_scale();
+        batch.x.iter_mut().for_each(|x| *x *= scale);
 
-    /// Runs a chunk through all blocks: [t, d].
-    fn forward(&self, tokens: &[u32], state: &mut State) -> Result<Tensor, Error> {
-        let (mut x, chunk) = self.begin(tokens, state)?; // [t, d]
-        for (block, memory) in self.parts.blocks.iter().zip(&mut state.layers) {
-            x = block.forward(&x, memory, &chunk)?; // [t, d]
+        let (last, blocks) = self.blocks.split_last().expect("a config has at least one layer");
+        for block in blocks {
+            block.forward(batch, &mut spans);
         }
-        state.advance(tokens.len());
-        Ok(x)
+        match depth {
+            Depth::Full => last.forward(batch, &mut spans),
+            Depth::Remember => last.remember(batch, &mut spans),
+        }
+        for Span { state, rows } in spans {
+            state.advance(rows.len());
+        }
     }
 
-    /// The embedded tokens [t, d], multiplied by √d.
-    fn begin(&self, tokens: &[u32], state: &State) -> Result<(Tensor, Chunk), Error> {
-        let x = (self.parts.embedding.rows(tokens)? * f64::from(self.config.embedding_scale()))?; // [t, d]
-        let angles = self.rotary.angles(state.tokens_read, tokens.len());
-        Ok((x, Chunk { tokens_read: state.tokens_read, begun: state.begun, angles }))
-    }
-
-    /// x [t, d] → t × [v], bent into ±cap.
-    fn head(&self, x: &Tensor) -> Result<Vec<Logits>, Error> {
-        let cap = self.config.soft_cap;
-        let logits = self.parts.embedding.apply(&self.parts.final_norm.forward(x)?)?; // [t, v]
-        let logits = values(&logits)?;
-        let rows = logits.chunks_exact(self.config.vocab);
-        Ok(rows.map(|row| Logits::new(row.iter().map(|l| cap * (l / cap).tanh()).collect())).collect())
+    /// x [b, d] → logits [b, v], bent into ±cap.
+    fn head(&self, room: &mut Room, x: &[f32], logits: &mut Vec<f32>) {
+        let Room { batch, normed, .. } = room;
+        let (d, v) = (self.config.width, self.config.vocab);
+        self.final_norm.forward(self.kernel, x, normed);
+        logits.resize(x.len() / d * v, 0.0);
+        let weights = self.embedding.packed();
+        batch.input.load(self.kernel, normed, d, &[weights.form()]);
+        multiply(self.kernel, &batch.input, &mut [Product { weights, bias: None, out: logits }]);
+        vector::soft_cap(self.kernel, logits, self.config.soft_cap);
     }
 }
 
-/// What a checkpoint holds.
-struct Parts {
-    forms: Forms,
-    /// [v, d]; also the head.
-    embedding: Matrix,
-    blocks: Vec<Block>,
-    final_norm: RmsNorm,
-    fingerprint: [u8; 32],
+/// What one token costs, but for attention's window and the sums of vectors.
+#[derive(Clone, Debug)]
+pub struct Cost {
+    /// Reading it.
+    pub ingest: Work,
+    /// Reading it and predicting the next.
+    pub generate: Work,
 }
 
-impl Parts {
-    fn load(dir: &Path, config: &Config, weights: Weights, progress: Progress<'_>) -> Result<Self, Error> {
-        let forms = Forms::choose(weights, config.parameters());
-        if forms.embedding != Form::F32 && !can_multiply_quantised() {
-            return Err(Error::Processor);
-        }
-        let mut from = Checkpoint::open(dir, config.parameters(), progress)?;
-        let (v, d) = (config.vocab, config.width);
-        let embedding = from.matrix("model.embed_tokens.weight", v, d, forms.embedding)?; // [v, d]
-        let layers = 0..config.layers.len();
-        let blocks = layers.map(|layer| Block::load(&mut from, config, layer, forms)).collect::<Result<_, _>>()?;
-        let final_norm = RmsNorm::load(&mut from, "model.final_norm", d, config.norm_eps)?;
-        Ok(Self { forms, embedding, blocks, final_norm, fingerprint: from.fingerprint(&config.identity()) })
+impl Cost {
+    /// The form that most products are made of.
+    pub fn main_form(&self) -> Form {
+        let most = self.ingest.forms.iter().max_by_key(|(_, operations)| *operations);
+        most.map_or(Form::F32, |(form, _)| *form)
     }
 }
 
-/// Candle's quantised products use `sdot` on every arm64, and a processor without it (a Pi 4's Cortex-A72) would end the
-/// process.
-fn can_multiply_quantised() -> bool {
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("dotprod");
-    #[cfg(not(target_arch = "aarch64"))]
-    true
+/// Weights to be read and products to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    pub bytes: u64,
+    /// Operations with weights of each form, two to a product.
+    pub forms: Vec<(Form, u64)>,
+}
+
+impl Work {
+    pub fn operations(&self) -> u64 {
+        self.forms.iter().map(|(_, operations)| operations).sum()
+    }
+
+    fn add(&mut self, matrix: &Matrix) {
+        let weights = matrix.packed();
+        let operations = 2 * (weights.outputs() * weights.columns()) as u64;
+        self.bytes += matrix.bytes();
+        match self.forms.iter_mut().find(|(form, _)| *form == weights.form()) {
+            Some((_, all)) => *all += operations,
+            None => self.forms.push((weights.form(), operations)),
+        }
+    }
+}
+
+/// How far tokens go.
+#[derive(Clone, Copy)]
+enum Depth {
+    /// Only as far as the state needs.
+    Remember,
+    Full,
+}
+
+fn threads(count: usize, nice: u8) -> Result<rayon::ThreadPool, Error> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(|i| format!("griffin-{i}"))
+        .start_handler(move |_| yield_to_others(nice))
+        .build()
+        .map_err(|source| Error::Threads { threads: count, source })
+}
+
+/// Makes the calling thread nicer. Linux keeps niceness by thread; that it could not be changed costs no more than speed.
+fn yield_to_others(nice: u8) {
+    if nice > 0 {
+        let _ = rustix::process::nice(i32::from(nice));
+    }
 }

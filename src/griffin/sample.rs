@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// Predictions of one position: v values, each within ±cap.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logits(Vec<f32>);
 
 impl Logits {
@@ -17,6 +17,11 @@ impl Logits {
 
     pub fn values(&self) -> &[f32] {
         &self.0
+    }
+
+    /// To be overwritten by the next prediction.
+    pub(super) fn buffer(&mut self) -> &mut Vec<f32> {
+        &mut self.0
     }
 
     /// The likeliest token; the first of equals.

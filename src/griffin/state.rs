@@ -1,13 +1,15 @@
 //! Everything a model remembers, and nothing it does not.
 //!
 //! Owns the mutable memory: its leaves, their names, how they leave for a snapshot and come back. Refuses to know how they are
-//! computed. Invariants: its size depends on the model alone, never on the stream; a leaf is never written in place but
-//! replaced by a new tensor, so a fork is a copy of handles and can never alter its parent.
+//! computed. Invariants: its size depends on the model alone, never on the stream; a fork is a copy, so neither can alter the
+//! other.
 
-use candle_core::{DType, Device, Tensor};
+use half::f16;
 
+use super::Error;
 use super::config::{Config, Temporal};
-use super::{Error, Ring};
+use super::model::RingType;
+use super::ring::{Element, Ring};
 
 /// Positions up to here are exact in f64: ninety million years of talk.
 const POSITION_MAX: u64 = 1 << 53;
@@ -27,23 +29,35 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub(super) enum Memory {
     Recurrent {
-        /// h_{t−1}, f32 [r].
-        h: Tensor,
-        /// The last inputs of the convolution, oldest first, f32 [c−1, r].
-        conv: Tensor,
+        /// h_{t−1} [r].
+        h: Vec<f32>,
+        /// The last inputs of the convolution, oldest first [c−1, r].
+        conv: Vec<f32>,
     },
-    Attention {
-        /// The last w keys, rotated, oldest first, f32 or f16 [g, w, h]; the tail is in use, zeros stand before it.
-        k: Tensor,
-        /// Their values [g, w, h].
-        v: Tensor,
-    },
+    /// The last w keys, rotated, and their values.
+    Attention(Rings),
+}
+
+/// A ring of the type that the model keeps.
+#[derive(Clone, Debug)]
+pub(super) enum Rings {
+    F32(Ring<f32>),
+    F16(Ring<f16>),
+}
+
+impl Rings {
+    pub fn new(kind: RingType, heads: usize, width: usize, slots: usize) -> Self {
+        match kind {
+            RingType::F32 => Self::F32(Ring::new(heads, width, slots)),
+            RingType::F16 => Self::F16(Ring::new(heads, width, slots)),
+        }
+    }
 }
 
 /// One leaf of a state, for goldens and snapshots.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leaf {
-    /// `l{layer}.{h, conv, k, v}`.
+    /// `l{layer}.{h, conv, k, v}`. Keys and values stand oldest first at the end; zeros stand before them.
     pub name: String,
     /// f16 rather than f32.
     pub half: bool,
@@ -52,24 +66,32 @@ pub struct Leaf {
     pub bytes: Vec<u8>,
 }
 
+/// The shapes of a model's leaves.
+#[derive(Clone, Debug)]
+pub(super) struct Shapes {
+    lru_width: usize,
+    taps: usize,
+    ring: [usize; 3],
+}
+
+impl Shapes {
+    pub fn of(config: &Config) -> Self {
+        let ring = [config.kv_heads, config.window, config.head_dim];
+        Self { lru_width: config.lru_width, taps: config.conv_width - 1, ring }
+    }
+}
+
 impl State {
     /// A state that has read nothing.
-    pub(super) fn fresh(config: &Config, ring: Ring) -> Result<Self, Error> {
-        let layer = |temporal: &Temporal| {
-            let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu);
-            Ok(match temporal {
-                Temporal::Recurrent => Memory::Recurrent {
-                    h: zeros(&[config.lru_width], DType::F32)?,
-                    conv: zeros(&[config.conv_width - 1, config.lru_width], DType::F32)?,
-                },
-                Temporal::Attention => {
-                    let shape = [config.kv_heads, config.window, config.head_dim];
-                    Memory::Attention { k: zeros(&shape, ring.dtype())?, v: zeros(&shape, ring.dtype())? }
-                }
-            })
+    pub(super) fn fresh(config: &Config, ring: RingType) -> Self {
+        let layer = |temporal: &Temporal| match temporal {
+            Temporal::Recurrent => Memory::Recurrent {
+                h: vec![0.0; config.lru_width],
+                conv: vec![0.0; (config.conv_width - 1) * config.lru_width],
+            },
+            Temporal::Attention => Memory::Attention(Rings::new(ring, config.kv_heads, config.head_dim, config.window)),
         };
-        let layers = config.layers.iter().map(layer).collect::<Result<_, Error>>()?;
-        Ok(Self { layers, tokens_read: 0, begun: false })
+        Self { layers: config.layers.iter().map(layer).collect(), tokens_read: 0, begun: false }
     }
 
     /// A second state with the same past. Neither can alter the other.
@@ -84,25 +106,51 @@ impl State {
 
     /// Bytes of all leaves: the same before the first token and after a year.
     pub fn bytes(&self) -> u64 {
-        self.tensors().map(|(_, _, tensor)| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64).sum()
+        let ring = |keys: usize, size: usize| (2 * keys * size) as u64;
+        let layer = |memory: &Memory| match memory {
+            Memory::Recurrent { h, conv } => 4 * (h.len() + conv.len()) as u64,
+            Memory::Attention(Rings::F32(r)) => ring(r.len(), 4),
+            Memory::Attention(Rings::F16(r)) => ring(r.len(), 2),
+        };
+        self.layers.iter().map(layer).sum()
     }
 
     /// All leaves, layer by layer.
-    ///
-    /// # Errors
-    /// [`Error::Compute`].
-    pub fn leaves(&self) -> Result<Vec<Leaf>, Error> {
-        let leaf = |(layer, name, tensor): (usize, &str, &Tensor)| {
-            let half = tensor.dtype() == DType::F16;
-            let flat = tensor.flatten_all()?;
-            let bytes = if half {
-                flat.to_vec1::<half::f16>()?.into_iter().flat_map(half::f16::to_le_bytes).collect()
-            } else {
-                flat.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect()
-            };
-            Ok(Leaf { name: format!("l{layer}.{name}"), half, shape: tensor.dims().to_vec(), bytes })
+    pub fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves = Vec::with_capacity(2 * self.layers.len());
+        for (index, memory) in self.layers.iter().enumerate() {
+            match memory {
+                Memory::Recurrent { h, conv } => {
+                    let rows = conv.len() / h.len();
+                    leaves.push(Leaf::plain(index, "h", vec![h.len()], h));
+                    leaves.push(Leaf::plain(index, "conv", vec![rows, h.len()], conv));
+                }
+                Memory::Attention(Rings::F32(ring)) => {
+                    leaves.extend(self.ring_leaves(index, ring, false, f32::to_le_bytes));
+                }
+                Memory::Attention(Rings::F16(ring)) => {
+                    leaves.extend(self.ring_leaves(index, ring, true, f16::to_le_bytes));
+                }
+            }
+        }
+        leaves
+    }
+
+    fn ring_leaves<E: Element, const N: usize>(
+        &self,
+        layer: usize,
+        ring: &Ring<E>,
+        half: bool,
+        bytes: impl Fn(E) -> [u8; N],
+    ) -> [Leaf; 2] {
+        let (keys, values) = ring.in_order(self.tokens_read);
+        let leaf = |name: &str, all: Vec<E>| Leaf {
+            name: format!("l{layer}.{name}"),
+            half,
+            shape: ring.shape().to_vec(),
+            bytes: all.into_iter().flat_map(&bytes).collect(),
         };
-        self.tensors().map(leaf).collect()
+        [leaf("k", keys), leaf("v", values)]
     }
 
     /// Puts leaves back into a fresh state: each exactly once, with its own shape; f16 and f32 are turned into what this model
@@ -110,33 +158,33 @@ impl State {
     ///
     /// # Errors
     /// [`Error::State`] when a leaf is missing, unknown or of another shape.
-    pub(super) fn restore(mut self, tokens_read: u64, leaves: &[Leaf]) -> Result<Self, Error> {
+    pub(super) fn restore(mut self, tokens_read: u64, leaves: &[Leaf], shapes: &Shapes) -> Result<Self, Error> {
         let wrong = |reason: String| Error::State { reason };
         if tokens_read > POSITION_MAX {
             return Err(wrong(format!("it claims to have read {tokens_read} tokens")));
         }
-        let expected = self.tensors().count();
+        let expected = 2 * self.layers.len();
         if leaves.len() != expected {
             return Err(wrong(format!("it has {} leaves instead of {expected}", leaves.len())));
         }
+        let find = |layer: usize, name: &str, shape: &[usize]| -> Result<Vec<f32>, Error> {
+            let name = format!("l{layer}.{name}");
+            let leaf = leaves.iter().find(|leaf| leaf.name == name);
+            leaf.ok_or_else(|| wrong(format!("it has no {name}")))?.floats(shape)
+        };
         for (index, memory) in self.layers.iter_mut().enumerate() {
-            let pair = match memory {
-                Memory::Recurrent { h, conv } => [("h", h), ("conv", conv)],
-                Memory::Attention { k, v } => [("k", k), ("v", v)],
-            };
-            for (name, tensor) in pair {
-                let name = format!("l{index}.{name}");
-                let leaf = leaves.iter().find(|leaf| leaf.name == name);
-                let leaf = leaf.ok_or_else(|| wrong(format!("it has no {name}")))?;
-                if leaf.shape != tensor.dims() {
-                    return Err(wrong(format!("{name} is {:?} instead of {:?}", leaf.shape, tensor.dims())));
+            match memory {
+                Memory::Recurrent { h, conv } => {
+                    *h = find(index, "h", &[shapes.lru_width])?;
+                    *conv = find(index, "conv", &[shapes.taps, shapes.lru_width])?;
                 }
-                let dtype = if leaf.half { DType::F16 } else { DType::F32 };
-                if leaf.bytes.len() != tensor.elem_count() * dtype.size_in_bytes() {
-                    return Err(wrong(format!("{name} has {} bytes", leaf.bytes.len())));
+                Memory::Attention(rings) => {
+                    let (keys, values) = (find(index, "k", &shapes.ring)?, find(index, "v", &shapes.ring)?);
+                    match rings {
+                        Rings::F32(ring) => ring.fill_in_order(tokens_read, &keys, &values),
+                        Rings::F16(ring) => ring.fill_in_order(tokens_read, &keys, &values),
+                    }
                 }
-                let read = Tensor::from_raw_buffer(&leaf.bytes, dtype, &leaf.shape, &Device::Cpu)?;
-                *tensor = read.to_dtype(tensor.dtype())?;
             }
         }
         self.tokens_read = tokens_read;
@@ -144,18 +192,51 @@ impl State {
         Ok(self)
     }
 
+    /// Compares the state's layers with a model's.
+    pub(super) fn check(&self, config: &Config) -> Result<(), Error> {
+        let wrong = |reason: String| Err(Error::State { reason });
+        let (found, expected) = (self.layers.len(), config.layers.len());
+        if found != expected {
+            return wrong(format!("it has {found} layers instead of {expected}"));
+        }
+        let ring = [config.kv_heads, config.window, config.head_dim];
+        let fits = |(memory, temporal): (&Memory, &Temporal)| match (memory, temporal) {
+            (Memory::Recurrent { h, .. }, Temporal::Recurrent) => h.len() == config.lru_width,
+            (Memory::Attention(Rings::F32(r)), Temporal::Attention) => r.shape() == ring,
+            (Memory::Attention(Rings::F16(r)), Temporal::Attention) => r.shape() == ring,
+            _ => false,
+        };
+        if !self.layers.iter().zip(&config.layers).all(fits) {
+            return wrong("its layers are of other kinds or widths".into());
+        }
+        Ok(())
+    }
+
     pub(super) fn advance(&mut self, tokens: usize) {
         self.tokens_read += tokens as u64;
         self.begun |= tokens > 0;
     }
+}
 
-    fn tensors(&self) -> impl Iterator<Item = (usize, &'static str, &Tensor)> {
-        self.layers.iter().enumerate().flat_map(|(index, memory)| {
-            let pair = match memory {
-                Memory::Recurrent { h, conv } => [("h", h), ("conv", conv)],
-                Memory::Attention { k, v } => [("k", k), ("v", v)],
-            };
-            pair.map(|(name, tensor)| (index, name, tensor))
+impl Leaf {
+    fn plain(layer: usize, name: &str, shape: Vec<usize>, values: &[f32]) -> Self {
+        let bytes = values.iter().copied().flat_map(f32::to_le_bytes).collect();
+        Self { name: format!("l{layer}.{name}"), half: false, shape, bytes }
+    }
+
+    fn floats(&self, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let wrong = |reason: String| Error::State { reason };
+        if self.shape != shape {
+            return Err(wrong(format!("{} is {:?} instead of {shape:?}", self.name, self.shape)));
+        }
+        let size = if self.half { 2 } else { 4 };
+        if self.bytes.len() != size * shape.iter().product::<usize>() {
+            return Err(wrong(format!("{} has {} bytes", self.name, self.bytes.len())));
+        }
+        Ok(if self.half {
+            self.bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
+        } else {
+            self.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
         })
     }
 }
