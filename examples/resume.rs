@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     let said = transcript(&root.join("examples/household.jsonl"))?;
     let (before, after) = said.split_at(said.len() / 2);
 
-    let mut state = model.state()?;
+    let mut state = model.state();
     model.ingest(&[tokenizer.turns().bos, tokenizer.turns().start], &mut state)?;
     hear(&model, &tokenizer, PREAMBLE, &mut state)?;
     for text in before {

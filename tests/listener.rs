@@ -74,7 +74,7 @@ fn add(all: &mut Outcome, more: Outcome) {
 
 /// Every leaf of the live state, bit for bit.
 fn leaves(listener: &Listener) -> Vec<hearth::griffin::Leaf> {
-    listener.state().leaves().unwrap()
+    listener.state().leaves()
 }
 
 fn fired(outcome: &Outcome) -> Vec<&Alert> {

@@ -10,6 +10,7 @@ pub mod whisper;
 
 use std::path::PathBuf;
 
+pub use model_file::check as check_file;
 use thiserror::Error;
 
 /// The error of the recogniser's library, kept as the source of ours without showing whose it is.

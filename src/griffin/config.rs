@@ -8,12 +8,26 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Error;
+use super::gguf::{self, Value as Meta};
+use super::weights::{Attached, required};
+
+/// Keys and values that a state may have: twenty times those of the largest model there is.
+const STATE_MAX: usize = 1 << 28;
 
 /// What a layer mixes time with (section 2.3 of the paper).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Temporal {
     Recurrent,
     Attention,
+}
+
+impl Temporal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Recurrent => "recurrent",
+            Self::Attention => "attention",
+        }
+    }
 }
 
 /// Everything that decides shapes and arithmetic.
@@ -50,13 +64,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads `config.json` in a model's directory.
+    /// Reads the `config.json` of a model: in its directory, or in its GGUF file.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Json`], [`Error::MissingKey`], [`Error::BadKey`], [`Error::Architecture`].
-    pub fn load(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    /// [`Error::Read`], [`Error::Json`], [`Error::MissingKey`], [`Error::BadKey`], [`Error::Architecture`], [`Error::Gguf`].
+    pub fn load(model: &Path) -> Result<Self, Error> {
+        let Attached { path, text } = required(model, "config.json")?;
         Self::from_json(&text, &path)
     }
 
@@ -89,6 +102,15 @@ impl Config {
         if !heads.is_multiple_of(kv_heads) {
             return Err(keys.bad("num_key_value_heads", &format!("a divisor of the {heads} heads")));
         }
+        if heads * head_dim > 65_536 {
+            return Err(keys.bad("num_attention_heads", "no more heads than 65536 numbers hold"));
+        }
+        let layers = keys.layers()?;
+        let window = keys.required("attention_window_size", 1..=1 << 20)?;
+        // No weight's shape depends on the window, so the weights cannot belie it.
+        if window * kv_heads * head_dim > STATE_MAX / 2 / layers.len() {
+            return Err(keys.bad("attention_window_size", "one whose keys and values fit into memory"));
+        }
         Ok(Self {
             vocab: keys.required("vocab_size", 1..=1 << 24)?,
             width,
@@ -99,13 +121,93 @@ impl Config {
             head_dim,
             rotary_dim: keys.rotary_dim(head_dim)?,
             rope_base: keys.rope("rope_theta", 1.0..=1e12)?.unwrap_or(10_000.0),
-            window: keys.required("attention_window_size", 1..=1 << 20)?,
+            window,
             conv_width: keys.size("conv1d_width", 2..=64)?.unwrap_or(4),
             norm_eps: keys.number("rms_norm_eps", 0.0..=0.1)?.unwrap_or(1e-6),
             soft_cap: keys.number("logits_soft_cap", 1e-3..=1e6)?.unwrap_or(30.0) as f32,
             attention_bias: keys.flag("attention_bias")?.unwrap_or(false),
-            layers: keys.layers()?,
+            layers,
         })
+    }
+
+    /// The shape of a published model: "2b" or "9b".
+    pub fn preset(name: &str) -> Option<Self> {
+        let (width, heads, mlp_width, layers) = match name {
+            "2b" => (2560, 10, 7680, 26),
+            "9b" => (4096, 16, 12288, 38),
+            _ => return None,
+        };
+        let pattern = [Temporal::Recurrent, Temporal::Recurrent, Temporal::Attention];
+        Some(Self {
+            vocab: 256_000,
+            width,
+            lru_width: width,
+            mlp_width,
+            heads,
+            kv_heads: 1,
+            head_dim: 256,
+            rotary_dim: 128,
+            rope_base: 10_000.0,
+            window: 2048,
+            conv_width: 4,
+            norm_eps: 1e-6,
+            soft_cap: 30.0,
+            attention_bias: false,
+            layers: pattern.into_iter().cycle().take(layers).collect(),
+        })
+    }
+
+    /// The text of a `config.json` that says the same.
+    pub fn to_json(&self) -> String {
+        let kinds: Vec<_> = self.layers.iter().map(|temporal| temporal.name()).collect();
+        serde_json::json!({
+            "architectures": ["RecurrentGemmaForCausalLM"],
+            "model_type": "recurrent_gemma",
+            "vocab_size": self.vocab,
+            "hidden_size": self.width,
+            "lru_width": self.lru_width,
+            "intermediate_size": 2 * self.mlp_width,
+            "num_hidden_layers": self.layers.len(),
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "partial_rotary_factor": self.rotary_dim as f64 / self.head_dim as f64,
+            "rope_theta": self.rope_base,
+            "attention_window_size": self.window,
+            "conv1d_width": self.conv_width,
+            "rms_norm_eps": self.norm_eps,
+            "logits_soft_cap": self.soft_cap,
+            "attention_bias": self.attention_bias,
+            "block_types": kinds,
+        })
+        .to_string()
+    }
+
+    /// The keys of a GGUF file that say the same, named as llama.cpp names them where it has a name.
+    pub(super) fn keys(&self) -> Vec<(String, Meta)> {
+        let sizes = [
+            ("vocab_size", self.vocab),
+            ("embedding_length", self.width),
+            ("recurrence_length", self.lru_width),
+            ("feed_forward_length", self.mlp_width),
+            ("block_count", self.layers.len()),
+            ("attention.head_count", self.heads),
+            ("attention.head_count_kv", self.kv_heads),
+            ("attention.key_length", self.head_dim),
+            ("attention.sliding_window", self.window),
+            ("rope.dimension_count", self.rotary_dim),
+            ("convolution_width", self.conv_width),
+        ];
+        let sizes = sizes.map(|(key, size)| (key, Meta::U32(size as u32)));
+        let others = [
+            ("rope.freq_base", Meta::F64(self.rope_base)),
+            ("attention.layer_norm_rms_epsilon", Meta::F64(self.norm_eps)),
+            ("final_logit_softcapping", Meta::F32(self.soft_cap)),
+            ("attention.bias", Meta::Bool(self.attention_bias)),
+            ("block_types", Meta::Texts(self.layers.iter().map(|temporal| temporal.name().into()).collect())),
+        ];
+        let named = sizes.into_iter().chain(others);
+        named.map(|(key, value)| (format!("{}.{key}", gguf::ARCHITECTURE), value)).collect()
     }
 
     /// Parameters of the whole model.

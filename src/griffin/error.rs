@@ -32,6 +32,22 @@ pub enum Error {
     #[error("{} is not a whole safetensors file ({reason}); download it again", path.display())]
     Safetensors { path: PathBuf, reason: String },
 
+    #[error("{} cannot be read as a model: {problem}", path.display())]
+    Gguf {
+        path: PathBuf,
+        #[source]
+        problem: super::gguf::Problem,
+    },
+
+    #[error("{}: {tensor} holds a value that is infinite or no number; fetch or quantise the model again", path.display())]
+    NotFinite { path: PathBuf, tensor: String },
+
+    #[error("{} exists already; choose another name, or use --force to replace it", path.display())]
+    Exists { path: PathBuf },
+
+    #[error("{} cannot be written; is there room on the disk, and may you write there?", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+
     #[error("{} holds no tensor {tensor}; the checkpoint is incomplete or config.json belongs to another", path.display())]
     MissingTensor { path: PathBuf, tensor: String },
 
@@ -61,14 +77,9 @@ pub enum Error {
     #[error("the state does not belong to this model ({reason}); begin with a fresh one")]
     State { reason: String },
 
+    #[error("this processor cannot run the kernel {kernel}; leave the choice to hearth")]
+    Kernel { kernel: super::kernel::Kernel },
+
     #[error("the model's {threads} threads could not be started; set fewer threads")]
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },
-
-    #[error(
-        "this processor lacks the dot products that quantised weights need; set weights = \"f32\", or take a smaller model"
-    )]
-    Processor,
-
-    #[error("the model could not compute")]
-    Compute(#[from] candle_core::Error),
 }

@@ -10,6 +10,7 @@ use tokenizers::{
 };
 
 use super::Error;
+use super::weights::{Attached, required};
 
 /// The tokens that frame a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +32,14 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in a model's directory.
+    /// Reads the `tokenizer.json` of a model: in its directory, or in its GGUF file.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Tokenizer`], [`Error::MissingToken`].
-    pub fn load(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("tokenizer.json");
-        let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    /// [`Error::Read`], [`Error::Gguf`], [`Error::Tokenizer`], [`Error::MissingToken`].
+    pub fn load(model: &Path) -> Result<Self, Error> {
+        let Attached { path, text } = required(model, "tokenizer.json")?;
         let reason = |error: tokenizers::Error| Error::Tokenizer { path: path.clone(), reason: error.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(reason)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(reason)?;
         // What is heard in a room must not be able to end a turn by sounding like its token.
         inner.set_encode_special_tokens(true);
         let id = |token: &'static str| {

@@ -1,315 +1,303 @@
-//! Weights: where a checkpoint keeps them, and the forms they take in memory.
+//! Weights: where a model keeps them, and the forms they take in memory.
 //!
-//! Owns shards, names, dtypes and quantisation. Refuses to know what a matrix is for. Invariant: a tensor that was handed out
-//! has the shape that was asked for, and its bytes are part of the checkpoint's fingerprint.
+//! Owns the recipes (which form for which matrix), the three sources (a checkpoint in Hugging Face layout, a GGUF file, chance)
+//! and what comes with a model's weights. Refuses to know how a matrix is multiplied. Invariants: a tensor that was handed out
+//! has the shape that was asked for; its bytes in the checkpoint are part of the fingerprint, and quantising keeps that; the
+//! weights of a GGUF file are in memory once, as the file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod attached;
+mod inspect;
+mod matrix;
+mod parts;
+pub(super) mod random;
+mod safetensors;
+mod slabs;
 
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{Device, Module, Tensor};
-use half::{bf16, f16};
-use rayon::prelude::*;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use memmap2::Advice;
 use sha2::{Digest, Sha256};
 
-use super::Error;
-use super::tensor::values;
+use super::gguf::{self, Gguf, Kind, Problem};
+use super::kernel::Form;
+use super::{Config, Error};
+use crate::config::Weights;
+use matrix::Bytes;
 
-/// Elements that are widened or quantised at a time: 4 MiB of f32, so loading needs little more than the model itself.
-const SLAB: usize = 1 << 20;
+pub use attached::{Attached, attached};
+pub(super) use attached::{is_file, required};
+pub use inspect::{Content, Summary, check, summary};
+pub use matrix::Matrix;
+pub(super) use parts::{Part, Role, parts};
+pub(super) use safetensors::{Files, hash, widen};
+pub(super) use slabs::Slabs;
 
-/// Progress of a load: called with the parameters that are in memory and their total.
+/// Parameters from which weights are quantised unless the settings say otherwise.
+const LARGE: u64 = 500_000_000;
+
+/// Progress: called with the parameters that are done and their total.
 pub type Progress<'p> = &'p mut (dyn FnMut(u64, u64) + Send);
 
-/// How a matrix is held in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    F32,
-    /// 8 bits a weight and a scale for each 32.
-    Q8_0,
-    /// 4 bits a weight, a 6-bit scale and minimum for each 32, two f16 for each 256.
-    Q4K,
+/// What a matrix is for, which decides its form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// Also the head.
+    Embedding,
+    Mlp,
+    /// The linear layers around the recurrence.
+    Recurrent,
+    /// The block-diagonal matrices of the RG-LRU.
+    Gates,
+    Attention,
 }
 
-impl Form {
-    /// The block type for rows of `columns`: the next finer one when a row is no whole number of blocks.
-    fn block(self, columns: usize) -> Option<GgmlDType> {
-        let fits = |block: GgmlDType| columns.is_multiple_of(block.block_size());
+impl Group {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Q4K if fits(GgmlDType::Q4K) => Some(GgmlDType::Q4K),
-            Self::Q4K | Self::Q8_0 if fits(GgmlDType::Q8_0) => Some(GgmlDType::Q8_0),
-            _ => None,
+            Self::Embedding => "embedding",
+            Self::Mlp => "mlp",
+            Self::Recurrent => "recurrent",
+            Self::Gates => "gates",
+            Self::Attention => "attention",
         }
     }
+
+    /// The form of a matrix: what the recipe wants, or the next finer one that rows of so many columns fit.
+    ///
+    /// Nine tenths of the weights are in the MLPs, the embedding and the recurrent linears, where 4 bits serve; gates are raised
+    /// to the power of time, and attention's keys are few, so both stay at 8.
+    pub fn form(self, weights: Weights, parameters: u64, columns: usize) -> Form {
+        let wanted = match (weights, self) {
+            (Weights::F32, _) => Form::F32,
+            (Weights::Auto, _) if parameters < LARGE => Form::F32,
+            (Weights::Auto | Weights::Q8_0, _) | (Weights::Q4K, Self::Attention | Self::Gates) => Form::Q8_0,
+            (Weights::Q4K, _) => Form::Q4K,
+        };
+        let rank = |form| match form {
+            Form::Q4K => 0,
+            Form::Q8_0 => 1,
+            Form::F32 => 2,
+        };
+        let finer = [Form::Q4K, Form::Q8_0].into_iter().filter(|form| rank(*form) >= rank(wanted));
+        finer.into_iter().find(|form| form.fits(columns)).unwrap_or(Form::F32)
+    }
 }
 
-/// A weight matrix [o, i], one row per output.
-#[derive(Debug)]
-pub enum Matrix {
-    Dense(Tensor),
-    Quantised { product: QMatMul, rows: Arc<QTensor> },
-}
-
-impl Matrix {
-    /// x [t, i] → x·Wᵀ [t, o].
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok(match self {
-            Self::Dense(weight) if x.dim(0)? == 1 => {
-                let y = matrix_by_vector(&values(weight)?, &values(x)?); // [o]
-                Tensor::from_vec(y, (1, weight.dim(0)?), &Device::Cpu)?
-            }
-            Self::Dense(weight) => x.matmul(&weight.t()?)?,
-            Self::Quantised { product, .. } => product.forward(x)?,
-        })
-    }
-
-    /// The rows of some outputs, f32 [t, i]; the only ones that are dequantised.
-    pub fn rows(&self, ids: &[u32]) -> Result<Tensor, Error> {
-        let ids = Tensor::new(ids, &Device::Cpu)?; // [t]
-        Ok(match self {
-            Self::Dense(weight) => weight.index_select(&ids, 0)?,
-            Self::Quantised { rows, .. } => rows.embedding(&ids)?,
-        })
-    }
-
-    /// Bytes in memory.
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Self::Dense(weight) => 4 * weight.elem_count() as u64,
-            Self::Quantised { rows, .. } => rows.storage_size_in_bytes() as u64,
+impl Role {
+    /// Of a matrix.
+    pub fn group(&self) -> Option<Group> {
+        match *self {
+            Self::Vector(_) => None,
+            Self::Matrix { group, .. } => Some(group),
+            Self::Gates { .. } => Some(Group::Gates),
         }
     }
-}
 
-/// W [o, i] · x [i] → [o].
-///
-/// Plain loops, since candle's matmul asks the system for its processors at each call: 50 µs, ten times what the product of a
-/// small model takes.
-fn matrix_by_vector(weight: &[f32], x: &[f32]) -> Vec<f32> {
-    let at_once = (SLAB / 4 / x.len()).max(1);
-    weight.par_chunks_exact(x.len()).with_min_len(at_once).map(|row| dot(row, x)).collect()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut sums = [0f32; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
+    /// How it is packed by a recipe.
+    pub fn slabs(&self, weights: Weights, parameters: u64) -> Option<Slabs> {
+        let columns = match *self {
+            Self::Vector(_) => return None,
+            Self::Matrix { columns, .. } => columns,
+            Self::Gates { block, .. } => block,
+        };
+        Slabs::new(self, self.group()?.form(weights, parameters, columns))
     }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// A checkpoint that is being read.
+/// Where tensors come from.
+enum Source {
+    Files(Files),
+    /// And the fingerprint that it holds.
+    Gguf(Gguf, [u8; 32]),
+    Random(u64),
+}
+
+/// A model's weights, being read.
 pub struct Checkpoint<'p> {
-    files: Files,
+    config: Config,
+    weights: Weights,
+    source: Source,
     /// Of every tensor handed out: SHA-256 of its dtype, shape and bytes.
     hashes: BTreeMap<String, [u8; 32]>,
-    progress: Progress<'p>,
+    progress: Option<Progress<'p>>,
     done: u64,
     total: u64,
 }
 
 impl<'p> Checkpoint<'p> {
-    /// Opens the shards in `dir`; `total` is how many parameters will be read.
+    /// Opens a directory in Hugging Face layout, to be packed as `weights` says, or a GGUF file, which is packed already.
     ///
     /// # Errors
-    /// [`Error::NoWeights`], [`Error::MissingShard`], [`Error::Safetensors`], [`Error::Json`], [`Error::Read`].
-    pub fn open(dir: &Path, total: u64, progress: Progress<'p>) -> Result<Self, Error> {
-        Ok(Self { files: Files::open(dir)?, hashes: BTreeMap::new(), progress, done: 0, total })
+    /// Any of [`Error`] that concerns files.
+    pub fn open(path: &Path, weights: Weights, progress: Progress<'p>) -> Result<Self, Error> {
+        let config = Config::load(path)?;
+        let source = if is_file(path) {
+            let gguf = Gguf::open(path)?;
+            gguf.must_say(&config.keys())?;
+            // Reading ahead is a favour: where the system refuses it, pages come as they are met.
+            let _ = gguf.map().advise(Advice::WillNeed);
+            let fingerprint = stored_fingerprint(&gguf)?;
+            Source::Gguf(gguf, fingerprint)
+        } else {
+            Source::Files(Files::open(path)?)
+        };
+        Ok(Self { progress: Some(progress), ..Self::new(config, weights, source) })
     }
 
-    /// A small tensor, as f32.
+    /// Weights drawn at random.
+    pub fn random(config: Config, weights: Weights, seed: u64) -> Self {
+        Self::new(config, weights, Source::Random(seed))
+    }
+
+    fn new(config: Config, weights: Weights, source: Source) -> Self {
+        let total = config.parameters();
+        Self { config, weights, source, hashes: BTreeMap::new(), progress: None, done: 0, total }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A small tensor.
     ///
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`].
-    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
-        let view = self.files.view(name, shape)?;
-        let mut values = vec![0f32; shape.iter().product()];
-        widen(&view, 0, &mut values);
-        let hash = hash(&view);
-        self.note(name, hash, values.len());
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    pub fn vector(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let count = shape.iter().product();
+        let values = match &self.source {
+            Source::Files(files) => {
+                let view = files.view(name, shape)?;
+                let mut values = vec![0f32; count];
+                widen(&view, 0, &mut values);
+                self.hashes.insert(name.into(), hash(&view));
+                values
+            }
+            Source::Gguf(gguf, _) => plain(gguf, name, shape)?,
+            Source::Random(seed) => {
+                let mut values = vec![0f32; count];
+                random::vector(*seed, name, &mut values);
+                values
+            }
+        };
+        self.note(count);
+        Ok(values)
     }
 
     /// A matrix [rows, columns].
     ///
     /// # Errors
-    /// As [`Checkpoint::tensor`].
-    pub fn matrix(&mut self, name: &str, rows: usize, columns: usize, form: Form) -> Result<Matrix, Error> {
-        let view = self.files.view(name, &[rows, columns])?;
-        let (matrix, hash) = match form.block(columns) {
-            None => {
-                let mut values = vec![0f32; rows * columns];
-                let slabs = values.par_chunks_mut(SLAB).enumerate();
-                let fill = || slabs.for_each(|(i, slab)| widen(&view, i * SLAB, slab));
-                let ((), hash) = rayon::join(fill, || hash(&view));
-                (Matrix::Dense(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?), hash)
+    /// As [`Checkpoint::vector`].
+    pub fn matrix(&mut self, name: &str, group: Group, rows: usize, columns: usize) -> Result<Matrix, Error> {
+        self.packed(name, &Role::Matrix { group, rows, columns })
+    }
+
+    /// A gate of the RG-LRU: one [block, block] for each head, which checkpoints hold input-major. The matrix has one row for
+    /// each output, as all have.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::vector`].
+    pub fn gates(&mut self, name: &str, heads: usize, block: usize) -> Result<Matrix, Error> {
+        self.packed(name, &Role::Gates { heads, block })
+    }
+
+    fn packed(&mut self, name: &str, role: &Role) -> Result<Matrix, Error> {
+        let slabs = || role.slabs(self.weights, self.total).expect("only matrices are packed");
+        let matrix = match &self.source {
+            Source::Files(files) => {
+                let view = files.view(name, &role.shape())?;
+                let slabs = slabs();
+                let pack = || Matrix::fill(&slabs, |slab, out| slabs.pack(&slabs.read(&view, slab), out));
+                let (matrix, hash) = rayon::join(pack, || hash(&view));
+                self.hashes.insert(name.into(), hash);
+                matrix
             }
-            Some(block) => {
-                let (blocks, hash) = rayon::join(|| quantise(&view, rows, columns, block), || hash(&view));
-                let storage = QStorage::from_data(blocks?.concat().into(), &Device::Cpu, block)?;
-                let rows = Arc::new(QTensor::new(storage, (rows, columns))?);
-                (Matrix::Quantised { product: QMatMul::from_arc(rows.clone())?, rows }, hash)
+            Source::Gguf(gguf, _) => mapped(gguf, name, role)?,
+            Source::Random(seed) => {
+                let slabs = slabs();
+                Matrix::fill(&slabs, |slab, out| random::slab(*seed, name, &slabs, slab, out))
             }
         };
-        self.note(name, hash, rows * columns);
+        self.note(role.parameters());
         Ok(matrix)
     }
 
-    /// SHA-256 over every tensor handed out, by name, whichever shard it lay in.
+    /// SHA-256 over the settings that matter to the arithmetic and every tensor handed out, by name, whichever shard it lay in.
+    /// A GGUF file has that of the checkpoint it was made from.
     ///
-    /// Every byte counts: a fine-tuned checkpoint may differ in a few weights only. Hashing runs beside widening and quantising,
-    /// at over 1 GB/s a core, so it costs less than reading the file did.
-    pub fn fingerprint(&self, settings: &str) -> [u8; 32] {
-        let mut all = Sha256::new();
-        all.update(settings);
-        for (name, hash) in &self.hashes {
-            all.update((name.len() as u64).to_le_bytes());
-            all.update(name);
-            all.update(hash);
+    /// Every byte counts: a fine-tuned checkpoint may differ in a few weights only. Hashing runs beside packing, at over 1 GB/s
+    /// a core, so it costs less than reading the file did.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        match &self.source {
+            Source::Files(_) => fingerprint(&self.config, &self.hashes),
+            Source::Gguf(_, fingerprint) => *fingerprint,
+            Source::Random(seed) => random_fingerprint(&self.config, *seed),
         }
-        all.finalize().into()
     }
 
-    fn note(&mut self, name: &str, hash: [u8; 32], parameters: usize) {
-        self.hashes.insert(name.into(), hash);
+    fn note(&mut self, parameters: usize) {
         self.done += parameters as u64;
-        (self.progress)(self.done, self.total);
-    }
-}
-
-fn hash(view: &TensorView<'_>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(format!("{:?} {:?}\n", view.dtype(), view.shape()));
-    hash.update(view.data());
-    hash.finalize().into()
-}
-
-/// The elements from `start` on, as f32.
-fn widen(view: &TensorView<'_>, start: usize, out: &mut [f32]) {
-    fn each<const N: usize>(bytes: &[u8], start: usize, out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-        let (values, _) = bytes.as_chunks::<N>();
-        for (out, bytes) in out.iter_mut().zip(&values[start..]) {
-            *out = value(*bytes);
+        if let Some(progress) = &mut self.progress {
+            progress(self.done, self.total);
         }
     }
-    match view.dtype() {
-        Dtype::F16 => each(view.data(), start, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        Dtype::BF16 => each(view.data(), start, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        _ => each(view.data(), start, out, f32::from_le_bytes),
-    }
 }
 
-/// The blocks of a matrix, a slab of rows at a time.
-fn quantise(view: &TensorView<'_>, rows: usize, columns: usize, block: GgmlDType) -> Result<Vec<Vec<u8>>, Error> {
-    let step = (SLAB / columns).max(1);
-    let starts: Vec<usize> = (0..rows).step_by(step).collect();
-    let slab = |&row: &usize| -> Result<Vec<u8>, Error> {
-        let count = step.min(rows - row);
-        let mut values = vec![0f32; count * columns];
-        widen(view, row * columns, &mut values);
-        let values = Tensor::from_vec(values, (count, columns), &Device::Cpu)?;
-        Ok(QTensor::quantize(&values, block)?.data()?.into_owned())
+pub(super) fn fingerprint(config: &Config, hashes: &BTreeMap<String, [u8; 32]>) -> [u8; 32] {
+    let mut all = Sha256::new();
+    all.update(config.identity());
+    for (name, hash) in hashes {
+        all.update((name.len() as u64).to_le_bytes());
+        all.update(name);
+        all.update(hash);
+    }
+    all.finalize().into()
+}
+
+pub(super) fn random_fingerprint(config: &Config, seed: u64) -> [u8; 32] {
+    Sha256::new().chain_update(format!("random {seed} {config:?}")).finalize().into()
+}
+
+fn stored_fingerprint(gguf: &Gguf) -> Result<[u8; 32], Error> {
+    let text = gguf.required_text(gguf::FINGERPRINT_KEY)?;
+    let mut bytes = [0; 32];
+    let digits = text.as_bytes().as_chunks::<2>().0;
+    let whole = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for (byte, digits) in bytes.iter_mut().zip(digits).filter(|_| whole) {
+        let digits = std::str::from_utf8(digits).expect("hexadecimal digits are ASCII");
+        *byte = u8::from_str_radix(digits, 16).expect("two hexadecimal digits are a byte");
+    }
+    if whole {
+        return Ok(bytes);
+    }
+    let (what, found) = (gguf::FINGERPRINT_KEY.into(), format!("{:?}", text.chars().take(70).collect::<String>()));
+    Err(gguf.error(Problem::Bad { what, found, expected: "64 hexadecimal digits".into() }))
+}
+
+fn find<'g>(gguf: &'g Gguf, name: &str, shape: &[usize]) -> Result<&'g gguf::Tensor, Error> {
+    let path = || gguf.path().to_path_buf();
+    let missing = || Error::MissingTensor { path: path(), tensor: name.into() };
+    let tensor = gguf.tensor(name).ok_or_else(missing)?;
+    if tensor.shape == shape {
+        return Ok(tensor);
+    }
+    Err(Error::Shape { path: path(), tensor: name.into(), expected: shape.to_vec(), found: tensor.shape.clone() })
+}
+
+fn plain(gguf: &Gguf, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+    let tensor = find(gguf, name, shape)?;
+    if tensor.kind != Kind::Plain {
+        return Err(gguf.error(Problem::Type { tensor: name.into(), found: tensor.kind.id() }));
+    }
+    let (values, _) = gguf.map()[tensor.bytes.clone()].as_chunks();
+    Ok(values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+fn mapped(gguf: &Gguf, name: &str, role: &Role) -> Result<Matrix, Error> {
+    let tensor = find(gguf, name, &role.shape())?;
+    let Kind::Packed(form) = tensor.kind else {
+        return Err(gguf.error(Problem::Type { tensor: name.into(), found: tensor.kind.id() }));
     };
-    starts.par_iter().map(slab).collect()
-}
-
-/// The safetensors files of a checkpoint, memory-mapped.
-struct Files {
-    dir: PathBuf,
-    files: Vec<(PathBuf, MmapedSafetensors)>,
-    /// Which file holds a tensor.
-    place: HashMap<String, usize>,
-}
-
-impl Files {
-    fn open(dir: &Path) -> Result<Self, Error> {
-        let mut files = Vec::new();
-        let mut place = HashMap::new();
-        for path in shards(dir)? {
-            // SAFETY: the mapping is only read, and dropped once the weights were copied out of it. A checkpoint that is
-            // written to or truncated during those seconds would break this; nothing in hearth writes to one.
-            let file = unsafe { MmapedSafetensors::new(&path) };
-            let file = file.map_err(|error| unreadable(&path, error))?;
-            place.extend(file.tensors().into_iter().map(|(name, _)| (name, files.len())));
-            files.push((path, file));
-        }
-        Ok(Self { dir: dir.into(), files, place })
-    }
-
-    fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, Error> {
-        let missing = || Error::MissingTensor { path: self.dir.clone(), tensor: name.into() };
-        let (path, file) = &self.files[*self.place.get(name).ok_or_else(missing)?];
-        let view = file.get(name)?;
-        if view.shape() != shape {
-            let (expected, found) = (shape.to_vec(), view.shape().to_vec());
-            return Err(Error::Shape { path: path.clone(), tensor: name.into(), expected, found });
-        }
-        if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let found = format!("{:?}", view.dtype());
-            return Err(Error::Dtype { path: path.clone(), tensor: name.into(), found });
-        }
-        Ok(view)
-    }
-}
-
-fn unreadable(path: &Path, error: candle_core::Error) -> Error {
-    let path = path.to_path_buf();
-    match std::fs::File::open(&path) {
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Error::MissingShard { path },
-        Err(source) => Error::Read { path, source },
-        Ok(_) => {
-            let mut reason: &dyn std::error::Error = &error;
-            while let Some(source) = reason.source() {
-                reason = source;
-            }
-            Error::Safetensors { path, reason: reason.to_string() }
-        }
-    }
-}
-
-/// The files of a checkpoint: one, those an index names, or `model-00001-of-0000N.safetensors` without an index.
-fn shards(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
-    let single = dir.join("model.safetensors");
-    if single.exists() {
-        return Ok([single].into());
-    }
-    let index = dir.join("model.safetensors.index.json");
-    if index.exists() {
-        return indexed(dir, &index);
-    }
-    let entries = std::fs::read_dir(dir).map_err(|source| Error::Read { path: dir.into(), source })?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let Some(count) = names.filter_map(|name| shard_count(&name)).max() else {
-        return Err(Error::NoWeights { dir: dir.into() });
-    };
-    Ok((1..=count).map(|i| dir.join(format!("model-{i:05}-of-{count:05}.safetensors"))).collect())
-}
-
-/// N of `model-00001-of-0000N.safetensors`.
-fn shard_count(name: &str) -> Option<usize> {
-    let (number, count) = name.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
-    let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits(number) && digits(count)).then(|| count.parse().ok()).flatten()
-}
-
-fn indexed(dir: &Path, index: &Path) -> Result<BTreeSet<PathBuf>, Error> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let text = std::fs::read_to_string(index).map_err(|source| Error::Read { path: index.into(), source })?;
-    let json = |source| Error::Json { path: index.into(), source };
-    let names = serde_json::from_str::<Index>(&text).map_err(json)?.weight_map.into_values();
-    // A name is a file in the same directory, whatever the index says.
-    let names = names.filter_map(|name| Some(dir.join(Path::new(&name).file_name()?)));
-    let files = names.collect::<BTreeSet<_>>();
-    if files.is_empty() { Err(Error::NoWeights { dir: dir.into() }) } else { Ok(files) }
+    let slabs = Slabs::new(role, form).expect("only matrices are packed");
+    Ok(Matrix::new(&slabs, Bytes::Mapped { map: gguf.map().clone(), range: tensor.bytes.clone() }))
 }

@@ -72,10 +72,12 @@ impl Reader {
         Ok(Question { tokens })
     }
 
-    /// Log-odds of yes, without generating anything.
-    pub fn log_odds(&self, yes_no: &YesNo, question: &Question) -> Result<f64, Error> {
-        let (logits, _) = self.put(question)?;
-        Ok(yes_no.log_odds(&logits))
+    /// Log-odds of yes to each of some questions, without generating anything. They are put to forks of one state side by
+    /// side, so that the weights are read once for all.
+    pub fn log_odds(&self, yes_no: &YesNo, questions: &[&Question]) -> Result<Vec<f64>, Error> {
+        let mut forks = questions.iter().map(|_| self.fork()).collect::<Result<Vec<_>, _>>()?;
+        let mut streams: Vec<_> = forks.iter_mut().zip(questions.iter().map(|q| q.tokens())).collect();
+        Ok(self.model.read_all(&mut streams)?.iter().map(|logits| yes_no.log_odds(logits)).collect())
     }
 
     /// The model's own words, at most `max_tokens` of them; the same every time.

@@ -167,8 +167,13 @@ impl Listener {
         let mut outcome = Outcome::default();
         let said = std::mem::take(&mut self.unasked);
         if !said.is_empty() {
-            for watched in &mut self.rules {
-                watched.ask(&self.reader, &self.yes_no, &said, now, &mut outcome)?;
+            let asks: Vec<bool> = self.rules.iter_mut().map(Watched::asks).collect();
+            let asking = self.rules.iter().zip(&asks).filter(|(_, asks)| **asks);
+            let questions: Vec<_> = asking.filter_map(|(watched, _)| watched.question.as_ref()).collect();
+            let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
+            for (watched, asks) in self.rules.iter_mut().zip(asks) {
+                let log_odds = asks.then(|| odds.next()).flatten();
+                watched.read(&self.reader, log_odds, &said, now, &mut outcome)?;
             }
         }
         self.pass(now, &mut outcome)?;
@@ -280,19 +285,22 @@ impl Watched {
         })
     }
 
-    /// Takes a reading of this rule after `said`.
-    fn ask(
+    /// Whether the rule's question is to be asked now.
+    fn asks(&mut self) -> bool {
+        self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty())
+    }
+
+    /// Takes a reading of this rule after `said`; `log_odds` answer what it asks.
+    fn read(
         &mut self,
         reader: &reader::Reader,
-        yes_no: &ask::YesNo,
+        log_odds: Option<f64>,
         said: &[Evidence],
         now: Timestamp,
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
         let matches = std::mem::take(&mut self.matches);
         let matched = !matches.is_empty();
-        let asked = self.question.as_ref().filter(|_| self.watch.worth_asking(&self.policy, matched));
-        let log_odds = asked.map(|question| reader.log_odds(yes_no, question)).transpose()?;
         let said = if matched { matches } else { said.to_vec() };
         let change = self.watch.read(&self.policy, alert::Reading { log_odds, matched, said }, now, Ulid::generate());
         let probability = log_odds.map(alert::sigmoid);
@@ -301,6 +309,7 @@ impl Watched {
             outcome.readings.push(Reading { rule, probability, time: now, active });
         }
         if let Some(change) = change {
+            let asked = self.question.as_ref().filter(|_| log_odds.is_some());
             let why = asked.filter(|_| change.phase != AlertPhase::End);
             let answer = why.map(|question| reader.answer(question, ALERT_TOKENS)).transpose()?;
             outcome.alerts.push(self.alert(change, probability, answer, now));

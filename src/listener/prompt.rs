@@ -1,7 +1,7 @@
 //! How text is put to a model: what it is told first, what stands before an utterance, the frame of a question, the words
 //! for yes and no.
 //!
-//! Owns `prompt.json`, which lies beside a model's weights, and the defaults for Gemma's instruct models. Refuses to know
+//! Owns `prompt.json`, which lies beside a model's weights or in them, and the defaults for Gemma's instruct models. Refuses to know
 //! tokens. Invariant: what people say is one line without control characters before it meets a template, so it can end no
 //! paragraph and no turn.
 
@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::griffin;
+
 /// The file beside a model's weights.
 pub const FILE: &str = "prompt.json";
 
 /// What is wrong with a prompt file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{path} cannot be read: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Read(#[from] griffin::Error),
     /// The source names the key, and line and column.
     #[error("{path} is no prompt file: {source}")]
     Parse { path: PathBuf, source: serde_json::Error },
@@ -82,15 +84,13 @@ impl Default for Prompt {
 }
 
 impl Prompt {
-    /// Reads the prompt of the model in `dir`; a model without one is put to as Gemma's instruct models are.
-    pub fn load(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(Error::Read { path, source }),
-        };
-        Self::parse(&text, &path)
+    /// Reads the prompt of a model: in its directory, or in its GGUF file. A model without one is put to as Gemma's instruct
+    /// models are.
+    pub fn load(model: &Path) -> Result<Self, Error> {
+        match griffin::attached(model, FILE)? {
+            Some(found) => Self::parse(&found.text, &found.path),
+            None => Ok(Self::default()),
+        }
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, Error> {
@@ -136,9 +136,12 @@ impl Prompt {
     }
 }
 
-/// One line: white space of any kind becomes one space, other control characters go.
+/// One line: white space of any kind becomes one space, other control characters go. Gemma's tokenizer writes a space as ▁, so
+/// that is white space too: at the end of an utterance it would run into the next.
 pub fn plain(text: &str) -> String {
-    let words = text.split_whitespace().map(|word| word.chars().filter(|c| !c.is_control()).collect::<String>());
+    let words = text
+        .split(|c: char| c.is_whitespace() || c == '▁')
+        .map(|word| word.chars().filter(|c| !c.is_control()).collect::<String>());
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
@@ -197,7 +200,8 @@ mod tests {
     fn what_is_said_is_put_in_once_and_on_one_line() {
         let prompt = Prompt::default();
         assert_eq!(prompt.utterance(" Good\n\nmorning,\t{text} \u{7}").unwrap(), " Good morning, {text}");
-        assert_eq!(prompt.utterance("\n \u{0}"), None);
+        assert_eq!(prompt.utterance("\n ▁\u{0}"), None);
+        assert_eq!(prompt.utterance("good▁morning▁").unwrap(), " good morning");
         assert_eq!(prompt.question("Is it\n\n{question}?"), "\n\nIs it {question}?");
     }
 

@@ -11,6 +11,10 @@ use super::prompt::Prompt;
 use crate::config;
 use crate::griffin::{Model, Options, State, Tokenizer};
 
+/// How much reading yields to hearing: a thread of this niceness gets a tenth of a core that another wants, and all of one that
+/// nobody wants.
+const NICE: u8 = 10;
+
 /// The owner of the live state.
 pub struct Reader {
     pub(super) model: Model,
@@ -26,9 +30,12 @@ impl Reader {
     /// snapshot can take the place of a fresh one at no cost.
     pub fn open(dir: &Path, settings: &config::Listener) -> Result<Self, Error> {
         let prompt = Prompt::load(dir)?.with_preamble(settings.preamble.as_deref());
-        let model = Model::load(dir, &Options { weights: settings.weights, threads: settings.threads, ring: None })?;
+        let model = Model::load(
+            dir,
+            &Options { weights: settings.weights, threads: settings.threads, nice: NICE, ..Options::default() },
+        )?;
         let tokenizer = Tokenizer::load(dir)?;
-        let state = model.state()?;
+        let state = model.state();
         let mut reader = Self { model, tokenizer, prompt, opening: Vec::new(), state };
         let turns = reader.tokenizer.turns();
         reader.opening = vec![turns.bos, turns.start];

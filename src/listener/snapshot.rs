@@ -53,7 +53,7 @@ pub enum Error {
     #[error("the note for the snapshot {} has {bytes} bytes, more than {NOTE_MAX}", path.display())]
     Note { path: PathBuf, bytes: usize },
     #[error("the snapshot {} does not hold a state of this model", path.display())]
-    State { path: PathBuf, source: griffin::Error },
+    State { path: PathBuf, source: Box<griffin::Error> },
 }
 
 /// Writes a state and the listener's note: to a file beside, synced, then renamed over `path`. Mode 0600: a state knows what was said.
@@ -64,7 +64,7 @@ pub fn save(path: &Path, state: &State, fingerprint: [u8; 32], note: &[u8]) -> R
     if note.len() > NOTE_MAX {
         return Err(Error::Note { path: path.into(), bytes: note.len() });
     }
-    let leaves = state.leaves().map_err(|source| Error::State { path: path.into(), source })?;
+    let leaves = state.leaves();
     let bytes = encode(state.tokens_read(), fingerprint, note, &leaves);
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
@@ -95,7 +95,7 @@ pub fn load(path: &Path, model: &Model) -> Result<(State, Vec<u8>), Error> {
         return Err(Error::OtherModel { path: path.into() });
     }
     let state = model.restore(content.tokens_read, &content.leaves);
-    let state = state.map_err(|source| Error::State { path: path.into(), source })?;
+    let state = state.map_err(|source| Error::State { path: path.into(), source: Box::new(source) })?;
     Ok((state, content.note))
 }
 
@@ -131,7 +131,7 @@ fn read(path: &Path, model: &Model) -> Result<Vec<u8>, Error> {
         std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
         _ => Error::Read { path: path.into(), source },
     };
-    let limit = limit(model).map_err(|source| Error::State { path: path.into(), source })?;
+    let limit = limit(model);
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     (&file).take(HEADER as u64).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -159,10 +159,10 @@ fn read(path: &Path, model: &Model) -> Result<Vec<u8>, Error> {
 }
 
 /// The most bytes that a snapshot of this model can have: every leaf in f32.
-fn limit(model: &Model) -> Result<u64, griffin::Error> {
-    let state = model.state()?;
+fn limit(model: &Model) -> u64 {
+    let state = model.state();
     let leaves = 2 * state.bytes() + LEAF_OVERHEAD * 2 * model.config().layers.len() as u64;
-    Ok((HEADER + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves)
+    (HEADER + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves
 }
 
 fn encode(tokens_read: u64, fingerprint: [u8; 32], note: &[u8], leaves: &[Leaf]) -> Vec<u8> {
