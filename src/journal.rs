@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::config::{Log, LogFormat};
 
 /// Libraries that talk of their own affairs; a filter in the config comes after these and wins.
-const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=error,whisper_rs=warn,tokenizers=warn,cpal=warn";
+const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=error,whisper_rs=warn,cpal=warn";
 
 /// Why nothing can be said.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,9 @@
-//! Where bundled models lie, and that they are what they say.
+//! Where models lie and where they come from, and that they are what they say.
 //!
-//! Owns the search for a model that the config names, and the check against `SHA256SUMS`. Refuses to know what is in a
-//! model. Invariant: a model that `SHA256SUMS` lists is either whole or refused.
+//! Owns the search for a model that the config names, the check against `SHA256SUMS`, and fetching ([`fetch`]). Refuses to
+//! know what is in a model. Invariant: a model that `SHA256SUMS` lists is either whole or refused.
+
+pub mod fetch;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,6 +15,11 @@ use thiserror::Error;
 
 /// The list of hashes in a models directory, in the form `sha256sum` writes and reads.
 const SUMS: &str = "SHA256SUMS";
+
+/// Where fetched models go on a system that hearth is installed on: with its state.
+const FETCHED: &str = "/var/lib/hearth/models";
+/// Where they go otherwise.
+const HERE: &str = "models";
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -40,8 +47,8 @@ fn places(looked: &[PathBuf]) -> String {
 }
 
 /// Finds a model. A bare name is looked for where models may lie: `$HEARTH_MODELS`, `<config_dir>`, `<config_dir>/models`,
-/// `<folder of hearth>/../share/hearth/models`, `/usr/share/hearth/models`, `./models`, and the `models` folder of a source
-/// tree that hearth was built in. A path is relative to `config_dir`.
+/// `<folder of hearth>/../share/hearth/models`, `/var/lib/hearth/models`, `/usr/share/hearth/models`, `./models`, and the
+/// `models` folder of a source tree that hearth was built in. A path is relative to `config_dir`.
 pub fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
     if !is_bare(value) {
         let path = config_dir.join(value);
@@ -61,6 +68,27 @@ pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// The directories that [`resolve`] looks in for a config in `config_dir`, of those that are there.
+pub fn places_of(config_dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for place in search_path(std::env::var_os("HEARTH_MODELS"), config_dir, std::env::current_exe().ok().as_deref()) {
+        if let Ok(real) = place.canonicalize()
+            && real.is_dir()
+            && found.iter().all(|(other, _)| *other != real)
+        {
+            found.push((real, place));
+        }
+    }
+    found.into_iter().map(|(_, place)| place).collect()
+}
+
+/// Where a fetched model belongs: a place that [`resolve`] looks in.
+pub fn home() -> PathBuf {
+    let named = std::env::var_os("HEARTH_MODELS").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let installed = Path::new(FETCHED).parent().is_some_and(Path::is_dir);
+    named.unwrap_or_else(|| if installed { FETCHED.into() } else { HERE.into() })
+}
+
 fn is_bare(value: &Path) -> bool {
     let mut components = value.components();
     // "models/" has one component but was written as a path.
@@ -73,8 +101,7 @@ fn search_path(variable: Option<OsString>, config_dir: &Path, executable: Option
     places.extend([config_dir.into(), config_dir.join("models")]);
     let beside = executable.and_then(Path::parent);
     places.extend(beside.and_then(Path::parent).map(|prefix| prefix.join("share/hearth/models")));
-    places.push("/usr/share/hearth/models".into());
-    places.push("models".into());
+    places.extend([FETCHED.into(), "/usr/share/hearth/models".into(), HERE.into()]);
     let ancestors = beside.into_iter().flat_map(Path::ancestors).map(|folder| folder.join("models"));
     places.extend(ancestors.filter(|models| models.join(SUMS).is_file()));
     places
@@ -82,20 +109,29 @@ fn search_path(variable: Option<OsString>, config_dir: &Path, executable: Option
 
 /// Holds a model, a file or a folder, against the `SHA256SUMS` beside it. What is not listed is accepted.
 pub fn verify(model: &Path) -> Result<(), Error> {
+    let Some(Listed { sums, files }) = listed(model)? else { return Ok(()) };
+    files.iter().try_for_each(|(expected, path)| compare(path, expected, &sums))
+}
+
+/// Whether [`verify`] has anything to hold a model against.
+pub fn is_listed(model: &Path) -> Result<bool, Error> {
+    Ok(listed(model)?.is_some_and(|listed| !listed.files.is_empty()))
+}
+
+/// The hashes and paths of a model's files that a list has.
+struct Listed {
+    sums: PathBuf,
+    files: Vec<(String, PathBuf)>,
+}
+
+fn listed(model: &Path) -> Result<Option<Listed>, Error> {
     let model = std::path::absolute(model).map_err(|source| Error::Read { path: model.into(), source })?;
     // A file may be a model of its own or a part of one: its folder may be the models directory or lie in it.
-    for directory in model.ancestors().skip(1).take(2) {
-        let sums = directory.join(SUMS);
-        if sums.is_file() {
-            let listed = read_sums(&sums)?;
-            return listed
-                .iter()
-                .map(|(hash, name)| (hash, directory.join(name)))
-                .filter(|(_, path)| path.starts_with(&model))
-                .try_for_each(|(expected, path)| compare(&path, expected, &sums));
-        }
-    }
-    Ok(())
+    let nearest = model.ancestors().skip(1).take(2).find(|directory| directory.join(SUMS).is_file());
+    let Some(directory) = nearest else { return Ok(None) };
+    let sums = directory.join(SUMS);
+    let all = read_sums(&sums)?.into_iter().map(|(hash, name)| (hash, directory.join(name)));
+    Ok(Some(Listed { files: all.filter(|(_, path)| path.starts_with(&model)).collect(), sums }))
 }
 
 fn read_sums(path: &Path) -> Result<Vec<(String, PathBuf)>, Error> {

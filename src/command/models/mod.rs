@@ -1,0 +1,93 @@
+//! `hearth models`: what is done to models outside a running house.
+//!
+//! Owns the list of what can be done, the kinds of models, and how a table looks. Refuses to do any of it: one file each.
+
+pub mod fetch;
+mod list;
+mod quantize;
+mod show;
+mod verify;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::bail;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Fetch a model from the Hugging Face hub; without a name, list what can be fetched
+    Fetch(fetch::Args),
+    /// Turn a checkpoint in Hugging Face layout into one GGUF file, packed as the kernels read it
+    Quantize(quantize::Args),
+    /// List the models that lie where they are looked for
+    List(list::Args),
+    /// Tell what is in a model
+    Show(show::Args),
+    /// Check that a model is whole
+    Verify(verify::Args),
+}
+
+/// # Errors
+/// Those of the subcommand.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    match args.command {
+        Command::Fetch(args) => fetch::run(args),
+        Command::Quantize(args) => quantize::run(args),
+        Command::List(args) => list::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Verify(args) => verify::run(args),
+    }
+}
+
+/// What a model is by its looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A directory in Hugging Face layout.
+    Checkpoint,
+    Gguf,
+    Whisper,
+}
+
+impl Kind {
+    fn of(path: &Path) -> anyhow::Result<Self> {
+        if path.join("config.json").is_file() {
+            return Ok(Self::Checkpoint);
+        }
+        let mut magic = [0; 4];
+        let is_file = path.is_file() && File::open(path)?.read_exact(&mut magic).is_ok();
+        match &magic {
+            b"GGUF" if is_file => Ok(Self::Gguf),
+            b"lmgg" if is_file => Ok(Self::Whisper),
+            _ if path.extension().is_some_and(|extension| extension == "gguf") => Ok(Self::Gguf),
+            _ => bail!(
+                "{} is no model: neither a directory with a config.json, nor a GGUF file, nor a Whisper model",
+                path.display()
+            ),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Gguf => "GGUF file",
+            Self::Whisper => "Whisper model",
+        }
+    }
+}
+
+/// Columns as wide as their widest cell; the last one as it comes.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().enumerate().map(|(column, cell)| format!("{cell:<width$}", width = width(column)));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}

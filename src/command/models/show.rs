@@ -1,0 +1,64 @@
+//! `hearth models show`: what is in a model.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use indicatif::{DecimalBytes, HumanCount};
+
+use super::{Kind, table};
+use crate::griffin::{self, Content, Group, Summary};
+use crate::models;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model's name or path
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+}
+
+/// Prints a model's keys, shape and sizes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let path = models::resolve(&args.model, Path::new(""))?;
+    let kind = Kind::of(&path)?;
+    if kind == Kind::Whisper {
+        bail!(
+            "{} is a {}; `hearth models verify` checks it, and there is no more to show",
+            path.display(),
+            kind.name()
+        );
+    }
+    let summary = griffin::summary(&path)?;
+    println!("{}: {}, {}", path.display(), kind.name(), DecimalBytes(summary.bytes));
+    print!("{}", describe(&summary));
+    Ok(())
+}
+
+fn describe(summary: &Summary) -> String {
+    let config = &summary.config;
+    let attention = config.layers.iter().filter(|layer| **layer == griffin::Temporal::Attention).count();
+    let mut text = format!(
+        "{} parameters; {} layers, {attention} of them attention; width {}, {} heads, window {}, vocabulary {}\n\n",
+        HumanCount(config.parameters()),
+        config.layers.len(),
+        config.width,
+        config.heads,
+        config.window,
+        config.vocab
+    );
+    let mut rows = vec![["weights", "parameters", "bytes", "form"].map(String::from)];
+    let row = |(group, content): (&Option<Group>, &Content)| {
+        let forms = content.forms.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let (parameters, bytes) = (HumanCount(content.parameters).to_string(), DecimalBytes(content.bytes).to_string());
+        [group.map_or("small", Group::name).into(), parameters, bytes, forms]
+    };
+    rows.extend(summary.contents.iter().map(row));
+    text += &table(&rows);
+    if !summary.keys.is_empty() {
+        text += "\n";
+        text += &table(&summary.keys.iter().map(|(key, value)| [key.clone(), value.clone()]).collect::<Vec<_>>());
+    }
+    text
+}

@@ -1,0 +1,203 @@
+//! Models from the Hugging Face hub, whole and right or not at all.
+//!
+//! Owns the order of things: what a model is made of, whether there is room, what is there already, when to try again. Refuses
+//! to know HTTP ([`hub`]), the form of parts (`part`) and what a person sees ([`Event`] goes to whoever asked).
+//! Invariant: what has its own name in a model's folder was verified against the hash that the hub names.
+
+pub mod catalogue;
+mod error;
+pub mod hub;
+mod origin;
+mod part;
+
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use catalogue::{Entry, FOLDER, INDEX, Parts, WEIGHTS};
+pub use error::Error;
+use hub::{Hub, Remote};
+use part::Part;
+
+/// What is fetched when nothing else is said.
+const REVISION: &str = "main";
+/// Tries to learn what there is to fetch: a person waits for it.
+const DESCRIBING: u32 = 3;
+/// Bytes read at once: as much as arrives between two looks at a bar.
+const BLOCK: usize = 1 << 18;
+
+/// What is going on, for a person to see.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The file is there, and it is what the hub has.
+    Present { file: &'a str },
+    /// Bytes come, from `at` on.
+    Begin { file: &'a str, at: u64, size: u64 },
+    /// The other side cannot go on where it stopped.
+    Anew { file: &'a str },
+    /// So many bytes are there.
+    Bytes { file: &'a str, done: u64, size: u64 },
+    /// It did not go well and is tried again.
+    Again { why: &'a Error },
+    /// The file is there.
+    Done { file: &'a str },
+}
+
+/// How often to try again, and how soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Tries in a row that bring nothing.
+    pub tries: u32,
+    /// Before the second try; doubles with each.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    /// A router that starts anew takes a minute.
+    fn default() -> Self {
+        Self { tries: 7, pause: Duration::from_secs(1) }
+    }
+}
+
+impl Patience {
+    fn pause(self, failures: u32) -> Duration {
+        self.pause * 2_u32.pow(failures.saturating_sub(1).min(5))
+    }
+}
+
+/// Fetches models into folders.
+pub struct Fetcher<'a> {
+    pub hub: Hub,
+    pub patience: Patience,
+    pub tell: &'a mut dyn FnMut(Event<'_>),
+}
+
+impl Fetcher<'_> {
+    /// Fetches a model into `to`: a file, or a folder of the model's name. What is there and right is left. Returns where the
+    /// model lies.
+    ///
+    /// # Errors
+    /// Any but [`Error::Unknown`]. What came until then is kept and gone on with the next time, unless it was wrong.
+    pub fn fetch(&mut self, entry: &Entry, to: &Path) -> Result<PathBuf, Error> {
+        match &entry.parts {
+            Parts::File(file) => {
+                let remote = self.describe(entry, REVISION, file)?;
+                self.take(to, &[remote])?;
+                Ok(to.join(file))
+            }
+            Parts::Folder => {
+                let dir = to.join(&entry.name);
+                let remotes = self.folder(entry, &dir)?;
+                self.take(&dir, &remotes)?;
+                Ok(dir)
+            }
+        }
+    }
+
+    /// The files of a folder, all of one commit; the weights come last. A list of shards is fetched to know them.
+    fn folder(&mut self, entry: &Entry, dir: &Path) -> Result<Vec<Remote>, Error> {
+        let first = self.describe(entry, REVISION, FOLDER[0])?;
+        let commit = first.commit.clone();
+        let mut remotes = vec![first];
+        for file in &FOLDER[1..] {
+            remotes.push(self.describe(entry, &commit, file)?);
+        }
+        match self.describe(entry, &commit, INDEX) {
+            Ok(index) => {
+                self.take(dir, &[index])?;
+                let path = dir.join(INDEX);
+                let text = std::fs::read_to_string(&path).map_err(Error::read(path))?;
+                let bad = |reason| Error::BadIndex { repo: entry.repo.into(), file: INDEX, reason };
+                for shard in catalogue::shards(&text).map_err(bad)? {
+                    remotes.push(self.describe(entry, &commit, &shard)?);
+                }
+            }
+            Err(Error::NotFound { .. }) => remotes.push(self.describe(entry, &commit, WEIGHTS)?),
+            Err(error) => return Err(error),
+        }
+        Ok(remotes)
+    }
+
+    /// Fetches files into a folder once there is room for all.
+    fn take(&mut self, dir: &Path, remotes: &[Remote]) -> Result<(), Error> {
+        std::fs::create_dir_all(dir).map_err(Error::write(dir))?;
+        let needed = remotes.iter().map(|remote| remote.size - part::have(dir, remote)).fold(0, u64::saturating_add);
+        let free = free(dir)?;
+        if needed > free {
+            return Err(Error::NoRoom { path: dir.into(), needed, free });
+        }
+        remotes.iter().try_for_each(|remote| self.file(dir, remote))
+    }
+
+    fn file(&mut self, dir: &Path, remote: &Remote) -> Result<(), Error> {
+        if part::is_present(dir, remote)? {
+            (self.tell)(Event::Present { file: &remote.file });
+            return Ok(());
+        }
+        let mut part = Part::open(dir, remote)?;
+        let mut failures = 0;
+        while !part.is_whole() {
+            let before = part.len();
+            if let Err(why) = self.stream(remote, &mut part) {
+                failures = if part.len() > before { 1 } else { failures + 1 };
+                self.again(why, failures, self.patience.tries)?;
+            }
+        }
+        part.finish()?;
+        (self.tell)(Event::Done { file: &remote.file });
+        Ok(())
+    }
+
+    /// Reads into a part what one connection gives.
+    fn stream(&mut self, remote: &Remote, part: &mut Part) -> Result<(), Error> {
+        let mut stream = self.hub.open(remote, part.len())?;
+        let (file, size) = (remote.file.as_str(), remote.size);
+        if stream.from != part.len() {
+            (self.tell)(Event::Anew { file });
+            part.restart()?;
+        }
+        (self.tell)(Event::Begin { file, at: part.len(), size });
+        let mut block = vec![0; BLOCK];
+        loop {
+            match stream.body.read(&mut block) {
+                Ok(0) if part.is_whole() => return Ok(()),
+                Ok(0) => return Err(Error::Broken { file: file.into(), done: part.len(), size, source: None }),
+                Ok(read) => part.add(&block[..read])?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(Error::Broken { file: file.into(), done: part.len(), size, source: Some(error) });
+                }
+            }
+            (self.tell)(Event::Bytes { file, done: part.len(), size });
+        }
+    }
+
+    fn describe(&mut self, entry: &Entry, revision: &str, file: &str) -> Result<Remote, Error> {
+        let mut failures = 0;
+        loop {
+            match self.hub.describe(entry, revision, file) {
+                Ok(remote) => return Ok(remote),
+                Err(why) => {
+                    failures += 1;
+                    self.again(why, failures, DESCRIBING)?;
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try, or gives up after so many.
+    fn again(&mut self, why: Error, failures: u32, tries: u32) -> Result<(), Error> {
+        if !why.is_passing() || failures >= tries.min(self.patience.tries) {
+            return Err(why);
+        }
+        (self.tell)(Event::Again { why: &why });
+        std::thread::sleep(self.patience.pause(failures));
+        Ok(())
+    }
+}
+
+/// Bytes that may still be written into a folder.
+fn free(dir: &Path) -> Result<u64, Error> {
+    let found = rustix::fs::statvfs(dir).map_err(|error| Error::Read { path: dir.into(), source: error.into() })?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}

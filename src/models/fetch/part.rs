@@ -1,0 +1,199 @@
+//! A file that is on its way.
+//!
+//! Owns the `.part` file and the hash of what is in it. Refuses to know where bytes come from. Invariants: a file has its own
+//! name only once it is whole and hashes as it should; a part is named after the hash of its whole, so that it is never
+//! continued with the bytes of another version.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::hub::{Hash, Remote};
+
+/// Bytes read at once.
+const BLOCK: usize = 1 << 18;
+
+pub struct Part {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    remote: Remote,
+    hasher: Hasher,
+    len: u64,
+}
+
+impl Part {
+    /// The part of `remote` in `dir`: what is there already, or nothing yet. Parts of other versions of the file go.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process is at it; [`Error::Read`], [`Error::Write`], [`Error::Full`].
+    pub fn open(dir: &Path, remote: &Remote) -> Result<Self, Error> {
+        let path = path(dir, remote);
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::write(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path }),
+            Err(TryLockError::Error(source)) => return Err(Error::Write { path, source }),
+        }
+        forget_other_versions(dir, remote, &path);
+        let target = dir.join(&remote.file);
+        let mut part = Self { file, path, target, hasher: Hasher::new(remote), remote: remote.clone(), len: 0 };
+        part.len = part.hasher.take(&mut part.file).map_err(Error::read(&part.path))?;
+        if part.len > remote.size {
+            part.restart()?;
+        }
+        Ok(part)
+    }
+
+    /// Bytes that are there.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.len == self.remote.size
+    }
+
+    /// Forgets what is there.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0))).map_err(Error::write(&self.path))?;
+        self.hasher = Hasher::new(&self.remote);
+        self.len = 0;
+        Ok(())
+    }
+
+    /// Adds what came.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], and the part is gone; [`Error::Write`], [`Error::Full`], and it stays.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.len + bytes.len() as u64 > self.remote.size {
+            self.remove();
+            return Err(Error::TooLong { file: self.remote.file.clone(), size: self.remote.size });
+        }
+        self.file.write_all(bytes).map_err(Error::write(&self.path))?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Gives a whole part its own name.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], and the part is gone; [`Error::Write`], [`Error::Full`].
+    pub fn finish(self) -> Result<PathBuf, Error> {
+        let found = self.hasher.hex();
+        if found != self.remote.hash.hex() {
+            self.remove();
+            let expected = self.remote.hash.hex().into();
+            return Err(Error::Mismatch { file: self.remote.file, expected, found });
+        }
+        // Whatever the umask: the daemon is another user than who fetches.
+        self.file.set_permissions(Permissions::from_mode(0o644)).map_err(Error::write(&self.path))?;
+        self.file.sync_all().map_err(Error::write(&self.path))?;
+        std::fs::rename(&self.path, &self.target).map_err(Error::write(&self.target))?;
+        Ok(self.target)
+    }
+
+    fn remove(&self) {
+        // What cannot be removed is refused again the next time: it carries the hash that it does not have.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn path(dir: &Path, remote: &Remote) -> PathBuf {
+    dir.join(format!("{}.{:.12}.part", remote.file, remote.hash.hex()))
+}
+
+/// Bytes of `remote` that `dir` has, whole or in part, unverified.
+pub fn have(dir: &Path, remote: &Remote) -> u64 {
+    let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
+    if size(dir.join(&remote.file)) == remote.size { remote.size } else { size(path(dir, remote)).min(remote.size) }
+}
+
+/// Whether `dir` holds the file whole and right.
+///
+/// # Errors
+/// [`Error::Read`], unless it is not there.
+pub fn is_present(dir: &Path, remote: &Remote) -> Result<bool, Error> {
+    let path = dir.join(&remote.file);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(Error::Read { path, source }),
+    };
+    if file.metadata().map_err(Error::read(&path))?.len() != remote.size {
+        return Ok(false);
+    }
+    let mut hasher = Hasher::new(remote);
+    hasher.take(&mut file).map_err(Error::read(&path))?;
+    Ok(hasher.hex() == remote.hash.hex())
+}
+
+fn forget_other_versions(dir: &Path, remote: &Remote, own: &Path) {
+    let start = format!("{}.", remote.file);
+    let other = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let version = name.strip_prefix(&start).and_then(|rest| rest.strip_suffix(".part"));
+        path != own && version.is_some_and(|v| v.len() == 12 && v.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries.filter(other) {
+        // It costs room and harms nothing.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+enum Hasher {
+    Sha256(Sha256),
+    Git(Sha1),
+}
+
+impl Hasher {
+    fn new(remote: &Remote) -> Self {
+        match remote.hash {
+            Hash::Sha256(_) => Self::Sha256(Sha256::new()),
+            // "Git Internals – Git Objects", Pro Git, 10.2.
+            Hash::Git(_) => Self::Git(Sha1::new_with_prefix(format!("blob {}\0", remote.size))),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Git(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Takes in all of a file; returns its bytes.
+    fn take(&mut self, file: &mut File) -> io::Result<u64> {
+        let mut block = vec![0; BLOCK];
+        let mut total = 0;
+        loop {
+            match file.read(&mut block) {
+                Ok(0) => return Ok(total),
+                Ok(read) => {
+                    self.update(&block[..read]);
+                    total += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn hex(&self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Sha256(hasher) => hex(&hasher.clone().finalize()),
+            Self::Git(hasher) => hex(&hasher.clone().finalize()),
+        }
+    }
+}
