@@ -25,7 +25,7 @@
 //! | [`store`] | SQLite: transcript, digests, alerts, outbox, retention; `transcript.jsonl` |
 //! | [`griffin`] | RecurrentGemma as the paper has it: weights immutable, all memory in `State` |
 //! | [`journal`] | tracing to the journal, a terminal or JSON lines |
-//! | [`models`] | where bundled models lie, and that they are what they say |
+//! | [`models`] | where models lie, that they are what they say, and fetching them by name |
 //! | [`config`] [`event`] [`clock`] [`vitals`] | settings; what flows; time; what each part says of itself |
 //!
 //! # The invariants
@@ -35,7 +35,7 @@
 //! 1. Imports go one way, `main → command → daemon → supervisor → listener, audio, asr, mqtt, store → griffin → models,
 //!    config → event, clock, vitals`; siblings never import each other; only `listener` and `command` import `griffin`. (`tests/house.rs`)
 //! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, candle in `griffin`, rumqttc in
-//!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`. (`tests/house.rs`)
+//!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
 //! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
 //!    (`tests/griffin.rs`)
 //! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox.rs`)

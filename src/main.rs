@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hearth::command::{self, ask, check, demo, devices, generate, run, transcribe};
+use hearth::command::{self, ask, bench, check, demo, devices, generate, models, run, transcribe};
 
 #[derive(Parser)]
 #[command(version, about = "Listens to a room, keeps the gist, tells the house. Nothing leaves this machine but MQTT.")]
@@ -26,6 +26,10 @@ enum Command {
     Ask(ask::Args),
     /// Continue a prompt with a RecurrentGemma model
     Generate(generate::Args),
+    /// Fetch, quantise, list, show and verify models
+    Models(models::Args),
+    /// Measure speed on this machine
+    Bench(bench::Args),
     /// List microphones
     Devices(devices::Args),
     /// Tell everything that is wrong with a config, and probe what it names
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(args),
         Command::Ask(args) => ask::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Models(args) => models::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Check(args) => check::run(args),
     };

@@ -3,13 +3,13 @@
 //! Owns the command's arguments and what is written where: text to stdout as it comes, everything else to stderr. Refuses to
 //! know how a token is chosen.
 
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress;
 use crate::config::Weights;
 use crate::griffin::{Model, Options, Sampler, Sampling, Tokenizer};
 use crate::models;
@@ -59,7 +59,7 @@ fn probability(text: &str) -> Result<f32, String> {
 }
 
 /// The names that `[listener] weights` knows.
-fn weights(text: &str) -> Result<Weights, String> {
+pub fn weights(text: &str) -> Result<Weights, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected auto, f32, q8_0 or q4_k".into())
 }
 
@@ -86,7 +86,7 @@ pub fn write(args: &Args, out: &mut impl Write) -> anyhow::Result<Option<String>
     let prompt = prompt(args, &tokenizer)?;
 
     let started = Instant::now();
-    let mut state = model.state()?;
+    let mut state = model.state();
     let mut logits = model.read(&prompt, &mut state)?;
     let read = started.elapsed();
 
@@ -154,25 +154,7 @@ fn prompt(args: &Args, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
     Ok(tokens)
 }
 
-/// Loads a model and shows how far it is: a bar on a terminal, a line every few seconds otherwise.
+/// Loads a model and shows how far it is.
 pub fn load(dir: &Path, options: &Options) -> anyhow::Result<Model> {
-    const BETWEEN_LINES: Duration = Duration::from_secs(5);
-    if std::io::stderr().is_terminal() {
-        let style =
-            ProgressStyle::with_template("loading {bar:40} {percent:>3} % of {human_len} parameters, {eta} left");
-        let bar = ProgressBar::new(0).with_style(style?);
-        let model = Model::load_with(dir, options, &mut |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        });
-        bar.finish_and_clear();
-        return Ok(model?);
-    }
-    let mut last = Instant::now();
-    Ok(Model::load_with(dir, options, &mut |done, total| {
-        if last.elapsed() >= BETWEEN_LINES {
-            last = Instant::now();
-            tracing::info!(done, total, "loading the model");
-        }
-    })?)
+    Ok(progress::show("loading", "parameters", |tell| Model::load_with(dir, options, tell))?)
 }

@@ -3,10 +3,13 @@
 //! Owns how results and errors look to a person. Refuses to compute anything: it calls the rooms below.
 
 pub mod ask;
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod devices;
 pub mod generate;
+pub mod models;
+mod progress;
 pub mod run;
 pub mod transcribe;
 

@@ -1,0 +1,27 @@
+//! `hearth bench`: what this machine makes of it.
+//!
+//! Owns the choice of what is measured. Refuses to judge: numbers stand beside the limits of the same run.
+
+pub mod model;
+mod plot;
+
+/// Measure speed on this machine.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Reading and writing with a RecurrentGemma, beside what the machine can do at most
+    Model(model::Args),
+}
+
+/// # Errors
+/// As the measurement that was asked for.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    match args.what {
+        What::Model(args) => model::run(args),
+    }
+}
