@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients
 
-.PHONY: demo build test deps build-deps install uninstall clean
+.PHONY: demo build test test-aarch64 deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -17,7 +17,12 @@ build: build-deps
 	$(CARGO) build $(PROFILE)
 
 test: deps
+	tools/test-models.sh
 	$(CARGO) test $(PROFILE) --lib --bins --tests --examples
+
+# The engine as a Raspberry Pi 4 and 5 would run it. Wants root and a quarter of an hour the first time.
+test-aarch64:
+	tools/aarch64.sh test
 
 build-deps:
 	@$(call apt,$(BUILD_PACKAGES))

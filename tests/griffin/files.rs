@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hearth::config::Weights;
-use hearth::griffin::{Error, Model, Options, Ring};
+use hearth::griffin::{Error, Model, Options, RingType};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -90,7 +90,7 @@ fn shard(dir: &Path) -> serde_json::Value {
 
 fn predictions(model: &Model) -> Vec<f32> {
     let tokens: Vec<u32> = (0..24).map(|i| i * 37 % 96).collect();
-    let logits = model.logits(&tokens, &mut model.state().unwrap()).unwrap();
+    let logits = model.logits(&tokens, &mut model.state()).unwrap();
     logits.iter().flat_map(|logits| logits.values().to_vec()).collect()
 }
 
@@ -104,7 +104,7 @@ fn shards_are_the_same_model_with_and_without_an_index() {
         if indexed {
             std::fs::write(dir.join("model.safetensors.index.json"), index.to_string()).unwrap();
         }
-        let sharded = load(&dir, Weights::F32, Ring::F32);
+        let sharded = load(&dir, Weights::F32, RingType::F32);
         assert_eq!(predictions(&sharded), predictions(&whole));
         assert_eq!(sharded.fingerprint(), whole.fingerprint());
     }
@@ -116,8 +116,8 @@ fn half_precision_files_hold_what_they_say() {
     for dtype in [Dtype::F16, Dtype::BF16] {
         let narrow = copy_with(&tiny_dir(), work.path(), |all| all.iter_mut().for_each(|tensor| tensor.narrow(dtype)));
         let widened = copy_with(&narrow, work.path(), |all| all.iter_mut().for_each(Stored::widen));
-        let narrow = load(&narrow, Weights::F32, Ring::F32);
-        assert_eq!(predictions(&narrow), predictions(&load(&widened, Weights::F32, Ring::F32)));
+        let narrow = load(&narrow, Weights::F32, RingType::F32);
+        assert_eq!(predictions(&narrow), predictions(&load(&widened, Weights::F32, RingType::F32)));
         let off = worst(&predictions(&narrow), &predictions(&tiny()));
         assert!(off > 0.0 && off < 1.0, "{dtype:?} is off by {off}");
     }
@@ -132,13 +132,13 @@ fn types_may_be_mixed_and_a_stored_head_is_ignored() {
         let bytes = vec![0x3f; embedding.bytes.len()];
         all.push(Stored { name: "lm_head.weight".into(), dtype, shape, bytes });
     });
-    let model = load(&dir, Weights::F32, Ring::F32);
+    let model = load(&dir, Weights::F32, RingType::F32);
     assert_eq!(predictions(&model), predictions(&tiny()));
     assert_eq!(model.fingerprint(), tiny().fingerprint());
     let mixed = copy_with(&tiny_dir(), work.path(), |all| {
         all.iter_mut().step_by(2).for_each(|tensor| tensor.narrow(Dtype::F16))
     });
-    assert!(worst(&predictions(&load(&mixed, Weights::F32, Ring::F32)), &predictions(&tiny())) < 1.0);
+    assert!(worst(&predictions(&load(&mixed, Weights::F32, RingType::F32)), &predictions(&tiny())) < 1.0);
 }
 
 #[test]
@@ -152,9 +152,9 @@ fn a_fingerprint_tells_any_two_weights_apart() {
             let place = bytes.len() / 2;
             bytes[place] ^= 1;
         });
-        assert_ne!(load(&dir, Weights::F32, Ring::F32).fingerprint(), whole);
+        assert_ne!(load(&dir, Weights::F32, RingType::F32).fingerprint(), whole);
     }
-    assert_eq!(load(&tiny_dir(), Weights::Q8_0, Ring::F16).fingerprint(), whole, "options do not matter");
+    assert_eq!(load(&tiny_dir(), Weights::Q8_0, RingType::F16).fingerprint(), whole, "options do not matter");
     let dir = copy_with(&tiny_dir(), work.path(), |_| ());
     let config = std::fs::read_to_string(dir.join("config.json")).unwrap();
     std::fs::write(
@@ -162,13 +162,13 @@ fn a_fingerprint_tells_any_two_weights_apart() {
         config.replace("\"attention_window_size\": 8", "\"attention_window_size\": 9"),
     )
     .unwrap();
-    assert_ne!(load(&dir, Weights::F32, Ring::F32).fingerprint(), whole, "settings do");
+    assert_ne!(load(&dir, Weights::F32, RingType::F32).fingerprint(), whole, "settings do");
 }
 
 #[test]
 fn progress_ends_at_the_whole() {
     let mut last = (0, 0);
-    let options = Options { weights: Weights::F32, ring: None, threads: 1 };
+    let options = Options { weights: Weights::F32, threads: 1, ..Options::default() };
     let model = Model::load_with(&tiny_dir(), &options, &mut |done, total| {
         assert!(done > last.0);
         last = (done, total);

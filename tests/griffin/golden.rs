@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearth::config::Weights;
-use hearth::griffin::{Leaf, Logits, Model, Options, Ring, State};
+use hearth::griffin::{Leaf, Logits, Model, Options, RingType, State};
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
@@ -40,7 +40,7 @@ struct Golden {
 impl Golden {
     fn load(dir: &Path) -> Self {
         println!("golden: {}", dir.display());
-        let options = Options { weights: Weights::F32, ring: Some(Ring::F32), threads: 2 };
+        let options = Options { weights: Weights::F32, ring: Some(RingType::F32), threads: 2, ..Options::default() };
         let model = Model::load(dir, &options).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         let bytes = std::fs::read(dir.join("golden.safetensors")).unwrap();
         let ids = integers(&SafeTensors::deserialize(&bytes).unwrap(), "ids");
@@ -57,7 +57,7 @@ impl Golden {
         let tensors = self.tensors();
         let expected = floats(&tensors, key);
         let vocab = self.model.config().vocab;
-        let mut state = self.model.state().unwrap();
+        let mut state = self.model.state();
         let mut sizes = sizes.iter().copied();
         let (mut read, mut size, mut leaves) = (0, 1, 0);
         while read < self.ids.len() {
@@ -77,7 +77,7 @@ impl Golden {
     fn check_leaves(&self, tensors: &SafeTensors<'_>, state: &State) -> usize {
         let last = state.tokens_read() - 1;
         let prefix = format!("t{last}.");
-        let leaves = state.leaves().unwrap();
+        let leaves = state.leaves();
         let names = tensors.names();
         let names: Vec<_> = names.iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
         for name in &names {
@@ -172,7 +172,7 @@ fn golden_states_are_the_same_when_nothing_is_predicted() {
     for dir in directories() {
         let golden = Golden::load(&dir);
         for size in [1, 2, 3, 5, 7, 16, golden.ids.len()] {
-            let mut state = golden.model.state().unwrap();
+            let mut state = golden.model.state();
             for chunk in golden.ids.chunks(size) {
                 golden.model.ingest(chunk, &mut state).unwrap();
                 golden.check_leaves(&golden.tensors(), &state);
@@ -200,9 +200,9 @@ fn golden_logits_and_leaves_for_random_chunkings() {
 fn golden_predictions_do_not_depend_on_how_they_are_asked_for() {
     for dir in directories() {
         let golden = Golden::load(&dir);
-        let all = golden.model.logits(&golden.ids, &mut golden.model.state().unwrap()).unwrap();
-        let read = golden.model.read(&golden.ids, &mut golden.model.state().unwrap()).unwrap();
-        let mut state = golden.model.state().unwrap();
+        let all = golden.model.logits(&golden.ids, &mut golden.model.state()).unwrap();
+        let read = golden.model.read(&golden.ids, &mut golden.model.state()).unwrap();
+        let mut state = golden.model.state();
         let stepped: Vec<Logits> = golden.ids.iter().map(|&id| golden.model.step(id, &mut state).unwrap()).collect();
         let last = all.last().unwrap();
         assert_close(read.values(), last.values(), "read");

@@ -1,7 +1,7 @@
 //! What holds for any tokens: chunking, forking, fixed size, quantising.
 
 use hearth::config::Weights;
-use hearth::griffin::{Error, Logits, Model, Ring, State};
+use hearth::griffin::{Error, Logits, Model, RingType, State};
 use proptest::prelude::*;
 
 use super::settings::{odd, read, synthetic, synthetic_dir};
@@ -25,7 +25,7 @@ fn in_chunks(tokens: &[u32], sizes: &[usize], mut each: impl FnMut(&[u32])) {
 }
 
 fn stepwise(model: &Model, tokens: &[u32]) -> (State, Logits) {
-    let mut state = model.state().unwrap();
+    let mut state = model.state();
     let logits = tokens.iter().map(|&token| model.step(token, &mut state).unwrap()).last().unwrap();
     (state, logits)
 }
@@ -34,9 +34,9 @@ fn stepwise(model: &Model, tokens: &[u32]) -> (State, Logits) {
 fn any_chunking_is_the_same_as_step_by_step() {
     let odd = synthetic_dir(&odd(), |_| ());
     let models = [
-        (load(&tiny_dir(), Weights::F32, Ring::F32), 1e-4),
-        (load(odd.path(), Weights::F32, Ring::F32), 1e-4),
-        (load(&tiny_dir(), Weights::F32, Ring::F16), 2e-2),
+        (load(&tiny_dir(), Weights::F32, RingType::F32), 1e-4),
+        (load(odd.path(), Weights::F32, RingType::F32), 1e-4),
+        (load(&tiny_dir(), Weights::F32, RingType::F16), 2e-2),
     ];
     for (model, tolerance) in models {
         let mut runner = runner(40);
@@ -44,7 +44,7 @@ fn any_chunking_is_the_same_as_step_by_step() {
             let vocab = model.config().vocab as u32;
             let tokens: Vec<u32> = tokens.into_iter().map(|token| token % vocab).collect();
             let (mut one, expected) = stepwise(&model, &tokens);
-            let mut other = model.state().unwrap();
+            let mut other = model.state();
             let (&last, before) = tokens.split_last().unwrap();
             if !before.is_empty() {
                 in_chunks(before, &sizes, |chunk| model.ingest(chunk, &mut other).unwrap());
@@ -77,9 +77,9 @@ fn two_equal_heads_of_keys_are_as_good_as_one() {
         }
     });
     let predict = |dir: &std::path::Path| {
-        let model = load(dir, Weights::F32, Ring::F32);
+        let model = load(dir, Weights::F32, RingType::F32);
         let tokens: Vec<u32> = (0..40).map(|i| i * 7 % 50).collect();
-        let logits = model.logits(&tokens, &mut model.state().unwrap()).unwrap();
+        let logits = model.logits(&tokens, &mut model.state()).unwrap();
         logits.iter().flat_map(|logits| logits.values().to_vec()).collect::<Vec<_>>()
     };
     let (one, two) = (predict(one_dir.path()), predict(two_dir.path()));
@@ -97,7 +97,7 @@ fn a_fork_never_alters_its_parent() {
     let model = tiny();
     let mut runner = runner(24);
     let law = |(tokens, question): (Vec<u32>, Vec<u32>)| {
-        let mut parent = model.state().unwrap();
+        let mut parent = model.state();
         model.ingest(&tokens, &mut parent).unwrap();
         let before = bits(&parent);
         let mut fork = parent.fork();
@@ -117,8 +117,8 @@ fn a_fork_never_alters_its_parent() {
 
 #[test]
 fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
-    let model = load(&nano_dir(), Weights::F32, Ring::F32);
-    let mut state = model.state().unwrap();
+    let model = load(&nano_dir(), Weights::F32, RingType::F32);
+    let mut state = model.state();
     let fresh = state.bytes();
     let tokens: Vec<u32> = (0..5000).map(|i| 6 + i * 31 % 2000).collect();
     for chunk in tokens.chunks(250) {
@@ -126,14 +126,68 @@ fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
         assert_eq!(state.bytes(), fresh);
     }
     assert_eq!(state.tokens_read(), 5000);
-    let leaves: usize = state.leaves().unwrap().iter().map(|leaf| leaf.bytes.len()).sum();
+    let leaves: usize = state.leaves().iter().map(|leaf| leaf.bytes.len()).sum();
     assert_eq!(leaves as u64, fresh, "what is counted is all there is");
+}
+
+#[test]
+fn questions_side_by_side_are_answered_as_one_by_one() {
+    let models = [
+        (tiny(), 1e-5),
+        (load(&nano_dir(), Weights::F32, RingType::F32), 1e-3),
+        (load(&nano_dir(), Weights::Q4K, RingType::F16), 1e-3),
+    ];
+    for (model, tolerance) in models {
+        let vocab = model.config().vocab as u32;
+        let mut state = model.state();
+        model.ingest(&(0..100).map(|i| i * 31 % vocab).collect::<Vec<_>>(), &mut state).unwrap();
+        let before = bits(&state);
+        let asked: Vec<Vec<u32>> =
+            [1, 24, 90, 5, 24].iter().map(|&count| (0..count).map(|i| (i * 7 + count) % vocab).collect()).collect();
+        let mut forks: Vec<State> = asked.iter().map(|_| state.fork()).collect();
+        let mut streams: Vec<_> = forks.iter_mut().zip(asked.iter().map(Vec::as_slice)).collect();
+        let answers = model.read_all(&mut streams).unwrap();
+        for ((tokens, answer), fork) in asked.iter().zip(&answers).zip(&mut forks) {
+            let mut alone = state.fork();
+            let expected = model.read(tokens, &mut alone).unwrap();
+            assert!(worst(answer.values(), expected.values()) <= tolerance);
+            assert_eq!(fork.tokens_read(), alone.tokens_read());
+            // What each remembers is the same, too.
+            let (next, expected) = (model.step(3, fork).unwrap(), model.step(3, &mut alone).unwrap());
+            assert!(worst(next.values(), expected.values()) <= tolerance);
+        }
+        assert_eq!(bits(&state), before, "a fork never alters its parent");
+        let mut fork = state.fork();
+        assert!(matches!(model.read_all(&mut [(&mut fork, &[])]), Err(Error::NoTokens)));
+    }
+}
+
+#[test]
+fn two_hundred_thousand_tokens_leave_a_state_finite_bounded_and_restorable() {
+    let model = load(&nano_dir(), Weights::Q8_0, RingType::F16);
+    let tokens: Vec<u32> = (0..200_000u64).map(|i| 6 + (i * 0x9e37_79b9 % 2_040) as u32).collect();
+    let (first, second) = tokens.split_at(100_000);
+    let mut state = model.state();
+    model.ingest(first, &mut state).unwrap();
+    let mut restored = model.restore(state.tokens_read(), &state.leaves()).unwrap();
+    model.ingest(second, &mut state).unwrap();
+    model.ingest(second, &mut restored).unwrap();
+    assert_eq!(bits(&state), bits(&restored), "a snapshot in the middle changes nothing");
+    for leaf in state.leaves() {
+        let values = leaf.bytes.chunks_exact(if leaf.half { 2 } else { 4 });
+        let value = |bytes: &[u8]| match bytes {
+            &[a, b] => half::f16::from_le_bytes([a, b]).to_f32(),
+            bytes => f32::from_le_bytes(bytes.try_into().unwrap()),
+        };
+        let all: Vec<f32> = values.map(value).collect();
+        assert!(all.iter().all(|x| x.is_finite() && x.abs() < 1e4), "{}", leaf.name);
+    }
 }
 
 #[test]
 fn a_call_that_fails_leaves_the_state_as_it_was() {
     let model = tiny();
-    let mut state = model.state().unwrap();
+    let mut state = model.state();
     model.ingest(&[2, 5, 7], &mut state).unwrap();
     let before = bits(&state);
     let error = model.ingest(&[3, 96], &mut state).unwrap_err();
@@ -148,13 +202,13 @@ fn a_call_that_fails_leaves_the_state_as_it_was() {
 
 #[test]
 fn a_state_of_another_model_is_refused() {
-    let (tiny, nano) = (tiny(), load(&nano_dir(), Weights::F32, Ring::F32));
-    let error = tiny.ingest(&[1], &mut nano.state().unwrap()).unwrap_err();
+    let (tiny, nano) = (tiny(), load(&nano_dir(), Weights::F32, RingType::F32));
+    let error = tiny.ingest(&[1], &mut nano.state()).unwrap_err();
     assert!(matches!(error, Error::State { .. }), "{error}");
 }
 
 /// How far a form's predictions are from f32's over a stretch of talk: mean and worst Kullback-Leibler divergence, in nats.
-fn divergence(form: Weights, ring: Ring) -> (f64, f64) {
+fn divergence(form: Weights, ring: RingType) -> (f64, f64) {
     let tokenizer = hearth::griffin::Tokenizer::load(&nano_dir()).unwrap();
     let text = "user\nYou are listening to a household. This is the running transcript.\n Did you take your pills this \
                 morning? Not yet, they are in the kitchen. The doorbell just rang, can somebody get it? There is water \
@@ -163,9 +217,9 @@ fn divergence(form: Weights, ring: Ring) -> (f64, f64) {
     tokens.extend(tokenizer.encode(text).unwrap());
     let predict = |form, ring| {
         let model = load(&nano_dir(), form, ring);
-        model.logits(&tokens, &mut model.state().unwrap()).unwrap()
+        model.logits(&tokens, &mut model.state()).unwrap()
     };
-    let (exact, rough) = (predict(Weights::F32, Ring::F32), predict(form, ring));
+    let (exact, rough) = (predict(Weights::F32, RingType::F32), predict(form, ring));
     let log_p = |logits: &Logits| {
         let all: Vec<u32> = (0..logits.values().len() as u32).collect();
         let total = logits.log_sum_exp(&all);
@@ -182,9 +236,9 @@ fn divergence(form: Weights, ring: Ring) -> (f64, f64) {
 #[test]
 fn quantised_weights_stay_near_f32() {
     for (form, ring, mean_limit, worst_limit) in [
-        (Weights::F32, Ring::F16, 1e-5, 1e-3),
-        (Weights::Q8_0, Ring::F16, 2e-3, 3e-2),
-        (Weights::Q4K, Ring::F16, 1e-1, 1.0),
+        (Weights::F32, RingType::F16, 1e-5, 1e-3),
+        (Weights::Q8_0, RingType::F16, 2e-3, 3e-2),
+        (Weights::Q4K, RingType::F16, 1e-1, 1.0),
     ] {
         let (mean, worst) = divergence(form, ring);
         println!("{form:?} with a ring of {ring:?}: mean {mean:.2e} nats, worst {worst:.2e}");

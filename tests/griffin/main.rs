@@ -1,9 +1,12 @@
 //! The model against goldens, and its laws.
 
 mod files;
+mod gemma_tokenizer;
 mod generate;
+mod gguf;
 mod golden;
 mod laws;
+mod models;
 mod settings;
 mod snapshot;
 mod text;
@@ -11,7 +14,7 @@ mod text;
 use std::path::{Path, PathBuf};
 
 use hearth::config::Weights;
-use hearth::griffin::{Model, Options, Ring, State};
+use hearth::griffin::{Model, Options, RingType, State};
 
 /// A file or directory of this repository.
 fn here(path: &str) -> PathBuf {
@@ -27,17 +30,17 @@ fn nano_dir() -> PathBuf {
     here("models/recurrentgemma-nano")
 }
 
-fn load(dir: &Path, weights: Weights, ring: Ring) -> Model {
-    Model::load(dir, &Options { weights, ring: Some(ring), threads: 1 }).unwrap()
+fn load(dir: &Path, weights: Weights, ring: RingType) -> Model {
+    Model::load(dir, &Options { weights, ring: Some(ring), threads: 1, ..Options::default() }).unwrap()
 }
 
 fn tiny() -> Model {
-    load(&tiny_dir(), Weights::F32, Ring::F32)
+    load(&tiny_dir(), Weights::F32, RingType::F32)
 }
 
 /// Every bit of a state.
 fn bits(state: &State) -> (u64, Vec<hearth::griffin::Leaf>) {
-    (state.tokens_read(), state.leaves().unwrap())
+    (state.tokens_read(), state.leaves())
 }
 
 fn worst(a: &[f32], b: &[f32]) -> f32 {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hearth::config::Weights;
-use hearth::griffin::{Config, Ring, Temporal};
+use hearth::griffin::{Config, RingType, Temporal};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
@@ -248,8 +248,8 @@ fn a_checkpoint_with_the_2bs_names_and_pattern_loads_in_every_form() {
     let odd_stored: usize = synthetic(&read(&odd()).unwrap()).iter().map(|tensor| tensor.bytes.len() / 2).sum();
     assert_eq!(read(&odd()).unwrap().parameters(), odd_stored as u64);
     for weights in [Weights::F32, Weights::Q8_0, Weights::Q4K] {
-        let model = load(dir.path(), weights, Ring::F16);
-        let mut state = model.state().unwrap();
+        let model = load(dir.path(), weights, RingType::F16);
+        let mut state = model.state();
         let tokens: Vec<u32> = (0..200).collect();
         model.ingest(&tokens, &mut state).unwrap();
         let logits = model.step(299, &mut state).unwrap();

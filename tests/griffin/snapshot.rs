@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hearth::config::Weights;
-use hearth::griffin::{Model, Ring, State};
+use hearth::griffin::{Model, RingType, State};
 use hearth::listener::snapshot::{self, Error, NOTE_MAX};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{bits, load, runner, tiny, tiny_dir};
 
 fn state_after(model: &Model, tokens: &[u32]) -> State {
-    let mut state = model.state().unwrap();
+    let mut state = model.state();
     model.ingest(tokens, &mut state).unwrap();
     state
 }
@@ -37,7 +37,7 @@ fn refusal(path: &Path, model: &Model) -> Error {
 fn restoring_a_snapshot_gives_the_same_state_and_the_same_predictions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    for ring in [Ring::F32, Ring::F16] {
+    for ring in [RingType::F32, RingType::F16] {
         let model = load(&tiny_dir(), Weights::F32, ring);
         let mut runner = runner(16);
         let law = |(tokens, note): (Vec<u32>, Vec<u8>)| {
@@ -60,10 +60,10 @@ fn restoring_a_snapshot_gives_the_same_state_and_the_same_predictions() {
 fn a_snapshot_outlives_a_change_of_the_ring_and_of_the_weights() {
     let model = tiny();
     let (_dir, path) = saved(&model);
-    let other = load(&tiny_dir(), Weights::Q8_0, Ring::F16);
+    let other = load(&tiny_dir(), Weights::Q8_0, RingType::F16);
     let (state, _) = snapshot::load(&path, &other).unwrap();
     assert_eq!(state.tokens_read(), 20);
-    assert_eq!(state.bytes(), other.state().unwrap().bytes());
+    assert_eq!(state.bytes(), other.state().bytes());
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_snapshot_of_another_model_is_refused() {
         // One weight of one tensor, in its last bit.
         tensors.iter_mut().find(|tensor| tensor.name == "model.final_norm.weight").unwrap().bytes[0] ^= 1;
     });
-    let other = load(&other_dir, Weights::F32, Ring::F32);
+    let other = load(&other_dir, Weights::F32, RingType::F32);
     assert!(matches!(refusal(&path, &other), Error::OtherModel { .. }));
     // Nor does it matter that a larger model's file is larger than ours can be.
     let bytes = [std::fs::read(&path).unwrap(), vec![0; 4 << 20]].concat();

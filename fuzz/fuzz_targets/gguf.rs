@@ -1,0 +1,27 @@
+//! Any bytes as a GGUF file.
+
+#![no_main]
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use hearth::griffin::{Model, Options, attached, check, summary};
+use libfuzzer_sys::fuzz_target;
+
+static FILE: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::temp_dir().join(format!("hearth-fuzz-{}.gguf", std::process::id())));
+
+fuzz_target!(|bytes: &[u8]| {
+    std::fs::write(&*FILE, bytes).expect("a temporary file can be written");
+    let _ = attached(&FILE, "prompt.json");
+    let _ = summary(&FILE);
+    let sound = check(&FILE, &mut |_, _| ()).is_ok();
+    match Model::load(&FILE, &Options { threads: 1, ..Options::default() }) {
+        Ok(model) => {
+            let mut state = model.state();
+            let last = model.config().vocab as u32 - 1;
+            model.read(&[0, last], &mut state).expect("a model that was loaded can read");
+        }
+        Err(error) => assert!(!sound, "what is sound can be loaded: {error}"),
+    }
+});

@@ -1,0 +1,57 @@
+//! Makes the seeds: the smallest models there can be.
+
+use std::path::Path;
+
+use hearth::config::Weights;
+use hearth::griffin::{Config, Temporal, write_random};
+
+fn config(width: usize) -> Config {
+    Config {
+        vocab: 4,
+        width,
+        lru_width: 4,
+        mlp_width: 4,
+        heads: 2,
+        head_dim: 4,
+        rotary_dim: 2,
+        window: 3,
+        layers: vec![Temporal::Recurrent, Temporal::Attention],
+        ..Config::preset("2b").expect("there is a shape of this name")
+    }
+}
+
+/// A safetensors file of zeros and its config, as the target splits them.
+fn checkpoint(config: &Config, gguf: &Path) -> Vec<u8> {
+    let json = config.to_json();
+    let gguf = hearth::griffin::gguf::Gguf::open(gguf).expect("it was just written");
+    let mut header = Vec::new();
+    let mut end = 0;
+    for (name, tensor) in gguf.tensors() {
+        let start = end;
+        end += 4 * tensor.shape.iter().product::<usize>();
+        header.push(format!(r#""{name}":{{"dtype":"F32","shape":{:?},"data_offsets":[{start},{end}]}}"#, tensor.shape));
+    }
+    let header = format!("{{{}}}", header.join(","));
+    let mut bytes = (json.len() as u16).to_le_bytes().to_vec();
+    bytes.extend(json.as_bytes());
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + end, 0);
+    bytes
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    for target in ["gguf", "safetensors-config"] {
+        std::fs::create_dir_all(corpus.join(target))?;
+    }
+    for (name, width, weights) in [("f32", 4, Weights::F32), ("q8_0", 32, Weights::Q8_0), ("q4_k", 256, Weights::Q4K)] {
+        let out = corpus.join(format!("gguf/seed-{name}"));
+        write_random(&config(width), weights, 1, &out, true, &mut |_, _| ())?;
+        if name != "q4_k" {
+            let bytes = checkpoint(&config(width), &out);
+            std::fs::write(corpus.join(format!("safetensors-config/seed-{name}")), bytes)?;
+        }
+    }
+    Ok(())
+}
