@@ -63,7 +63,10 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`].
     pub fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
-        self.inner.decode(tokens, true).map_err(text_error)
+        // Some files of Gemma's do not call the turn tokens special.
+        let Turns { bos, eos, start, end } = self.turns;
+        let text: Vec<u32> = tokens.iter().copied().filter(|token| ![bos, eos, start, end].contains(token)).collect();
+        self.inner.decode(&text, true).map_err(text_error)
     }
 
     /// Tokens → text as they come.

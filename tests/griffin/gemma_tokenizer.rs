@@ -45,8 +45,8 @@ fn gemmas_turn_tokens_are_single_and_never_in_text() {
 fn any_text_survives_gemmas_tokens_whole_and_as_a_stream() {
     let Some(gemma) = gemma() else { return };
     let law = |text: String| {
-        // A stream of tokens says nothing of how a space was written.
-        let text = text.replace('▁', "_");
+        // A stream of tokens says nothing of how a space was written, and waits for what follows a character cut in two.
+        let text = text.replace('▁', "_").replace('\u{fffd}', "?");
         let tokens = gemma.encode(&text).unwrap();
         prop_assert_eq!(gemma.decode(&tokens).unwrap(), text.clone());
         let mut decoder = gemma.decoder();
