@@ -1,70 +1,24 @@
 //! The blocks of the paper: recurrent, local attention, gated MLP, and the residual block around them (section 2.2).
 //!
-//! Owns how layers are put together, what each block does to the states of a batch, and the buffers in between. Refuses to
+//! Owns how layers are put together and what each block does to the states of a batch. Refuses to
 //! know how many blocks there are. Invariants: `forward` and `remember` leave the same memory; `remember` computes nothing
 //! else; tokens of different streams in one batch never meet but in the weights that they share.
 
 use std::ops::Range;
 
-use half::f16;
 use rayon::prelude::*;
 
 use super::Error;
+use super::batch::{Batch, Span};
 use super::config::{Config, Temporal};
-use super::kernel::{Input, Kernel};
-use super::layers::{Angles, Conv1d, Linear, RgLru, RmsNorm, add, gelu_gated, multiply};
+use super::kernel::Kernel;
+use super::layers::{Conv1d, Linear, RgLru, RmsNorm, add, gelu_gated, multiply};
 use super::ring::{Element, Ring, Sight};
-use super::state::{Memory, Rings, State};
+use super::state::{Memory, Rings};
 use super::weights::{Checkpoint, Group, Matrix};
 
 /// Heads that one task of the attention takes together.
 const HEADS_AT_ONCE: usize = 5;
-
-/// Some tokens of one stream, and their place in a batch.
-pub struct Span<'s> {
-    pub state: &'s mut State,
-    pub rows: Range<usize>,
-}
-
-/// What goes through the layers: tokens of one or several streams, and room for what is computed on the way. Nothing here
-/// outlives a call but the room itself.
-pub struct Batch {
-    pub kernel: Kernel,
-    /// The residual stream [t, d].
-    pub x: Vec<f32>,
-    pub angles: Angles,
-    pub input: Input,
-    normed: Vec<f32>,
-    left: Vec<f32>,
-    right: Vec<f32>,
-    third: Vec<f32>,
-    u: Vec<f32>,
-    mixed: Vec<f32>,
-    out: Vec<f32>,
-    new: (Ring<f32>, Ring<f16>),
-}
-
-impl Batch {
-    /// Room for as many as `chunk` tokens of one stream.
-    pub fn new(kernel: Kernel, config: &Config, chunk: usize) -> Self {
-        let none = Vec::new;
-        let (g, h) = (config.kv_heads, config.head_dim);
-        Self {
-            kernel,
-            x: none(),
-            angles: Angles::default(),
-            input: Input::default(),
-            normed: none(),
-            left: none(),
-            right: none(),
-            third: none(),
-            u: none(),
-            mixed: none(),
-            out: none(),
-            new: (Ring::new(g, h, chunk), Ring::new(g, h, chunk)),
-        }
-    }
-}
 
 /// x → r = x + temporal(norm x); r + mlp(norm r). Figure 2(a).
 pub struct Block {

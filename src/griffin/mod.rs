@@ -11,15 +11,17 @@
 //! Read in this order: `config`, `layers`, `blocks`, `model`, `state`, `ring`; then what makes them fast, `kernel` and `vector`; then
 //! `weights`, `tokenizer`, `sample`.
 
+mod batch;
 mod blocks;
 mod config;
+mod cost;
 mod error;
 pub mod gguf;
 pub mod kernel;
-mod lanes;
 mod layers;
 mod map;
 mod model;
+mod options;
 mod perplexity;
 mod quantise;
 mod ring;
@@ -30,8 +32,10 @@ mod vector;
 mod weights;
 
 pub use config::{Config, Temporal};
+pub use cost::{Cost, Work};
 pub use error::Error;
-pub use model::{CHUNK, Cost, Model, Options, RingType, Work};
+pub use model::{CHUNK, Model};
+pub use options::{Options, RingType};
 pub use perplexity::{Perplexity, perplexity};
 pub use quantise::{Report, Share, quantise, write_random};
 pub use sample::{Logits, Sampler, Sampling};

@@ -7,42 +7,19 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::blocks::{Batch, Block, Span};
-use super::kernel::{Form, Kernel, Product, multiply};
+use super::batch::{Batch, Span};
+use super::blocks::Block;
+use super::cost::{Cost, Work};
+use super::kernel::{Kernel, Product, multiply};
 use super::layers::{RmsNorm, Rotary};
+use super::options::{Options, RingType};
 use super::state::Shapes;
 use super::weights::{Checkpoint, Group, Matrix, Progress};
 use super::{Config, Error, Leaf, Logits, State, vector};
-use crate::config::Weights;
 
 /// Tokens that go through the layers together: each weight is read once for all of them, and memory stays bounded however
 /// long a prompt is.
 pub const CHUNK: usize = 64;
-
-/// Parameters up to which a model computes faster on one thread than it could wake others.
-const SMALL: u64 = 50_000_000;
-
-/// How a model is held and run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Of a checkpoint in Hugging Face layout; a GGUF file has its own.
-    pub weights: Weights,
-    /// By default f32 when the weights are, else f16.
-    pub ring: Option<RingType>,
-    /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more.
-    pub threads: usize,
-    /// By default the fastest that this processor has.
-    pub kernel: Option<Kernel>,
-    /// Added to the niceness of the threads that compute, 0 to 19: how much they yield to others on a busy machine.
-    pub nice: u8,
-}
-
-/// The type that keys and values are kept in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingType {
-    F32,
-    F16,
-}
 
 /// A RecurrentGemma.
 pub struct Model {
@@ -100,8 +77,7 @@ impl Model {
         if !kernel.is_available() {
             return Err(Error::Kernel { kernel });
         }
-        let count = if options.threads == 0 && config.parameters() < SMALL { 1 } else { options.threads };
-        let threads = threads(count, options.nice)?;
+        let threads = options.start_threads(config.parameters())?;
         let (v, d) = (config.vocab, config.width);
         let (embedding, blocks, final_norm) = threads.install(|| -> Result<_, Error> {
             let embedding = from.matrix("model.embed_tokens.weight", Group::Embedding, v, d)?; // [v, d]
@@ -235,6 +211,9 @@ impl Model {
                 return Err(Error::NoTokens);
             }
         }
+        if streams.is_empty() {
+            return Ok(Vec::new());
+        }
         let (d, v) = (self.config.width, self.config.vocab);
         let mut all = Vec::new();
         self.compute(|room| {
@@ -352,67 +331,10 @@ impl Model {
     }
 }
 
-/// What one token costs, but for attention's window and the sums of vectors.
-#[derive(Clone, Debug)]
-pub struct Cost {
-    /// Reading it.
-    pub ingest: Work,
-    /// Reading it and predicting the next.
-    pub generate: Work,
-}
-
-impl Cost {
-    /// The form that most products are made of.
-    pub fn main_form(&self) -> Form {
-        let most = self.ingest.forms.iter().max_by_key(|(_, operations)| *operations);
-        most.map_or(Form::F32, |(form, _)| *form)
-    }
-}
-
-/// Weights to be read and products to be made.
-#[derive(Clone, Debug, Default)]
-pub struct Work {
-    pub bytes: u64,
-    /// Operations with weights of each form, two to a product.
-    pub forms: Vec<(Form, u64)>,
-}
-
-impl Work {
-    pub fn operations(&self) -> u64 {
-        self.forms.iter().map(|(_, operations)| operations).sum()
-    }
-
-    fn add(&mut self, matrix: &Matrix) {
-        let weights = matrix.packed();
-        let operations = 2 * (weights.outputs() * weights.columns()) as u64;
-        self.bytes += matrix.bytes();
-        match self.forms.iter_mut().find(|(form, _)| *form == weights.form()) {
-            Some((_, all)) => *all += operations,
-            None => self.forms.push((weights.form(), operations)),
-        }
-    }
-}
-
 /// How far tokens go.
 #[derive(Clone, Copy)]
 enum Depth {
     /// Only as far as the state needs.
     Remember,
     Full,
-}
-
-fn threads(count: usize, nice: u8) -> Result<rayon::ThreadPool, Error> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(count)
-        .thread_name(|i| format!("griffin-{i}"))
-        .start_handler(move |_| yield_to_others(nice))
-        .build()
-        .map_err(|source| Error::Threads { threads: count, source })
-}
-
-/// Makes the calling thread nicer. Linux keeps niceness by thread; that it could not be changed costs no more than speed.
-fn yield_to_others(nice: u8) {
-    if nice > 0 {
-        let _ = rustix::process::nice(i32::from(nice));
-    }
 }

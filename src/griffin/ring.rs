@@ -12,7 +12,7 @@ use std::cell::Cell;
 use half::f16;
 
 use super::kernel::Kernel;
-use super::lanes::{self, Lanes, Work};
+use super::kernel::lanes::{self, Lanes, Work};
 use super::vector;
 
 /// Keys side by side.
@@ -208,6 +208,7 @@ thread_local! {
     static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
+/// What some query heads that share keys make of a token's sight.
 struct Attend<'a, E> {
     sight: &'a Sight<'a, E>,
     head: usize,
@@ -224,31 +225,23 @@ impl<E: Element> Work for Attend<'_, E> {
         // Not in a closure: it would be compiled without the instructions, and every one of them become a call.
         let (mut scores, mut turned) = SCRATCH.take();
         for (q, out) in self.q.chunks(ROWS * h).zip(self.out.chunks_mut(ROWS * h)) {
-            let query = Query { sight: self.sight, head: self.head, token: self.token, q, out };
-            match query.q.len() / h {
-                5 => query.run::<L, 5>(l, &mut scores, &mut turned),
-                4 => query.run::<L, 4>(l, &mut scores, &mut turned),
-                3 => query.run::<L, 3>(l, &mut scores, &mut turned),
-                2 => query.run::<L, 2>(l, &mut scores, &mut turned),
-                _ => query.run::<L, 1>(l, &mut scores, &mut turned),
+            let some = Attend { sight: self.sight, head: self.head, token: self.token, q, out };
+            match q.len() / h {
+                5 => some.rows::<L, 5>(l, &mut scores, &mut turned),
+                4 => some.rows::<L, 4>(l, &mut scores, &mut turned),
+                3 => some.rows::<L, 3>(l, &mut scores, &mut turned),
+                2 => some.rows::<L, 2>(l, &mut scores, &mut turned),
+                _ => some.rows::<L, 1>(l, &mut scores, &mut turned),
             }
         }
         SCRATCH.set((scores, turned));
     }
 }
 
-/// R query heads of one token.
-struct Query<'a, E> {
-    sight: &'a Sight<'a, E>,
-    head: usize,
-    token: usize,
-    q: &'a [f32],
-    out: &'a mut [f32],
-}
-
-impl<E: Element> Query<'_, E> {
+impl<E: Element> Attend<'_, E> {
+    /// R query heads at once.
     #[inline(always)]
-    fn run<L: Lanes, const R: usize>(self, l: L, scores: &mut Vec<f32>, turned: &mut Vec<f32>) {
+    fn rows<L: Lanes, const R: usize>(self, l: L, scores: &mut Vec<f32>, turned: &mut Vec<f32>) {
         let Sight { ring, new, .. } = self.sight;
         let h = ring.width;
         let (used, oldest, hidden) = self.sight.seen(self.token);

@@ -8,7 +8,7 @@ use half::f16;
 
 use super::Error;
 use super::config::{Config, Temporal};
-use super::model::RingType;
+use super::options::RingType;
 use super::ring::{Element, Ring};
 
 /// Positions up to here are exact in f64: ninety million years of talk.

@@ -25,6 +25,13 @@ pub struct Turns {
     pub end: u32,
 }
 
+impl Turns {
+    /// Whether a token frames a turn and has no text. Some files of Gemma's do not call these tokens special.
+    pub fn has(&self, token: u32) -> bool {
+        [self.bos, self.eos, self.start, self.end].contains(&token)
+    }
+}
+
 /// A model's tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -63,15 +70,13 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`].
     pub fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
-        // Some files of Gemma's do not call the turn tokens special.
-        let Turns { bos, eos, start, end } = self.turns;
-        let text: Vec<u32> = tokens.iter().copied().filter(|token| ![bos, eos, start, end].contains(token)).collect();
+        let text: Vec<u32> = tokens.iter().copied().filter(|token| !self.turns.has(*token)).collect();
         self.inner.decode(&text, true).map_err(text_error)
     }
 
     /// Tokens → text as they come.
     pub fn decoder(&self) -> Decoder<'_> {
-        Decoder(self.inner.decode_stream(true))
+        Decoder { stream: self.inner.decode_stream(true), turns: self.turns }
     }
 
     pub fn turns(&self) -> Turns {
@@ -94,9 +99,11 @@ fn text_error(error: tokenizers::Error) -> Error {
 }
 
 /// Turns a stream of tokens into text; made by [`Tokenizer::decoder`].
-pub struct Decoder<'t>(
-    DecodeStream<'t, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>,
-);
+pub struct Decoder<'t> {
+    stream:
+        DecodeStream<'t, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>,
+    turns: Turns,
+}
 
 impl Decoder<'_> {
     /// The text that `token` completes, if any: a character made of several tokens comes with its last.
@@ -104,6 +111,9 @@ impl Decoder<'_> {
     /// # Errors
     /// [`Error::Text`].
     pub fn push(&mut self, token: u32) -> Result<Option<String>, Error> {
-        self.0.step(token).map_err(text_error)
+        if self.turns.has(token) {
+            return Ok(None);
+        }
+        self.stream.step(token).map_err(text_error)
     }
 }

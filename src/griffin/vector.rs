@@ -6,7 +6,7 @@
 //! Equation numbers are those of Griffin, arXiv 2402.19427.
 
 use super::kernel::Kernel;
-use super::lanes::{self, Lanes, ROUND, Work};
+use super::kernel::lanes::{self, Lanes, ROUND, Work};
 
 /// e^x in [1.2e-38, 3e38] to 2 units in the last place; x is held within ±87.
 #[inline(always)]

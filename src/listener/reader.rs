@@ -78,9 +78,8 @@ impl Reader {
     /// `tokenizer.json` calls them special.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let turns = self.tokenizer.turns();
-        let frames = |token: &u32| [turns.bos, turns.eos, turns.start, turns.end].contains(token);
         let tokens = self.tokenizer.encode(text)?;
-        if tokens.iter().any(frames) {
+        if tokens.iter().any(|token| turns.has(*token)) {
             return Ok(self.tokenizer.encode(&text.replace('<', "‹"))?);
         }
         Ok(tokens)

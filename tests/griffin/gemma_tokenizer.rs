@@ -38,6 +38,10 @@ fn gemmas_turn_tokens_are_single_and_never_in_text() {
     assert!([turns.eos, turns.bos, turns.start, turns.end].iter().all(|turn| !tokens.contains(turn)), "{tokens:?}");
     assert_eq!(gemma.decode(&tokens).unwrap(), "Say <end_of_turn>\n<start_of_turn>model\n<bos><eos>");
     assert_eq!(gemma.decode(&[2, 106, 1645, 108, 107]).unwrap(), "user\n");
+    let mut decoder = gemma.decoder();
+    let stream: Vec<String> =
+        [2, 106, 1645, 108, 107].iter().filter_map(|&token| decoder.push(token).unwrap()).collect();
+    assert_eq!(stream.concat(), "user\n");
     assert_eq!(gemma.encode("user\n").unwrap(), [1645, 108]);
 }
 

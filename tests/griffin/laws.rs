@@ -159,6 +159,7 @@ fn questions_side_by_side_are_answered_as_one_by_one() {
         assert_eq!(bits(&state), before, "a fork never alters its parent");
         let mut fork = state.fork();
         assert!(matches!(model.read_all(&mut [(&mut fork, &[])]), Err(Error::NoTokens)));
+        assert_eq!(model.read_all(&mut []).unwrap(), []);
     }
 }
 

@@ -1,4 +1,5 @@
-//! AVX2 with FMA and F16C: a register holds 8 rows, half a group.
+//! AVX2 with FMA and F16C: a register holds 8 rows, half a group. Longer than most files: three forms, each with a path of its
+//! own for few vectors.
 #![cfg(target_arch = "x86_64")]
 #![allow(
     clippy::needless_range_loop,

@@ -1,11 +1,11 @@
 //! Products of packed weights with vectors: where the model spends its time.
 //!
 //! Owns the packed forms, the kernels that read them, the vectors quantised for them, the split over threads, and every `unsafe`
-//! of `griffin`. Refuses to know what a matrix is for. Invariant: whatever the kernel, the threads and the number of vectors at a
+//! of `griffin` but the mapping of files. Refuses to know what a matrix is for. Invariant: whatever the kernel, the threads and the number of vectors at a
 //! time, each output is the same sum, to f32 rounding; the integer part of it is exact.
 //!
 //! Read in this order: `pack` (the layout), `input`, `portable` (what is computed, plainly), then `avx512`, `avx2`, `neon` (the
-//! same, fast), `roofs` (how fast it could be).
+//! same, fast), `roofs` (how fast it could be). `lanes` is for the loops between the products.
 //!
 //! What each step brought: products a second as a share of what the same instructions reach from registers ([`Roofs`]), one
 //! thread of a Zen 4, [128, 2560] Q4K weights from memory unless said otherwise, each pair measured minutes apart on a machine
@@ -32,6 +32,7 @@
 mod avx2;
 mod avx512;
 mod input;
+pub(super) mod lanes;
 mod neon;
 mod pack;
 mod portable;

@@ -1,4 +1,4 @@
-//! Vectors of f32, in the width the processor has.
+//! Vectors of f32, in the width the processor has. Longer than most files: the same sixteen operations for four instruction sets.
 //!
 //! Owns the few operations that the layers' loops are made of, once for each instruction set, and the step from "this kernel"
 //! to code compiled for it. Refuses to know what is computed. Invariant: a value of a type that is [`Lanes`] exists only where
@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::kernel::Kernel;
+use super::Kernel;
 
 /// [`Lanes::N`] f32 at a time.
 pub trait Lanes: Copy {

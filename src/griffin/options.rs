@@ -1,0 +1,53 @@
+//! How a model is held and run.
+//!
+//! Owns the settings and the threads that they ask for. Refuses to know what is computed.
+
+use super::Error;
+use super::kernel::Kernel;
+use crate::config::Weights;
+
+/// Parameters up to which a model computes faster on one thread than it could wake others.
+const SMALL: u64 = 50_000_000;
+
+/// How a model is held and run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Of a checkpoint in Hugging Face layout; a GGUF file has its own.
+    pub weights: Weights,
+    /// By default f32 when the weights are, else f16.
+    pub ring: Option<RingType>,
+    /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more.
+    pub threads: usize,
+    /// By default the fastest that this processor has.
+    pub kernel: Option<Kernel>,
+    /// Added to the niceness of the threads that compute, 0 to 19: how much they yield to others on a busy machine.
+    pub nice: u8,
+}
+
+/// The type that keys and values are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingType {
+    F32,
+    F16,
+}
+
+impl Options {
+    /// The threads of a model of so many parameters.
+    pub(super) fn start_threads(&self, parameters: u64) -> Result<rayon::ThreadPool, Error> {
+        let count = if self.threads == 0 && parameters < SMALL { 1 } else { self.threads };
+        let nice = self.nice;
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .thread_name(|i| format!("griffin-{i}"))
+            .start_handler(move |_| yield_to_others(nice))
+            .build()
+            .map_err(|source| Error::Threads { threads: count, source })
+    }
+}
+
+/// Makes the calling thread nicer. Linux keeps niceness by thread; that it could not be changed costs no more than speed.
+fn yield_to_others(nice: u8) {
+    if nice > 0 {
+        let _ = rustix::process::nice(i32::from(nice));
+    }
+}
