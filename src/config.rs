@@ -149,9 +149,9 @@ impl Default for Asr {
 pub struct Listener {
     /// false: this machine only hears and publishes utterances.
     pub enabled: bool,
-    /// A bundled model's name, or a directory in Hugging Face layout.
+    /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file.
     pub model: PathBuf,
-    /// How the weights are held in memory.
+    /// How the weights are held in memory; a GGUF file's are held as they are.
     pub weights: Weights,
     /// 0: as many as the machine has cores.
     pub threads: usize,

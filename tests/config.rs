@@ -62,6 +62,16 @@ enter = 1.5
 }
 
 #[test]
+fn no_more_than_one_source_is_taken() {
+    let expected = "name one source and no more: [source.microphone], [source.file] or [source.stdin]";
+    let two = "[source.microphone]\ndevice = \"default\"\n[source.stdin]\nrate = 16000\n";
+    for text in [two, "[source]\nkind = \"file\"\npath = \"a.wav\"\n"] {
+        let told = problems(text);
+        assert!(told[0].ends_with(expected), "{told:?}");
+    }
+}
+
+#[test]
 fn rules_between_keys_point_at_the_key() {
     let text = "\
 [[rule]]

@@ -28,8 +28,8 @@ pub struct Args {
     /// One line of JSON for each answer
     #[arg(long)]
     json: bool,
-    /// A bundled model's name, or a directory in Hugging Face layout
-    #[arg(long, value_name = "DIR")]
+    /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// How the weights are held in memory: auto, f32, q8_0 or q4_k
     #[arg(long, value_name = "FORM", default_value = "auto", value_parser = weights)]

@@ -63,9 +63,9 @@ fn source(config: &Config) -> anyhow::Result<String> {
             let devices = audio::devices()?;
             let wanted =
                 |d: &&audio::Device| d.name == microphone.device || (microphone.device == "default" && d.default);
-            let names = || devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
             let Some(device) = devices.iter().find(wanted) else {
-                bail!("there is no microphone \"{}\"; this machine has: {}", microphone.device, names());
+                let known = devices.into_iter().map(|d| d.name).collect();
+                bail!(audio::Error::NoDevice { name: microphone.device.clone(), known });
             };
             let format = device.format.as_ref().map_err(|reason| anyhow!("{}: {reason}", device.name))?;
             Ok(format!(

@@ -17,8 +17,9 @@ use crate::models;
 /// Continue a text with a RecurrentGemma.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A directory in Hugging Face layout: config.json, model.safetensors or shards, tokenizer.json
-    #[arg(long, value_name = "DIR")]
+    /// A bundled model's name; a directory in Hugging Face layout: config.json, model.safetensors or shards, tokenizer.json; or a
+    /// GGUF file
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// What to continue; "-" reads it from standard input
     pub prompt: String,

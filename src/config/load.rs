@@ -99,6 +99,9 @@ fn explain(message: &str) -> String {
     if let Some(name) = message.trim().strip_prefix("missing field `").and_then(|m| m.strip_suffix('`')) {
         return format!("the key \"{name}\" is missing here");
     }
+    if message.starts_with("wanted exactly 1 element") {
+        return "name one source and no more: [source.microphone], [source.file] or [source.stdin]".into();
+    }
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let Some((found, known)) = names.split_first().filter(|_| message.starts_with("unknown ")) else {
         return message.trim().to_string();
