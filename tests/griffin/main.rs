@@ -7,6 +7,7 @@ mod gguf;
 mod golden;
 mod laws;
 mod models;
+mod mutants;
 mod settings;
 mod snapshot;
 mod text;

@@ -62,6 +62,13 @@ fn a_model_is_quantised_listed_shown_verified_and_talked_to() {
     std::fs::write(&transcript, "We need milk.\n").unwrap();
     let ask = ["ask", "--json", "--model", path, "--text", transcript.to_str().unwrap(), "Is milk needed?"];
     assert!(done(&ask).contains("\"probability\":"));
+    let config = work.path().join("hearth.toml");
+    let text = "[source.stdin]\n[listener]\nmodel = \"./nano.gguf\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n";
+    std::fs::write(&config, text).unwrap();
+    let told = hearth(&["check", "--config", config.to_str().unwrap()]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    let line = format!("✓ reading model: {}", work.path().join("./nano.gguf").display());
+    assert!(told.contains(&line), "{told}");
 }
 
 #[test]
