@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearth::config::Weights;
+use hearth::griffin::kernel::Kernel;
 use hearth::griffin::{Leaf, Logits, Model, Options, RingType, State};
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
@@ -30,21 +31,28 @@ fn goldens_under(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Every golden, for every kernel that this machine has.
+fn goldens() -> impl Iterator<Item = Golden> {
+    directories().into_iter().flat_map(|dir| Kernel::available().map(move |kernel| Golden::load(&dir, kernel)))
+}
+
 /// What a model of known weights must say and remember.
 struct Golden {
+    dir: PathBuf,
     model: Model,
     ids: Vec<u32>,
     bytes: Vec<u8>,
 }
 
 impl Golden {
-    fn load(dir: &Path) -> Self {
-        println!("golden: {}", dir.display());
-        let options = Options { weights: Weights::F32, ring: Some(RingType::F32), threads: 2, ..Options::default() };
+    fn load(dir: &Path, kernel: Kernel) -> Self {
+        println!("golden: {} with {kernel}", dir.display());
+        let ring = Some(RingType::F32);
+        let options = Options { weights: Weights::F32, ring, threads: 2, kernel: Some(kernel), ..Options::default() };
         let model = Model::load(dir, &options).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         let bytes = std::fs::read(dir.join("golden.safetensors")).unwrap();
         let ids = integers(&SafeTensors::deserialize(&bytes).unwrap(), "ids");
-        Self { model, ids, bytes }
+        Self { dir: dir.into(), model, ids, bytes }
     }
 
     fn tensors(&self) -> SafeTensors<'_> {
@@ -143,13 +151,12 @@ fn integers(tensors: &SafeTensors<'_>, name: &str) -> Vec<u32> {
 
 #[test]
 fn golden_logits_and_leaves_step_by_step() {
-    for dir in directories() {
-        let golden = Golden::load(&dir);
+    for golden in goldens() {
         let leaves = golden.check(&[1], "logits_step");
         let is_leaf = |name: &&&str| name.starts_with('t') && name.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
         let expected = golden.tensors().names().iter().filter(is_leaf).count();
         assert_eq!(leaves, expected, "every leaf of the golden was compared");
-        if dir.starts_with(env!("CARGO_MANIFEST_DIR")) {
+        if golden.dir.starts_with(env!("CARGO_MANIFEST_DIR")) {
             assert!(golden.ids.len() > golden.model.config().window + 1, "our golden goes past the window");
         }
     }
@@ -157,8 +164,7 @@ fn golden_logits_and_leaves_step_by_step() {
 
 #[test]
 fn golden_logits_and_leaves_for_every_chunking() {
-    for dir in directories() {
-        let golden = Golden::load(&dir);
+    for golden in goldens() {
         for size in [1, 2, 3, 5, 7, 16, golden.ids.len()] {
             for key in ["logits_full", "logits_step"] {
                 golden.check(&[size], key);
@@ -169,8 +175,7 @@ fn golden_logits_and_leaves_for_every_chunking() {
 
 #[test]
 fn golden_states_are_the_same_when_nothing_is_predicted() {
-    for dir in directories() {
-        let golden = Golden::load(&dir);
+    for golden in goldens() {
         for size in [1, 2, 3, 5, 7, 16, golden.ids.len()] {
             let mut state = golden.model.state();
             for chunk in golden.ids.chunks(size) {
@@ -183,8 +188,7 @@ fn golden_states_are_the_same_when_nothing_is_predicted() {
 
 #[test]
 fn golden_logits_and_leaves_for_random_chunkings() {
-    for dir in directories() {
-        let golden = Golden::load(&dir);
+    for golden in goldens() {
         let mut runner = runner(24);
         let sizes = prop::collection::vec(1usize..20, 1..30);
         runner
@@ -198,8 +202,7 @@ fn golden_logits_and_leaves_for_random_chunkings() {
 
 #[test]
 fn golden_predictions_do_not_depend_on_how_they_are_asked_for() {
-    for dir in directories() {
-        let golden = Golden::load(&dir);
+    for golden in goldens() {
         let all = golden.model.logits(&golden.ids, &mut golden.model.state()).unwrap();
         let read = golden.model.read(&golden.ids, &mut golden.model.state()).unwrap();
         let mut state = golden.model.state();

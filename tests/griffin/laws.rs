@@ -1,11 +1,12 @@
 //! What holds for any tokens: chunking, forking, fixed size, quantising.
 
 use hearth::config::Weights;
+use hearth::griffin::kernel::Kernel;
 use hearth::griffin::{Error, Logits, Model, RingType, State};
 use proptest::prelude::*;
 
 use super::settings::{odd, read, synthetic, synthetic_dir};
-use super::{bits, load, nano_dir, runner, tiny, tiny_dir, worst};
+use super::{bits, load, load_for, nano_dir, runner, tiny, tiny_dir, worst};
 
 /// Tokens of the tiny model, and sizes of chunks to read them in.
 fn tokens_and_sizes() -> impl Strategy<Value = (Vec<u32>, Vec<usize>)> {
@@ -33,12 +34,14 @@ fn stepwise(model: &Model, tokens: &[u32]) -> (State, Logits) {
 #[test]
 fn any_chunking_is_the_same_as_step_by_step() {
     let odd = synthetic_dir(&odd(), |_| ());
-    let models = [
-        (load(&tiny_dir(), Weights::F32, RingType::F32), 1e-4),
-        (load(odd.path(), Weights::F32, RingType::F32), 1e-4),
-        (load(&tiny_dir(), Weights::F32, RingType::F16), 2e-2),
-    ];
-    for (model, tolerance) in models {
+    let models = |kernel| {
+        [
+            (load_for(kernel, &tiny_dir(), Weights::F32, RingType::F32), 1e-4),
+            (load_for(kernel, odd.path(), Weights::F32, RingType::F32), 1e-4),
+            (load_for(kernel, &tiny_dir(), Weights::F32, RingType::F16), 2e-2),
+        ]
+    };
+    for (model, tolerance) in Kernel::available().flat_map(models) {
         let mut runner = runner(40);
         let law = |(tokens, sizes): (Vec<u32>, Vec<usize>)| {
             let vocab = model.config().vocab as u32;
@@ -94,25 +97,26 @@ fn json_with(mut config: serde_json::Value, key: &str, value: u64) -> serde_json
 
 #[test]
 fn a_fork_never_alters_its_parent() {
-    let model = tiny();
-    let mut runner = runner(24);
-    let law = |(tokens, question): (Vec<u32>, Vec<u32>)| {
-        let mut parent = model.state();
-        model.ingest(&tokens, &mut parent).unwrap();
-        let before = bits(&parent);
-        let mut fork = parent.fork();
-        prop_assert_eq!(&bits(&fork), &before);
-        model.ingest(&question, &mut fork).unwrap();
-        model.step(1, &mut fork).unwrap();
-        prop_assert_eq!(&bits(&parent), &before);
-        // And the other way round: what the parent reads on is nothing to the fork.
-        let fork_before = bits(&fork);
-        model.ingest(&question, &mut parent).unwrap();
-        prop_assert_eq!(bits(&fork), fork_before);
-        Ok(())
-    };
-    let tokens = || prop::collection::vec(0u32..96, 0..40);
-    runner.run(&(tokens(), tokens()), law).unwrap();
+    for model in Kernel::available().map(|kernel| load_for(kernel, &tiny_dir(), Weights::F32, RingType::F32)) {
+        let mut runner = runner(24);
+        let law = |(tokens, question): (Vec<u32>, Vec<u32>)| {
+            let mut parent = model.state();
+            model.ingest(&tokens, &mut parent).unwrap();
+            let before = bits(&parent);
+            let mut fork = parent.fork();
+            prop_assert_eq!(&bits(&fork), &before);
+            model.ingest(&question, &mut fork).unwrap();
+            model.step(1, &mut fork).unwrap();
+            prop_assert_eq!(&bits(&parent), &before);
+            // And the other way round: what the parent reads on is nothing to the fork.
+            let fork_before = bits(&fork);
+            model.ingest(&question, &mut parent).unwrap();
+            prop_assert_eq!(bits(&fork), fork_before);
+            Ok(())
+        };
+        let tokens = || prop::collection::vec(0u32..96, 0..40);
+        runner.run(&(tokens(), tokens()), law).unwrap();
+    }
 }
 
 #[test]
@@ -132,12 +136,14 @@ fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
 
 #[test]
 fn questions_side_by_side_are_answered_as_one_by_one() {
-    let models = [
-        (tiny(), 1e-5),
-        (load(&nano_dir(), Weights::F32, RingType::F32), 1e-3),
-        (load(&nano_dir(), Weights::Q4K, RingType::F16), 1e-3),
-    ];
-    for (model, tolerance) in models {
+    let models = |kernel| {
+        [
+            (load_for(kernel, &tiny_dir(), Weights::F32, RingType::F32), 1e-5),
+            (load_for(kernel, &nano_dir(), Weights::F32, RingType::F32), 1e-3),
+            (load_for(kernel, &nano_dir(), Weights::Q4K, RingType::F16), 1e-3),
+        ]
+    };
+    for (model, tolerance) in Kernel::available().flat_map(models) {
         let vocab = model.config().vocab as u32;
         let mut state = model.state();
         model.ingest(&(0..100).map(|i| i * 31 % vocab).collect::<Vec<_>>(), &mut state).unwrap();
@@ -208,25 +214,25 @@ fn a_state_of_another_model_is_refused() {
     assert!(matches!(error, Error::State { .. }), "{error}");
 }
 
-/// How far a form's predictions are from f32's over a stretch of talk: mean and worst Kullback-Leibler divergence, in nats.
-fn divergence(form: Weights, ring: RingType) -> (f64, f64) {
+/// A stretch of talk, as nano reads it.
+fn talk() -> Vec<u32> {
     let tokenizer = hearth::griffin::Tokenizer::load(&nano_dir()).unwrap();
     let text = "user\nYou are listening to a household. This is the running transcript.\n Did you take your pills this \
                 morning? Not yet, they are in the kitchen. The doorbell just rang, can somebody get it? There is water \
                 all over the bathroom floor. What is for dinner tonight? I thought we could have soup.";
     let mut tokens = vec![tokenizer.turns().bos, tokenizer.turns().start];
     tokens.extend(tokenizer.encode(text).unwrap());
-    let predict = |form, ring| {
-        let model = load(&nano_dir(), form, ring);
-        model.logits(&tokens, &mut model.state()).unwrap()
-    };
-    let (exact, rough) = (predict(Weights::F32, RingType::F32), predict(form, ring));
+    tokens
+}
+
+/// How far predictions are from the exact ones: mean and worst Kullback-Leibler divergence, in nats.
+fn divergence(exact: &[Logits], rough: &[Logits]) -> (f64, f64) {
     let log_p = |logits: &Logits| {
         let all: Vec<u32> = (0..logits.values().len() as u32).collect();
         let total = logits.log_sum_exp(&all);
         logits.values().iter().map(|&l| f64::from(l) - total).collect::<Vec<_>>()
     };
-    let each = exact.iter().zip(&rough).map(|(exact, rough)| {
+    let each = exact.iter().zip(rough).map(|(exact, rough)| {
         let pairs = log_p(exact).into_iter().zip(log_p(rough));
         pairs.map(|(exact, rough)| exact.exp() * (exact - rough)).sum::<f64>()
     });
@@ -236,13 +242,19 @@ fn divergence(form: Weights, ring: RingType) -> (f64, f64) {
 
 #[test]
 fn quantised_weights_stay_near_f32() {
-    for (form, ring, mean_limit, worst_limit) in [
-        (Weights::F32, RingType::F16, 1e-5, 1e-3),
-        (Weights::Q8_0, RingType::F16, 2e-3, 3e-2),
-        (Weights::Q4K, RingType::F16, 1e-1, 1.0),
-    ] {
-        let (mean, worst) = divergence(form, ring);
-        println!("{form:?} with a ring of {ring:?}: mean {mean:.2e} nats, worst {worst:.2e}");
-        assert!(mean <= mean_limit && worst <= worst_limit, "{form:?}: mean {mean:.2e} nats, worst {worst:.2e}");
+    let tokens = talk();
+    let predict = |model: Model| model.logits(&tokens, &mut model.state()).unwrap();
+    let exact = predict(load(&nano_dir(), Weights::F32, RingType::F32));
+    for kernel in Kernel::available() {
+        for (form, ring, mean_limit, worst_limit) in [
+            (Weights::F32, RingType::F16, 1e-6, 1e-5),
+            (Weights::Q8_0, RingType::F16, 1e-3, 1e-2),
+            (Weights::Q4K, RingType::F16, 5e-2, 0.4),
+        ] {
+            let (mean, worst) = divergence(&exact, &predict(load_for(kernel, &nano_dir(), form, ring)));
+            let found = format!("{kernel}, {form:?}, a ring of {ring:?}: mean {mean:.2e} nats, worst {worst:.2e}");
+            println!("{found}");
+            assert!(mean <= mean_limit && worst <= worst_limit, "{found}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod text;
 use std::path::{Path, PathBuf};
 
 use hearth::config::Weights;
+use hearth::griffin::kernel::Kernel;
 use hearth::griffin::{Model, Options, RingType, State};
 
 /// A file or directory of this repository.
@@ -31,8 +32,14 @@ fn nano_dir() -> PathBuf {
     here("models/recurrentgemma-nano")
 }
 
-fn load(dir: &Path, weights: Weights, ring: RingType) -> Model {
-    Model::load(dir, &Options { weights, ring: Some(ring), threads: 1, ..Options::default() }).unwrap()
+fn load(model: &Path, weights: Weights, ring: RingType) -> Model {
+    load_for(Kernel::best(), model, weights, ring)
+}
+
+/// For what must hold whatever the instructions: tests ask for each that this machine has.
+fn load_for(kernel: Kernel, model: &Path, weights: Weights, ring: RingType) -> Model {
+    let options = Options { weights, ring: Some(ring), threads: 1, kernel: Some(kernel), ..Options::default() };
+    Model::load(model, &options).unwrap_or_else(|error| panic!("{}: {error}", model.display()))
 }
 
 fn tiny() -> Model {

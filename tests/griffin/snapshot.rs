@@ -4,12 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hearth::config::Weights;
+use hearth::griffin::kernel::Kernel;
 use hearth::griffin::{Model, RingType, State};
 use hearth::listener::snapshot::{self, Error, NOTE_MAX};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{bits, load, runner, tiny, tiny_dir};
+use super::{bits, load, load_for, runner, tiny, tiny_dir};
 
 fn state_after(model: &Model, tokens: &[u32]) -> State {
     let mut state = model.state();
@@ -37,8 +38,9 @@ fn refusal(path: &Path, model: &Model) -> Error {
 fn restoring_a_snapshot_gives_the_same_state_and_the_same_predictions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    for ring in [RingType::F32, RingType::F16] {
-        let model = load(&tiny_dir(), Weights::F32, ring);
+    let rings = [RingType::F32, RingType::F16];
+    let models = |kernel| rings.map(|ring| load_for(kernel, &tiny_dir(), Weights::F32, ring));
+    for model in Kernel::available().flat_map(models) {
         let mut runner = runner(16);
         let law = |(tokens, note): (Vec<u32>, Vec<u8>)| {
             let mut state = state_after(&model, &tokens);
