@@ -109,7 +109,7 @@ pub fn write(args: &Args, out: &mut impl Write) -> anyhow::Result<Option<String>
             return Ok(None);
         }
         if left > 0 {
-            logits = model.step(token, &mut state)?;
+            model.step_into(token, &mut state, &mut logits)?;
         }
     }
     if !shown(out, "\n")? {

@@ -7,6 +7,8 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use smallvec::SmallVec;
+
 use super::batch::{Batch, Span};
 use super::blocks::Block;
 use super::cost::{Cost, Work};
@@ -291,7 +293,8 @@ impl Model {
         let d = self.config.width;
         batch.x.clear();
         batch.angles.clear();
-        let mut spans = Vec::with_capacity(streams.len());
+        // In place for a single stream, so that generating allocates nothing.
+        let mut spans = SmallVec::<[Span<'_>; 1]>::with_capacity(streams.len());
         let mut row = 0;
         for (state, tokens) in streams {
             self.rotary.angles(state.tokens_read, tokens.len(), &mut batch.angles);

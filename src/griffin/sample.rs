@@ -81,11 +81,13 @@ impl Default for Sampling {
 pub struct Sampler {
     sampling: Sampling,
     random: StdRng,
+    /// Candidates and their weights, kept so that choosing allocates once.
+    tokens: Vec<(u32, f32)>,
 }
 
 impl Sampler {
     pub fn new(sampling: Sampling) -> Self {
-        Self { sampling, random: StdRng::seed_from_u64(sampling.seed) }
+        Self { sampling, random: StdRng::seed_from_u64(sampling.seed), tokens: Vec::new() }
     }
 
     /// The next token.
@@ -94,7 +96,9 @@ impl Sampler {
         if temperature <= 0.0 || logits.0.is_empty() {
             return logits.argmax();
         }
-        let mut tokens: Vec<(u32, f32)> = (0..).zip(logits.0.iter().copied()).collect();
+        let tokens = &mut self.tokens;
+        tokens.clear();
+        tokens.extend((0..).zip(logits.0.iter().copied()));
         let likelier = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if (1..tokens.len()).contains(&top_k) {
             tokens.select_nth_unstable_by(top_k - 1, likelier);
@@ -112,7 +116,7 @@ impl Sampler {
         tokens.truncate(enough.map_or(tokens.len(), |last| last + 1));
         let kept: f32 = tokens.iter().map(|(_, weight)| weight).sum();
         let mut left = self.random.random::<f32>() * kept;
-        for &(id, weight) in &tokens {
+        for &(id, weight) in &*tokens {
             left -= weight;
             if left < 0.0 {
                 return id;

@@ -109,7 +109,7 @@ impl Reader {
             }
             tokens.push(token);
             if tokens.len() < max_tokens {
-                logits = self.model.step(token, &mut fork)?;
+                self.model.step_into(token, &mut fork, &mut logits)?;
             }
         }
         Ok(self.tokenizer.decode(&tokens)?.trim().to_string())
