@@ -2,6 +2,7 @@
 //!
 //! Owns the choice of what is measured. Refuses to judge: numbers stand beside the limits of the same run.
 
+mod long;
 pub mod model;
 mod plot;
 

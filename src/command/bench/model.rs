@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::long::{self, Age};
 use super::plot;
 use crate::command::generate;
 use crate::config::Weights;
@@ -28,9 +28,6 @@ const CHUNKS: [usize; 4] = [1, 8, 16, 64];
 /// Each speed is measured for so long, and at least [`PASSES`] times; the median counts.
 const SECONDS: f64 = 4.0;
 const PASSES: usize = 5;
-
-/// Ages of the stream at which time and memory are looked at.
-const AGES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
 const QUESTIONS: usize = 8;
 const QUESTION_TOKENS: usize = 24;
@@ -56,7 +53,8 @@ pub struct Args {
     /// Instructions to compute with: portable, avx2, avx512, neon, neon-dot; by default the best there are
     #[arg(long)]
     kernel: Option<Kernel>,
-    /// Read up to N tokens and look at time and memory on the way
+    /// Look at time and memory on the way to N tokens; what would take over five minutes to read is not read, but the state,
+    /// its window full, is restored at that age
     #[arg(long, value_name = "N", default_value_t = 0)]
     long: u64,
     /// Draw time per token over the stream's age
@@ -89,14 +87,6 @@ struct Report {
     rss_bytes: u64,
     load_s: f64,
     long: Vec<Age>,
-}
-
-/// A look at a stream of some age.
-#[derive(Debug, Serialize)]
-struct Age {
-    tokens: u64,
-    us_per_token: f64,
-    rss_bytes: u64,
 }
 
 /// # Errors
@@ -139,7 +129,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     report.show(&cost);
     if args.long > 0 {
-        report.long = long(&model, &tokens, args.long)?;
+        report.long = long::look(&model, &tokens, args.long)?;
         if let Some(path) = &args.plot {
             let points: Vec<_> = report.long.iter().map(|age| (age.tokens as f64, age.us_per_token)).collect();
             plot::line(path, "Time per token over the stream's age", ["tokens read", "µs per token"], &points)?;
@@ -196,7 +186,7 @@ fn limit(roofs: &Roofs, work: &crate::griffin::Work, chunk: usize) -> f64 {
 }
 
 /// Tokens that are the same at every run.
-struct Tokens {
+pub(super) struct Tokens {
     vocab: u64,
 }
 
@@ -205,7 +195,7 @@ impl Tokens {
         Self { vocab: model.config().vocab as u64 }
     }
 
-    fn take(&self, from: u64, count: usize) -> Vec<u32> {
+    pub fn take(&self, from: u64, count: usize) -> Vec<u32> {
         (from..from + count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.vocab) as u32).collect()
     }
 }
@@ -252,38 +242,8 @@ fn snapshots(model: &Model, state: &State) -> anyhow::Result<(f64, f64)> {
     Ok((save, load))
 }
 
-/// Reads up to `count` tokens; looks at the time for the next ones and at memory at every age on the way.
-fn long(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Age>> {
-    let mut ages: Vec<u64> = AGES.into_iter().filter(|age| *age < count).collect();
-    ages.push(count);
-    let bar = ProgressBar::new(count)
-        .with_style(ProgressStyle::with_template("reading {bar:40} {human_pos} of {human_len} tokens, {eta} left")?);
-    let mut state = model.state();
-    let mut seen = Vec::new();
-    println!("{:>12} {:>14} {:>14}", "tokens read", "µs per token", "memory, MB");
-    for age in ages {
-        while state.tokens_read() < age {
-            let size = CHUNK.min((age - state.tokens_read()) as usize);
-            model.ingest(&tokens.take(state.tokens_read(), size), &mut state)?;
-            bar.set_position(state.tokens_read());
-        }
-        let mut fork = state.fork();
-        let mut read = || {
-            let chunk = tokens.take(fork.tokens_read(), CHUNK);
-            model.ingest(&chunk, &mut fork).expect("the tokens are the model's, and so is the state");
-        };
-        let age = Age { tokens: age, us_per_token: 1e6 * median_s(&mut read) / CHUNK as f64, rss_bytes: rss() };
-        bar.suspend(|| {
-            println!("{:>12} {:>14.1} {:>14.1}", age.tokens, age.us_per_token, age.rss_bytes as f64 / 1e6);
-        });
-        seen.push(age);
-    }
-    bar.finish_and_clear();
-    Ok(seen)
-}
-
 /// The median of how long something takes, in seconds.
-fn median_s(mut what: impl FnMut()) -> f64 {
+pub(super) fn median_s(mut what: impl FnMut()) -> f64 {
     what();
     let started = Instant::now();
     let mut times = Vec::new();
@@ -304,7 +264,7 @@ fn median_ms(what: impl FnMut()) -> f64 {
 }
 
 /// Bytes of this process in memory, as Linux counts them.
-fn rss() -> u64 {
+pub(super) fn rss() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|all| all.split(' ').nth(1)?.parse().ok());
     pages.unwrap_or(0u64) * rustix::param::page_size() as u64
 }
