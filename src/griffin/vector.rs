@@ -200,6 +200,7 @@ impl Work for Recurrence<'_> {
 }
 
 /// Scores become probabilities, in place.
+#[inline(always)]
 pub fn softmax<L: Lanes>(l: L, scores: &mut [f32]) {
     let mut largest = l.splat(f32::MIN);
     let (whole, rest) = scores.split_at(scores.len() / L::N * L::N);

@@ -8,6 +8,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::input::{Super, View};
 use super::pack::{D, D_MIN, Form, MINS, QUANTS, RUN_BYTES, SCALES, SUPER_BYTES, UPPER};
@@ -91,9 +92,10 @@ fn q8_0(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     let (quants, scales) = weights.split_at(view.columns * ROWS);
     let (quants, scales) = (quants.as_chunks::<RUN_BYTES>().0, scales.as_chunks::<{ 2 * ROWS }>().0);
     for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
-        prefetch_next(quants.as_flattened());
+        let tokens = sums.len();
         let mut token = 0;
-        while token < sums.len() {
+        while token < tokens {
+            prefetch_next(quants.as_flattened(), token..token + 4, tokens);
             let rest = &mut sums[token..];
             let first = RUNS * index;
             token += match rest.len() {
@@ -151,9 +153,8 @@ fn q4k(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     sums.fill([0.0; ROWS]);
     let mut quants = [[[_mm256_setzero_si256(); 2]; 8]; 8];
     for (index, block) in weights.as_chunks::<SUPER_BYTES>().0.iter().enumerate() {
-        prefetch_next(block);
         let factors = Factors::new(block);
-        let x = view.super_block(index);
+        let (x, tokens) = (view.super_block(index), sums.len());
         // Unpacking beforehand pays when whole tiles read it.
         if sums.len() >= 4 {
             unpack(block, &mut quants);
@@ -161,6 +162,7 @@ fn q4k(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
         let mut token = 0;
         while token < sums.len() {
             let (x, rest) = (&x[token..], &mut sums[token..]);
+            prefetch_next(block, token..token + 4, tokens);
             token += match rest.len() {
                 4.. => q4k_tile::<4>(&quants, &factors, x, rest),
                 2.. => q4k_small::<2>(block, &factors, x, rest),
@@ -349,7 +351,23 @@ pub fn spin(form: Form, rounds: usize) -> usize {
             32
         }
         Form::Q4K => {
-            repeat!(|a, sum| _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b)));
+            // Eight, then the run's scale, which takes them to 32 bits.
+            let mut totals = [_mm256_setzero_si256(); SUMS];
+            for _ in 0..rounds / 8 {
+                for total in &mut totals {
+                    let mut sum = _mm256_setzero_si256();
+                    for _ in 0..8 {
+                        let mut a = a;
+                        // SAFETY: there is no instruction in it.
+                        unsafe {
+                            asm!("/* {} {} */", inout(ymm_reg) sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags))
+                        };
+                        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b));
+                    }
+                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(sum, b));
+                }
+            }
+            std::hint::black_box(totals);
             32
         }
     };
@@ -363,12 +381,14 @@ fn part<const N: usize>(block: &[u8; SUPER_BYTES], at: usize) -> &[u8; N] {
     block[at..].first_chunk().expect("a part lies within its block")
 }
 
-/// Fetches as many bytes again as these are: the weights that come next, while these are worked on. Several vectors keep the
-/// kernels at these so long that the machine's own prefetching has stopped.
+/// Fetches the share of so many of all vectors of as many bytes again as these are: the weights that come next, while these are
+/// worked on. Several vectors keep a kernel at a block so long that the machine's own prefetching has stopped; all of the next
+/// block at once would hold up the loads of inputs.
 #[inline(always)]
-pub fn prefetch_next(bytes: &[u8]) {
-    let next = bytes.as_ptr().wrapping_add(bytes.len());
-    for line in 0..bytes.len().div_ceil(64) {
+pub fn prefetch_next(bytes: &[u8], vectors: Range<usize>, all: usize) {
+    let next = bytes.as_ptr_range().end;
+    let lines = bytes.len().div_ceil(64);
+    for line in lines * vectors.start / all..lines * vectors.end.min(all) / all {
         // SAFETY: a prefetch of any address, even of none, has no effect but on time; SSE is in all of x86-64.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(64 * line).cast()) };
     }

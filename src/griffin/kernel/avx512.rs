@@ -71,7 +71,7 @@ fn q8_0(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     let (quants, scales) = weights.split_at(view.columns * ROWS);
     let (quants, scales) = (quants.as_chunks::<RUN_BYTES>().0, scales.as_chunks::<{ 2 * ROWS }>().0);
     for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
-        prefetch_next(quants.as_flattened());
+        prefetch_next(quants.as_flattened(), 0..1, 1);
         let mut token = 0;
         while token < sums.len() {
             let rest = &mut sums[token..];
@@ -129,7 +129,7 @@ fn q8_0_tile<const N: usize>(
 fn q4k(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     sums.fill([0.0; ROWS]);
     for (index, block) in weights.as_chunks::<SUPER_BYTES>().0.iter().enumerate() {
-        prefetch_next(block);
+        prefetch_next(block, 0..1, 1);
         let factors = Factors::new(block);
         let x = view.super_block(index);
         let mut token = 0;

@@ -12,7 +12,8 @@ use super::{Form, Kernel};
 pub struct Roofs {
     /// Reading memory, GB/s.
     pub read_gb_s: f64,
-    /// Products from registers with the instructions of each form's inner loop, two operations each, Gop/s.
+    /// Products from registers with the instructions of each form's inner loop, two operations each, Gop/s: what it takes to have
+    /// exact sums of 32 bits.
     pub f32_gop_s: f64,
     pub q8_0_gop_s: f64,
     pub q4k_gop_s: f64,
