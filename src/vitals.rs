@@ -20,6 +20,9 @@ pub struct Vitals {
     pub heard_samples: Count,
     /// Hearing: samples that were in segments given to Whisper.
     pub decoded_samples: Count,
+    /// Hearing: passes of Whisper over sound, and the tokens it wrote in them.
+    pub passes: Count,
+    pub written_tokens: Count,
     /// Hearing: committed utterances and their words.
     pub utterances: Count,
     pub words: Count,

@@ -1,6 +1,8 @@
 //! Sound to utterances, with the real Whisper: recordings, broken files, broken models, a microphone without hardware.
 #![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
 
+#[path = "hearing/bench.rs"]
+mod bench;
 #[path = "hearing/microphone.rs"]
 mod microphone;
 #[path = "hearing/models.rs"]

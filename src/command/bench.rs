@@ -2,6 +2,7 @@
 //!
 //! Owns the choice of what is measured. Refuses to judge: numbers stand beside the limits of the same run.
 
+pub mod hearing;
 mod long;
 pub mod model;
 mod plot;
@@ -17,6 +18,8 @@ pub struct Args {
 enum What {
     /// Reading and writing with a RecurrentGemma, beside what the machine can do at most
     Model(model::Args),
+    /// Words, latency and cost of hearing a folder of recordings, beside one offline pass of the same recogniser
+    Hearing(hearing::Args),
 }
 
 /// # Errors
@@ -24,5 +27,6 @@ enum What {
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Model(args) => model::run(args),
+        What::Hearing(args) => hearing::run(args),
     }
 }

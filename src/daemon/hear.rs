@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -51,28 +51,54 @@ impl Hear {
     /// Hears until the source ends, then what was being said.
     pub fn run(mut self, audio: Receiver<Audio>) -> Result<(), Error> {
         let mut retention_due = Instant::now();
-        for audio in audio {
+        let mut arrived = (Instant::now(), Timestamp::MIN);
+        loop {
+            // A source that waits is heard piece by piece; of a live one everything that was said by now is taken first,
+            // so that work is chosen knowing all of it.
+            let next = match self.hearing.has_work() {
+                true if self.live => audio.try_recv(),
+                true => Err(TryRecvError::Empty),
+                false => audio.recv().map_err(|_| TryRecvError::Disconnected),
+            };
+            match next {
+                Ok(audio) => {
+                    arrived = (Instant::now(), self.listen(audio));
+                }
+                Err(TryRecvError::Empty) => self.work(arrived)?,
+                Err(TryRecvError::Disconnected) => break,
+            }
             if Instant::now() >= retention_due {
                 retention_due += RETENTION_EVERY;
                 let keep = self.keep;
                 self.write_lines(|lines, _| lines.enforce(Timestamp::now(), keep));
             }
-            let arrived = Instant::now();
-            let reached = match &audio {
-                Audio::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),
-                Audio::Gap(gap) => gap.to,
-            };
-            if self.vitals.heard_since.get().is_none() {
-                self.vitals.heard_since.set(reached);
-            }
-            let heard = self.hearing.push(audio, &self.vitals)?;
-            self.keep(heard, arrived, reached)?;
             if self.reopen.swap(false, Ordering::Relaxed) {
                 self.write_lines(|lines, _| lines.reopen());
             }
         }
-        let heard = self.hearing.finish(&self.vitals)?;
-        self.keep(heard, Instant::now(), Timestamp::now())
+        self.hearing.end();
+        while self.hearing.has_work() {
+            self.work((Instant::now(), Timestamp::now()))?;
+        }
+        Ok(())
+    }
+
+    /// Returns how far the stream has come.
+    fn listen(&mut self, audio: Audio) -> Timestamp {
+        let reached = match &audio {
+            Audio::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),
+            Audio::Gap(gap) => gap.to,
+        };
+        if self.vitals.heard_since.get().is_none() {
+            self.vitals.heard_since.set(reached);
+        }
+        self.hearing.listen(audio, &self.vitals);
+        reached
+    }
+
+    fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), Error> {
+        let heard = self.hearing.work(&self.vitals)?;
+        self.keep(heard, arrived, reached)
     }
 
     fn keep(&mut self, heard: Vec<Heard>, arrived: Instant, reached: Timestamp) -> Result<(), Error> {

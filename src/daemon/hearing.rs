@@ -1,7 +1,13 @@
 //! From sound to utterances.
 //!
-//! Owns the joining of voice detector, segmenter, recogniser and guard, on the hearing thread. Refuses to know the store.
-//! Invariant: utterances come out in the order they were spoken, each within the segment it was heard in, none twice.
+//! Owns the joining of voice detector, segmenter, recogniser and guard, on the hearing thread. Refuses to know the store and
+//! the time of day: whoever calls says what time it is. Invariant: utterances come out in the order they were spoken, each
+//! within the segment it was heard in, none twice.
+//!
+//! Listening is cheap and never waits; decoding is dear. So sound goes in by [`Hearing::listen`], and what is to be decoded
+//! waits until [`Hearing::work`] has time for it.
+
+use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use ulid::{Generator, Ulid};
@@ -29,66 +35,108 @@ pub enum Heard {
 /// Hears one stream.
 pub struct Hearing {
     whisper: Whisper,
-    vad: Vad,
-    segmenter: Segmenter,
-    room: String,
+    ear: Ear,
+    waiting: VecDeque<Waiting>,
     ids: Generator,
     told: Timestamp,
+}
+
+/// What belongs to one stream of sound.
+struct Ear {
+    room: String,
+    vad: Vad,
+    segmenter: Segmenter,
+}
+
+/// What will come out, in this order.
+enum Waiting {
+    Segment(Segment),
+    Gap(Gap),
+    Progress(Timestamp),
 }
 
 impl Hearing {
     pub fn new(whisper: Whisper, room: &str) -> Self {
         Self {
             whisper,
-            vad: Vad::default(),
-            segmenter: Segmenter::default(),
-            room: room.into(),
+            ear: Ear { room: room.into(), vad: Vad::default(), segmenter: Segmenter::default() },
+            waiting: VecDeque::new(),
             ids: Generator::new(),
             told: Timestamp::MIN,
         }
     }
 
-    /// Takes what the source delivers, in order.
+    /// Takes what the source delivers, in order, and does at once whatever there is to do: for a source that can wait.
     pub fn push(&mut self, audio: Audio, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        self.listen(audio, vitals);
+        self.work_off(vitals)
+    }
+
+    /// The end of the stream: what was being said, and what still waited.
+    pub fn finish(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        self.end();
+        self.work_off(vitals)
+    }
+
+    /// Takes what the source delivers, in order.
+    pub fn listen(&mut self, audio: Audio, vitals: &Vitals) {
         vitals.hearing_moved.mark();
         match audio {
             Audio::Frame(frame) => self.frame(&frame, vitals),
-            Audio::Gap(gap) => self.gap(gap, vitals),
+            Audio::Gap(gap) => self.gap(gap),
         }
     }
 
-    /// The end of the stream: what was being said.
-    pub fn finish(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        match self.segmenter.flush() {
-            Some(segment) => self.decode(&segment, vitals),
+    /// The stream has ended, or does not go on where it was: what was being said is whole.
+    pub fn end(&mut self) {
+        self.waiting.extend(self.ear.segmenter.flush().map(Waiting::Segment));
+    }
+
+    /// There is something to do.
+    pub fn has_work(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Does one piece of work, at most one decode.
+    pub fn work(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        match self.waiting.pop_front() {
+            Some(Waiting::Segment(segment)) => self.decode(&segment, vitals),
+            Some(Waiting::Gap(gap)) => Ok(vec![Heard::Gap(gap)]),
+            Some(Waiting::Progress(time)) => Ok(vec![Heard::Progress(time)]),
             None => Ok(Vec::new()),
         }
     }
 
-    fn frame(&mut self, frame: &Frame, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        vitals.heard_samples.add(FRAME_SAMPLES as u64);
-        let probability = self.vad.probability(frame);
+    fn work_off(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
         let mut heard = Vec::new();
-        if let Some(segment) = self.segmenter.push(frame, probability) {
-            // Loud noise can hold the detector's memory in speech for minutes; afresh, it is heard for what it is.
-            self.vad.reset();
-            heard = self.decode(&segment, vitals)?;
-        }
-        // A clock that was set back must not silence the progress until it is where it was.
-        let since = frame.time.duration_since(self.told);
-        if self.segmenter.is_idle() && (since >= PROGRESS || since.is_negative()) {
-            self.told = frame.time;
-            heard.push(Heard::Progress(frame.time));
+        while self.has_work() {
+            heard.extend(self.work(vitals)?);
         }
         Ok(heard)
     }
 
-    fn gap(&mut self, gap: AudioGap, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        let mut heard = self.finish(vitals)?;
-        self.vad.reset();
+    fn frame(&mut self, frame: &Frame, vitals: &Vitals) {
+        vitals.heard_samples.add(FRAME_SAMPLES as u64);
+        let probability = self.ear.vad.probability(frame);
+        if let Some(segment) = self.ear.segmenter.push(frame, probability) {
+            // Loud noise can hold the detector's memory in speech for minutes; afresh, it is heard for what it is.
+            self.ear.vad.reset();
+            self.waiting.push_back(Waiting::Segment(segment));
+        }
+        // A clock that was set back must not silence the progress until it is where it was.
+        let since = frame.time.duration_since(self.told);
+        if self.ear.segmenter.is_idle() && (since >= PROGRESS || since.is_negative()) {
+            self.told = frame.time;
+            self.waiting.push_back(Waiting::Progress(frame.time));
+        }
+    }
+
+    fn gap(&mut self, gap: AudioGap) {
+        self.end();
+        self.ear.vad.reset();
         let AudioGap { from, to, reason } = gap;
-        heard.push(Heard::Gap(Gap { id: self.id(), from, to, reason }));
-        Ok(heard)
+        let gap = Gap { id: self.id(), from, to, reason };
+        self.waiting.push_back(Waiting::Gap(gap));
     }
 
     fn decode(&mut self, segment: &Segment, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
@@ -101,6 +149,8 @@ impl Hearing {
             return Ok(Vec::new());
         }
         let pieces = self.whisper.decode(&segment.samples, "")?;
+        vitals.passes.add(1);
+        vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
         vitals.decoded_samples.add(segment.samples.len() as u64);
         vitals.hearing_moved.mark();
         let mut believed = Vec::new();
@@ -126,7 +176,7 @@ impl Hearing {
             id: self.id(),
             start: segment.time_at(start),
             end: segment.time_at(piece.end_s.clamp(start, length)),
-            room: self.room.clone(),
+            room: self.ear.room.clone(),
             text: piece.text,
             confidence: piece.mean_logprob.exp(),
             no_speech: piece.no_speech,

@@ -1,0 +1,160 @@
+//! Recordings through the real pipeline, at the pace of the room, without waiting for it.
+//!
+//! Owns the simulated clock: a frame arrives when its last sample would have been heard; a piece of work begins when it
+//! can and takes as long as it took here, or what a pass is said to cost. Only idle time is left out. Refuses to know what the
+//! figures are for. Invariant: no work begins before the sound that it hears has arrived.
+
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::audio::{self, Control};
+use crate::clock::{self, SampleClock, seconds};
+use crate::config::{File, Pace, Source};
+use crate::daemon::hearing::{Heard, Hearing};
+use crate::event::{Audio, FRAME_SAMPLES, Frame};
+use crate::vitals::Vitals;
+
+/// Silence heard behind a recording: longer than any policy waits for the next word.
+const BEHIND_S: usize = 3;
+
+/// Frames between reading a file and hearing it: a second of sound.
+const QUEUE: usize = 64;
+
+/// Seconds that a pass of the recogniser takes on the clock, and each token it writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassCost {
+    pub pass_s: f64,
+    pub token_s: f64,
+}
+
+/// How time passes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Time {
+    /// At the pace of the room; work takes as long as it takes here, or as long as is said.
+    Room(Option<PassCost>),
+    /// There is none: everything is done as soon as it can be.
+    None,
+}
+
+/// What came of a recording.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// Committed words with the second of the recording at which each was.
+    pub words: Vec<(f64, String)>,
+    /// Words that were committed and then read otherwise.
+    pub revisions: usize,
+    pub audio_s: f64,
+    /// Of the processor.
+    pub cpu_s: f64,
+    /// During which something was decoded, on the clock.
+    pub busy_s: f64,
+    pub dropped_s: f64,
+}
+
+/// Reads a recording whole.
+pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
+    let source = Source::File(File { path: path.into(), pace: Pace::Fast });
+    let (control, vitals) = (Control::default(), Vitals::default());
+    let (sender, receiver) = sync_channel(QUEUE);
+    std::thread::scope(|threads| {
+        let reading = std::thread::Builder::new()
+            .name("capture".into())
+            .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &vitals))
+            .context("cannot start a thread to read the file")?;
+        let frame = |audio| match audio {
+            Audio::Frame(frame) => Some(*frame),
+            Audio::Gap(_) => None,
+        };
+        let frames = receiver.into_iter().filter_map(frame).collect();
+        reading.join().map_err(|_| anyhow!("reading {} broke off", path.display()))??;
+        Ok(frames)
+    })
+}
+
+/// Hears frames that follow on each other.
+pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
+    let vitals = Vitals::default();
+    let cpu = cpu_s();
+    let mut replayed = Replayed { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..Replayed::default() };
+    match time {
+        Time::Room(cost) => at_the_rooms_pace(hearing, frames, cost, &vitals, &mut replayed)?,
+        Time::None => {
+            for frame in frames.iter().cloned().chain(silence_behind(frames)) {
+                let heard = hearing.push(Audio::Frame(Box::new(frame)), &vitals)?;
+                replayed.take(heard, 0.0);
+            }
+        }
+    }
+    let rest = hearing.finish(&vitals)?;
+    replayed.take(rest, replayed.audio_s + BEHIND_S as f64);
+    replayed.cpu_s = cpu_s() - cpu;
+    Ok(replayed)
+}
+
+fn at_the_rooms_pace(
+    hearing: &mut Hearing,
+    frames: &[Frame],
+    cost: Option<PassCost>,
+    vitals: &Vitals,
+    replayed: &mut Replayed,
+) -> anyhow::Result<()> {
+    let start = frames.first().map_or(0, |frame| frame.at);
+    let arrival = |frame: &Frame| seconds(frame.at + FRAME_SAMPLES as i64 - start);
+    let mut arriving = frames.iter().cloned().chain(silence_behind(frames)).peekable();
+    let mut now = 0.0;
+    loop {
+        while let Some(frame) = arriving.next_if(|frame| arrival(frame) <= now) {
+            hearing.listen(Audio::Frame(Box::new(frame)), vitals);
+        }
+        if hearing.has_work() {
+            let (began, passes, tokens) = (Instant::now(), vitals.passes.get(), vitals.written_tokens.get());
+            let heard = hearing.work(vitals)?;
+            let passes = (vitals.passes.get() - passes) as f64;
+            let took = match cost {
+                Some(cost) => cost.pass_s * passes + cost.token_s * (vitals.written_tokens.get() - tokens) as f64,
+                None => began.elapsed().as_secs_f64(),
+            };
+            now += took;
+            replayed.busy_s += if passes > 0.0 { took } else { 0.0 };
+            replayed.take(heard, now);
+        } else if let Some(frame) = arriving.peek() {
+            now = arrival(frame);
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn silence_behind(frames: &[Frame]) -> impl Iterator<Item = Frame> {
+    let next = frames.last().map_or(0, |frame| frame.at + FRAME_SAMPLES as i64);
+    let zero =
+        frames.first().map_or(Timestamp::UNIX_EPOCH, |frame| clock::after(frame.time, -clock::duration(frame.at)));
+    let clock = SampleClock::starting_at(zero);
+    let count = BEHIND_S * clock::SAMPLE_RATE as usize / FRAME_SAMPLES;
+    let at = (0..count).map(move |n| next + (n * FRAME_SAMPLES) as i64);
+    at.map(move |at| Frame { at, time: clock.time(at), samples: [0.0; FRAME_SAMPLES] })
+}
+
+impl Replayed {
+    fn take(&mut self, heard: Vec<Heard>, now: f64) {
+        for heard in heard {
+            match heard {
+                Heard::Utterance(utterance) => {
+                    self.words.extend(utterance.text.split_whitespace().map(|word| (now, word.to_owned())));
+                }
+                Heard::Gap(gap) => self.dropped_s += gap.to.duration_since(gap.from).as_secs_f64(),
+                Heard::Progress(_) => {}
+            }
+        }
+    }
+}
+
+fn cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}

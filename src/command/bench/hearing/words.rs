@@ -1,0 +1,190 @@
+//! Words as they are compared: what was said against what was written.
+//!
+//! Owns the folding of spelling and the alignment of two texts. Refuses to know where they come from. Invariant: both sides are
+//! folded alike, so that the same text never counts as an error.
+
+/// Sounds of hesitation: some references write them, recognisers leave them out.
+const FILLERS: [&str; 8] = ["uh", "um", "hm", "hmm", "mm", "mmm", "mhm", "uhm"];
+
+/// Written in short by one and in full by the other.
+const SHORT: [(&str, &str); 8] = [
+    ("mr", "mister"),
+    ("mrs", "missus"),
+    ("dr", "doctor"),
+    ("okay", "ok"),
+    ("%", "percent"),
+    ("&", "and"),
+    ("cannot", "can not"),
+    ("gonna", "going to"),
+];
+
+const ONES: [&str; 20] = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+];
+const TENS: [&str; 10] = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+
+/// The words of a text without case, punctuation, hesitation and sounds described in brackets; numbers as they are spoken.
+pub fn fold(text: &str) -> Vec<String> {
+    let mut depth = 0usize;
+    let outside = text.chars().filter(|c| {
+        depth += usize::from(matches!(c, '[' | '('));
+        let keep = depth == 0;
+        depth = depth.saturating_sub(usize::from(matches!(c, ']' | ')')));
+        keep
+    });
+    let plain = outside.flat_map(char::to_lowercase).map(|c| match c {
+        '’' | '\'' => '\'',
+        '%' | '&' => c,
+        c if c.is_alphanumeric() => c,
+        // "1,000" and "9.30" are one number and two.
+        ',' => '\u{1}',
+        _ => ' ',
+    });
+    let text: String = plain.collect();
+    let text = text.replace('&', " & ").replace('%', " % ");
+    let joined = join_thousands(&text);
+    let words = joined.split_whitespace().map(|word| word.trim_matches('\'')).filter(|word| !word.is_empty());
+    let words = words.flat_map(|word| match SHORT.iter().find(|(short, _)| *short == word) {
+        Some((_, full)) => full.split(' ').map(str::to_owned).collect(),
+        None => spoken(word),
+    });
+    words.filter(|word| !FILLERS.contains(&word.as_str())).collect()
+}
+
+/// A comma between digits joins them, any other divides.
+fn join_thousands(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let digit = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(char::is_ascii_digit);
+    let joins = |at: usize| digit(at.checked_sub(1)) && (1..=3).all(|n| digit(Some(at + n)));
+    let kept = chars.iter().enumerate().filter_map(|(at, c)| match c {
+        '\u{1}' if joins(at) => None,
+        '\u{1}' => Some(' '),
+        c => Some(*c),
+    });
+    kept.collect()
+}
+
+/// A number as it is spoken; years in pairs. Other words stay.
+fn spoken(word: &str) -> Vec<String> {
+    match word.parse::<u64>() {
+        Ok(year) if (1_100..2_000).contains(&year) && word.len() == 4 && year % 100 >= 10 => {
+            [number(year / 100), number(year % 100)].concat()
+        }
+        Ok(n) if n < 1_000_000 && !(word.len() > 1 && word.starts_with('0')) => number(n),
+        _ => vec![word.to_owned()],
+    }
+}
+
+fn number(n: u64) -> Vec<String> {
+    let one = |word: &str| vec![word.to_owned()];
+    let with_rest = |mut words: Vec<String>, rest: u64| {
+        if rest > 0 {
+            words.extend(number(rest));
+        }
+        words
+    };
+    match n {
+        0..20 => one(ONES[n as usize]),
+        20..100 => with_rest(one(TENS[(n / 10) as usize]), n % 10),
+        100..1_000 => with_rest([number(n / 100), one("hundred")].concat(), n % 100),
+        _ => with_rest([number(n / 1_000), one("thousand")].concat(), n % 1_000),
+    }
+}
+
+/// How two lists of words go together at the least cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Alignment {
+    /// Words to be changed, left out or put in.
+    pub errors: usize,
+    /// Positions of words that are the same in both.
+    pub same: Vec<(usize, usize)>,
+}
+
+/// Aligns what was said with what was written (Levenshtein).
+pub fn align<S: AsRef<str>>(said: &[S], written: &[S]) -> Alignment {
+    let width = written.len() + 1;
+    let mut costs = vec![0u32; (said.len() + 1) * width];
+    for at in 0..costs.len() {
+        let (i, j) = (at / width, at % width);
+        costs[at] = match (i, j) {
+            (0, j) => j as u32,
+            (i, 0) => i as u32,
+            (i, j) => {
+                let differ = u32::from(said[i - 1].as_ref() != written[j - 1].as_ref());
+                let across = costs[at - width - 1] + differ;
+                across.min(costs[at - 1] + 1).min(costs[at - width] + 1)
+            }
+        };
+    }
+    let mut same = Vec::new();
+    let (mut i, mut j) = (said.len(), written.len());
+    while i > 0 && j > 0 {
+        let at = i * width + j;
+        let equal = said[i - 1].as_ref() == written[j - 1].as_ref();
+        if costs[at] == costs[at - width - 1] + u32::from(!equal) {
+            if equal {
+                same.push((i - 1, j - 1));
+            }
+            (i, j) = (i - 1, j - 1);
+        } else if costs[at] == costs[at - 1] + 1 {
+            j -= 1;
+        } else {
+            i -= 1;
+        }
+    }
+    same.reverse();
+    Alignment { errors: costs[costs.len() - 1] as usize, same }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(text: &str) -> String {
+        fold(text).join(" ")
+    }
+
+    #[test]
+    fn spelling_is_no_error() {
+        assert_eq!(folded("Mr. Hale, don’t—you, uh, [Music] know?"), "mister hale don't you know");
+        assert_eq!(
+            folded("It's 1,250 o'clock, 'twas 42%"),
+            "it's one thousand two hundred fifty o'clock twas forty two percent"
+        );
+        assert_eq!(
+            folded("In 1865, 7 of 10; not 007, 9.30"),
+            "in eighteen sixty five seven of ten not 007 nine thirty"
+        );
+        assert_eq!(folded("1900 2024"), "one thousand nine hundred two thousand twenty four");
+        assert_eq!(folded("(laughs) ... "), "");
+    }
+
+    #[test]
+    fn errors_are_the_fewest_changes_and_equal_words_meet() {
+        let split = |text: &'static str| text.split(' ').collect::<Vec<_>>();
+        let alignment = align(&split("the cat sat on the mat"), &split("the fat cat on a mat"));
+        assert_eq!(alignment.errors, 3);
+        assert_eq!(alignment.same, [(0, 0), (1, 2), (3, 3), (5, 5)]);
+        assert_eq!(align(&[], &split("a b")).errors, 2);
+        assert_eq!(align::<&str>(&[], &[]), Alignment::default());
+    }
+}
