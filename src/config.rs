@@ -135,11 +135,19 @@ pub struct Asr {
     pub threads: usize,
     /// Names and words the household uses; they bias the recogniser.
     pub hot_words: Vec<String>,
+    /// Look at what is being said before it is over, while there is time for it.
+    pub interim: bool,
 }
 
 impl Default for Asr {
     fn default() -> Self {
-        Self { model: "whisper-tiny.en-q5_1.bin".into(), language: "en".into(), threads: 0, hot_words: Vec::new() }
+        Self {
+            model: "whisper-tiny.en-q5_1.bin".into(),
+            language: "en".into(),
+            threads: 0,
+            hot_words: Vec::new(),
+            interim: true,
+        }
     }
 }
 

@@ -79,10 +79,27 @@ impl Segment {
         clock::after(self.time, jiff::SignedDuration::from_nanos((seconds * 1e9) as i64))
     }
 
+    /// How long it is.
+    pub fn seconds(&self) -> f64 {
+        clock::seconds(self.samples.len() as i64)
+    }
+
     /// Position just behind the last sample.
     pub fn end(&self) -> SamplePos {
         self.start + self.samples.len() as i64
     }
+}
+
+/// What is being said, before it is over: for displays alone, never stored and never read by the state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hypothesis {
+    /// When it began.
+    pub start: Timestamp,
+    pub room: String,
+    /// Words that will not change, and will come with the next utterances.
+    pub committed: Vec<String>,
+    /// What may yet be heard otherwise.
+    pub tentative: String,
 }
 
 /// One committed piece of the transcript.

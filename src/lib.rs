@@ -39,13 +39,14 @@
 //! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
 //!    (`tests/griffin.rs`)
 //! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox.rs`)
-//! 5. A committed utterance never changes.
+//! 5. What is committed never changes: words are added at its end, and an utterance is made of them. (`asr/agreement`, `tests/hearing.rs`)
 //! 6. `config/hearth.toml` says what the defaults are. (`tests/config.rs`)
 //!
 //! # Glossary
 //!
 //! - *frame*: 16 ms of mono sound at 16 kHz, 256 samples.
 //! - *segment*: a stretch of speech, cut out by voice detection.
+//! - *look*: a pass of Whisper over what is being said, before it is over.
 //! - *hypothesis*: what Whisper thinks was said, before anyone relies on it; *committed*: text that never changes again.
 //! - *utterance*: a committed piece of text with its times.
 //! - *token*: a unit of the model's vocabulary.

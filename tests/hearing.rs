@@ -3,6 +3,8 @@
 
 #[path = "hearing/bench.rs"]
 mod bench;
+#[path = "hearing/live.rs"]
+mod live;
 #[path = "hearing/microphone.rs"]
 mod microphone;
 #[path = "hearing/models.rs"]

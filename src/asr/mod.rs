@@ -4,8 +4,10 @@
 //! goes. Invariant: one decoder state for the life of the process, and nothing of one segment in the next unless it is
 //! handed over as a prompt.
 
+pub mod agreement;
 pub mod guard;
 mod model_file;
+pub mod pace;
 pub mod whisper;
 
 use std::path::PathBuf;
@@ -15,6 +17,22 @@ use thiserror::Error;
 
 /// The error of the recogniser's library, kept as the source of ours without showing whose it is.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A word with the times that Whisper gives it: good to a few tenths of a second.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// As it was written, with its punctuation.
+    pub text: String,
+    /// Seconds from the first sample that was decoded.
+    pub start_s: f64,
+    pub end_s: f64,
+    /// The least probability of its tokens, 0 … 1, and the mean natural logarithm.
+    pub probability: f32,
+    pub logprob: f32,
+    /// What it was written with. The first `times` of them are no text but times: a new piece begins with it.
+    pub tokens: Vec<i32>,
+    pub times: usize,
+}
 
 #[derive(Debug, Error)]
 pub enum Error {

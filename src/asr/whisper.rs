@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState};
+use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperToken};
 
-use super::{Cause, Error, model_file};
+use super::{Cause, Error, Word, model_file};
 use crate::clock::SAMPLE_RATE;
 use crate::{config, models};
 
@@ -36,18 +36,6 @@ pub struct Piece {
     pub words: Vec<Word>,
     /// Tokens written for it.
     pub tokens: usize,
-}
-
-/// A word with the times that Whisper gives it: good to a few tenths of a second.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Word {
-    /// As it was written, with its punctuation.
-    pub text: String,
-    /// Seconds from the first sample that was decoded.
-    pub start_s: f64,
-    pub end_s: f64,
-    /// The least probability of its tokens, 0 … 1.
-    pub probability: f32,
 }
 
 /// A recogniser.
@@ -91,11 +79,31 @@ impl Whisper {
 
     /// Decodes up to 30 s of mono sound at 16 kHz. `prompt` is what was said just before; the hot words stand before it.
     pub fn decode(&mut self, samples: &[f32], prompt: &str) -> Result<Vec<Piece>, Error> {
+        self.full(samples, prompt, None)
+    }
+
+    /// Decodes up to 30 s of which some words are known: the text begins with them. It is one piece at most.
+    pub fn decode_on(&mut self, samples: &[f32], known: &[Word]) -> Result<Option<Piece>, Error> {
+        let tokens = known.iter().flat_map(|word| word.tokens.iter().copied()).collect();
+        let known = Known { tokens, vocabulary: self.context.n_vocab() as usize };
+        Ok(self.full(samples, "", Some(&known))?.into_iter().next())
+    }
+
+    fn full(&mut self, samples: &[f32], prompt: &str, known: Option<&Known>) -> Result<Vec<Piece>, Error> {
         let seconds = samples.len() as f64 / f64::from(SAMPLE_RATE);
         let failed = |source: Cause| Error::Decode { seconds, source };
         let tokens = self.tokens(prompt).map_err(failed)?;
         let mut params = self.params.clone();
         params.set_tokens(&tokens);
+        if let Some(known) = known {
+            params.set_single_segment(true);
+            // SAFETY: `hold` fits the type that whisper.cpp calls, touches nothing of its context or state, and `known`
+            // outlives the call of `full`, which is the only one with these params.
+            unsafe {
+                params.set_filter_logits_callback(Some(hold));
+                params.set_filter_logits_callback_user_data(std::ptr::from_ref(known).cast_mut().cast());
+            }
+        }
         let samples = if samples.len() < MIN_SAMPLES {
             self.padded.clear();
             self.padded.extend_from_slice(samples);
@@ -165,9 +173,9 @@ fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<&'static st
 }
 
 fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> Piece {
-    let tokens = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index));
-    let text_tokens: Vec<_> = tokens.filter(|token| token.token_id() < end_of_text).collect();
-    let (sum, count) = text_tokens.iter().fold((0.0, 0), |(sum, count), t| (sum + t.token_data().plog, count + 1));
+    let tokens: Vec<_> = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)).collect();
+    let text_tokens = tokens.iter().map(|token| token.token_data()).filter(|token| token.id < end_of_text);
+    let (sum, count) = text_tokens.fold((0.0, 0), |(sum, count), token| (sum + token.plog, count + 1));
     Piece {
         start_s: segment.start_timestamp() as f64 / 100.0,
         end_s: segment.end_timestamp() as f64 / 100.0,
@@ -175,23 +183,69 @@ fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> Piece {
         text: segment.to_str_lossy().map(|text| text.trim().to_owned()).unwrap_or_default(),
         mean_logprob: if count == 0 { f32::NEG_INFINITY } else { sum / count as f32 },
         no_speech: segment.no_speech_probability(),
-        words: words(&text_tokens),
+        words: words(&tokens, end_of_text),
         tokens: segment.n_tokens() as usize,
     }
 }
 
-/// Joins tokens to words: a word begins with the token that begins with a space.
-fn words(tokens: &[whisper_rs::WhisperToken]) -> Vec<Word> {
-    let begins = |token: &whisper_rs::WhisperToken| token.to_bytes().is_ok_and(|bytes| bytes.starts_with(b" "));
-    let word = |tokens: &[whisper_rs::WhisperToken]| {
-        let data: Vec<_> = tokens.iter().map(|token| token.token_data()).collect();
-        let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_bytes().unwrap_or_default()).copied().collect();
-        Word {
-            text: String::from_utf8_lossy(&bytes).trim().to_owned(),
-            start_s: data.first().map_or(0.0, |token| token.t0 as f64 / 100.0),
-            end_s: data.last().map_or(0.0, |token| token.t1 as f64 / 100.0),
-            probability: data.iter().map(|token| token.p).fold(1.0, f32::min),
+/// Joins tokens to words: a word begins with the token that begins with a space. What stands before it and is no text, a
+/// time, belongs to it.
+fn words(tokens: &[WhisperToken], end_of_text: i32) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut from = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        let is_text = |token: Option<&WhisperToken>| token.is_some_and(|token| token.token_id() < end_of_text);
+        let next = tokens.get(at + 1);
+        let spaced = next.is_some_and(|next| next.to_bytes().is_ok_and(|bytes| bytes.starts_with(b" ")));
+        if is_text(Some(token)) && (spaced || !is_text(next)) {
+            words.push(word(&tokens[from..=at], end_of_text));
+            from = at + 1;
         }
+    }
+    words.retain(|word| !word.text.is_empty());
+    words
+}
+
+fn word(tokens: &[WhisperToken], end_of_text: i32) -> Word {
+    let text = || tokens.iter().filter(|token| token.token_id() < end_of_text);
+    let data: Vec<_> = text().map(|token| token.token_data()).collect();
+    let bytes: Vec<u8> = text().flat_map(|token| token.to_bytes().unwrap_or_default()).copied().collect();
+    Word {
+        text: String::from_utf8_lossy(&bytes).trim().to_owned(),
+        start_s: data.first().map_or(0.0, |token| token.t0 as f64 / 100.0),
+        end_s: data.last().map_or(0.0, |token| token.t1 as f64 / 100.0),
+        probability: data.iter().map(|token| token.p).fold(1.0, f32::min),
+        logprob: data.iter().map(|token| token.plog).sum::<f32>() / data.len().max(1) as f32,
+        tokens: tokens.iter().map(|token| token.token_id()).collect(),
+        times: tokens.len() - data.len(),
+    }
+}
+
+/// The tokens that a text begins with.
+struct Known {
+    tokens: Vec<i32>,
+    vocabulary: usize,
+}
+
+/// Leaves the decoder no choice while it writes what is known.
+///
+/// # Safety
+/// `logits` holds as many numbers as the vocabulary has tokens, and `known` points to a [`Known`].
+unsafe extern "C" fn hold(
+    _context: *mut whisper_rs::WhisperSysContext,
+    _state: *mut whisper_rs::WhisperSysState,
+    _tokens: *const whisper_rs::WhisperTokenData,
+    written: std::ffi::c_int,
+    logits: *mut f32,
+    known: *mut std::ffi::c_void,
+) {
+    // SAFETY: whisper.cpp passes on what `full` gave it, and its own logits.
+    let (known, logits) = unsafe {
+        let known = &*known.cast::<Known>();
+        (known, std::slice::from_raw_parts_mut(logits, known.vocabulary))
     };
-    tokens.chunk_by(|_, next| !begins(next)).map(word).filter(|word| !word.text.is_empty()).collect()
+    if let Some(token) = known.tokens.get(written as usize) {
+        logits.fill(f32::NEG_INFINITY);
+        logits[*token as usize] = 0.0;
+    }
 }

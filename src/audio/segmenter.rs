@@ -66,6 +66,16 @@ impl Segmenter {
         !self.speaking
     }
 
+    /// Samples at the end of what was heard that are no speech.
+    pub fn silence(&self) -> usize {
+        self.silence * FRAME_SAMPLES
+    }
+
+    /// What is being said, as far as it was heard.
+    pub fn so_far(&self) -> Option<Segment> {
+        self.speaking.then(|| segment(self.heard.iter()))
+    }
+
     /// Takes the next frame. A segment comes out when it ended with or before this frame.
     pub fn push(&mut self, frame: &Frame, probability: f32) -> Option<Segment> {
         let jumped = self.next().is_some_and(|next| next != frame.at);
@@ -145,13 +155,17 @@ impl Segmenter {
     /// Takes the first `count` frames out as a segment.
     fn take(&mut self, count: usize) -> Segment {
         let taken: Vec<Heard> = self.heard.drain(..count).collect();
-        let first = &taken[0].frame;
-        Segment {
-            start: first.at,
-            time: first.time,
-            samples: taken.iter().flat_map(|heard| heard.frame.samples).collect(),
-            speech_samples: taken.iter().filter(|heard| heard.is_speech()).count() * FRAME_SAMPLES,
-        }
+        segment(taken.iter())
+    }
+}
+
+fn segment<'a>(heard: impl Iterator<Item = &'a Heard> + Clone) -> Segment {
+    let first = &heard.clone().next().expect("a segment has a frame").frame;
+    Segment {
+        start: first.at,
+        time: first.time,
+        samples: heard.clone().flat_map(|heard| heard.frame.samples).collect(),
+        speech_samples: heard.filter(|heard| heard.is_speech()).count() * FRAME_SAMPLES,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Error;
 use super::hearing::{Heard, Hearing};
@@ -56,7 +56,7 @@ impl Hear {
             // A source that waits is heard piece by piece; of a live one everything that was said by now is taken first,
             // so that work is chosen knowing all of it.
             let next = match self.hearing.has_work() {
-                true if self.live => audio.try_recv(),
+                true if self.live && self.hearing.has_room() => audio.try_recv(),
                 true => Err(TryRecvError::Empty),
                 false => audio.recv().map_err(|_| TryRecvError::Disconnected),
             };
@@ -97,7 +97,12 @@ impl Hear {
     }
 
     fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), Error> {
-        let heard = self.hearing.work(&self.vitals)?;
+        let (began, passes) = (Instant::now(), self.vitals.passes.get());
+        let now = if self.live { Timestamp::now() } else { reached };
+        let heard = self.hearing.work(now, &self.vitals)?;
+        if self.vitals.passes.get() > passes {
+            self.hearing.took(began.elapsed().as_secs_f64());
+        }
         self.keep(heard, arrived, reached)
     }
 
@@ -112,6 +117,10 @@ impl Hear {
                 Heard::Gap(gap) => {
                     self.gap(&gap)?;
                     self.wake(Wake::Gap(gap));
+                }
+                Heard::Hypothesis(said) => {
+                    let (committed, tentative) = (said.committed.join(" "), &said.tentative);
+                    debug!(kind = "hypothesis", room = said.room, committed, tentative, "{committed} … {tentative}");
                 }
                 Heard::Progress(time) => self.wake(Wake::Passed(time)),
             }

@@ -12,22 +12,29 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use ulid::{Generator, Ulid};
 
+use crate::asr::agreement::Agreement;
+use crate::asr::pace::{self, Pace, Said};
 use crate::asr::whisper::{Piece, Whisper};
-use crate::asr::{self, guard};
+use crate::asr::{self, Word, guard};
 use crate::audio::segmenter::Segmenter;
 use crate::audio::vad::Vad;
 use crate::clock;
-use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, Segment, Utterance};
+use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Utterance};
 use crate::vitals::Vitals;
 
 /// Stream time between two tellings that nothing is said.
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
+
+/// Speech that may wait for the recogniser: a minute. What a source delivers beyond it waits in its channel.
+const WAITING_SAMPLES: usize = 60 * clock::SAMPLE_RATE as usize;
 
 /// What came of a stretch of sound.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Utterance(Utterance),
     Gap(Gap),
+    /// What is being said at the moment.
+    Hypothesis(Hypothesis),
     /// Nobody is speaking, and everything up to this moment has come out.
     Progress(Timestamp),
 }
@@ -37,6 +44,8 @@ pub struct Hearing {
     whisper: Whisper,
     ear: Ear,
     waiting: VecDeque<Waiting>,
+    /// How the recogniser's time is spent; None where there is no hurry: each segment is decoded once.
+    pace: Option<Pace>,
     ids: Generator,
     told: Timestamp,
 }
@@ -46,12 +55,24 @@ struct Ear {
     room: String,
     vad: Vad,
     segmenter: Segmenter,
+    live: Live,
+}
+
+/// What is known of a segment that is being said.
+#[derive(Default)]
+struct Live {
+    agreement: Agreement,
+    /// Sound since the last look at it, and speech in that.
+    since_samples: usize,
+    news_samples: usize,
+    /// What the last look saw.
+    seen: Option<Piece>,
 }
 
 /// What will come out, in this order.
 enum Waiting {
-    Segment(Segment),
-    Gap(Gap),
+    Segment(Segment, Live),
+    Gap(AudioGap),
     Progress(Timestamp),
 }
 
@@ -59,11 +80,19 @@ impl Hearing {
     pub fn new(whisper: Whisper, room: &str) -> Self {
         Self {
             whisper,
-            ear: Ear { room: room.into(), vad: Vad::default(), segmenter: Segmenter::default() },
+            ear: Ear { room: room.into(), vad: Vad::default(), segmenter: Segmenter::default(), live: Live::default() },
             waiting: VecDeque::new(),
+            pace: None,
             ids: Generator::new(),
             told: Timestamp::MIN,
         }
+    }
+
+    /// For a source that does not wait: looks at what is being said while there is time (`looks`), and gives up what there is no
+    /// time for.
+    pub fn live(mut self, looks: bool) -> Self {
+        self.pace = Some(if looks { Pace::default() } else { Pace::without_looks() });
+        self
     }
 
     /// Takes what the source delivers, in order, and does at once whatever there is to do: for a source that can wait.
@@ -83,45 +112,105 @@ impl Hearing {
         vitals.hearing_moved.mark();
         match audio {
             Audio::Frame(frame) => self.frame(&frame, vitals),
-            Audio::Gap(gap) => self.gap(gap),
+            Audio::Gap(gap) => {
+                self.end();
+                self.ear.vad.reset();
+                self.waiting.push_back(Waiting::Gap(gap));
+            }
         }
     }
 
     /// The stream has ended, or does not go on where it was: what was being said is whole.
     pub fn end(&mut self) {
-        self.waiting.extend(self.ear.segmenter.flush().map(Waiting::Segment));
+        let live = std::mem::take(&mut self.ear.live);
+        self.waiting.extend(self.ear.segmenter.flush().map(|segment| Waiting::Segment(segment, live)));
     }
 
     /// There is something to do.
     pub fn has_work(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.pace.as_ref().is_some_and(|pace| pace.looks(self.ear.said()))
     }
 
-    /// Does one piece of work, at most one decode.
-    pub fn work(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    /// Less than a minute of speech waits: there is room for more.
+    pub fn has_room(&self) -> bool {
+        let samples = |waiting: &Waiting| match waiting {
+            Waiting::Segment(segment, _) => segment.samples.len(),
+            _ => 0,
+        };
+        self.waiting.iter().map(samples).sum::<usize>() < WAITING_SAMPLES
+    }
+
+    /// Does one piece of work at `now`, at most one pass of the recogniser. Tell [`Hearing::took`] how long it took.
+    pub fn work(&mut self, now: Timestamp, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        let segments = self.waiting.iter().filter(|waiting| matches!(waiting, Waiting::Segment(..))).count();
+        let lag_s = |segment: &Segment| now.duration_since(segment.time_at(segment.seconds())).as_secs_f64();
+        if let Some(pace) = &mut self.pace {
+            let oldest = self.waiting.iter().find_map(|waiting| match waiting {
+                Waiting::Segment(segment, _) => Some(lag_s(segment)),
+                _ => None,
+            });
+            pace.observe(oldest.unwrap_or(0.0), segments);
+        }
         match self.waiting.pop_front() {
-            Some(Waiting::Segment(segment)) => self.decode(&segment, vitals),
-            Some(Waiting::Gap(gap)) => Ok(vec![Heard::Gap(gap)]),
+            Some(Waiting::Segment(segment, live)) => {
+                let untouched = live.agreement.committed().is_empty();
+                if self.pace.is_some() && untouched && pace::gives_up(lag_s(&segment), segments) {
+                    return Ok(vec![self.give_up(&segment, vitals)]);
+                }
+                self.decode(&segment, live, vitals)
+            }
+            Some(Waiting::Gap(AudioGap { from, to, reason })) => {
+                Ok(vec![Heard::Gap(Gap { id: self.id(), from, to, reason })])
+            }
             Some(Waiting::Progress(time)) => Ok(vec![Heard::Progress(time)]),
-            None => Ok(Vec::new()),
+            None => self.look(vitals),
+        }
+    }
+
+    /// A piece of work with a pass of the recogniser took so long.
+    pub fn took(&mut self, seconds: f64) {
+        if let Some(pace) = &mut self.pace {
+            pace.took(seconds);
         }
     }
 
     fn work_off(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
         let mut heard = Vec::new();
-        while self.has_work() {
-            heard.extend(self.work(vitals)?);
+        // Whoever waits for the end has time: nothing is late.
+        while let Some(waiting) = self.waiting.front() {
+            let now = match waiting {
+                Waiting::Segment(segment, _) => segment.time,
+                Waiting::Gap(gap) => gap.to,
+                Waiting::Progress(time) => *time,
+            };
+            heard.extend(self.work(now, vitals)?);
         }
         Ok(heard)
     }
 
     fn frame(&mut self, frame: &Frame, vitals: &Vitals) {
         vitals.heard_samples.add(FRAME_SAMPLES as u64);
-        let probability = self.ear.vad.probability(frame);
-        if let Some(segment) = self.ear.segmenter.push(frame, probability) {
+        let ear = &mut self.ear;
+        let probability = ear.vad.probability(frame);
+        let segment = ear.segmenter.push(frame, probability);
+        if !ear.segmenter.is_idle() {
+            ear.live.since_samples += FRAME_SAMPLES;
+            ear.live.news_samples += if ear.segmenter.silence() == 0 { FRAME_SAMPLES } else { 0 };
+        }
+        if let Some(segment) = segment {
             // Loud noise can hold the detector's memory in speech for minutes; afresh, it is heard for what it is.
-            self.ear.vad.reset();
-            self.waiting.push_back(Waiting::Segment(segment));
+            ear.vad.reset();
+            let mut live = std::mem::take(&mut ear.live);
+            if !ear.segmenter.is_idle() {
+                // Cut where it goes on: what was committed behind the cut belongs to what follows.
+                let carried = live.agreement.split_off(segment.seconds());
+                // The last look saw more than what is in it.
+                live.seen = None;
+                ear.live.agreement = Agreement::after(carried);
+            }
+            self.waiting.push_back(Waiting::Segment(segment, live));
+        } else if ear.segmenter.is_idle() {
+            ear.live = Live::default();
         }
         // A clock that was set back must not silence the progress until it is where it was.
         let since = frame.time.duration_since(self.told);
@@ -131,55 +220,103 @@ impl Hearing {
         }
     }
 
-    fn gap(&mut self, gap: AudioGap) {
-        self.end();
-        self.ear.vad.reset();
-        let AudioGap { from, to, reason } = gap;
-        let gap = Gap { id: self.id(), from, to, reason };
-        self.waiting.push_back(Waiting::Gap(gap));
+    /// There is no time for a segment: it is told as a gap.
+    fn give_up(&mut self, segment: &Segment, vitals: &Vitals) -> Heard {
+        vitals.dropped_samples.add(segment.samples.len() as u64);
+        let (from, to) = (segment.time, segment.time_at(segment.seconds()));
+        tracing::warn!(seconds = segment.seconds(), "hearing is too slow for what is said; a segment was given up");
+        Heard::Gap(Gap { id: self.id(), from, to, reason: GapReason::Overload })
     }
 
-    fn decode(&mut self, segment: &Segment, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    /// Looks at what is being said.
+    fn look(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        let Some(segment) = self.ear.segmenter.so_far() else { return Ok(Vec::new()) };
+        let live = &mut self.ear.live;
+        (live.since_samples, live.news_samples) = (0, 0);
+        live.seen = self.whisper.decode_on(&segment.samples, live.agreement.committed())?;
+        note_pass(live.seen.as_slice(), vitals);
+        // What nobody said must not be committed because it was written twice.
+        let Some(seen) = live.seen.as_ref().filter(|seen| judged(seen, &segment).is_ok()) else {
+            return Ok(Vec::new());
+        };
+        let silence_s = clock::seconds(self.ear.segmenter.silence() as i64);
+        live.agreement.see(&seen.words, segment.seconds(), silence_s);
+        let committed: Vec<String> = live.agreement.committed().iter().map(|word| word.text.clone()).collect();
+        let tentative: Vec<&str> = seen.words.iter().skip(committed.len()).map(|word| word.text.as_str()).collect();
+        let tentative = tentative.join(" ");
+        let room = self.ear.room.clone();
+        Ok(vec![Heard::Hypothesis(Hypothesis { start: segment.time, room, committed, tentative })])
+    }
+
+    fn decode(&mut self, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        let Live { agreement, news_samples, seen, .. } = live;
+        let committed = agreement.committed();
         let refuse = |reason: guard::Rejection, text: &str| {
             vitals.rejected.add(1);
             tracing::debug!(%reason, text, at = %segment.time, "refused");
         };
+        vitals.decoded_samples.add(segment.samples.len() as u64);
         if let Err(reason) = guard::hearable(segment.speech_samples) {
             refuse(reason, "");
-            return Ok(Vec::new());
+            return Ok(self.utterances(segment, committed.to_vec(), 0.0, vitals));
         }
-        let pieces = self.whisper.decode(&segment.samples, "")?;
-        vitals.passes.add(1);
-        vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
-        vitals.decoded_samples.add(segment.samples.len() as u64);
+        let pieces = match seen {
+            // Nothing was said since the last look: it saw all of it.
+            Some(seen) if news_samples == 0 => vec![seen],
+            _ if committed.is_empty() => self.pass(segment, vitals)?,
+            _ => {
+                let piece = self.whisper.decode_on(&segment.samples, committed)?;
+                note_pass(piece.as_slice(), vitals);
+                piece.into_iter().collect()
+            }
+        };
         vitals.hearing_moved.mark();
-        let mut believed = Vec::new();
+        let mut words = Vec::new();
+        let mut no_speech = 0.0;
         for piece in pieces {
             match guard::believable(&piece.text, piece.mean_logprob, piece.no_speech) {
-                Ok(()) => believed.push(piece),
+                Ok(()) => {
+                    no_speech = piece.no_speech;
+                    words.extend(piece.words);
+                }
                 Err(reason) => refuse(reason, &piece.text),
             }
         }
-        let text: Vec<&str> = believed.iter().map(|piece| piece.text.as_str()).collect();
-        let text = text.join(" ");
+        let text = joined(&words);
         if let Err(reason) = guard::sayable(&text, segment.speech_samples) {
             refuse(reason, &text);
-            return Ok(Vec::new());
+            words.clear();
         }
-        Ok(believed.into_iter().map(|piece| Heard::Utterance(self.utterance(segment, piece, vitals))).collect())
+        // What was committed stands, whatever is thought of the rest.
+        let rest = words.into_iter().skip(committed.len());
+        let words = committed.iter().cloned().chain(rest).collect();
+        Ok(self.utterances(segment, words, no_speech, vitals))
     }
 
-    fn utterance(&mut self, segment: &Segment, piece: Piece, vitals: &Vitals) -> Utterance {
-        let length = clock::seconds(segment.samples.len() as i64);
-        let start = piece.start_s.clamp(0.0, length);
+    fn pass(&mut self, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, asr::Error> {
+        let pieces = self.whisper.decode(&segment.samples, "")?;
+        note_pass(&pieces, vitals);
+        Ok(pieces)
+    }
+
+    /// One for each piece that Whisper put a time before.
+    fn utterances(&mut self, segment: &Segment, words: Vec<Word>, no_speech: f32, vitals: &Vitals) -> Vec<Heard> {
+        let pieces = words.chunk_by(|_, next| next.times == 0);
+        pieces.map(|words| Heard::Utterance(self.utterance(segment, words, no_speech, vitals))).collect()
+    }
+
+    fn utterance(&mut self, segment: &Segment, words: &[Word], no_speech: f32, vitals: &Vitals) -> Utterance {
+        let length = segment.seconds();
+        let start = words[0].start_s.clamp(0.0, length);
+        let end = words[words.len() - 1].end_s.clamp(start, length);
         let utterance = Utterance {
             id: self.id(),
             start: segment.time_at(start),
-            end: segment.time_at(piece.end_s.clamp(start, length)),
+            end: segment.time_at(end),
             room: self.ear.room.clone(),
-            text: piece.text,
-            confidence: piece.mean_logprob.exp(),
-            no_speech: piece.no_speech,
+            text: joined(words),
+            confidence: (words.iter().map(|word| word.logprob).sum::<f32>() / words.len() as f32).exp(),
+            no_speech,
         };
         vitals.utterances.add(1);
         vitals.words.add(utterance.words() as u64);
@@ -190,4 +327,31 @@ impl Hearing {
         // 80 random bits counted up within a millisecond overflow once in 2^80: then the time part moves on.
         self.ids.generate().unwrap_or_else(|overflow| overflow.commit_overflow_increment())
     }
+}
+
+impl Ear {
+    fn said(&self) -> Said {
+        let seconds = |samples: usize| clock::seconds(samples as i64);
+        Said {
+            since_s: seconds(self.live.since_samples),
+            news_s: seconds(self.live.news_samples),
+            silence_s: seconds(self.segmenter.silence()),
+        }
+    }
+}
+
+fn note_pass(pieces: &[Piece], vitals: &Vitals) {
+    vitals.passes.add(1);
+    vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
+}
+
+/// What the guard thinks of a look.
+fn judged(piece: &Piece, segment: &Segment) -> Result<(), guard::Rejection> {
+    guard::hearable(segment.speech_samples)?;
+    guard::believable(&piece.text, piece.mean_logprob, piece.no_speech)?;
+    guard::sayable(&piece.text, segment.speech_samples)
+}
+
+fn joined(words: &[Word]) -> String {
+    words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
 }

@@ -7,6 +7,7 @@
 //! | channel | holds | when it is full |
 //! |---|---|---|
 //! | source → hearing | one minute of frames | a file or stdin waits; a microphone drops frames and records a gap |
+//! | speech → Whisper | one minute of segments | the channel before it fills; of a live source, segments that ended 20 s ago are given up for newer ones, and told as a gap |
 //! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
 //! | publishing → house | 16 commands | the command is answered with "busy" |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |

@@ -47,6 +47,7 @@ impl Prepared {
         };
         let whisper = models::find(&config.asr.model, &config.base)?;
         let hearing = Hearing::new(Whisper::load(&whisper, &config.asr)?, config.node.as_str());
+        let hearing = if super::is_live(config) { hearing.live(config.asr.interim) } else { hearing };
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {

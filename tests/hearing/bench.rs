@@ -10,9 +10,8 @@ fn a_folder_is_measured_and_a_missing_manifest_is_told() {
     // Eighteen seconds of the household, and the pause before its first word.
     let household = std::fs::read(root("examples/household.flac")).unwrap();
     std::fs::write(home.path().join("morning.flac"), &household[..household.len() / 8]).unwrap();
-    let header =
-        [b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\x00\x7d\0\0".as_slice()];
-    std::fs::write(home.path().join("silence.wav"), [header.concat(), vec![0; 32_000]].concat()).unwrap();
+    let header = b"RIFF\x24\x7d\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\0\x7d\0\0";
+    std::fs::write(home.path().join("silence.wav"), [header.as_slice(), &[0; 32_000]].concat()).unwrap();
     let bench = |folder: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
         command.args(["bench", "hearing"]).arg(folder).args(["--cost", "0.5,0", "--threads", "1", "--json"]);

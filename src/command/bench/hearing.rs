@@ -36,6 +36,9 @@ pub struct Args {
     /// As fast as the machine can: words alone, no latency, and no decoding before a segment has ended
     #[arg(long, conflicts_with_all = ["cost", "plot"])]
     fast: bool,
+    /// Decode each segment once, as on a machine without time for more
+    #[arg(long)]
+    no_looks: bool,
     /// Only recordings of this set; may be given more than once
     #[arg(long = "set", value_name = "SET")]
     sets: Vec<String>,
@@ -79,6 +82,9 @@ struct Report {
     /// From the end of a word to its being committed.
     latency_p50_s: Option<f64>,
     latency_p95_s: Option<f64>,
+    /// From the end of a word to its utterance, which is what is stored and read by the state.
+    stored_p50_s: Option<f64>,
+    stored_p95_s: Option<f64>,
     revisions: usize,
     noise_words_per_hour: Option<f64>,
     cpu_s_per_hour_speech: Option<f64>,
@@ -142,18 +148,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let asr =
         Asr { model: args.model.clone(), language: args.language.clone(), threads: args.threads, ..Asr::default() };
     let path = models::find(&asr.model, Path::new(""))?;
+    let hearing = Hearing::new(Whisper::load(&path, &asr)?, "bench");
     let mut bench = Bench {
-        hearing: Hearing::new(Whisper::load(&path, &asr)?, "bench"),
+        hearing: if args.fast { hearing } else { hearing.live(!args.no_looks) },
         offline: Whisper::load(&path, &asr)?,
         time: if args.fast { Time::None } else { Time::Room(args.cost) },
         latencies: Vec::new(),
+        stored: Vec::new(),
         report: Report::default(),
         out: args.words.as_deref().map(create).transpose()?,
     };
     progress::show("hearing", "recordings", |done| {
         for (n, recording) in recordings.iter().enumerate() {
             done(n as u64, recordings.len() as u64);
-            bench.hear(recording).with_context(|| recording.path.display().to_string())?;
+            bench.hear(recording)?;
         }
         anyhow::Ok(())
     })?;
@@ -180,6 +188,8 @@ struct Bench {
     offline: Whisper,
     time: Time,
     latencies: Vec<f64>,
+    /// Until each word was in an utterance.
+    stored: Vec<f64>,
     report: Report,
     out: Option<std::io::BufWriter<std::fs::File>>,
 }
@@ -249,7 +259,10 @@ impl Bench {
                 None => offline,
             };
             let pairs = words::align(&texts(&ends), &texts(&heard)).same;
-            self.latencies.extend(pairs.into_iter().map(|(said, heard_at)| heard[heard_at].0 - ends[said].0));
+            self.latencies.extend(pairs.iter().map(|(said, at)| heard[*at].0 - ends[*said].0));
+            let stored: Vec<Timed> = replayed.stored.iter().copied().zip(texts(&replayed.words)).collect();
+            let stored = folded(&stored);
+            self.stored.extend(pairs.iter().map(|(said, at)| stored[*at].0 - ends[*said].0));
         }
         let report = &mut self.report;
         let cpu = report.cpu_s_per_hour_speech.unwrap_or(0.0) * report.speech_s;
@@ -272,6 +285,8 @@ impl Bench {
         self.latencies.sort_by(f64::total_cmp);
         (report.latency_p50_s, report.latency_p95_s) =
             (quantile(&self.latencies, 0.5), quantile(&self.latencies, 0.95));
+        self.stored.sort_by(f64::total_cmp);
+        (report.stored_p50_s, report.stored_p95_s) = (quantile(&self.stored, 0.5), quantile(&self.stored, 0.95));
         report.rss_bytes = peak_rss();
         Ok(report)
     }
@@ -323,6 +338,9 @@ impl Report {
         let row = |what: &str, value: String| println!("{what:<52} {value}");
         if let (Some(p50), Some(p95)) = (self.latency_p50_s, self.latency_p95_s) {
             row("from a word's end to its being committed", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
+        }
+        if let (Some(p50), Some(p95)) = (self.stored_p50_s, self.stored_p95_s) {
+            row("and to the utterance that is stored", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
         }
         row("committed words that changed", self.revisions.to_string());
         if let Some(words) = self.noise_words_per_hour {

@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::audio::{self, Control};
@@ -46,6 +46,8 @@ pub enum Time {
 pub struct Replayed {
     /// Committed words with the second of the recording at which each was.
     pub words: Vec<(f64, String)>,
+    /// When each of them was in an utterance, ready to be stored.
+    pub stored: Vec<f64>,
     /// Words that were committed and then read otherwise.
     pub revisions: usize,
     pub audio_s: f64,
@@ -92,6 +94,8 @@ pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Re
     }
     let rest = hearing.finish(&vitals)?;
     replayed.take(rest, replayed.audio_s + BEHIND_S as f64);
+    // What was committed and never came out was changed to nothing.
+    replayed.revisions += replayed.words.len() - replayed.stored.len();
     replayed.cpu_s = cpu_s() - cpu;
     Ok(replayed)
 }
@@ -104,6 +108,7 @@ fn at_the_rooms_pace(
     replayed: &mut Replayed,
 ) -> anyhow::Result<()> {
     let start = frames.first().map_or(0, |frame| frame.at);
+    let origin = frames.first().map_or(Timestamp::UNIX_EPOCH, |frame| frame.time);
     let arrival = |frame: &Frame| seconds(frame.at + FRAME_SAMPLES as i64 - start);
     let mut arriving = frames.iter().cloned().chain(silence_behind(frames)).peekable();
     let mut now = 0.0;
@@ -113,14 +118,17 @@ fn at_the_rooms_pace(
         }
         if hearing.has_work() {
             let (began, passes, tokens) = (Instant::now(), vitals.passes.get(), vitals.written_tokens.get());
-            let heard = hearing.work(vitals)?;
+            let heard = hearing.work(clock::after(origin, SignedDuration::from_secs_f64(now)), vitals)?;
             let passes = (vitals.passes.get() - passes) as f64;
             let took = match cost {
                 Some(cost) => cost.pass_s * passes + cost.token_s * (vitals.written_tokens.get() - tokens) as f64,
                 None => began.elapsed().as_secs_f64(),
             };
             now += took;
-            replayed.busy_s += if passes > 0.0 { took } else { 0.0 };
+            if passes > 0.0 {
+                hearing.took(took);
+                replayed.busy_s += took;
+            }
             replayed.take(heard, now);
         } else if let Some(frame) = arriving.peek() {
             now = arrival(frame);
@@ -145,12 +153,24 @@ impl Replayed {
         for heard in heard {
             match heard {
                 Heard::Utterance(utterance) => {
-                    self.words.extend(utterance.text.split_whitespace().map(|word| (now, word.to_owned())));
+                    utterance.text.split_whitespace().for_each(|word| self.store(word, now));
                 }
                 Heard::Gap(gap) => self.dropped_s += gap.to.duration_since(gap.from).as_secs_f64(),
+                Heard::Hypothesis(said) => {
+                    let known = self.words.len() - self.stored.len();
+                    self.words.extend(said.committed.into_iter().skip(known).map(|word| (now, word)));
+                }
                 Heard::Progress(_) => {}
             }
         }
+    }
+
+    fn store(&mut self, word: &str, now: f64) {
+        match self.words.get(self.stored.len()) {
+            Some((_, committed)) => self.revisions += usize::from(committed != word),
+            None => self.words.push((now, word.to_owned())),
+        }
+        self.stored.push(now);
     }
 }
 
