@@ -26,8 +26,9 @@ pub struct Vitals {
     /// Hearing: committed utterances and their words.
     pub utterances: Count,
     pub words: Count,
-    /// Hearing: segments or pieces of text that the guard refused.
+    /// Hearing: segments or pieces of text that the guard refused, in all and by reason.
     pub rejected: Count,
+    pub rejected_by: Rejected,
     /// Hearing: time from the end of an utterance to its text being stored.
     pub lag: Spread,
     /// Hearing: when the first sample was heard.
@@ -68,6 +69,16 @@ impl Count {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+}
+
+/// Refusals by their reason.
+#[derive(Debug, Default)]
+pub struct Rejected {
+    pub too_short: Count,
+    pub too_fast: Count,
+    pub no_speech: Count,
+    pub repetition: Count,
+    pub no_words: Count,
 }
 
 /// Where a duration has been, in steps of 50 ms up to a minute.

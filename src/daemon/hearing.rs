@@ -20,7 +20,7 @@ use crate::audio::segmenter::Segmenter;
 use crate::audio::vad::Vad;
 use crate::clock;
 use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Utterance};
-use crate::vitals::Vitals;
+use crate::vitals::{Count, Rejected, Vitals};
 
 /// Stream time between two tellings that nothing is said.
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
@@ -253,6 +253,7 @@ impl Hearing {
         let committed = agreement.committed();
         let refuse = |reason: guard::Rejection, text: &str| {
             vitals.rejected.add(1);
+            counted(reason, &vitals.rejected_by).add(1);
             tracing::debug!(%reason, text, at = %segment.time, "refused");
         };
         vitals.decoded_samples.add(segment.samples.len() as u64);
@@ -343,6 +344,16 @@ impl Ear {
 fn note_pass(pieces: &[Piece], vitals: &Vitals) {
     vitals.passes.add(1);
     vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
+}
+
+fn counted(reason: guard::Rejection, rejected: &Rejected) -> &Count {
+    match reason {
+        guard::Rejection::TooShort => &rejected.too_short,
+        guard::Rejection::TooFast => &rejected.too_fast,
+        guard::Rejection::NoSpeech => &rejected.no_speech,
+        guard::Rejection::Repetition => &rejected.repetition,
+        guard::Rejection::NoWords => &rejected.no_words,
+    }
 }
 
 /// What the guard thinks of a look.

@@ -149,6 +149,14 @@ pub struct Cost {
 /// What each part says of itself, retained.
 pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Message {
     let samples = |n: u64| rounded(crate::clock::seconds(i64::try_from(n).unwrap_or(i64::MAX)));
+    let rejected = &vitals.rejected_by;
+    let rejected_by = json!({
+        "too_short": rejected.too_short.get(),
+        "too_fast": rejected.too_fast.get(),
+        "no_speech": rejected.no_speech.get(),
+        "repetition": rejected.repetition.get(),
+        "no_words": rejected.no_words.get(),
+    });
     let body = json!({
         "listening": vitals.listening.get(),
         "microphone_ok": vitals.microphone_ok.get(),
@@ -158,6 +166,7 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
         "utterances": vitals.utterances.get(),
         "words": vitals.words.get(),
         "rejected": vitals.rejected.get(),
+        "rejected_by": rejected_by,
         "lag_s": rounded(vitals.lag.last_s()),
         "tokens": vitals.tokens.get(),
         "state_bytes": vitals.state_bytes.get(),
