@@ -8,8 +8,8 @@ use super::Word;
 /// Two looks agree on a word that ends at least this long before the end of what was heard …
 const AGREED_S: f64 = 0.5;
 /// … one look is enough for a word this likely that ends this long before it.
-const SURE: f32 = 0.85;
-const SURE_S: f64 = 0.8;
+const SURE: f32 = 0.6;
+const SURE_S: f64 = 0.4;
 /// Marks with which Whisper begins to describe a sound, which is nothing anybody said.
 const MARKS: [char; 5] = ['[', '(', '*', '♪', '♫'];
 
