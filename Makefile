@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients
 
-.PHONY: demo build test test-aarch64 deps build-deps install uninstall clean
+.PHONY: demo build test test-aarch64 test-home-assistant deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -23,6 +23,10 @@ test: deps
 # The engine as a Raspberry Pi 4 and 5 would run it. Wants root and a quarter of an hour the first time.
 test-aarch64:
 	tools/aarch64.sh test
+
+# A real Home Assistant and a real mosquitto beside the real hearth. Wants root, and 1.5 GB and five minutes the first time.
+test-home-assistant: build
+	tools/home-assistant/test.sh
 
 build-deps:
 	@$(call apt,$(BUILD_PACKAGES))

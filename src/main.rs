@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hearth::command::{self, ask, bench, check, demo, devices, generate, models, run, transcribe};
+use hearth::command::{self, ask, bench, check, demo, devices, generate, models, mqtt, run, transcribe};
 
 #[derive(Parser)]
 #[command(version, about = "Listens to a room, keeps the gist, tells the house. Nothing leaves this machine but MQTT.")]
@@ -28,6 +28,8 @@ enum Command {
     Generate(generate::Args),
     /// Fetch, quantise, list, show and verify models
     Models(models::Args),
+    /// Take back what was left at the broker
+    Mqtt(mqtt::Args),
     /// Measure speed on this machine
     Bench(bench::Args),
     /// List microphones
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Ask(args) => ask::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Models(args) => models::run(args),
+        Command::Mqtt(args) => mqtt::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Check(args) => check::run(args),

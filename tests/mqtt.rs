@@ -18,7 +18,8 @@ use hearth::daemon::publishing::{Counts, Publishing, run};
 use hearth::event::{Alert, AlertPhase, Digest, DigestReason, Evidence, Message, Severity, Utterance};
 use hearth::mqtt::broker;
 use hearth::mqtt::client::{self, Settings};
-use hearth::mqtt::commands::{self, Command, Request};
+use hearth::mqtt::commands::{self, Command, Request, Which};
+use hearth::mqtt::desk;
 use hearth::mqtt::discovery::{self, Announced};
 use hearth::mqtt::payload::{self, Info, Stamp};
 use hearth::mqtt::topics::Topics;
@@ -619,7 +620,7 @@ fn commands_are_handed_on_and_bad_ones_answered() {
         (&json!("error"), &json!("\"often\" is no number of minutes from 0 to 1440"))
     );
     listener.publish("hearth/home/request/dance", r#"{"transaction": "t"}"#, false);
-    let answer = listener.on("hearth/home/response/dance").json();
+    let answer = listener.on("hearth/home/response/unknown").json();
     assert_eq!((&answer["transaction"], &answer["error"]), (&json!("t"), &json!("there is no command request/dance")));
 
     // One fits the queue; the next is told to come again.
@@ -627,6 +628,45 @@ fn commands_are_handed_on_and_bad_ones_answered() {
     listener.publish("hearth/home/request/summarise", "PRESS", false);
     let answer = listener.on("hearth/home/response/summarise").json();
     assert!(answer["error"].as_str().unwrap().contains("busy"), "{answer}");
+    house.drain();
+}
+
+#[test]
+fn floods_replays_and_old_commands_come_to_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    // Somebody left a command behind; it is from before this house.
+    let somebody = Listener::new(broker.address, "nothing", None);
+    somebody.publish("hearth/home/listening/set", "OFF", true);
+    let mut house = House::start(dir.path(), &external(broker.address), Vec::new());
+    let listener = Listener::new(broker.address, "hearth/home/response/+", None);
+    assert_eq!(Listener::new(broker.address, "hearth/home/status", None).next().payload, "online");
+
+    let ask = r#"{"value": "What broke?", "transaction": "t-1"}"#;
+    listener.publish("hearth/home/request/ask", ask, false);
+    let request = house.requests.blocking_recv().unwrap();
+    assert_eq!(request.command, Command::Ask("What broke?".into()), "the old command was not carried out");
+    listener.publish("hearth/home/request/ask", ask, false);
+    let answer = listener.on("hearth/home/response/ask").json();
+    assert_eq!((&answer["transaction"], &answer["status"]), (&json!("t-1"), &json!("error")), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("before"), "{answer}");
+
+    for n in 0..1_000 {
+        listener.publish(&format!("hearth/home/request/x{n}"), "{\"value\": [[[", false);
+    }
+    // The flood is over when what was sent behind it has arrived.
+    let seen = Listener::new(broker.address, "hearth/home/mark", None);
+    listener.publish("hearth/home/mark", "", false);
+    seen.next();
+    let answered = house.store.waiting().unwrap().messages;
+    assert!(answered <= u64::from(desk::BURST), "{answered} answers to 1,000 commands wait");
+    assert!(house.requests.try_recv().is_err(), "nothing was carried out");
+    let mut answers = 0;
+    let end = Instant::now() + desk::EVERY.unsigned_abs() * 2;
+    while Instant::now() < end {
+        answers += usize::from(listener.try_next(desk::EVERY.unsigned_abs()).is_some());
+    }
+    assert!((1..=60).contains(&answers), "{answers} answers to 1,000 commands");
     house.drain();
 }
 
@@ -655,6 +695,16 @@ fn a_payload_is_a_command_or_says_why_not() {
     assert_eq!(bad("request/ask", r#"{"value": "x", "transaction": [1]}"#), "a transaction is a string or a number");
     assert_eq!(bad("request/ask", &"x".repeat(70_000)), "a command has at most 65536 bytes, this one has 70000");
     assert_eq!(bad("summarise/set", "x"), "there is no command summarise/set");
+
+    assert_eq!(good("request/snooze", "60"), Command::Snooze { rule: None, minutes: 60.0 });
+    let one = Command::Snooze { rule: Some("fire".into()), minutes: 0.0 };
+    assert_eq!(good("request/snooze", r#"{"value": 0, "rule": "fire"}"#), one);
+    assert_eq!(bad("request/snooze", "PRESS"), "\"PRESS\" is no number of minutes from 0 to 10080");
+    assert_eq!(bad("request/snooze", r#"{"value": 1, "rule": 7}"#), "7 is no name of a rule or an alert");
+    assert_eq!(good("request/acknowledge", "PRESS"), Command::Acknowledge(Which::Newest));
+    assert_eq!(good("request/acknowledge", r#"{"value": "fire"}"#), Command::Acknowledge(Which::Named("fire".into())));
+    assert_eq!(good("request/false_alarm", ""), Command::FalseAlarm(Which::Newest));
+    assert!(bad("request/false_alarm", &"x".repeat(65)).contains("is no name of a rule or an alert"));
     let utf8 = commands::parse(&topics, "hearth/home/request/ask", &[0xff], false).unwrap().unwrap_err();
     assert_eq!(utf8.error, "a command must be UTF-8 text");
 
@@ -666,7 +716,7 @@ fn a_payload_is_a_command_or_says_why_not() {
 
 proptest! {
     #[test]
-    fn no_payload_makes_the_parser_fall_over(topic in "hearth/home/(listening|interval|x)/set|hearth/home/request/(ask|summarise|.{0,9})", payload in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_payload_makes_the_parser_fall_over(topic in "hearth/home/(listening|interval|x)/set|hearth/home/request/(ask|summarise|snooze|acknowledge|false_alarm|.{0,9})", payload in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Some(Err(refusal)) = commands::parse(&topics(), &topic, &payload, false) {
             prop_assert!(!refusal.error.is_empty());
         }
@@ -796,6 +846,9 @@ fn discovery_has_the_shape_home_assistant_takes() {
         ("listening", "switch"),
         ("summarise", "button"),
         ("interval", "number"),
+        ("acknowledge", "button"),
+        ("false_alarm", "button"),
+        ("snooze", "button"),
         ("ask", "text"),
         ("microphone", "binary_sensor"),
         ("lag", "sensor"),
@@ -851,4 +904,23 @@ fn home_assistant_is_told_everything_again_when_it_starts_and_removed_rules_are_
     let house = House::start(dir.path(), &Mqtt { discovery: false, ..mqtt }, Vec::new());
     assert_eq!(listener.on(config).payload, "", "discovery was switched off: everything is taken back");
     house.drain();
+}
+
+#[test]
+fn a_renamed_machine_takes_back_what_it_left_under_its_former_name() {
+    let former = topics();
+    let study = Topics::new(&Mqtt::default(), &"study".parse().unwrap());
+    let retained = |topic: String| Message { topic, payload: "{}".into(), retain: true };
+    let stored = [retained(former.rule("fire")), retained(study.interval()), retained("other/topic".into())];
+    let taken: BTreeSet<String> = former.take_back(&stored, &study).into_iter().map(|m| m.topic).collect();
+    let expected = ["hearth/home/status", "hearth/home/info", "hearth/home/health", "hearth/home/rule/fire"];
+    let discovery = "homeassistant/device/hearth_home/config";
+    assert_eq!(taken, expected.iter().chain([&discovery]).map(|t| (*t).to_string()).collect());
+    assert_eq!(former.take_back(&stored, &former), [], "one that kept its name takes nothing back");
+
+    // With another prefix only Home Assistant's entry moves.
+    let prefix = Mqtt { discovery_prefix: "ha".parse().unwrap(), ..Mqtt::default() };
+    let moved = Topics::new(&prefix, &"home".parse().unwrap());
+    let taken: Vec<String> = former.take_back(&stored, &moved).into_iter().map(|m| m.topic).collect();
+    assert_eq!(taken, [discovery]);
 }

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod devices;
 pub mod generate;
 pub mod models;
+pub mod mqtt;
 mod progress;
 pub mod run;
 pub mod transcribe;

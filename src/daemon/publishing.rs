@@ -24,8 +24,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at
 use tracing::{debug, error, info, warn};
 
 use crate::config::Rule;
+use crate::event::Message;
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::commands::{self, Request};
+use crate::mqtt::desk::{Admission, Desk};
 use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
@@ -47,6 +49,8 @@ const SETTLE: Duration = Duration::from_secs(12);
 const JITTER_S: f64 = 5.0;
 /// Where the entities that Home Assistant knows of are noted.
 const ANNOUNCED: &str = "announced";
+/// Where the topics of the last run are noted.
+const TOPICS: &str = "topics";
 
 /// What the task needs.
 pub struct Publishing {
@@ -82,9 +86,10 @@ pub struct Counts {
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
 pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
-    let Publishing { store, client, topics, rules, discovery, info, vitals, wake, requests, grace } = publishing;
+    let Publishing { mut store, client, topics, rules, discovery, info, vitals, wake, requests, grace } = publishing;
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
+    take_back_former(&mut store, &topics)?;
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
         sending: Sending::new(store, sender, vitals.clone()),
@@ -98,6 +103,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         tell_at: None,
         phase: Phase::Running,
         meter: Meter::default(),
+        desk: Desk::new(Timestamp::now()),
     };
     let mut drain = pin!(drain);
     let mut pulse = interval(PULSE);
@@ -126,6 +132,21 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         }
     }
     publisher.finish(connection).await
+}
+
+/// A machine that was renamed takes back what it left under its former name. A crash half-way repeats that.
+fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(), store::Error> {
+    let former: Option<Topics> = store.note(TOPICS)?.and_then(|note| serde_json::from_str(&note).ok());
+    if former.as_ref() == Some(topics) {
+        return Ok(());
+    }
+    if let Some(former) = former {
+        store.enqueue(&former.take_back(&store.retained()?, topics))?;
+        if former.discovery() != topics.discovery() {
+            store.set_note(ANNOUNCED, "{}")?;
+        }
+    }
+    store.set_note(TOPICS, &serde_json::to_string(topics).expect("names can be written as JSON"))
 }
 
 async fn at(instant: Option<Instant>) {
@@ -161,6 +182,7 @@ struct Publisher {
     tell_at: Option<Instant>,
     phase: Phase,
     meter: Meter,
+    desk: Desk,
 }
 
 impl Publisher {
@@ -244,23 +266,40 @@ impl Publisher {
             }
             return Ok(());
         }
+        self.command(topic, payload, retain)
+    }
+
+    fn command(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::Error> {
         let topics = &self.house.topics;
-        let answer = match commands::parse(topics, topic, payload, retain) {
-            None => return Ok(()),
-            Some(Ok(request)) => {
-                debug!(command = request.command.name(), "a command");
-                let error = match self.requests.try_send(request) {
-                    Ok(()) => return Ok(()),
-                    Err(mpsc::error::TrySendError::Full(request)) => {
-                        (request, "hearth is busy with other commands; try later")
+        let Some(parsed) = commands::parse(topics, topic, payload, retain) else { return Ok(()) };
+        let answer = match (self.desk.admit(Timestamp::now()), parsed) {
+            (Admission::Dropped, _) => return Ok(()),
+            (Admission::Told, Ok(request)) => self.decline(&request, "too many commands: wait a second"),
+            (_, Err(refusal)) => payload::refusal(topics, Stamp::now(), &refusal),
+            (Admission::Taken, Ok(request)) => {
+                let (command, transaction) = (request.command.name(), request.transaction.clone());
+                if self.desk.knows(command, transaction.as_ref()) {
+                    self.decline(&request, "this transaction was carried out before")
+                } else {
+                    debug!(command, "a command");
+                    match self.requests.try_send(request) {
+                        Ok(()) => {
+                            self.desk.taken(command, transaction.as_ref());
+                            return Ok(());
+                        }
+                        Err(mpsc::error::TrySendError::Full(request)) => {
+                            self.decline(&request, "hearth is busy with other commands; try later")
+                        }
+                        Err(mpsc::error::TrySendError::Closed(request)) => self.decline(&request, "hearth is closing"),
                     }
-                    Err(mpsc::error::TrySendError::Closed(request)) => (request, "hearth is closing"),
-                };
-                payload::response(topics, Stamp::now(), &error.0, Err(error.1.into()))
+                }
             }
-            Some(Err(refusal)) => payload::refusal(topics, Stamp::now(), &refusal),
         };
         self.sending.write(|store| store.enqueue(&[answer])).map(drop)
+    }
+
+    fn decline(&self, request: &Request, why: &str) -> Message {
+        payload::response(&self.house.topics, Stamp::now(), request, Err(why.into()))
     }
 
     fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use self::announce::Announcer;
 use super::Error;
 use super::patience::patiently;
+use crate::clock;
 use crate::config::{Config, Keep};
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::{Listener, Outcome, snapshot};
@@ -219,6 +220,29 @@ impl Reading {
                 self.listener.set_interval(*minutes);
                 Ok(fields(json!({ "minutes": minutes })))
             }
+            Command::Snooze { rule, minutes } => {
+                self.now = self.now.max(Timestamp::now());
+                let until = clock::after(self.now, SignedDuration::from_secs_f64(minutes * 60.0));
+                match self.listener.snooze(rule.as_deref(), self.now, until) {
+                    Some(ended) => {
+                        outcome = ended;
+                        Ok(fields(json!({ "rule": rule, "minutes": minutes })))
+                    }
+                    None => Err(format!("there is no rule \"{}\"", rule.as_deref().unwrap_or_default())),
+                }
+            }
+            Command::Acknowledge(which) => match self.listener.acknowledge(which.name()) {
+                Some(rule) => Ok(fields(json!({ "rule": rule }))),
+                None => Err("no such alert is on".into()),
+            },
+            Command::FalseAlarm(which) => match self.listener.false_alarm(which.name(), self.now) {
+                Some((id, rule, ended)) => {
+                    outcome = ended;
+                    info!(kind = "false_alarm", %rule, %id, "the household says that an alert of {rule} was none");
+                    Ok(fields(json!({ "rule": rule, "alert": id })))
+                }
+                None => Err("there was no such alert".into()),
+            },
             Command::Listening(_) => Err("this command is not the reader's".into()),
         };
         let mut messages = vec![payload::response(&self.topics, Stamp::now(), &request, answered)];
@@ -230,7 +254,7 @@ impl Reading {
 
     /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.
     fn record(&mut self, outcome: Outcome, mut messages: Vec<Message>) -> Result<(), Error> {
-        messages.extend(self.announcer.messages(&outcome));
+        messages.extend(self.announcer.messages(&outcome, self.listener.standings(self.now)));
         let memory = self.listener.memory();
         let reading = store::Reading {
             digests: &outcome.digests,

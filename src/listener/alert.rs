@@ -99,6 +99,10 @@ pub struct Watch {
     disarmed: bool,
     /// Readings for which the last match of the pattern still makes the question worth asking.
     gate: usize,
+    /// The alert that fired last.
+    last_alert: Option<Ulid>,
+    /// The household wants to hear nothing of this rule from the first time to the second.
+    snoozed: Option<(Timestamp, Timestamp)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,12 +122,50 @@ struct Active {
     confirmed: Timestamp,
     /// The highest log-odds a phase has told of.
     told: Option<f64>,
+    /// Somebody knows: nothing more is told of it but its end.
+    #[serde(default)]
+    acknowledged: bool,
 }
 
 impl Watch {
     /// Whether the alert is on.
     pub fn active(&self) -> bool {
         self.active.is_some()
+    }
+
+    /// Whether somebody said that they know of the alert that is on.
+    pub fn acknowledged(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.acknowledged)
+    }
+
+    /// The alert that is on or was last.
+    pub fn last_alert(&self) -> Option<Ulid> {
+        self.last_alert
+    }
+
+    /// Until when the rule is silent, if it is at `now`.
+    pub fn snoozed(&self, now: Timestamp) -> Option<Timestamp> {
+        // A clock that was set back ends the silence: it would last for however far that was.
+        self.snoozed.filter(|(from, to)| (*from..*to).contains(&now)).map(|(_, to)| to)
+    }
+
+    /// Somebody knows of the alert that is on; false when none is.
+    pub fn acknowledge(&mut self) -> bool {
+        let Some(active) = &mut self.active else { return false };
+        active.acknowledged = true;
+        true
+    }
+
+    /// Nothing is told of this rule until `until`; an alert that is on ends. A time that is past ends the silence.
+    pub fn snooze(&mut self, now: Timestamp, until: Timestamp) -> Option<Change> {
+        self.snoozed = (until > now).then_some((now, until));
+        (self.snoozed.is_some() && self.active()).then(|| self.end(now))
+    }
+
+    /// The last alert was none: it ends, and the question must read "no", or the pattern be found anew, before the next.
+    pub fn false_alarm(&mut self, now: Timestamp) -> Option<Change> {
+        self.disarmed = true;
+        self.active().then(|| self.end(now))
     }
 
     /// Whether the question is worth a fork now. A rule with a pattern as well asks from a match on for as many readings as
@@ -159,7 +201,8 @@ impl Watch {
         }
         let Some(active) = &mut self.active else {
             return self.fires(policy).then(|| {
-                self.active = Some(Active { id, confirmed: now, told: None });
+                self.active = Some(Active { id, confirmed: now, told: None, acknowledged: false });
+                self.last_alert = Some(id);
                 self.tell(AlertPhase::New, odds)
             });
         };
@@ -171,7 +214,8 @@ impl Watch {
         }
         active.confirmed = now;
         let risen = odds.zip(active.told).is_some_and(|(x, told)| x >= told + UPDATE_RISE);
-        (risen || reading.matched).then(|| self.tell(AlertPhase::Update, odds))
+        let news = (risen || reading.matched) && !active.acknowledged;
+        news.then(|| self.tell(AlertPhase::Update, odds))
     }
 
     /// Time has passed: an alert that nothing confirmed for long ends.
@@ -192,9 +236,10 @@ impl Watch {
         now_too && hits >= policy.confirm.hits && !self.disarmed
     }
 
-    /// Whether the cooldown runs: what is read in it counts for nothing. A clock set back ends it.
+    /// Whether the cooldown or a snooze runs: what is read in it counts for nothing. A clock set back ends it.
     fn resting(&self, policy: &Policy, now: Timestamp) -> bool {
-        self.ended.is_some_and(|ended| now >= ended && now.duration_since(ended) < policy.cooldown)
+        self.snoozed(now).is_some()
+            || self.ended.is_some_and(|ended| now >= ended && now.duration_since(ended) < policy.cooldown)
     }
 
     fn tell(&mut self, phase: AlertPhase, odds: Option<f64>) -> Change {

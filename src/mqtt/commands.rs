@@ -1,12 +1,13 @@
 //! What the household may ask for over MQTT.
 //!
-//! Owns the parsing of commands. Refuses to know who carries them out. Invariant: every command is answered on
-//! `response/<command>`, a bad one with what was wrong with it; a retained one is an old one, and is ignored.
+//! Owns the parsing of commands. Refuses to know who carries them out, and how many are too many: see [`super::desk`].
+//! Invariant: every command is answered on `response/<command>`, a bad one with what was wrong with it (one that does not
+//! exist on `response/unknown`, so that nobody can make topics up); a retained one is an old one, and is ignored.
 //!
 //! A payload is a plain word (`ON`, `OFF`, a number, a question) or an object `{"value": …, "transaction": …}`; the
 //! transaction, a string or a number, comes back with the answer.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::topics::Topics;
 
@@ -15,7 +16,13 @@ pub const MAX_BYTES: usize = 64 << 10;
 /// No question is longer: it is read into a fork of the state, token by token.
 const MAX_QUESTION_CHARS: usize = 2_000;
 /// The longest interval between summaries: a day.
-const MAX_MINUTES: f64 = 1_440.0;
+const MAX_INTERVAL_MIN: f64 = 1_440.0;
+/// The longest time a rule is silenced for: a week.
+const MAX_SNOOZE_MIN: f64 = 10_080.0;
+/// No name of a rule or an alert is longer.
+const MAX_NAME_BYTES: usize = 64;
+/// The name by which a command that does not exist is answered.
+const UNKNOWN: &str = "unknown";
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +35,30 @@ pub enum Command {
     Summarise,
     /// Answer a question.
     Ask(String),
+    /// Silence a rule, or all of them, for some minutes; 0 ends that.
+    Snooze { rule: Option<String>, minutes: f64 },
+    /// Somebody knows of an alert.
+    Acknowledge(Which),
+    /// An alert was none.
+    FalseAlarm(Which),
+}
+
+/// Which alert is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    Newest,
+    /// By its id, or by its rule.
+    Named(String),
+}
+
+impl Which {
+    /// The id or the rule; none for the newest.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Newest => None,
+            Self::Named(name) => Some(name),
+        }
+    }
 }
 
 impl Command {
@@ -38,9 +69,26 @@ impl Command {
             Self::Interval(_) => "interval",
             Self::Summarise => "summarise",
             Self::Ask(_) => "ask",
+            Self::Snooze { .. } => "snooze",
+            Self::Acknowledge(_) => "acknowledge",
+            Self::FalseAlarm(_) => "false_alarm",
         }
     }
 }
+
+/// Every command's topic below `<base>/<node>/`, and what its value says.
+const COMMANDS: [(&str, fn(&Body) -> Result<Command, String>); 7] = [
+    ("listening/set", |body| on_or_off(&body.value).map(Command::Listening)),
+    ("interval/set", |body| minutes(&body.value, MAX_INTERVAL_MIN).map(Command::Interval)),
+    ("request/summarise", |_| Ok(Command::Summarise)),
+    ("request/ask", |body| question(&body.value).map(Command::Ask)),
+    ("request/snooze", |body| {
+        let rule = body.rest.get("rule").map(name).transpose()?;
+        Ok(Command::Snooze { rule, minutes: minutes(&body.value, MAX_SNOOZE_MIN)? })
+    }),
+    ("request/acknowledge", |body| which(&body.value).map(Command::Acknowledge)),
+    ("request/false_alarm", |body| which(&body.value).map(Command::FalseAlarm)),
+];
 
 /// A command, and what the asker calls it.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +100,7 @@ pub struct Request {
 /// A command that was not understood.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// The last word of its topic, for the answer's.
+    /// The word its answer goes by.
     pub command: String,
     pub transaction: Option<Value>,
     pub error: String,
@@ -65,42 +113,49 @@ pub fn parse(topics: &Topics, topic: &str, payload: &[u8], retained: bool) -> Op
     if retained || name.contains('/') {
         return None;
     }
-    let known = matches!(path, "listening/set" | "interval/set" | "request/summarise" | "request/ask");
-    let (transaction, value) = match body(payload) {
+    let known = COMMANDS.iter().find(|(known, _)| *known == path);
+    let refuse = |transaction, error| {
+        let command = known.map_or(UNKNOWN, |_| name).into();
+        Some(Err(Refusal { command, transaction, error }))
+    };
+    let body = match body(payload) {
         Ok(body) => body,
-        Err(error) => return Some(Err(Refusal { command: name.into(), transaction: None, error })),
+        Err(error) => return refuse(None, error),
     };
-    let command = match name {
-        _ if !known => Err(format!("there is no command {path}")),
-        "listening" => on_or_off(&value).map(Command::Listening),
-        "interval" => minutes(&value).map(Command::Interval),
-        "summarise" => Ok(Command::Summarise),
-        _ => question(&value).map(Command::Ask),
+    let Some((_, read)) = known else {
+        return refuse(body.transaction, format!("there is no command {}", short(path)));
     };
-    Some(match command {
-        Ok(command) => Ok(Request { command, transaction }),
-        Err(error) => Err(Refusal { command: name.into(), transaction, error }),
-    })
+    match read(&body) {
+        Ok(command) => Some(Ok(Request { command, transaction: body.transaction })),
+        Err(error) => refuse(body.transaction, error),
+    }
 }
 
-/// The transaction and the value of a payload.
-fn body(payload: &[u8]) -> Result<(Option<Value>, Value), String> {
+/// A payload, taken apart.
+struct Body {
+    transaction: Option<Value>,
+    value: Value,
+    /// What else the object holds.
+    rest: Map<String, Value>,
+}
+
+fn body(payload: &[u8]) -> Result<Body, String> {
     if payload.len() > MAX_BYTES {
         return Err(format!("a command has at most {MAX_BYTES} bytes, this one has {}", payload.len()));
     }
     let text = std::str::from_utf8(payload).map_err(|_| "a command must be UTF-8 text".to_string())?.trim();
     if !text.starts_with('{') {
-        return Ok((None, Value::String(text.into())));
+        return Ok(Body { transaction: None, value: Value::String(text.into()), rest: Map::new() });
     }
-    let mut fields: serde_json::Map<String, Value> =
+    let mut rest: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("this is no JSON object: {error}"))?;
-    let transaction = match fields.remove("transaction") {
+    let transaction = match rest.remove("transaction") {
         None | Some(Value::Null) => None,
         Some(Value::String(id)) if id.len() > 256 => return Err("a transaction has at most 256 bytes".into()),
         Some(id @ (Value::String(_) | Value::Number(_))) => Some(id),
         Some(_) => return Err("a transaction is a string or a number".into()),
     };
-    Ok((transaction, fields.remove("value").unwrap_or_default()))
+    Ok(Body { transaction, value: rest.remove("value").unwrap_or_default(), rest })
 }
 
 fn on_or_off(value: &Value) -> Result<bool, String> {
@@ -112,15 +167,31 @@ fn on_or_off(value: &Value) -> Result<bool, String> {
     }
 }
 
-fn minutes(value: &Value) -> Result<f64, String> {
+fn minutes(value: &Value, max: f64) -> Result<f64, String> {
     let minutes = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(word) => word.parse().ok(),
         _ => None,
     };
     match minutes {
-        Some(minutes) if (0.0..=MAX_MINUTES).contains(&minutes) => Ok(minutes),
-        _ => Err(format!("{} is no number of minutes from 0 to {MAX_MINUTES}", shown(value))),
+        Some(minutes) if (0.0..=max).contains(&minutes) => Ok(minutes),
+        _ => Err(format!("{} is no number of minutes from 0 to {max}", shown(value))),
+    }
+}
+
+/// A button says `PRESS` or nothing.
+fn which(value: &Value) -> Result<Which, String> {
+    match value {
+        Value::Null => Ok(Which::Newest),
+        Value::String(word) if matches!(word.as_str(), "" | "PRESS" | "newest") => Ok(Which::Newest),
+        value => name(value).map(Which::Named),
+    }
+}
+
+fn name(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(name) if !name.is_empty() && name.len() <= MAX_NAME_BYTES => Ok(name.clone()),
+        _ => Err(format!("{} is no name of a rule or an alert", shown(value))),
     }
 }
 
@@ -135,11 +206,14 @@ fn question(value: &Value) -> Result<String, String> {
     }
 }
 
-/// A value as an error quotes it: not longer than a line.
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
+    short(&value.to_string())
+}
+
+/// A text as an error quotes it: not longer than a line.
+fn short(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
+        None => text.into(),
     }
 }

@@ -114,7 +114,7 @@ fn said(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> {
             "answer",
             json!({
                 "p": "sensor", "name": "Answer", "ic": "mdi:message-reply-text", "stat_t": topics.response("ask"),
-                "val_tpl": "{{ (value_json.answer if value_json.status == 'ok' else value_json.error)[:250] }}",
+                "val_tpl": "{{ (value_json.text if value_json.status == 'ok' else value_json.error)[:250] }}",
                 "json_attr_t": topics.response("ask"),
             }),
         ),
@@ -134,6 +134,10 @@ fn said(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> {
 }
 
 fn commands(topics: &Topics) -> Vec<(&'static str, Value)> {
+    let button = |key: &'static str, name: &str, icon: &str, says: &str| {
+        let topic = topics.command(&format!("request/{key}"));
+        (key, json!({ "p": "button", "name": name, "ic": icon, "cmd_t": topic, "pl_prs": says }))
+    };
     vec![
         (
             "listening",
@@ -151,13 +155,10 @@ fn commands(topics: &Topics) -> Vec<(&'static str, Value)> {
                 "unit_of_meas": "min",
             }),
         ),
-        (
-            "summarise",
-            json!({
-                "p": "button", "name": "Summarise now", "ic": "mdi:text-box-check-outline",
-                "cmd_t": topics.command("request/summarise"),
-            }),
-        ),
+        button("summarise", "Summarise now", "mdi:text-box-check-outline", "PRESS"),
+        button("acknowledge", "Acknowledge alert", "mdi:check", "PRESS"),
+        button("false_alarm", "False alarm", "mdi:bell-cancel", "PRESS"),
+        button("snooze", "Snooze alerts for an hour", "mdi:sleep", "60"),
         (
             "ask",
             json!({

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod client;
 pub mod commands;
 pub mod delivery;
+pub mod desk;
 pub mod discovery;
 pub mod patience;
 pub mod payload;

@@ -96,6 +96,10 @@ pub struct RuleState<'a> {
     pub probability: Option<f64>,
     pub answer: Option<&'a str>,
     pub evidence: &'a [Evidence],
+    /// Somebody said that they know of the alert that is on.
+    pub acknowledged: bool,
+    /// Until when the household wants to hear nothing of it.
+    pub snoozed_until: Option<Timestamp>,
 }
 
 /// How a rule stands, retained: `state` is `ON` or `OFF`.
@@ -103,6 +107,7 @@ pub fn rule(topics: &Topics, stamp: Stamp, rule: &RuleState<'_>) -> Message {
     let body = json!({
         "rule": rule.rule, "state": on_off(rule.on), "severity": rule.severity,
         "probability": rule.probability.map(rounded), "answer": rule.answer, "evidence": rule.evidence,
+        "acknowledged": rule.acknowledged, "snoozed_until": rule.snoozed_until,
     });
     message(topics.rule(rule.rule), true, stamp, body)
 }

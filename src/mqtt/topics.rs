@@ -2,10 +2,13 @@
 //!
 //! Owns the names. Invariant: everything of one machine lies below `<base>/<node>/`.
 
-use crate::config::{Mqtt, Name};
+use serde::{Deserialize, Serialize};
 
-/// The topics of one machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::config::{Mqtt, Name};
+use crate::event::Message;
+
+/// The topics of one machine; kept over restarts, since a machine that was renamed must take its former ones back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topics {
     base: String,
     discovery_prefix: String,
@@ -96,6 +99,22 @@ impl Topics {
     /// What a topic of this machine is called below its base.
     pub fn path<'a>(&self, topic: &'a str) -> Option<&'a str> {
         topic.strip_prefix(&self.base)?.strip_prefix('/')
+    }
+
+    /// What takes back everything a machine of these topics left at a broker, `retained` and what every connection says, but
+    /// not what lies below the topics it has `now`.
+    pub fn take_back(&self, retained: &[Message], now: &Self) -> Vec<Message> {
+        let stored = retained.iter().map(|message| message.topic.clone());
+        let every_time = [self.discovery(), self.status(), self.info(), self.health()];
+        let theirs = |topic: &String| self.path(topic).is_some() || *topic == self.discovery();
+        let kept = |topic: &String| now.path(topic).is_some() || *topic == now.discovery();
+        let topics = every_time.into_iter().chain(stored).filter(|topic| theirs(topic) && !kept(topic));
+        topics.map(|topic| Message { topic, payload: String::new(), retain: true }).collect()
+    }
+
+    /// What to subscribe to in order to hear all of this machine.
+    pub fn everything(&self) -> String {
+        self.below("#")
     }
 
     /// What to subscribe to in order to hear commands.

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::house::{Hearth, config, household, until};
+use std::process::Command;
+
+use super::house::{HEARTH, Hearth, config, household, until};
 use super::mosquitto::{Listener, Mosquitto};
 
 #[test]
@@ -32,6 +34,20 @@ fn commands_are_carried_out_and_answered_with_their_transaction() {
     let answer = listener.on("hearth/home/response/interval").json();
     let answer = if answer["status"] == "ok" { listener.on("hearth/home/response/interval").json() } else { answer };
     assert_eq!(answer["status"], "error", "{answer}");
+
+    let command = |name: &str, body: serde_json::Value| {
+        listener.publish(&format!("hearth/home/request/{name}"), &body.to_string(), false);
+        listener.on(&format!("hearth/home/response/{name}")).json()
+    };
+    let answer = command("snooze", json!({ "value": 5, "rule": "leak", "transaction": "z" }));
+    assert_eq!((&answer["status"], &answer["transaction"]), (&json!("ok"), &json!("z")), "{answer}");
+    assert!(listener.on("hearth/home/rule/leak").json()["snoozed_until"].is_string());
+    let answer = command("snooze", json!({ "value": 5, "rule": "flood" }));
+    assert_eq!(answer["error"], "there is no rule \"flood\"", "{answer}");
+    for name in ["acknowledge", "false_alarm"] {
+        let answer = command(name, json!({ "value": "leak" }));
+        assert_eq!(answer["status"], "error", "nothing leaks: {answer}");
+    }
 
     listener.publish("hearth/home/listening/set", "OFF", false);
     assert_eq!(listener.on("hearth/home/listening").json()["state"], "OFF");
@@ -63,4 +79,41 @@ fn commands_are_carried_out_and_answered_with_their_transaction() {
     hearth.terminate();
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");
+}
+
+#[test]
+fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "#", None);
+    let url = format!("mqtt://{}", broker.address);
+    let text = config(&household(), "real-time", &url, "");
+    let hearth = Hearth::run(dir.path(), &text);
+    listener.on("hearth/home/health");
+    listener.publish("hearth/study/status", "offline", true);
+    let clear =
+        || Command::new(HEARTH).args(["mqtt", "clear", "--config", "hearth.toml"]).current_dir(dir.path()).output();
+    let refused = clear().unwrap();
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("stop it first"),
+        "{refused:?}"
+    );
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+
+    let cleared = clear().unwrap();
+    let said = String::from_utf8_lossy(&cleared.stdout);
+    assert!(cleared.status.success() && said.contains("homeassistant/device/hearth_home/config"), "{cleared:?}");
+    for topic in ["status", "info", "health", "listening", "interval", "rule/fire"] {
+        assert!(said.contains(&format!("hearth/home/{topic}\n")), "{topic} is not cleared: {said}");
+    }
+    let late = Listener::new(broker.address, "#", None);
+    listener.publish("hearth/study/mark", "", false);
+    let mut left = Vec::new();
+    until(&late, |heard| {
+        left.push(heard.topic.clone());
+        heard.topic == "hearth/study/mark"
+    });
+    assert_eq!(left, ["hearth/study/status", "hearth/study/mark"], "only another machine's is left");
 }

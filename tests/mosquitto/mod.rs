@@ -174,6 +174,11 @@ impl Listener {
         self.heard.recv_timeout(LONG).expect("a message arrives")
     }
 
+    /// The next message, if one comes within `time`.
+    pub fn try_next(&self, time: Duration) -> Option<Heard> {
+        self.heard.recv_timeout(time).ok()
+    }
+
     /// The next message for which `wanted` is true; others are passed over.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Heard) -> bool) -> Heard {
         let end = Instant::now() + LONG;

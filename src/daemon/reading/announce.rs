@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::config::Rule;
+use crate::config::{Name, Rule};
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
 use crate::listener::Outcome;
 use crate::mqtt::payload::{self, RuleState, Stamp};
@@ -28,6 +29,8 @@ struct Told {
     probability: Option<f64>,
     answer: Option<String>,
     evidence: Vec<Evidence>,
+    acknowledged: bool,
+    snoozed_until: Option<Timestamp>,
 }
 
 impl Announcer {
@@ -38,6 +41,8 @@ impl Announcer {
             probability: None,
             answer: None,
             evidence: Vec::new(),
+            acknowledged: false,
+            snoozed_until: None,
         };
         let rules = rules.iter().map(|rule| (rule.name.to_string(), told(rule))).collect();
         Self { topics: topics.clone(), rules }
@@ -49,11 +54,23 @@ impl Announcer {
         self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, told)| self.state(name, told)).collect()
     }
 
-    /// The messages of an outcome: alerts, digests, and the state of each rule that changed.
-    pub fn messages(&mut self, outcome: &Outcome) -> Vec<Message> {
+    /// The messages of an outcome: alerts, digests, and the state of each rule that changed. `standings` say which alerts
+    /// somebody knows of, and until when a rule is silent.
+    pub fn messages<'a>(
+        &mut self,
+        outcome: &Outcome,
+        standings: impl Iterator<Item = (&'a Name, bool, Option<Timestamp>)>,
+    ) -> Vec<Message> {
         let mut messages: Vec<_> = outcome.alerts.iter().map(|alert| payload::alert(&self.topics, alert)).collect();
         messages.extend(outcome.digests.iter().map(|digest| payload::summary(&self.topics, digest)));
         let mut changed: Vec<&str> = Vec::new();
+        for (name, acknowledged, snoozed_until) in standings {
+            let Some(told) = self.rules.get_mut(name.as_str()) else { continue };
+            if (told.acknowledged, told.snoozed_until) != (acknowledged, snoozed_until) {
+                (told.acknowledged, told.snoozed_until) = (acknowledged, snoozed_until);
+                changed.push(name.as_str());
+            }
+        }
         for alert in &outcome.alerts {
             if let Some(told) = self.rules.get_mut(&alert.rule) {
                 told.heed(alert);
@@ -84,6 +101,8 @@ impl Announcer {
             probability: told.probability,
             answer: told.answer.as_deref(),
             evidence: &told.evidence,
+            acknowledged: told.acknowledged,
+            snoozed_until: told.snoozed_until,
         };
         payload::rule(&self.topics, Stamp::now(), &state)
     }

@@ -1,0 +1,116 @@
+//! `hearth mqtt clear`: takes back everything that a machine left at its broker.
+//!
+//! Asks the broker what it keeps below the machine's topics, and deletes that and the entry of Home Assistant. Invariant: it
+//! says that all is gone only when the broker acknowledged every deletion, and touches nothing while a hearth runs there.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+
+use super::run::{read_config, runtime};
+use crate::config::Broker;
+use crate::event::Message;
+use crate::mqtt::client::{self, Connection, Event, Sender};
+use crate::mqtt::payload;
+use crate::mqtt::topics::Topics;
+
+/// No broker takes longer for one step.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Delete every retained message and the Home Assistant device of this machine at its broker
+    Clear {
+        /// The config file; by default the system's
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let Command::Clear { config } = args.command;
+    let config = read_config(config.as_deref())?;
+    ensure!(
+        config.mqtt.url != Broker::Embedded,
+        "the embedded broker keeps nothing over a restart: there is nothing to clear; [mqtt] url names another broker"
+    );
+    let topics = Topics::new(&config.mqtt, &config.node);
+    let mqtt = config.mqtt_paths();
+    let settings = client::Settings::new(&mqtt, &topics, mqtt.listen)?;
+    let cleared = runtime()?.block_on(clear(settings, &topics))?;
+    for topic in &cleared {
+        println!("{topic}");
+    }
+    println!("{} retained messages of {} are deleted", cleared.len(), topics.node());
+    Ok(())
+}
+
+async fn clear(settings: client::Settings, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
+    let (sender, mut connection) = client::observe(settings, "clear");
+    let found = ask(&sender, &mut connection, topics).await?;
+    let mut left: Vec<&String> = found.iter().collect();
+    let mut waiting = 0;
+    while !left.is_empty() || waiting > 0 {
+        // The client holds a few at a time.
+        while let Some(topic) = left.pop() {
+            let empty = Message { topic: topic.clone(), payload: String::new(), retain: true };
+            if sender.try_publish(&empty).is_err() {
+                left.push(topic);
+                break;
+            }
+            waiting += 1;
+        }
+        if let Event::Acknowledged(_) = next(&mut connection).await? {
+            waiting -= 1;
+        }
+    }
+    // The farewell is a courtesy.
+    if sender.disconnect().is_ok() {
+        let _ = next(&mut connection).await;
+    }
+    Ok(found)
+}
+
+/// The retained topics of the machine. Everything below its base is its own; a message of ours, sent after the subscriptions,
+/// comes back behind the last of them.
+async fn ask(sender: &Sender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
+    let mark = topics.response("clear");
+    let mut found = BTreeSet::new();
+    loop {
+        match next(connection).await? {
+            Event::Connected => {
+                let filters = [topics.everything(), topics.discovery()];
+                ensure!(sender.subscribe(filters).is_ok(), "the client takes no subscription");
+            }
+            Event::Subscribed => {
+                let mark = Message { topic: mark.clone(), payload: "{}".into(), retain: false };
+                ensure!(sender.try_publish(&mark).is_ok(), "the client takes no message");
+            }
+            Event::Deaf => bail!("the broker does not let this user read {}", topics.everything()),
+            Event::Message { topic, payload, retain: true } => {
+                let running = topic == topics.status() && payload == payload::ONLINE.as_bytes();
+                ensure!(!running, "a hearth runs as \"{}\" at this broker: stop it first", topics.node());
+                found.insert(topic);
+            }
+            Event::Message { topic, .. } if topic == mark => return Ok(found),
+            _ => {}
+        }
+    }
+}
+
+/// What happens next; a connection that is lost is an error here.
+async fn next(connection: &mut Connection) -> anyhow::Result<Event> {
+    match tokio::time::timeout(PATIENCE, connection.poll()).await {
+        Ok(Event::Lost(error)) => Err(error.into()),
+        Ok(event) => Ok(event),
+        Err(_) => bail!("the broker says nothing for {} s", PATIENCE.as_secs()),
+    }
+}

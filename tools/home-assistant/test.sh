@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# A real Home Assistant and a real mosquitto meet hearth: discovery without a warning, entities that show and command it, a
+# restart of each side, a rule that was removed, a machine that was renamed. `make test-home-assistant`; wants root, Debian's
+# packages, PyPI and 1.5 GB in $HA_BASE (by default ~/.cache/hearth-ha) the first time, four minutes each time.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd) root=$(cd "$(dirname "$0")/../.." && pwd)
+"$here/setup.sh"
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+port=18830   # the rig has a network of its own: nothing else can be on it
+
+# config NAME NODE MORE: a household played at its own pace.
+config() {
+  cat > "$work/$1.toml" <<TOML
+node = "$2"
+$3
+[source.file]
+path = "$root/examples/household.flac"
+[store]
+dir = "state"
+[mqtt]
+url = "mqtt://127.0.0.1:$port"
+TOML
+}
+config first home ""
+config fewer home $'[[rule]]\nname = "door"\nquestion = "Is someone at the door?"\nenter = 0.8'
+config renamed study $'[[rule]]\nname = "door"\nquestion = "Is someone at the door?"\nenter = 0.8'
+start() { echo "sh -c 'echo \$\$ > $work/pid; exec $root/target/release/hearth run --config $work/$1.toml 2>> $work/hearth.log'"; }
+stop="kill -TERM \$(cat $work/pid); while kill -0 \$(cat $work/pid) 2>/dev/null; do sleep 0.1; done"
+
+status=0
+"$here/rig.py" --mqtt-port $port --out "$work/seen.json" --strict \
+  --exec "$(start first)" --sleep 50 --dump first \
+  --call 'switch.turn_off=switch.hearth_home_listening' --call 'switch.turn_on=switch.hearth_home_listening' \
+  --call 'number.set_value={"entity_id":"number.hearth_home_interval","value":5}' \
+  --call 'button.press=button.hearth_home_summarise' \
+  --call 'text.set_value={"entity_id":"text.hearth_home_ask","value":"Is there a fire?"}' \
+  --call 'button.press=button.hearth_home_acknowledge' --call 'button.press=button.hearth_home_false_alarm' \
+  --call 'button.press=button.hearth_home_snooze' --sleep 2 --dump commanded \
+  --restart-ha --sleep 7 --dump home_assistant_restarted \
+  --run "$stop" --dump stopped \
+  --exec "$(start fewer)" --sleep 8 --dump fewer \
+  --restart-broker --sleep 15 --dump broker_restarted \
+  --run "$stop" --exec "$(start renamed)" --sleep 8 --dump renamed --run "$stop" || status=$?
+"$here/judge.py" "$work/seen.json" || { tail -20 "$work/hearth.log" >&2; exit 1; }
+exit $status
