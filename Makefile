@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients
 
-.PHONY: demo build test test-aarch64 test-home-assistant deps build-deps install uninstall clean
+.PHONY: demo build test test-aarch64 test-home-assistant soak-publishing deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -27,6 +27,10 @@ test-aarch64:
 # A real Home Assistant and a real mosquitto beside the real hearth. Wants root, and 1.5 GB and five minutes the first time.
 test-home-assistant: build
 	tools/home-assistant/test.sh
+
+# Kills hearth with -9 a hundred times while it hears and publishes: nothing may be lost.
+soak-publishing: deps
+	HEARTH_KILLS=100 $(CARGO) test $(PROFILE) --test daemon kill_minus_nine
 
 build-deps:
 	@$(call apt,$(BUILD_PACKAGES))

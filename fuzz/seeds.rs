@@ -42,7 +42,7 @@ fn checkpoint(config: &Config, gguf: &Path) -> Vec<u8> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for target in ["gguf", "safetensors-config"] {
+    for target in ["gguf", "safetensors-config", "commands"] {
         std::fs::create_dir_all(corpus.join(target))?;
     }
     for (name, width, weights) in [("f32", 4, Weights::F32), ("q8_0", 32, Weights::Q8_0), ("q4_k", 256, Weights::Q4K)] {
@@ -52,6 +52,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let bytes = checkpoint(&config(width), &out);
             std::fs::write(corpus.join(format!("safetensors-config/seed-{name}")), bytes)?;
         }
+    }
+    let commands = [
+        "listening/set\0ON",
+        "interval/set\0{\"value\": 5.5, \"transaction\": 7}",
+        "request/ask\0Is there a fire?",
+        "request/snooze\0{\"value\": 60, \"rule\": \"fire\", \"transaction\": \"t-1\"}",
+        "request/false_alarm\0{\"value\": \"newest\"}",
+        "request/acknowledge\0",
+    ];
+    for (n, command) in commands.iter().enumerate() {
+        std::fs::write(corpus.join(format!("commands/seed-{n}")), command)?;
     }
     Ok(())
 }

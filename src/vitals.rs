@@ -33,6 +33,8 @@ pub struct Vitals {
     pub lag: Spread,
     /// Hearing: when the first sample was heard.
     pub heard_since: Moment,
+    /// Hearing and reading: the store takes nothing; what was heard waits.
+    pub store_refuses: Flag,
     /// Reading: tokens the live state has read since it was made, over restarts.
     pub tokens: Count,
     /// Reading: bytes of the live state.

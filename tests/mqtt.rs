@@ -15,17 +15,18 @@ use std::time::{Duration, Instant};
 
 use hearth::config::{Config, Mqtt, Rule};
 use hearth::daemon::publishing::{Counts, Publishing, run};
-use hearth::event::{Alert, AlertPhase, Digest, DigestReason, Evidence, Message, Severity, Utterance};
+use hearth::event::{Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Message, Severity, Utterance};
 use hearth::mqtt::broker;
 use hearth::mqtt::client::{self, Settings};
 use hearth::mqtt::commands::{self, Command, Request, Which};
 use hearth::mqtt::desk;
 use hearth::mqtt::discovery::{self, Announced};
-use hearth::mqtt::payload::{self, Info, Stamp};
+use hearth::mqtt::payload::{self, Cost, Info, RuleState, Stamp};
 use hearth::mqtt::topics::Topics;
 use hearth::store::{self, Store};
 use hearth::vitals::Vitals;
 use jiff::{SignedDuration, Timestamp};
+use mosquitto::faulty::{self, Conduct};
 use mosquitto::{LONG, Listener, Mosquitto, free_address};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -232,6 +233,29 @@ fn every_message_arrives_though_the_broker_is_killed_and_restarted_in_the_middle
     let counts = house.drain();
     assert_eq!(counts.left, 0);
     assert!(heard.len() - said.len() <= 2 * 8, "{} repeats", heard.len() - said.len());
+}
+
+#[test]
+fn a_broker_that_refuses_reverses_invents_and_goes_away_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let conducts = vec![
+        Conduct::LateAndReversed { after: 23 },
+        Conduct::Refuses,
+        Conduct::Invents { after: 40 },
+        Conduct::Pairs,
+    ];
+    let (address, got) = faulty::start(conducts);
+    let mut house = House::start(dir.path(), &external(address), Vec::new());
+    let said: Vec<String> = (0..100).map(|n| house.say(n).to_string()).collect();
+    eventually("everything is acknowledged", || house.store.outbox_len().unwrap() == 0);
+    let counts = house.drain();
+    assert_eq!(counts.left, 0);
+    let mut seen = BTreeSet::new();
+    let got = got.lock().unwrap();
+    let heard = got.iter().filter(|(topic, _)| topic == "hearth/home/utterance");
+    let ids = heard.map(|(_, payload)| serde_json::from_str::<Value>(payload).unwrap()["id"].as_str().unwrap().to_owned());
+    let firsts: Vec<String> = ids.filter(|id| seen.insert(id.clone())).collect();
+    assert_eq!(firsts, said, "every id, in order, repeats left out");
 }
 
 #[test]
@@ -923,4 +947,80 @@ fn a_renamed_machine_takes_back_what_it_left_under_its_former_name() {
     let moved = Topics::new(&prefix, &"home".parse().unwrap());
     let taken: Vec<String> = former.take_back(&stored, &moved).into_iter().map(|m| m.topic).collect();
     assert_eq!(taken, [discovery]);
+}
+
+// ---- the documented schema
+
+/// Every topic with its retain flag and what is sent on it, from fixed events.
+fn examples() -> Vec<Message> {
+    let (topics, time) = (topics(), "2026-01-01T12:00:00Z".parse().unwrap());
+    let stamp = Stamp { id: Ulid::from_parts(1_767_268_800_000, 1), time };
+    let said = Utterance { id: stamp.id, ..utterance(0) };
+    let gap = Gap { id: stamp.id, from: said.start, to: time, reason: GapReason::DeviceLost };
+    let digest = Digest {
+        id: stamp.id,
+        time,
+        from: said.start,
+        to: said.end,
+        reason: DigestReason::ConversationEnded,
+        words: 42,
+        text: "Emma bakes a cake.".into(),
+    };
+    let evidence = [Evidence { utterance: stamp.id, time, text: "There is water on the floor.".into() }];
+    let rule = RuleState {
+        rule: "leak",
+        on: true,
+        severity: Severity::Critical,
+        probability: Some(0.91),
+        answer: Some("Yes."),
+        evidence: &evidence,
+        acknowledged: false,
+        snoozed_until: None,
+    };
+    let info = Info { whisper: Some("whisper".into()), listener: Some("nano".into()), rules: vec!["leak".into()] };
+    let ask = Request { command: Command::Ask("Who called?".into()), transaction: Some("t-1".into()) };
+    let answer = json!({ "question": "Who called?", "text": "Jack.", "probability": null });
+    let refusal = commands::Refusal {
+        command: "unknown".into(),
+        transaction: None,
+        error: "there is no command request/x".into(),
+    };
+    let vitals = Vitals::default();
+    vec![
+        payload::online(&topics),
+        payload::info(&topics, stamp, &info),
+        payload::health(&topics, stamp, &vitals, Cost { cpu_percent: 12.5, memory_mib: 180.0, uptime_s: 3600.0 }),
+        payload::listening(&topics, stamp, true),
+        payload::interval(&topics, stamp, 15.0),
+        payload::summary(&topics, &digest),
+        payload::rule(&topics, stamp, &rule),
+        payload::utterance(&topics, &said),
+        payload::alert(&topics, &alert(vec!["There is water on the floor.".into()])),
+        payload::gap(&topics, &gap),
+        payload::response(&topics, stamp, &ask, Ok(answer.as_object().unwrap().clone())),
+        payload::refusal(&topics, stamp, &refusal),
+    ]
+}
+
+#[test]
+fn the_table_of_topics_says_what_is_sent() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/topics.md");
+    let table = std::fs::read_to_string(&file).unwrap();
+    let row = |message: &Message| {
+        let kept = if message.retain { "yes" } else { "no" };
+        format!("| `{}` | {kept} | `{}` |", message.topic, message.payload)
+    };
+    let expected: Vec<String> = examples().iter().map(row).collect();
+    let found: Vec<&str> =
+        table.lines().filter(|line| line.starts_with("| `hearth/") && line.matches('|').count() == 4).collect();
+    assert_eq!(
+        found,
+        expected,
+        "{} does not say what is sent; it should say\n{}\n",
+        file.display(),
+        expected.join("\n")
+    );
+    for command in ["listening/set", "interval/set", "summarise", "ask", "snooze", "acknowledge", "false_alarm"] {
+        assert!(table.contains(&format!("{command}`")), "{command} is not in {}", file.display());
+    }
 }

@@ -6,6 +6,7 @@ pub mod hearing;
 mod long;
 pub mod model;
 mod plot;
+pub mod publish;
 
 /// Measure speed on this machine.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,8 @@ enum What {
     Model(model::Args),
     /// Words, latency and cost of hearing a folder of recordings, beside one offline pass of the same recogniser
     Hearing(hearing::Args),
+    /// Emptying the outbox to a broker, beside a plain loop that awaits each acknowledgement
+    Publish(publish::Args),
 }
 
 /// # Errors
@@ -28,5 +31,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Model(args) => model::run(args),
         What::Hearing(args) => hearing::run(args),
+        What::Publish(args) => publish::run(args),
     }
 }

@@ -130,7 +130,7 @@ impl Hear {
 
     fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
         let messages = [payload::utterance(&self.topics, utterance)];
-        patiently(&self.closing, || self.store.record_utterance(utterance, &messages))?;
+        patiently(&self.closing, &self.vitals, || self.store.record_utterance(utterance, &messages))?;
         self.outgoing.notify_one();
         self.write_lines(Lines::follow);
         Ok(())
@@ -138,7 +138,7 @@ impl Hear {
 
     fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
         let messages = [payload::gap(&self.topics, gap)];
-        patiently(&self.closing, || self.store.record_gap(gap, &messages))?;
+        patiently(&self.closing, &self.vitals, || self.store.record_gap(gap, &messages))?;
         self.outgoing.notify_one();
         let seconds = gap.to.duration_since(gap.from).as_secs_f64();
         info!(kind = "gap", reason = %gap.reason, seconds, "nothing was heard for {seconds:.1} s: {}", gap.reason);

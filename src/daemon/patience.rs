@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info};
 
 use crate::store;
+use crate::vitals::Vitals;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a lasting failure is told again.
@@ -16,9 +17,10 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// How long closing waits for it.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Calls `attempt` until it succeeds or fails in a way that time does not heal; once `closing` is set, for 5 s more.
+/// Calls `attempt`, and says in `vitals` that the store takes nothing, until it succeeds or fails in a way that time does not heal; once `closing` is set, for 5 s more.
 pub fn patiently<T>(
     closing: &AtomicBool,
+    vitals: &Vitals,
     mut attempt: impl FnMut() -> Result<T, store::Error>,
 ) -> Result<T, store::Error> {
     let mut told: Option<Instant> = None;
@@ -27,6 +29,7 @@ pub fn patiently<T>(
         let error = match attempt() {
             Ok(done) => {
                 if told.is_some() {
+                    vitals.store_refuses.set(false);
                     info!("the store takes text again");
                 }
                 return Ok(done);
@@ -41,6 +44,7 @@ pub fn patiently<T>(
         }
         if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
             error!(error = %error, "the store takes nothing; what was heard waits");
+            vitals.store_refuses.set(true);
             told = Some(Instant::now());
         }
         std::thread::sleep(RETRY);

@@ -36,6 +36,7 @@ use crate::vitals::Vitals;
 
 use announcing::House;
 use cost::Meter;
+pub use cost::resident_mib;
 use sending::{RETRY, Sending, Ticket};
 
 /// How often health is published.

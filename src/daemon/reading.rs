@@ -164,7 +164,7 @@ impl Reading {
     fn catch_up(&mut self) -> Result<(), Error> {
         loop {
             self.vitals.reading_moved.mark();
-            let batch = patiently(&self.closing, || self.store.utterances_after(self.read, BATCH))?;
+            let batch = patiently(&self.closing, &self.vitals, || self.store.utterances_after(self.read, BATCH))?;
             let Some(&(last, _)) = batch.last() else { break };
             let behind = self.store.count_after(self.read)? > CATCH_UP;
             for (seq, utterance) in batch {
@@ -262,7 +262,7 @@ impl Reading {
             processed: self.told,
             memory: &memory,
         };
-        patiently(&self.closing, || self.store.record_reading(reading, &messages))?;
+        patiently(&self.closing, &self.vitals, || self.store.record_reading(reading, &messages))?;
         if !messages.is_empty() {
             self.outgoing.notify_one();
         }

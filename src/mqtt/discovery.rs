@@ -194,6 +194,13 @@ fn health(topics: &Topics) -> Vec<(&'static str, Value)> {
                 "val_tpl": "{{ 'ON' if value_json.listening and not value_json.microphone_ok else 'OFF' }}",
             })),
         ),
+        (
+            "storage",
+            from_health(json!({
+                "p": "binary_sensor", "name": "Storage", "dev_cla": "problem",
+                "val_tpl": "{{ 'OFF' if value_json.store_ok else 'ON' }}",
+            })),
+        ),
         sensor("lag", "Lag", "lag_s", "s", json!({ "dev_cla": "duration", "sug_dsp_prc": 1 })),
         sensor(
             "tokens",

@@ -178,6 +178,7 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
         "unread": vitals.unread.get(),
         "published": vitals.published.get(),
         "acknowledged": vitals.acknowledged.get(),
+        "store_ok": !vitals.store_refuses.get(),
         "outbox": vitals.outbox.get(),
         "outbox_dropped": vitals.outbox_dropped.get(),
         "cpu_percent": rounded(cost.cpu_percent),

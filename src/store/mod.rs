@@ -85,9 +85,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says whether trying again later can help without anybody touching the database.
+    /// Says whether trying again later can help without anybody touching the database: space is made, a card is mounted
+    /// for writing again.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Locked { .. } | Self::Lines { .. })
+        matches!(self, Self::Full { .. } | Self::ReadOnly { .. } | Self::Locked { .. } | Self::Lines { .. })
     }
 }
 

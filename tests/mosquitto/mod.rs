@@ -1,6 +1,8 @@
 //! A real mosquitto on a free address, and a client that listens to it.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
+pub mod faulty;
+
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;

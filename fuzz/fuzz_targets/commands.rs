@@ -1,0 +1,29 @@
+//! Any topic (up to the first zero byte) and payload as a command: it is answered, briefly, or it is none.
+
+#![no_main]
+
+use hearth::config::Config;
+use hearth::mqtt::commands::{MAX_BYTES, parse};
+use hearth::mqtt::payload::{self, Stamp};
+use hearth::mqtt::topics::Topics;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let config = Config::default();
+    let topics = Topics::new(&config.mqtt, &config.node);
+    let (path, body) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    let topic = topics.command(&String::from_utf8_lossy(path));
+    assert_eq!(parse(&topics, &topic, body, true), None, "an old command is none");
+    let answer = match parse(&topics, &topic, body, false) {
+        None => return,
+        Some(Ok(request)) => {
+            assert!(body.len() <= MAX_BYTES);
+            payload::response(&topics, Stamp::now(), &request, Err("busy".into()))
+        }
+        Some(Err(refusal)) => {
+            assert!(!refusal.error.is_empty());
+            payload::refusal(&topics, Stamp::now(), &refusal)
+        }
+    };
+    assert!(answer.payload.len() <= payload::MAX_BYTES && answer.topic.len() <= 64);
+});

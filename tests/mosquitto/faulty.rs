@@ -1,0 +1,100 @@
+//! A broker that does what no good broker does, one fault a connection, and writes down what it got.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, SubAck, SubscribeReasonCode, read};
+use rumqttc::mqttbytes::{Error, QoS};
+
+/// How a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Conduct {
+    /// Refuses the client.
+    Refuses,
+    /// Says that it has a session though a clean one was asked for, acknowledges late and newest first, and goes away when it
+    /// has `after` messages, the last of them not acknowledged.
+    LateAndReversed { after: usize },
+    /// Acknowledges packets that were never sent.
+    Invents { after: usize },
+    /// Takes everything and acknowledges in pairs, newest first.
+    Pairs,
+}
+
+/// What it got, in order: topic and payload.
+pub type Got = Arc<Mutex<Vec<(String, String)>>>;
+
+/// Starts one; the last conduct is that of every later connection.
+pub fn start(conducts: Vec<Conduct>) -> (SocketAddr, Got) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let got = Got::default();
+    let writes = got.clone();
+    thread::spawn(move || {
+        for (n, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            // That a connection ends with an error is what it is for.
+            let _ = serve(stream, conducts[n.min(conducts.len() - 1)], &writes);
+        }
+    });
+    (address, got)
+}
+
+fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<()> {
+    let (mut buffer, mut owed, mut taken) = (BytesMut::new(), Vec::new(), 0);
+    loop {
+        let packet = loop {
+            match read(&mut buffer, 1 << 21) {
+                Ok(packet) => break packet,
+                Err(Error::InsufficientBytes(_)) => {
+                    let mut bytes = [0; 4096];
+                    let n = stream.read(&mut bytes)?;
+                    if n == 0 {
+                        return Ok(());
+                    }
+                    buffer.extend_from_slice(&bytes[..n]);
+                }
+                Err(error) => panic!("hearth sends no MQTT: {error}"),
+            }
+        };
+        let mut out = BytesMut::new();
+        match packet {
+            Packet::Connect(_) if conduct == Conduct::Refuses => {
+                ConnAck::new(ConnectReturnCode::BadUserNamePassword, false).write(&mut out).unwrap();
+                return stream.write_all(&out);
+            }
+            Packet::Connect(_) => {
+                let session = matches!(conduct, Conduct::LateAndReversed { .. });
+                ConnAck::new(ConnectReturnCode::Success, session).write(&mut out).unwrap();
+            }
+            Packet::Subscribe(ask) => {
+                let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); ask.filters.len()];
+                SubAck::new(ask.pkid, codes).write(&mut out).unwrap();
+            }
+            Packet::PingReq => drop(PingResp.write(&mut out).unwrap()),
+            Packet::Publish(publish) => {
+                let payload = String::from_utf8_lossy(&publish.payload).into_owned();
+                got.lock().unwrap().push((publish.topic, payload));
+                owed.push(publish.pkid);
+                taken += 1;
+                match conduct {
+                    Conduct::LateAndReversed { after } | Conduct::Invents { after } if taken > after => return Ok(()),
+                    Conduct::Invents { .. } if taken % 7 == 0 => PubAck::new(31).write(&mut out).map(drop).unwrap(),
+                    Conduct::LateAndReversed { .. } if owed.len() == 5 => acknowledge(&mut owed, &mut out),
+                    // Fewer than the window: a lone last one must not wait for ever.
+                    Conduct::Pairs if owed.len() == 2 || buffer.is_empty() => acknowledge(&mut owed, &mut out),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        stream.write_all(&out)?;
+    }
+}
+
+fn acknowledge(owed: &mut Vec<u16>, out: &mut BytesMut) {
+    while let Some(packet) = owed.pop() {
+        PubAck::new(packet).write(out).unwrap();
+    }
+}
