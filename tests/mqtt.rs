@@ -238,12 +238,8 @@ fn every_message_arrives_though_the_broker_is_killed_and_restarted_in_the_middle
 #[test]
 fn a_broker_that_refuses_reverses_invents_and_goes_away_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let conducts = vec![
-        Conduct::LateAndReversed { after: 23 },
-        Conduct::Refuses,
-        Conduct::Invents { after: 40 },
-        Conduct::Pairs,
-    ];
+    let conducts =
+        vec![Conduct::LateAndReversed { after: 23 }, Conduct::Refuses, Conduct::Invents { after: 40 }, Conduct::Pairs];
     let (address, got) = faulty::start(conducts);
     let mut house = House::start(dir.path(), &external(address), Vec::new());
     let said: Vec<String> = (0..100).map(|n| house.say(n).to_string()).collect();
@@ -253,7 +249,8 @@ fn a_broker_that_refuses_reverses_invents_and_goes_away_loses_nothing() {
     let mut seen = BTreeSet::new();
     let got = got.lock().unwrap();
     let heard = got.iter().filter(|(topic, _)| topic == "hearth/home/utterance");
-    let ids = heard.map(|(_, payload)| serde_json::from_str::<Value>(payload).unwrap()["id"].as_str().unwrap().to_owned());
+    let ids =
+        heard.map(|(_, payload)| serde_json::from_str::<Value>(payload).unwrap()["id"].as_str().unwrap().to_owned());
     let firsts: Vec<String> = ids.filter(|id| seen.insert(id.clone())).collect();
     assert_eq!(firsts, said, "every id, in order, repeats left out");
 }

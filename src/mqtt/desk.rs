@@ -107,7 +107,9 @@ mod tests {
     #[test]
     fn a_clock_set_back_does_not_close_the_desk() {
         let mut desk = Desk::new(at(0));
-        (0..30).for_each(|_| drop(desk.admit(at(0))));
+        (0..30).for_each(|_| {
+            desk.admit(at(0));
+        });
         desk.admit(at(-3_600_000));
         assert_eq!(desk.admit(at(-3_599_400)), Admission::Taken);
     }

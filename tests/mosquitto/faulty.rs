@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, SubAck, SubscribeReasonCode, read};
+use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, SubAck, SubscribeReasonCode};
 use rumqttc::mqttbytes::{Error, QoS};
 
 /// How a connection goes.
@@ -45,7 +45,7 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
     let (mut buffer, mut owed, mut taken) = (BytesMut::new(), Vec::new(), 0);
     loop {
         let packet = loop {
-            match read(&mut buffer, 1 << 21) {
+            match Packet::read(&mut buffer, 1 << 21) {
                 Ok(packet) => break packet,
                 Err(Error::InsufficientBytes(_)) => {
                     let mut bytes = [0; 4096];

@@ -55,7 +55,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         None => tempfile::tempdir(),
     }
     .context("there is no place for a database; name one with --dir")?;
-    let mut mqtt = Mqtt { discovery: false, base_topic: "hearth-bench".parse()?, ..Mqtt::default() };
+    let mut mqtt =
+        Mqtt { discovery: false, base_topic: "hearth-bench".parse().expect("it is a topic"), ..Mqtt::default() };
     if let Some(url) = args.url.clone().filter(|url| *url != Broker::Embedded) {
         mqtt.url = url;
     } else {
