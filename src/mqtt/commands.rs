@@ -76,8 +76,11 @@ impl Command {
     }
 }
 
+/// Reads a command out of its payload.
+type Read = fn(&Body) -> Result<Command, String>;
+
 /// Every command's topic below `<base>/<node>/`, and what its value says.
-const COMMANDS: [(&str, fn(&Body) -> Result<Command, String>); 7] = [
+const COMMANDS: [(&str, Read); 7] = [
     ("listening/set", |body| on_or_off(&body.value).map(Command::Listening)),
     ("interval/set", |body| minutes(&body.value, MAX_INTERVAL_MIN).map(Command::Interval)),
     ("request/summarise", |_| Ok(Command::Summarise)),

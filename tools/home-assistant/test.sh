@@ -25,7 +25,8 @@ config first home ""
 config fewer home $'[[rule]]\nname = "door"\nquestion = "Is someone at the door?"\nenter = 0.8'
 config renamed study $'[[rule]]\nname = "door"\nquestion = "Is someone at the door?"\nenter = 0.8'
 start() { echo "sh -c 'echo \$\$ > $work/pid; exec $root/target/release/hearth run --config $work/$1.toml 2>> $work/hearth.log'"; }
-stop="kill -TERM \$(cat $work/pid); while kill -0 \$(cat $work/pid) 2>/dev/null; do sleep 0.1; done"
+# One that ended but was not waited for by the rig has no program any more.
+stop="p=\$(cat $work/pid); kill -TERM \$p; while [ -e /proc/\$p/exe ]; do sleep 0.1; done"
 
 status=0
 "$here/rig.py" --mqtt-port $port --out "$work/seen.json" --strict \
