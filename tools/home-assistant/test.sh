@@ -29,7 +29,7 @@ start() { echo "sh -c 'echo \$\$ > $work/pid; exec $root/target/release/hearth r
 stop="p=\$(cat $work/pid); kill -TERM \$p; while [ -e /proc/\$p/exe ]; do sleep 0.1; done"
 
 status=0
-"$here/rig.py" --mqtt-port $port --out "$work/seen.json" --strict \
+"$here/rig.py" --mqtt-port $port --out "$work/seen.json" \
   --exec "$(start first)" --sleep 50 --dump first \
   --call 'switch.turn_off=switch.hearth_home_listening' --call 'switch.turn_on=switch.hearth_home_listening' \
   --call 'number.set_value={"entity_id":"number.hearth_home_interval","value":5}' \
