@@ -146,7 +146,7 @@ impl Default for Asr {
             language: "en".into(),
             threads: 0,
             hot_words: Vec::new(),
-            interim: true,
+            interim: false,
         }
     }
 }
