@@ -17,7 +17,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// How long closing waits for it.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Calls `attempt`, and says in `vitals` that the store takes nothing, until it succeeds or fails in a way that time does not heal; once `closing` is set, for 5 s more.
+/// Calls `attempt`, and says in `vitals` that the store takes nothing, until it succeeds or fails in a way that time does not heal;
+/// once `closing` is set, for 5 s more.
 pub fn patiently<T>(
     closing: &AtomicBool,
     vitals: &Vitals,

@@ -90,7 +90,12 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     let Publishing { mut store, client, topics, rules, discovery, info, vitals, wake, requests, grace } = publishing;
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
-    take_back_former(&mut store, &topics)?;
+    match take_back_former(&mut store, &topics) {
+        Err(error) if error.may_pass() => {
+            warn!(%error, "what a former name left behind is taken back at the next start")
+        }
+        done => done?,
+    }
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
         sending: Sending::new(store, sender, vitals.clone()),
