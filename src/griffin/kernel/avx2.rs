@@ -83,6 +83,9 @@ fn f32_tile<const N: usize>(columns: &[[u8; 4 * ROWS]], view: &View<'_>, token: 
     N
 }
 
+/// So few vectors go through the weights at memory's pace, which the machine's own prefetching keeps up with: ours only disturbs it.
+const FEW: usize = 2;
+
 /// Runs that all vectors go over before the next: their weights stay in the first cache.
 const RUNS: usize = 8;
 
@@ -95,7 +98,9 @@ fn q8_0(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
         let tokens = sums.len();
         let mut token = 0;
         while token < tokens {
-            prefetch_next(quants.as_flattened(), token..token + 4, tokens);
+            if tokens > FEW {
+                prefetch_next(quants.as_flattened(), token..token + 4, tokens);
+            }
             let rest = &mut sums[token..];
             let first = RUNS * index;
             token += match rest.len() {
@@ -162,7 +167,9 @@ fn q4k(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
         let mut token = 0;
         while token < sums.len() {
             let (x, rest) = (&x[token..], &mut sums[token..]);
-            prefetch_next(block, token..token + 4, tokens);
+            if tokens > FEW {
+                prefetch_next(block, token..token + 4, tokens);
+            }
             token += match rest.len() {
                 4.. => q4k_tile::<4>(&quants, &factors, x, rest),
                 2.. => q4k_small::<2>(block, &factors, x, rest),
