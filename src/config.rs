@@ -1,4 +1,4 @@
-//! Every setting: its name, default, unit and range.
+//! Every setting: its name, default, unit and range. Longer than most files: one struct after the other, as `hearth.toml` has them.
 //!
 //! Owns the shape of `hearth.toml` and what is a valid value. Refuses to touch devices, models or brokers: `hearth check`
 //! does. Invariant: an empty file is a valid config, and `config/hearth.toml` says the same as [`Config::default`].

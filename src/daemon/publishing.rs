@@ -10,6 +10,7 @@
 //! keep-alive is 30 s does not mind.
 
 mod announcing;
+mod answering;
 mod cost;
 mod sending;
 
@@ -21,13 +22,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Rule;
-use crate::event::Message;
 use crate::mqtt::client::{self, Event};
-use crate::mqtt::commands::{self, Request};
-use crate::mqtt::desk::{Admission, Desk};
+use crate::mqtt::commands::Request;
 use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
@@ -35,8 +34,8 @@ use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
 use announcing::House;
+use answering::Answering;
 use cost::Meter;
-pub use cost::resident_mib;
 use sending::{RETRY, Sending, Ticket};
 
 /// How often health is published.
@@ -50,8 +49,6 @@ const SETTLE: Duration = Duration::from_secs(12);
 const JITTER_S: f64 = 5.0;
 /// Where the entities that Home Assistant knows of are noted.
 const ANNOUNCED: &str = "announced";
-/// Where the topics of the last run are noted.
-const TOPICS: &str = "topics";
 
 /// What the task needs.
 pub struct Publishing {
@@ -90,7 +87,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     let Publishing { mut store, client, topics, rules, discovery, info, vitals, wake, requests, grace } = publishing;
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
-    match take_back_former(&mut store, &topics) {
+    match announcing::take_back_former(&mut store, &topics) {
         Err(error) if error.may_pass() => {
             warn!(%error, "what a former name left behind is taken back at the next start")
         }
@@ -101,7 +98,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         sending: Sending::new(store, sender, vitals.clone()),
         house: House::new(topics, rules, discovery, info, before),
         vitals,
-        requests,
+        answering: Answering::new(requests, Timestamp::now()),
         url,
         outage: Complaint::default(),
         known: false,
@@ -109,7 +106,6 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         tell_at: None,
         phase: Phase::Running,
         meter: Meter::default(),
-        desk: Desk::new(Timestamp::now()),
     };
     let mut drain = pin!(drain);
     let mut pulse = interval(PULSE);
@@ -140,21 +136,6 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     publisher.finish(connection).await
 }
 
-/// A machine that was renamed takes back what it left under its former name. A crash half-way repeats that.
-fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(), store::Error> {
-    let former: Option<Topics> = store.note(TOPICS)?.and_then(|note| serde_json::from_str(&note).ok());
-    if former.as_ref() == Some(topics) {
-        return Ok(());
-    }
-    if let Some(former) = former {
-        store.enqueue(&former.take_back(&store.retained()?, topics))?;
-        if former.discovery() != topics.discovery() {
-            store.set_note(ANNOUNCED, "{}")?;
-        }
-    }
-    store.set_note(TOPICS, &serde_json::to_string(topics).expect("names can be written as JSON"))
-}
-
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
@@ -177,7 +158,7 @@ struct Publisher {
     sending: Sending,
     house: House,
     vitals: Arc<Vitals>,
-    requests: mpsc::Sender<Request>,
+    answering: Answering,
     url: String,
     outage: Complaint,
     /// There was a connection before.
@@ -188,7 +169,6 @@ struct Publisher {
     tell_at: Option<Instant>,
     phase: Phase,
     meter: Meter,
-    desk: Desk,
 }
 
 impl Publisher {
@@ -272,40 +252,10 @@ impl Publisher {
             }
             return Ok(());
         }
-        self.command(topic, payload, retain)
-    }
-
-    fn command(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::Error> {
-        let topics = &self.house.topics;
-        let Some(parsed) = commands::parse(topics, topic, payload, retain) else { return Ok(()) };
-        let answer = match (self.desk.admit(Timestamp::now()), parsed) {
-            (Admission::Dropped, _) => return Ok(()),
-            (Admission::Told, Ok(request)) => self.decline(&request, "too many commands: wait a second"),
-            (_, Err(refusal)) => payload::refusal(topics, Stamp::now(), &refusal),
-            (Admission::Taken, Ok(request)) => {
-                let (command, transaction) = (request.command.name(), request.transaction.clone());
-                if self.desk.knows(command, transaction.as_ref()) {
-                    self.decline(&request, "this transaction was carried out before")
-                } else {
-                    debug!(command, "a command");
-                    match self.requests.try_send(request) {
-                        Ok(()) => {
-                            self.desk.taken(command, transaction.as_ref());
-                            return Ok(());
-                        }
-                        Err(mpsc::error::TrySendError::Full(request)) => {
-                            self.decline(&request, "hearth is busy with other commands; try later")
-                        }
-                        Err(mpsc::error::TrySendError::Closed(request)) => self.decline(&request, "hearth is closing"),
-                    }
-                }
-            }
-        };
-        self.sending.write(|store| store.enqueue(&[answer])).map(drop)
-    }
-
-    fn decline(&self, request: &Request, why: &str) -> Message {
-        payload::response(&self.house.topics, Stamp::now(), request, Err(why.into()))
+        match self.answering.take(&self.house.topics, topic, payload, retain) {
+            Some(answer) => self.sending.write(|store| store.enqueue(&[answer])).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {

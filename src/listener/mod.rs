@@ -13,6 +13,7 @@
 pub mod alert;
 pub mod ask;
 pub mod digest;
+mod household;
 pub mod prompt;
 pub mod reader;
 pub mod snapshot;
@@ -230,49 +231,6 @@ impl Listener {
     /// Answers a question from a fork.
     pub fn ask(&self, question: &str) -> Result<Answer, Error> {
         self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)
-    }
-
-    /// Silences a rule, or all, until `until`; alerts that are on end. None when there is no such rule.
-    pub fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<Outcome> {
-        let mut outcome = Outcome::default();
-        let mut found = false;
-        for watched in self.rules.iter_mut().filter(|w| rule.is_none_or(|name| w.rule.name.as_str() == name)) {
-            found = true;
-            let ended = watched.watch.snooze(now, until);
-            outcome.alerts.extend(ended.map(|change| watched.alert(change, None, None, now)));
-        }
-        found.then_some(outcome)
-    }
-
-    /// Somebody knows of an alert that is on: the newest, or that of an id or a rule. Returns its rule.
-    pub fn acknowledge(&mut self, named: Option<&str>) -> Option<config::Name> {
-        let watched = self.alerting(named).filter(|watched| watched.watch.active())?;
-        watched.watch.acknowledge();
-        Some(watched.rule.name.clone())
-    }
-
-    /// An alert, on or over, was none: the newest, or that of an id or a rule. Returns its id, its rule, and its end if it was on.
-    pub fn false_alarm(&mut self, named: Option<&str>, now: Timestamp) -> Option<(Ulid, config::Name, Outcome)> {
-        let watched = self.alerting(named)?;
-        let id = watched.watch.last_alert()?;
-        let ended = watched.watch.false_alarm(now);
-        let alerts = ended.map(|change| watched.alert(change, None, None, now)).into_iter().collect();
-        Some((id, watched.rule.name.clone(), Outcome { alerts, ..Outcome::default() }))
-    }
-
-    /// The rule of the alert that is meant; of several one that is on, and of those the newest.
-    fn alerting(&mut self, named: Option<&str>) -> Option<&mut Watched> {
-        let means = |watched: &Watched| {
-            let id = watched.watch.last_alert()?.to_string();
-            named.is_none_or(|name| name == id || name == watched.rule.name.as_str()).then_some(())
-        };
-        let fired = self.rules.iter_mut().filter(|watched| means(watched).is_some());
-        fired.max_by_key(|watched| (watched.watch.active(), watched.watch.last_alert()))
-    }
-
-    /// Where each rule stands beyond its alert: whether somebody knows of it, and until when it is silent.
-    pub fn standings(&self, now: Timestamp) -> impl Iterator<Item = (&config::Name, bool, Option<Timestamp>)> {
-        self.rules.iter().map(move |w| (&w.rule.name, w.watch.acknowledged(), w.watch.snoozed(now)))
     }
 
     /// The live state, for its figures.

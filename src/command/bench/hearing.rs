@@ -5,9 +5,9 @@
 
 mod folder;
 mod replay;
+mod report;
 mod words;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use self::folder::Recording;
 use self::replay::{PassCost, Replayed, Time};
+use self::report::{Report, Set, Totals};
 use super::plot;
 use crate::asr::whisper::Whisper;
 use crate::clock::{SAMPLE_RATE, SampleClock};
@@ -24,6 +25,7 @@ use crate::config::Asr;
 use crate::daemon::hearing::Hearing;
 use crate::event::{FRAME_SAMPLES, Frame};
 use crate::models;
+use crate::process::peak_resident_bytes;
 
 /// Minutes of a silent room whose cost is measured.
 const SILENCE_MIN: usize = 5;
@@ -73,53 +75,6 @@ fn pass_cost(text: &str) -> Result<PassCost, String> {
     }
 }
 
-/// What was measured. Shares are of 1, like the error rates.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    wer: f64,
-    wer_offline: f64,
-    by_set: BTreeMap<String, Set>,
-    /// From the end of a word to its being committed.
-    latency_p50_s: Option<f64>,
-    latency_p95_s: Option<f64>,
-    /// From the end of a word to its utterance, which is what is stored and read by the state.
-    stored_p50_s: Option<f64>,
-    stored_p95_s: Option<f64>,
-    revisions: usize,
-    noise_words_per_hour: Option<f64>,
-    cpu_s_per_hour_speech: Option<f64>,
-    cpu_s_per_hour_silence: f64,
-    /// The share of the time of speech in which something was decoded.
-    busy: f64,
-    rss_bytes: u64,
-    dropped_s: f64,
-    speech_s: f64,
-    noise_s: f64,
-    words: usize,
-}
-
-/// Words and errors of a set.
-#[derive(Debug, Default, Serialize)]
-struct Set {
-    wer: f64,
-    wer_offline: f64,
-    words: usize,
-    #[serde(skip)]
-    errors: usize,
-    #[serde(skip)]
-    errors_offline: usize,
-}
-
-impl Set {
-    fn add(&mut self, other: &Self) {
-        self.words += other.words;
-        self.errors += other.errors;
-        self.errors_offline += other.errors_offline;
-        let rate = |errors| errors as f64 / self.words.max(1) as f64;
-        (self.wer, self.wer_offline) = (rate(self.errors), rate(self.errors_offline));
-    }
-}
-
 /// A word and a second of the recording: when it ended, or when it was committed.
 type Timed = (f64, String);
 
@@ -156,6 +111,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         latencies: Vec::new(),
         stored: Vec::new(),
         report: Report::default(),
+        totals: Totals::default(),
         out: args.words.as_deref().map(create).transpose()?,
     };
     progress::show("hearing", "recordings", |done| {
@@ -191,6 +147,7 @@ struct Bench {
     /// Until each word was in an utterance.
     stored: Vec<f64>,
     report: Report,
+    totals: Totals,
     out: Option<std::io::BufWriter<std::fs::File>>,
 }
 
@@ -203,7 +160,8 @@ impl Bench {
         let said = words::fold(&recording.reference);
         let offline = if said.is_empty() { Vec::new() } else { self.offline(&frames)? };
         if said.is_empty() {
-            self.noise(&replayed);
+            self.totals.noise_s += replayed.audio_s;
+            self.totals.noise_words += replayed.words.len();
         } else {
             self.speech(recording, &said, &offline, &replayed);
         }
@@ -227,14 +185,6 @@ impl Bench {
         let samples: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
         let pieces = self.offline.decode(&samples, "")?;
         Ok(pieces.into_iter().flat_map(|piece| piece.words).map(|word| (word.end_s, word.text)).collect())
-    }
-
-    fn noise(&mut self, replayed: &Replayed) {
-        let report = &mut self.report;
-        let words = report.noise_words_per_hour.unwrap_or(0.0) * report.noise_s / 3600.0;
-        report.noise_s += replayed.audio_s;
-        let words = words + replayed.words.len() as f64;
-        report.noise_words_per_hour = Some(words * 3600.0 / report.noise_s);
     }
 
     fn speech(&mut self, recording: &Recording, said: &[String], offline: &[Timed], replayed: &Replayed) {
@@ -264,12 +214,9 @@ impl Bench {
             let stored = folded(&stored);
             self.stored.extend(pairs.iter().map(|(said, at)| stored[*at].0 - ends[*said].0));
         }
-        let report = &mut self.report;
-        let cpu = report.cpu_s_per_hour_speech.unwrap_or(0.0) * report.speech_s;
-        let busy = report.busy * report.speech_s + replayed.busy_s;
-        report.speech_s += replayed.audio_s;
-        report.cpu_s_per_hour_speech = Some((cpu + replayed.cpu_s * 3600.0) / report.speech_s);
-        report.busy = busy / report.speech_s;
+        self.totals.speech_s += replayed.audio_s;
+        self.totals.busy_s += replayed.busy_s;
+        self.totals.speech_cpu_s += replayed.cpu_s;
     }
 
     fn finish(&mut self) -> anyhow::Result<Report> {
@@ -279,15 +226,9 @@ impl Bench {
         let silence = replay::replay(&mut self.hearing, &silent_room(), Time::None)?;
         let mut report = std::mem::take(&mut self.report);
         report.cpu_s_per_hour_silence = silence.cpu_s * 60.0 / SILENCE_MIN as f64;
-        let mut all = Set::default();
-        report.by_set.values().for_each(|set| all.add(set));
-        (report.wer, report.wer_offline, report.words) = (all.wer, all.wer_offline, all.words);
-        self.latencies.sort_by(f64::total_cmp);
-        (report.latency_p50_s, report.latency_p95_s) =
-            (quantile(&self.latencies, 0.5), quantile(&self.latencies, 0.95));
-        self.stored.sort_by(f64::total_cmp);
-        (report.stored_p50_s, report.stored_p95_s) = (quantile(&self.stored, 0.5), quantile(&self.stored, 0.95));
-        report.rss_bytes = peak_rss();
+        report.rate(&self.totals);
+        report.spread(&mut self.latencies, &mut self.stored);
+        report.rss_bytes = peak_resident_bytes();
         Ok(report)
     }
 }
@@ -295,11 +236,6 @@ impl Bench {
 /// Each word as it is compared; one may be several.
 fn folded(timed: &[Timed]) -> Vec<Timed> {
     timed.iter().flat_map(|(time, word)| words::fold(word).into_iter().map(move |word| (*time, word))).collect()
-}
-
-fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    Some(sorted[(last as f64 * q).round() as usize])
 }
 
 /// A room in which nothing happens: the faint noise of the microphone's own amplifier, the same at every run.
@@ -318,47 +254,6 @@ fn silent_room() -> Vec<Frame> {
     at.map(|at| Frame { at, time: clock.time(at), samples: std::array::from_fn(|_| noise()) }).collect()
 }
 
-/// The most memory that this process ever held.
-fn peak_rss() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
-}
-
-impl Report {
-    fn show(&self) {
-        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        if self.words > 0 {
-            println!("{:<28} {:>8} {:>9} {:>9}", "set", "words", "errors", "offline");
-            for (name, set) in &self.by_set {
-                println!("{name:<28} {:>8} {:>9} {:>9}", set.words, percent(set.wer), percent(set.wer_offline));
-            }
-            println!("{:<28} {:>8} {:>9} {:>9}\n", "all", self.words, percent(self.wer), percent(self.wer_offline));
-        }
-        let row = |what: &str, value: String| println!("{what:<52} {value}");
-        if let (Some(p50), Some(p95)) = (self.latency_p50_s, self.latency_p95_s) {
-            row("from a word's end to its being committed", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
-        }
-        if let (Some(p50), Some(p95)) = (self.stored_p50_s, self.stored_p95_s) {
-            row("and to the utterance that is stored", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
-        }
-        row("committed words that changed", self.revisions.to_string());
-        if let Some(words) = self.noise_words_per_hour {
-            row("words an hour where nobody speaks", format!("{words:.1} ({:.0} s heard)", self.noise_s));
-        }
-        if let Some(cpu) = self.cpu_s_per_hour_speech {
-            row("processor seconds an hour of speech", format!("{cpu:.0} ({:.0} s heard)", self.speech_s));
-        }
-        let core = percent(self.cpu_s_per_hour_silence / 3600.0);
-        row("processor seconds an hour of silence", format!("{:.1} ({core} of a core)", self.cpu_s_per_hour_silence));
-        if self.busy > 0.0 {
-            row("share of the time decoding, where people speak", percent(self.busy));
-        }
-        row("memory at most", format!("{:.0} MB", self.rss_bytes as f64 / 1e6));
-        row("sound dropped", format!("{:.1} s", self.dropped_s));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,15 +264,5 @@ mod tests {
         for wrong in ["", "1", "a,b", "-1,0", "NaN,0"] {
             assert!(pass_cost(wrong).unwrap_err().contains("0.75,0.008"), "{wrong}");
         }
-    }
-
-    #[test]
-    fn rates_of_sets_add_up_by_their_words() {
-        let mut all = Set::default();
-        all.add(&Set { words: 10, errors: 5, errors_offline: 1, ..Set::default() });
-        all.add(&Set { words: 30, errors: 5, errors_offline: 3, ..Set::default() });
-        assert_eq!((all.wer, all.wer_offline), (0.25, 0.1));
-        assert_eq!(quantile(&[], 0.5), None);
-        assert_eq!(quantile(&[1.0, 2.0, 3.0], 0.5), Some(2.0));
     }
 }

@@ -6,8 +6,9 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::model::{Tokens, median_s, rss};
+use super::model::{Tokens, median_s};
 use crate::griffin::{CHUNK, Model, State};
+use crate::process::resident_bytes;
 
 /// Ages of the stream at which time and memory are looked at.
 const AGES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -60,7 +61,7 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
             model.ingest(&chunk, &mut fork).expect("the tokens are the model's, and so is the state");
         };
         let us_per_token = 1e6 * median_s(&mut step) / CHUNK as f64;
-        let age = Age { tokens: age, us_per_token, rss_bytes: rss(), read };
+        let age = Age { tokens: age, us_per_token, rss_bytes: resident_bytes(), read };
         bar.suspend(|| {
             let how = if read { "" } else { "  restored at this age, not read" };
             println!("{:>12} {:>14.1} {:>14.1}{how}", age.tokens, age.us_per_token, age.rss_bytes as f64 / 1e6);

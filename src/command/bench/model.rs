@@ -18,6 +18,7 @@ use crate::griffin::kernel::{Form, Kernel, Roofs};
 use crate::griffin::{self, CHUNK, Config, Cost, Logits, Model, Options, State};
 use crate::listener::snapshot;
 use crate::models;
+use crate::process::resident_bytes;
 
 /// Memory that is read to measure how fast memory is read: far more than any cache holds.
 const READ_BYTES: usize = 2 << 30;
@@ -123,7 +124,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         snapshot_ms,
         restore_ms,
         questions_ms: questions(&model, &tokens, &state)?,
-        rss_bytes: rss(),
+        rss_bytes: resident_bytes(),
         load_s,
         long: Vec::new(),
     };
@@ -261,12 +262,6 @@ pub(super) fn median_s(mut what: impl FnMut()) -> f64 {
 
 fn median_ms(what: impl FnMut()) -> f64 {
     1e3 * median_s(what)
-}
-
-/// Bytes of this process in memory, as Linux counts them.
-pub(super) fn rss() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|all| all.split(' ').nth(1)?.parse().ok());
-    pages.unwrap_or(0u64) * rustix::param::page_size() as u64
 }
 
 impl Report {

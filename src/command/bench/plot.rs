@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// Draws points (x on a logarithmic scale) as a line from zero up.
@@ -22,6 +23,17 @@ fn told(path: &Path, drawn: Result<(), Box<dyn std::error::Error>>) -> anyhow::R
     drawn.map_err(|error| anyhow!("{error}")).with_context(|| format!("cannot draw {}", path.display()))
 }
 
+/// A white picture with its title and room for two axes.
+fn framed<'a, 'b>(
+    area: &'a DrawingArea<SVGBackend<'b>, Shift>,
+    title: &str,
+) -> Result<ChartBuilder<'a, 'b, SVGBackend<'b>>, Box<dyn std::error::Error>> {
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(area);
+    chart.caption(title, ("sans-serif", 22)).margin(16).x_label_area_size(44).y_label_area_size(72);
+    Ok(chart)
+}
+
 fn draw_bars(
     path: &Path,
     title: &str,
@@ -31,13 +43,7 @@ fn draw_bars(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let top = bars.iter().copied().max().unwrap_or(0) as f64 * 1.1;
     let area = SVGBackend::new(path, (800, 480)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 22))
-        .margin(16)
-        .x_label_area_size(44)
-        .y_label_area_size(72)
-        .build_cartesian_2d(0.0..bars.len() as f64 * step, 0.0..top.max(1.0))?;
+    let mut chart = framed(&area, title)?.build_cartesian_2d(0.0..bars.len() as f64 * step, 0.0..top.max(1.0))?;
     chart.configure_mesh().x_desc(across).y_desc(up).light_line_style(TRANSPARENT).draw()?;
     let bar = |(n, count): (usize, &usize)| {
         Rectangle::new([(n as f64 * step, 0.0), ((n + 1) as f64 * step, *count as f64)], BLUE.mix(0.5).filled())
@@ -56,13 +62,8 @@ fn draw(
     let (first, last) = (points.first().map_or(1.0, |p| p.0), points.last().map_or(10.0, |p| p.0));
     let top = points.iter().map(|p| p.1).fold(0.0, f64::max) * 1.25;
     let area = SVGBackend::new(path, (800, 480)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 22))
-        .margin(16)
-        .x_label_area_size(44)
-        .y_label_area_size(72)
-        .build_cartesian_2d((first * 0.8..last * 1.25).log_scale(), 0.0..top.max(1e-9))?;
+    let mut chart =
+        framed(&area, title)?.build_cartesian_2d((first * 0.8..last * 1.25).log_scale(), 0.0..top.max(1e-9))?;
     chart.configure_mesh().x_desc(across).y_desc(up).light_line_style(TRANSPARENT).draw()?;
     chart.draw_series(LineSeries::new(points.iter().copied(), BLUE.stroke_width(2)))?;
     chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, BLUE.filled())))?;

@@ -19,6 +19,7 @@ use crate::event::{Message, Utterance};
 use crate::mqtt::payload::{self, Info};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
+use crate::process::resident_bytes;
 use crate::store::{Settings, Store};
 use crate::vitals::Vitals;
 
@@ -82,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let plain_s = began.elapsed().as_secs_f64();
     drop(messages);
 
-    let memory_before_mib = publishing::resident_mib();
+    let memory_before_mib = resident_mib();
     let (vitals, wake) = (Arc::new(Vitals::default()), Arc::new(Notify::new()));
     let (requests, _requests) = mpsc::channel(1);
     let (drain, drained) = oneshot::channel::<()>();
@@ -102,7 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let task = runtime.spawn(publishing::run(publishing, async move { drop(drained.await) }));
     let mut memory_mib = memory_before_mib;
     wait(LOOK, || {
-        memory_mib = memory_mib.max(publishing::resident_mib());
+        memory_mib = memory_mib.max(resident_mib());
         vitals.acknowledged.get() >= args.count
     })?;
     let drain_s = began.elapsed().as_secs_f64();
@@ -175,6 +176,10 @@ async fn plain(settings: client::Settings, messages: &[Message]) -> anyhow::Resu
             _ => {}
         }
     }
+}
+
+fn resident_mib() -> f64 {
+    resident_bytes() as f64 / f64::from(1 << 20)
 }
 
 fn wait(look: Duration, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {

@@ -5,11 +5,11 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::mqtt::client::Event;
 use crate::mqtt::topics::Topics;
+use crate::process::cpu_seconds;
 use crate::{clock, vitals::Vitals};
 
 /// Columns of a terminal that text is wrapped to.
@@ -122,7 +122,6 @@ impl Show {
 
     /// What it came to.
     pub fn table(self, vitals: &Vitals) -> Table {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Table {
             audio_s: round(clock::seconds(vitals.heard_samples.get() as i64)),
             words: vitals.words.get(),
@@ -130,7 +129,7 @@ impl Show {
             state_bytes: vitals.state_bytes.get(),
             lag_p50_s: vitals.lag.quantile_s(0.5),
             lag_p95_s: vitals.lag.quantile_s(0.95),
-            cpu_s: round(cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9),
+            cpu_s: round(cpu_seconds()),
             published: vitals.published.get(),
             acknowledged: vitals.acknowledged.get(),
             alerts: self.alerts,

@@ -3,12 +3,32 @@
 //! Owns what Home Assistant was told. Refuses to know when there is somebody to tell. Invariant: an entity counts as known,
 //! and one that went as taken back, only when a broker acknowledged the message.
 
+use super::ANNOUNCED;
 use super::sending::Ticket;
 use crate::config::Rule;
 use crate::event::Message;
 use crate::mqtt::discovery::{self, Announced};
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
+use crate::store::{self, Store};
+
+/// Where the topics of the last run are noted.
+const TOPICS: &str = "topics";
+
+/// A machine that was renamed takes back what it left under its former name. A crash half-way repeats that.
+pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(), store::Error> {
+    let former: Option<Topics> = store.note(TOPICS)?.and_then(|note| serde_json::from_str(&note).ok());
+    if former.as_ref() == Some(topics) {
+        return Ok(());
+    }
+    if let Some(former) = former {
+        store.enqueue(&former.take_back(&store.retained()?, topics))?;
+        if former.discovery() != topics.discovery() {
+            store.set_note(ANNOUNCED, "{}")?;
+        }
+    }
+    store.set_note(TOPICS, &serde_json::to_string(topics).expect("names can be written as JSON"))
+}
 
 /// What this house announces of itself.
 pub(super) struct House {

@@ -1,4 +1,5 @@
-//! NEON, with `sdot` and without: a register holds 4 rows, a quarter of a group.
+//! NEON, with `sdot` and without: a register holds 4 rows, a quarter of a group. Longer than most files:
+//! three forms, two of them twice.
 //!
 //! With `sdot`, four products are added to each row's sum, the inputs taken from a lane. Without, `smlal` adds eight products to
 //! sums of 16 bits: all 32 columns of 4-bit weights fit (8 · 15 · 127 = 15240), of 8-bit ones two (2 · 128 · 127 = 32512).

@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use jiff::{SignedDuration, Timestamp};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::audio::{self, Control};
 use crate::clock::{self, SampleClock, seconds};
 use crate::config::{File, Pace, Source};
 use crate::daemon::hearing::{Heard, Hearing};
 use crate::event::{Audio, FRAME_SAMPLES, Frame};
+use crate::process::cpu_seconds;
 use crate::vitals::Vitals;
 
 /// Silence heard behind a recording: longer than any policy waits for the next word.
@@ -81,7 +81,7 @@ pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
 /// Hears frames that follow on each other.
 pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
     let vitals = Vitals::default();
-    let cpu = cpu_s();
+    let cpu = cpu_seconds();
     let mut replayed = Replayed { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..Replayed::default() };
     match time {
         Time::Room(cost) => at_the_rooms_pace(hearing, frames, cost, &vitals, &mut replayed)?,
@@ -96,7 +96,7 @@ pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Re
     replayed.take(rest, replayed.audio_s + BEHIND_S as f64);
     // What was committed and never came out was changed to nothing.
     replayed.revisions += replayed.words.len() - replayed.stored.len();
-    replayed.cpu_s = cpu_s() - cpu;
+    replayed.cpu_s = cpu_seconds() - cpu;
     Ok(replayed)
 }
 
@@ -172,9 +172,4 @@ impl Replayed {
         }
         self.stored.push(now);
     }
-}
-
-fn cpu_s() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

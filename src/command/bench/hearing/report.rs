@@ -1,0 +1,151 @@
+//! What hearing a folder came to.
+//!
+//! Owns the figures, how rates are made of sums, and how they are shown. Refuses to know how they were measured. Invariant: a
+//! figure that nothing was heard for is none, never 0.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What was measured. Shares are of 1, like the error rates.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub wer: f64,
+    pub wer_offline: f64,
+    pub by_set: BTreeMap<String, Set>,
+    /// From the end of a word to its being committed.
+    pub latency_p50_s: Option<f64>,
+    pub latency_p95_s: Option<f64>,
+    /// From the end of a word to its utterance, which is what is stored and read by the state.
+    pub stored_p50_s: Option<f64>,
+    pub stored_p95_s: Option<f64>,
+    pub revisions: usize,
+    pub noise_words_per_hour: Option<f64>,
+    pub cpu_s_per_hour_speech: Option<f64>,
+    pub cpu_s_per_hour_silence: f64,
+    /// The share of the time of speech in which something was decoded.
+    pub busy: f64,
+    pub rss_bytes: u64,
+    pub dropped_s: f64,
+    pub speech_s: f64,
+    pub noise_s: f64,
+    pub words: usize,
+}
+
+/// Words and errors of a set.
+#[derive(Debug, Default, Serialize)]
+pub struct Set {
+    pub wer: f64,
+    pub wer_offline: f64,
+    pub words: usize,
+    #[serde(skip)]
+    pub errors: usize,
+    #[serde(skip)]
+    pub errors_offline: usize,
+}
+
+impl Set {
+    pub fn add(&mut self, other: &Self) {
+        self.words += other.words;
+        self.errors += other.errors;
+        self.errors_offline += other.errors_offline;
+        let rate = |errors| errors as f64 / self.words.max(1) as f64;
+        (self.wer, self.wer_offline) = (rate(self.errors), rate(self.errors_offline));
+    }
+}
+
+/// Sums over recordings, from which rates are made at the end.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub speech_s: f64,
+    pub busy_s: f64,
+    pub speech_cpu_s: f64,
+    pub noise_s: f64,
+    pub noise_words: usize,
+}
+
+impl Report {
+    /// The rates of what was summed.
+    pub fn rate(&mut self, totals: &Totals) {
+        let Totals { speech_s, busy_s, speech_cpu_s, noise_s, noise_words } = *totals;
+        (self.speech_s, self.noise_s) = (speech_s, noise_s);
+        if speech_s > 0.0 {
+            self.busy = busy_s / speech_s;
+            self.cpu_s_per_hour_speech = Some(3600.0 * speech_cpu_s / speech_s);
+        }
+        self.noise_words_per_hour = (noise_s > 0.0).then(|| 3600.0 * noise_words as f64 / noise_s);
+        let mut all = Set::default();
+        self.by_set.values().for_each(|set| all.add(set));
+        (self.wer, self.wer_offline, self.words) = (all.wer, all.wer_offline, all.words);
+    }
+
+    /// How the times until words were committed, and until they were stored, are distributed.
+    pub fn spread(&mut self, latencies: &mut [f64], stored: &mut [f64]) {
+        latencies.sort_by(f64::total_cmp);
+        (self.latency_p50_s, self.latency_p95_s) = (quantile(latencies, 0.5), quantile(latencies, 0.95));
+        stored.sort_by(f64::total_cmp);
+        (self.stored_p50_s, self.stored_p95_s) = (quantile(stored, 0.5), quantile(stored, 0.95));
+    }
+
+    pub fn show(&self) {
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        if self.words > 0 {
+            println!("{:<28} {:>8} {:>9} {:>9}", "set", "words", "errors", "offline");
+            for (name, set) in &self.by_set {
+                println!("{name:<28} {:>8} {:>9} {:>9}", set.words, percent(set.wer), percent(set.wer_offline));
+            }
+            println!("{:<28} {:>8} {:>9} {:>9}\n", "all", self.words, percent(self.wer), percent(self.wer_offline));
+        }
+        let row = |what: &str, value: String| println!("{what:<52} {value}");
+        if let (Some(p50), Some(p95)) = (self.latency_p50_s, self.latency_p95_s) {
+            row("from a word's end to its being committed", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
+        }
+        if let (Some(p50), Some(p95)) = (self.stored_p50_s, self.stored_p95_s) {
+            row("and to the utterance that is stored", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
+        }
+        row("committed words that changed", self.revisions.to_string());
+        if let Some(words) = self.noise_words_per_hour {
+            row("words an hour where nobody speaks", format!("{words:.1} ({:.0} s heard)", self.noise_s));
+        }
+        if let Some(cpu) = self.cpu_s_per_hour_speech {
+            row("processor seconds an hour of speech", format!("{cpu:.0} ({:.0} s heard)", self.speech_s));
+        }
+        let core = percent(self.cpu_s_per_hour_silence / 3600.0);
+        row("processor seconds an hour of silence", format!("{:.1} ({core} of a core)", self.cpu_s_per_hour_silence));
+        if self.busy > 0.0 {
+            row("share of the time decoding, where people speak", percent(self.busy));
+        }
+        row("memory at most", format!("{:.0} MB", self.rss_bytes as f64 / 1e6));
+        row("sound dropped", format!("{:.1} s", self.dropped_s));
+    }
+}
+
+fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    Some(sorted[(last as f64 * q).round() as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_of_sets_add_up_by_their_words() {
+        let mut all = Set::default();
+        all.add(&Set { words: 10, errors: 5, errors_offline: 1, ..Set::default() });
+        all.add(&Set { words: 30, errors: 5, errors_offline: 3, ..Set::default() });
+        assert_eq!((all.wer, all.wer_offline), (0.25, 0.1));
+        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile(&[1.0, 2.0, 3.0], 0.5), Some(2.0));
+    }
+
+    #[test]
+    fn rates_are_made_of_sums_and_what_was_not_heard_is_none() {
+        let mut report = Report::default();
+        report.rate(&Totals { speech_s: 1800.0, busy_s: 900.0, speech_cpu_s: 60.0, ..Totals::default() });
+        assert_eq!((report.busy, report.cpu_s_per_hour_speech), (0.5, Some(120.0)));
+        assert_eq!(report.noise_words_per_hour, None);
+        report.rate(&Totals { noise_s: 7200.0, noise_words: 4, ..Totals::default() });
+        assert_eq!((report.cpu_s_per_hour_speech, report.noise_words_per_hour), (Some(120.0), Some(2.0)));
+    }
+}

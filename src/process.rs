@@ -1,0 +1,41 @@
+//! What this process costs the machine.
+//!
+//! Owns the reading of processor time and memory. Refuses to know who asks. Invariant: what cannot be read is 0, and never an
+//! error.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Seconds of processor time of all threads so far.
+pub fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Bytes in memory now, mapped files included.
+pub fn resident_bytes() -> u64 {
+    status_bytes("VmRSS:")
+}
+
+/// The most bytes that ever were.
+pub fn peak_resident_bytes() -> u64 {
+    status_bytes("VmHWM:")
+}
+
+fn status_bytes(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_used_time_and_memory() {
+        let before = resident_bytes();
+        let held = vec![1u8; 64 << 20];
+        assert!(resident_bytes() >= before + (32 << 20), "{} bytes are held", held.len());
+        assert!(peak_resident_bytes() >= resident_bytes() - (32 << 20) && cpu_seconds() > 0.0);
+    }
+}
