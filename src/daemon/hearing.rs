@@ -7,20 +7,21 @@
 //! Listening is cheap and never waits; decoding is dear. So sound goes in by [`Hearing::listen`], and what is to be decoded
 //! waits until [`Hearing::work`] has time for it.
 
+mod ear;
+
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use ulid::{Generator, Ulid};
 
-use crate::asr::agreement::Agreement;
-use crate::asr::pace::{self, Pace, Said};
+use crate::asr::pace::{self, Pace};
 use crate::asr::whisper::{Piece, Whisper};
 use crate::asr::{self, Word, guard};
-use crate::audio::segmenter::Segmenter;
-use crate::audio::vad::Vad;
 use crate::clock;
 use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Utterance};
 use crate::vitals::{Count, Rejected, Vitals};
+
+use ear::{Ear, Live};
 
 /// Stream time between two tellings that nothing is said.
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
@@ -50,25 +51,6 @@ pub struct Hearing {
     told: Timestamp,
 }
 
-/// What belongs to one stream of sound.
-struct Ear {
-    room: String,
-    vad: Vad,
-    segmenter: Segmenter,
-    live: Live,
-}
-
-/// What is known of a segment that is being said.
-#[derive(Default)]
-struct Live {
-    agreement: Agreement,
-    /// Sound since the last look at it, and speech in that.
-    since_samples: usize,
-    news_samples: usize,
-    /// What the last look saw.
-    seen: Option<Piece>,
-}
-
 /// What will come out, in this order.
 enum Waiting {
     Segment(Segment, Live),
@@ -80,7 +62,7 @@ impl Hearing {
     pub fn new(whisper: Whisper, room: &str) -> Self {
         Self {
             whisper,
-            ear: Ear { room: room.into(), vad: Vad::default(), segmenter: Segmenter::default(), live: Live::default() },
+            ear: Ear::new(room),
             waiting: VecDeque::new(),
             pace: None,
             ids: Generator::new(),
@@ -114,7 +96,7 @@ impl Hearing {
             Audio::Frame(frame) => self.frame(&frame, vitals),
             Audio::Gap(gap) => {
                 self.end();
-                self.ear.vad.reset();
+                self.ear.forget();
                 self.waiting.push_back(Waiting::Gap(gap));
             }
         }
@@ -122,8 +104,7 @@ impl Hearing {
 
     /// The stream has ended, or does not go on where it was: what was being said is whole.
     pub fn end(&mut self) {
-        let live = std::mem::take(&mut self.ear.live);
-        self.waiting.extend(self.ear.segmenter.flush().map(|segment| Waiting::Segment(segment, live)));
+        self.waiting.extend(self.ear.flush().map(|(segment, live)| Waiting::Segment(segment, live)));
     }
 
     /// There is something to do.
@@ -190,31 +171,12 @@ impl Hearing {
 
     fn frame(&mut self, frame: &Frame, vitals: &Vitals) {
         vitals.heard_samples.add(FRAME_SAMPLES as u64);
-        let ear = &mut self.ear;
-        let probability = ear.vad.probability(frame);
-        let segment = ear.segmenter.push(frame, probability);
-        if !ear.segmenter.is_idle() {
-            ear.live.since_samples += FRAME_SAMPLES;
-            ear.live.news_samples += if ear.segmenter.silence() == 0 { FRAME_SAMPLES } else { 0 };
-        }
-        if let Some(segment) = segment {
-            // Loud noise can hold the detector's memory in speech for minutes; afresh, it is heard for what it is.
-            ear.vad.reset();
-            let mut live = std::mem::take(&mut ear.live);
-            if !ear.segmenter.is_idle() {
-                // Cut where it goes on: what was committed behind the cut belongs to what follows.
-                let carried = live.agreement.split_off(segment.seconds());
-                // The last look saw more than what is in it.
-                live.seen = None;
-                ear.live.agreement = Agreement::after(carried);
-            }
+        if let Some((segment, live)) = self.ear.hear(frame) {
             self.waiting.push_back(Waiting::Segment(segment, live));
-        } else if ear.segmenter.is_idle() {
-            ear.live = Live::default();
         }
         // A clock that was set back must not silence the progress until it is where it was.
         let since = frame.time.duration_since(self.told);
-        if self.ear.segmenter.is_idle() && (since >= PROGRESS || since.is_negative()) {
+        if self.ear.is_idle() && (since >= PROGRESS || since.is_negative()) {
             self.told = frame.time;
             self.waiting.push_back(Waiting::Progress(frame.time));
         }
@@ -327,17 +289,6 @@ impl Hearing {
     fn id(&mut self) -> Ulid {
         // 80 random bits counted up within a millisecond overflow once in 2^80: then the time part moves on.
         self.ids.generate().unwrap_or_else(|overflow| overflow.commit_overflow_increment())
-    }
-}
-
-impl Ear {
-    fn said(&self) -> Said {
-        let seconds = |samples: usize| clock::seconds(samples as i64);
-        Said {
-            since_s: seconds(self.live.since_samples),
-            news_s: seconds(self.live.news_samples),
-            silence_s: seconds(self.segmenter.silence()),
-        }
     }
 }
 
