@@ -83,6 +83,7 @@ mod tests {
             probability: 0.5,
             logprob: -0.7,
             tokens: vec![-1, n as i32],
+            begins: true,
             times: 1,
         };
         text.split_whitespace().enumerate().map(word).collect()

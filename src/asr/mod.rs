@@ -29,7 +29,9 @@ pub struct Word {
     /// The least probability of its tokens, 0 … 1, and the mean natural logarithm.
     pub probability: f32,
     pub logprob: f32,
-    /// What it was written with. The first `times` of them are no text but times: a new piece begins with it.
+    /// A new piece begins with it: Whisper put a time before it, or began another of its segments.
+    pub begins: bool,
+    /// What it was written with. The first `times` of them are no text but times.
     pub tokens: Vec<i32>,
     pub times: usize,
 }

@@ -25,9 +25,6 @@ const SPARE_CORES: usize = 1;
 /// One stretch of text within the samples that were decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
-    /// Seconds from the first sample, as Whisper tells them: good to a few tenths, and sometimes past the end.
-    pub start_s: f64,
-    pub end_s: f64,
     pub text: String,
     /// Mean natural logarithm of the probabilities of its tokens.
     pub mean_logprob: f32,
@@ -176,14 +173,14 @@ fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> Piece {
     let tokens: Vec<_> = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)).collect();
     let text_tokens = tokens.iter().map(|token| token.token_data()).filter(|token| token.id < end_of_text);
     let (sum, count) = text_tokens.fold((0.0, 0), |(sum, count), token| (sum + token.plog, count + 1));
+    let mut words = words(&tokens, end_of_text);
+    words.first_mut().into_iter().for_each(|word| word.begins = true);
     Piece {
-        start_s: segment.start_timestamp() as f64 / 100.0,
-        end_s: segment.end_timestamp() as f64 / 100.0,
         // The bytes of a character may be split over tokens, and a cut may fall between them.
         text: segment.to_str_lossy().map(|text| text.trim().to_owned()).unwrap_or_default(),
         mean_logprob: if count == 0 { f32::NEG_INFINITY } else { sum / count as f32 },
         no_speech: segment.no_speech_probability(),
-        words: words(&tokens, end_of_text),
+        words,
         tokens: segment.n_tokens() as usize,
     }
 }
@@ -217,6 +214,7 @@ fn word(tokens: &[WhisperToken], end_of_text: i32) -> Word {
         probability: data.iter().map(|token| token.p).fold(1.0, f32::min),
         logprob: data.iter().map(|token| token.plog).sum::<f32>() / data.len().max(1) as f32,
         tokens: tokens.iter().map(|token| token.token_id()).collect(),
+        begins: tokens.len() > data.len(),
         times: tokens.len() - data.len(),
     }
 }

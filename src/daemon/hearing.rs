@@ -262,9 +262,9 @@ impl Hearing {
         Ok(pieces)
     }
 
-    /// One for each piece that Whisper put a time before.
+    /// One for each piece that Whisper made.
     fn utterances(&mut self, segment: &Segment, words: Vec<Word>, no_speech: f32, vitals: &Vitals) -> Vec<Heard> {
-        let pieces = words.chunk_by(|_, next| next.times == 0);
+        let pieces = words.chunk_by(|_, next| !next.begins);
         pieces.map(|words| Heard::Utterance(self.utterance(segment, words, no_speech, vitals))).collect()
     }
 

@@ -55,6 +55,16 @@ fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
 }
 
 #[test]
+fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
+    // Four sentences without a pause, one segment: 33.6 to 43 s.
+    let said: Vec<Audio> = household(2_690).into_iter().skip(2_100).map(|f| Audio::Frame(Box::new(f))).collect();
+    let heard = utterances(hear(&mut Hearing::new(whisper(), "hall"), said, &Vitals::default()));
+    let texts: Vec<&str> = heard.iter().map(|utterance| utterance.text.as_str()).collect();
+    assert!(texts.len() >= 3 && texts.iter().any(|text| text.starts_with("It is the courier")), "{texts:?}");
+    assert!(heard.is_sorted_by(|a, b| a.end <= b.start), "{heard:?}");
+}
+
+#[test]
 fn what_there_is_no_time_for_is_told_as_a_gap() {
     let vitals = Vitals::default();
     let mut hearing = Hearing::new(whisper(), "kitchen").live(true);
