@@ -33,9 +33,9 @@ mod tests {
 
     #[test]
     fn a_process_has_used_time_and_memory() {
-        let before = resident_bytes();
+        // Other tests run in this process, so only a lower bound holds.
         let held = vec![1u8; 64 << 20];
-        assert!(resident_bytes() >= before + (32 << 20), "{} bytes are held", held.len());
-        assert!(peak_resident_bytes() >= resident_bytes() - (32 << 20) && cpu_seconds() > 0.0);
+        assert!(resident_bytes() >= 64 << 20, "{} bytes are held", held.len());
+        assert!(peak_resident_bytes() >= 64 << 20 && cpu_seconds() > 0.0);
     }
 }
