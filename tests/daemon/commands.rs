@@ -1,5 +1,6 @@
 //! What the household asks of a running hearth over MQTT.
 
+use hearth::mqtt::desk;
 use serde_json::json;
 
 use std::process::Command;
@@ -62,10 +63,11 @@ fn commands_are_carried_out_and_answered_with_their_transaction() {
     assert_eq!(listening["state"], "OFF");
     listener.publish("hearth/home/listening/set", "ON", false);
     listener.wait_for("listening again", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "ON");
-    // Muting for less than a block of sound is no gap; so it is muted until it was one.
+    // Muting for less than a block of sound is no gap; so it is muted until it was one, no faster than commands are taken.
     let mut gap = None;
     while gap.is_none() {
         listener.publish("hearth/home/listening/set", "OFF", false);
+        std::thread::sleep(2 * desk::EVERY.unsigned_abs());
         listener.publish("hearth/home/listening/set", "ON", false);
         until(&listener, |heard| {
             if heard.topic == "hearth/home/gap" {
