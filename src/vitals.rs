@@ -37,6 +37,8 @@ pub struct Vitals {
     pub store_refuses: Flag,
     /// Reading: tokens the live state has read since it was made, over restarts.
     pub tokens: Count,
+    /// Reading: nanoseconds the state took for a token, lately.
+    pub token_ns: Count,
     /// Reading: bytes of the live state.
     pub state_bytes: Count,
     /// Reading: utterances stored that the state has not read yet.

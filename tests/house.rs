@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["clock", "process", "vitals"],
     &["event"],
-    &["config"],
+    &["config", "scenes"],
     &["models"],
     &["griffin"],
     &["listener", "audio", "asr", "mqtt", "store", "journal"],

@@ -21,6 +21,7 @@ use crate::config::Keep;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Utterance};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
+use crate::scenes::{Scene, Scenes};
 use crate::store::Store;
 use crate::store::lines::Lines;
 use crate::vitals::Vitals;
@@ -37,6 +38,7 @@ pub struct Hear {
     pub keep: Keep,
     pub topics: Topics,
     pub vitals: Arc<Vitals>,
+    pub scenes: Arc<Scenes>,
     pub outgoing: Arc<Notify>,
     /// None where nobody reads.
     pub reader: Option<SyncSender<Wake>>,
@@ -113,14 +115,17 @@ impl Hear {
                     self.utterance(&utterance)?;
                     self.lag(&utterance, arrived, reached);
                     self.wake(Wake::Stored);
+                    self.scenes.tell(Scene::Utterance(utterance));
                 }
                 Heard::Gap(gap) => {
                     self.gap(&gap)?;
+                    self.scenes.tell(Scene::Gap(gap.clone()));
                     self.wake(Wake::Gap(gap));
                 }
                 Heard::Hypothesis(said) => {
                     let (committed, tentative) = (said.committed.join(" "), &said.tentative);
                     debug!(kind = "hypothesis", room = said.room, committed, tentative, "{committed} … {tentative}");
+                    self.scenes.tell(Scene::Hypothesis(said));
                 }
                 Heard::Progress(time) => self.wake(Wake::Passed(time)),
             }

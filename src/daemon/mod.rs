@@ -12,6 +12,7 @@
 //! | publishing → house | 16 commands | the command is answered with "busy" |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
+mod asked;
 pub mod hear;
 pub mod hearing;
 mod patience;
@@ -22,7 +23,7 @@ mod service;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use serde_json::{Map, json};
@@ -31,6 +32,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use self::asked::{Answer, Asked};
 use self::hear::Hear;
 use self::prepare::Prepared;
 use self::publishing::Publishing;
@@ -41,6 +43,7 @@ use crate::config::Config;
 use crate::mqtt::commands::{Command, Request};
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
+use crate::scenes::Scenes;
 use crate::store::{self, Store};
 use crate::supervisor::{Ended, Supervisor, deadline};
 use crate::vitals::Vitals;
@@ -133,6 +136,7 @@ impl House {
         let Prepared { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = prepared;
         let settings = store::Settings::from(&config.store);
         let mut supervisor = Supervisor::default();
+        let scenes = Arc::new(Scenes::default());
         let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
@@ -167,6 +171,7 @@ impl House {
                     topics: topics.clone(),
                     config: config.clone(),
                     vitals: vitals.clone(),
+                    scenes: scenes.clone(),
                     outgoing: outgoing.clone(),
                     closing: closing.clone(),
                 };
@@ -185,6 +190,7 @@ impl House {
             keep: config.store.keep,
             topics: topics.clone(),
             vitals: vitals.clone(),
+            scenes: scenes.clone(),
             outgoing: outgoing.clone(),
             reader: reader.clone(),
             closing: closing.clone(),
@@ -229,7 +235,7 @@ impl House {
                         return Ok(());
                     }
                 }
-                Some(request) = self.requests.recv() => self.carry_out(request),
+                Some(request) = self.requests.recv() => self.carry_out(Asked::afar(request)),
                 _ = hangup.recv() => self.reopen.store(true, Ordering::Relaxed),
                 _ = pulse.tick() => service.tell(&self.vitals, self.reader.is_some()),
             }
@@ -251,17 +257,22 @@ impl House {
     }
 
     /// Does what a command asks, or hands it to the reader.
-    fn carry_out(&mut self, request: Request) {
-        let outcome = match (&request.command, &self.reader) {
-            (Command::Listening(on), _) => Ok(self.listen(*on)),
-            (_, None) => Err("nothing reads along on this machine ([listener] enabled = false)"),
-            (_, Some(reader)) => match reader.try_send(Wake::Request(request.clone())) {
+    fn carry_out(&mut self, asked: Asked) {
+        let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
+            (Command::Listening(on), _) => (Ok(self.listen(*on)), asked),
+            (_, None) => (Err("nothing reads along on this machine ([listener] enabled = false)".into()), asked),
+            (_, Some(reader)) => match reader.try_send(Wake::Asked(asked)) {
                 Ok(()) => return,
-                Err(_) => Err("busy: ask again in a moment"),
+                Err(TrySendError::Full(wake) | TrySendError::Disconnected(wake)) => match wake {
+                    Wake::Asked(asked) => (Err("busy: ask again in a moment".into()), asked),
+                    _ => unreachable!("what comes back is what was sent"),
+                },
             },
         };
-        let outcome = outcome.map_err(str::to_string);
-        self.say(&[payload::response(&self.topics, Stamp::now(), &request, outcome)]);
+        if let Some(message) = asked.message(&self.topics, &answer) {
+            self.say(&[message]);
+        }
+        asked.done(answer);
     }
 
     /// Opens or closes the ears. A household that muted the room finds it muted after a power cut, too.

@@ -5,6 +5,7 @@
 //! any crash every utterance is told of once; text read between the last snapshot and the crash is only read again.
 
 mod announce;
+mod meter;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,15 +20,18 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use self::announce::Announcer;
+use self::meter::Meter;
 use super::Error;
+use super::asked::{Answer, Asked};
 use super::patience::patiently;
 use crate::clock;
 use crate::config::{Config, Keep};
 use crate::event::{Gap, Message, Utterance};
-use crate::listener::{Listener, Outcome, snapshot};
-use crate::mqtt::commands::{Command, Request};
+use crate::listener::{self, Listener, Outcome, snapshot};
+use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
+use crate::scenes::{Scene, Scenes};
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
@@ -40,7 +44,7 @@ pub enum Wake {
     /// Something was not heard.
     Gap(Gap),
     /// Somebody asked for something.
-    Request(Request),
+    Asked(Asked),
 }
 
 /// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
@@ -68,6 +72,8 @@ pub struct Reading {
     topics: Topics,
     config: Arc<Config>,
     vitals: Arc<Vitals>,
+    scenes: Arc<Scenes>,
+    meter: Meter,
     /// Told after each commit that put something into the outbox.
     outgoing: Arc<Notify>,
     closing: Arc<AtomicBool>,
@@ -88,6 +94,7 @@ pub struct Shared {
     pub topics: Topics,
     pub config: Arc<Config>,
     pub vitals: Arc<Vitals>,
+    pub scenes: Arc<Scenes>,
     pub outgoing: Arc<Notify>,
     pub closing: Arc<AtomicBool>,
 }
@@ -95,7 +102,7 @@ pub struct Shared {
 impl Reading {
     /// Takes up where the last run ended: the newest snapshot, the listener's memory, and the text read since.
     pub fn open(mut listener: Listener, mut store: Store, dir: &Path, shared: Shared) -> Result<Self, Error> {
-        let Shared { topics, config, vitals, outgoing, closing } = shared;
+        let Shared { topics, config, vitals, scenes, outgoing, closing } = shared;
         let snapshot = dir.join("state.snapshot");
         let (told, memory) = store.reader()?;
         let read = restore(&mut listener, &snapshot, told)?;
@@ -114,6 +121,8 @@ impl Reading {
             topics,
             config,
             vitals,
+            scenes,
+            meter: Meter::default(),
             outgoing,
             closing,
             snapshot,
@@ -156,7 +165,7 @@ impl Reading {
                 self.pass(gap.from)?;
                 Ok(self.listener.gap(&gap)?)
             }
-            Wake::Request(request) => self.answer(request),
+            Wake::Asked(asked) => self.answer(asked),
         }
     }
 
@@ -169,7 +178,7 @@ impl Reading {
             let behind = self.store.count_after(self.read)? > CATCH_UP;
             for (seq, utterance) in batch {
                 if seq <= self.told {
-                    self.listener.replay(&utterance)?;
+                    self.measured(|listener| listener.replay(&utterance))?;
                     self.read = seq;
                 } else {
                     self.read_aloud(seq, &utterance, behind && seq != last)?;
@@ -187,7 +196,7 @@ impl Reading {
     fn read_aloud(&mut self, seq: i64, utterance: &Utterance, in_passing: bool) -> Result<(), Error> {
         // The silence before it may have ended a conversation: that is told before the next one begins.
         self.pass(utterance.start)?;
-        self.listener.hear(utterance)?;
+        self.measured(|listener| listener.hear(utterance))?;
         self.now = self.now.max(utterance.end);
         self.read = seq;
         self.told = seq;
@@ -202,9 +211,9 @@ impl Reading {
         if outcome == Outcome::default() { Ok(()) } else { self.record(outcome, Vec::new()) }
     }
 
-    fn answer(&mut self, request: Request) -> Result<(), Error> {
+    fn answer(&mut self, asked: Asked) -> Result<(), Error> {
         let mut outcome = Outcome::default();
-        let answered: Result<Map<String, Value>, String> = match &request.command {
+        let answer: Answer = match &asked.request.command {
             Command::Summarise => {
                 let now = self.now.max(Timestamp::now());
                 let digest = self.listener.summarise(now)?;
@@ -245,11 +254,13 @@ impl Reading {
             },
             Command::Listening(_) => Err("this command is not the reader's".into()),
         };
-        let mut messages = vec![payload::response(&self.topics, Stamp::now(), &request, answered)];
-        if let Command::Interval(minutes) = request.command {
+        let mut messages = Vec::from_iter(asked.message(&self.topics, &answer));
+        if let Command::Interval(minutes) = asked.request.command {
             messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
         }
-        self.record(outcome, messages)
+        self.record(outcome, messages)?;
+        asked.done(answer);
+        Ok(())
     }
 
     /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.
@@ -267,6 +278,19 @@ impl Reading {
             self.outgoing.notify_one();
         }
         announce::log(&outcome);
+        announce::show(outcome, &self.scenes);
+        Ok(())
+    }
+
+    /// Lets the listener read, and keeps what a token of it cost.
+    fn measured(&mut self, read: impl FnOnce(&mut Listener) -> Result<(), listener::Error>) -> Result<(), Error> {
+        let (began, before) = (Instant::now(), self.listener.state().tokens_read());
+        read(&mut self.listener)?;
+        let age = self.listener.state().tokens_read();
+        if let Some(cost) = self.meter.add(age - before, began.elapsed(), age) {
+            self.vitals.token_ns.set((cost.us_per_token * 1e3) as u64);
+            self.scenes.tell(Scene::Cost(cost));
+        }
         Ok(())
     }
 
@@ -357,7 +381,7 @@ fn restore(listener: &mut Listener, path: &Path, told: i64) -> Result<i64, Error
 }
 
 fn aside(path: &Path, error: &dyn std::error::Error) -> Result<(), Error> {
-    let kept = snapshot::set_aside(path).map_err(crate::listener::Error::from)?;
+    let kept = snapshot::set_aside(path).map_err(listener::Error::from)?;
     warn!(%error, kept = %kept.display(), "the snapshot cannot be used; the state starts afresh, and the file is kept aside");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! From what the listener came to, to the messages and log lines that tell of it.
+//! From what the listener came to, to the messages, log lines and scenes that tell of it.
 //!
 //! Owns what was last told of each rule, so that only a change is published. Refuses to know the store and the state.
 
@@ -9,9 +9,10 @@ use tracing::{info, warn};
 
 use crate::config::{Name, Rule};
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
-use crate::listener::Outcome;
+use crate::listener::{self, Outcome};
 use crate::mqtt::payload::{self, RuleState, Stamp};
 use crate::mqtt::topics::Topics;
+use crate::scenes::{Reading, Scene, Scenes};
 
 /// Probabilities that differ by less are the same to a household.
 const WORTH_TELLING: f64 = 0.01;
@@ -134,4 +135,14 @@ pub fn log(outcome: &Outcome) {
     for digest in &outcome.digests {
         info!(kind = "digest", reason = ?digest.reason, words = digest.words, id = %digest.id, "digest of {} words", digest.words);
     }
+}
+
+/// Shows what happened to whoever looks.
+pub fn show(outcome: Outcome, scenes: &Scenes) {
+    let Outcome { digests, alerts, readings } = outcome;
+    for listener::Reading { rule, probability, time, active } in readings {
+        scenes.tell(Scene::Reading(Reading { rule: rule.to_string(), time, probability, active }));
+    }
+    alerts.into_iter().for_each(|alert| scenes.tell(Scene::Alert(alert)));
+    digests.into_iter().for_each(|digest| scenes.tell(Scene::Digest(digest)));
 }

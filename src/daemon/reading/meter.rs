@@ -1,0 +1,37 @@
+//! What a token costs the reader, as the house goes on.
+//!
+//! Owns the sums between two samples. Invariant: only time spent on reading counts, never on questions or waiting.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::process::resident_bytes;
+use crate::scenes::Cost;
+
+/// A sample is taken when so many tokens were read, or after so long if there were fewer.
+const TOKENS: u64 = 256;
+const AFTER: Duration = Duration::from_secs(60);
+
+/// Sums up what was read since the last sample.
+#[derive(Default)]
+pub struct Meter {
+    tokens: u64,
+    spent: Duration,
+    last: Option<Instant>,
+}
+
+impl Meter {
+    /// `tokens` were read in `spent`. Returns a sample, with the state's age of `read` tokens, when one is due.
+    pub fn add(&mut self, tokens: u64, spent: Duration, read: u64) -> Option<Cost> {
+        self.tokens += tokens;
+        self.spent += spent;
+        let late = self.last.is_none_or(|last| last.elapsed() >= AFTER);
+        if self.tokens == 0 || (self.tokens < TOKENS && !late) {
+            return None;
+        }
+        let us_per_token = self.spent.as_secs_f64() * 1e6 / self.tokens as f64;
+        *self = Self { last: Some(Instant::now()), ..Self::default() };
+        Some(Cost { time: Timestamp::now(), tokens: read, us_per_token, rss_bytes: resident_bytes() })
+    }
+}
