@@ -108,7 +108,7 @@ pub struct Utterance {
     pub id: Ulid,
     pub start: Timestamp,
     pub end: Timestamp,
-    /// The room it was heard in: the node's name.
+    /// The room it was heard in.
     pub room: String,
     pub text: String,
     /// exp(mean log-probability of its tokens), 0 … 1.
@@ -128,6 +128,8 @@ impl Utterance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
     pub id: Ulid,
+    /// The room that was not heard.
+    pub room: String,
     pub from: Timestamp,
     pub to: Timestamp,
     pub reason: GapReason,
@@ -200,6 +202,7 @@ pub enum Severity {
 pub struct Evidence {
     pub utterance: Ulid,
     pub time: Timestamp,
+    pub room: String,
     pub text: String,
 }
 

@@ -185,12 +185,29 @@ fn nothing_said_can_end_a_turn_or_begin_one() {
         };
         assert_eq!(frames(reader.question("Is it late?").unwrap().tokens()), 2, "the frame of a question itself");
         assert_eq!(frames(reader.question(attack).unwrap().tokens()), 2);
-        let said = reader.utterance(attack).unwrap();
+        let said = reader.utterance(attack, None).unwrap();
         assert!(said.len() > 20 && frames(&said) == 0);
         let before = reader.fork().unwrap().tokens_read();
         reader.read(attack).unwrap();
         assert_eq!(reader.state().tokens_read(), before + said.len() as u64);
     }
+}
+
+#[test]
+fn the_state_is_told_of_rooms_where_there_are_several() {
+    let talk = [said(0.0, 1.0, "Good morning."), Utterance { room: "hall".into(), ..said(2.0, 3.0, "The tap drips.") }];
+    let state = |mut listener: Listener| {
+        talk.iter().for_each(|utterance| listener.hear(utterance).unwrap());
+        leaves(&listener)
+    };
+    let read = |texts: [&str; 2]| {
+        let mut reader = Reader::open(&root("models/recurrentgemma-nano"), &Config::default().listener).unwrap();
+        texts.iter().for_each(|text| reader.read(text).unwrap());
+        reader.state().leaves()
+    };
+    assert_eq!(state(open()), read(["Good morning.", "The tap drips."]));
+    let told = ["[home] Good morning.", "[hall] The tap drips."];
+    assert_eq!(state(open().in_several_rooms(true)), read(told));
 }
 
 /// The household as Whisper tiny.en writes it down.

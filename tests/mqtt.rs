@@ -746,6 +746,10 @@ proptest! {
 
 // ---- payloads
 
+fn quote(utterance: Ulid, time: Timestamp, text: String) -> Evidence {
+    Evidence { utterance, time, room: "kitchen".into(), text }
+}
+
 fn alert(evidence: Vec<String>) -> Alert {
     let time = "2026-01-01T12:00:00Z".parse().unwrap();
     Alert {
@@ -756,7 +760,7 @@ fn alert(evidence: Vec<String>) -> Alert {
         time,
         probability: Some(0.987_654_3),
         answer: Some("Yes. The tap drips.".into()),
-        evidence: evidence.into_iter().map(|text| Evidence { utterance: Ulid::from_parts(3, 4), time, text }).collect(),
+        evidence: evidence.into_iter().map(|text| quote(Ulid::from_parts(3, 4), time, text)).collect(),
     }
 }
 
@@ -769,7 +773,8 @@ fn an_alert_reads_as_documented() {
         "event_type": "leak", "rule": "leak", "phase": "new", "severity": "critical", "probability": 0.9877,
         "answer": "Yes. The tap drips.",
         "evidence": [{
-            "utterance": "00000000030000000000000004", "time": "2026-01-01T12:00:00Z", "text": "There is water on the floor."
+            "utterance": "00000000030000000000000004", "time": "2026-01-01T12:00:00Z", "room": "kitchen",
+            "text": "There is water on the floor.",
         }],
     });
     assert_eq!(serde_json::from_str::<Value>(&message.payload).unwrap(), expected);
@@ -953,7 +958,7 @@ fn examples() -> Vec<Message> {
     let (topics, time) = (topics(), "2026-01-01T12:00:00Z".parse().unwrap());
     let stamp = Stamp { id: Ulid::from_parts(1_767_268_800_000, 1), time };
     let said = Utterance { id: stamp.id, ..utterance(0) };
-    let gap = Gap { id: stamp.id, from: said.start, to: time, reason: GapReason::DeviceLost };
+    let gap = Gap { id: stamp.id, room: "home".into(), from: said.start, to: time, reason: GapReason::DeviceLost };
     let digest = Digest {
         id: stamp.id,
         time,
@@ -963,7 +968,7 @@ fn examples() -> Vec<Message> {
         words: 42,
         text: "Emma bakes a cake.".into(),
     };
-    let evidence = [Evidence { utterance: stamp.id, time, text: "There is water on the floor.".into() }];
+    let evidence = [quote(stamp.id, time, "There is water on the floor.".into())];
     let rule = RuleState {
         rule: "leak",
         on: true,

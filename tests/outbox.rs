@@ -393,7 +393,19 @@ fn a_file_that_is_no_database_or_not_ours_or_newer_is_refused_by_name() {
     let newer = rusqlite::Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
-    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 1)"));
+    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 2)"));
+}
+
+#[test]
+fn a_database_from_before_there_were_rooms_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).record_utterance(&utterance(0, "good morning"), &[]).unwrap();
+    let older = rusqlite::Connection::open(dir.path().join("hearth.db")).unwrap();
+    older.execute_batch("ALTER TABLE gap DROP COLUMN room; PRAGMA user_version = 1").unwrap();
+    older.execute("INSERT INTO gap VALUES (1, 'x', 0, 1, 'muted')", []).unwrap();
+    drop(open(dir.path()));
+    let room: String = older.query_row("SELECT room FROM gap", [], |row| row.get(0)).unwrap();
+    assert_eq!(room, utterance(0, "").room);
 }
 
 #[test]
@@ -529,7 +541,8 @@ fn what_was_read_is_stored_with_what_came_of_it() {
     assert_eq!(store.reader().unwrap(), (0, None));
     let reading = Reading { digests: &[], alerts: &[], processed: 7, memory: "{\"a\":1}" };
     store.record_reading(reading, &[retained("summary", "s")]).unwrap();
-    let gap = Gap { id: Ulid::generate(), from: Timestamp::UNIX_EPOCH, to: Timestamp::now(), reason: GapReason::Muted };
+    let (from, to) = (Timestamp::UNIX_EPOCH, Timestamp::now());
+    let gap = Gap { id: Ulid::generate(), room: "hall".into(), from, to, reason: GapReason::Muted };
     store.record_gap(&gap, &[message("gap", "g")]).unwrap();
     drop(store);
     let store = open(dir.path());

@@ -146,7 +146,8 @@ impl Hear {
         patiently(&self.closing, &self.vitals, || self.store.record_gap(gap, &messages))?;
         self.outgoing.notify_one();
         let seconds = gap.to.duration_since(gap.from).as_secs_f64();
-        info!(kind = "gap", reason = %gap.reason, seconds, "nothing was heard for {seconds:.1} s: {}", gap.reason);
+        let Gap { room, reason, .. } = gap;
+        info!(kind = "gap", room, %reason, seconds, "nothing was heard in {room} for {seconds:.1} s: {reason}");
         Ok(())
     }
 

@@ -141,7 +141,7 @@ impl Hearing {
                 self.decode(&segment, live, vitals)
             }
             Some(Waiting::Gap(AudioGap { from, to, reason })) => {
-                Ok(vec![Heard::Gap(Gap { id: self.id(), from, to, reason })])
+                Ok(vec![Heard::Gap(Gap { id: self.id(), room: self.ear.room.clone(), from, to, reason })])
             }
             Some(Waiting::Progress(time)) => Ok(vec![Heard::Progress(time)]),
             None => self.look(vitals),
@@ -187,7 +187,7 @@ impl Hearing {
         vitals.dropped_samples.add(segment.samples.len() as u64);
         let (from, to) = (segment.time, segment.time_at(segment.seconds()));
         tracing::warn!(seconds = segment.seconds(), "hearing is too slow for what is said; a segment was given up");
-        Heard::Gap(Gap { id: self.id(), from, to, reason: GapReason::Overload })
+        Heard::Gap(Gap { id: self.id(), room: self.ear.room.clone(), from, to, reason: GapReason::Overload })
     }
 
     /// Looks at what is being said.

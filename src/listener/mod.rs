@@ -75,6 +75,7 @@ pub struct Listener {
     rules: Vec<Watched>,
     /// The last utterances the rules were not asked about yet.
     unasked: Vec<Evidence>,
+    several_rooms: bool,
 }
 
 /// A rule and where it stands.
@@ -133,13 +134,20 @@ impl Listener {
             untold: digest::Untold::default(),
             rules,
             unasked: Vec::new(),
+            several_rooms: false,
             reader,
         })
     }
 
+    /// Tells the state of each utterance in which room it was said: for a house that hears more than one.
+    pub fn in_several_rooms(mut self, several: bool) -> Self {
+        self.several_rooms = several;
+        self
+    }
+
     /// Reads an utterance. Nothing is asked and nothing told before [`Listener::consider`].
     pub fn hear(&mut self, utterance: &Utterance) -> Result<(), Error> {
-        self.reader.read(&utterance.text)?;
+        self.read(utterance)?;
         self.schedule.said(&mut self.untold, utterance.start, utterance.end, utterance.words());
         let quote = quote(utterance);
         for watched in &mut self.rules {
@@ -154,12 +162,18 @@ impl Listener {
     /// Reads an utterance into the state again that a restored snapshot lacks, and that was considered before the restart:
     /// nothing else is remembered of it, and it sets off nothing.
     pub fn replay(&mut self, utterance: &Utterance) -> Result<(), Error> {
-        self.reader.read(&utterance.text)
+        self.read(utterance)
     }
 
     /// Takes note of a stretch that was not heard.
     pub fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
-        self.reader.gap(gap.to.duration_since(gap.from).as_secs_f64())
+        let room = self.several_rooms.then_some(gap.room.as_str());
+        self.reader.gap(gap.to.duration_since(gap.from).as_secs_f64(), room)
+    }
+
+    fn read(&mut self, utterance: &Utterance) -> Result<(), Error> {
+        let room = self.several_rooms.then_some(utterance.room.as_str());
+        self.reader.read_in(&utterance.text, room)
     }
 
     /// Asks every rule about what was heard since it was last asked, then whether a digest is due. After a backlog once is
@@ -338,7 +352,7 @@ fn quote(utterance: &Utterance) -> Evidence {
         text.truncate(end);
         text.push('…');
     }
-    Evidence { utterance: utterance.id, time: utterance.start, text }
+    Evidence { utterance: utterance.id, time: utterance.start, room: utterance.room.clone(), text }
 }
 
 fn keep_last(quotes: &mut Vec<Evidence>, quote: Evidence) {

@@ -37,6 +37,8 @@ pub struct Prompt {
     pub preamble: String,
     /// An utterance; holds `{text}`.
     pub utterance: String,
+    /// What stands before an utterance in a house that hears more than one room; holds `{room}`.
+    pub room: String,
     /// The end of the user's turn in a fork; holds `{question}`.
     pub question: String,
     /// Words that begin an answer of yes and of no; the first token of each counts.
@@ -74,6 +76,7 @@ impl Default for Prompt {
                        at its end; answer them briefly, from the transcript alone, with most weight on what was said last.\n"
                 .into(),
             utterance: " {text}".into(),
+            room: "[{room}] ".into(),
             question: "\n\n{question}".into(),
             yes: words(["Yes", " Yes", "yes", " yes"]),
             no: words(["No", " No", "no", " no"]),
@@ -96,7 +99,11 @@ impl Prompt {
     fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let path = || path.to_path_buf();
         let prompt: Self = serde_json::from_str(text).map_err(|source| Error::Parse { path: path(), source })?;
-        let frames = [("utterance", "{text}", &prompt.utterance), ("question", "{question}", &prompt.question)];
+        let frames = [
+            ("utterance", "{text}", &prompt.utterance),
+            ("room", "{room}", &prompt.room),
+            ("question", "{question}", &prompt.question),
+        ];
         for (key, placeholder, frame) in frames {
             if frame.matches(placeholder).count() != 1 {
                 return Err(Error::Placeholder { path: path(), key, placeholder });
@@ -118,10 +125,15 @@ impl Prompt {
         self
     }
 
-    /// An utterance as the model reads it; nothing if there is nothing in it.
-    pub fn utterance(&self, text: &str) -> Option<String> {
+    /// An utterance as the model reads it; nothing if there is nothing in it. `room` is where it was said, if the model is to
+    /// know: told of each, since what was said long ago is no longer remembered word by word.
+    pub fn utterance(&self, text: &str, room: Option<&str>) -> Option<String> {
         let text = plain(text);
-        (!text.is_empty()).then(|| fill(&self.utterance, "{text}", &text))
+        (!text.is_empty()).then(|| fill(&self.utterance, "{text}", &format!("{}{text}", self.in_room(room))))
+    }
+
+    fn in_room(&self, room: Option<&str>) -> String {
+        room.map_or_else(String::new, |room| fill(&self.room, "{room}", &plain(room)))
     }
 
     /// The end of the user's turn in a fork.
@@ -130,9 +142,10 @@ impl Prompt {
     }
 
     /// What the model is told of a stretch that was not heard, if it is told anything.
-    pub fn gap(&self, seconds: f64) -> Option<String> {
-        let words = self.gap.as_ref()?;
-        Some(fill(words, "{seconds}", &format!("{:.0}", seconds.max(0.0))))
+    pub fn gap(&self, seconds: f64, room: Option<&str>) -> Option<String> {
+        let words = fill(self.gap.as_ref()?, "{seconds}", &format!("{:.0}", seconds.max(0.0)));
+        let words = format!("{}{}", self.in_room(room), words.trim_start());
+        Some(format!(" {words}"))
     }
 }
 
@@ -164,8 +177,9 @@ mod tests {
         let prompt = Prompt::parse(r#"{"yes": ["Ja"], "no": ["Nein"]}"#, Path::new("prompt.json")).unwrap();
         assert_eq!(prompt.yes, ["Ja"]);
         assert_eq!(prompt.preamble, Prompt::default().preamble);
-        assert_eq!(prompt.gap(3.0), None, "only who names a gap is told of gaps");
-        assert_eq!(Prompt::default().gap(2.6).unwrap(), " (… 3 seconds missing …)");
+        assert_eq!(prompt.gap(3.0, None), None, "only who names a gap is told of gaps");
+        assert_eq!(Prompt::default().gap(2.6, None).unwrap(), " (… 3 seconds missing …)");
+        assert_eq!(Prompt::default().gap(2.6, Some("hall")).unwrap(), " [hall] (… 3 seconds missing …)");
     }
 
     #[test]
@@ -178,7 +192,7 @@ mod tests {
     fn broken_files_are_named_with_the_place() {
         assert_eq!(
             problem("{\"preambel\": \"x\"}"),
-            "m/prompt.json is no prompt file: unknown field `preambel`, expected one of `preamble`, `utterance`, \
+            "m/prompt.json is no prompt file: unknown field `preambel`, expected one of `preamble`, `utterance`, `room`, \
              `question`, `yes`, `no`, `questions`, `gap` at line 1 column 11"
         );
         assert_eq!(problem("{"), "m/prompt.json is no prompt file: EOF while parsing an object at line 1 column 1");
@@ -199,9 +213,9 @@ mod tests {
     #[test]
     fn what_is_said_is_put_in_once_and_on_one_line() {
         let prompt = Prompt::default();
-        assert_eq!(prompt.utterance(" Good\n\nmorning,\t{text} \u{7}").unwrap(), " Good morning, {text}");
-        assert_eq!(prompt.utterance("\n ▁\u{0}"), None);
-        assert_eq!(prompt.utterance("good▁morning▁").unwrap(), " good morning");
+        assert_eq!(prompt.utterance(" Good\n\nmorning,\t{text} \u{7}", None).unwrap(), " Good morning, {text}");
+        assert_eq!(prompt.utterance("\n ▁\u{0}", Some("hall")), None);
+        assert_eq!(prompt.utterance("good▁morning▁", Some("hall\n")).unwrap(), " [hall] good morning");
         assert_eq!(prompt.question("Is it\n\n{question}?"), "\n\nIs it {question}?");
     }
 

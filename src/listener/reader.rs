@@ -50,19 +50,24 @@ impl Reader {
 
     /// Reads one utterance.
     pub fn read(&mut self, text: &str) -> Result<(), Error> {
-        let tokens = self.utterance(text)?;
+        self.read_in(text, None)
+    }
+
+    /// Reads one utterance and, where that matters, in which room it was said.
+    pub fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), Error> {
+        let tokens = self.utterance(text, room)?;
         self.ingest(&tokens)
     }
 
     /// The tokens of an utterance: none of an empty one. Each is encoded by itself, so what was read does not depend on what
     /// was heard together.
-    pub fn utterance(&self, text: &str) -> Result<Vec<u32>, Error> {
-        self.prompt.utterance(text).map_or(Ok(Vec::new()), |text| self.encode(&text))
+    pub fn utterance(&self, text: &str, room: Option<&str>) -> Result<Vec<u32>, Error> {
+        self.prompt.utterance(text, room).map_or(Ok(Vec::new()), |text| self.encode(&text))
     }
 
     /// Reads that `seconds` were not heard, if the model is to be told.
-    pub fn gap(&mut self, seconds: f64) -> Result<(), Error> {
-        let tokens = self.prompt.gap(seconds).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
+    pub fn gap(&mut self, seconds: f64, room: Option<&str>) -> Result<(), Error> {
+        let tokens = self.prompt.gap(seconds, room).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
         self.ingest(&tokens)
     }
 

@@ -65,8 +65,9 @@ pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
 
 /// Something was not heard. Not retained.
 pub fn gap(topics: &Topics, gap: &Gap) -> Message {
-    let Gap { id, from, to, reason } = gap;
-    message(topics.gap(), false, Stamp { id: *id, time: *to }, json!({ "from": from, "to": to, "reason": reason }))
+    let Gap { id, room, from, to, reason } = gap;
+    let body = json!({ "room": room, "from": from, "to": to, "reason": reason });
+    message(topics.gap(), false, Stamp { id: *id, time: *to }, body)
 }
 
 /// A rule fired, goes on or came to rest. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.

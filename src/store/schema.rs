@@ -10,7 +10,8 @@ use super::{Error, Store, fault};
 const APPLICATION: i64 = 0x6872_7468;
 
 /// Step i takes a database from version i to i + 1. Times are nanoseconds since the epoch.
-const MIGRATIONS: &[&str] = &[r#"
+const MIGRATIONS: &[&str] = &[
+    r#"
 CREATE TABLE utterance(
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -65,7 +66,13 @@ END;
 
 CREATE TABLE retained(topic TEXT PRIMARY KEY, payload TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
-"#];
+"#,
+    // Gaps from before there were rooms are those of the one room there was; its name stands in every utterance.
+    r#"
+ALTER TABLE gap ADD COLUMN room TEXT NOT NULL DEFAULT '';
+UPDATE gap SET room = coalesce((SELECT room FROM utterance ORDER BY seq DESC LIMIT 1), '');
+"#,
+];
 
 /// The version this hearth writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

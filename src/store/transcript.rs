@@ -53,10 +53,10 @@ impl Store {
     /// Stores a gap and its messages.
     pub fn record_gap(&mut self, gap: &Gap, messages: &[Message]) -> Result<(), Error> {
         let dropped = self.write(|transaction, settings| {
-            let Gap { id, from, to, reason } = gap;
+            let Gap { id, room, from, to, reason } = gap;
             transaction
-                .prepare_cached(r#"INSERT INTO gap(id, start, "end", reason) VALUES (?1, ?2, ?3, ?4)"#)?
-                .execute(params![id.to_string(), to_nanos(*from), to_nanos(*to), word(reason)])?;
+                .prepare_cached(r#"INSERT INTO gap(id, room, start, "end", reason) VALUES (?1, ?2, ?3, ?4, ?5)"#)?
+                .execute(params![id.to_string(), room, to_nanos(*from), to_nanos(*to), word(reason)])?;
             outbox::push(transaction, settings, messages)
         })?;
         tell_dropped(&self.path, dropped);

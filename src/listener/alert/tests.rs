@@ -23,7 +23,7 @@ fn policy(asks: bool, matches: bool, confirm: &str, cooldown_s: i64) -> Policy {
 }
 
 fn said(text: &str, seconds: i64) -> Vec<Evidence> {
-    vec![Evidence { utterance: Ulid::nil(), time: at(seconds), text: text.into() }]
+    vec![Evidence { utterance: Ulid::nil(), time: at(seconds), room: "home".into(), text: text.into() }]
 }
 
 /// Gives a rule one probability a minute and writes down what comes of it: N, U, E or "-".
