@@ -19,16 +19,16 @@ fn main() -> anyhow::Result<()> {
     let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/household.flac"));
     let settings = Asr::default();
     let whisper = Whisper::load(&models::find(&settings.model, Path::new(""))?, &settings)?;
-    let mut hearing = Hearing::new(whisper, "example");
+    let mut hearing = Hearing::new(whisper);
 
-    // A source runs on a thread of its own and hands frames of 16 ms over a bounded channel; its end is the channel's.
+    // Sources run on threads of their own and hand frames of 16 ms over a bounded channel; their end is the channel's.
     let (out, frames) = sync_channel(64);
-    let source = Source::File(File { path, pace: Pace::Fast });
+    let sources = [("example".into(), Source::File(File { path, pace: Pace::Fast, room: None }))];
     let (control, vitals) = (Control::default(), Vitals::default());
     std::thread::scope(|threads| {
-        let playing = threads.spawn(|| audio::run(&source, Path::new(""), out, &control, &vitals));
-        for frame in frames {
-            hearing.push(frame, &vitals)?.iter().for_each(print);
+        let playing = threads.spawn(|| audio::run(&sources, Path::new(""), out, &control, &vitals));
+        for sound in frames {
+            hearing.push(sound, &vitals)?.iter().for_each(print);
         }
         hearing.finish(&vitals)?.iter().for_each(print);
         playing.join().expect("a source does not panic")?;

@@ -4,6 +4,7 @@
 //! does. Invariant: an empty file is a valid config, and `config/hearth.toml` says the same as [`Config::default`].
 
 mod load;
+mod source;
 mod validate;
 mod values;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Severity;
 
 pub use load::{Error, Problem, from_text, load};
+pub use source::{File, Microphone, Pace, Source, Sources, Stdin};
 pub use values::{Confirm, Days, Keep, Name, Probability, Seconds, Topic};
 
 /// The whole configuration.
@@ -22,7 +24,7 @@ pub use values::{Confirm, Days, Keep, Name, Probability, Seconds, Topic};
 pub struct Config {
     /// The name of this machine in topics and entities, and of the room it hears.
     pub node: Name,
-    pub source: Source,
+    pub source: Sources,
     pub asr: Asr,
     pub listener: Listener,
     pub digest: Digest,
@@ -40,7 +42,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             node: "home".parse().expect("the default name is valid"),
-            source: Source::default(),
+            source: Sources::default(),
             asr: Asr::default(),
             listener: Listener::default(),
             digest: Digest::default(),
@@ -54,72 +56,22 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Every source with the room it hears.
+    pub fn sources(&self) -> Vec<(String, Source)> {
+        let room = |source: &Source| source.room().unwrap_or(&self.node).to_string();
+        self.source.each().map(|source| (room(&source), source)).collect()
+    }
+
+    /// What is heard may come from more than one room.
+    pub fn several_rooms(&self) -> bool {
+        self.source.each().nth(1).is_some()
+    }
+
     /// `[mqtt]` with the paths of its files made absolute.
     pub fn mqtt_paths(&self) -> Mqtt {
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(|path| self.base.join(path));
         let Mqtt { password_file, ca_file, .. } = &self.mqtt;
         Mqtt { password_file: absolute(password_file), ca_file: absolute(ca_file), ..self.mqtt.clone() }
-    }
-}
-
-/// Where sound comes from: exactly one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Source {
-    Microphone(Microphone),
-    File(File),
-    Stdin(Stdin),
-}
-
-impl Default for Source {
-    fn default() -> Self {
-        Self::Microphone(Microphone::default())
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Microphone {
-    /// A name as `hearth devices` prints it, or "default".
-    pub device: String,
-}
-
-impl Default for Microphone {
-    fn default() -> Self {
-        Self { device: "default".into() }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// WAV or FLAC, any rate and number of channels.
-    pub path: PathBuf,
-    #[serde(default)]
-    pub pace: Pace,
-}
-
-/// How fast a file is played.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pace {
-    #[default]
-    RealTime,
-    Fast,
-}
-
-/// Raw signed 16-bit little-endian samples on standard input.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Stdin {
-    /// Hz.
-    pub rate: u32,
-    pub channels: u16,
-}
-
-impl Default for Stdin {
-    fn default() -> Self {
-        Self { rate: 16_000, channels: 1 }
     }
 }
 

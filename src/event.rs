@@ -4,6 +4,7 @@
 //! know who makes or takes them. Invariant: plain data; an utterance never changes once it was made.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,12 +25,21 @@ pub struct Frame {
     pub samples: [f32; FRAME_SAMPLES],
 }
 
-/// What a source delivers, in order. The end of the stream is the end of the channel.
+/// What a source delivers, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Audio {
     Frame(Box<Frame>),
     /// Nothing was heard between two positions.
     Gap(AudioGap),
+    /// Nothing follows for now: what was being said is whole.
+    End,
+}
+
+/// What a source delivers, with the room that it hears. A room is one stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sound {
+    pub room: Arc<str>,
+    pub audio: Audio,
 }
 
 /// A stretch of the stream that was not heard.
@@ -100,6 +110,18 @@ pub struct Hypothesis {
     pub committed: Vec<String>,
     /// What may yet be heard otherwise.
     pub tentative: String,
+}
+
+impl Hypothesis {
+    /// What was being said is over, and with it what was thought of it.
+    pub fn over(room: &str, start: Timestamp) -> Self {
+        Self { start, room: room.into(), committed: Vec::new(), tentative: String::new() }
+    }
+
+    /// Nothing is being said any more.
+    pub fn is_over(&self) -> bool {
+        self.committed.is_empty() && self.tentative.is_empty()
+    }
 }
 
 /// One committed piece of the transcript.

@@ -117,6 +117,7 @@ impl Recent {
                 self.hypotheses.remove(&utterance.room);
                 keep(&mut self.utterances, utterance.clone(), UTTERANCES);
             }
+            Scene::Hypothesis(said) if said.is_over() => drop(self.hypotheses.remove(&said.room)),
             Scene::Hypothesis(said) => {
                 self.hypotheses.insert(said.room.clone(), said.clone());
             }

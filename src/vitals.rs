@@ -1,16 +1,21 @@
 //! What each part of the running house says of itself.
 //!
 //! Owns counters and last-seen times, one writer each, read by health, the watchdog and `hearth demo`. Refuses to decide
-//! anything by them. Invariant: atomics only: a reader never makes a writer wait.
+//! anything by them. Invariant: a reader never makes a writer wait for longer than a copy takes.
+
+mod rooms;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use jiff::Timestamp;
 
+pub use rooms::{Level, Room, Rooms};
+
 /// The vitals of one running house; shared by reference.
 #[derive(Debug, Default)]
 pub struct Vitals {
-    /// Capture: a source is open and delivers.
+    /// Capture: each room that is heard; every one of them delivers.
+    pub rooms: Rooms,
     pub microphone_ok: Flag,
     /// Capture: the household has not muted it.
     pub listening: Flag,
@@ -51,7 +56,6 @@ pub struct Vitals {
     pub outbox: Count,
     pub outbox_dropped: Count,
     /// When each part last moved, for the watchdog.
-    pub capture_moved: Moment,
     pub hearing_moved: Moment,
     pub reading_moved: Moment,
     pub publishing_moved: Moment,

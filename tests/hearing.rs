@@ -21,7 +21,7 @@ use hearth::asr::whisper::Whisper;
 use hearth::audio::{self, Control};
 use hearth::config::{Asr, File, Pace, Source};
 use hearth::daemon::hearing::{Heard, Hearing};
-use hearth::event::{Audio, Frame, Utterance};
+use hearth::event::{Audio, Frame, Sound, Utterance};
 use hearth::vitals::Vitals;
 
 fn root(path: &str) -> PathBuf {
@@ -40,25 +40,33 @@ fn fixtures() -> Option<PathBuf> {
     place.join("noise").is_dir().then_some(place)
 }
 
-/// Plays a file as fast as possible.
+/// Plays a file as fast as possible; what it delivers before its end.
 fn play(path: &Path) -> Result<Vec<Audio>, audio::Error> {
-    let source = Source::File(File { path: path.into(), pace: Pace::Fast });
     let (sender, receiver) = sync_channel(100_000);
-    audio::run(&source, Path::new(""), sender, &Control::default(), &Vitals::default())?;
-    Ok(receiver.into_iter().collect())
+    audio::run(&[playing(path, Pace::Fast)], Path::new(""), sender, &Control::default(), &Vitals::default())?;
+    Ok(receiver.into_iter().map(|sound| sound.audio).filter(|audio| *audio != Audio::End).collect())
+}
+
+fn playing(path: &Path, pace: Pace) -> (String, Source) {
+    ("kitchen".into(), Source::File(File { path: path.into(), pace, room: None }))
+}
+
+fn in_the_kitchen(audio: Audio) -> Sound {
+    Sound { room: "kitchen".into(), audio }
 }
 
 fn frames(path: &Path) -> Vec<Frame> {
     let only_frames = |audio| match audio {
         Audio::Frame(frame) => *frame,
-        Audio::Gap(gap) => panic!("a file has no gap: {gap:?}"),
+        other => panic!("a file has frames alone: {other:?}"),
     };
     play(path).unwrap().into_iter().map(only_frames).collect()
 }
 
 /// Everything that comes of a stream.
 fn hear(hearing: &mut Hearing, stream: impl IntoIterator<Item = Audio>, vitals: &Vitals) -> Vec<Heard> {
-    let mut heard: Vec<Heard> = stream.into_iter().flat_map(|audio| hearing.push(audio, vitals).unwrap()).collect();
+    let mut heard: Vec<Heard> =
+        stream.into_iter().flat_map(|audio| hearing.push(in_the_kitchen(audio), vitals).unwrap()).collect();
     heard.extend(hearing.finish(vitals).unwrap());
     heard
 }

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
@@ -17,7 +16,7 @@ use super::outlet::Line;
 use super::resample::Framer;
 use super::{Control, Error};
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
-use crate::event::{Audio, GapReason};
+use crate::event::GapReason;
 use crate::vitals::Vitals;
 
 /// A device that delivered nothing for this long is gone, whatever its driver says.
@@ -96,13 +95,12 @@ fn find(name: &str) -> Result<cpal::Device, Error> {
     found.ok_or_else(|| missing(devices().unwrap_or_default().into_iter().map(|device| device.name).collect()))
 }
 
-pub(super) fn run(name: &str, out: SyncSender<Audio>, control: &Control, vitals: &Vitals) -> Result<(), Error> {
-    let mut line = Line::new(out, vitals);
+pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals) -> Result<(), Error> {
     // Where the stream goes on: nothing before the first opening.
     let mut stream: Option<(SampleClock, SamplePos)> = None;
     let mut wait = BACKOFF[0];
     while !control.stopped() {
-        vitals.capture_moved.mark();
+        line.moved();
         vitals.listening.set(control.listening());
         if !control.listening() {
             line.begin_gap(GapReason::Muted);
@@ -122,7 +120,7 @@ pub(super) fn run(name: &str, out: SyncSender<Audio>, control: &Control, vitals:
             }
         };
         tracing::info!(device = name, rate = microphone.rate, "listening to the microphone");
-        match microphone.listen(&mut line, control, vitals) {
+        match microphone.listen(&mut line, control) {
             Heard::Enough => break,
             Heard::Muted => tracing::info!(device = name, "the microphone is closed: listening was switched off"),
             Heard::Lost => {
@@ -206,14 +204,14 @@ impl Microphone {
         Ok(Self { rate, framer, ring, shared, delivered: false, _stream: stream })
     }
 
-    fn listen(&mut self, line: &mut Line, control: &Control, vitals: &Vitals) -> Heard {
+    fn listen(&mut self, line: &mut Line, control: &Control) -> Heard {
         let mut samples = Vec::new();
         let (mut beats, mut beat_at) = (0, Instant::now());
         loop {
             if control.stopped() {
                 return Heard::Enough;
             }
-            vitals.capture_moved.mark();
+            line.moved();
             if !control.listening() {
                 line.begin_gap(GapReason::Muted);
                 return Heard::Muted;
@@ -221,7 +219,7 @@ impl Microphone {
             let seen = self.shared.beats.load(Relaxed);
             if seen != beats {
                 (beats, beat_at, self.delivered) = (seen, Instant::now(), true);
-                vitals.microphone_ok.set(true);
+                line.delivers();
             } else if beat_at.elapsed() > SILENT_LIMIT || self.shared.gone.load(Relaxed) {
                 return Heard::Lost;
             }

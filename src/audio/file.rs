@@ -59,8 +59,9 @@ pub(super) fn run(path: &Path, pace: Pace, mut gate: Gate, control: &Control) ->
         }
     }
     framer.finish(|frame| frames.push(frame));
-    // Stopped or not: the file is at its end.
-    let _ = pass(&mut frames);
+    if pass(&mut frames).is_continue() {
+        let _ = gate.end();
+    }
     Ok(())
 }
 

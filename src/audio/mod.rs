@@ -6,6 +6,7 @@
 
 mod capture;
 mod file;
+mod meter;
 mod outlet;
 mod resample;
 pub mod segmenter;
@@ -14,6 +15,7 @@ pub mod vad;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
@@ -21,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use self::outlet::Gate;
+use self::outlet::{Gate, Line};
 use crate::config::Source;
-use crate::event::Audio;
+use crate::event::Sound;
 use crate::vitals::Vitals;
 
 pub use capture::{Device, Format, devices};
@@ -48,6 +50,8 @@ pub enum Error {
     Rate { rate: u32 },
     #[error("sound with no channels cannot be heard; give 1 or more")]
     NoChannels,
+    #[error("the system gives no thread for a source")]
+    Thread { source: io::Error },
     #[error("cannot read standard input")]
     Stdin { source: io::Error },
     #[error("no sound system: ALSA does not answer. Install libasound2 and see that /dev/snd exists")]
@@ -118,30 +122,57 @@ impl Control {
     }
 }
 
-/// Runs a source on this thread until it ends, `control` stops it, or nobody receives any more. The end of the stream is the
+/// Runs sources, each with its room, until all have ended, one has failed, or `control` stops them. The end of everything is the
 /// drop of `out`. Paths are relative to `base`.
 ///
 /// A microphone that is too fast for the receiver drops frames, counts them and tells the gap; files and standard input
 /// wait. A microphone that goes away is opened again by the same name, for ever; one that is not there at the start is an
 /// error, as is everything else that a change of the config can mend.
 pub fn run(
-    source: &Source,
+    sources: &[(String, Source)],
     base: &Path,
-    out: SyncSender<Audio>,
+    out: SyncSender<Sound>,
     control: &Control,
     vitals: &Vitals,
 ) -> Result<(), Error> {
-    vitals.capture_moved.mark();
     vitals.listening.set(control.listening());
-    let ended = match source {
-        Source::Microphone(settings) => capture::run(&settings.device, out, control, vitals),
-        Source::File(settings) => {
-            file::run(&base.join(&settings.path), settings.pace, Gate::new(out, control, vitals), control)
-        }
-        Source::Stdin(settings) => stdin::run(std::io::stdin(), settings, Gate::new(out, control, vitals), control),
+    let one = |room: &str, source: &Source, out: SyncSender<Sound>| {
+        // Without one of its ears the house is not what it was set up to be: all stop, and whoever started it is told.
+        let stopper = Stopper(control);
+        let gate = |out| Gate::new(out, room, control, vitals);
+        match source {
+            Source::Microphone(settings) => {
+                capture::run(&settings.device, Line::new(out, room, vitals), control, vitals)
+            }
+            Source::File(settings) => file::run(&base.join(&settings.path), settings.pace, gate(out), control),
+            Source::Stdin(settings) => stdin::run(std::io::stdin(), settings, gate(out), control),
+        }?;
+        std::mem::forget(stopper);
+        Ok(())
     };
-    vitals.microphone_ok.set(false);
-    ended
+    let Some(((room, source), others)) = sources.split_last() else { return Ok(()) };
+    std::thread::scope(|threads| {
+        let (one, out) = (&one, &out);
+        let start = |(room, source): &'_ (String, Source)| {
+            let (room, source, out) = (room.clone(), source.clone(), out.clone());
+            let thread = std::thread::Builder::new().name(room.clone());
+            thread.spawn_scoped(threads, move || one(&room, &source, out)).map_err(|source| Error::Thread { source })
+        };
+        let started: Vec<_> = others.iter().map(start).collect();
+        let ended = one(room, source, out.clone());
+        started
+            .into_iter()
+            .fold(ended, |ended, thread| ended.and(thread?.join().unwrap_or_else(|panic| resume_unwind(panic))))
+    })
+}
+
+/// Ends all sources when one of them fails or panics.
+struct Stopper<'a>(&'a Control);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 #[cfg(test)]

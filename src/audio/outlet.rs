@@ -1,65 +1,120 @@
 //! The ways out of a source.
 //!
 //! Owns what becomes of a frame whose receiver is slow, and of frames nobody may hear. Refuses to know where they come from.
-//! Invariant: what was not passed on is told as a gap before the next frame is.
+//! Invariant: what was not passed on is told as a gap before the next frame is, and that it ends is told at once.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use jiff::Timestamp;
 
 use super::Control;
-use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, GapReason};
-use crate::vitals::Vitals;
+use super::meter::Meter;
+use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, GapReason, Sound};
+use crate::vitals::{Room, Vitals};
+
+/// One room's sound on its way to hearing.
+struct Way<'a> {
+    out: SyncSender<Sound>,
+    name: Arc<str>,
+    vitals: &'a Vitals,
+    room: Arc<Room>,
+    meter: Meter,
+}
+
+impl<'a> Way<'a> {
+    fn new(out: SyncSender<Sound>, name: &str, vitals: &'a Vitals) -> Self {
+        let name = Arc::from(name);
+        let room = vitals.rooms.open(&name);
+        room.moved.mark();
+        let way = Self { out, name, vitals, room, meter: Meter::default() };
+        way.delivers(false);
+        way
+    }
+
+    fn sound(&self, audio: Audio) -> Sound {
+        Sound { room: self.name.clone(), audio }
+    }
+
+    /// Tells whether the source is open and delivers.
+    fn delivers(&self, yes: bool) {
+        self.room.delivers.set(yes);
+        self.vitals.microphone_ok.set(self.vitals.rooms.all_deliver());
+    }
+
+    /// Waits until there is room for it. Breaks when nobody receives any more.
+    fn send(&self, audio: Audio) -> ControlFlow<()> {
+        match self.out.send(self.sound(audio)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn measure(&mut self, frame: &Frame) {
+        if self.meter.measure(&frame.samples, &self.room) {
+            tracing::warn!(
+                room = &*self.name,
+                "the microphone delivers nothing but the same number; see that it is not muted at itself or in `alsamixer`"
+            );
+        }
+    }
+}
+
+impl Drop for Way<'_> {
+    fn drop(&mut self) {
+        self.delivers(false);
+    }
+}
 
 /// The way out of a source that can wait: passes frames on, or throws them away while the household does not listen.
 pub(super) struct Gate<'a> {
-    out: SyncSender<Audio>,
+    way: Way<'a>,
     control: &'a Control,
-    vitals: &'a Vitals,
     muted_from: Option<Timestamp>,
 }
 
 impl<'a> Gate<'a> {
-    pub(super) fn new(out: SyncSender<Audio>, control: &'a Control, vitals: &'a Vitals) -> Self {
-        Self { out, control, vitals, muted_from: None }
+    pub(super) fn new(out: SyncSender<Sound>, room: &str, control: &'a Control, vitals: &'a Vitals) -> Self {
+        Self { way: Way::new(out, room, vitals), control, muted_from: None }
     }
 
     /// Breaks when nobody receives any more.
     pub(super) fn pass(&mut self, frame: Frame) -> ControlFlow<()> {
         let listening = self.control.listening();
-        self.vitals.capture_moved.mark();
-        self.vitals.microphone_ok.set(true);
-        self.vitals.listening.set(listening);
+        self.way.room.moved.mark();
+        self.way.delivers(true);
+        self.way.vitals.listening.set(listening);
         if !listening {
-            self.muted_from.get_or_insert(frame.time);
+            if self.muted_from.is_none() {
+                self.muted_from = Some(frame.time);
+                return self.way.send(Audio::End);
+            }
             return ControlFlow::Continue(());
         }
         if let Some(from) = self.muted_from.take() {
-            self.send(Audio::Gap(AudioGap { from, to: frame.time, reason: GapReason::Muted }))?;
+            self.way.send(Audio::Gap(AudioGap { from, to: frame.time, reason: GapReason::Muted }))?;
         }
-        self.send(Audio::Frame(Box::new(frame)))
+        self.way.measure(&frame);
+        self.way.send(Audio::Frame(Box::new(frame)))
     }
 
-    fn send(&self, audio: Audio) -> ControlFlow<()> {
-        match self.out.send(audio) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
+    /// The stream has ended, or pauses.
+    pub(super) fn end(&mut self) -> ControlFlow<()> {
+        self.way.send(Audio::End)
     }
 }
 
 /// The way out of a source that cannot wait.
 pub(super) struct Line<'a> {
-    out: SyncSender<Audio>,
-    vitals: &'a Vitals,
+    way: Way<'a>,
     /// Since when nothing was passed on, and why.
     gap: Option<(Timestamp, GapReason)>,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(out: SyncSender<Audio>, vitals: &'a Vitals) -> Self {
-        Self { out, vitals, gap: None }
+    pub(super) fn new(out: SyncSender<Sound>, room: &str, vitals: &'a Vitals) -> Self {
+        Self { way: Way::new(out, room, vitals), gap: None }
     }
 
     /// Something is not heard at the moment, or was not until now.
@@ -67,10 +122,21 @@ impl<'a> Line<'a> {
         self.gap.is_some()
     }
 
+    /// The source is alive, whether it delivers or not.
+    pub(super) fn moved(&self) {
+        self.way.room.moved.mark();
+    }
+
+    /// The device delivers.
+    pub(super) fn delivers(&self) {
+        self.way.delivers(true);
+    }
+
     /// Passes a frame on, after the gap before it; drops it when the receiver is behind. False when nobody receives any more.
     pub(super) fn pass(&mut self, frame: Frame) -> bool {
+        self.way.measure(&frame);
         if let Some((from, reason)) = self.gap {
-            match self.out.try_send(Audio::Gap(AudioGap { from, to: frame.time, reason })) {
+            match self.try_send(Audio::Gap(AudioGap { from, to: frame.time, reason })) {
                 Ok(()) => self.gap = None,
                 Err(TrySendError::Full(_)) => {
                     self.drop_samples(FRAME_SAMPLES as u64, from);
@@ -80,7 +146,7 @@ impl<'a> Line<'a> {
             }
         }
         let time = frame.time;
-        match self.out.try_send(Audio::Frame(Box::new(frame))) {
+        match self.try_send(Audio::Frame(Box::new(frame))) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.drop_samples(FRAME_SAMPLES as u64, time),
             Err(TrySendError::Disconnected(_)) => return false,
@@ -89,22 +155,22 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn drop_samples(&mut self, samples: u64, from: Timestamp) {
-        self.vitals.dropped_samples.add(samples);
+        self.way.vitals.dropped_samples.add(samples);
         if self.gap.is_none() {
-            tracing::warn!("hearing is too slow for the microphone; sound is being dropped");
+            tracing::warn!(room = &*self.way.name, "hearing is too slow for the microphone; sound is being dropped");
             self.gap = Some((from, GapReason::Overload));
         }
     }
 
     pub(super) fn lose(&mut self) {
-        self.vitals.microphone_ok.set(false);
+        self.way.delivers(false);
         self.begin_gap(GapReason::DeviceLost);
     }
 
     /// The end of the stream: what was not heard until now is told, if the receiver has room for it.
     pub(super) fn close(self) {
         if let Some((from, reason)) = self.gap {
-            let _ = self.out.try_send(Audio::Gap(AudioGap { from, to: Timestamp::now(), reason }));
+            let _ = self.try_send(Audio::Gap(AudioGap { from, to: Timestamp::now(), reason }));
         }
     }
 
@@ -114,14 +180,22 @@ impl<'a> Line<'a> {
         match self.gap {
             Some((_, before)) if before == reason => {}
             Some((from, before)) => {
-                let told = self.out.try_send(Audio::Gap(AudioGap { from, to: now, reason: before }));
+                let told = self.try_send(Audio::Gap(AudioGap { from, to: now, reason: before }));
                 // A receiver that is too far behind to be told gets one gap for both.
                 if told.is_ok() {
                     self.gap = Some((now, reason));
                 }
             }
-            None => self.gap = Some((now, reason)),
+            None => {
+                // What was being said is not to wait for the end of the gap; the gap tells it again.
+                let _ = self.try_send(Audio::End);
+                self.gap = Some((now, reason));
+            }
         }
+    }
+
+    fn try_send(&self, audio: Audio) -> Result<(), TrySendError<Sound>> {
+        self.way.out.try_send(self.way.sound(audio))
     }
 }
 
@@ -129,25 +203,33 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
     use crate::clock::{SampleClock, SamplePos};
-    use std::sync::mpsc::sync_channel;
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     fn frame(at: SamplePos) -> Frame {
         let time = SampleClock::starting_at(Timestamp::UNIX_EPOCH).time(at);
         Frame { at, time, samples: [0.0; FRAME_SAMPLES] }
     }
 
+    fn whole(n: i64) -> Audio {
+        Audio::Frame(Box::new(frame(n * 256)))
+    }
+
+    fn delivered(received: &Receiver<Sound>) -> Vec<Audio> {
+        let in_the_hall = |sound: Sound| (&*sound.room == "hall").then_some(sound.audio);
+        received.try_iter().map(|sound| in_the_hall(sound).expect("there is one room")).collect()
+    }
+
     #[test]
     fn a_slow_receiver_loses_frames_and_is_told_which() {
         let vitals = Vitals::default();
         let (out, received) = sync_channel(2);
-        let mut line = Line::new(out, &vitals);
+        let mut line = Line::new(out, "hall", &vitals);
         assert!((0..5).all(|n| line.pass(frame(n * 256))));
         assert_eq!(vitals.dropped_samples.get(), 3 * 256);
-        assert_eq!(received.try_iter().count(), 2);
+        assert_eq!(delivered(&received).len(), 2);
         assert!(line.pass(frame(5 * 256)));
-        let expected = AudioGap { from: frame(512).time, to: frame(1_280).time, reason: GapReason::Overload };
-        assert_eq!(received.recv().unwrap(), Audio::Gap(expected));
-        assert_eq!(received.recv().unwrap(), Audio::Frame(Box::new(frame(1_280))));
+        let gap = AudioGap { from: frame(512).time, to: frame(1_280).time, reason: GapReason::Overload };
+        assert_eq!(delivered(&received), [Audio::Gap(gap), whole(5)]);
         drop(received);
         assert!(!line.pass(frame(1_536)));
     }
@@ -156,18 +238,21 @@ mod tests {
     fn a_mute_in_a_lost_stretch_is_a_gap_of_its_own() {
         let vitals = Vitals::default();
         let (out, received) = sync_channel(8);
-        let mut line = Line::new(out, &vitals);
+        let mut line = Line::new(out, "hall", &vitals);
+        line.delivers();
+        assert!(vitals.microphone_ok.get());
         line.lose();
         line.begin_gap(GapReason::Muted);
         line.begin_gap(GapReason::Muted);
         line.pass(frame(0));
-        let reasons: Vec<_> = received.try_iter().collect();
-        let [Audio::Gap(lost), Audio::Gap(muted), Audio::Frame(_)] = &reasons[..] else { panic!("{reasons:?}") };
+        let told = delivered(&received);
+        let [Audio::End, Audio::Gap(lost), Audio::Gap(muted), Audio::Frame(_)] = &told[..] else { panic!("{told:?}") };
         assert_eq!((lost.reason, muted.reason), (GapReason::DeviceLost, GapReason::Muted));
         assert_eq!(lost.to, muted.from);
         line.begin_gap(GapReason::Muted);
         line.close();
-        assert!(matches!(received.recv(), Ok(Audio::Gap(gap)) if gap.reason == GapReason::Muted));
+        let told = delivered(&received);
+        assert!(matches!(&told[..], [Audio::End, Audio::Gap(gap)] if gap.reason == GapReason::Muted), "{told:?}");
         assert!(!vitals.microphone_ok.get());
     }
 
@@ -175,16 +260,27 @@ mod tests {
     fn what_is_muted_is_thrown_away_and_told_as_one_gap() {
         let (out, received) = sync_channel(8);
         let (control, vitals) = (Control::default(), Vitals::default());
-        let mut gate = Gate::new(out, &control, &vitals);
+        let mut gate = Gate::new(out, "hall", &control, &vitals);
         for (n, listening) in [(0, true), (1, false), (2, false), (3, true), (4, true)] {
             control.set_listening(listening);
             assert!(gate.pass(frame(n * 256)).is_continue());
             assert_eq!(vitals.listening.get(), listening);
         }
         let gap = AudioGap { from: frame(256).time, to: frame(3 * 256).time, reason: GapReason::Muted };
-        let whole = |n: i64| Audio::Frame(Box::new(frame(n * 256)));
-        assert_eq!(received.try_iter().collect::<Vec<_>>(), [whole(0), Audio::Gap(gap), whole(3), whole(4)]);
+        assert_eq!(delivered(&received), [whole(0), Audio::End, Audio::Gap(gap), whole(3), whole(4)]);
         drop(received);
         assert!(gate.pass(frame(5 * 256)).is_break());
+    }
+
+    #[test]
+    fn the_microphones_are_well_when_each_of_them_is() {
+        let (control, vitals) = (Control::default(), Vitals::default());
+        let (out, _received) = sync_channel(8);
+        let mut hall = Gate::new(out.clone(), "hall", &control, &vitals);
+        let mut kitchen = Gate::new(out, "kitchen", &control, &vitals);
+        assert!(hall.pass(frame(0)).is_continue() && !vitals.microphone_ok.get());
+        assert!(kitchen.pass(frame(0)).is_continue() && vitals.microphone_ok.get());
+        drop(hall);
+        assert!(!vitals.microphone_ok.get());
     }
 }

@@ -3,7 +3,6 @@
 //! Owns reading signed 16-bit little-endian samples from a pipe. Refuses to block where a request to stop would go unheard.
 //! Invariant: wall times never run backwards: a stream faster than time keeps its own.
 
-use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
 use jiff::Timestamp;
@@ -58,7 +57,9 @@ pub(super) fn run(input: impl AsFd, settings: &config::Stdin, mut gate: Gate, co
         tracing::warn!(bytes = kept, "standard input ended within a sample; the rest was left out");
     }
     framer.finish(|frame| frames.push(frame));
-    let _: ControlFlow<()> = frames.drain(..).try_for_each(|frame| gate.pass(frame));
+    if frames.drain(..).try_for_each(|frame| gate.pass(frame)).is_continue() {
+        let _ = gate.end();
+    }
     Ok(())
 }
 
@@ -94,16 +95,16 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let (out, received) = sync_channel(1_000);
         std::thread::scope(|threads| {
-            let gate = Gate::new(out, control, &vitals);
+            let gate = Gate::new(out, "home", control, &vitals);
             let source = threads.spawn(|| run(reader, &settings, gate, control));
             write(writer);
             source.join().unwrap().unwrap();
         });
-        received.try_iter().collect()
+        received.try_iter().map(|sound| sound.audio).collect()
     }
 
     fn stdin(rate: u32, channels: u16) -> config::Stdin {
-        config::Stdin { rate, channels }
+        config::Stdin { rate, channels, room: None }
     }
 
     #[test]
@@ -114,7 +115,7 @@ mod tests {
             // Half a sample more.
             writer.write_all(&[1]).unwrap();
         });
-        let [Audio::Frame(first), Audio::Frame(second)] = &heard[..] else { panic!("{heard:?}") };
+        let [Audio::Frame(first), Audio::Frame(second), Audio::End] = &heard[..] else { panic!("{heard:?}") };
         assert_eq!((first.at, second.at), (0, 256));
         assert_eq!(first.samples[255], 25_500.0 / 32_768.0);
         assert_eq!(second.samples[43], 29_900.0 / 32_768.0);
@@ -125,7 +126,7 @@ mod tests {
     fn stereo_is_mixed() {
         let bytes: Vec<u8> = [16_384i16, 0].iter().cycle().take(512).flat_map(|n| n.to_le_bytes()).collect();
         let heard = hear(stdin(16_000, 2), &Control::default(), |mut writer| writer.write_all(&bytes).unwrap());
-        assert!(matches!(&heard[..], [Audio::Frame(frame)] if frame.samples == [0.25; 256]));
+        assert!(matches!(&heard[..], [Audio::Frame(frame), Audio::End] if frame.samples == [0.25; 256]));
     }
 
     #[test]

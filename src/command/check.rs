@@ -44,7 +44,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             println!("✗ {what}: {}", sentence(&error));
         }
     };
-    tell("source", source(&config));
+    for (room, source) in config.sources() {
+        tell(&format!("source of {room}"), probed(&source, &config));
+    }
     tell("speech model", speech_model(&config));
     if config.listener.enabled {
         tell("reading model", reading_model(&config));
@@ -57,8 +59,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn source(config: &Config) -> anyhow::Result<String> {
-    match &config.source {
+fn probed(source: &Source, config: &Config) -> anyhow::Result<String> {
+    match source {
         Source::Microphone(microphone) => {
             let devices = audio::devices()?;
             let wanted =

@@ -67,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Table> {
     let mut config = config::from_text(CONFIG).expect("the demo's config is valid");
     let pace = if args.fast { Pace::Fast } else { Pace::RealTime };
-    config.source = Source::File(File { path: recording.into(), pace });
+    config.source = Source::File(File { path: recording.into(), pace, room: None }).into();
     config.store.dir = Some(folder.join("state"));
     // The audience must be seated before the play begins; so the broker is started here, and the daemon finds it.
     let address = broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;

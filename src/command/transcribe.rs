@@ -61,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
     let asr = Asr { model: args.model, language: args.language, threads: args.threads, ..Asr::default() };
     let path = models::find(&asr.model, Path::new(""))?;
-    let mut hearing = Hearing::new(Whisper::load(&path, &asr)?, "file");
+    let mut hearing = Hearing::new(Whisper::load(&path, &asr)?);
     let mut failed = 0;
     for file in &args.files {
         if args.files.len() > 1 && !args.json {
@@ -82,7 +82,7 @@ fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
 fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let bar = bar(file)?;
     let vitals = Vitals::default();
-    let source = Source::File(File { path: file.into(), pace: Pace::Fast });
+    let source = [("file".into(), Source::File(File { path: file.into(), pace: Pace::Fast, room: None }))];
     let (sender, receiver) = sync_channel(QUEUE);
     let control = Control::default();
     std::thread::scope(|threads| {
@@ -92,14 +92,14 @@ fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Wri
             .context("cannot start a thread to read the file")?;
         let mut origin = Timestamp::UNIX_EPOCH;
         let mut print = |origin, heard| bar.suspend(|| print(file, origin, heard, json, out));
-        for audio in receiver {
-            if let Audio::Frame(frame) = &audio {
+        for sound in receiver {
+            if let Audio::Frame(frame) = &sound.audio {
                 if frame.at == 0 {
                     origin = frame.time;
                 }
                 bar.set_position(frame.time.duration_since(origin).as_millis() as u64);
             }
-            print(origin, hearing.push(audio, &vitals)?)?;
+            print(origin, hearing.push(sound, &vitals)?)?;
         }
         print(origin, hearing.finish(&vitals)?)?;
         bar.finish_and_clear();

@@ -99,9 +99,6 @@ fn explain(message: &str) -> String {
     if let Some(name) = message.trim().strip_prefix("missing field `").and_then(|m| m.strip_suffix('`')) {
         return format!("the key \"{name}\" is missing here");
     }
-    if message.starts_with("wanted exactly 1 element") {
-        return "name one source and no more: [source.microphone], [source.file] or [source.stdin]".into();
-    }
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let Some((found, known)) = names.split_first().filter(|_| message.starts_with("unknown ")) else {
         return message.trim().to_string();
@@ -170,7 +167,11 @@ fn span_of(table: &Spanned<DeTable<'_>>, path: &str) -> Option<Range<usize>> {
     let (_, mut value) = table.get_ref().iter().find(|(key, _)| key.get_ref() == first)?;
     for step in steps {
         let next = match value.get_ref() {
-            DeValue::Table(table) => table.iter().find(|(key, _)| key.get_ref() == step).map(|(_, v)| v),
+            DeValue::Table(table) => match table.iter().find(|(key, _)| key.get_ref() == step) {
+                Some((_, found)) => Some(found),
+                // What may stand several times stands once, as a table.
+                None => step.parse::<usize>().ok().map(|_| value),
+            },
             DeValue::Array(array) => step.parse().ok().and_then(|i: usize| array.get(i)),
             _ => None,
         };

@@ -1,6 +1,6 @@
 //! Rules that one value alone cannot break.
 
-use super::{Broker, Config, Source};
+use super::{Broker, Config};
 
 impl Config {
     /// What is wrong between keys: the path of the key (`rule.2.exit`) and a sentence.
@@ -17,19 +17,33 @@ impl Config {
     }
 
     fn source_problems(&self, problems: &mut Problems) {
-        match &self.source {
-            Source::Microphone(_) => {}
-            Source::File(file) => {
-                problems.unless(!file.path.as_os_str().is_empty(), "source.file.path", || "names no file".into());
-            }
-            Source::Stdin(stdin) => {
-                problems.unless((8_000..=192_000).contains(&stdin.rate), "source.stdin.rate", || {
-                    format!("{} is outside 8000 to 192000 Hz", stdin.rate)
-                });
-                problems.unless((1..=32).contains(&stdin.channels), "source.stdin.channels", || {
-                    format!("{} is outside 1 to 32 channels", stdin.channels)
-                });
-            }
+        let sources = self.sources();
+        problems.unless(!sources.is_empty(), "source", || {
+            "names no source: use [source.microphone], [source.file] or [source.stdin]".into()
+        });
+        for (at, (room, source)) in sources.iter().enumerate() {
+            let kind = source.kind();
+            let nth = sources[..at].iter().filter(|(_, other)| other.kind() == kind).count();
+            let taken = sources[..at].iter().any(|(other, _)| other == room);
+            problems.unless(!taken, &format!("source.{kind}.{nth}.room"), || {
+                format!("a second source hears the room \"{room}\": give each a room of its own")
+            });
+        }
+        problems.unless(sources.len() <= 1 || self.source.live(), "source.file", || {
+            "a file is played fast only where it is the one source: others go on at the pace of time".into()
+        });
+        for (at, file) in self.source.file.iter().enumerate() {
+            problems.unless(!file.path.as_os_str().is_empty(), &format!("source.file.{at}.path"), || {
+                "names no file".into()
+            });
+        }
+        if let Some(stdin) = &self.source.stdin {
+            problems.unless((8_000..=192_000).contains(&stdin.rate), "source.stdin.rate", || {
+                format!("{} is outside 8000 to 192000 Hz", stdin.rate)
+            });
+            problems.unless((1..=32).contains(&stdin.channels), "source.stdin.channels", || {
+                format!("{} is outside 1 to 32 channels", stdin.channels)
+            });
         }
         let language = &self.asr.language;
         let is_code = (2..=3).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_lowercase());

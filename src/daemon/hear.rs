@@ -1,4 +1,4 @@
-//! The hearing thread: sound from the source, utterances into the store.
+//! The hearing thread: sound from the sources, utterances into the store.
 //!
 //! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
 //! tells of it are on disk before the reader is woken.
@@ -18,7 +18,7 @@ use super::patience::patiently;
 use super::reading::Wake;
 use crate::clock;
 use crate::config::Keep;
-use crate::event::{Audio, FRAME_SAMPLES, Gap, Utterance};
+use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::scenes::{Scene, Scenes};
@@ -45,13 +45,13 @@ pub struct Hear {
     pub closing: Arc<AtomicBool>,
     /// SIGHUP came: open the files anew.
     pub reopen: Arc<AtomicBool>,
-    /// The source runs at the pace of the room, so lag is against the wall clock.
+    /// The sources run at the pace of the room, so lag is against the wall clock.
     pub live: bool,
 }
 
 impl Hear {
-    /// Hears until the source ends, then what was being said.
-    pub fn run(mut self, audio: Receiver<Audio>) -> Result<(), Error> {
+    /// Hears until the sources have ended, then what was being said.
+    pub fn run(mut self, audio: Receiver<Sound>) -> Result<(), Error> {
         let mut retention_due = Instant::now();
         let mut arrived = (Instant::now(), Timestamp::MIN);
         loop {
@@ -63,8 +63,8 @@ impl Hear {
                 false => audio.recv().map_err(|_| TryRecvError::Disconnected),
             };
             match next {
-                Ok(audio) => {
-                    arrived = (Instant::now(), self.listen(audio));
+                Ok(sound) => {
+                    arrived = (Instant::now(), self.listen(sound, arrived.1));
                 }
                 Err(TryRecvError::Empty) => self.work(arrived)?,
                 Err(TryRecvError::Disconnected) => break,
@@ -85,16 +85,17 @@ impl Hear {
         Ok(())
     }
 
-    /// Returns how far the stream has come.
-    fn listen(&mut self, audio: Audio) -> Timestamp {
-        let reached = match &audio {
+    /// Returns how far the stream has come; `before` is how far the last one had.
+    fn listen(&mut self, sound: Sound, before: Timestamp) -> Timestamp {
+        let reached = match &sound.audio {
             Audio::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),
             Audio::Gap(gap) => gap.to,
+            Audio::End => before,
         };
         if self.vitals.heard_since.get().is_none() {
             self.vitals.heard_since.set(reached);
         }
-        self.hearing.listen(audio, &self.vitals);
+        self.hearing.listen(sound, &self.vitals);
         reached
     }
 
@@ -123,8 +124,11 @@ impl Hear {
                     self.wake(Wake::Gap(gap));
                 }
                 Heard::Hypothesis(said) => {
-                    let (committed, tentative) = (said.committed.join(" "), &said.tentative);
-                    debug!(kind = "hypothesis", room = said.room, committed, tentative, "{committed} … {tentative}");
+                    if !said.is_over() {
+                        let (committed, tentative) = (said.committed.join(" "), &said.tentative);
+                        let room = &said.room;
+                        debug!(kind = "hypothesis", room, committed, tentative, "{committed} … {tentative}");
+                    }
                     self.scenes.tell(Scene::Hypothesis(said));
                 }
                 Heard::Progress(time) => self.wake(Wake::Passed(time)),

@@ -1,15 +1,17 @@
 //! From sound to utterances.
 //!
 //! Owns the joining of voice detector, segmenter, recogniser and guard, on the hearing thread. Refuses to know the store and
-//! the time of day: whoever calls says what time it is. Invariant: utterances come out in the order they were spoken, each
-//! within the segment it was heard in, none twice.
+//! the time of day: whoever calls says what time it is. Invariant: the utterances of a room come out in the order they were
+//! spoken, each within the segment it was heard in, none twice.
 //!
-//! Listening is cheap and never waits; decoding is dear. So sound goes in by [`Hearing::listen`], and what is to be decoded
-//! waits until [`Hearing::work`] has time for it.
+//! Listening is cheap and never waits; decoding is dear. So sound goes in by [`Hearing::listen`], each room's into an ear of its
+//! own, and what is to be decoded waits until [`Hearing::work`] has time for it: segments in the order in which they ended,
+//! whichever room they are from, and looks for each room in turn.
 
 mod ear;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use ulid::{Generator, Ulid};
@@ -18,7 +20,7 @@ use crate::asr::pace::{self, Pace};
 use crate::asr::whisper::{Piece, Whisper};
 use crate::asr::{self, Word, guard};
 use crate::clock;
-use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Utterance};
+use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Sound, Utterance};
 use crate::vitals::{Count, Rejected, Vitals};
 
 use ear::{Ear, Live};
@@ -34,16 +36,17 @@ const WAITING_SAMPLES: usize = 60 * clock::SAMPLE_RATE as usize;
 pub enum Heard {
     Utterance(Utterance),
     Gap(Gap),
-    /// What is being said at the moment.
+    /// What is being said at the moment; without words when it is over.
     Hypothesis(Hypothesis),
-    /// Nobody is speaking, and everything up to this moment has come out.
+    /// Nobody is speaking in any room, and everything up to this moment has come out.
     Progress(Timestamp),
 }
 
-/// Hears one stream.
+/// Hears every room.
 pub struct Hearing {
     whisper: Whisper,
-    ear: Ear,
+    /// The one that was looked at last stands at the end.
+    ears: Vec<Ear>,
     waiting: VecDeque<Waiting>,
     /// How the recogniser's time is spent; None where there is no hurry: each segment is decoded once.
     pace: Option<Pace>,
@@ -53,16 +56,16 @@ pub struct Hearing {
 
 /// What will come out, in this order.
 enum Waiting {
-    Segment(Segment, Live),
-    Gap(AudioGap),
+    Segment(Arc<str>, Segment, Live),
+    Gap(Arc<str>, AudioGap),
     Progress(Timestamp),
 }
 
 impl Hearing {
-    pub fn new(whisper: Whisper, room: &str) -> Self {
+    pub fn new(whisper: Whisper) -> Self {
         Self {
             whisper,
-            ear: Ear::new(room),
+            ears: Vec::new(),
             waiting: VecDeque::new(),
             pace: None,
             ids: Generator::new(),
@@ -78,8 +81,8 @@ impl Hearing {
     }
 
     /// Takes what the source delivers, in order, and does at once whatever there is to do: for a source that can wait.
-    pub fn push(&mut self, audio: Audio, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        self.listen(audio, vitals);
+    pub fn push(&mut self, sound: Sound, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        self.listen(sound, vitals);
         self.work_off(vitals)
     }
 
@@ -89,33 +92,51 @@ impl Hearing {
         self.work_off(vitals)
     }
 
-    /// Takes what the source delivers, in order.
-    pub fn listen(&mut self, audio: Audio, vitals: &Vitals) {
+    /// Takes what a source delivers, in order.
+    pub fn listen(&mut self, Sound { room, audio }: Sound, vitals: &Vitals) {
         vitals.hearing_moved.mark();
         match audio {
-            Audio::Frame(frame) => self.frame(&frame, vitals),
+            Audio::Frame(frame) => self.frame(&room, &frame, vitals),
             Audio::Gap(gap) => {
-                self.end();
-                self.ear.forget();
-                self.waiting.push_back(Waiting::Gap(gap));
+                self.end_of(&room);
+                self.waiting.push_back(Waiting::Gap(room, gap));
             }
+            Audio::End => self.end_of(&room),
         }
     }
 
-    /// The stream has ended, or does not go on where it was: what was being said is whole.
+    /// All streams have ended: what was being said is whole.
     pub fn end(&mut self) {
-        self.waiting.extend(self.ear.flush().map(|(segment, live)| Waiting::Segment(segment, live)));
+        while let Some(ear) = self.ears.first() {
+            let room = ear.room.clone();
+            self.end_of(&room);
+        }
+    }
+
+    /// A stream has ended, or does not go on where it was: what was being said is whole, and what comes is heard afresh.
+    fn end_of(&mut self, room: &str) {
+        let Some(at) = self.ears.iter().position(|ear| &*ear.room == room) else { return };
+        let mut ear = self.ears.remove(at);
+        if let Some((segment, live)) = ear.flush() {
+            self.waiting.push_back(Waiting::Segment(ear.room, segment, live));
+        }
     }
 
     /// There is something to do.
     pub fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || self.pace.as_ref().is_some_and(|pace| pace.looks(self.ear.said()))
+        !self.waiting.is_empty() || self.looks_at().is_some()
+    }
+
+    /// The ear that is worth a look.
+    fn looks_at(&self) -> Option<usize> {
+        let pace = self.pace.as_ref()?;
+        self.ears.iter().position(|ear| pace.looks(ear.said()))
     }
 
     /// Less than a minute of speech waits: there is room for more.
     pub fn has_room(&self) -> bool {
         let samples = |waiting: &Waiting| match waiting {
-            Waiting::Segment(segment, _) => segment.samples.len(),
+            Waiting::Segment(_, segment, _) => segment.samples.len(),
             _ => 0,
         };
         self.waiting.iter().map(samples).sum::<usize>() < WAITING_SAMPLES
@@ -127,24 +148,32 @@ impl Hearing {
         let lag_s = |segment: &Segment| now.duration_since(segment.time_at(segment.seconds())).as_secs_f64();
         if let Some(pace) = &mut self.pace {
             let oldest = self.waiting.iter().find_map(|waiting| match waiting {
-                Waiting::Segment(segment, _) => Some(lag_s(segment)),
+                Waiting::Segment(_, segment, _) => Some(lag_s(segment)),
                 _ => None,
             });
             pace.observe(oldest.unwrap_or(0.0), segments);
         }
         match self.waiting.pop_front() {
-            Some(Waiting::Segment(segment, live)) => {
+            Some(Waiting::Segment(room, segment, live)) => {
                 let untouched = live.agreement.committed().is_empty();
                 if self.pace.is_some() && untouched && pace::gives_up(lag_s(&segment), segments) {
-                    return Ok(vec![self.give_up(&segment, vitals)]);
+                    return Ok(vec![self.give_up(&room, &segment, vitals)]);
                 }
-                self.decode(&segment, live, vitals)
+                let shown = live.shown;
+                let mut heard = self.decode(&room, &segment, live, vitals)?;
+                if shown {
+                    heard.push(Heard::Hypothesis(Hypothesis::over(&room, segment.time)));
+                }
+                Ok(heard)
             }
-            Some(Waiting::Gap(AudioGap { from, to, reason })) => {
-                Ok(vec![Heard::Gap(Gap { id: self.id(), room: self.ear.room.clone(), from, to, reason })])
+            Some(Waiting::Gap(room, AudioGap { from, to, reason })) => {
+                Ok(vec![Heard::Gap(Gap { id: self.id(), room: room.to_string(), from, to, reason })])
             }
             Some(Waiting::Progress(time)) => Ok(vec![Heard::Progress(time)]),
-            None => self.look(vitals),
+            None => match self.looks_at() {
+                Some(at) => self.look(at, vitals),
+                None => Ok(Vec::new()),
+            },
         }
     }
 
@@ -160,8 +189,8 @@ impl Hearing {
         // Whoever waits for the end has time: nothing is late.
         while let Some(waiting) = self.waiting.front() {
             let now = match waiting {
-                Waiting::Segment(segment, _) => segment.time,
-                Waiting::Gap(gap) => gap.to,
+                Waiting::Segment(_, segment, _) => segment.time,
+                Waiting::Gap(_, gap) => gap.to,
                 Waiting::Progress(time) => *time,
             };
             heard.extend(self.work(now, vitals)?);
@@ -169,31 +198,41 @@ impl Hearing {
         Ok(heard)
     }
 
-    fn frame(&mut self, frame: &Frame, vitals: &Vitals) {
+    fn frame(&mut self, room: &Arc<str>, frame: &Frame, vitals: &Vitals) {
         vitals.heard_samples.add(FRAME_SAMPLES as u64);
-        if let Some((segment, live)) = self.ear.hear(frame) {
-            self.waiting.push_back(Waiting::Segment(segment, live));
+        let at = self.ears.iter().position(|ear| ear.room == *room).unwrap_or_else(|| {
+            self.ears.push(Ear::new(room.clone()));
+            self.ears.len() - 1
+        });
+        if let Some((segment, live)) = self.ears[at].hear(frame) {
+            self.waiting.push_back(Waiting::Segment(room.clone(), segment, live));
         }
         // A clock that was set back must not silence the progress until it is where it was.
         let since = frame.time.duration_since(self.told);
-        if self.ear.is_idle() && (since >= PROGRESS || since.is_negative()) {
+        if self.ears.iter().all(Ear::is_idle) && (since >= PROGRESS || since.is_negative()) {
             self.told = frame.time;
             self.waiting.push_back(Waiting::Progress(frame.time));
         }
     }
 
     /// There is no time for a segment: it is told as a gap.
-    fn give_up(&mut self, segment: &Segment, vitals: &Vitals) -> Heard {
+    fn give_up(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Heard {
         vitals.dropped_samples.add(segment.samples.len() as u64);
         let (from, to) = (segment.time, segment.time_at(segment.seconds()));
-        tracing::warn!(seconds = segment.seconds(), "hearing is too slow for what is said; a segment was given up");
-        Heard::Gap(Gap { id: self.id(), room: self.ear.room.clone(), from, to, reason: GapReason::Overload })
+        tracing::warn!(
+            room,
+            seconds = segment.seconds(),
+            "hearing is too slow for what is said; a segment was given up"
+        );
+        Heard::Gap(Gap { id: self.id(), room: room.into(), from, to, reason: GapReason::Overload })
     }
 
     /// Looks at what is being said.
-    fn look(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        let Some(segment) = self.ear.segmenter.so_far() else { return Ok(Vec::new()) };
-        let live = &mut self.ear.live;
+    fn look(&mut self, at: usize, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        self.ears[at..].rotate_left(1);
+        let Some(ear) = self.ears.last_mut() else { return Ok(Vec::new()) };
+        let Some(segment) = ear.segmenter.so_far() else { return Ok(Vec::new()) };
+        let live = &mut ear.live;
         (live.since_samples, live.news_samples) = (0, 0);
         live.seen = self.whisper.decode_on(&segment.samples, live.agreement.committed())?;
         note_pass(live.seen.as_slice(), vitals);
@@ -201,16 +240,17 @@ impl Hearing {
         let Some(seen) = live.seen.as_ref().filter(|seen| judged(seen, &segment).is_ok()) else {
             return Ok(Vec::new());
         };
-        let silence_s = clock::seconds(self.ear.segmenter.silence() as i64);
+        let silence_s = clock::seconds(ear.segmenter.silence() as i64);
         live.agreement.see(&seen.words, segment.seconds(), silence_s);
+        live.shown = true;
         let committed: Vec<String> = live.agreement.committed().iter().map(|word| word.text.clone()).collect();
         let tentative: Vec<&str> = seen.words.iter().skip(committed.len()).map(|word| word.text.as_str()).collect();
         let tentative = tentative.join(" ");
-        let room = self.ear.room.clone();
+        let room = ear.room.to_string();
         Ok(vec![Heard::Hypothesis(Hypothesis { start: segment.time, room, committed, tentative })])
     }
 
-    fn decode(&mut self, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    fn decode(&mut self, room: &str, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
         let Live { agreement, news_samples, seen, .. } = live;
         let committed = agreement.committed();
         let refuse = |reason: guard::Rejection, text: &str| {
@@ -221,7 +261,7 @@ impl Hearing {
         vitals.decoded_samples.add(segment.samples.len() as u64);
         if let Err(reason) = guard::hearable(segment.speech_samples) {
             refuse(reason, "");
-            return Ok(self.utterances(segment, committed.to_vec(), 0.0, vitals));
+            return Ok(self.utterances(room, segment, committed.to_vec(), 0.0, vitals));
         }
         let pieces = match seen {
             // Nothing was said since the last look: it saw all of it.
@@ -253,7 +293,7 @@ impl Hearing {
         // What was committed stands, whatever is thought of the rest.
         let rest = words.into_iter().skip(committed.len());
         let words = committed.iter().cloned().chain(rest).collect();
-        Ok(self.utterances(segment, words, no_speech, vitals))
+        Ok(self.utterances(room, segment, words, no_speech, vitals))
     }
 
     fn pass(&mut self, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, asr::Error> {
@@ -263,27 +303,32 @@ impl Hearing {
     }
 
     /// One for each piece that Whisper made.
-    fn utterances(&mut self, segment: &Segment, words: Vec<Word>, no_speech: f32, vitals: &Vitals) -> Vec<Heard> {
-        let pieces = words.chunk_by(|_, next| !next.begins);
-        pieces.map(|words| Heard::Utterance(self.utterance(segment, words, no_speech, vitals))).collect()
-    }
-
-    fn utterance(&mut self, segment: &Segment, words: &[Word], no_speech: f32, vitals: &Vitals) -> Utterance {
+    fn utterances(
+        &mut self,
+        room: &str,
+        segment: &Segment,
+        words: Vec<Word>,
+        no_speech: f32,
+        vitals: &Vitals,
+    ) -> Vec<Heard> {
         let length = segment.seconds();
-        let start = words[0].start_s.clamp(0.0, length);
-        let end = words[words.len() - 1].end_s.clamp(start, length);
-        let utterance = Utterance {
-            id: self.id(),
-            start: segment.time_at(start),
-            end: segment.time_at(end),
-            room: self.ear.room.clone(),
-            text: joined(words),
-            confidence: (words.iter().map(|word| word.logprob).sum::<f32>() / words.len() as f32).exp(),
-            no_speech,
+        let utterance = |words: &[Word]| {
+            let start = words[0].start_s.clamp(0.0, length);
+            let end = words[words.len() - 1].end_s.clamp(start, length);
+            let utterance = Utterance {
+                id: self.id(),
+                start: segment.time_at(start),
+                end: segment.time_at(end),
+                room: room.into(),
+                text: joined(words),
+                confidence: (words.iter().map(|word| word.logprob).sum::<f32>() / words.len() as f32).exp(),
+                no_speech,
+            };
+            vitals.utterances.add(1);
+            vitals.words.add(utterance.words() as u64);
+            Heard::Utterance(utterance)
         };
-        vitals.utterances.add(1);
-        vitals.words.add(utterance.words() as u64);
-        utterance
+        words.chunk_by(|_, next| !next.begins).map(utterance).collect()
     }
 
     fn id(&mut self) -> Ulid {

@@ -6,7 +6,7 @@
 //!
 //! | channel | holds | when it is full |
 //! |---|---|---|
-//! | source → hearing | one minute of frames | a file or stdin waits; a microphone drops frames and records a gap |
+//! | sources → hearing | one minute of frames for each | a file or stdin waits; a microphone drops frames and records a gap |
 //! | speech → Whisper | one minute of segments | the channel before it fills; of a live source, segments that ended 20 s ago are given up for newer ones, and told as a gap |
 //! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
 //! | publishing → house | 16 commands | the command is answered with "busy" |
@@ -182,7 +182,8 @@ impl House {
             None => None,
         };
 
-        let (audio_in, audio) = sync_channel(AUDIO_CAPACITY);
+        let sources = config.sources();
+        let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
         let hear = Hear {
             hearing,
             store: Store::open(&dir, settings)?,
@@ -195,13 +196,13 @@ impl House {
             reader: reader.clone(),
             closing: closing.clone(),
             reopen: reopen.clone(),
-            live: is_live(&config),
+            live: config.source.live(),
         };
         supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
 
         let (source_control, source_vitals) = (control.clone(), vitals.clone());
         supervisor.thread(SOURCE, move || {
-            Ok(audio::run(&config.source, &config.base, audio_in, &source_control, &source_vitals)?)
+            Ok(audio::run(&sources, &config.base, audio_in, &source_control, &source_vitals)?)
         })?;
         info!(state = %dir.display(), "hearth is up");
         Ok(Self {
@@ -247,7 +248,7 @@ impl House {
         let runs = |part| self.supervisor.running().any(|name| name == part);
         match (name, outcome) {
             (name, Err(source)) => return Err(Error::Part { name, source }),
-            (SOURCE, Ok(())) => info!("the source has ended; what is left of it is heard and read"),
+            (SOURCE, Ok(())) => info!("no source is left; what is left of them is heard and read"),
             // Nobody will wake the reader any more: it ends when it has read everything.
             (HEARING, Ok(())) if !runs(SOURCE) => self.reader = None,
             (READING, Ok(())) if !runs(HEARING) => {}
@@ -326,15 +327,9 @@ impl House {
     }
 }
 
-const SOURCE: &str = "source";
+const SOURCE: &str = "sources";
 const HEARING: &str = "hearing";
 const READING: &str = "reading";
 const PUBLISHING: &str = "publishing";
 /// The note that the household muted the room.
 const MUTED: &str = "muted";
-
-/// The source runs at the pace of the room.
-fn is_live(config: &Config) -> bool {
-    use crate::config::{Pace, Source};
-    !matches!(&config.source, Source::File(file) if file.pace == Pace::Fast)
-}

@@ -46,13 +46,14 @@ impl Prepared {
             _ => Some(Lines::open(&dir, jiff::tz::TimeZone::system())?),
         };
         let whisper = models::find(&config.asr.model, &config.base)?;
-        let hearing = Hearing::new(Whisper::load(&whisper, &config.asr)?, config.node.as_str());
-        let hearing = if super::is_live(config) { hearing.live(config.asr.interim) } else { hearing };
+        let hearing = Hearing::new(Whisper::load(&whisper, &config.asr)?);
+        let hearing = if config.source.live() { hearing.live(config.asr.interim) } else { hearing };
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {
                 let began = Instant::now();
-                let listener = Listener::open(path, &config.listener, &config.digest, &config.rules)?;
+                let listener = Listener::open(path, &config.listener, &config.digest, &config.rules)?
+                    .in_several_rooms(config.several_rooms());
                 info!(model = %path.display(), ms = began.elapsed().as_millis() as u64, "the model that reads along is loaded");
                 Some(listener)
             }

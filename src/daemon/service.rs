@@ -73,16 +73,17 @@ fn status(vitals: &Vitals) -> String {
 }
 
 /// The first part that should have moved and did not. Sound reaches hearing only while a microphone is open.
-fn stuck(vitals: &Vitals, reads: bool) -> Option<&'static str> {
-    let hears = vitals.listening.get() && vitals.microphone_ok.get();
+fn stuck(vitals: &Vitals, reads: bool) -> Option<String> {
+    let rooms = vitals.rooms.each();
+    let hearing = rooms.iter().filter(|(_, room)| vitals.listening.get() && room.delivers.get());
+    let sources: Vec<_> = hearing.map(|(name, room)| (&**name, true, &room.moved)).collect();
     let parts = [
-        ("source", hears, &vitals.capture_moved),
-        ("hearing", hears, &vitals.hearing_moved),
+        ("hearing", !sources.is_empty(), &vitals.hearing_moved),
         ("reading", reads, &vitals.reading_moved),
         ("publishing", true, &vitals.publishing_moved),
     ];
     let still = |(_, expected, moved): &&(_, bool, &crate::vitals::Moment)| {
         *expected && moved.get().is_some() && moved.age_ms() > STUCK_MS
     };
-    parts.iter().find(still).map(|(name, _, _)| *name)
+    sources.iter().chain(&parts).find(still).map(|(name, _, _)| (*name).to_owned())
 }

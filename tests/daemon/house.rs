@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hearth::audio::{self, Control};
 use hearth::clock::SAMPLE_RATE;
 use hearth::config::{File, Pace, Source};
-use hearth::event::Audio;
+use hearth::event::{Audio, Sound};
 use hearth::vitals::Vitals;
 use serde_json::Value;
 
@@ -24,14 +24,15 @@ pub fn household() -> PathBuf {
 
 /// The first `seconds` of the household as 16-bit samples at 16 kHz, one channel.
 pub fn samples(seconds: usize) -> Vec<i16> {
-    let source = Source::File(File { path: household(), pace: Pace::Fast });
+    let source = ("home".into(), Source::File(File { path: household(), pace: Pace::Fast, room: None }));
     let (sender, receiver) = sync_channel(64);
-    let reading =
-        std::thread::spawn(move || audio::run(&source, Path::new(""), sender, &Control::default(), &Vitals::default()));
+    let reading = std::thread::spawn(move || {
+        audio::run(&[source], Path::new(""), sender, &Control::default(), &Vitals::default())
+    });
     let wanted = seconds * SAMPLE_RATE as usize;
     let mut samples = Vec::new();
     while samples.len() < wanted {
-        let Ok(Audio::Frame(frame)) = receiver.recv() else { break };
+        let Ok(Sound { audio: Audio::Frame(frame), .. }) = receiver.recv() else { break };
         samples.extend(frame.samples.iter().map(|s| (s * 32767.0) as i16));
     }
     drop(receiver);

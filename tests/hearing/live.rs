@@ -18,7 +18,7 @@ fn hear_at_once(hearing: &mut Hearing, frames: Vec<Frame>, vitals: &Vitals) -> V
     let mut heard = Vec::new();
     for frame in frames {
         let now = end(&frame);
-        hearing.listen(Audio::Frame(Box::new(frame)), vitals);
+        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), vitals);
         while hearing.has_work() {
             heard.extend(hearing.work(now, vitals).unwrap());
             hearing.took(0.6);
@@ -31,7 +31,7 @@ fn hear_at_once(hearing: &mut Hearing, frames: Vec<Frame>, vitals: &Vitals) -> V
 #[test]
 fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
     let vitals = Vitals::default();
-    let mut hearing = Hearing::new(whisper(), "kitchen").live(true);
+    let mut hearing = Hearing::new(whisper()).live(true);
     let (mut committed, mut early) = (Vec::new(), 0);
     for heard in hear_at_once(&mut hearing, household(900), &vitals) {
         match heard {
@@ -58,7 +58,7 @@ fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
 fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
     // Four sentences without a pause, one segment: 33.6 to 43 s.
     let said: Vec<Audio> = household(2_690).into_iter().skip(2_100).map(|f| Audio::Frame(Box::new(f))).collect();
-    let heard = utterances(hear(&mut Hearing::new(whisper(), "hall"), said, &Vitals::default()));
+    let heard = utterances(hear(&mut Hearing::new(whisper()), said, &Vitals::default()));
     let texts: Vec<&str> = heard.iter().map(|utterance| utterance.text.as_str()).collect();
     assert!(texts.len() >= 3 && texts.iter().any(|text| text.starts_with("It is the courier")), "{texts:?}");
     assert!(heard.is_sorted_by(|a, b| a.end <= b.start), "{heard:?}");
@@ -67,10 +67,10 @@ fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
 #[test]
 fn what_there_is_no_time_for_is_told_as_a_gap() {
     let vitals = Vitals::default();
-    let mut hearing = Hearing::new(whisper(), "kitchen").live(true);
+    let mut hearing = Hearing::new(whisper()).live(true);
     let frames = household(1_800);
     let late = end(frames.last().unwrap()) + SignedDuration::from_secs(60);
-    frames.into_iter().for_each(|frame| hearing.listen(Audio::Frame(Box::new(frame)), &vitals));
+    frames.into_iter().for_each(|frame| hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &vitals));
     let mut heard = Vec::new();
     while hearing.has_work() {
         heard.extend(hearing.work(late, &vitals).unwrap());
@@ -85,4 +85,46 @@ fn what_there_is_no_time_for_is_told_as_a_gap() {
     assert!(!heard.iter().any(|heard| matches!(heard, Heard::Hypothesis(_))), "no looks under load");
     let told: f64 = gaps.iter().map(|gap| gap.to.duration_since(gap.from).as_secs_f64()).sum();
     assert!((told - vitals.dropped_samples.get() as f64 / 16_000.0).abs() < 0.01, "{told} s");
+}
+
+#[test]
+fn rooms_are_heard_side_by_side() {
+    let vitals = Vitals::default();
+    let mut hearing = Hearing::new(whisper());
+    let mut heard = Vec::new();
+    for frame in household(700) {
+        for room in ["hall", "kitchen"] {
+            let sound = Sound { room: room.into(), audio: Audio::Frame(Box::new(frame.clone())) };
+            heard.extend(hearing.push(sound, &vitals).unwrap());
+        }
+    }
+    heard.extend(hearing.finish(&vitals).unwrap());
+    let said = |room: &str| {
+        let of_it = utterances(heard.clone()).into_iter().filter(|utterance| utterance.room == room);
+        of_it.map(|utterance| (utterance.start, utterance.text)).collect::<Vec<_>>()
+    };
+    assert!(said("hall").len() >= 2, "{heard:?}");
+    assert_eq!(said("hall"), said("kitchen"), "the other room changes nothing");
+}
+
+#[test]
+fn sources_run_side_by_side_and_one_that_fails_ends_all() {
+    let (one, gone) = (root("examples/household.flac"), root("examples/gone.flac"));
+    let hall = |path: &Path, pace| ("hall".to_owned(), playing(path, pace).1);
+    let run = |sources: [(String, Source); 2]| {
+        let (sender, receiver) = sync_channel(100_000);
+        let ended = audio::run(&sources, Path::new(""), sender, &Control::default(), &Vitals::default());
+        (ended, receiver.into_iter().collect::<Vec<Sound>>())
+    };
+    let (ended, heard) = run([playing(&one, Pace::Fast), hall(&one, Pace::Fast)]);
+    ended.unwrap();
+    let of = |room: &str| heard.iter().filter(|sound| &*sound.room == room).count();
+    assert!(of("hall") > 6_000 && of("hall") == of("kitchen") && of("hall") * 2 == heard.len());
+    for sources in [
+        [playing(&one, Pace::RealTime), hall(&gone, Pace::Fast)],
+        [hall(&gone, Pace::Fast), playing(&one, Pace::RealTime)],
+    ] {
+        let (ended, _) = run(sources);
+        assert!(ended.unwrap_err().to_string().contains("gone.flac"), "not after a minute and a half of the other");
+    }
 }

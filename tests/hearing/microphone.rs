@@ -65,9 +65,9 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
             }
         });
         let (sender, receiver) = sync_channel(100_000);
-        let source = Source::Microphone(Microphone { device: "pipe".into() });
+        let source = microphone("pipe");
         let (control, vitals) = (&control, &vitals);
-        let capture = threads.spawn(move || audio::run(&source, Path::new(""), sender, control, vitals));
+        let capture = threads.spawn(move || audio::run(&[source], Path::new(""), sender, control, vitals));
 
         hears_speech(&receiver);
         assert!(vitals.microphone_ok.get() && vitals.listening.get());
@@ -90,11 +90,15 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
         over.store(true, Relaxed);
     });
 
-    let gone = Source::Microphone(Microphone { device: "hw:CARD=Gone".into() });
+    let gone = microphone("hw:CARD=Gone");
     let (sender, _receiver) = sync_channel(1);
     let error =
-        audio::run(&gone, Path::new(""), sender, &Control::default(), &Vitals::default()).unwrap_err().to_string();
+        audio::run(&[gone], Path::new(""), sender, &Control::default(), &Vitals::default()).unwrap_err().to_string();
     assert!(error.contains("\"hw:CARD=Gone\"") && error.contains("this machine has pipe"), "{error}");
+}
+
+fn microphone(device: &str) -> (String, Source) {
+    ("kitchen".into(), Source::Microphone(Microphone { device: device.into(), room: None }))
 }
 
 fn device() -> audio::Format {
@@ -112,16 +116,16 @@ fn speech() -> Vec<u8> {
     mono.windows(2).flat_map(between).flat_map(|sample| sample.to_ne_bytes().repeat(2)).collect()
 }
 
-fn hears_speech(receiver: &Receiver<Audio>) {
-    let mut hearing = Hearing::new(whisper(), "kitchen");
+fn hears_speech(receiver: &Receiver<Sound>) {
+    let mut hearing = Hearing::new(whisper());
     let vitals = Vitals::default();
     let mut position = 0;
     loop {
-        let audio = receiver.recv_timeout(PATIENCE).unwrap();
-        let Audio::Frame(frame) = &audio else { panic!("nothing was lost yet: {audio:?}") };
+        let sound = receiver.recv_timeout(PATIENCE).unwrap();
+        let Audio::Frame(frame) = &sound.audio else { panic!("nothing was lost yet: {sound:?}") };
         assert_eq!(frame.at, position);
         position += 256;
-        let heard = utterances(hearing.push(audio, &vitals).unwrap());
+        let heard = utterances(hearing.push(sound, &vitals).unwrap());
         if let Some(first) = heard.first() {
             assert!(first.text.contains("Good morning"), "{first:?}");
             return;
@@ -129,9 +133,9 @@ fn hears_speech(receiver: &Receiver<Audio>) {
     }
 }
 
-fn next_gap(receiver: &Receiver<Audio>) -> AudioGap {
+fn next_gap(receiver: &Receiver<Sound>) -> AudioGap {
     loop {
-        if let Audio::Gap(gap) = receiver.recv_timeout(PATIENCE).unwrap() {
+        if let Audio::Gap(gap) = receiver.recv_timeout(PATIENCE).unwrap().audio {
             assert!(gap.from <= gap.to);
             return gap;
         }

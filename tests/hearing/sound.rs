@@ -174,10 +174,10 @@ fn a_whole_file_gives_no_warning() {
 }
 
 /// Starts a source of its own thread; returns what it delivers and how it ended.
-fn start(pace: Pace, control: Arc<Control>) -> (std::sync::mpsc::Receiver<Audio>, std::thread::JoinHandle<bool>) {
+fn start(pace: Pace, control: Arc<Control>) -> (std::sync::mpsc::Receiver<Sound>, std::thread::JoinHandle<bool>) {
     let (sender, receiver) = sync_channel(4);
-    let source = Source::File(File { path: "examples/household.flac".into(), pace });
-    let run = move || audio::run(&source, &root(""), sender, &control, &Vitals::default()).is_ok();
+    let source = playing(Path::new("examples/household.flac"), pace);
+    let run = move || audio::run(&[source], &root(""), sender, &control, &Vitals::default()).is_ok();
     (receiver, std::thread::spawn(run))
 }
 

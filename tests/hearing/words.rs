@@ -63,7 +63,7 @@ fn the_household_is_understood_and_timed() {
     let Audio::Frame(first) = &stream[0] else { panic!("a file starts with a frame") };
     let origin = first.time;
     let count = stream.len() as u64;
-    let heard = utterances(hear(&mut Hearing::new(whisper(), "kitchen"), stream, &vitals));
+    let heard = utterances(hear(&mut Hearing::new(whisper()), stream, &vitals));
 
     let texts = |all: Vec<&str>| all.join(" ");
     let reference = texts(said.iter().map(|said| said.text.as_str()).collect());
@@ -98,7 +98,7 @@ fn a_gap_comes_after_what_was_said_before_it() {
     let Audio::Frame(last) = cut.last().unwrap() else { panic!("a file has frames") };
     let (from, to) = (last.time, last.time + SignedDuration::from_secs(60));
     cut.push(Audio::Gap(AudioGap { from, to, reason: GapReason::Muted }));
-    let heard = hear(&mut Hearing::new(whisper(), "kitchen"), cut, &Vitals::default());
+    let heard = hear(&mut Hearing::new(whisper()), cut, &Vitals::default());
     let [.., Heard::Utterance(before), Heard::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };
     assert!(before.text.contains("morning"), "{before:?}");
     assert_eq!((gap.from, gap.to, gap.reason), (from, to, GapReason::Muted));
@@ -111,7 +111,7 @@ fn silence_says_nothing_but_that_time_passes() {
     let clock = hearth::clock::SampleClock::starting_at(origin);
     let silent = |n: i64| Audio::Frame(Box::new(Frame { at: n * 256, time: clock.time(n * 256), samples: [0.0; 256] }));
     let vitals = Vitals::default();
-    let heard = hear(&mut Hearing::new(whisper(), "kitchen"), (0..625).map(silent), &vitals);
+    let heard = hear(&mut Hearing::new(whisper()), (0..625).map(silent), &vitals);
     let times: Vec<Timestamp> = heard
         .iter()
         .map(|heard| match heard {
@@ -131,7 +131,7 @@ fn noise_makes_next_to_no_words() {
         return;
     };
     let vitals = Vitals::default();
-    let mut hearing = Hearing::new(whisper(), "kitchen");
+    let mut hearing = Hearing::new(whisper());
     let mut heard = Vec::new();
     let clips = ["silence", "things_ceiling-fan", "things_boiling-water", "things_typewriter", "nature_river"];
     for clip in clips.map(|clip| fixtures.join(format!("noise/noise_moodist-{clip}.flac"))) {

@@ -103,7 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let asr =
         Asr { model: args.model.clone(), language: args.language.clone(), threads: args.threads, ..Asr::default() };
     let path = models::find(&asr.model, Path::new(""))?;
-    let hearing = Hearing::new(Whisper::load(&path, &asr)?, "bench");
+    let hearing = Hearing::new(Whisper::load(&path, &asr)?);
     let mut bench = Bench {
         hearing: if args.fast { hearing } else { hearing.live(!args.no_looks) },
         offline: Whisper::load(&path, &asr)?,

@@ -3,6 +3,8 @@
 //! Owns the voice detector, the segmenter, and what is known of the segment that is being said. Refuses to know the recogniser.
 //! Invariant: a word that was committed goes with the segment that it was said in, wherever that is cut.
 
+use std::sync::Arc;
+
 use crate::asr::agreement::Agreement;
 use crate::asr::pace::Said;
 use crate::asr::whisper::Piece;
@@ -13,7 +15,7 @@ use crate::event::{FRAME_SAMPLES, Frame, Segment};
 
 /// What belongs to one stream of sound.
 pub(super) struct Ear {
-    pub(super) room: String,
+    pub(super) room: Arc<str>,
     vad: Vad,
     pub(super) segmenter: Segmenter,
     pub(super) live: Live,
@@ -28,11 +30,13 @@ pub(super) struct Live {
     pub(super) news_samples: usize,
     /// What the last look saw.
     pub(super) seen: Option<Piece>,
+    /// Words of it were shown.
+    pub(super) shown: bool,
 }
 
 impl Ear {
-    pub(super) fn new(room: &str) -> Self {
-        Self { room: room.into(), vad: Vad::default(), segmenter: Segmenter::default(), live: Live::default() }
+    pub(super) fn new(room: Arc<str>) -> Self {
+        Self { room, vad: Vad::default(), segmenter: Segmenter::default(), live: Live::default() }
     }
 
     /// Takes the next frame. Returns a segment that ended with it.
@@ -66,11 +70,6 @@ impl Ear {
     pub(super) fn flush(&mut self) -> Option<(Segment, Live)> {
         let live = std::mem::take(&mut self.live);
         self.segmenter.flush().map(|segment| (segment, live))
-    }
-
-    /// What comes does not follow on what was heard.
-    pub(super) fn forget(&mut self) {
-        self.vad.reset();
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -15,9 +15,12 @@ use crate::audio::{self, Control};
 use crate::clock::{self, SampleClock, seconds};
 use crate::config::{File, Pace, Source};
 use crate::daemon::hearing::{Heard, Hearing};
-use crate::event::{Audio, FRAME_SAMPLES, Frame};
+use crate::event::{Audio, FRAME_SAMPLES, Frame, Sound};
 use crate::process::cpu_seconds;
 use crate::vitals::Vitals;
+
+/// Where recordings are heard.
+const ROOM: &str = "bench";
 
 /// Silence heard behind a recording: longer than any policy waits for the next word.
 const BEHIND_S: usize = 3;
@@ -60,7 +63,7 @@ pub struct Replayed {
 
 /// Reads a recording whole.
 pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
-    let source = Source::File(File { path: path.into(), pace: Pace::Fast });
+    let source = [(ROOM.into(), Source::File(File { path: path.into(), pace: Pace::Fast, room: None }))];
     let (control, vitals) = (Control::default(), Vitals::default());
     let (sender, receiver) = sync_channel(QUEUE);
     std::thread::scope(|threads| {
@@ -68,9 +71,9 @@ pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
             .name("capture".into())
             .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &vitals))
             .context("cannot start a thread to read the file")?;
-        let frame = |audio| match audio {
+        let frame = |sound: Sound| match sound.audio {
             Audio::Frame(frame) => Some(*frame),
-            Audio::Gap(_) => None,
+            Audio::Gap(_) | Audio::End => None,
         };
         let frames = receiver.into_iter().filter_map(frame).collect();
         reading.join().map_err(|_| anyhow!("reading {} broke off", path.display()))??;
@@ -87,7 +90,7 @@ pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Re
         Time::Room(cost) => at_the_rooms_pace(hearing, frames, cost, &vitals, &mut replayed)?,
         Time::None => {
             for frame in frames.iter().cloned().chain(silence_behind(frames)) {
-                let heard = hearing.push(Audio::Frame(Box::new(frame)), &vitals)?;
+                let heard = hearing.push(sound(frame), &vitals)?;
                 replayed.take(heard, 0.0);
             }
         }
@@ -114,7 +117,7 @@ fn at_the_rooms_pace(
     let mut now = 0.0;
     loop {
         while let Some(frame) = arriving.next_if(|frame| arrival(frame) <= now) {
-            hearing.listen(Audio::Frame(Box::new(frame)), vitals);
+            hearing.listen(sound(frame), vitals);
         }
         if hearing.has_work() {
             let (began, passes, tokens) = (Instant::now(), vitals.passes.get(), vitals.written_tokens.get());
@@ -136,6 +139,10 @@ fn at_the_rooms_pace(
             return Ok(());
         }
     }
+}
+
+fn sound(frame: Frame) -> Sound {
+    Sound { room: ROOM.into(), audio: Audio::Frame(Box::new(frame)) }
 }
 
 fn silence_behind(frames: &[Frame]) -> impl Iterator<Item = Frame> {

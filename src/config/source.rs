@@ -1,0 +1,160 @@
+//! Where sound comes from: one source or several, each hearing a room.
+//!
+//! A kind of source stands once (`[source.microphone]`) or several times (`[[source.microphone]]`).
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Name;
+
+/// Every source of this machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sources {
+    #[serde(default, deserialize_with = "once_or_several")]
+    pub microphone: Vec<Microphone>,
+    #[serde(default, deserialize_with = "once_or_several")]
+    pub file: Vec<File>,
+    pub stdin: Option<Stdin>,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { microphone: vec![Microphone::default()], file: Vec::new(), stdin: None }
+    }
+}
+
+impl From<Source> for Sources {
+    fn from(source: Source) -> Self {
+        let mut sources = Self { microphone: Vec::new(), ..Self::default() };
+        match source {
+            Source::Microphone(microphone) => sources.microphone.push(microphone),
+            Source::File(file) => sources.file.push(file),
+            Source::Stdin(stdin) => sources.stdin = Some(stdin),
+        }
+        sources
+    }
+}
+
+impl Sources {
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = Source> {
+        let microphones = self.microphone.iter().cloned().map(Source::Microphone);
+        let files = self.file.iter().cloned().map(Source::File);
+        let stdin = self.stdin.iter().cloned().map(Source::Stdin);
+        microphones.chain(files).chain(stdin)
+    }
+
+    /// They run at the pace of the room: nothing waits for hearing to be done.
+    pub fn live(&self) -> bool {
+        self.file.iter().all(|file| file.pace == Pace::RealTime)
+    }
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    Microphone(Microphone),
+    File(File),
+    Stdin(Stdin),
+}
+
+impl Source {
+    /// What the config calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Microphone(_) => "microphone",
+            Self::File(_) => "file",
+            Self::Stdin(_) => "stdin",
+        }
+    }
+
+    /// The room it hears, where the config names one.
+    pub fn room(&self) -> Option<&Name> {
+        match self {
+            Self::Microphone(microphone) => microphone.room.as_ref(),
+            Self::File(file) => file.room.as_ref(),
+            Self::Stdin(stdin) => stdin.room.as_ref(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Microphone {
+    /// A name as `hearth devices` prints it, or "default".
+    pub device: String,
+    /// The room it hears; by default the node.
+    pub room: Option<Name>,
+}
+
+impl Default for Microphone {
+    fn default() -> Self {
+        Self { device: "default".into(), room: None }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// WAV or FLAC, any rate and number of channels.
+    pub path: PathBuf,
+    #[serde(default)]
+    pub pace: Pace,
+    pub room: Option<Name>,
+}
+
+/// How fast a file is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pace {
+    #[default]
+    RealTime,
+    Fast,
+}
+
+/// Raw signed 16-bit little-endian samples on standard input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stdin {
+    /// Hz.
+    pub rate: u32,
+    pub channels: u16,
+    pub room: Option<Name>,
+}
+
+impl Default for Stdin {
+    fn default() -> Self {
+        Self { rate: 16_000, channels: 1, room: None }
+    }
+}
+
+/// A table, or an array of tables. No untagged enum: an error keeps its line and column.
+fn once_or_several<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Several<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Several<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table, or several")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(seq))
+        }
+    }
+    deserializer.deserialize_any(Several(PhantomData))
+}

@@ -1,0 +1,234 @@
+//! Network microphones: what they send is heard, and whatever else they do ends none but themselves.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use hearth::config::Wyoming;
+use hearth::event::{AudioGap, GapReason};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Long enough for any machine; a test that waits for it has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A listener, and what it hears.
+struct Ears {
+    address: SocketAddr,
+    received: Receiver<Sound>,
+    control: Arc<Control>,
+    vitals: Arc<Vitals>,
+    running: Option<std::thread::JoinHandle<Result<(), audio::Error>>>,
+}
+
+impl Ears {
+    fn open(rooms: &[(&str, &str)]) -> Self {
+        // Nobody else takes a port between these two lines, but for bad luck.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let rooms = rooms.iter().map(|(address, room)| (address.parse().unwrap(), room.parse().unwrap())).collect();
+        let source = ("home".into(), Source::Wyoming(Wyoming { listen: address, room: None, rooms }));
+        let (sender, received) = sync_channel(10_000);
+        let (control, vitals) = (Arc::new(Control::default()), Arc::new(Vitals::default()));
+        let shared = (control.clone(), vitals.clone());
+        let run = move || audio::run(&[source], Path::new(""), sender, &shared.0, &shared.1);
+        Self { address, received, control, vitals, running: Some(std::thread::spawn(run)) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match TcpStream::connect(self.address) {
+                Ok(stream) => return stream,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The next thing that is heard but for frames; how many of those came before it, and in which room.
+    fn next(&self) -> (String, usize, Audio) {
+        let mut frames = 0;
+        loop {
+            let Sound { room, audio } = self.received.recv_timeout(PATIENCE).unwrap();
+            match audio {
+                Audio::Frame(_) => frames += 1,
+                other => return (room.to_string(), frames, other),
+            }
+        }
+    }
+
+    fn rooms(&self) -> Vec<String> {
+        self.vitals.rooms.each().iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    fn until_rooms(&self, rooms: &[&str]) {
+        let end = Instant::now() + PATIENCE;
+        while self.rooms() != rooms {
+            assert!(Instant::now() < end, "{:?} and not {rooms:?}", self.rooms());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.control.stop();
+        let ended = self.running.take().unwrap().join();
+        if !std::thread::panicking() {
+            ended.unwrap().unwrap();
+        }
+    }
+}
+
+fn event(kind: &str, data: Value, payload: &[u8]) -> Vec<u8> {
+    let data = data.to_string();
+    let header = json!({ "type": kind, "version": "1.8.0", "data_length": data.len(), "payload_length": payload.len() });
+    [header.to_string().as_bytes(), b"\n", data.as_bytes(), payload].concat()
+}
+
+fn format(rate: u32, width: u32, channels: u32) -> Value {
+    json!({ "rate": rate, "width": width, "channels": channels, "timestamp": null })
+}
+
+fn answer(stream: &mut TcpStream) -> Value {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+/// Waits until the other side has closed the connection.
+fn until_closed(mut stream: TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    match stream.read(&mut [0; 16]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        other => panic!("the connection is still open: {other:?}"),
+    }
+}
+
+#[test]
+fn microphones_are_heard_side_by_side_each_in_its_room() {
+    let ears = Ears::open(&[]);
+    let mut kitchen = ears.connect();
+    kitchen.write_all(&event("describe", json!({}), &[])).unwrap();
+    let info = answer(&mut kitchen);
+    assert_eq!((&info["type"], &info["data"]["asr"][0]["name"]), (&json!("info"), &json!("hearth")));
+    kitchen.write_all(&event("ping", json!({ "text": "hello" }), &[])).unwrap();
+    assert_eq!(answer(&mut kitchen), json!({ "type": "pong", "data": { "text": "hello" } }));
+    kitchen.write_all(&event("info", json!({ "satellite": { "name": "s1", "area": "Kitchen" } }), &[])).unwrap();
+    kitchen.write_all(&event("audio-start", format(16_000, 2, 1), &[])).unwrap();
+    ears.until_rooms(&["kitchen"]);
+    // A second at 16 kHz, in chunks that end within a sample.
+    let second: Vec<u8> = (0..16_000i16).flat_map(|n| (n % 100 * 100).to_le_bytes()).collect();
+    for chunk in second.chunks(1_023) {
+        kitchen.write_all(&event("audio-chunk", format(16_000, 2, 1), chunk)).unwrap();
+    }
+
+    // Nobody knows its name; no audio-start, and 48 kHz, 24 bits, 6 channels: a second of it.
+    let mut unnamed = ears.connect();
+    for _ in 0..10 {
+        unnamed.write_all(&event("audio-chunk", format(48_000, 3, 6), &[0; 4_800 * 18])).unwrap();
+    }
+    unnamed.write_all(&event("audio-stop", json!({}), &[])).unwrap();
+    kitchen.write_all(&event("audio-stop", json!({}), &[])).unwrap();
+
+    let (mut counts, mut ends) = (std::collections::BTreeMap::<String, usize>::new(), 0);
+    while ends < 2 {
+        let Sound { room, audio } = ears.received.recv_timeout(PATIENCE).unwrap();
+        match audio {
+            Audio::Frame(_) => *counts.entry(room.to_string()).or_default() += 1,
+            Audio::End => ends += 1,
+            Audio::Gap(gap) => panic!("{gap:?}"),
+        }
+    }
+    assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("home".into(), 63), ("kitchen".into(), 63)]);
+    assert_eq!(ears.rooms(), ["home", "kitchen"]);
+    drop(kitchen);
+    ears.until_rooms(&["home"]);
+}
+
+#[test]
+fn whatever_a_client_does_ends_that_client_alone() {
+    let ears = Ears::open(&[]);
+    let mut steady = ears.connect();
+    let second = event("audio-chunk", format(16_000, 2, 1), &[1; 32_000]);
+    steady.write_all(&second).unwrap();
+    ears.until_rooms(&["home"]);
+    for garbage in [
+        b"GET / HTTP/1.1\r\nHost: hearth\r\n\r\n".to_vec(),
+        b"{\"type\": \"audio-chunk\", \"payload_length\": 18446744073709551615}\n".to_vec(),
+        vec![b'x'; 100_000],
+        vec![0xff; 100],
+        event("audio-chunk", format(0, 2, 1), &[0; 100]),
+        event("audio-start", format(16_000, 16, 1), &[]),
+        event("audio-start", json!({}), &[]),
+        event("audio-start", format(1, 2, 1), &[]),
+    ] {
+        let mut client = ears.connect();
+        // It may be gone before all is written.
+        let _ = client.write_all(&garbage);
+        let _ = client.shutdown(std::net::Shutdown::Write);
+        until_closed(client);
+    }
+    // One vanishes in the middle of a chunk: what it said is whole, and when it is back, what was missed is told.
+    let mut leaving = ears.connect();
+    leaving.write_all(&event("info", json!({ "satellite": { "name": "hall" } }), &[])).unwrap();
+    leaving.write_all(&second).unwrap();
+    ears.until_rooms(&["hall", "home"]);
+    leaving.write_all(&second[..20_000]).unwrap();
+    drop(leaving);
+    ears.until_rooms(&["home"]);
+    let mut back = ears.connect();
+    back.write_all(&event("info", json!({ "satellite": { "name": "hall" } }), &[])).unwrap();
+    back.write_all(&second).unwrap();
+    let of_the_hall = || loop {
+        if let (room, _, audio) = ears.next()
+            && room == "hall"
+        {
+            return audio;
+        }
+    };
+    assert_eq!(of_the_hall(), Audio::End);
+    let Audio::Gap(AudioGap { from, to, reason }) = of_the_hall() else { panic!("no gap") };
+    assert!(from < to && reason == GapReason::DeviceLost);
+
+    steady.write_all(&event("ping", json!({ "text": "still here" }), &[])).unwrap();
+    assert_eq!(answer(&mut steady)["data"]["text"], "still here");
+}
+
+#[test]
+fn addresses_have_rooms_and_others_are_turned_away() {
+    let ears = Ears::open(&[("127.0.0.1", "nursery")]);
+    let mut known = ears.connect();
+    known.write_all(&event("info", json!({ "satellite": { "name": "liar" } }), &[])).unwrap();
+    known.write_all(&event("audio-start", format(16_000, 2, 1), &[])).unwrap();
+    ears.until_rooms(&["nursery"]);
+    let mut twin = ears.connect();
+    twin.write_all(&event("audio-start", format(16_000, 2, 1), &[])).unwrap();
+    ears.until_rooms(&["nursery", "nursery-2"]);
+
+    let strict = Ears::open(&[("192.0.2.1", "nursery")]);
+    until_closed(strict.connect());
+
+    let (sender, _received) = sync_channel(1);
+    let taken = ("home".into(), Source::Wyoming(Wyoming { listen: ears.address, ..Wyoming::default() }));
+    let error = audio::run(&[taken], Path::new(""), sender, &Control::default(), &Vitals::default()).unwrap_err();
+    assert!(error.to_string().contains(&ears.address.to_string()), "{error}");
+}
+
+#[test]
+fn a_muted_house_hears_no_network_microphone() {
+    let ears = Ears::open(&[]);
+    ears.control.set_listening(false);
+    let mut client = ears.connect();
+    let second = event("audio-chunk", format(16_000, 2, 1), &[1; 32_000]);
+    client.write_all(&second).unwrap();
+    assert_eq!(ears.next(), ("home".into(), 0, Audio::End));
+    ears.control.set_listening(true);
+    client.write_all(&second).unwrap();
+    let (_, frames, audio) = ears.next();
+    assert!(frames == 0 && matches!(audio, Audio::Gap(gap) if gap.reason == GapReason::Muted));
+}
