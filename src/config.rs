@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Severity;
 
 pub use load::{Error, Problem, from_text, load};
-pub use source::{File, Microphone, Pace, Source, Sources, Stdin};
+pub use source::{File, Microphone, Pace, Source, Sources, Stdin, Wyoming};
 pub use values::{Confirm, Days, Keep, Name, Probability, Seconds, Topic};
 
 /// The whole configuration.
@@ -64,7 +64,8 @@ impl Config {
 
     /// What is heard may come from more than one room.
     pub fn several_rooms(&self) -> bool {
-        self.source.each().nth(1).is_some()
+        let wyoming = self.source.wyoming.as_ref();
+        self.source.each().nth(1).is_some() || wyoming.is_some_and(|wyoming| wyoming.rooms.len() != 1)
     }
 
     /// `[mqtt]` with the paths of its files made absolute.
@@ -291,6 +292,8 @@ pub struct Mqtt {
     pub discovery: bool,
     /// Home Assistant's own prefix.
     pub discovery_prefix: Topic,
+    /// Publish what is being said before it is over.
+    pub interim: bool,
 }
 
 impl Default for Mqtt {
@@ -304,6 +307,7 @@ impl Default for Mqtt {
             base_topic: "hearth".parse().expect("the default topic is valid"),
             discovery: true,
             discovery_prefix: "homeassistant".parse().expect("the default topic is valid"),
+            interim: false,
         }
     }
 }

@@ -20,6 +20,7 @@ fn every_setting_stands_in_the_documented_config() {
     // Optional settings and the other sources are not part of the default; they stand there as comments.
     config["source"]["file"] = serde_json::json!({ "path": "", "pace": "", "room": "" });
     config["source"]["stdin"] = serde_json::json!({ "rate": 0, "channels": 0, "room": "" });
+    config["source"]["wyoming"] = serde_json::json!({ "listen": "", "room": "", "rooms": "" });
     fn walk(value: &serde_json::Value, text: &str) {
         if let Some(items) = value.as_array() {
             items.iter().for_each(|v| walk(v, text));
@@ -82,10 +83,13 @@ room = \"hall\"
 #[test]
 fn broken_sources_are_told_with_their_place() {
     for (text, told) in [
-        ("[source]\n", "line 1, column 1: names no source: use [source.microphone], [source.file] or [source.stdin]"),
+        (
+            "[source]\n",
+            "line 1, column 1: names no source: use [source.microphone], [source.file], [source.stdin] or [source.wyoming]",
+        ),
         (
             "[source]\nkind = \"file\"\n",
-            "line 2, column 1: unknown key \"kind\": known here are microphone, file, stdin",
+            "line 2, column 1: unknown key \"kind\": known here are microphone, file, stdin, wyoming",
         ),
         (
             "[source.microphone]\n[source.stdin]\nroom = \"home\"\n",

@@ -13,6 +13,8 @@ mod models;
 mod sound;
 #[path = "hearing/words.rs"]
 mod words;
+#[path = "hearing/wyoming.rs"]
+mod wyoming;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use hearth::config::{Config, Mqtt, Rule};
 use hearth::daemon::publishing::{Counts, Publishing, run};
-use hearth::event::{Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Message, Severity, Utterance};
+use hearth::event::{
+    Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
+};
 use hearth::mqtt::broker;
 use hearth::mqtt::client::{self, Settings};
 use hearth::mqtt::commands::{self, Command, Request, Which};
@@ -87,6 +89,7 @@ impl House {
             topics: topics(),
             rules,
             discovery: mqtt.discovery,
+            interim: mqtt.interim,
             info: Info::default(),
             vitals: vitals.clone(),
             wake: wake.clone(),
@@ -744,6 +747,25 @@ proptest! {
     }
 }
 
+#[test]
+fn what_is_being_said_is_told_and_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/interim", None);
+    let house = House::start(dir.path(), &Mqtt { interim: true, ..external(broker.address) }, Vec::new());
+    eventually("it connects", || house.vitals.connected.get());
+    house.vitals.rooms.open(&"kitchen".into());
+    let saying = Hypothesis { tentative: "good mor".into(), ..Hypothesis::over("kitchen", Timestamp::UNIX_EPOCH) };
+    for said in [saying.clone(), Hypothesis { tentative: String::new(), ..saying }] {
+        house.vitals.rooms.say(said.clone());
+        let heard = listener.next();
+        assert_eq!((&heard.json()["room"], &heard.json()["tentative"]), (&json!("kitchen"), &json!(said.tentative)));
+        assert!(!heard.retain);
+    }
+    assert_eq!(house.store.outbox_len().unwrap(), 0);
+    house.drain();
+}
+
 // ---- payloads
 
 fn quote(utterance: Ulid, time: Timestamp, text: String) -> Evidence {
@@ -958,6 +980,12 @@ fn examples() -> Vec<Message> {
     let (topics, time) = (topics(), "2026-01-01T12:00:00Z".parse().unwrap());
     let stamp = Stamp { id: Ulid::from_parts(1_767_268_800_000, 1), time };
     let said = Utterance { id: stamp.id, ..utterance(0) };
+    let saying = Hypothesis {
+        start: said.start,
+        room: "home".into(),
+        committed: vec!["this".into(), "is".into()],
+        tentative: "sentence numb".into(),
+    };
     let gap = Gap { id: stamp.id, room: "home".into(), from: said.start, to: time, reason: GapReason::DeviceLost };
     let digest = Digest {
         id: stamp.id,
@@ -988,6 +1016,7 @@ fn examples() -> Vec<Message> {
         error: "there is no command request/x".into(),
     };
     let vitals = Vitals::default();
+    vitals.rooms.open(&"home".into());
     vec![
         payload::online(&topics),
         payload::info(&topics, stamp, &info),
@@ -996,6 +1025,7 @@ fn examples() -> Vec<Message> {
         payload::interval(&topics, stamp, 15.0),
         payload::summary(&topics, &digest),
         payload::rule(&topics, stamp, &rule),
+        payload::interim(&topics, stamp, &saying),
         payload::utterance(&topics, &said),
         payload::alert(&topics, &alert(vec!["There is water on the floor.".into()])),
         payload::gap(&topics, &gap),

@@ -12,8 +12,10 @@ mod resample;
 pub mod segmenter;
 mod stdin;
 pub mod vad;
+mod wyoming;
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,10 @@ pub enum Error {
     Rate { rate: u32 },
     #[error("sound with no channels cannot be heard; give 1 or more")]
     NoChannels,
+    #[error(
+        "cannot listen for network microphones on {address}; is another program there? See [source.wyoming] listen"
+    )]
+    Listen { address: SocketAddr, source: io::Error },
     #[error("the system gives no thread for a source")]
     Thread { source: io::Error },
     #[error("cannot read standard input")]
@@ -146,6 +152,7 @@ pub fn run(
             }
             Source::File(settings) => file::run(&base.join(&settings.path), settings.pace, gate(out), control),
             Source::Stdin(settings) => stdin::run(std::io::stdin(), settings, gate(out), control),
+            Source::Wyoming(settings) => wyoming::run(settings, room, out, control, vitals),
         }?;
         std::mem::forget(stopper);
         Ok(())

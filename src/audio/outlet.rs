@@ -99,6 +99,11 @@ impl<'a> Gate<'a> {
         self.way.send(Audio::Frame(Box::new(frame)))
     }
 
+    /// Since `from` until now nothing was heard: the source was away.
+    pub(super) fn was_lost(&mut self, from: Timestamp) -> ControlFlow<()> {
+        self.way.send(Audio::Gap(AudioGap { from, to: Timestamp::now(), reason: GapReason::DeviceLost }))
+    }
+
     /// The stream has ended, or pauses.
     pub(super) fn end(&mut self) -> ControlFlow<()> {
         self.way.send(Audio::End)

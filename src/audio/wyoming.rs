@@ -1,46 +1,34 @@
 //! Network microphones: the Wyoming protocol of Home Assistant's satellites, over TCP.
 //!
-//! Owns the listener and its clients, each a room for as long as it is connected. Refuses to know who they are beyond their
-//! address and the name they give. Invariant: whatever a client sends or leaves out ends that client alone.
+//! Owns the listener, and which room a client is. Refuses to know who they are beyond their address and the name they give.
+//! Invariant: whatever a client sends or leaves out ends that client alone.
 
+mod client;
 mod protocol;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use serde_json::{Map, Value, json};
 
-use self::protocol::{Event, Malformed, Parser, written};
+use self::client::{Client, Heard};
 use super::outlet::Gate;
-use super::resample::Framer;
 use super::{Control, Error};
-use crate::clock::SampleClock;
 use crate::config;
-use crate::event::{Frame, Sound};
+use crate::event::Sound;
 use crate::vitals::Vitals;
 
 /// More microphones than a house has rooms are no microphones.
 const MAX_CLIENTS: usize = 16;
 /// How long a request to stop may go unnoticed.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
-/// A microphone that sends nothing for so long says nothing: what was being said is whole.
-const PAUSE: Duration = Duration::from_secs(2);
-/// So long after the beginning of an event its end will not come; so long without any event nobody is there.
-const STALLED: Duration = Duration::from_secs(10);
-const IDLE: Duration = Duration::from_secs(600);
-/// How long a client may take to read our answer.
-const WRITE: Duration = Duration::from_secs(5);
-/// Bytes read at a time.
-const BLOCK: usize = 1 << 14;
-
 /// What all clients share.
 struct Shared<'a> {
     settings: &'a config::Wyoming,
@@ -49,13 +37,8 @@ struct Shared<'a> {
     control: &'a Control,
     vitals: &'a Vitals,
     clients: AtomicUsize,
-    rooms: Mutex<Taken>,
-}
-
-/// Which rooms are heard by a client, and since when others no longer are although nobody said that they ended.
-#[derive(Default)]
-struct Taken {
-    lost: BTreeMap<Arc<str>, Timestamp>,
+    /// Rooms that went away in the middle of a stream, and when.
+    lost: Mutex<BTreeMap<Arc<str>, Timestamp>>,
 }
 
 pub(super) fn run(
@@ -70,8 +53,7 @@ pub(super) fn run(
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     tracing::info!(address = %listener.local_addr().map_err(failed)?, "network microphones may connect");
-    let shared =
-        Shared { settings, room, control, vitals, clients: AtomicUsize::new(0), rooms: Mutex::default() };
+    let shared = Shared { settings, room, control, vitals, clients: AtomicUsize::new(0), lost: Mutex::default() };
     std::thread::scope(|threads| {
         while !control.stopped() {
             if !ready(&listener, &GLANCE).map_err(|error| failed(error.into()))? {
@@ -103,7 +85,7 @@ pub(super) fn run(
 }
 
 /// Something can be read from it, or taken in.
-fn ready(from: &impl std::os::fd::AsFd, within: &Timespec) -> Result<bool, Errno> {
+fn ready(from: &impl AsFd, within: &Timespec) -> Result<bool, Errno> {
     match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(within)) {
         Ok(count) => Ok(count > 0),
         Err(Errno::INTR) => Ok(false),
@@ -111,220 +93,27 @@ fn ready(from: &impl std::os::fd::AsFd, within: &Timespec) -> Result<bool, Errno
     }
 }
 
-impl Shared<'_> {
+impl<'a> Shared<'a> {
     fn turns_away(&self, peer: SocketAddr) -> Option<&'static str> {
-        let Self { settings: config::Wyoming { rooms, .. }, .. } = self;
+        let rooms = &self.settings.rooms;
         if !rooms.is_empty() && !rooms.contains_key(&peer.ip().to_canonical()) {
             return Some("its address has no room in [source.wyoming.rooms]");
         }
         (self.clients.load(Relaxed) >= MAX_CLIENTS).then_some("there are too many of them")
     }
-}
 
-/// Why a client is one no more.
-enum Ended {
-    /// It closed the connection, or we did.
-    Closed,
-    Malformed(Malformed),
-    Refused(String),
-    Stalled,
-    Vanished(io::Error),
-}
-
-impl Ended {
-    fn tell(self, peer: SocketAddr) {
-        let reason = match self {
-            Self::Closed => return tracing::info!(%peer, "a network microphone is gone"),
-            Self::Malformed(malformed) => malformed.to_string(),
-            Self::Refused(reason) => reason,
-            Self::Stalled => "it stopped in the middle of a message".into(),
-            Self::Vanished(error) => error.to_string(),
-        };
-        tracing::warn!(%peer, "a network microphone was disconnected: {reason}");
-    }
-}
-
-impl From<Malformed> for Ended {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
-    }
-}
-
-impl From<io::Error> for Ended {
-    fn from(error: io::Error) -> Self {
-        Self::Vanished(error)
-    }
-}
-
-/// What sound comes as.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Format {
-    rate: u32,
-    width: usize,
-    channels: usize,
-}
-
-/// A stream of sound between its start and its stop.
-struct Stream {
-    format: Format,
-    framer: Framer,
-    /// Bytes of a sample whose rest has not come.
-    kept: Vec<u8>,
-}
-
-struct Client<'a> {
-    socket: TcpStream,
-    peer: SocketAddr,
-    shared: &'a Shared<'a>,
-    out: SyncSender<Sound>,
-    parser: Parser,
-    /// The name it gave.
-    name: Option<String>,
-    heard: Option<Heard<'a>>,
-    stream: Option<Stream>,
-}
-
-/// The room of a client that has sent sound.
-struct Heard<'a> {
-    name: Arc<str>,
-    gate: Gate<'a>,
-    shared: &'a Shared<'a>,
-}
-
-impl Drop for Heard<'_> {
-    fn drop(&mut self) {
-        self.shared.vitals.rooms.close(&self.name);
-    }
-}
-
-impl<'a> Client<'a> {
-    fn new(
-        socket: TcpStream,
-        peer: SocketAddr,
-        shared: &'a Shared<'a>,
-        out: SyncSender<Sound>,
-    ) -> Result<Self, Ended> {
-        socket.set_nonblocking(false)?;
-        socket.set_write_timeout(Some(WRITE))?;
-        tracing::info!(%peer, "a network microphone has connected");
-        let (parser, name, heard, stream) = Default::default();
-        Ok(Self { socket, peer, shared, out, parser, name, heard, stream })
+    fn lost(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Timestamp>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(mut self) -> Result<(), Ended> {
-        let ended = self.listen();
-        // It went without a word, or we sent it away: what it said until then is whole, and then nothing is heard.
-        if self.stream.is_some()
-            && let Some(heard) = &mut self.heard
-        {
-            let _ = heard.gate.end();
-            self.shared.rooms().lost.insert(heard.name.clone(), Timestamp::now());
+    /// A room is not heard any more, and nobody said so.
+    fn lose(&self, room: &Arc<str>) {
+        let mut lost = self.lost();
+        lost.insert(room.clone(), Timestamp::now());
+        // Names are given by whoever connects; they must not pile up.
+        if lost.len() > MAX_CLIENTS {
+            lost.pop_first();
         }
-        ended
-    }
-
-    fn listen(&mut self) -> Result<(), Ended> {
-        let mut block = vec![0; BLOCK];
-        let mut last = Instant::now();
-        while !self.shared.control.stopped() {
-            let waits = !ready(&self.socket, &Timespec::default()).map_err(io::Error::from)?;
-            if waits && !ready(&self.socket, &GLANCE).map_err(io::Error::from)? {
-                let silent = last.elapsed();
-                if silent > IDLE || silent > STALLED && self.parser.is_within() {
-                    return Err(if self.parser.is_within() { Ended::Stalled } else { Ended::Closed });
-                }
-                if silent > PAUSE {
-                    self.stop()?;
-                }
-                continue;
-            }
-            let read = match self.socket.read(&mut block) {
-                Ok(0) if self.parser.is_within() => return Err(Ended::Stalled),
-                Ok(0) => return Err(Ended::Closed),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            last = Instant::now();
-            self.parser.push(&block[..read]);
-            while let Some(event) = self.parser.next()? {
-                self.take(event, waits)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// `fresh`: it had to be waited for.
-    fn take(&mut self, event: Event, fresh: bool) -> Result<(), Ended> {
-        match event.kind.as_str() {
-            "describe" => self.socket.write_all(&written("info", &info()))?,
-            "ping" => self.socket.write_all(&written("pong", &json!({ "text": event.data.get("text") })))?,
-            "info" => self.name = name(&event.data).or(self.name.take()),
-            "audio-start" => self.start(format(&event.data)?)?,
-            "audio-chunk" => {
-                let format = format(&event.data)?;
-                if self.stream.as_ref().is_none_or(|stream| stream.format != format) {
-                    self.start(format)?;
-                }
-                self.chunk(&event.payload, fresh)?;
-            }
-            "audio-stop" => self.stop()?,
-            kind => tracing::debug!(peer = %self.peer, kind, "an event that means nothing to a listener"),
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, format: Format) -> Result<(), Ended> {
-        self.stop()?;
-        let clock = SampleClock::starting_at(Timestamp::now());
-        let framer = Framer::new(format.rate, format.channels, clock, 0);
-        let framer = framer.map_err(|error| Ended::Refused(error.to_string()))?;
-        self.stream = Some(Stream { format, framer, kept: Vec::new() });
-        let heard = match &mut self.heard {
-            Some(heard) => heard,
-            None => self.heard.insert(self.shared.hear(self.peer, self.name.as_deref(), self.out.clone())),
-        };
-        if let Some(from) = self.shared.rooms().lost.remove(&heard.name)
-            && heard.gate.was_lost(from).is_break()
-        {
-            return Err(Ended::Closed);
-        }
-        Ok(())
-    }
-
-    fn chunk(&mut self, payload: &[u8], fresh: bool) -> Result<(), Ended> {
-        let (Some(stream), Some(heard)) = (&mut self.stream, &mut self.heard) else { return Ok(()) };
-        let Stream { format, framer, kept } = stream;
-        kept.extend_from_slice(payload);
-        let whole = kept.len() - kept.len() % (format.width * format.channels);
-        let samples: Vec<f32> = kept[..whole].chunks_exact(format.width).map(sample).collect();
-        kept.drain(..whole);
-        let mut frames = Vec::new();
-        framer.push(&samples, |frame| frames.push(frame));
-        let now = Timestamp::now();
-        if fresh && framer.clock().time(framer.position()) < now {
-            framer.observe(now);
-        }
-        passed(&mut heard.gate, frames)
-    }
-
-    /// The stream is over, or pauses for so long that it is.
-    fn stop(&mut self) -> Result<(), Ended> {
-        let (Some(stream), Some(heard)) = (self.stream.take(), &mut self.heard) else { return Ok(()) };
-        let mut frames = Vec::new();
-        stream.framer.finish(|frame| frames.push(frame));
-        passed(&mut heard.gate, frames)?;
-        if heard.gate.end().is_break() { Err(Ended::Closed) } else { Ok(()) }
-    }
-}
-
-fn passed(gate: &mut Gate, frames: Vec<Frame>) -> Result<(), Ended> {
-    if frames.into_iter().try_for_each(|frame| gate.pass(frame)).is_break() { Err(Ended::Closed) } else { Ok(()) }
-}
-
-impl<'a> Shared<'a> {
-    fn rooms(&self) -> std::sync::MutexGuard<'_, Taken> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The room of a client: by its address, by the name it gave, or the one for all others; a second one in it has a number.
@@ -332,98 +121,13 @@ impl<'a> Shared<'a> {
         let named = self.settings.rooms.get(&peer.ip().to_canonical()).map(config::Name::as_str);
         let room = named.or(name).unwrap_or(self.room);
         // Held until the room is in the list, so that two that come at once do not take the same.
-        let _taking = self.rooms();
+        let _taking = self.lost();
         let listed = self.vitals.rooms.each();
         let free = |name: &str| listed.iter().all(|(taken, _)| **taken != *name);
         let numbered = (2..).map(|n| format!("{room}-{n}"));
         let room = std::iter::once(room.to_owned()).chain(numbered).find(|name| free(name));
         let name: Arc<str> = room.expect("numbers do not end").into();
         tracing::info!(%peer, room = &*name, "a network microphone is heard");
-        Heard { gate: Gate::new(out, &name, self.control, self.vitals), name, shared: self }
-    }
-}
-
-/// The name a microphone gives in an `info` event: its area, else its own; as one that may stand in a topic.
-fn name(data: &Map<String, Value>) -> Option<String> {
-    let satellite = &data.get("satellite").unwrap_or(&Value::Null);
-    let microphone = data.get("mic").and_then(|mic| mic.get(0)).unwrap_or(&Value::Null);
-    let given = [satellite.get("area"), satellite.get("name"), microphone.get("name")];
-    let given = given.into_iter().flatten().filter_map(Value::as_str).find(|name| !name.trim().is_empty())?;
-    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_lowercase() } else { '_' };
-    Some(given.trim().chars().take(64).map(fits).collect())
-}
-
-fn format(data: &Map<String, Value>) -> Result<Format, Ended> {
-    let number = |key: &str, most: u64| {
-        let number = data.get(key).and_then(Value::as_u64).filter(|number| (1..=most).contains(number));
-        number.ok_or_else(|| {
-            let found = data.get(key).unwrap_or(&Value::Null);
-            Ended::Refused(format!("the {key} of its sound is {found}, and not a number of 1 to {most}"))
-        })
-    };
-    Ok(Format {
-        rate: number("rate", 384_000)? as u32,
-        width: number("width", 4)? as usize,
-        channels: number("channels", 32)? as usize,
-    })
-}
-
-/// A sample of 1 to 4 bytes, the least first; of one byte without a sign, as in WAV.
-fn sample(bytes: &[u8]) -> f32 {
-    match bytes {
-        [byte] => (f32::from(*byte) - 128.0) / 128.0,
-        bytes => {
-            let mut wide = [0; 4];
-            wide[4 - bytes.len()..].copy_from_slice(bytes);
-            i32::from_le_bytes(wide) as f32 / (1u32 << 31) as f32
-        }
-    }
-}
-
-/// What we are: something that hears and answers nothing.
-fn info() -> Value {
-    let hearth = json!({
-        "name": "hearth",
-        "description": "Listens along and tells the house over MQTT; answers nothing here",
-        "attribution": { "name": "hearth", "url": "" },
-        "installed": true,
-        "version": env!("CARGO_PKG_VERSION"),
-        "models": [],
-    });
-    json!({ "asr": [hearth], "tts": [], "handle": [], "intent": [], "wake": [], "mic": [], "snd": [] })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_of_every_width_are_read() {
-        assert_eq!([0x00, 0x80, 0xc0].map(|byte| sample(&[byte])), [-1.0, 0.0, 0.5]);
-        assert_eq!(sample(&(-16_384i16).to_le_bytes()), -0.5);
-        assert_eq!(sample(&[0, 0, 0x40]), 0.5);
-        assert_eq!(sample(&i32::MIN.to_le_bytes()), -1.0);
-    }
-
-    #[test]
-    fn a_microphone_is_called_what_it_says() {
-        let called = |info: Value| name(info.as_object().unwrap());
-        assert_eq!(called(json!({ "satellite": { "name": "sat 1", "area": "Küche" } })).unwrap(), "k_che");
-        assert_eq!(called(json!({ "satellite": { "name": "Living Room", "area": null } })).unwrap(), "living_room");
-        assert_eq!(called(json!({ "mic": [{ "name": "arecord" }] })).unwrap(), "arecord");
-        assert_eq!(called(json!({ "asr": [], "satellite": null, "mic": [] })), None);
-    }
-
-    #[test]
-    fn a_format_out_of_this_world_is_refused_with_its_key() {
-        for (data, key) in [
-            (json!({ "rate": 0, "width": 2, "channels": 1 }), "rate of its sound is 0"),
-            (json!({ "rate": 16_000, "width": 8, "channels": 1 }), "width of its sound is 8"),
-            (json!({ "rate": 16_000, "width": 2 }), "channels of its sound is null"),
-            (json!({ "rate": "fast", "width": 2, "channels": 1 }), "rate of its sound is \"fast\""),
-        ] {
-            let Err(Ended::Refused(reason)) = format(data.as_object().unwrap()) else { panic!("{data} was taken") };
-            assert!(reason.contains(key), "{reason}");
-        }
+        Heard::new(Gate::new(out, &name, self.control, self.vitals), name, self.vitals)
     }
 }

@@ -81,6 +81,13 @@ fn probed(source: &Source, config: &Config) -> anyhow::Result<String> {
             Ok(format!("{}, {length}", path.display()))
         }
         Source::Stdin(stdin) => Ok(format!("standard input, {} Hz, {} channels", stdin.rate, stdin.channels)),
+        Source::Wyoming(wyoming) => {
+            let address = wyoming.listen;
+            TcpListener::bind(address).with_context(|| {
+                format!("nothing can listen on {address}; is hearth, or a satellite, running there?")
+            })?;
+            Ok(format!("network microphones, can listen on {address}"))
+        }
     }
 }
 

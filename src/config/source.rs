@@ -2,8 +2,10 @@
 //!
 //! A kind of source stands once (`[source.microphone]`) or several times (`[[source.microphone]]`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -21,11 +23,12 @@ pub struct Sources {
     #[serde(default, deserialize_with = "once_or_several")]
     pub file: Vec<File>,
     pub stdin: Option<Stdin>,
+    pub wyoming: Option<Wyoming>,
 }
 
 impl Default for Sources {
     fn default() -> Self {
-        Self { microphone: vec![Microphone::default()], file: Vec::new(), stdin: None }
+        Self { microphone: vec![Microphone::default()], file: Vec::new(), stdin: None, wyoming: None }
     }
 }
 
@@ -36,6 +39,7 @@ impl From<Source> for Sources {
             Source::Microphone(microphone) => sources.microphone.push(microphone),
             Source::File(file) => sources.file.push(file),
             Source::Stdin(stdin) => sources.stdin = Some(stdin),
+            Source::Wyoming(wyoming) => sources.wyoming = Some(wyoming),
         }
         sources
     }
@@ -47,7 +51,8 @@ impl Sources {
         let microphones = self.microphone.iter().cloned().map(Source::Microphone);
         let files = self.file.iter().cloned().map(Source::File);
         let stdin = self.stdin.iter().cloned().map(Source::Stdin);
-        microphones.chain(files).chain(stdin)
+        let wyoming = self.wyoming.iter().cloned().map(Source::Wyoming);
+        microphones.chain(files).chain(stdin).chain(wyoming)
     }
 
     /// They run at the pace of the room: nothing waits for hearing to be done.
@@ -62,6 +67,7 @@ pub enum Source {
     Microphone(Microphone),
     File(File),
     Stdin(Stdin),
+    Wyoming(Wyoming),
 }
 
 impl Source {
@@ -71,6 +77,7 @@ impl Source {
             Self::Microphone(_) => "microphone",
             Self::File(_) => "file",
             Self::Stdin(_) => "stdin",
+            Self::Wyoming(_) => "wyoming",
         }
     }
 
@@ -80,6 +87,7 @@ impl Source {
             Self::Microphone(microphone) => microphone.room.as_ref(),
             Self::File(file) => file.room.as_ref(),
             Self::Stdin(stdin) => stdin.room.as_ref(),
+            Self::Wyoming(wyoming) => wyoming.room.as_ref(),
         }
     }
 }
@@ -131,6 +139,23 @@ pub struct Stdin {
 impl Default for Stdin {
     fn default() -> Self {
         Self { rate: 16_000, channels: 1, room: None }
+    }
+}
+
+/// Network microphones that speak the Wyoming protocol, as Home Assistant's satellites do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wyoming {
+    pub listen: SocketAddr,
+    /// The room of a microphone that does not say its name; by default the node.
+    pub room: Option<Name>,
+    /// The rooms of microphones by their addresses. Where any is named, others are turned away.
+    pub rooms: BTreeMap<IpAddr, Name>,
+}
+
+impl Default for Wyoming {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 10_700)), room: None, rooms: BTreeMap::new() }
     }
 }
 

@@ -19,7 +19,7 @@ impl Config {
     fn source_problems(&self, problems: &mut Problems) {
         let sources = self.sources();
         problems.unless(!sources.is_empty(), "source", || {
-            "names no source: use [source.microphone], [source.file] or [source.stdin]".into()
+            "names no source: use [source.microphone], [source.file], [source.stdin] or [source.wyoming]".into()
         });
         for (at, (room, source)) in sources.iter().enumerate() {
             let kind = source.kind();
@@ -110,6 +110,9 @@ impl Config {
                 )
             },
         );
+        problems.unless(!mqtt.interim || self.asr.interim, "mqtt.interim", || {
+            "there is nothing to publish before it is over: set [asr] interim = true, too".into()
+        });
         let tls = matches!(mqtt.url, Broker::External { tls: true, .. });
         problems.unless(mqtt.ca_file.is_none() || tls, "mqtt.ca_file", || "only mqtts:// has certificates".into());
     }

@@ -153,6 +153,7 @@ impl House {
             topics: topics.clone(),
             rules: if config.listener.enabled { config.rules.clone() } else { Vec::new() },
             discovery: config.mqtt.discovery,
+            interim: config.mqtt.interim,
             info,
             vitals: vitals.clone(),
             wake: outgoing.clone(),

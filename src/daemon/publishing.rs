@@ -12,6 +12,7 @@
 mod announcing;
 mod answering;
 mod cost;
+mod saying;
 mod sending;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at
 use tracing::{error, info, warn};
 
 use crate::config::Rule;
+use crate::event::Hypothesis;
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::commands::Request;
 use crate::mqtt::patience::Complaint;
@@ -36,6 +38,7 @@ use crate::vitals::Vitals;
 use announcing::House;
 use answering::Answering;
 use cost::Meter;
+use saying::Saying;
 use sending::{RETRY, Sending, Ticket};
 
 /// How often health is published.
@@ -59,6 +62,8 @@ pub struct Publishing {
     pub rules: Vec<Rule>,
     /// Announce entities to Home Assistant.
     pub discovery: bool,
+    /// Tell what is being said, before it is over.
+    pub interim: bool,
     pub info: Info,
     pub vitals: Arc<Vitals>,
     /// Whoever commits to the outbox calls `notify_one`, which is remembered if the task is busy.
@@ -84,7 +89,9 @@ pub struct Counts {
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
 pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
-    let Publishing { mut store, client, topics, rules, discovery, info, vitals, wake, requests, grace } = publishing;
+    let Publishing { mut store, client, topics, rules, discovery, interim, info, vitals, wake, requests, grace } =
+        publishing;
+    let mut saying = Saying::new(interim, &vitals);
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
     match announcing::take_back_former(&mut store, &topics) {
@@ -127,6 +134,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
                 () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
                 _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
                 _ = health.tick() => publisher.health(),
+                said = saying.changed(&publisher.vitals) => publisher.mention(&said),
             }
         };
         if let Some(event) = event {
@@ -276,6 +284,11 @@ impl Publisher {
         let topics = &self.house.topics;
         let message = payload::health(topics, Stamp::now(), &self.vitals, self.meter.read());
         self.sending.health(message);
+    }
+
+    fn mention(&self, said: &[Hypothesis]) {
+        let topics = &self.house.topics;
+        said.iter().for_each(|said| self.sending.mention(&payload::interim(topics, Stamp::now(), said)));
     }
 
     fn drain(&mut self, grace: Duration) {

@@ -127,6 +127,13 @@ impl Sender {
         self.0.try_publish(topic, QoS::AtLeastOnce, *retain, payload.as_bytes()).map_err(|_| Refusal::Busy)
     }
 
+    /// Hands over what is worth nothing later, with QoS 0: nobody tells whether it arrived.
+    pub fn mention(&self, message: &Message) {
+        let Message { topic, payload, retain } = message;
+        // Too much is under way: then it is not worth its place.
+        let _ = self.0.try_publish(topic, QoS::AtMostOnce, *retain, payload.as_bytes());
+    }
+
     /// Subscribes to all of `filters`, with QoS 1.
     pub fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
         let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));

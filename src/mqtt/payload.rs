@@ -14,7 +14,7 @@ use ulid::Ulid;
 
 use super::commands::Request;
 use super::topics::Topics;
-use crate::event::{Alert, Digest, Evidence, Gap, Message, Severity, Utterance};
+use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Severity, Utterance};
 use crate::vitals::Vitals;
 
 /// The version of all payloads here. It counts up when a field changes its meaning or goes.
@@ -61,6 +61,13 @@ pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
         "confidence": rounded((*confidence).into()), "no_speech": rounded((*no_speech).into()),
     });
     message(topics.utterance(), false, Stamp { id: *id, time: *end }, body)
+}
+
+/// What is being said, before it is over. Not retained, and sent at most once: the next says all of it again.
+pub fn interim(topics: &Topics, stamp: Stamp, said: &Hypothesis) -> Message {
+    let Hypothesis { start, room, committed, tentative } = said;
+    let body = json!({ "start": start, "room": room, "committed": committed.join(" "), "tentative": tentative });
+    message(topics.interim(), false, stamp, body)
 }
 
 /// Something was not heard. Not retained.
@@ -163,9 +170,20 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
         "repetition": rejected.repetition.get(),
         "no_words": rejected.no_words.get(),
     });
+    let rooms = vitals.rooms.each().into_iter().map(|(name, room)| {
+        let state = json!({
+            "ok": room.delivers.get(),
+            "level_db": rounded(room.level.db().into()),
+            "clipped_s": samples(room.clipped_samples.get()),
+            "dead": room.dead.get(),
+        });
+        (name.to_string(), state)
+    });
+    let rooms: Map<String, Value> = rooms.collect();
     let body = json!({
         "listening": vitals.listening.get(),
         "microphone_ok": vitals.microphone_ok.get(),
+        "rooms": rooms,
         "heard_s": samples(vitals.heard_samples.get()),
         "decoded_s": samples(vitals.decoded_samples.get()),
         "dropped_s": samples(vitals.dropped_samples.get()),

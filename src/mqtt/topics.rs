@@ -74,6 +74,11 @@ impl Topics {
         self.below("rule/")
     }
 
+    /// What is being said, before it is over.
+    pub fn interim(&self) -> String {
+        self.below("interim")
+    }
+
     pub fn utterance(&self) -> String {
         self.below("utterance")
     }

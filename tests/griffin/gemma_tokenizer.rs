@@ -83,7 +83,7 @@ fn what_is_said_piece_by_piece_is_read_as_the_whole() {
         // As the listener does it: the opening, each utterance and the question by themselves.
         let mut pieces = vec![format!("user\n{}", prompt.preamble)];
         pieces.extend(said.iter().filter_map(|text| prompt.utterance(text, None)));
-        pieces.extend(prompt.gap(7.0));
+        pieces.extend(prompt.gap(7.0, None));
         pieces.push(prompt.question(question));
         let apart: Vec<u32> = pieces.iter().flat_map(|piece| tokenizer.encode(piece).unwrap()).collect();
         let whole = tokenizer.encode(&pieces.concat()).unwrap();

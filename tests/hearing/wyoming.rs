@@ -85,7 +85,8 @@ impl Drop for Ears {
 
 fn event(kind: &str, data: Value, payload: &[u8]) -> Vec<u8> {
     let data = data.to_string();
-    let header = json!({ "type": kind, "version": "1.8.0", "data_length": data.len(), "payload_length": payload.len() });
+    let header =
+        json!({ "type": kind, "version": "1.8.0", "data_length": data.len(), "payload_length": payload.len() });
     [header.to_string().as_bytes(), b"\n", data.as_bytes(), payload].concat()
 }
 

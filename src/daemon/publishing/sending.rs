@@ -148,6 +148,13 @@ impl Sending {
         self.more = false;
     }
 
+    /// Says something that is worth nothing later.
+    pub(super) fn mention(&self, message: &Message) {
+        if self.delivery.is_connected() && !self.set_aside {
+            self.sender.mention(message);
+        }
+    }
+
     pub(super) fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
         self.sender.subscribe(filters)
     }
