@@ -200,7 +200,8 @@ mod tests {
     #[test]
     fn an_alert_stands_once_and_keeps_its_evidence_when_it_ends() {
         let scenes = Scenes::default();
-        let evidence = vec![Evidence { utterance: Ulid::generate(), time: at(0), text: "Help!".into() }];
+        let evidence =
+            vec![Evidence { utterance: Ulid::generate(), time: at(0), room: "home".into(), text: "Help!".into() }];
         let (rule, severity) = ("help".into(), Severity::Critical);
         let (id, time, phase) = (Ulid::generate(), at(1), AlertPhase::New);
         let new = Alert { id, rule, phase, severity, time, probability: Some(0.9), answer: None, evidence };
@@ -213,7 +214,8 @@ mod tests {
     fn what_is_forgotten_is_not_shown_to_whoever_comes_later() {
         let scenes = Scenes::default();
         (0..10).for_each(|s| scenes.tell(Scene::Utterance(utterance(s))));
-        let evidence = vec![Evidence { utterance: Ulid::generate(), time: at(6), text: "secret".into() }];
+        let evidence =
+            vec![Evidence { utterance: Ulid::generate(), time: at(6), room: "home".into(), text: "secret".into() }];
         let (rule, severity, phase) = ("door".into(), Severity::Info, AlertPhase::New);
         let alert = Alert {
             id: Ulid::generate(),

@@ -25,6 +25,7 @@ use hearth::mqtt::desk;
 use hearth::mqtt::discovery::{self, Announced};
 use hearth::mqtt::payload::{self, Cost, Info, RuleState, Stamp};
 use hearth::mqtt::topics::Topics;
+use hearth::scenes::{Scene, Scenes};
 use hearth::store::{self, Store};
 use hearth::vitals::Vitals;
 use jiff::{SignedDuration, Timestamp};
@@ -67,6 +68,7 @@ fn utterance(n: i64) -> Utterance {
 struct House {
     store: Store,
     vitals: Arc<Vitals>,
+    scenes: Scenes,
     wake: Arc<Notify>,
     requests: mpsc::Receiver<Request>,
     drain: oneshot::Sender<()>,
@@ -82,6 +84,7 @@ impl House {
     fn with_grace(dir: &Path, mqtt: &Mqtt, rules: Vec<Rule>, grace: Duration) -> Self {
         let vitals = Arc::new(Vitals::default());
         let wake = Arc::new(Notify::new());
+        let scenes = Scenes::default();
         let (ask, requests) = mpsc::channel(1);
         let publishing = Publishing {
             store: Store::open(dir, ROOMY).unwrap(),
@@ -89,7 +92,7 @@ impl House {
             topics: topics(),
             rules,
             discovery: mqtt.discovery,
-            interim: mqtt.interim,
+            scenes: mqtt.interim.then(|| scenes.look().1),
             info: Info::default(),
             vitals: vitals.clone(),
             wake: wake.clone(),
@@ -110,7 +113,7 @@ impl House {
                 }
             })
         });
-        Self { store: Store::open(dir, ROOMY).unwrap(), vitals, wake, requests, drain, kill, thread }
+        Self { store: Store::open(dir, ROOMY).unwrap(), vitals, scenes, wake, requests, drain, kill, thread }
     }
 
     fn say(&mut self, n: i64) -> Ulid {
@@ -754,10 +757,9 @@ fn what_is_being_said_is_told_and_not_stored() {
     let listener = Listener::new(broker.address, "hearth/home/interim", None);
     let house = House::start(dir.path(), &Mqtt { interim: true, ..external(broker.address) }, Vec::new());
     eventually("it connects", || house.vitals.connected.get());
-    house.vitals.rooms.open(&"kitchen".into());
     let saying = Hypothesis { tentative: "good mor".into(), ..Hypothesis::over("kitchen", Timestamp::UNIX_EPOCH) };
     for said in [saying.clone(), Hypothesis { tentative: String::new(), ..saying }] {
-        house.vitals.rooms.say(said.clone());
+        house.scenes.tell(Scene::Hypothesis(said.clone()));
         let heard = listener.next();
         assert_eq!((&heard.json()["room"], &heard.json()["tentative"]), (&json!("kitchen"), &json!(said.tentative)));
         assert!(!heard.retain);

@@ -153,7 +153,7 @@ impl House {
             topics: topics.clone(),
             rules: if config.listener.enabled { config.rules.clone() } else { Vec::new() },
             discovery: config.mqtt.discovery,
-            interim: config.mqtt.interim,
+            scenes: config.mqtt.interim.then(|| scenes.look().1),
             info,
             vitals: vitals.clone(),
             wake: outgoing.clone(),

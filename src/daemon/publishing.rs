@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use tracing::{error, info, warn};
 
@@ -32,13 +32,13 @@ use crate::mqtt::commands::Request;
 use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
+use crate::scenes::Scene;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
 use announcing::House;
 use answering::Answering;
 use cost::Meter;
-use saying::Saying;
 use sending::{RETRY, Sending, Ticket};
 
 /// How often health is published.
@@ -62,8 +62,8 @@ pub struct Publishing {
     pub rules: Vec<Rule>,
     /// Announce entities to Home Assistant.
     pub discovery: bool,
-    /// Tell what is being said, before it is over.
-    pub interim: bool,
+    /// Where what is being said is seen, if it is to be told before it is over.
+    pub scenes: Option<broadcast::Receiver<Arc<Scene>>>,
     pub info: Info,
     pub vitals: Arc<Vitals>,
     /// Whoever commits to the outbox calls `notify_one`, which is remembered if the task is busy.
@@ -89,9 +89,8 @@ pub struct Counts {
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
 pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
-    let Publishing { mut store, client, topics, rules, discovery, interim, info, vitals, wake, requests, grace } =
+    let Publishing { mut store, client, topics, rules, discovery, mut scenes, info, vitals, wake, requests, grace } =
         publishing;
-    let mut saying = Saying::new(interim, &vitals);
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
     match announcing::take_back_former(&mut store, &topics) {
@@ -134,7 +133,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
                 () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
                 _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
                 _ = health.tick() => publisher.health(),
-                said = saying.changed(&publisher.vitals) => publisher.mention(&said),
+                said = saying::next(&mut scenes) => publisher.mention(&said),
             }
         };
         if let Some(event) = event {
@@ -286,9 +285,8 @@ impl Publisher {
         self.sending.health(message);
     }
 
-    fn mention(&self, said: &[Hypothesis]) {
-        let topics = &self.house.topics;
-        said.iter().for_each(|said| self.sending.mention(&payload::interim(topics, Stamp::now(), said)));
+    fn mention(&self, said: &Hypothesis) {
+        self.sending.mention(&payload::interim(&self.house.topics, Stamp::now(), said));
     }
 
     fn drain(&mut self, grace: Duration) {

@@ -92,7 +92,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         client: settings,
         topics: topics.clone(),
         rules: Vec::new(),
-        interim: false,
+        scenes: None,
         discovery: false,
         info: Info::default(),
         vitals: vitals.clone(),
