@@ -6,9 +6,9 @@ PROFILE = --release --locked
 HEARTH = target/release/hearth
 
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
-TEST_PACKAGES = mosquitto mosquitto-clients
+TEST_PACKAGES = mosquitto mosquitto-clients systemd
 
-.PHONY: demo build test test-aarch64 test-home-assistant soak-publishing deps build-deps install uninstall clean
+.PHONY: demo build test deb test-deb deb-arm64 test-aarch64 test-home-assistant soak-publishing deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -19,6 +19,17 @@ build: build-deps
 test: deps
 	tools/test-models.sh
 	$(CARGO) test $(PROFILE) --lib --bins --tests --examples
+
+# An installable package of this machine's architecture, and a trial of it in a bare Debian; the trial wants root.
+deb: build
+	tools/deb.sh build
+
+test-deb: deb
+	tools/deb.sh test
+
+# The same for the 64-bit Raspberry Pi, with its binary run as a Pi 4 and a Pi 5 would. Wants root and half an hour the first time.
+deb-arm64: build
+	tools/aarch64.sh deb
 
 # The engine as a Raspberry Pi 4 and 5 would run it. Wants root and a quarter of an hour the first time.
 test-aarch64:

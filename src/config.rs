@@ -32,7 +32,11 @@ pub struct Config {
     pub rules: Vec<Rule>,
     pub store: Store,
     pub mqtt: Mqtt,
+    pub page: Page,
     pub log: Log,
+    /// Where it was read from; none: these are the defaults.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// The folder of the config file: relative paths start here.
     #[serde(skip)]
     pub base: PathBuf,
@@ -49,7 +53,9 @@ impl Default for Config {
             rules: home_rules(),
             store: Store::default(),
             mqtt: Mqtt::default(),
+            page: Page::default(),
             log: Log::default(),
+            file: None,
             base: PathBuf::from("."),
         }
     }
@@ -313,6 +319,14 @@ impl Default for Mqtt {
 }
 
 pub use values::Broker;
+
+/// The page in a browser, and the metrics beside it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Page {
+    /// Where it listens; none: there is no page.
+    pub listen: Option<std::net::SocketAddr>,
+}
 
 /// What it says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

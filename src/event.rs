@@ -122,6 +122,12 @@ impl Hypothesis {
     pub fn is_over(&self) -> bool {
         self.committed.is_empty() && self.tentative.is_empty()
     }
+
+    /// All of it, as it is heard now.
+    pub fn text(&self) -> String {
+        let words = self.committed.iter().map(String::as_str).chain([self.tentative.as_str()]);
+        words.filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// One committed piece of the transcript.

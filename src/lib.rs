@@ -21,6 +21,7 @@
 //! | [`listener`] | the only owner of a [`griffin::State`]: prompt, reading, digests, alerts, answers, snapshots |
 //! | [`audio`] | sources, resampling, voice detection, segmenting |
 //! | [`asr`] | Whisper, and the guard that refuses what it makes up |
+//! | [`door`] | the socket of `hearth status`, the page in a browser, metrics |
 //! | [`mqtt`] | topics, payloads, discovery, commands, delivery, client, embedded broker |
 //! | [`store`] | SQLite: transcript, digests, alerts, outbox, retention; `transcript.jsonl` |
 //! | [`griffin`] | RecurrentGemma as the paper has it: weights immutable, all memory in `State` |
@@ -32,7 +33,7 @@
 //!
 //! Each is guarded by a test.
 //!
-//! 1. Imports go one way, `main → command → daemon → supervisor → listener, audio, asr, mqtt, store → griffin → models,
+//! 1. Imports go one way, `main → command → daemon → supervisor, door → listener, audio, asr, mqtt, store → griffin → models,
 //!    config, scenes → event, clock, process, vitals`; siblings never import each other; only `listener` and `command` import `griffin`. (`tests/house.rs`)
 //! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, candle in `griffin`, rumqttc in
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
@@ -63,6 +64,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod daemon;
+pub mod door;
 pub mod event;
 pub mod griffin;
 pub mod journal;

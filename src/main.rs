@@ -4,8 +4,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use hearth::command::{self, ask, bench, check, demo, devices, generate, models, mqtt, run, transcribe};
+use clap::{CommandFactory, Parser, Subcommand};
+use hearth::command::{
+    self, ask, bench, check, demo, devices, generate, models, mqtt, papers, run, status, transcribe,
+};
 
 #[derive(Parser)]
 #[command(version, about = "Listens to a room, keeps the gist, tells the house. Nothing leaves this machine but MQTT.")]
@@ -18,6 +20,8 @@ struct Cli {
 enum Command {
     /// Run the daemon: hear, read, publish
     Run(run::Args),
+    /// How the running daemon is: what it hears, reads and tells
+    Status(status::Args),
     /// Show it at work on a bundled recording of a household
     Demo(demo::Args),
     /// Turn audio files into text
@@ -36,6 +40,9 @@ enum Command {
     Devices(devices::Args),
     /// Tell everything that is wrong with a config, and probe what it names
     Check(check::Args),
+    /// Write manual pages and shell completions
+    #[command(hide = true)]
+    Papers(papers::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +52,7 @@ fn main() -> ExitCode {
     }
     let done = match command {
         Command::Run(args) => run::run(args),
+        Command::Status(args) => status::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Transcribe(args) => transcribe::run(args),
         Command::Ask(args) => ask::run(args),
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Check(args) => check::run(args),
+        Command::Papers(args) => papers::run(args, Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["models"],
     &["griffin"],
     &["listener", "audio", "asr", "mqtt", "store", "journal"],
-    &["supervisor"],
+    &["supervisor", "door"],
     &["daemon"],
     &["command"],
     &["main"],
@@ -34,6 +34,10 @@ const OWNERS: &[(&str, &str)] = &[
     ("ureq", "models/fetch"),
     ("systemd_journal_logger", "journal"),
     ("sd_notify", "daemon"),
+    ("axum", "door/page"),
+    ("clap_complete", "command/papers"),
+    ("clap_mangen", "command/papers"),
+    ("prometheus_client", "door/metrics"),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

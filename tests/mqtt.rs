@@ -33,7 +33,7 @@ use mosquitto::faulty::{self, Conduct};
 use mosquitto::{LONG, Listener, Mosquitto, free_address};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use ulid::Ulid;
 
 const ROOMY: store::Settings =
@@ -71,6 +71,7 @@ struct House {
     scenes: Scenes,
     wake: Arc<Notify>,
     requests: mpsc::Receiver<Request>,
+    rules: watch::Sender<Vec<Rule>>,
     drain: oneshot::Sender<()>,
     kill: oneshot::Sender<()>,
     thread: JoinHandle<Option<Counts>>,
@@ -86,11 +87,12 @@ impl House {
         let wake = Arc::new(Notify::new());
         let scenes = Scenes::default();
         let (ask, requests) = mpsc::channel(1);
+        let (rules, followed) = watch::channel(rules);
         let publishing = Publishing {
             store: Store::open(dir, ROOMY).unwrap(),
             client: settings(mqtt),
             topics: topics(),
-            rules,
+            rules: followed,
             discovery: mqtt.discovery,
             scenes: mqtt.interim.then(|| scenes.look().1),
             info: Info::default(),
@@ -113,7 +115,7 @@ impl House {
                 }
             })
         });
-        Self { store: Store::open(dir, ROOMY).unwrap(), vitals, scenes, wake, requests, drain, kill, thread }
+        Self { store: Store::open(dir, ROOMY).unwrap(), vitals, scenes, wake, requests, rules, drain, kill, thread }
     }
 
     fn say(&mut self, n: i64) -> Ulid {
@@ -731,6 +733,7 @@ fn a_payload_is_a_command_or_says_why_not() {
     assert_eq!(good("request/acknowledge", "PRESS"), Command::Acknowledge(Which::Newest));
     assert_eq!(good("request/acknowledge", r#"{"value": "fire"}"#), Command::Acknowledge(Which::Named("fire".into())));
     assert_eq!(good("request/false_alarm", ""), Command::FalseAlarm(Which::Newest));
+    assert_eq!(good("request/reload", ""), Command::Reload);
     assert!(bad("request/false_alarm", &"x".repeat(65)).contains("is no name of a rule or an alert"));
     let utf8 = commands::parse(&topics, "hearth/home/request/ask", &[0xff], false).unwrap().unwrap_err();
     assert_eq!(utf8.error, "a command must be UTF-8 text");
@@ -951,6 +954,17 @@ fn home_assistant_is_told_everything_again_when_it_starts_and_removed_rules_are_
     assert!(!listener.on(config).payload.contains("rule_help"));
     house.drain();
 
+    // Rules may change while the house runs.
+    let house = House::start(dir.path(), &mqtt, rules[1..].to_vec());
+    listener.on(config);
+    house.rules.send_replace(rules[..2].to_vec());
+    let changed = listener.on(config).json();
+    assert_eq!(changed["cmps"]["rule_door"], json!({ "p": "binary_sensor" }));
+    assert!(changed["cmps"]["rule_help"]["uniq_id"].is_string(), "{changed}");
+    let info = listener.wait_for("the new rules", |h| h.topic == "hearth/home/info" && h.json()["rules"][0] == "help");
+    assert_eq!(info.json()["rules"], json!(["help", "fire"]));
+    house.drain();
+
     let house = House::start(dir.path(), &Mqtt { discovery: false, ..mqtt }, Vec::new());
     assert_eq!(listener.on(config).payload, "", "discovery was switched off: everything is taken back");
     house.drain();
@@ -1054,7 +1068,9 @@ fn the_table_of_topics_says_what_is_sent() {
         file.display(),
         expected.join("\n")
     );
-    for command in ["listening/set", "interval/set", "summarise", "ask", "snooze", "acknowledge", "false_alarm"] {
+    for command in
+        ["listening/set", "interval/set", "summarise", "ask", "snooze", "acknowledge", "false_alarm", "reload"]
+    {
         assert!(table.contains(&format!("{command}`")), "{command} is not in {}", file.display());
     }
 }

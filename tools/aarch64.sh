@@ -4,6 +4,7 @@
 #
 #   tools/aarch64.sh set-up       makes the chroot, once; 1.5 GB in ~/.cache/hearth-aarch64, or in $HEARTH_AARCH64
 #   tools/aarch64.sh test [NAME]  griffin's unit tests, goldens and laws on a Pi 4's processor and on a Pi 5's
+#   tools/aarch64.sh deb          target/aarch64-unknown-linux-gnu/debian/hearth_*_arm64.deb, its binary run on both processors
 #   tools/aarch64.sh cargo ARG..  cargo with everything set to cross-build; $CPU is the processor that qemu plays
 #
 # One build serves both processors, as one package does: kernels are chosen where they run.
@@ -80,6 +81,29 @@ case ${1:-} in
       echo "== griffin on $CPU"
       cross_cargo test --release --locked --lib -- "griffin::${2:-}"
       cross_cargo test --release --locked --test griffin -- "${2:-}"
+    done ;;
+  deb)
+    set_up
+    command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
+    cross_cargo build --release --locked
+    mkdir -p "target/$triple/release"
+    cp "$root/target/$triple/release/hearth" "target/$triple/release/hearth"
+    target/release/hearth papers target/papers
+    cargo deb --no-build --no-strip --locked --target "$triple" --variant bookworm
+    rm -rf "$root/deb" && mkdir -p "$root/deb" "$chroot/deb"
+    # shellcheck disable=SC2012
+    dpkg -x "$(ls -t "target/$triple"/debian/*_arm64.deb | head -1)" "$root/deb"
+    for CPU in $processors; do
+      echo "== the package's hearth on $CPU"
+      hearth() {
+        inside "$(pwd)=/src" "$root/deb=/deb" -- PATH=/usr/bin:/bin HOME=/tmp LANG=C.UTF-8 \
+          qemu-aarch64-static -L / -cpu "$CPU" /deb/usr/bin/hearth "$@"
+      }
+      # There is no sound card in there: it hears the demo's recording.
+      printf '[source.file]\npath = "/src/examples/household.flac"\n[store]\ndir = "/tmp/hearth"\n' > "$root/deb/check.toml"
+      hearth check --config /deb/check.toml
+      hearth transcribe /src/examples/household.flac --json | tee "$root/deb/said.jsonl"
+      hearth ask --text /deb/said.jsonl "Is someone hurt or calling for help?" "Is there a fire?" "What is delivered?"
     done ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac

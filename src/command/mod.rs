@@ -10,8 +10,10 @@ pub mod devices;
 pub mod generate;
 pub mod models;
 pub mod mqtt;
+pub mod papers;
 mod progress;
 pub mod run;
+pub mod status;
 pub mod transcribe;
 
 use std::process::ExitCode;

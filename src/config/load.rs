@@ -52,6 +52,7 @@ pub fn load(path: &Path) -> Result<Config, Error> {
     let mut config = from_text(&text).map_err(|problems| Error::Invalid { path: path.into(), problems })?;
     let absolute = std::path::absolute(path).map_err(read)?;
     config.base = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
+    config.file = Some(absolute);
     Ok(config)
 }
 

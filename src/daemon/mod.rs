@@ -12,15 +12,16 @@
 //! | publishing → house | 16 commands | the command is answered with "busy" |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
-mod asked;
 pub mod hear;
 pub mod hearing;
 mod patience;
 pub mod prepare;
 pub mod publishing;
 pub mod reading;
+mod reload;
 mod service;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -28,18 +29,21 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use self::asked::{Answer, Asked};
 use self::hear::Hear;
 use self::prepare::Prepared;
 use self::publishing::Publishing;
 use self::reading::{Reading, Wake};
+use self::reload::Fresh;
 use self::service::Service;
 use crate::audio::{self, Control};
-use crate::config::Config;
+use crate::config::{Config, Rule};
+use crate::door::asked::{Answer, Asked};
+use crate::door::page::{self, Page};
+use crate::door::{About, Door, socket};
 use crate::mqtt::commands::{Command, Request};
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
@@ -74,6 +78,8 @@ pub enum Error {
     Mqtt(#[from] mqtt::client::Error),
     #[error(transparent)]
     Broker(#[from] mqtt::broker::Error),
+    #[error(transparent)]
+    Page(#[from] page::Error),
     #[error("neither $STATE_DIRECTORY nor $HOME is set: say in [store] dir where to keep the transcript")]
     NoStateDirectory,
     #[error("the system gives no thread or signal: {0}")]
@@ -108,7 +114,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc
         prepared = tokio::task::spawn_blocking(move || Prepared::load(&loading)) => prepared??,
         () = &mut shutdown => return Ok(()),
     };
-    let mut house = House::start(config, prepared, vitals)?;
+    let page = match config.page.listen {
+        Some(listen) => Some(Page::open(listen, &prepared.dir).await?),
+        None => None,
+    };
+    let mut house = House::start(config, prepared, page, vitals)?;
     let ended = house.watch(shutdown).await;
     let drained = house.drain().await;
     ended.and(drained)
@@ -116,13 +126,20 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc
 
 /// Everything that is running.
 struct House {
+    /// As it was at the start, and what has taken effect since.
+    config: Arc<Config>,
+    rules: watch::Sender<Vec<Rule>>,
     supervisor: Supervisor,
     control: Arc<Control>,
     closing: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
     /// The sender by which requests reach the reader; dropped to close it.
     reader: Option<SyncSender<Wake>>,
+    /// Commands that came over the broker, and from this machine.
     requests: mpsc::Receiver<Request>,
+    asked: mpsc::Receiver<Asked>,
+    /// Dropped to close the socket and the page.
+    close_doors: Option<watch::Sender<()>>,
     drain_publishing: Option<oneshot::Sender<()>>,
     store: Store,
     topics: Topics,
@@ -132,7 +149,7 @@ struct House {
 }
 
 impl House {
-    fn start(config: Arc<Config>, prepared: Prepared, vitals: Arc<Vitals>) -> Result<Self, Error> {
+    fn start(config: Arc<Config>, prepared: Prepared, page: Option<Page>, vitals: Arc<Vitals>) -> Result<Self, Error> {
         let Prepared { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = prepared;
         let settings = store::Settings::from(&config.store);
         let mut supervisor = Supervisor::default();
@@ -147,11 +164,24 @@ impl House {
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
         let (drain_publishing, drained) = oneshot::channel();
+        let (asked_in, asked) = mpsc::channel(REQUEST_CAPACITY);
+        let reads = listener.is_some();
+        let about = About {
+            node: config.node.to_string(),
+            broker: broker.url().to_string(),
+            reads,
+            page: page.as_ref().map(Page::url),
+        };
+        let door = Arc::new(Door::new(about, vitals.clone(), scenes.clone(), asked_in));
+        let (close_doors, closed) = watch::channel(());
+        open_doors(&mut supervisor, &dir, page, &door, &closed);
+
+        let (rules, followed) = watch::channel(if reads { config.rules.clone() } else { Vec::new() });
         let publishing = Publishing {
             store: Store::open(&dir, settings)?,
             client: broker,
             topics: topics.clone(),
-            rules: if config.listener.enabled { config.rules.clone() } else { Vec::new() },
+            rules: followed,
             discovery: config.mqtt.discovery,
             scenes: config.mqtt.interim.then(|| scenes.look().1),
             info,
@@ -201,18 +231,22 @@ impl House {
         };
         supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
 
-        let (source_control, source_vitals) = (control.clone(), vitals.clone());
+        let (source_control, source_vitals, sounds) = (control.clone(), vitals.clone(), config.clone());
         supervisor.thread(SOURCE, move || {
-            Ok(audio::run(&sources, &config.base, audio_in, &source_control, &source_vitals)?)
+            Ok(audio::run(&sources, &sounds.base, audio_in, &source_control, &source_vitals)?)
         })?;
         info!(state = %dir.display(), "hearth is up");
         Ok(Self {
+            config,
+            rules,
             supervisor,
             control,
             closing,
             reopen,
             reader,
             requests,
+            asked,
+            close_doors: Some(close_doors),
             drain_publishing: Some(drain_publishing),
             store,
             topics,
@@ -233,12 +267,19 @@ impl House {
                 () = &mut shutdown => return Ok(()),
                 ended = self.supervisor.ended() => {
                     self.went(ended)?;
-                    if self.supervisor.running().all(|part| part == PUBLISHING) {
+                    if self.supervisor.running().all(|part| BEHIND.contains(&part)) {
                         return Ok(());
                     }
                 }
                 Some(request) = self.requests.recv() => self.carry_out(Asked::afar(request)),
-                _ = hangup.recv() => self.reopen.store(true, Ordering::Relaxed),
+                Some(asked) = self.asked.recv() => self.carry_out(asked),
+                _ = hangup.recv() => {
+                    self.reopen.store(true, Ordering::Relaxed);
+                    service.reloading();
+                    // What came of it is in the log.
+                    let _ = self.reload();
+                    service.reloaded();
+                }
                 _ = pulse.tick() => service.tell(&self.vitals, self.reader.is_some()),
             }
         }
@@ -262,6 +303,7 @@ impl House {
     fn carry_out(&mut self, asked: Asked) {
         let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
             (Command::Listening(on), _) => (Ok(self.listen(*on)), asked),
+            (Command::Reload, _) => (self.reload(), asked),
             (_, None) => (Err("nothing reads along on this machine ([listener] enabled = false)".into()), asked),
             (_, Some(reader)) => match reader.try_send(Wake::Asked(asked)) {
                 Ok(()) => return,
@@ -289,6 +331,27 @@ impl House {
         json!({ "listening": on }).as_object().cloned().unwrap_or_default()
     }
 
+    /// Reads the config file again: rules and schedules take effect, what else has changed is named.
+    fn reload(&mut self) -> Answer {
+        let new = reload::read(&self.config).inspect_err(|error| error!("nothing has changed: {error}"))?;
+        let fresh = Fresh { rules: new.rules.clone(), digest: new.digest.clone() };
+        let needs_restart = reload::needs_restart(&self.config, &new);
+        if let Some(reader) = &self.reader {
+            if reader.try_send(Wake::Reload(fresh.clone())).is_err() {
+                warn!("the reader is busy: nothing has changed; reload again in a moment");
+                return Err("busy: ask again in a moment".into());
+            }
+            self.rules.send_replace(fresh.rules.clone());
+        }
+        info!(kind = "reload", rules = fresh.rules.len(), "rules and schedules are read again");
+        if !needs_restart.is_empty() {
+            warn!("[{}] changed, and takes effect with a restart", needs_restart.join("], ["));
+        }
+        let config = Config { rules: new.rules, digest: new.digest, ..(*self.config).clone() };
+        self.config = Arc::new(config);
+        reload::answer(&fresh, &needs_restart)
+    }
+
     fn say(&mut self, messages: &[crate::event::Message]) {
         match self.store.enqueue(messages) {
             Ok(()) => self.outgoing.notify_one(),
@@ -308,8 +371,11 @@ impl House {
         self.end(HEARING, before_publishing).await;
         self.reader = None;
         self.end(READING, before_publishing).await;
+        drop(self.close_doors.take());
         drop(self.drain_publishing.take());
-        self.end(PUBLISHING, until).await;
+        for part in BEHIND {
+            self.end(part, until).await;
+        }
         let stuck: Vec<_> = self.supervisor.running().collect();
         if !stuck.is_empty() {
             return Err(Error::Stuck(stuck.join(", ")));
@@ -332,5 +398,42 @@ const SOURCE: &str = "sources";
 const HEARING: &str = "hearing";
 const READING: &str = "reading";
 const PUBLISHING: &str = "publishing";
+const SOCKET: &str = "socket";
+const PAGE: &str = "page";
+/// What goes on when there is nothing more to hear and read.
+const BEHIND: [&str; 3] = [PUBLISHING, SOCKET, PAGE];
 /// The note that the household muted the room.
 const MUTED: &str = "muted";
+
+/// Opens the socket and the page. Without a socket the house lives as well: only `hearth status` does not.
+fn open_doors(
+    supervisor: &mut Supervisor,
+    dir: &Path,
+    page: Option<Page>,
+    door: &Arc<Door>,
+    closed: &watch::Receiver<()>,
+) {
+    match socket::open(dir) {
+        Ok(listener) => {
+            let (door, mut closed) = (door.clone(), closed.clone());
+            supervisor.task(SOCKET, async move {
+                tokio::select! {
+                    () = socket::serve(listener, door) => {}
+                    _ = closed.changed() => {}
+                }
+                Ok(())
+            });
+        }
+        Err(error) => warn!(%error, "the status socket cannot be opened: `hearth status` will find nobody"),
+    }
+    if let Some(page) = page {
+        info!("the page is open; `hearth status` prints its address");
+        let (door, mut closed) = (door.clone(), closed.clone());
+        supervisor.task(PAGE, async move {
+            tokio::select! {
+                ended = page.serve(door) => Ok(ended?),
+                _ = closed.changed() => Ok(()),
+            }
+        });
+    }
+}

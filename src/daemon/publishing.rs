@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use tracing::{error, info, warn};
 
@@ -44,7 +44,7 @@ use sending::{RETRY, Sending, Ticket};
 /// How often health is published.
 const HEALTH: Duration = Duration::from_secs(30);
 /// How often the task shows that it lives.
-const PULSE: Duration = Duration::from_secs(5);
+const PULSE: Duration = Duration::from_secs(2);
 /// A broker that comes back takes us in before others have noticed: Home Assistant tries every 10 s. What it would miss for
 /// ever, alerts first of all, waits so long, or until Home Assistant says that it is there.
 const SETTLE: Duration = Duration::from_secs(12);
@@ -59,7 +59,8 @@ pub struct Publishing {
     pub store: Store,
     pub client: client::Settings,
     pub topics: Topics,
-    pub rules: Vec<Rule>,
+    /// They may change while the house runs.
+    pub rules: watch::Receiver<Vec<Rule>>,
     /// Announce entities to Home Assistant.
     pub discovery: bool,
     /// Where what is being said is seen, if it is to be told before it is over.
@@ -89,7 +90,7 @@ pub struct Counts {
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
 pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
-    let Publishing { mut store, client, topics, rules, discovery, mut scenes, info, vitals, wake, requests, grace } =
+    let Publishing { mut store, client, topics, mut rules, discovery, mut scenes, info, vitals, wake, requests, grace } =
         publishing;
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
@@ -102,7 +103,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
         sending: Sending::new(store, sender, vitals.clone()),
-        house: House::new(topics, rules, discovery, info, before),
+        house: House::new(topics, rules.borrow_and_update().clone(), discovery, info, before),
         vitals,
         answering: Answering::new(requests, Timestamp::now()),
         url,
@@ -134,6 +135,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
                 _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
                 _ = health.tick() => publisher.health(),
                 said = saying::next(&mut scenes) => publisher.mention(&said),
+                Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
             }
         };
         if let Some(event) = event {
@@ -221,6 +223,12 @@ impl Publisher {
             );
         }
         self.tell_everything()
+    }
+
+    /// Other rules: entities of those that went are taken back, and those of new ones announced.
+    fn rules(&mut self, rules: Vec<Rule>) -> Result<(), store::Error> {
+        self.house.follow(rules);
+        if self.sending.is_connected() { self.tell_everything() } else { Ok(()) }
     }
 
     fn tell_everything(&mut self) -> Result<(), store::Error> {

@@ -17,15 +17,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::announce::Announcer;
 use self::meter::Meter;
 use super::Error;
-use super::asked::{Answer, Asked};
 use super::patience::patiently;
+use super::reload::Fresh;
 use crate::clock;
 use crate::config::{Config, Keep};
+use crate::door::asked::{Answer, Asked};
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::{self, Listener, Outcome, snapshot};
 use crate::mqtt::commands::Command;
@@ -45,6 +46,8 @@ pub enum Wake {
     Gap(Gap),
     /// Somebody asked for something.
     Asked(Asked),
+    /// Rules and schedules have changed.
+    Reload(Fresh),
 }
 
 /// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
@@ -112,7 +115,7 @@ impl Reading {
             warn!(%error, "the rules begin at rest");
         }
         let announcer = Announcer::new(&config.rules, &topics);
-        store.enqueue(&announcer.missing(&store.retained()?))?;
+        store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
         Ok(Self {
             listener,
@@ -166,6 +169,7 @@ impl Reading {
                 Ok(self.listener.gap(&gap)?)
             }
             Wake::Asked(asked) => self.answer(asked),
+            Wake::Reload(fresh) => self.reload(&fresh),
         }
     }
 
@@ -252,7 +256,7 @@ impl Reading {
                 }
                 None => Err("there was no such alert".into()),
             },
-            Command::Listening(_) => Err("this command is not the reader's".into()),
+            Command::Listening(_) | Command::Reload => Err("this command is not the reader's".into()),
         };
         let mut messages = Vec::from_iter(asked.message(&self.topics, &answer));
         if let Command::Interval(minutes) = asked.request.command {
@@ -261,6 +265,24 @@ impl Reading {
         self.record(outcome, messages)?;
         asked.done(answer);
         Ok(())
+    }
+
+    /// Goes on with other rules and schedules. A rule that the model cannot ask changes nothing.
+    fn reload(&mut self, fresh: &Fresh) -> Result<(), Error> {
+        self.now = self.now.max(Timestamp::now());
+        let outcome = match self.listener.reload(&fresh.digest, &fresh.rules, self.now) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                error!(%error, "the rules stay as they were");
+                return Ok(());
+            }
+        };
+        // What ended is told in the words of the rules that were; then the broker learns how each rule stands.
+        self.record(outcome, Vec::new())?;
+        self.announcer = Announcer::new(&fresh.rules, &self.topics);
+        let mut messages = self.announcer.settle(&self.store.retained()?);
+        messages.push(payload::interval(&self.topics, Stamp::now(), fresh.digest.every_min));
+        self.record(Outcome::default(), messages)
     }
 
     /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.

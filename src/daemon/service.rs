@@ -10,8 +10,11 @@ use tracing::{error, info};
 
 use crate::vitals::Vitals;
 
-/// A part that has not moved for this long is stuck: longer than any decode or digest on the slowest machine.
-const STUCK_MS: i64 = 120_000;
+/// A part that has not moved for so many of the watchdog's periods is stuck: with the unit's two minutes, longer than any
+/// decode or digest on the slowest machine.
+const STUCK_PERIODS: u32 = 2;
+/// The period where nobody watches: only the log tells of a part that is stuck.
+const UNWATCHED: Duration = Duration::from_secs(60);
 
 /// systemd's view of the house.
 pub struct Service {
@@ -38,9 +41,25 @@ impl Service {
         }
         let status = status(vitals);
         send(&[NotifyState::Status(&status)]);
-        match stuck(vitals, reads) {
+        let limit = self.watchdog.unwrap_or(UNWATCHED) * STUCK_PERIODS;
+        match stuck(vitals, reads, limit) {
             None => send(&[NotifyState::Watchdog]),
-            Some(part) => error!(part, "has not moved for {} s", STUCK_MS / 1000),
+            Some(part) => error!(part, "{part} has not moved for {} s", limit.as_secs()),
+        }
+    }
+
+    /// The config is being read again.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => send(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "systemd was not told"),
+        }
+    }
+
+    /// It is read.
+    pub fn reloaded(&self) {
+        if self.ready {
+            send(&[NotifyState::Ready]);
         }
     }
 
@@ -73,7 +92,8 @@ fn status(vitals: &Vitals) -> String {
 }
 
 /// The first part that should have moved and did not. Sound reaches hearing only while a microphone is open.
-fn stuck(vitals: &Vitals, reads: bool) -> Option<String> {
+fn stuck(vitals: &Vitals, reads: bool, limit: Duration) -> Option<String> {
+    let limit_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
     let rooms = vitals.rooms.each();
     let hearing = rooms.iter().filter(|(_, room)| vitals.listening.get() && room.delivers.get());
     let sources: Vec<_> = hearing.map(|(name, room)| (&**name, true, &room.moved)).collect();
@@ -83,7 +103,7 @@ fn stuck(vitals: &Vitals, reads: bool) -> Option<String> {
         ("publishing", true, &vitals.publishing_moved),
     ];
     let still = |(_, expected, moved): &&(_, bool, &crate::vitals::Moment)| {
-        *expected && moved.get().is_some() && moved.age_ms() > STUCK_MS
+        *expected && moved.get().is_some() && moved.age_ms() > limit_ms
     };
     sources.iter().chain(&parts).find(still).map(|(name, _, _)| (*name).to_owned())
 }

@@ -168,6 +168,11 @@ impl Watch {
         self.active().then(|| self.end(now))
     }
 
+    /// The rule goes: an alert that is on ends.
+    pub fn retire(&mut self, now: Timestamp) -> Option<Change> {
+        self.active().then(|| self.end(now))
+    }
+
     /// Whether the question is worth a fork now. A rule with a pattern as well asks from a match on for as many readings as
     /// it confirms over, and while its alert is on.
     pub fn worth_asking(&mut self, policy: &Policy, matched: bool) -> bool {

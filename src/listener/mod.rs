@@ -16,6 +16,7 @@ pub mod digest;
 mod household;
 pub mod prompt;
 pub mod reader;
+mod reload;
 pub mod snapshot;
 
 use std::collections::BTreeMap;

@@ -41,6 +41,8 @@ pub enum Command {
     Acknowledge(Which),
     /// An alert was none.
     FalseAlarm(Which),
+    /// Read rules and schedules from the config file again.
+    Reload,
 }
 
 /// Which alert is meant.
@@ -72,6 +74,7 @@ impl Command {
             Self::Snooze { .. } => "snooze",
             Self::Acknowledge(_) => "acknowledge",
             Self::FalseAlarm(_) => "false_alarm",
+            Self::Reload => "reload",
         }
     }
 }
@@ -80,7 +83,7 @@ impl Command {
 type Read = fn(&Body) -> Result<Command, String>;
 
 /// Every command's topic below `<base>/<node>/`, and what its value says.
-const COMMANDS: [(&str, Read); 7] = [
+const COMMANDS: [(&str, Read); 8] = [
     ("listening/set", |body| on_or_off(&body.value).map(Command::Listening)),
     ("interval/set", |body| minutes(&body.value, MAX_INTERVAL_MIN).map(Command::Interval)),
     ("request/summarise", |_| Ok(Command::Summarise)),
@@ -91,6 +94,7 @@ const COMMANDS: [(&str, Read); 7] = [
     }),
     ("request/acknowledge", |body| which(&body.value).map(Command::Acknowledge)),
     ("request/false_alarm", |body| which(&body.value).map(Command::FalseAlarm)),
+    ("request/reload", |_| Ok(Command::Reload)),
 ];
 
 /// A command, and what the asker calls it.
@@ -131,6 +135,26 @@ pub fn parse(topics: &Topics, topic: &str, payload: &[u8], retained: bool) -> Op
     match read(&body) {
         Ok(command) => Some(Ok(Request { command, transaction: body.transaction })),
         Err(error) => refuse(body.transaction, error),
+    }
+}
+
+/// Reads a command from an object that names it, `{"command": "ask", "value": …}`: what MQTT has in the topic stands in the object.
+///
+/// # Errors
+/// It is no command; who asked is told what was wrong with it.
+pub fn parse_object(object: &[u8]) -> Result<Request, Refusal> {
+    let refuse = |command: &str, transaction, error| Refusal { command: command.into(), transaction, error };
+    let mut body = body(object).map_err(|error| refuse(UNKNOWN, None, error))?;
+    let Some(Value::String(name)) = body.rest.remove("command") else {
+        return Err(refuse(UNKNOWN, body.transaction, "a command is an object with a \"command\"".into()));
+    };
+    let is_it = |path: &str| path.strip_suffix("/set").or(path.strip_prefix("request/")) == Some(&name);
+    let Some((_, read)) = COMMANDS.iter().find(|(path, _)| is_it(path)) else {
+        return Err(refuse(UNKNOWN, body.transaction, format!("there is no command {}", short(&name))));
+    };
+    match read(&body) {
+        Ok(command) => Ok(Request { command, transaction: body.transaction }),
+        Err(error) => Err(refuse(&name, body.transaction, error)),
     }
 }
 

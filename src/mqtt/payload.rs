@@ -229,6 +229,15 @@ fn reply(
     transaction: Option<&Value>,
     outcome: Result<Map<String, Value>, String>,
 ) -> Message {
+    message(topics.response(command), false, stamp, self::outcome(command, transaction, outcome))
+}
+
+/// What an answer says, wherever it goes.
+pub fn outcome(
+    command: &str,
+    transaction: Option<&Value>,
+    outcome: Result<Map<String, Value>, String>,
+) -> Map<String, Value> {
     let mut body = Map::new();
     let status = match outcome {
         Ok(fields) => {
@@ -245,7 +254,7 @@ fn reply(
     if let Some(transaction) = transaction {
         body.insert("transaction".into(), transaction.clone());
     }
-    message(topics.response(command), false, stamp, body)
+    body
 }
 
 /// The birth message, retained.

@@ -43,7 +43,11 @@ pub fn samples(seconds: usize) -> Vec<i16> {
 
 /// The first `seconds` of the household as a WAV file in `dir`.
 pub fn clip(dir: &Path, seconds: usize) -> PathBuf {
-    let samples = samples(seconds);
+    wav(dir, &samples(seconds))
+}
+
+/// 16-bit samples at 16 kHz as a WAV file in `dir`.
+pub fn wav(dir: &Path, samples: &[i16]) -> PathBuf {
     let bytes = samples.len() as u32 * 2;
     let mut wav = Vec::with_capacity(44 + bytes as usize);
     wav.extend(b"RIFF");
@@ -85,11 +89,17 @@ impl Hearth {
     }
 
     pub fn run_with(dir: &Path, config: &str, stdin: Stdio) -> Self {
+        Self::run_as(dir, config, stdin, &[])
+    }
+
+    /// With variables of the environment, as a service manager sets them.
+    pub fn run_as(dir: &Path, config: &str, stdin: Stdio, variables: &[(&str, &str)]) -> Self {
         let path = dir.join("hearth.toml");
         std::fs::write(&path, config).unwrap();
         let mut child = Command::new(HEARTH)
             .args(["run", "--config"])
             .arg(&path)
+            .envs(variables.iter().copied())
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -117,9 +127,21 @@ impl Hearth {
         }
     }
 
+    pub fn id(&self) -> i32 {
+        rustix::process::Pid::from_child(&self.child).as_raw_nonzero().get()
+    }
+
     pub fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// As `systemctl reload` does.
+    pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// kill −9.

@@ -7,5 +7,7 @@ mod mosquitto;
 
 mod bad_input;
 mod commands;
+mod door;
 mod faults;
 mod path;
+mod service;

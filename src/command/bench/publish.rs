@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use ulid::Ulid;
 
 use crate::command::run::runtime;
@@ -91,7 +91,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         store: store()?,
         client: settings,
         topics: topics.clone(),
-        rules: Vec::new(),
+        rules: watch::channel(Vec::new()).1,
         scenes: None,
         discovery: false,
         info: Info::default(),

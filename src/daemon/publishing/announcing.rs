@@ -47,6 +47,12 @@ impl House {
         Self { topics, rules, discovery, info, before, announcing: None }
     }
 
+    /// Other rules from now on.
+    pub(super) fn follow(&mut self, rules: Vec<Rule>) {
+        self.info.rules = rules.iter().map(|rule| rule.name.to_string()).collect();
+        self.rules = rules;
+    }
+
     /// Everything a broker, or a Home Assistant, that knows nothing of us has to be told, in order.
     pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(Ticket, Message)> {
         let mut all = Vec::new();

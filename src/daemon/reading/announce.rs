@@ -49,10 +49,14 @@ impl Announcer {
         Self { topics: topics.clone(), rules }
     }
 
-    /// A state for each rule that the broker was never told of.
-    pub fn missing(&self, retained: &[Message]) -> Vec<Message> {
+    /// A state for each rule that the broker was never told of; what it keeps of rules that are gone is taken back.
+    pub fn settle(&self, retained: &[Message]) -> Vec<Message> {
         let known = |name: &str| retained.iter().any(|m| m.topic == self.topics.rule(name));
-        self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, told)| self.state(name, told)).collect()
+        let new = self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, told)| self.state(name, told));
+        let rule = |topic: &str| topic.strip_prefix(&self.topics.rules()).map(str::to_string);
+        let is_gone = |m: &&Message| rule(&m.topic).is_some_and(|name| !self.rules.contains_key(&name));
+        let gone = retained.iter().filter(is_gone);
+        new.chain(gone.map(|m| Message { payload: String::new(), ..m.clone() })).collect()
     }
 
     /// The messages of an outcome: alerts, digests, and the state of each rule that changed. `standings` say which alerts

@@ -1,0 +1,34 @@
+//! `hearth status`: how the running daemon is.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::run::read_config;
+use crate::daemon::prepare;
+use crate::door::socket;
+use crate::door::status::Status;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The config file of the daemon; by default the system's
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON object instead of words
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let config = read_config(args.config.as_deref())?;
+    let answer = socket::ask(prepare::state_dir(&config).ok().as_deref(), &json!({ "command": "status" }))?;
+    if args.json {
+        println!("{answer:#}");
+        return Ok(());
+    }
+    let status: Status =
+        serde_json::from_value(answer).context("the daemon is of another version than this command")?;
+    print!("{status}");
+    Ok(())
+}

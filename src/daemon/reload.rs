@@ -1,0 +1,63 @@
+//! A config that changed while the house runs.
+//!
+//! Owns which settings take effect at once, and the naming of those that do not. Invariant: a config with a mistake changes
+//! nothing, and what does not take effect is said.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::{self, Config, Digest, Rule};
+use crate::door::asked::Answer;
+
+/// What takes effect at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fresh {
+    pub rules: Vec<Rule>,
+    pub digest: Digest,
+}
+
+/// Reads the config file of a running house again.
+///
+/// # Errors
+/// There is none, or it has a mistake.
+pub fn read(running: &Config) -> Result<Config, String> {
+    match &running.file {
+        Some(file) => config::load(file).map_err(|error| error.to_string()),
+        None => Err("hearth runs without a config file; there is nothing to read again".into()),
+    }
+}
+
+/// The tables whose settings differ and take effect with the next start only.
+pub fn needs_restart(running: &Config, new: &Config) -> Vec<String> {
+    let table = |config: &Config| match serde_json::to_value(config).expect("a config is JSON") {
+        Value::Object(table) => table,
+        _ => Map::new(),
+    };
+    let (running, new) = (table(running), table(new));
+    let at_once = ["rule", "digest"];
+    let differs = |key: &&String| !at_once.contains(&key.as_str()) && running.get(*key) != new.get(*key);
+    new.keys().filter(differs).cloned().collect()
+}
+
+/// What is answered to whoever asked.
+pub fn answer(fresh: &Fresh, needs_restart: &[String]) -> Answer {
+    let rules: Vec<_> = fresh.rules.iter().map(|rule| rule.name.as_str()).collect();
+    let answer = json!({ "rules": rules, "every_min": fresh.digest.every_min, "needs_restart": needs_restart });
+    Ok(answer.as_object().cloned().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_a_restart_is_named() {
+        let running = Config::default();
+        let mut new = running.clone();
+        new.rules.clear();
+        new.digest.every_min = 1.0;
+        assert!(needs_restart(&running, &new).is_empty());
+        new.asr.language = "de".into();
+        new.mqtt.discovery = false;
+        assert_eq!(needs_restart(&running, &new), ["asr", "mqtt"]);
+    }
+}

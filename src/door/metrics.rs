@@ -1,0 +1,107 @@
+//! The house in Prometheus' terms: <https://prometheus.io/docs/instrumenting/exposition_formats/>, OpenMetrics text.
+//!
+//! Owns the metrics' names. Refuses to know words: only numbers, and the names of rules, are told. Invariant: counters never
+//! fall while the process runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::Door;
+use super::status::rejected;
+use crate::clock;
+use crate::process;
+
+/// What the text is, for the HTTP header.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics, as they are now.
+pub fn text(door: &Arc<Door>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(House(door.clone())));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes every text");
+    text
+}
+
+struct House(Arc<Door>);
+
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("House")
+    }
+}
+
+impl Collector for House {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let (vitals, about) = (&self.0.vitals, &self.0.about);
+        let seconds = |samples: u64| clock::seconds(samples as i64);
+        let flag = |on: bool| f64::from(u8::from(on));
+
+        let mut gauge = |name, help, value: f64| single(&mut to, name, help, &ConstGauge::new(value));
+        gauge("hearth_listening", "1 while the room is not muted", flag(vitals.listening.get()))?;
+        gauge("hearth_source_ok", "1 while a source of sound delivers", flag(vitals.microphone_ok.get()))?;
+        gauge("hearth_connected", "1 while a broker is connected", flag(vitals.connected.get()))?;
+        gauge("hearth_store_ok", "1 while the disk takes what is written", flag(!vitals.store_refuses.get()))?;
+        gauge("hearth_outbox_messages", "Messages that wait for the broker", vitals.outbox.get() as f64)?;
+        gauge("hearth_unread_utterances", "Utterances the state has not read yet", vitals.unread.get() as f64)?;
+        gauge("hearth_state_bytes", "Size of the state", vitals.state_bytes.get() as f64)?;
+        gauge("hearth_token_seconds", "What reading a token took lately", vitals.token_ns.get() as f64 / 1e9)?;
+        gauge("hearth_state_tokens", "Tokens the state has read since it was made", vitals.tokens.get() as f64)?;
+        gauge("process_resident_memory_bytes", "Memory of the process", process::resident_bytes() as f64)?;
+
+        let mut count = |name, help, value: f64| single(&mut to, name, help, &ConstCounter::new(value));
+        count("hearth_heard_seconds", "Sound that went through voice detection", seconds(vitals.heard_samples.get()))?;
+        count("hearth_decoded_seconds", "Sound that was given to Whisper", seconds(vitals.decoded_samples.get()))?;
+        count("hearth_dropped_seconds", "Sound that was dropped", seconds(vitals.dropped_samples.get()))?;
+        count("hearth_utterances", "Utterances", vitals.utterances.get() as f64)?;
+        count("hearth_words", "Words of utterances", vitals.words.get() as f64)?;
+        count("hearth_acknowledged_messages", "Messages the broker has", vitals.acknowledged.get() as f64)?;
+        count("hearth_given_up_messages", "Messages that were too many", vitals.outbox_dropped.get() as f64)?;
+        count("process_cpu_seconds", "Processor time of the process", process::cpu_seconds())?;
+
+        let rooms = vitals.rooms.each();
+        let levels = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(f64::from(room.level.db()))));
+        family(&mut to, "hearth_level_db", "Of the last second, of full scale", "room", levels)?;
+        let dead = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(flag(room.dead.get()))));
+        family(&mut to, "hearth_room_dead", "1 while a microphone gives nothing but one number", "room", dead)?;
+        let lag = [0.5, 0.95].map(|q| (q.to_string(), vitals.lag.quantile_s(q)));
+        let lag = lag.into_iter().filter_map(|(q, s)| Some((q, ConstGauge::new(s?))));
+        family(&mut to, "hearth_lag_seconds", "From the end of an utterance to its text", "quantile", lag)?;
+        let refused = rejected(vitals).into_iter().map(|(reason, n)| (reason, ConstCounter::new(n as f64)));
+        family(&mut to, "hearth_rejected_segments", "Segments that were refused", "reason", refused)?;
+        let recent = self.0.scenes.recent();
+        let last = recent.readings.iter().filter_map(|(rule, readings)| Some((rule, readings.back()?)));
+        let rules: Vec<_> = last.map(|(rule, r)| (rule.clone(), r.probability, flag(r.active))).collect();
+        drop(recent);
+        let probabilities = rules.iter().map(|(rule, p, _)| (rule.clone(), ConstGauge::new(*p)));
+        family(&mut to, "hearth_rule_probability", "Of yes, at the last reading", "rule", probabilities)?;
+        let active = rules.iter().map(|(rule, _, on)| (rule.clone(), ConstGauge::new(*on)));
+        family(&mut to, "hearth_rule_active", "1 while the rule's alert is on", "rule", active)?;
+        let info = [(about.node.clone(), ConstGauge::new(1.0))].into_iter();
+        family(&mut to, "hearth_node", "The name of this machine", "node", info)
+    }
+}
+
+fn single(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+    metric.encode(to.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+/// One metric for each value of a label; none at all, not even its name, where there is no value.
+fn family<M: EncodeMetric>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    metrics: impl Iterator<Item = (String, M)>,
+) -> fmt::Result {
+    let mut metrics = metrics.peekable();
+    let Some((_, first)) = metrics.peek() else { return Ok(()) };
+    let mut family = to.encode_descriptor(name, help, None, first.metric_type())?;
+    metrics.try_for_each(|(value, metric)| metric.encode(family.encode_family(&[(label, value)])?))
+}

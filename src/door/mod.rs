@@ -1,0 +1,84 @@
+//! Where people on this machine look in and ask: a socket for `hearth status`, and a page.
+//!
+//! Owns what can be seen and asked without a broker. Refuses to carry anything out: a command goes to the house, and its answer
+//! comes back. Invariant: whoever comes in, and whatever they send, hearing and reading go on; nothing is shown to anyone who
+//! may not read the state directory or does not know the token.
+
+pub mod asked;
+mod metrics;
+pub mod page;
+pub mod socket;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use self::asked::{Answer, Asked};
+use self::status::Status;
+use crate::mqtt::{commands, payload};
+use crate::scenes::Scenes;
+use crate::vitals::Vitals;
+
+/// The longest answer: a large model that reads a long question, or reads a day again after something was forgotten.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is said of a house that does not change while it runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub node: String,
+    /// The broker's URL.
+    pub broker: String,
+    /// A model reads along.
+    pub reads: bool,
+    /// Where the page is, token included; none where it is off.
+    pub page: Option<String>,
+}
+
+/// What can be seen of a running house, and the way to ask something of it.
+pub struct Door {
+    about: About,
+    vitals: Arc<Vitals>,
+    scenes: Arc<Scenes>,
+    asked: mpsc::Sender<Asked>,
+    opened: Instant,
+}
+
+impl Door {
+    pub fn new(about: About, vitals: Arc<Vitals>, scenes: Arc<Scenes>, asked: mpsc::Sender<Asked>) -> Self {
+        Self { about, vitals, scenes, asked, opened: Instant::now() }
+    }
+
+    /// How the house is.
+    pub fn status(&self) -> Status {
+        Status::of(&self.about, &self.vitals, &self.scenes.recent(), self.opened.elapsed())
+    }
+
+    /// Has a command carried out: the object that MQTT takes, with the command's name in it. The answer is the object that MQTT
+    /// brings, without its envelope.
+    pub async fn command(&self, object: &[u8]) -> Value {
+        let request = match commands::parse_object(object) {
+            Ok(request) => request,
+            Err(refused) => return answer(&refused.command, refused.transaction.as_ref(), Err(refused.error)),
+        };
+        let (name, transaction) = (request.command.name(), request.transaction.clone());
+        let (asked, answered) = Asked::here(request);
+        let outcome = match self.asked.try_send(asked) {
+            Err(mpsc::error::TrySendError::Full(_)) => Err("hearth is busy with other commands; try later".into()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err("hearth is closing".into()),
+            Ok(()) => match timeout(PATIENCE, answered).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err("hearth closed before it could answer".into()),
+                Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+            },
+        };
+        answer(name, transaction.as_ref(), outcome)
+    }
+}
+
+fn answer(command: &str, transaction: Option<&Value>, outcome: Answer) -> Value {
+    Value::Object(payload::outcome(command, transaction, outcome))
+}

@@ -1,0 +1,190 @@
+//! The page: what goes on, live in a browser, and the metrics beside it.
+//!
+//! Owns HTTP. Refuses to know how anything came about. Invariant: without the token nobody sees a word or a number of the
+//! house: the page itself is an empty form, and everything it shows is asked for with the token. Nothing is loaded from elsewhere.
+
+use std::convert::Infallible;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::{Stream, StreamExt, stream};
+use rand::distr::{Alphanumeric, SampleString};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::{Door, metrics};
+use crate::mqtt::commands;
+use crate::scenes::Scene;
+
+/// Where the token is kept.
+const TOKEN_FILE: &str = "page.token";
+/// As many letters and digits hold 190 bits.
+const TOKEN_CHARS: usize = 32;
+/// How often the figures are shown.
+const FIGURES: Duration = Duration::from_secs(1);
+/// What a browser may do with the page: run what came with it, and speak with the house alone.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("[page] listen = \"{listen}\" cannot be had: {source}")]
+    Listen { listen: SocketAddr, source: std::io::Error },
+    #[error("the page's token in {path} cannot be used: {source}")]
+    Token { path: PathBuf, source: std::io::Error },
+}
+
+/// A page that is about to be served.
+pub struct Page {
+    listener: TcpListener,
+    token: String,
+}
+
+impl Page {
+    /// Takes the address, and the token that the state directory has; makes one if there is none.
+    ///
+    /// # Errors
+    /// The address is taken, or the token cannot be read or written.
+    pub async fn open(listen: SocketAddr, state: &Path) -> Result<Self, Error> {
+        let path = state.join(TOKEN_FILE);
+        let token = token(&path).map_err(|source| Error::Token { path, source })?;
+        let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
+        Ok(Self { listener, token })
+    }
+
+    /// The address to open in a browser. What stands behind the `#` never leaves it.
+    pub fn url(&self) -> String {
+        let address = self.listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
+        format!("http://{address}/#token={}", self.token)
+    }
+
+    /// Serves until it is dropped.
+    ///
+    /// # Errors
+    /// The system takes the socket away.
+    pub async fn serve(self, door: Arc<Door>) -> std::io::Result<()> {
+        axum::serve(self.listener, router(door, &self.token)).await
+    }
+}
+
+fn token(path: &Path) -> std::io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(token) if !token.trim().is_empty() => return Ok(token.trim().into()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let token = Alphanumeric.sample_string(&mut rand::rng(), TOKEN_CHARS);
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "{token}")?;
+    Ok(token)
+}
+
+fn router(door: Arc<Door>, token: &str) -> Router {
+    let known: Known = Sha256::digest(token).into();
+    let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
+    let house = Router::new()
+        .route("/status", get(async |State(door): Door_| Json(door.status().without_page())))
+        .route("/events", get(events))
+        .route(
+            "/metrics",
+            get(async |State(door): Door_| ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&door))),
+        )
+        .route("/command", post(async |State(door): Door_, body: Bytes| Json(door.command(&body).await)))
+        .route_layer(middleware::from_fn_with_state(known, with_token))
+        .layer(DefaultBodyLimit::max(commands::MAX_BYTES))
+        .with_state(door);
+    Router::new()
+        .route("/", asset("text/html; charset=utf-8", include_str!("page/page.html")))
+        .route("/page.css", asset("text/css; charset=utf-8", include_str!("page/page.css")))
+        .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("page/page.js")))
+        .route("/icon.svg", asset("image/svg+xml", include_str!("page/icon.svg")))
+        .merge(house)
+        .layer(middleware::map_response(guarded))
+}
+
+type Door_ = State<Arc<Door>>;
+/// SHA-256 of the token: comparing digests tells nothing of it by the time that takes.
+type Known = [u8; 32];
+
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let set = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    headers.extend(set.map(|(name, value)| (name, header::HeaderValue::from_static(value))));
+    response
+}
+
+async fn with_token(State(known): State<Known>, headers: HeaderMap, request: Request, next: Next) -> Response {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match given {
+        Some(given) if Known::from(Sha256::digest(given)) == known => next.run(request).await,
+        _ => {
+            let error = "the token is missing or wrong: `hearth status` prints the page's address with it";
+            let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
+            (StatusCode::UNAUTHORIZED, bearer, Json(json!({ "status": "error", "error": error }))).into_response()
+        }
+    }
+}
+
+/// First what was (`recent`), then each [`Scene`] as it happens (`scene`), and the figures every second (`status`).
+async fn events(State(door): Door_) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let (recent, scenes) = door.scenes.look();
+    let mut figures = interval(FIGURES);
+    figures.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let first = stream::once(async move { event("recent", &recent) });
+    let then =
+        stream::unfold(Looker { door, scenes, figures }, async |mut looker| Some((looker.next().await?, looker)));
+    Sse::new(first.chain(then).map(Ok)).keep_alive(KeepAlive::default())
+}
+
+/// One who looks at the page.
+struct Looker {
+    door: Arc<Door>,
+    scenes: tokio::sync::broadcast::Receiver<Arc<Scene>>,
+    figures: Interval,
+}
+
+impl Looker {
+    /// The next thing to show; none when the house has closed.
+    async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            scene = self.scenes.recv() => match scene {
+                Ok(scene) => Some(event("scene", &*scene)),
+                // It was too slow: it is shown what there is now.
+                Err(RecvError::Lagged(_)) => {
+                    let (recent, scenes) = self.door.scenes.look();
+                    self.scenes = scenes;
+                    Some(event("recent", &recent))
+                }
+                Err(RecvError::Closed) => None,
+            },
+            _ = self.figures.tick() => Some(event("status", &self.door.status().without_page())),
+        }
+    }
+}
+
+fn event(name: &str, data: &impl serde::Serialize) -> Event {
+    Event::default().event(name).json_data(data).expect("what is shown is JSON")
+}

@@ -1,0 +1,268 @@
+// What the house tells, drawn. Everything comes over one stream; everything that is said goes in as text, never as markup.
+
+const $ = id => document.getElementById(id);
+const KEEP = 200;
+const FOLLOW = 40; // pixels from its end at which the transcript still follows what is said
+
+// The token comes behind the # once, and is then this page's own.
+const hash = new URLSearchParams(location.hash.slice(1));
+if (hash.has("token")) {
+  localStorage.setItem("token", hash.get("token"));
+  history.replaceState(null, "", location.pathname);
+}
+
+const headers = () => ({ Authorization: `Bearer ${localStorage.getItem("token") ?? ""}` });
+
+function make(tag, text, className) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  if (className) element.className = className;
+  return element;
+}
+
+function clock(time) {
+  const then = new Date(time);
+  const style = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const today = then.toDateString() === new Date().toDateString();
+  return then.toLocaleString([], today ? { ...style, second: "2-digit" } : { day: "numeric", month: "short", ...style });
+}
+
+function item(time, ...inside) {
+  const li = make("li");
+  li.append(make("time", clock(time)), make("div"));
+  li.lastChild.append(...inside);
+  return li;
+}
+
+const several = () => house.rooms.size > 1;
+const house = { rooms: new Set(), alerts: new Map(), readings: new Map(), costs: [], muted: false, cpu: null };
+
+const show = {
+  utterance(u) {
+    house.rooms.add(u.room);
+    const list = $("transcript");
+    const follow = list.scrollHeight - list.scrollTop - list.clientHeight < FOLLOW;
+    list.append(item(u.start, ...(several() ? [make("span", `${u.room}  `, "room")] : []), u.text));
+    while (list.children.length > KEEP) list.firstChild.remove();
+    if (follow) list.scrollTop = list.scrollHeight;
+    saying.delete(u.room);
+    drawSaying();
+  },
+  hypothesis(h) {
+    if (h.committed.length || h.tentative) saying.set(h.room, h); else saying.delete(h.room);
+    drawSaying();
+  },
+  gap(gap) {
+    const seconds = Math.round((new Date(gap.to) - new Date(gap.from)) / 1000);
+    $("transcript").append(item(gap.from, make("span", `${seconds} s were not heard: ${gap.reason.replace("_", " ")}`, "gap")));
+  },
+  digest(d) {
+    $("digests").prepend(item(d.time, d.text));
+    while ($("digests").children.length > 20) $("digests").lastChild.remove();
+  },
+  alert(alert) {
+    const known = house.alerts.get(alert.id);
+    house.alerts.set(alert.id, alert.phase === "end" && known ? { ...known, phase: "end" } : alert);
+    while (house.alerts.size > 50) house.alerts.delete(house.alerts.keys().next().value);
+    drawAlerts();
+  },
+  reading(reading) {
+    const readings = house.readings.get(reading.rule) ?? [];
+    readings.push(reading);
+    house.readings.set(reading.rule, readings.slice(-500));
+    drawRules();
+  },
+  cost(cost) {
+    house.costs = [...house.costs, cost].slice(-500);
+    drawCost();
+  },
+  // What is left is asked for anew.
+  forgotten: () => stream.restart(),
+};
+
+const saying = new Map();
+
+function drawSaying() {
+  $("saying").replaceChildren(...[...saying].map(([room, h]) => {
+    const line = make("p");
+    if (several()) line.append(make("span", `${room}  `, "room"));
+    line.append(make("b", h.committed.join(" ")), ` ${h.tentative} …`);
+    return line;
+  }));
+}
+
+function drawAlerts() {
+  const percent = p => p === null ? "" : ` ${Math.round(100 * p)} %`;
+  const alerts = [...house.alerts.values()].reverse().map(alert => {
+    const over = alert.phase === "end";
+    const quote = alert.evidence.map(e => e.text).join(" ");
+    const li = item(alert.time, make("b", alert.rule), percent(alert.probability) + (over ? ", over  " : "  "), make("q", quote));
+    li.className = over ? "over" : "now";
+    return li;
+  });
+  $("alerts").replaceChildren(...(alerts.length ? alerts : [make("p", "None.", "none")]));
+}
+
+// A line through points whose y is 0 … 1, in a box of `width` by `height`.
+function line(points, width, height) {
+  const step = width / Math.max(points.length - 1, 1);
+  const at = (y, i) => `${(i * step).toFixed(1)} ${(height - 1 - y * (height - 2)).toFixed(1)}`;
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", points.length === 1 ? `M${at(points[0], 0)} H${width}` : `M${points.map(at).join(" L")}`);
+  return path;
+}
+
+function drawRules() {
+  const rows = [...house.readings].sort(([a], [b]) => a < b ? -1 : 1).filter(([, r]) => r.length).map(([rule, readings]) => {
+    const last = readings.at(-1);
+    const row = make("tr", undefined, last.active ? "on" : "");
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("viewBox", "0 0 200 24");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.append(line(readings.slice(-120).map(r => r.probability), 200, 24));
+    const middle = make("td");
+    middle.append(svg);
+    row.append(make("td", rule), middle, make("td", `${Math.round(100 * last.probability)} %`));
+    return row;
+  });
+  $("rules").replaceChildren(...rows);
+}
+
+function drawCost() {
+  if (!house.costs.length) return;
+  const us = house.costs.map(c => c.us_per_token);
+  // From zero: a line that is flat is to look flat.
+  const top = 1.5 * Math.max(...us);
+  $("cost").replaceChildren(line(us.map(y => y / top), 600, 90));
+  const [first, last] = [house.costs[0], house.costs.at(-1)];
+  $("cost-caption").textContent =
+    `Time per token: ${Math.round(first.us_per_token)} µs after ${first.tokens.toLocaleString()} tokens, `
+    + `${Math.round(last.us_per_token)} µs after ${last.tokens.toLocaleString()}`;
+}
+
+function span(s) {
+  if (s < 60) return `${Math.round(s)} s`;
+  if (s < 3600) return `${Math.round(s / 60)} min`;
+  return s < 86400 ? `${Math.floor(s / 3600)} h ${Math.round(s % 3600 / 60)} min` : `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+}
+
+function figures(status) {
+  const { hears, reads, tells } = status;
+  $("node").textContent = status.node;
+  document.title = status.alerts.length ? `(${status.alerts.length}) hearth ${status.node}` : `hearth ${status.node}`;
+  house.muted = !hears.listening;
+  $("ears").textContent = house.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
+  $("ears").className = `pill ${house.muted || !hears.source_ok ? "off" : "on"}`;
+  $("link").textContent = tells.connected ? "connected" : "waiting for the broker";
+  $("link").className = `pill ${tells.connected ? "on" : "off"}`;
+  $("mute").textContent = house.muted ? "Listen again" : "Mute";
+  const rooms = Object.entries(hears.rooms);
+  const level = Math.max(-60, ...rooms.map(([, room]) => room.level_db));
+  $("level").title = rooms.map(([name, room]) => `${name}: ${room.dead ? "dead microphone" : `${Math.round(room.level_db)} dB`}`).join("\n");
+  $("level").firstChild.style.width = `${Math.max(0, Math.min(100, 100 + level * 100 / 60))}%`;
+  $("level").className = level > -3 ? "loud" : "";
+  $("lag").textContent = hears.lag_s === null ? "–" : `${hears.lag_s.toFixed(1)} s, p95 ${hears.lag_p95_s.toFixed(1)} s`;
+  $("words").textContent = hears.words.toLocaleString();
+  $("tokens").textContent = reads ? reads.tokens.toLocaleString() + (reads.unread ? `, ${reads.unread} behind` : "") : "nothing reads";
+  $("state").textContent = reads ? `${Math.round(reads.state_bytes / 1024).toLocaleString()} KiB, always` : "–";
+  $("memory").textContent = `${Math.round(status.rss_bytes / 2 ** 20)} MiB`;
+  const now = { s: status.upstyles, cpu: status.cpu_s };
+  if (house.cpu && now.s > house.cpu.s) $("cpu").textContent = `${(100 * (now.cpu - house.cpu.cpu) / (now.s - house.cpu.s)).toFixed(0)} % of a core`;
+  house.cpu = house.cpu && now.s - house.cpu.s < 10 ? house.cpu : now;
+  $("messages").textContent = `${tells.acknowledged.toLocaleString()} sent, ${tells.waiting} waiting`;
+  $("up").textContent = span(status.upstyles);
+}
+
+function recent(all) {
+  ["transcript", "digests", "alerts", "rules"].forEach(id => $(id).replaceChildren());
+  house.rooms = new Set(all.utterances.map(u => u.room));
+  Object.assign(house, { alerts: new Map(), readings: new Map(), costs: [] });
+  saying.clear();
+  all.utterances.forEach(show.utterance);
+  Object.values(all.hypotheses).forEach(show.hypothesis);
+  all.digests.forEach(show.digest);
+  all.alerts.forEach(show.alert);
+  Object.entries(all.readings).forEach(([rule, readings]) => house.readings.set(rule, readings));
+  house.costs = all.costs;
+  drawAlerts();
+  drawRules();
+  drawCost();
+  drawSaying();
+  $("transcript").scrollTop = $("transcript").scrollHeight;
+}
+
+const heed = {
+  recent,
+  status: figures,
+  scene: scene => Object.entries(scene).forEach(([kind, what]) => show[kind]?.(what)),
+};
+
+// Server-sent events over fetch: EventSource cannot send the token, and an address is no place for it.
+const stream = {
+  abort: new AbortController(),
+  restart() { this.abort.abort("restart"); },
+  async run() {
+    for (;;) {
+      this.abort = new AbortController();
+      try {
+        const response = await fetch("events", { headers: headers(), signal: this.abort.signal });
+        if (response.status === 401) return enter((await response.json()).error);
+        $("enter").hidden = true;
+        $("house").hidden = false;
+        $("notice").textContent = "";
+        await this.read(response.body.pipeThrough(new TextDecoderStream()).getReader());
+      } catch (error) {
+        if (error === "restart") continue;
+      }
+      $("notice").textContent = "hearth does not answer; trying again …";
+      await new Promise(done => setTimeout(done, 2000));
+    }
+  },
+  async read(reader) {
+    let text = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      text += value;
+      const events = text.split("\n\n");
+      text = events.pop();
+      for (const event of events) {
+        const fields = event.split("\n").map(l => l.split(/: ?(.*)/s));
+        const name = fields.find(([key]) => key === "event")?.[1];
+        const data = fields.filter(([key]) => key === "data").map(([, data]) => data).join("\n");
+        heed[name]?.(JSON.parse(data));
+      }
+    }
+  },
+};
+
+function enter(why) {
+  $("house").hidden = true;
+  $("enter").hidden = false;
+  $("refused").textContent = localStorage.getItem("token") ? why : "";
+  localStorage.removeItem("token");
+}
+
+$("enter").addEventListener("submit", event => {
+  event.preventDefault();
+  localStorage.setItem("token", $("token").value.trim());
+  stream.run();
+});
+
+async function command(object) {
+  const response = await fetch("command", { method: "POST", headers: headers(), body: JSON.stringify(object) });
+  const answer = await response.json();
+  $("notice").textContent = answer.status === "ok" ? "" : answer.error;
+  return answer.status === "ok";
+}
+
+$("mute").addEventListener("click", () => command({ command: "listening", value: house.muted }));
+$("forget").addEventListener("submit", async event => {
+  event.preventDefault();
+  const choice = event.target.elements.minutes;
+  const words = choice.selectedOptions[0].textContent.trim();
+  if (!confirm(`Forget the last ${words}? The words, what was told of them and what the model made of them are deleted for good.`)) return;
+  if (await command({ command: "forget", value: Number(choice.value) })) $("notice").textContent = `The last ${words}: forgotten.`;
+});
+
+stream.run();

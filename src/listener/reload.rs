@@ -1,0 +1,42 @@
+//! Rules and schedules that change while the state lives on.
+//!
+//! Owns what a rule keeps when it is read again. Refuses to know where rules are written. Invariant: the state is not touched, and
+//! a rule that asks and searches the same as before stands where it stood.
+
+use jiff::Timestamp;
+
+use super::{Error, Listener, Outcome, Watched};
+use crate::config;
+
+impl Listener {
+    /// Takes rules and a schedule in the place of those it has. Alerts of rules that went, or that ask something else now, end.
+    ///
+    /// # Errors
+    /// A rule cannot be used with this model; then nothing has changed.
+    pub fn reload(
+        &mut self,
+        digest: &config::Digest,
+        rules: &[config::Rule],
+        now: Timestamp,
+    ) -> Result<Outcome, Error> {
+        let mut fresh = rules.iter().map(|rule| Watched::new(rule, &self.reader)).collect::<Result<Vec<_>, _>>()?;
+        let mut outcome = Outcome::default();
+        for mut old in std::mem::take(&mut self.rules) {
+            match fresh.iter_mut().find(|new| is_same(&new.rule, &old.rule)) {
+                Some(new) => (new.watch, new.matches) = (old.watch, old.matches),
+                None => {
+                    let ended = old.watch.retire(now);
+                    outcome.alerts.extend(ended.map(|change| old.alert(change, None, None, now)));
+                }
+            }
+        }
+        self.rules = fresh;
+        self.schedule = digest.into();
+        Ok(outcome)
+    }
+}
+
+/// Thresholds and severity may differ.
+fn is_same(a: &config::Rule, b: &config::Rule) -> bool {
+    (&a.name, &a.question, &a.pattern) == (&b.name, &b.question, &b.pattern)
+}

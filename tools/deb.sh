@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The Debian package: built, and tried in a clean root.
+#
+#   tools/deb.sh build        target/debian/hearth_*.deb, of this machine's architecture
+#   tools/deb.sh test [DEB]   installs it in a bare Debian of its own, uses it, removes and purges it; wants root and a network
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org}
+suite=${SUITE:-bookworm}
+
+build() {
+  command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
+  target/release/hearth papers target/papers
+  cargo deb --no-build --locked
+}
+
+try() {
+  local deb=$1 root; root=$(mktemp -d)
+  [ "$(id -u)" = 0 ] || { echo "tools/deb.sh test needs root, for chroot" >&2; exit 1; }
+  command -v debootstrap >/dev/null || { echo "tools/deb.sh test needs debootstrap (apt install debootstrap)" >&2; exit 1; }
+  # shellcheck disable=SC2064
+  trap "umount -q '$root/proc' || true; rm -rf '$root'" EXIT
+  echo "== a bare $suite in $root"
+  debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror/debian" > "$root.log" || { tail "$root.log"; exit 1; }
+  rm -f "$root.log"
+  mount -t proc proc "$root/proc"
+  cp "$deb" "$root/tmp/hearth.deb"
+  # Nothing is started in there.
+  printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"; chmod 755 "$root/usr/sbin/policy-rc.d"
+  in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 HOME=/root "$@"; }
+
+  echo "== install"
+  in_root apt-get install -q -y --no-install-recommends systemd /tmp/hearth.deb
+  [ -L "$root/etc/systemd/system/multi-user.target.wants/hearth.service" ] || { echo "the service is not enabled"; exit 1; }
+  in_root systemd-analyze verify /lib/systemd/system/hearth.service
+  echo "== use"
+  in_root hearth --version
+  # There is no sound card in there, so the recording is what it hears.
+  in_root hearth demo --fast | tail -n 12
+  in_root hearth check || [ $? = 78 ]
+  in_root sh -c 'test -s /usr/share/man/man1/hearth.1.gz && test -s /usr/share/bash-completion/completions/hearth'
+  echo "== a changed config outlives removal, and goes with purge"
+  echo 'node = "kitchen"' > "$root/etc/hearth/hearth.toml"
+  in_root apt-get remove -q -y hearth
+  grep -q kitchen "$root/etc/hearth/hearth.toml"
+  [ ! -e "$root/usr/bin/hearth" ] && [ ! -e "$root/usr/share/hearth" ]
+  in_root apt-get purge -q -y hearth
+  left=$(find "$root/etc" "$root/usr" "$root/lib/systemd" "$root/var/lib" -path '*hearth*' ! -path '*/dpkg/*' || true)
+  [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
+  echo "== the package installs, works and goes"
+}
+
+case ${1:-} in
+  build) build ;;
+  test) try "${2:-$(ls -t target/debian/hearth_*_"$(dpkg --print-architecture)".deb | head -1)}" ;;
+  *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+esac
