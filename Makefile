@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients systemd
 
-.PHONY: demo build test deb test-deb deb-arm64 test-aarch64 test-home-assistant soak-publishing deps build-deps install uninstall clean
+.PHONY: demo build test deb test-deb deb-arm64 test-aarch64 test-home-assistant soak-publishing soak deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -42,6 +42,10 @@ test-home-assistant: build
 # Kills hearth with -9 a hundred times while it hears and publishes: nothing may be lost.
 soak-publishing: deps
 	HEARTH_KILLS=100 $(CARGO) test $(PROFILE) --test daemon kill_minus_nine
+
+# An hour of a household, noise and silence at four times its pace: prints what memory, handles and lag did, and fails by what grew.
+soak: deps
+	HEARTH_SOAK_MIN=$${HEARTH_SOAK_MIN:-60} $(CARGO) test $(PROFILE) --test daemon soak -- --nocapture
 
 build-deps:
 	@$(call apt,$(BUILD_PACKAGES))

@@ -52,6 +52,18 @@ impl Agreement {
         self.committed.len() - before
     }
 
+    /// Takes a hypothesis as whisper_streaming does: what it and the one before have in common is committed, and nothing else.
+    pub fn see_plainly(&mut self, hypothesis: &[Word]) -> usize {
+        let folded: Vec<String> = hypothesis.iter().map(|word| fold(&word.text)).collect();
+        let before = self.committed.len();
+        let new = hypothesis.iter().enumerate().skip(before);
+        let agreed =
+            new.take_while(|(at, _)| self.previous.get(*at) == Some(&folded[*at])).map(|(_, word)| word.clone());
+        self.committed.extend(agreed);
+        self.previous = folded;
+        self.committed.len() - before
+    }
+
     /// The segment was cut after `seconds`: takes out the committed words that lie behind the cut.
     pub fn split_off(&mut self, seconds: f64) -> Vec<Word> {
         let behind = self.committed.iter().position(|word| (word.start_s + word.end_s) / 2.0 >= seconds);
@@ -102,6 +114,14 @@ mod tests {
         assert_eq!(committed(&agreement), "Good morning, Emma", "the case and marks of the look that committed it");
         assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0), 0, "the last word waits");
         assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.3), 1, "but not in a pause");
+    }
+
+    #[test]
+    fn seen_plainly_only_what_two_looks_agree_on_counts() {
+        let mut agreement = Agreement::default();
+        assert_eq!(agreement.see_plainly(&words("good mourning Emma")), 0);
+        assert_eq!(agreement.see_plainly(&words("Good morning Emma")), 1);
+        assert_eq!(agreement.see_plainly(&words("Good morning, Emma")), 2, "the last word, too");
     }
 
     #[test]

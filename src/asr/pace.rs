@@ -26,13 +26,24 @@ pub struct Pace {
     pass_s: f64,
     /// There is no time for looks.
     short: bool,
-    /// Nobody wants looks.
-    never: bool,
+    looks: Looks,
+}
+
+/// How often what is being said is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Looks {
+    /// Each segment is decoded once, when it is over.
+    Never,
+    /// While there is time for it: by the clock, and when a pause begins.
+    #[default]
+    InTime,
+    /// Every second, and only what two looks agree on is committed: whisper_streaming's policy, to compare with.
+    EverySecond,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { pass_s: GUESS_S, short: false, never: false }
+        Self::new(Looks::default())
     }
 }
 
@@ -48,9 +59,13 @@ pub struct Said {
 }
 
 impl Pace {
-    /// One that decodes each segment once, but gives up what there is no time for.
-    pub fn without_looks() -> Self {
-        Self { never: true, ..Self::default() }
+    pub fn new(looks: Looks) -> Self {
+        Self { pass_s: GUESS_S, short: false, looks }
+    }
+
+    /// One look is enough for a word that Whisper is sure of.
+    pub fn believes_sure_words(&self) -> bool {
+        self.looks != Looks::EverySecond
     }
 
     /// A pass took so long.
@@ -66,8 +81,11 @@ impl Pace {
 
     /// A look at what is being said is worth its time now.
     pub fn looks(&self, said: Said) -> bool {
-        if self.never || self.short || said.news_s < NEWS_S {
-            return false;
+        match self.looks {
+            Looks::Never => return false,
+            Looks::EverySecond => return !self.short && said.since_s >= 1.0,
+            Looks::InTime if self.short || said.news_s < NEWS_S => return false,
+            Looks::InTime => {}
         }
         let period = (PERIOD * self.pass_s).clamp(PERIOD_S.0, PERIOD_S.1);
         said.silence_s >= PAUSE_S || (said.since_s >= period && said.silence_s == 0.0)
@@ -93,6 +111,14 @@ mod tests {
         assert!(!pace.looks(Said { silence_s: 0.1, ..TALK }), "a pause may just be beginning");
         assert!(pace.looks(Said { since_s: 0.6, news_s: 0.4, silence_s: 0.2 }), "a pause has begun");
         assert!(!pace.looks(Said { since_s: 5.0, news_s: 0.0, silence_s: 0.5 }), "nothing new was said");
+    }
+
+    #[test]
+    fn looks_may_come_every_second_or_never() {
+        let (every, never) = (Pace::new(Looks::EverySecond), Pace::new(Looks::Never));
+        let silent = Said { since_s: 1.0, news_s: 0.0, silence_s: 0.3 };
+        assert!(every.looks(silent) && !every.looks(Said { since_s: 0.9, ..TALK }));
+        assert!(!never.looks(TALK) && never.believes_sure_words() && !every.believes_sure_words());
     }
 
     #[test]

@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn every_rate_keeps_its_time_to_the_sample() {
-        for rate in [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000] {
+        for rate in [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000] {
             let frames = run(framer(rate, 1), &tone(rate, rate as usize * 2), 700);
             assert_eq!(frames.len(), 125, "{rate} Hz: two seconds are 125 frames");
             let heard: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();

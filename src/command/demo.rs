@@ -4,6 +4,7 @@
 
 mod show;
 
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +70,9 @@ async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Ta
     let pace = if args.fast { Pace::Fast } else { Pace::RealTime };
     config.source = Source::File(File { path: recording.into(), pace, room: None }).into();
     config.store.dir = Some(folder.join("state"));
+    // Somebody watches as it is said: they see words before they are whole.
+    let watched = !args.fast && !args.json && std::io::stdout().is_terminal();
+    (config.asr.interim, config.mqtt.interim) = (watched, watched);
     // The audience must be seated before the play begins; so the broker is started here, and the daemon finds it.
     let address = broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;
     config.mqtt.url = format!("mqtt://{address}").parse().expect("an address makes a url");

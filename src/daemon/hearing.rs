@@ -9,6 +9,7 @@
 //! whichever room they are from, and looks for each room in turn.
 
 mod ear;
+mod judging;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,14 +17,15 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use ulid::{Generator, Ulid};
 
-use crate::asr::pace::{self, Pace};
+use crate::asr::pace::{self, Looks, Pace};
 use crate::asr::whisper::{Piece, Whisper};
 use crate::asr::{self, Word, guard};
 use crate::clock;
 use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Sound, Utterance};
-use crate::vitals::{Count, Rejected, Vitals};
+use crate::vitals::Vitals;
 
 use ear::{Ear, Live};
+use judging::{joined, judged, note_pass};
 
 /// Stream time between two tellings that nothing is said.
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
@@ -73,10 +75,9 @@ impl Hearing {
         }
     }
 
-    /// For a source that does not wait: looks at what is being said while there is time (`looks`), and gives up what there is no
-    /// time for.
-    pub fn live(mut self, looks: bool) -> Self {
-        self.pace = Some(if looks { Pace::default() } else { Pace::without_looks() });
+    /// For a source that does not wait: looks at what is being said, and gives up what there is no time for.
+    pub fn live(mut self, looks: Looks) -> Self {
+        self.pace = Some(Pace::new(looks));
         self
     }
 
@@ -241,7 +242,11 @@ impl Hearing {
             return Ok(Vec::new());
         };
         let silence_s = clock::seconds(ear.segmenter.silence() as i64);
-        live.agreement.see(&seen.words, segment.seconds(), silence_s);
+        if self.pace.as_ref().is_some_and(Pace::believes_sure_words) {
+            live.agreement.see(&seen.words, segment.seconds(), silence_s);
+        } else {
+            live.agreement.see_plainly(&seen.words);
+        }
         live.shown = true;
         let committed: Vec<String> = live.agreement.committed().iter().map(|word| word.text.clone()).collect();
         let tentative: Vec<&str> = seen.words.iter().skip(committed.len()).map(|word| word.text.as_str()).collect();
@@ -253,11 +258,7 @@ impl Hearing {
     fn decode(&mut self, room: &str, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
         let Live { agreement, news_samples, seen, .. } = live;
         let committed = agreement.committed();
-        let refuse = |reason: guard::Rejection, text: &str| {
-            vitals.rejected.add(1);
-            counted(reason, &vitals.rejected_by).add(1);
-            tracing::debug!(%reason, text, at = %segment.time, "refused");
-        };
+        let refuse = |reason, text: &str| judging::refuse(reason, text, segment, vitals);
         vitals.decoded_samples.add(segment.samples.len() as u64);
         if let Err(reason) = guard::hearable(segment.speech_samples) {
             refuse(reason, "");
@@ -335,30 +336,4 @@ impl Hearing {
         // 80 random bits counted up within a millisecond overflow once in 2^80: then the time part moves on.
         self.ids.generate().unwrap_or_else(|overflow| overflow.commit_overflow_increment())
     }
-}
-
-fn note_pass(pieces: &[Piece], vitals: &Vitals) {
-    vitals.passes.add(1);
-    vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
-}
-
-fn counted(reason: guard::Rejection, rejected: &Rejected) -> &Count {
-    match reason {
-        guard::Rejection::TooShort => &rejected.too_short,
-        guard::Rejection::TooFast => &rejected.too_fast,
-        guard::Rejection::NoSpeech => &rejected.no_speech,
-        guard::Rejection::Repetition => &rejected.repetition,
-        guard::Rejection::NoWords => &rejected.no_words,
-    }
-}
-
-/// What the guard thinks of a look.
-fn judged(piece: &Piece, segment: &Segment) -> Result<(), guard::Rejection> {
-    guard::hearable(segment.speech_samples)?;
-    guard::believable(&piece.text, piece.mean_logprob, piece.no_speech)?;
-    guard::sayable(&piece.text, segment.speech_samples)
-}
-
-fn joined(words: &[Word]) -> String {
-    words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
 }

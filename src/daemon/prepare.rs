@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::Error;
 use super::hearing::Hearing;
+use crate::asr::pace::Looks;
 use crate::asr::whisper::Whisper;
 use crate::config::{Broker, Config, Keep};
 use crate::listener::Listener;
@@ -47,7 +48,8 @@ impl Prepared {
         };
         let whisper = models::find(&config.asr.model, &config.base)?;
         let hearing = Hearing::new(Whisper::load(&whisper, &config.asr)?);
-        let hearing = if config.source.live() { hearing.live(config.asr.interim) } else { hearing };
+        let looks = if config.asr.interim { Looks::InTime } else { Looks::Never };
+        let hearing = if config.source.live() { hearing.live(looks) } else { hearing };
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {

@@ -127,8 +127,8 @@ impl Hearth {
         }
     }
 
-    pub fn id(&self) -> i32 {
-        rustix::process::Pid::from_child(&self.child).as_raw_nonzero().get()
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn terminate(&self) {

@@ -10,4 +10,6 @@ mod commands;
 mod door;
 mod faults;
 mod path;
+mod rooms;
 mod service;
+mod soak;

@@ -90,7 +90,7 @@ impl Drop for Held {
 }
 
 /// The thread of a process that has this name.
-fn thread(process: i32, name: &str) -> i32 {
+fn thread(process: u32, name: &str) -> i32 {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let is_it = |task: &std::fs::DirEntry| {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)

@@ -1,5 +1,6 @@
 //! Hearing that does not wait: looks at what is being said, and what is given up under load.
 
+use hearth::asr::pace::Looks;
 use hearth::event::GapReason;
 use jiff::{SignedDuration, Timestamp};
 
@@ -31,7 +32,7 @@ fn hear_at_once(hearing: &mut Hearing, frames: Vec<Frame>, vitals: &Vitals) -> V
 #[test]
 fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
     let vitals = Vitals::default();
-    let mut hearing = Hearing::new(whisper()).live(true);
+    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
     let (mut committed, mut early) = (Vec::new(), 0);
     for heard in hear_at_once(&mut hearing, household(900), &vitals) {
         match heard {
@@ -67,7 +68,7 @@ fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
 #[test]
 fn what_there_is_no_time_for_is_told_as_a_gap() {
     let vitals = Vitals::default();
-    let mut hearing = Hearing::new(whisper()).live(true);
+    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
     let frames = household(1_800);
     let late = end(frames.last().unwrap()) + SignedDuration::from_secs(60);
     frames.into_iter().for_each(|frame| hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &vitals));

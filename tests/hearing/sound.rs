@@ -53,6 +53,7 @@ fn every_form_of_wav_sounds_the_same() {
         (1, 16, 44_100, 6),
         (1, 24, 16_000, 1),
         (1, 24, 96_000, 2),
+        (1, 8, 192_000, 6),
         (1, 32, 8_000, 1),
         (3, 32, 22_050, 2),
         (3, 64, 16_000, 1),
@@ -71,6 +72,31 @@ fn every_form_of_wav_sounds_the_same() {
             assert!((sample - wanted).abs() < 0.035, "{kind} {bits} {rate} {channels}: {sample} for {wanted} at {n}");
         }
     }
+}
+
+#[test]
+fn a_header_that_lies_is_believed_no_further_than_it_can_be() {
+    let whole = wav(1, 16, 16_000, 1, 0.512, tone);
+    let lie = |at: usize, bytes: &[u8]| {
+        let mut lying = whole.clone();
+        lying[at..at + bytes.len()].copy_from_slice(bytes);
+        let (_folder, path) = file("a.wav", &lying);
+        play(&path).map(|heard| heard.len())
+    };
+    // Lengths: of the file, of the sound.
+    for (at, bytes) in [(4, u32::MAX), (4, 0), (40, u32::MAX), (40, u32::MAX / 2)] {
+        assert_eq!(lie(at, &bytes.to_le_bytes()).unwrap(), 32, "{bytes} at {at}");
+    }
+    // Bytes a second; rates, channels and bits that cannot be.
+    assert_eq!(lie(28, &u32::MAX.to_le_bytes()).unwrap(), 32);
+    for (at, bytes) in
+        [(24, &[0xff; 4][..]), (24, &[0; 4]), (22, &[0; 2]), (34, &[0; 2]), (34, &[7, 0]), (20, &[0x99, 0x99])]
+    {
+        let told = lie(at, bytes).expect_err(&format!("{bytes:?} at {at} was believed")).to_string();
+        assert!(told.len() > 20, "{told}");
+    }
+    // More channels than there are samples make no sound, and no harm.
+    let _ = lie(22, &[0xff; 2]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use self::folder::Recording;
 use self::replay::{PassCost, Replayed, Time};
 use self::report::{Report, Set, Totals};
 use super::plot;
+use crate::asr::pace::Looks;
 use crate::asr::whisper::Whisper;
 use crate::clock::{SAMPLE_RATE, SampleClock};
 use crate::command::progress;
@@ -43,6 +44,9 @@ pub struct Args {
     /// Decode each segment once, as on a machine without time for more
     #[arg(long)]
     no_looks: bool,
+    /// Look every second and commit what two looks agree on alone, as whisper_streaming does: what hearth is to be compared with
+    #[arg(long, conflicts_with_all = ["fast", "no_looks"])]
+    agreement: bool,
     /// Only recordings of this set; may be given more than once
     #[arg(long = "set", value_name = "SET")]
     sets: Vec<String>,
@@ -83,6 +87,16 @@ fn pass_cost(text: &str) -> Result<PassCost, String> {
     }
 }
 
+impl Args {
+    fn looks(&self) -> Looks {
+        match (self.no_looks, self.agreement) {
+            (true, _) => Looks::Never,
+            (_, true) => Looks::EverySecond,
+            _ => Looks::InTime,
+        }
+    }
+}
+
 /// A word and a second of the recording: when it ended, or when it was committed.
 type Timed = (f64, String);
 
@@ -113,7 +127,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = models::find(&asr.model, Path::new(""))?;
     let hearing = Hearing::new(Whisper::load(&path, &asr)?);
     let mut bench = Bench {
-        hearing: if args.fast { hearing } else { hearing.live(!args.no_looks) },
+        hearing: if args.fast { hearing } else { hearing.live(args.looks()) },
         offline: Whisper::load(&path, &asr)?,
         time: if args.fast { Time::None } else { Time::Room(args.cost) },
         latencies: Vec::new(),

@@ -1,7 +1,7 @@
 //! What a person sees of the demo, and the table at its end.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
@@ -20,6 +20,13 @@ const WIDTH: usize = 100;
 struct Utterance {
     start: Timestamp,
     text: String,
+}
+
+#[derive(Deserialize)]
+struct Interim {
+    start: Timestamp,
+    committed: String,
+    tentative: String,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +57,8 @@ pub struct Show {
     colours: bool,
     length_s: Option<f64>,
     broker: SocketAddr,
+    /// The line the cursor is in shows what is being said; the next takes its place.
+    saying: bool,
     alerts: Vec<AlertRow>,
     summaries: Vec<SummaryRow>,
 }
@@ -57,10 +66,10 @@ pub struct Show {
 impl Show {
     pub fn new(topics: Topics, aside: bool, length_s: Option<f64>, broker: SocketAddr) -> Self {
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { topics, aside, colours, length_s, broker, alerts: Vec::new(), summaries: Vec::new() }
+        Self { topics, aside, colours, length_s, broker, saying: false, alerts: Vec::new(), summaries: Vec::new() }
     }
 
-    pub fn begin(&self, fast: bool) {
+    pub fn begin(&mut self, fast: bool) {
         let length = self.length_s.map_or_else(String::new, |s| format!("{s:.0} s of "));
         let pace = if fast { "as fast as this machine can" } else { "at the pace of the room" };
         self.line(&format!("hearth hears {length}a household, {pace}. What you see came over MQTT; to see it raw:"));
@@ -76,6 +85,10 @@ impl Show {
         if topic == self.topics.utterance() {
             if let Ok(Utterance { start, text }) = serde_json::from_slice(&payload) {
                 self.tell(at(start), "", "", &text);
+            }
+        } else if topic == self.topics.interim() {
+            if let Ok(said) = serde_json::from_slice(&payload) {
+                self.say(at, said);
             }
         } else if topic == self.topics.summary() {
             if let Ok(Summary { time, text }) = serde_json::from_slice(&payload) {
@@ -104,15 +117,40 @@ impl Show {
         }
     }
 
-    fn tell(&self, at: f64, colour: &str, label: &str, text: &str) {
-        let head = format!("{:02}:{:04.1}  ", (at / 60.0) as u32, at % 60.0);
+    /// Shows what is being said, as far as it fits into a line, where the next line will be.
+    fn say(&mut self, at: impl Fn(Timestamp) -> f64, Interim { start, committed, tentative }: Interim) {
+        self.wipe();
+        let head = minutes(at(start));
+        let tentative: String = tentative.chars().take(WIDTH - head.len()).collect();
+        let (known, mut room) =
+            (committed.chars().count(), WIDTH.saturating_sub(head.len() + tentative.chars().count() + 1));
+        let mark = if known > room { "…" } else { "" };
+        room -= mark.len().min(room);
+        let committed: String = committed.chars().skip(known.saturating_sub(room)).collect();
+        self.saying = known > 0 || !tentative.is_empty();
+        if self.saying {
+            let (on, off) = if self.colours { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+            print!("{head}{mark}{committed} {on}{tentative}{off}");
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    fn wipe(&mut self) {
+        if std::mem::take(&mut self.saying) {
+            print!("\r\x1b[2K");
+        }
+    }
+
+    fn tell(&mut self, at: f64, colour: &str, label: &str, text: &str) {
+        let head = minutes(at);
         let indent = " ".repeat(head.len() + label.len());
         let (on, off) = if self.colours && !colour.is_empty() { (colour, "\x1b[0m") } else { ("", "") };
         let text = wrap(text, WIDTH - indent.len()).join(&format!("\n{indent}"));
         self.line(&format!("{head}{on}{label}{text}{off}"));
     }
 
-    fn line(&self, line: &str) {
+    fn line(&mut self, line: &str) {
+        self.wipe();
         if self.aside {
             eprintln!("{line}");
         } else {
@@ -187,6 +225,10 @@ impl fmt::Display for Table {
         let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         rows.iter().try_for_each(|(name, value)| write!(f, "\n{name:width$}  {value}"))
     }
+}
+
+fn minutes(seconds: f64) -> String {
+    format!("{:02}:{:04.1}  ", (seconds / 60.0) as u32, seconds % 60.0)
 }
 
 fn round(x: f64) -> f64 {
