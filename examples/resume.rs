@@ -31,13 +31,14 @@ fn main() -> anyhow::Result<()> {
         hear(&model, &tokenizer, &format!(" {text}"), &mut state)?;
     }
     let path = std::env::temp_dir().join(format!("hearth-resume-{}", std::process::id()));
-    snapshot::save(&path, &state, model.fingerprint(), b"half-way")?;
+    let half_way = snapshot::Mark { read: before.len() as i64, time: jiff::Timestamp::now() };
+    snapshot::save(&path, &state, model.fingerprint(), &half_way)?;
     let size = std::fs::metadata(&path)?.len();
     println!("read {} of {} utterances, {} tokens; saved {size} bytes", before.len(), said.len(), state.tokens_read());
 
-    let (mut resumed, note) = snapshot::load(&path, &model)?;
+    let (mut resumed, mark) = snapshot::load(&path, &model)?;
     std::fs::remove_file(&path)?;
-    println!("loaded {:?}: {} tokens", String::from_utf8_lossy(&note), resumed.tokens_read());
+    println!("loaded at utterance {}: {} tokens", mark.read, resumed.tokens_read());
     for text in after {
         hear(&model, &tokenizer, &format!(" {text}"), &mut resumed)?;
         hear(&model, &tokenizer, &format!(" {text}"), &mut state)?;

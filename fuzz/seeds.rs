@@ -1,9 +1,11 @@
-//! Makes the seeds: the smallest models there can be.
+//! Makes the seeds: the smallest models there can be, and what is well-formed of the rest.
 
 use std::path::Path;
 
 use hearth::config::Weights;
-use hearth::griffin::{Config, Temporal, write_random};
+use hearth::griffin::{Config, Model, Options, Temporal, write_random};
+use hearth::listener::snapshot::{self, Mark};
+use jiff::Timestamp;
 
 fn config(width: usize) -> Config {
     Config {
@@ -42,7 +44,7 @@ fn checkpoint(config: &Config, gguf: &Path) -> Vec<u8> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for target in ["gguf", "safetensors-config", "commands"] {
+    for target in ["gguf", "safetensors-config", "commands", "snapshot", "config"] {
         std::fs::create_dir_all(corpus.join(target))?;
     }
     for (name, width, weights) in [("f32", 4, Weights::F32), ("q8_0", 32, Weights::Q8_0), ("q4_k", 256, Weights::Q4K)] {
@@ -53,6 +55,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             std::fs::write(corpus.join(format!("safetensors-config/seed-{name}")), bytes)?;
         }
     }
+    let model = Model::load(&corpus.join("gguf/seed-f32"), &Options { threads: 1, ..Options::default() })?;
+    let mut state = model.state();
+    for (read, name) in ["fresh", "begun"].iter().enumerate() {
+        let (out, mark) = (corpus.join("snapshot/seed"), Mark { read: read as i64, time: Timestamp::UNIX_EPOCH });
+        snapshot::save(&out, &state, model.fingerprint(), &mark)?;
+        std::fs::write(corpus.join(format!("snapshot/seed-{name}")), [&[1], &std::fs::read(&out)?[..]].concat())?;
+        std::fs::remove_file(out)?;
+        model.read(&[0, 1, 2, 3], &mut state)?;
+    }
+    std::fs::write(corpus.join("config/seed"), include_str!("../config/hearth.toml"))?;
     let commands = [
         "listening/set\0ON",
         "interval/set\0{\"value\": 5.5, \"transaction\": 7}",
@@ -60,6 +72,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "request/snooze\0{\"value\": 60, \"rule\": \"fire\", \"transaction\": \"t-1\"}",
         "request/false_alarm\0{\"value\": \"newest\"}",
         "request/acknowledge\0",
+        "request/ask\0{\"value\": \"Who called?\", \"at\": \"yesterday 18:00\"}",
+        "request/forget\010",
     ];
     for (n, command) in commands.iter().enumerate() {
         std::fs::write(corpus.join(format!("commands/seed-{n}")), command)?;

@@ -3,6 +3,8 @@
 //! Owns the one conversion between samples counted at 16 kHz and wall time. Refuses to know where samples come from.
 //! Invariant: a sample position only counts up, and no time in hearth is taken from Whisper's own sums.
 
+pub mod when;
+
 use jiff::{SignedDuration, Timestamp};
 
 /// The rate everything behind the resampler runs at, in Hz: what Whisper and the voice detector were trained on.
@@ -48,6 +50,13 @@ pub fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.saturating_add(duration).expect("only spans with calendar units can fail")
 }
 
+/// How far a stream has come that was at `now` and tells of `time`. What comes a little late does not take it back; a clock
+/// that was set back does.
+pub fn forward(now: Timestamp, time: Timestamp) -> Timestamp {
+    const LATE: SignedDuration = SignedDuration::from_mins(10);
+    if now.duration_since(time) > LATE { time } else { now.max(time) }
+}
+
 /// The length of `samples` at 16 kHz.
 pub fn duration(samples: i64) -> SignedDuration {
     const NANOS_PER_SAMPLE: i64 = 1_000_000_000 / SAMPLE_RATE as i64;
@@ -71,6 +80,15 @@ mod tests {
         let year = 365 * 86_400 * i64::from(SAMPLE_RATE);
         assert_eq!(clock.time(year).to_string(), "2027-01-01T00:00:00Z");
         assert_eq!(clock.time(year + 8_000).to_string(), "2027-01-01T00:00:00.5Z");
+    }
+
+    #[test]
+    fn a_stream_goes_forward_unless_the_clock_was_set_back() {
+        let at = |seconds: i64| Timestamp::from_second(1_700_000_000 + seconds).unwrap();
+        assert_eq!(forward(at(0), at(5)), at(5));
+        assert_eq!(forward(at(5), at(0)), at(5), "a little late");
+        assert_eq!(forward(at(0), at(86_400)), at(86_400));
+        assert_eq!(forward(at(86_400), at(5)), at(5), "set back by a day");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub struct Config {
     #[serde(rename = "rule")]
     pub rules: Vec<Rule>,
     pub store: Store,
+    pub privacy: Privacy,
     pub mqtt: Mqtt,
     pub page: Page,
     pub log: Log,
@@ -52,6 +53,7 @@ impl Default for Config {
             digest: Digest::default(),
             rules: home_rules(),
             store: Store::default(),
+            privacy: Privacy::default(),
             mqtt: Mqtt::default(),
             page: Page::default(),
             log: Log::default(),
@@ -126,6 +128,10 @@ pub struct Listener {
     pub preamble: Option<String>,
     /// Minutes between snapshots of the state.
     pub snapshot_min: f64,
+    /// The last snapshot of each of so many hours, and days, is kept; of all of them so many MiB.
+    pub snapshots_hourly: usize,
+    pub snapshots_daily: usize,
+    pub snapshots_max_mib: u32,
 }
 
 impl Default for Listener {
@@ -137,6 +143,9 @@ impl Default for Listener {
             threads: 0,
             preamble: None,
             snapshot_min: 5.0,
+            snapshots_hourly: 24,
+            snapshots_daily: 30,
+            snapshots_max_mib: 1024,
         }
     }
 }
@@ -277,6 +286,19 @@ impl Default for Store {
             outbox_max_days: Days::try_from(30).expect("30 days are valid"),
         }
     }
+}
+
+/// What the household wants nobody else to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Privacy {
+    /// A program and its arguments, run when the room is muted, and when it is not any more.
+    pub on_mute: Vec<String>,
+    pub on_unmute: Vec<String>,
+    /// Leave numbers out of everything that is published.
+    pub redact_numbers: bool,
+    /// Names and words to leave out of it.
+    pub redact: Vec<String>,
 }
 
 /// Where it is published.

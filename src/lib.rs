@@ -27,7 +27,7 @@
 //! | [`griffin`] | RecurrentGemma as the paper has it: weights immutable, all memory in `State` |
 //! | [`journal`] | tracing to the journal, a terminal or JSON lines |
 //! | [`models`] | where models lie, that they are what they say, and fetching them by name |
-//! | [`config`] [`event`] [`scenes`] [`clock`] [`process`] [`vitals`] | settings; what flows; what goes on, for whoever looks; time; what hearth costs; what each part says of itself |
+//! | [`config`] [`event`] [`scenes`] [`redact`] [`clock`] [`process`] [`vitals`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; what hearth costs; what each part says of itself |
 //!
 //! # The invariants
 //!
@@ -42,6 +42,8 @@
 //! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox.rs`)
 //! 5. What is committed never changes: words are added at its end, and an utterance is made of them. (`asr/agreement`, `tests/hearing.rs`)
 //! 6. `config/hearth.toml` says what the defaults are. (`tests/config.rs`)
+//! 7. What is forgotten stands in no file, and the state is that of one who never heard it, also after a crash half-way.
+//!    (`tests/daemon/forgetting.rs`)
 //!
 //! # Glossary
 //!
@@ -72,6 +74,7 @@ pub mod listener;
 pub mod models;
 pub mod mqtt;
 pub mod process;
+pub mod redact;
 pub mod scenes;
 pub mod store;
 pub mod supervisor;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use hearth::command::{
-    self, ask, bench, check, demo, devices, generate, models, mqtt, papers, run, status, transcribe,
+    self, ask, bench, check, demo, devices, forget, generate, models, mqtt, papers, rules, run, status, transcribe,
 };
 
 #[derive(Parser)]
@@ -26,10 +26,14 @@ enum Command {
     Demo(demo::Args),
     /// Turn audio files into text
     Transcribe(transcribe::Args),
-    /// Read a transcript and answer questions about it
+    /// Answer questions about what was said
     Ask(ask::Args),
+    /// Delete what was said lately, everywhere on this machine
+    Forget(forget::Args),
     /// Continue a prompt with a RecurrentGemma model
     Generate(generate::Args),
+    /// Try rules on what was said before
+    Rules(rules::Args),
     /// Fetch, quantise, list, show and verify models
     Models(models::Args),
     /// Take back what was left at the broker
@@ -56,6 +60,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Transcribe(args) => transcribe::run(args),
         Command::Ask(args) => ask::run(args),
+        Command::Forget(args) => forget::run(args),
+        Command::Rules(args) => rules::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Models(args) => models::run(args),
         Command::Mqtt(args) => mqtt::run(args),

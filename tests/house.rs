@@ -8,6 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["clock", "process", "vitals"],
     &["event"],
     &["config", "scenes"],
+    &["redact"],
     &["models"],
     &["griffin"],
     &["listener", "audio", "asr", "mqtt", "store", "journal"],

@@ -6,10 +6,13 @@ use hearth::config::Config;
 use hearth::event::{Alert, AlertPhase, DigestReason, Utterance};
 use hearth::griffin::Tokenizer;
 use hearth::listener::ask::YesNo;
+use hearth::listener::history::History;
 use hearth::listener::reader::Reader;
+use hearth::listener::snapshot::Mark;
 use hearth::listener::{Listener, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 fn root(path: &str) -> PathBuf {
@@ -114,7 +117,7 @@ fn a_backlog_considered_once_leaves_the_same_state_as_one_by_one() {
 fn a_restart_goes_on_as_if_nothing_had_happened() {
     let talk = household();
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.snapshot");
+    let history = History::open(dir.path()).unwrap();
     let (mut steady, mut first) = (open(), open());
     let steady_told = follow(&mut steady, &talk);
 
@@ -122,17 +125,17 @@ fn a_restart_goes_on_as_if_nothing_had_happened() {
     let mut told = Outcome::default();
     for (i, utterance) in talk[..14].iter().enumerate() {
         if i == 10 {
-            first.snapshot(&path, b"10").unwrap();
+            first.save(&history, &Mark { read: 10, time: utterance.start }).unwrap();
         }
         first.hear(utterance).unwrap();
         add(&mut told, first.consider(utterance.end).unwrap());
     }
     let mut second = open();
-    assert_eq!(second.restore(&path).unwrap(), b"10");
+    let (state, mark) = second.recollect(&history, |_| true).unwrap().unwrap();
+    assert_eq!(mark, Mark { read: 10, time: talk[10].start });
+    second.resume(Some(state));
     second.recall(&first.memory()).unwrap();
-    for utterance in &talk[10..14] {
-        second.replay(utterance).unwrap();
-    }
+    second.replay(&talk[10..14]).unwrap();
     assert_eq!(leaves(&second), leaves(&first));
     add(&mut told, follow(&mut second, &talk[14..]));
 
@@ -143,17 +146,75 @@ fn a_restart_goes_on_as_if_nothing_had_happened() {
     assert_eq!(texts(&told), texts(&steady_told));
 }
 
+/// What lies in the directory of snapshots.
+fn snapshots(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir.join("snapshots")).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 #[test]
-fn a_snapshot_that_cannot_be_used_changes_nothing() {
+fn of_broken_snapshots_the_next_older_one_is_taken_and_another_models_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.snapshot");
-    std::fs::write(&path, b"HEARTHST and then nothing").unwrap();
+    let history = History::open(dir.path()).unwrap();
     let mut listener = open();
-    listener.hear(&said(0.0, 1.0, "Good morning.")).unwrap();
-    let before = leaves(&listener);
-    assert!(listener.restore(&path).unwrap_err().to_string().contains("state.snapshot"));
+    for (read, utterance) in household()[..4].iter().enumerate() {
+        listener.hear(utterance).unwrap();
+        listener.save(&history, &Mark { read: read as i64 + 1, time: utterance.end }).unwrap();
+    }
+    let kept: Vec<_> = history.list().unwrap().into_iter().map(|kept| kept.path).collect();
+    let whole = std::fs::read(&kept[0]).unwrap();
+    std::fs::write(&kept[0], &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(&kept[1], b"HEARTHST and then nothing").unwrap();
+    let mut other = std::fs::read(&kept[2]).unwrap();
+    other[20] ^= 1;
+    std::fs::write(&kept[2], sealed(&other)).unwrap();
+
+    let beside = History::look(dir.path());
+    let read = |history| listener.recollect(history, |_| true).unwrap().map(|(_, mark)| mark.read);
+    let before = snapshots(dir.path());
+    assert_eq!(read(&beside), Some(1));
+    assert_eq!(snapshots(dir.path()), before, "who only looks changes nothing");
+    assert_eq!(read(&history), Some(1));
+    let aside = snapshots(dir.path()).into_iter().filter(|name| name.contains(".bad-")).count();
+    assert_eq!((aside, snapshots(dir.path()).len()), (2, 4));
+    assert!(listener.recollect(&history, |mark| mark.read < 1).unwrap().is_none());
+
+    // What is forgotten goes with every file that may know of it.
+    assert!(history.forget(2).unwrap());
+    assert_eq!(snapshots(dir.path()).len(), 1);
+    assert!(!history.forget(1).unwrap());
+    assert!(snapshots(dir.path()).is_empty());
+}
+
+/// With the checksum that belongs to it.
+fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let content = &bytes[..bytes.len() - 32];
+    [content, &Sha256::digest(content)].concat()
+}
+
+#[test]
+fn the_one_snapshot_of_an_older_hearth_is_taken_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut listener = open();
+    listener.hear(&household()[0]).unwrap();
+    let history = History::open(dir.path()).unwrap();
+    listener.save(&history, &Mark { read: 1, time: at(1.0) }).unwrap();
+    let path = history.list().unwrap().remove(0).path;
+    std::fs::rename(path, dir.path().join("state.snapshot")).unwrap();
+    let history = History::open(dir.path()).unwrap();
+    let (state, mark) = listener.recollect(&history, |_| true).unwrap().unwrap();
+    assert_eq!((state.tokens_read(), mark.read), (listener.state().tokens_read(), 1));
+    assert!(!dir.path().join("state.snapshot").exists());
+}
+
+#[test]
+fn a_memory_that_cannot_be_read_changes_nothing() {
+    let mut listener = open();
+    let before = listener.memory();
     assert!(listener.recall("{").unwrap_err().to_string().contains("begins anew"));
-    assert_eq!(leaves(&listener), before);
+    assert_eq!(listener.memory(), before);
 }
 
 #[test]

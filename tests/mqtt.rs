@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use hearth::config::{Config, Mqtt, Rule};
+use hearth::config::{Config, Mqtt, Privacy, Rule};
 use hearth::daemon::publishing::{Counts, Publishing, run};
+use hearth::daemon::redact::Redactor;
 use hearth::event::{
     Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
 };
@@ -97,6 +98,7 @@ impl House {
             scenes: mqtt.interim.then(|| scenes.look().1),
             info: Info::default(),
             vitals: vitals.clone(),
+            redactor: Redactor::new(&Privacy::default()),
             wake: wake.clone(),
             requests: ask,
             grace,
@@ -202,6 +204,11 @@ impl Gate {
 }
 
 // ---- delivery
+
+/// A question of the state of now.
+fn asks(question: &str) -> Command {
+    Command::Ask { question: question.into(), at: None }
+}
 
 #[test]
 fn every_message_arrives_though_the_broker_is_killed_and_restarted_in_the_middle() {
@@ -631,7 +638,7 @@ fn commands_are_handed_on_and_bad_ones_answered() {
 
     listener.publish("hearth/home/request/ask", r#"{"value": "What broke?", "transaction": 7}"#, false);
     let request = house.requests.blocking_recv().unwrap();
-    assert_eq!(request, Request { command: Command::Ask("What broke?".into()), transaction: Some(7.into()) });
+    assert_eq!(request, Request { command: asks("What broke?"), transaction: Some(7.into()) });
     let answer = json!({ "answer": "The lamp." });
     let answer = payload::response(&topics(), Stamp::now(), &request, Ok(answer.as_object().unwrap().clone()));
     house.store.enqueue(&[answer]).unwrap();
@@ -674,7 +681,7 @@ fn floods_replays_and_old_commands_come_to_nothing() {
     let ask = r#"{"value": "What broke?", "transaction": "t-1"}"#;
     listener.publish("hearth/home/request/ask", ask, false);
     let request = house.requests.blocking_recv().unwrap();
-    assert_eq!(request.command, Command::Ask("What broke?".into()), "the old command was not carried out");
+    assert_eq!(request.command, asks("What broke?"), "the old command was not carried out");
     listener.publish("hearth/home/request/ask", ask, false);
     let answer = listener.on("hearth/home/response/ask").json();
     assert_eq!((&answer["transaction"], &answer["status"]), (&json!("t-1"), &json!("error")), "{answer}");
@@ -713,7 +720,7 @@ fn a_payload_is_a_command_or_says_why_not() {
     assert_eq!(good("interval/set", " 12.5 "), Command::Interval(12.5));
     assert_eq!(good("interval/set", r#"{"value": 0}"#), Command::Interval(0.0));
     assert_eq!(good("request/summarise", ""), Command::Summarise);
-    assert_eq!(good("request/ask", "  Is it raining?\n"), Command::Ask("Is it raining?".into()));
+    assert_eq!(good("request/ask", "  Is it raining?\n"), asks("Is it raining?"));
     assert_eq!(bad("listening/set", "maybe"), "\"maybe\" is neither ON nor OFF");
     assert_eq!(bad("interval/set", "-1"), "\"-1\" is no number of minutes from 0 to 1440");
     assert_eq!(bad("interval/set", "NaN"), "\"NaN\" is no number of minutes from 0 to 1440");
@@ -725,6 +732,15 @@ fn a_payload_is_a_command_or_says_why_not() {
     assert_eq!(bad("request/ask", &"x".repeat(70_000)), "a command has at most 65536 bytes, this one has 70000");
     assert_eq!(bad("summarise/set", "x"), "there is no command summarise/set");
 
+    let (question, at) = ("Who called?".into(), Some("yesterday 18:00".into()));
+    let then = r#"{"value": "Who called?", "at": "yesterday 18:00"}"#;
+    assert_eq!(good("request/ask", then), Command::Ask { question, at });
+    assert_eq!(bad("request/ask", r#"{"value": "Who called?", "at": 18}"#), "18 is no time");
+    for payload in ["10", r#"{"value": 10}"#, r#"{"minutes": 10}"#] {
+        assert_eq!(good("request/forget", payload), Command::Forget(10.0));
+    }
+    assert_eq!(bad("request/forget", "PRESS"), "\"PRESS\" is no number of minutes from 0 to 44640");
+    assert!(bad("request/forget", "0").contains("give minutes"));
     assert_eq!(good("request/snooze", "60"), Command::Snooze { rule: None, minutes: 60.0 });
     let one = Command::Snooze { rule: Some("fire".into()), minutes: 0.0 };
     assert_eq!(good("request/snooze", r#"{"value": 0, "rule": "fire"}"#), one);
@@ -746,7 +762,7 @@ fn a_payload_is_a_command_or_says_why_not() {
 
 proptest! {
     #[test]
-    fn no_payload_makes_the_parser_fall_over(topic in "hearth/home/(listening|interval|x)/set|hearth/home/request/(ask|summarise|snooze|acknowledge|false_alarm|.{0,9})", payload in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_payload_makes_the_parser_fall_over(topic in "hearth/home/(listening|interval|x)/set|hearth/home/request/(ask|forget|summarise|snooze|acknowledge|false_alarm|.{0,9})", payload in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Some(Err(refusal)) = commands::parse(&topics(), &topic, &payload, false) {
             prop_assert!(!refusal.error.is_empty());
         }
@@ -902,6 +918,7 @@ fn discovery_has_the_shape_home_assistant_takes() {
         ("acknowledge", "button"),
         ("false_alarm", "button"),
         ("snooze", "button"),
+        ("forget", "button"),
         ("ask", "text"),
         ("microphone", "binary_sensor"),
         ("lag", "sensor"),
@@ -1024,7 +1041,7 @@ fn examples() -> Vec<Message> {
         snoozed_until: None,
     };
     let info = Info { whisper: Some("whisper".into()), listener: Some("nano".into()), rules: vec!["leak".into()] };
-    let ask = Request { command: Command::Ask("Who called?".into()), transaction: Some("t-1".into()) };
+    let ask = Request { command: asks("Who called?"), transaction: Some("t-1".into()) };
     let answer = json!({ "question": "Who called?", "text": "Jack.", "probability": null });
     let refusal = commands::Refusal {
         command: "unknown".into(),
@@ -1068,9 +1085,17 @@ fn the_table_of_topics_says_what_is_sent() {
         file.display(),
         expected.join("\n")
     );
-    for command in
-        ["listening/set", "interval/set", "summarise", "ask", "snooze", "acknowledge", "false_alarm", "reload"]
-    {
+    for command in [
+        "listening/set",
+        "interval/set",
+        "summarise",
+        "ask",
+        "forget",
+        "snooze",
+        "acknowledge",
+        "false_alarm",
+        "reload",
+    ] {
         assert!(table.contains(&format!("{command}`")), "{command} is not in {}", file.display());
     }
 }

@@ -9,6 +9,12 @@ impl Config {
         self.source_problems(&mut problems);
         self.number_problems(&mut problems);
         self.rule_problems(&mut problems);
+        for (key, argv) in [("on_mute", &self.privacy.on_mute), ("on_unmute", &self.privacy.on_unmute)] {
+            let program = argv.first().map_or("/", String::as_str);
+            problems.unless(program.starts_with('/'), &format!("privacy.{key}"), || {
+                format!("\"{program}\" is no absolute path of a program; its arguments follow it, no shell reads them")
+            });
+        }
         self.mqtt_problems(&mut problems);
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             problems.add("log.level", format!("\"{}\" is no level or filter: {error}", self.log.level));
@@ -66,6 +72,15 @@ impl Config {
         for (path, threads) in [("asr.threads", self.asr.threads), ("listener.threads", self.listener.threads)] {
             problems.unless(threads <= 64, path, || format!("{threads} is outside 0 to 64 threads"));
         }
+        let kept = [("hourly", self.listener.snapshots_hourly), ("daily", self.listener.snapshots_daily)];
+        for (key, snapshots) in kept {
+            problems.unless(snapshots <= 1000, &format!("listener.snapshots_{key}"), || {
+                format!("{snapshots} is outside 0 to 1000 snapshots")
+            });
+        }
+        problems.unless((1..=1 << 20).contains(&self.listener.snapshots_max_mib), "listener.snapshots_max_mib", || {
+            format!("{} is outside 1 to 1048576 MiB", self.listener.snapshots_max_mib)
+        });
         problems.unless((1..=4096).contains(&self.store.outbox_max_mib), "store.outbox_max_mib", || {
             format!("{} is outside 1 to 4096 MiB", self.store.outbox_max_mib)
         });

@@ -3,30 +3,36 @@
 //! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
 //! tells of it are on disk before the reader is woken.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::Error;
+use super::forget;
 use super::hearing::{Heard, Hearing};
 use super::patience::patiently;
 use super::reading::Wake;
 use crate::clock;
 use crate::config::Keep;
+use crate::door::asked::Asked;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
+use crate::listener::history::History;
+use crate::mqtt::commands::Command;
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::scenes::{Scene, Scenes};
-use crate::store::Store;
 use crate::store::lines::Lines;
+use crate::store::{Forgotten, Store};
 use crate::vitals::Vitals;
 
-/// How often old files of the transcript are deleted.
+/// How long nothing may come before this looks around.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often old text is deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The hearing thread's belongings.
@@ -34,7 +40,9 @@ pub struct Hear {
     pub hearing: Hearing,
     pub store: Store,
     /// `transcript.jsonl`; none when no text is kept.
-    pub lines: Option<Lines>,
+    pub lines: Option<Arc<Mutex<Lines>>>,
+    /// Where the state's snapshots lie, if there are any.
+    pub history: History,
     pub keep: Keep,
     pub topics: Topics,
     pub vitals: Arc<Vitals>,
@@ -45,6 +53,8 @@ pub struct Hear {
     pub closing: Arc<AtomicBool>,
     /// SIGHUP came: open the files anew.
     pub reopen: Arc<AtomicBool>,
+    /// Commands that what was heard and is not stored yet must be dropped for.
+    pub forget: Receiver<Asked>,
     /// The sources run at the pace of the room, so lag is against the wall clock.
     pub live: bool,
 }
@@ -54,23 +64,37 @@ impl Hear {
     pub fn run(mut self, audio: Receiver<Sound>) -> Result<(), Error> {
         let mut retention_due = Instant::now();
         let mut arrived = (Instant::now(), Timestamp::MIN);
+        if self.reader.is_none()
+            && let Some(forgotten) = self.store.forgetting()?
+            && let Err(error) = self.follow(&forgotten)
+        {
+            warn!(%error, "what was forgotten is not gone from every file yet; it goes at the next start");
+        }
         loop {
+            if let Ok(asked) = self.forget.try_recv() {
+                self.forget(asked, &audio)?;
+            }
             // A source that waits is heard piece by piece; of a live one everything that was said by now is taken first,
             // so that work is chosen knowing all of it.
             let next = match self.hearing.has_work() {
                 true if self.live && self.hearing.has_room() => audio.try_recv(),
                 true => Err(TryRecvError::Empty),
-                false => audio.recv().map_err(|_| TryRecvError::Disconnected),
+                false => audio.recv_timeout(IDLE).map_err(|error| match error {
+                    RecvTimeoutError::Timeout => TryRecvError::Empty,
+                    RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                }),
             };
             match next {
                 Ok(sound) => {
                     arrived = (Instant::now(), self.listen(sound, arrived.1));
                 }
-                Err(TryRecvError::Empty) => self.work(arrived)?,
+                Err(TryRecvError::Empty) if self.hearing.has_work() => self.work(arrived)?,
+                Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => break,
             }
             if Instant::now() >= retention_due {
-                retention_due += RETENTION_EVERY;
+                retention_due = Instant::now() + if self.keep == Keep::Nothing { IDLE } else { RETENTION_EVERY };
+                self.retain();
                 let keep = self.keep;
                 self.write_lines(|lines, _| lines.enforce(Timestamp::now(), keep));
             }
@@ -82,7 +106,40 @@ impl Hear {
         while self.hearing.has_work() {
             self.work((Instant::now(), Timestamp::now()))?;
         }
+        while let Ok(asked) = self.forget.try_recv() {
+            self.forget(asked, &audio)?;
+        }
         Ok(())
+    }
+
+    /// What was heard and is not stored yet is dropped, then whoever owns the text forgets what is.
+    fn forget(&mut self, asked: Asked, audio: &Receiver<Sound>) -> Result<(), Error> {
+        while audio.try_recv().is_ok() {}
+        self.hearing.drop_all();
+        if let Some(reader) = &self.reader {
+            // This may wait: the reader never waits for us.
+            let _ = reader.send(Wake::Asked(asked));
+            return Ok(());
+        }
+        let Command::Forget(minutes) = asked.request.command else { return Ok(()) };
+        let since = clock::after(Timestamp::now(), SignedDuration::from_secs_f64(-60.0 * minutes));
+        let Self { store, topics, closing, vitals, .. } = self;
+        let forgotten = patiently(closing, vitals, || forget::forget(store, topics, since, None))?;
+        let answer = self.follow(&forgotten).map_err(|error| format!("{error}; what is left goes at the next start"));
+        let answer = answer.map(|()| forget::answer(minutes, since, forgotten.utterances));
+        self.scenes.tell(Scene::Forgotten(since));
+        let message = Vec::from_iter(asked.message(&self.topics, &answer));
+        patiently(&self.closing, &self.vitals, || self.store.enqueue(&message))?;
+        self.outgoing.notify_one();
+        asked.done(answer);
+        Ok(())
+    }
+
+    fn follow(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
+        let lines = self.lines.clone();
+        let mut lines = lines.as_deref().map(locked);
+        forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)?;
+        Ok(self.store.forgot()?)
     }
 
     /// Returns how far the stream has come; `before` is how far the last one had.
@@ -155,10 +212,25 @@ impl Hear {
         Ok(())
     }
 
+    /// Where nobody reads, nobody else forgets what grew old.
+    fn retain(&mut self) {
+        if self.reader.is_some() {
+            return;
+        }
+        let forgotten = self.store.newest().and_then(|newest| self.store.enforce(Timestamp::now(), self.keep, newest));
+        let erased = forgotten.and_then(|_| match self.keep {
+            Keep::Nothing if !self.store.is_erased() => self.store.erase(),
+            _ => Ok(()),
+        });
+        if let Err(error) = erased {
+            debug!(%error, "old text could not be deleted; it will be tried again");
+        }
+    }
+
     /// The file is a copy for people: what it misses now it gets with the next line.
     fn write_lines<E: std::fmt::Display>(&mut self, write: impl FnOnce(&mut Lines, &Store) -> Result<(), E>) {
-        if let Some(lines) = &mut self.lines
-            && let Err(error) = write(lines, &self.store)
+        if let Some(lines) = &self.lines
+            && let Err(error) = write(&mut locked(lines), &self.store)
         {
             warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
         }
@@ -180,4 +252,10 @@ impl Hear {
             let _ = reader.try_send(wake);
         }
     }
+}
+
+/// The file that the reading thread, too, may take lines out of.
+pub fn locked(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
+    // Whoever panicked with it left whole lines.
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }

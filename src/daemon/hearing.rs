@@ -123,6 +123,12 @@ impl Hearing {
         }
     }
 
+    /// What was heard and has not come out is dropped, what is being said too.
+    pub fn drop_all(&mut self) {
+        self.waiting.clear();
+        self.ears.clear();
+    }
+
     /// There is something to do.
     pub fn has_work(&self) -> bool {
         !self.waiting.is_empty() || self.looks_at().is_some()

@@ -9,11 +9,14 @@
 //! | sources → hearing | one minute of frames for each | a file or stdin waits; a microphone drops frames and records a gap |
 //! | speech → Whisper | one minute of segments | the channel before it fills; of a live source, segments that ended 20 s ago are given up for newer ones, and told as a gap |
 //! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
-//! | publishing → house | 16 commands | the command is answered with "busy" |
+//! | publishing → house, house → hearing | 16 commands | the command is answered with "busy" |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
+pub mod forget;
 pub mod hear;
 pub mod hearing;
+mod hook;
+pub mod past;
 mod patience;
 pub mod prepare;
 pub mod publishing;
@@ -22,9 +25,9 @@ mod reload;
 mod service;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Map, json};
@@ -44,9 +47,11 @@ use crate::config::{Config, Rule};
 use crate::door::asked::{Answer, Asked};
 use crate::door::page::{self, Page};
 use crate::door::{About, Door, socket};
+use crate::listener::history::History;
 use crate::mqtt::commands::{Command, Request};
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
+use crate::redact::Redactor;
 use crate::scenes::Scenes;
 use crate::store::{self, Store};
 use crate::supervisor::{Ended, Supervisor, deadline};
@@ -135,11 +140,15 @@ struct House {
     reopen: Arc<AtomicBool>,
     /// The sender by which requests reach the reader; dropped to close it.
     reader: Option<SyncSender<Wake>>,
+    /// Where hearing learns that it is to drop what it holds.
+    forget: SyncSender<Asked>,
     /// Commands that came over the broker, and from this machine.
     requests: mpsc::Receiver<Request>,
     asked: mpsc::Receiver<Asked>,
     /// Dropped to close the socket and the page.
     close_doors: Option<watch::Sender<()>>,
+    /// Tells whoever shows it whether the house listens; dropped to end that.
+    shown: Option<watch::Sender<bool>>,
     drain_publishing: Option<oneshot::Sender<()>>,
     store: Store,
     topics: Topics,
@@ -172,7 +181,7 @@ impl House {
             reads,
             page: page.as_ref().map(Page::url),
         };
-        let door = Arc::new(Door::new(about, vitals.clone(), scenes.clone(), asked_in));
+        let door = Arc::new(Door::new(about, vitals.clone(), scenes.clone(), Redactor::new(&config.privacy), asked_in));
         let (close_doors, closed) = watch::channel(());
         open_doors(&mut supervisor, &dir, page, &door, &closed);
 
@@ -186,6 +195,7 @@ impl House {
             scenes: config.mqtt.interim.then(|| scenes.look().1),
             info,
             vitals: vitals.clone(),
+            redactor: Redactor::new(&config.privacy),
             wake: outgoing.clone(),
             requests: requests_in,
             grace: PUBLISHING_GRACE,
@@ -195,6 +205,8 @@ impl House {
             Ok(())
         });
 
+        let lines = lines.map(|lines| Arc::new(Mutex::new(lines)));
+        let history = History::open(&dir).map_err(listener::Error::from)?;
         let reader = match listener {
             Some(listener) => {
                 let (wake, wakes) = sync_channel(WAKE_CAPACITY);
@@ -205,8 +217,10 @@ impl House {
                     scenes: scenes.clone(),
                     outgoing: outgoing.clone(),
                     closing: closing.clone(),
+                    lines: lines.clone(),
+                    history: history.clone(),
                 };
-                let reading = Reading::open(listener, Store::open(&dir, settings)?, &dir, shared)?;
+                let reading = Reading::open(listener, Store::open(&dir, settings)?, shared)?;
                 supervisor.thread(READING, move || Ok(reading.run(wakes)?))?;
                 Some(wake)
             }
@@ -215,10 +229,12 @@ impl House {
 
         let sources = config.sources();
         let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
+        let (forget, forgets) = sync_channel(REQUEST_CAPACITY);
         let hear = Hear {
             hearing,
             store: Store::open(&dir, settings)?,
             lines,
+            history,
             keep: config.store.keep,
             topics: topics.clone(),
             vitals: vitals.clone(),
@@ -227,10 +243,17 @@ impl House {
             reader: reader.clone(),
             closing: closing.clone(),
             reopen: reopen.clone(),
+            forget: forgets,
             live: config.source.live(),
         };
         supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
 
+        let (shown, changes) = watch::channel(control.listening());
+        let privacy = config.privacy.clone();
+        supervisor.task(HOOK, async move {
+            hook::run(privacy, changes).await;
+            Ok(())
+        });
         let (source_control, source_vitals, sounds) = (control.clone(), vitals.clone(), config.clone());
         supervisor.thread(SOURCE, move || {
             Ok(audio::run(&sources, &sounds.base, audio_in, &source_control, &source_vitals)?)
@@ -244,9 +267,11 @@ impl House {
             closing,
             reopen,
             reader,
+            forget,
             requests,
             asked,
             close_doors: Some(close_doors),
+            shown: Some(shown),
             drain_publishing: Some(drain_publishing),
             store,
             topics,
@@ -301,14 +326,22 @@ impl House {
 
     /// Does what a command asks, or hands it to the reader.
     fn carry_out(&mut self, asked: Asked) {
+        let busy = || Err("busy: ask again in a moment".into());
         let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
             (Command::Listening(on), _) => (Ok(self.listen(*on)), asked),
             (Command::Reload, _) => (self.reload(), asked),
+            // It goes by hearing, which holds what was said last.
+            (Command::Forget(_), _) if self.supervisor.running().any(|part| part == HEARING) => {
+                match self.forget.try_send(asked) {
+                    Ok(()) => return,
+                    Err(TrySendError::Full(asked) | TrySendError::Disconnected(asked)) => (busy(), asked),
+                }
+            }
             (_, None) => (Err("nothing reads along on this machine ([listener] enabled = false)".into()), asked),
             (_, Some(reader)) => match reader.try_send(Wake::Asked(asked)) {
                 Ok(()) => return,
                 Err(TrySendError::Full(wake) | TrySendError::Disconnected(wake)) => match wake {
-                    Wake::Asked(asked) => (Err("busy: ask again in a moment".into()), asked),
+                    Wake::Asked(asked) => (busy(), asked),
                     _ => unreachable!("what comes back is what was sent"),
                 },
             },
@@ -322,6 +355,9 @@ impl House {
     /// Opens or closes the ears. A household that muted the room finds it muted after a power cut, too.
     fn listen(&mut self, on: bool) -> Map<String, serde_json::Value> {
         self.control.set_listening(on);
+        if let Some(shown) = &self.shown {
+            shown.send_replace(on);
+        }
         let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
         if let Err(error) = noted {
             error!(%error, "whether the room is muted was not stored; a restart will not know");
@@ -371,8 +407,7 @@ impl House {
         self.end(HEARING, before_publishing).await;
         self.reader = None;
         self.end(READING, before_publishing).await;
-        drop(self.close_doors.take());
-        drop(self.drain_publishing.take());
+        drop((self.close_doors.take(), self.drain_publishing.take(), self.shown.take()));
         for part in BEHIND {
             self.end(part, until).await;
         }
@@ -398,10 +433,11 @@ const SOURCE: &str = "sources";
 const HEARING: &str = "hearing";
 const READING: &str = "reading";
 const PUBLISHING: &str = "publishing";
+const HOOK: &str = "hook";
 const SOCKET: &str = "socket";
 const PAGE: &str = "page";
 /// What goes on when there is nothing more to hear and read.
-const BEHIND: [&str; 3] = [PUBLISHING, SOCKET, PAGE];
+const BEHIND: [&str; 4] = [PUBLISHING, HOOK, SOCKET, PAGE];
 /// The note that the household muted the room.
 const MUTED: &str = "muted";
 

@@ -32,6 +32,7 @@ use crate::mqtt::commands::Request;
 use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
+use crate::redact::Redactor;
 use crate::scenes::Scene;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
@@ -67,6 +68,8 @@ pub struct Publishing {
     pub scenes: Option<broadcast::Receiver<Arc<Scene>>>,
     pub info: Info,
     pub vitals: Arc<Vitals>,
+    /// What every message passes on its way out.
+    pub redactor: Redactor,
     /// Whoever commits to the outbox calls `notify_one`, which is remembered if the task is busy.
     pub wake: Arc<Notify>,
     /// Where commands go. When it is full the asker is told so.
@@ -90,8 +93,20 @@ pub struct Counts {
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
 pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
-    let Publishing { mut store, client, topics, mut rules, discovery, mut scenes, info, vitals, wake, requests, grace } =
-        publishing;
+    let Publishing {
+        mut store,
+        client,
+        topics,
+        mut rules,
+        discovery,
+        mut scenes,
+        info,
+        vitals,
+        redactor,
+        wake,
+        requests,
+        grace,
+    } = publishing;
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
     match announcing::take_back_former(&mut store, &topics) {
@@ -102,7 +117,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     }
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
-        sending: Sending::new(store, sender, vitals.clone()),
+        sending: Sending::new(store, sender, vitals.clone(), redactor),
         house: House::new(topics, rules.borrow_and_update().clone(), discovery, info, before),
         vitals,
         answering: Answering::new(requests, Timestamp::now()),

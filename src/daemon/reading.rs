@@ -5,34 +5,35 @@
 //! any crash every utterance is told of once; text read between the last snapshot and the crash is only read again.
 
 mod announce;
+mod answer;
+mod forget;
 mod meter;
+mod reload;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use self::announce::Announcer;
 use self::meter::Meter;
-use super::Error;
 use super::patience::patiently;
 use super::reload::Fresh;
+use super::{Error, past};
 use crate::clock;
 use crate::config::{Config, Keep};
-use crate::door::asked::{Answer, Asked};
+use crate::door::asked::Asked;
 use crate::event::{Gap, Message, Utterance};
-use crate::listener::{self, Listener, Outcome, snapshot};
-use crate::mqtt::commands::Command;
-use crate::mqtt::payload::{self, Stamp};
+use crate::listener::history::{History, Policy};
+use crate::listener::snapshot::Mark;
+use crate::listener::{self, Listener, Outcome};
 use crate::mqtt::topics::Topics;
 use crate::scenes::{Scene, Scenes};
+use crate::store::lines::Lines;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
@@ -53,19 +54,10 @@ pub enum Wake {
 /// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
 /// is asked of the state is about now, not about an hour ago.
 const CATCH_UP: u64 = 16;
-/// Utterances fetched from the store at a time.
-const BATCH: usize = 64;
 /// How often the reader shows that it is alive while nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
 /// How often old text is deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
-
-/// What a snapshot says of itself, beside the state.
-#[derive(Serialize, Deserialize)]
-struct Note {
-    /// The sequence number of the last utterance in the state.
-    read: i64,
-}
 
 /// The reading thread's belongings.
 pub struct Reading {
@@ -80,7 +72,8 @@ pub struct Reading {
     /// Told after each commit that put something into the outbox.
     outgoing: Arc<Notify>,
     closing: Arc<AtomicBool>,
-    snapshot: PathBuf,
+    lines: Option<Arc<Mutex<Lines>>>,
+    history: History,
     /// Sequence numbers of the last utterance in the state, and of the last one told of: ahead only after a crash, until the
     /// state has caught up.
     read: i64,
@@ -100,15 +93,18 @@ pub struct Shared {
     pub scenes: Arc<Scenes>,
     pub outgoing: Arc<Notify>,
     pub closing: Arc<AtomicBool>,
+    /// The hearing thread's file; none when no text is kept.
+    pub lines: Option<Arc<Mutex<Lines>>>,
+    pub history: History,
 }
 
 impl Reading {
     /// Takes up where the last run ended: the newest snapshot, the listener's memory, and the text read since.
-    pub fn open(mut listener: Listener, mut store: Store, dir: &Path, shared: Shared) -> Result<Self, Error> {
-        let Shared { topics, config, vitals, scenes, outgoing, closing } = shared;
-        let snapshot = dir.join("state.snapshot");
+    pub fn open(mut listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
+        let Shared { topics, config, vitals, scenes, outgoing, closing, lines, history } = shared;
         let (told, memory) = store.reader()?;
-        let read = restore(&mut listener, &snapshot, told)?;
+        let afresh = if super::forget::from_the_start(&store)? { 0 } else { told };
+        let read = restore(&mut listener, &history, i64::MAX)?.unwrap_or(afresh).min(told);
         if let Some(memory) = memory
             && let Err(error) = listener.recall(&memory)
         {
@@ -117,7 +113,7 @@ impl Reading {
         let announcer = Announcer::new(&config.rules, &topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
-        Ok(Self {
+        let mut reading = Self {
             listener,
             store,
             announcer,
@@ -128,14 +124,21 @@ impl Reading {
             meter: Meter::default(),
             outgoing,
             closing,
-            snapshot,
+            lines,
+            history,
             read,
             told,
             now: Timestamp::UNIX_EPOCH,
             saved: read,
             snapshot_due,
             retention_due: Instant::now(),
-        })
+        };
+        if let Some(forgotten) = reading.store.forgetting()? {
+            info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
+            // Whether all of it followed is in the log.
+            let _ = reading.follow(&forgotten)?;
+        }
+        Ok(reading)
     }
 
     /// Reads until nobody can wake it any more; then tells what is untold and leaves a snapshot.
@@ -157,7 +160,8 @@ impl Reading {
         let outcome = self.listener.finish(self.now)?;
         self.record(outcome, Vec::new())?;
         self.retain()?;
-        self.save()
+        self.save();
+        Ok(())
     }
 
     fn woken(&mut self, wake: Wake) -> Result<(), Error> {
@@ -177,16 +181,18 @@ impl Reading {
     fn catch_up(&mut self) -> Result<(), Error> {
         loop {
             self.vitals.reading_moved.mark();
-            let batch = patiently(&self.closing, &self.vitals, || self.store.utterances_after(self.read, BATCH))?;
+            let batch = patiently(&self.closing, &self.vitals, || self.store.utterances_after(self.read, past::BATCH))?;
             let Some(&(last, _)) = batch.last() else { break };
             let behind = self.store.count_after(self.read)? > CATCH_UP;
-            for (seq, utterance) in batch {
-                if seq <= self.told {
-                    self.measured(|listener| listener.replay(&utterance))?;
-                    self.read = seq;
-                } else {
-                    self.read_aloud(seq, &utterance, behind && seq != last)?;
-                }
+            let (told, news): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.told);
+            if let Some(&(seq, _)) = told.last() {
+                let told: Vec<_> = told.into_iter().map(|(_, utterance)| utterance).collect();
+                self.measured(|listener| listener.replay(&told))?;
+                self.read = seq;
+                self.figures()?;
+            }
+            for (seq, utterance) in news {
+                self.read_aloud(seq, &utterance, behind && seq != last)?;
                 self.figures()?;
             }
         }
@@ -201,7 +207,7 @@ impl Reading {
         // The silence before it may have ended a conversation: that is told before the next one begins.
         self.pass(utterance.start)?;
         self.measured(|listener| listener.hear(utterance))?;
-        self.now = self.now.max(utterance.end);
+        self.now = clock::forward(self.now, utterance.end);
         self.read = seq;
         self.told = seq;
         let outcome = if in_passing { Outcome::default() } else { self.listener.consider(self.now)? };
@@ -210,79 +216,9 @@ impl Reading {
 
     /// The stream has reached `time`.
     fn pass(&mut self, time: Timestamp) -> Result<(), Error> {
-        self.now = self.now.max(time);
+        self.now = clock::forward(self.now, time);
         let outcome = self.listener.tick(self.now)?;
         if outcome == Outcome::default() { Ok(()) } else { self.record(outcome, Vec::new()) }
-    }
-
-    fn answer(&mut self, asked: Asked) -> Result<(), Error> {
-        let mut outcome = Outcome::default();
-        let answer: Answer = match &asked.request.command {
-            Command::Summarise => {
-                let now = self.now.max(Timestamp::now());
-                let digest = self.listener.summarise(now)?;
-                let fields = fields(json!({ "text": digest.text, "words": digest.words }));
-                outcome.digests.push(digest);
-                Ok(fields)
-            }
-            Command::Ask(question) => {
-                let answer = self.listener.ask(question)?;
-                Ok(fields(json!({ "question": question, "text": answer.text, "probability": answer.probability })))
-            }
-            Command::Interval(minutes) => {
-                self.listener.set_interval(*minutes);
-                Ok(fields(json!({ "minutes": minutes })))
-            }
-            Command::Snooze { rule, minutes } => {
-                self.now = self.now.max(Timestamp::now());
-                let until = clock::after(self.now, SignedDuration::from_secs_f64(minutes * 60.0));
-                match self.listener.snooze(rule.as_deref(), self.now, until) {
-                    Some(ended) => {
-                        outcome = ended;
-                        Ok(fields(json!({ "rule": rule, "minutes": minutes })))
-                    }
-                    None => Err(format!("there is no rule \"{}\"", rule.as_deref().unwrap_or_default())),
-                }
-            }
-            Command::Acknowledge(which) => match self.listener.acknowledge(which.name()) {
-                Some(rule) => Ok(fields(json!({ "rule": rule }))),
-                None => Err("no such alert is on".into()),
-            },
-            Command::FalseAlarm(which) => match self.listener.false_alarm(which.name(), self.now) {
-                Some((id, rule, ended)) => {
-                    outcome = ended;
-                    info!(kind = "false_alarm", %rule, %id, "the household says that an alert of {rule} was none");
-                    Ok(fields(json!({ "rule": rule, "alert": id })))
-                }
-                None => Err("there was no such alert".into()),
-            },
-            Command::Listening(_) | Command::Reload => Err("this command is not the reader's".into()),
-        };
-        let mut messages = Vec::from_iter(asked.message(&self.topics, &answer));
-        if let Command::Interval(minutes) = asked.request.command {
-            messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
-        }
-        self.record(outcome, messages)?;
-        asked.done(answer);
-        Ok(())
-    }
-
-    /// Goes on with other rules and schedules. A rule that the model cannot ask changes nothing.
-    fn reload(&mut self, fresh: &Fresh) -> Result<(), Error> {
-        self.now = self.now.max(Timestamp::now());
-        let outcome = match self.listener.reload(&fresh.digest, &fresh.rules, self.now) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                error!(%error, "the rules stay as they were");
-                return Ok(());
-            }
-        };
-        // What ended is told in the words of the rules that were; then the broker learns how each rule stands.
-        self.record(outcome, Vec::new())?;
-        self.announcer = Announcer::new(&fresh.rules, &self.topics);
-        let mut messages = self.announcer.settle(&self.store.retained()?);
-        messages.push(payload::interval(&self.topics, Stamp::now(), fresh.digest.every_min));
-        self.record(Outcome::default(), messages)
     }
 
     /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.
@@ -330,12 +266,16 @@ impl Reading {
             self.retain()?;
             self.retention_due = Instant::now() + RETENTION_EVERY;
         }
+        if self.config.store.keep == Keep::Nothing && !self.store.is_erased() {
+            // What was deleted, or delivered, would stand in the log until that is full. Held by a reader it is tried again.
+            let _ = self.store.erase();
+        }
         // While the house closes each snapshot may be the last: what is still being heard may outlast the grace.
         let closing = self.closing.load(Ordering::Relaxed);
         if closing || Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
-            if self.read != self.saved || !self.snapshot.exists() {
-                self.save()?;
+            if self.read != self.saved {
+                self.save();
             }
         }
         Ok(())
@@ -356,21 +296,24 @@ impl Reading {
         Ok(())
     }
 
-    /// Saves the state. That it fails is no reason to stop reading: the older snapshot and the transcript are still there.
-    fn save(&mut self) -> Result<(), Error> {
-        let note = serde_json::to_vec(&Note { read: self.read }).expect("a number is JSON");
-        match self.listener.snapshot(&self.snapshot, &note) {
+    /// Saves the state. That it fails is no reason to stop reading: the older snapshots and the transcript are still there.
+    fn save(&mut self) {
+        let time = if self.now == Timestamp::UNIX_EPOCH { Timestamp::now() } else { self.now };
+        let oldest = match self.config.store.keep {
+            Keep::Days(days) => clock::after(Timestamp::now(), SignedDuration::from_hours(-24 * i64::from(days))),
+            Keep::Forever | Keep::Nothing => Timestamp::MIN,
+        };
+        match self.listener.save(&self.history, &Mark { read: self.read, time }) {
             Ok(()) => self.saved = self.read,
-            Err(error) => warn!(%error, "the state was not saved; the last snapshot stays"),
+            Err(error) => return warn!(%error, "the state was not saved; the last snapshot stays"),
         }
-        Ok(())
-    }
-}
-
-fn fields(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
+        if let Err(error) = super::forget::has_snapshot(&mut self.store) {
+            warn!(%error, "that there is a snapshot again was not stored; a restart reads everything again");
+        }
+        let policy = Policy::new(&self.config.listener, self.config.store.keep);
+        if let Err(error) = self.history.thin(&policy, oldest) {
+            warn!(%error, "old snapshots were not removed; it will be tried again with the next");
+        }
     }
 }
 
@@ -378,32 +321,16 @@ fn snapshot_every(config: &Config) -> Duration {
     Duration::from_secs_f64(config.listener.snapshot_min * 60.0)
 }
 
-/// Restores the snapshot into the listener; returns the last utterance it has read. A bad one is kept aside, and reading starts
-/// afresh behind what was told of.
-fn restore(listener: &mut Listener, path: &Path, told: i64) -> Result<i64, Error> {
-    if !path.exists() {
-        return Ok(told);
-    }
+/// Restores the newest snapshot that can be used and has read nothing from `before` on; returns the last utterance it has read.
+fn restore(listener: &mut Listener, history: &History, before: i64) -> Result<Option<i64>, Error> {
     let began = Instant::now();
-    match listener.restore(path).map(|note| serde_json::from_slice::<Note>(&note)) {
-        Ok(Ok(note)) => {
-            let tokens = listener.state().tokens_read();
-            info!(tokens, ms = began.elapsed().as_millis() as u64, "went on from the last snapshot");
-            Ok(note.read.min(told))
-        }
-        Ok(Err(error)) => {
-            aside(path, &error)?;
-            Ok(told)
-        }
-        Err(error) => {
-            aside(path, &error)?;
-            Ok(told)
-        }
-    }
-}
-
-fn aside(path: &Path, error: &dyn std::error::Error) -> Result<(), Error> {
-    let kept = snapshot::set_aside(path).map_err(listener::Error::from)?;
-    warn!(%error, kept = %kept.display(), "the snapshot cannot be used; the state starts afresh, and the file is kept aside");
-    Ok(())
+    let Some((state, mark)) = listener.recollect(history, |mark| mark.read < before)? else {
+        info!("there is no snapshot to go on from; the state starts afresh");
+        listener.resume(None);
+        return Ok(None);
+    };
+    listener.resume(Some(state));
+    let (tokens, ms) = (listener.state().tokens_read(), began.elapsed().as_millis() as u64);
+    info!(tokens, ms, time = %mark.time, "went on from the last snapshot");
+    Ok(Some(mark.read))
 }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use self::asked::{Answer, Asked};
 use self::status::Status;
 use crate::mqtt::{commands, payload};
+use crate::redact::Redactor;
 use crate::scenes::Scenes;
 use crate::vitals::Vitals;
 
@@ -43,13 +44,21 @@ pub struct Door {
     about: About,
     vitals: Arc<Vitals>,
     scenes: Arc<Scenes>,
+    /// The page leaves this process; the socket is for those who may read the database.
+    redactor: Redactor,
     asked: mpsc::Sender<Asked>,
     opened: Instant,
 }
 
 impl Door {
-    pub fn new(about: About, vitals: Arc<Vitals>, scenes: Arc<Scenes>, asked: mpsc::Sender<Asked>) -> Self {
-        Self { about, vitals, scenes, asked, opened: Instant::now() }
+    pub fn new(
+        about: About,
+        vitals: Arc<Vitals>,
+        scenes: Arc<Scenes>,
+        redactor: Redactor,
+        asked: mpsc::Sender<Asked>,
+    ) -> Self {
+        Self { about, vitals, scenes, redactor, asked, opened: Instant::now() }
     }
 
     /// How the house is.

@@ -22,7 +22,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, stream};
 use rand::distr::{Alphanumeric, SampleString};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
@@ -101,13 +102,16 @@ fn router(door: Arc<Door>, token: &str) -> Router {
     let known: Known = Sha256::digest(token).into();
     let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
     let house = Router::new()
-        .route("/status", get(async |State(door): Door_| Json(door.status().without_page())))
+        .route("/status", get(async |State(door): Door_| Json(shown(&door, &door.status().without_page()))))
         .route("/events", get(events))
         .route(
             "/metrics",
             get(async |State(door): Door_| ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&door))),
         )
-        .route("/command", post(async |State(door): Door_, body: Bytes| Json(door.command(&body).await)))
+        .route(
+            "/command",
+            post(async |State(door): Door_, body: Bytes| Json(door.redactor.value(door.command(&body).await))),
+        )
         .route_layer(middleware::from_fn_with_state(known, with_token))
         .layer(DefaultBodyLimit::max(commands::MAX_BYTES))
         .with_state(door);
@@ -153,7 +157,8 @@ async fn events(State(door): Door_) -> Sse<impl Stream<Item = Result<Event, Infa
     let (recent, scenes) = door.scenes.look();
     let mut figures = interval(FIGURES);
     figures.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let first = stream::once(async move { event("recent", &recent) });
+    let first = event(&door, "recent", &recent);
+    let first = stream::once(async move { first });
     let then =
         stream::unfold(Looker { door, scenes, figures }, async |mut looker| Some((looker.next().await?, looker)));
     Sse::new(first.chain(then).map(Ok)).keep_alive(KeepAlive::default())
@@ -171,20 +176,25 @@ impl Looker {
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
             scene = self.scenes.recv() => match scene {
-                Ok(scene) => Some(event("scene", &*scene)),
+                Ok(scene) => Some(event(&self.door, "scene", &*scene)),
                 // It was too slow: it is shown what there is now.
                 Err(RecvError::Lagged(_)) => {
                     let (recent, scenes) = self.door.scenes.look();
                     self.scenes = scenes;
-                    Some(event("recent", &recent))
+                    Some(event(&self.door, "recent", &recent))
                 }
                 Err(RecvError::Closed) => None,
             },
-            _ = self.figures.tick() => Some(event("status", &self.door.status().without_page())),
+            _ = self.figures.tick() => Some(event(&self.door, "status", &self.door.status().without_page())),
         }
     }
 }
 
-fn event(name: &str, data: &impl serde::Serialize) -> Event {
-    Event::default().event(name).json_data(data).expect("what is shown is JSON")
+fn event(door: &Door, name: &str, data: &impl Serialize) -> Event {
+    Event::default().event(name).json_data(shown(door, data)).expect("a value is JSON")
+}
+
+/// What is shown of anything: without what the household wants left out.
+fn shown(door: &Door, data: &impl Serialize) -> Value {
+    door.redactor.value(serde_json::to_value(data).expect("what is shown is JSON"))
 }

@@ -58,7 +58,7 @@ pub struct Hears {
     pub lag_p50_s: Option<f64>,
     pub lag_p95_s: Option<f64>,
     /// What is being said, by room.
-    pub saying: BTreeMap<String, String>,
+    pub saying: BTreeMap<String, Said>,
     pub last: Option<Said>,
 }
 
@@ -120,7 +120,11 @@ impl Status {
             lag_s: vitals.lag.quantile_s(0.5).map(|_| vitals.lag.last_s()),
             lag_p50_s: vitals.lag.quantile_s(0.5),
             lag_p95_s: vitals.lag.quantile_s(0.95),
-            saying: recent.hypotheses.iter().map(|(room, said)| (room.clone(), said.text())).collect(),
+            saying: recent
+                .hypotheses
+                .iter()
+                .map(|(room, said)| (room.clone(), Said { time: said.start, text: said.text() }))
+                .collect(),
             last: recent.utterances.back().map(|u| Said { time: u.start, text: u.text.clone() }),
         };
         let token_ns = vitals.token_ns.get();
@@ -214,8 +218,8 @@ impl fmt::Display for Status {
         if let Some(last) = &hears.last {
             writeln!(f, "         {} ago: {}", span(time.duration_since(last.time).as_secs_f64()), last.text)?;
         }
-        for (room, text) in &hears.saying {
-            writeln!(f, "         now, {room}: {text} …")?;
+        for (room, said) in &hears.saying {
+            writeln!(f, "         now, {room}: {} …", said.text)?;
         }
         match &self.reads {
             None => writeln!(f, "reads    nothing: [listener] enabled = false")?,

@@ -173,6 +173,20 @@ impl Watch {
         self.active().then(|| self.end(now))
     }
 
+    /// Forgets every reading, and what it quotes; an alert that is `forgotten` ends, and was none.
+    pub fn forget(&mut self, forgotten: impl Fn(Ulid) -> bool, now: Timestamp) -> Option<Change> {
+        self.recent.clear();
+        (self.last, self.gate) = (None, 0);
+        self.last_alert = self.last_alert.filter(|id| !forgotten(*id));
+        let ends = self.active.as_ref().is_some_and(|active| forgotten(active.id));
+        ends.then(|| {
+            let (ended, disarmed) = (self.ended, self.disarmed);
+            let change = self.end(now);
+            (self.ended, self.disarmed) = (ended, disarmed);
+            change
+        })
+    }
+
     /// Whether the question is worth a fork now. A rule with a pattern as well asks from a match on for as many readings as
     /// it confirms over, and while its alert is on.
     pub fn worth_asking(&mut self, policy: &Policy, matched: bool) -> bool {

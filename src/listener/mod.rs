@@ -13,6 +13,8 @@
 pub mod alert;
 pub mod ask;
 pub mod digest;
+mod forgetting;
+pub mod history;
 mod household;
 pub mod prompt;
 pub mod reader;
@@ -160,10 +162,10 @@ impl Listener {
         Ok(())
     }
 
-    /// Reads an utterance into the state again that a restored snapshot lacks, and that was considered before the restart:
-    /// nothing else is remembered of it, and it sets off nothing.
-    pub fn replay(&mut self, utterance: &Utterance) -> Result<(), Error> {
-        self.read(utterance)
+    /// Reads utterances into the state again that a restored snapshot lacks, and that were considered before: nothing else is
+    /// remembered of them, and they set off nothing.
+    pub fn replay(&mut self, utterances: &[Utterance]) -> Result<(), Error> {
+        utterances.iter().try_for_each(|utterance| self.read(utterance))
     }
 
     /// Takes note of a stretch that was not heard.
@@ -251,18 +253,6 @@ impl Listener {
     /// The live state, for its figures.
     pub fn state(&self) -> &griffin::State {
         self.reader.state()
-    }
-
-    /// Puts the live state on disk whole, with a note of the caller's.
-    pub fn snapshot(&self, path: &Path, note: &[u8]) -> Result<(), Error> {
-        Ok(snapshot::save(path, self.reader.state(), self.reader.model.fingerprint(), note)?)
-    }
-
-    /// Goes on from a snapshot; returns the note that was left with it. If it cannot be used, nothing has changed.
-    pub fn restore(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
-        let (state, note) = snapshot::load(path, &self.reader.model)?;
-        self.reader.restore(state);
-        Ok(note)
     }
 
     /// From now on a digest is due every `minutes` while people talk; 0 switches the interval off.

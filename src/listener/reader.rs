@@ -43,9 +43,9 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Goes on from another state of the same model.
-    pub fn restore(&mut self, state: State) {
-        self.state = state;
+    /// Goes on from another state of the same model; returns the one that was live.
+    pub fn restore(&mut self, state: State) -> State {
+        std::mem::replace(&mut self.state, state)
     }
 
     /// Reads one utterance.

@@ -1,35 +1,67 @@
 //! A state on disk.
 //!
-//! Owns the file format and how it gets onto the disk whole. Refuses to know when a snapshot is due and what the listener
-//! notes beside the state. Invariants: the file under the snapshot's name is always a whole one, the last that was saved; what
+//! Owns the file format and how it gets onto the disk whole. Refuses to know when a snapshot is due and which are kept: see
+//! [`super::history`]. Invariants: the file under the snapshot's name is always a whole one, the last that was saved; what
 //! is loaded is bit for bit what was saved, or an error says why not; a file never makes us allocate more than the model's
 //! own state could need.
 //!
 //! ```text
-//! magic "HEARTHST" · version u32 · fingerprint 32 bytes · tokens read u64
-//! note: length u32, bytes · leaves: count u32, each: name (length u8), dtype u8 (0 f32, 1 f16), rank u8, sizes u32…, values
+//! magic "HEARTHST" · version u32 · fingerprint 32 bytes · tokens read u64 · last utterance read i64 · time i64, ns · plain size u32
+//! zstd: leaves: count u32, each: name (length u8), dtype u8 (0 f32, 1 f16), rank u8, sizes u32…, values
 //! SHA-256 of everything before it
 //! ```
-//! Little-endian throughout.
+//! Little-endian throughout. Version 1 had, behind the tokens read, a note (length u32, JSON with "read") and the leaves as they are.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::griffin::{self, Leaf, Model, State};
 
 const MAGIC: &[u8; 8] = b"HEARTHST";
-const VERSION: u32 = 1;
-/// Magic, version, fingerprint, tokens read.
-const HEADER: usize = 8 + 4 + 32 + 8;
+const VERSION: u32 = 2;
+/// The version before; it is read, never written.
+const PLAIN: u32 = 1;
+/// Magic and version.
+const OPENING: usize = 8 + 4;
+/// … and what both versions go on with: fingerprint, tokens read.
+const HEADER: usize = OPENING + 32 + 8;
+/// … and what this one has before the compressed part.
+const MARKED: usize = HEADER + 8 + 8 + 4;
 const CHECKSUM: usize = 32;
-/// The most a listener may note beside a state.
-pub const NOTE_MAX: usize = 1 << 20;
+/// No note of version 1 is longer.
+const NOTE_MAX: usize = 4096;
 /// More than a leaf's name, type and shape take.
 const LEAF_OVERHEAD: u64 = 64;
+/// What the name of a file that is being written ends with.
+pub(super) const PART: &str = ".part";
+/// zstd's fastest: values of a state look like noise but for their exponents, and higher levels find nothing more.
+const LEVEL: i32 = 1;
+
+/// What a state has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The sequence number of the last utterance in it.
+    pub read: i64,
+    /// How far the stream had come; it then held nothing that was said later.
+    pub time: Timestamp,
+}
+
+/// What a snapshot says of itself before its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Of the model that made it.
+    pub fingerprint: [u8; 32],
+    pub tokens_read: u64,
+    pub mark: Mark,
+    /// Of the file.
+    pub bytes: u64,
+}
 
 /// Why a snapshot was not saved or not taken.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +74,7 @@ pub enum Error {
     Write { path: PathBuf, source: std::io::Error },
     #[error("{} is not a snapshot of hearth; move it away", path.display())]
     Foreign { path: PathBuf },
-    #[error("the snapshot {} has format {found}, and this hearth reads format {VERSION}; it was written by another version", path.display())]
+    #[error("the snapshot {} has format {found}, and this hearth reads formats {PLAIN} and {VERSION}; it was written by another version", path.display())]
     Version { path: PathBuf, found: u32 },
     #[error("the snapshot {} was made by another model; load that model, or move the file away to begin afresh", path.display())]
     OtherModel { path: PathBuf },
@@ -50,39 +82,34 @@ pub enum Error {
     Damaged { path: PathBuf, reason: &'static str },
     #[error("the snapshot {} has {bytes} bytes, and this model's can have {limit} at most; move it away", path.display())]
     TooLarge { path: PathBuf, bytes: u64, limit: u64 },
-    #[error("the note for the snapshot {} has {bytes} bytes, more than {NOTE_MAX}", path.display())]
-    Note { path: PathBuf, bytes: usize },
     #[error("the snapshot {} does not hold a state of this model", path.display())]
     State { path: PathBuf, source: Box<griffin::Error> },
 }
 
-/// Writes a state and the listener's note: to a file beside, synced, then renamed over `path`. Mode 0600: a state knows what was said.
+/// Writes a state: to a file beside, synced, then renamed over `path`. Mode 0600: a state knows what was said.
 ///
 /// # Errors
-/// [`Error::Write`], [`Error::Note`], [`Error::State`]; the file under `path` is then the one that was there before.
-pub fn save(path: &Path, state: &State, fingerprint: [u8; 32], note: &[u8]) -> Result<(), Error> {
-    if note.len() > NOTE_MAX {
-        return Err(Error::Note { path: path.into(), bytes: note.len() });
-    }
-    let leaves = state.leaves();
-    let bytes = encode(state.tokens_read(), fingerprint, note, &leaves);
+/// [`Error::Write`]; the file under `path` is then the one that was there before.
+pub fn save(path: &Path, state: &State, fingerprint: [u8; 32], mark: &Mark) -> Result<(), Error> {
+    let failed = |source| Error::Write { path: path.into(), source };
+    let bytes = encode(state, fingerprint, mark).map_err(failed)?;
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
+    beside.push(PART);
     let beside = PathBuf::from(beside);
     let written = replace(path, &beside, &bytes);
     if written.is_err() {
         // What is left of a full disk's half a file is of no use to anyone.
         let _ = std::fs::remove_file(&beside);
     }
-    written.map_err(|source| Error::Write { path: path.into(), source })
+    written.map_err(failed)
 }
 
-/// Reads a snapshot that this model made: the state, and the note that was saved with it.
+/// Reads a snapshot that this model made.
 ///
 /// # Errors
-/// All variants but [`Error::Write`] and [`Error::Note`].
-pub fn load(path: &Path, model: &Model) -> Result<(State, Vec<u8>), Error> {
-    let bytes = read(path, model)?;
+/// All variants but [`Error::Write`].
+pub fn load(path: &Path, model: &Model) -> Result<(State, Mark), Error> {
+    let (bytes, header) = read(path, model)?;
     let damaged = |reason| Error::Damaged { path: path.into(), reason };
     let Some((content, checksum)) = bytes.split_last_chunk::<CHECKSUM>() else {
         return Err(damaged("it ends too soon"));
@@ -90,13 +117,21 @@ pub fn load(path: &Path, model: &Model) -> Result<(State, Vec<u8>), Error> {
     if Sha256::digest(content)[..] != checksum[..] {
         return Err(damaged("its checksum does not match"));
     }
-    let content = decode(&content[MAGIC.len() + 4..]).ok_or(damaged("its parts do not add up"))?;
-    if content.fingerprint != model.fingerprint() {
+    if header.fingerprint != model.fingerprint() {
         return Err(Error::OtherModel { path: path.into() });
     }
-    let state = model.restore(content.tokens_read, &content.leaves);
+    let leaves = leaves(content, limit(model)).ok_or(damaged("its parts do not add up"))?;
+    let state = model.restore(header.tokens_read, &leaves);
     let state = state.map_err(|source| Error::State { path: path.into(), source: Box::new(source) })?;
-    Ok((state, content.note))
+    Ok((state, header.mark))
+}
+
+/// Reads what a snapshot says of itself, and nothing else: whether the rest is whole only [`load`] can tell.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Read`], [`Error::Foreign`], [`Error::Version`], [`Error::Damaged`].
+pub fn header(path: &Path) -> Result<Header, Error> {
+    open(path).map(|(_, _, header)| header)
 }
 
 /// Renames a file that cannot be used to `….bad-<time>`, so that a fresh one can take its place, and returns that name.
@@ -105,7 +140,7 @@ pub fn load(path: &Path, model: &Model) -> Result<(State, Vec<u8>), Error> {
 /// [`Error::Write`].
 pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     let mut name = path.as_os_str().to_owned();
-    name.push(jiff::Timestamp::now().strftime(".bad-%Y%m%dT%H%M%S.%3fZ").to_string());
+    name.push(Timestamp::now().strftime(".bad-%Y%m%dT%H%M%S.%3fZ").to_string());
     let aside = PathBuf::from(name);
     std::fs::rename(path, &aside).map_err(|source| Error::Write { path: path.into(), source })?;
     Ok(aside)
@@ -125,55 +160,101 @@ fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// The bytes of a file that says it is a snapshot of ours and is no larger than one can be.
-fn read(path: &Path, model: &Model) -> Result<Vec<u8>, Error> {
-    let unreadable = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
-        _ => Error::Read { path: path.into(), source },
-    };
-    let limit = limit(model);
+/// The file, what was read of it, and what that says.
+fn open(path: &Path) -> Result<(File, Vec<u8>, Header), Error> {
+    let unreadable = |source| unreadable(path, source);
+    let damaged = |reason| Error::Damaged { path: path.into(), reason };
     let file = File::open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
     let mut bytes = Vec::new();
-    (&file).take(HEADER as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    (&file).take(MARKED as u64).read_to_end(&mut bytes).map_err(unreadable)?;
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
         return Err(Error::Foreign { path: path.into() });
     }
-    let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
-        return Err(Error::Damaged { path: path.into(), reason: "it ends too soon" });
-    };
-    let found = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-    if found != VERSION {
-        return Err(Error::Version { path: path.into(), found });
+    let too_short = || damaged("it ends too soon");
+    let mut rest = Rest(bytes.get(MAGIC.len()..).ok_or_else(too_short)?);
+    let version = u32::from_le_bytes(rest.array().ok_or_else(too_short)?);
+    if ![PLAIN, VERSION].contains(&version) {
+        return Err(Error::Version { path: path.into(), found: version });
     }
-    let other_model = header[12..44] != model.fingerprint();
-    let size = file.metadata().map_err(unreadable)?.len();
-    if size > limit {
+    let fingerprint = rest.array().ok_or_else(too_short)?;
+    let tokens_read = u64::from_le_bytes(rest.array().ok_or_else(too_short)?);
+    let mark = if version == PLAIN {
+        let length = u32::from_le_bytes(rest.array().ok_or_else(too_short)?) as usize;
+        if length > NOTE_MAX {
+            return Err(damaged("its note is too long"));
+        }
+        (&file)
+            .take((HEADER + 4 + length).saturating_sub(bytes.len()) as u64)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        let note = bytes.get(HEADER + 4..HEADER + 4 + length).ok_or_else(too_short)?;
+        let Note { read } = serde_json::from_slice(note).map_err(|_| damaged("its note cannot be read"))?;
+        let written = meta.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
+        Mark { read, time: written.unwrap_or(Timestamp::UNIX_EPOCH) }
+    } else {
+        let read = i64::from_le_bytes(rest.array().ok_or_else(too_short)?);
+        let nanos = i64::from_le_bytes(rest.array().ok_or_else(too_short)?);
+        let time = Timestamp::from_nanosecond(nanos.into()).expect("the years 1677 to 2262 are within the calendar");
+        Mark { read, time }
+    };
+    Ok((file, bytes, Header { fingerprint, tokens_read, mark, bytes: meta.len() }))
+}
+
+/// What the listener noted in version 1.
+#[derive(Deserialize)]
+struct Note {
+    read: i64,
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
+        _ => Error::Read { path: path.into(), source },
+    }
+}
+
+/// The bytes of a file that is no larger than this model's snapshots can be.
+fn read(path: &Path, model: &Model) -> Result<(Vec<u8>, Header), Error> {
+    let limit = limit(model);
+    let (file, mut bytes, header) = open(path)?;
+    if header.bytes > limit {
         // A larger model's snapshot is no damage.
-        return Err(match other_model {
-            true => Error::OtherModel { path: path.into() },
-            false => Error::TooLarge { path: path.into(), bytes: size, limit },
+        return Err(match header.fingerprint == model.fingerprint() {
+            false => Error::OtherModel { path: path.into() },
+            true => Error::TooLarge { path: path.into(), bytes: header.bytes, limit },
         });
     }
-    file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    file.take(limit).read_to_end(&mut bytes).map_err(|source| unreadable(path, source))?;
+    Ok((bytes, header))
 }
 
-/// The most bytes that a snapshot of this model can have: every leaf in f32.
+/// The most bytes that a snapshot of this model can have, packed or not: every leaf in f32, and what zstd adds to noise.
 fn limit(model: &Model) -> u64 {
-    let state = model.state();
-    let leaves = 2 * state.bytes() + LEAF_OVERHEAD * 2 * model.config().layers.len() as u64;
-    (HEADER + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves
+    let leaves = 2 * model.state().bytes() + LEAF_OVERHEAD * 2 * model.config().layers.len() as u64;
+    (MARKED + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves + leaves / 64
 }
 
-fn encode(tokens_read: u64, fingerprint: [u8; 32], note: &[u8], leaves: &[Leaf]) -> Vec<u8> {
-    let mut out = Vec::new();
+fn encode(state: &State, fingerprint: [u8; 32], mark: &Mark) -> std::io::Result<Vec<u8>> {
+    let leaves = plain(&state.leaves());
+    // Times beyond the year 2262 are kept as that.
+    let nanos = i64::try_from(mark.time.as_nanosecond()).unwrap_or(i64::MAX);
+    let mut out = Vec::with_capacity(leaves.len());
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&fingerprint);
-    out.extend_from_slice(&tokens_read.to_le_bytes());
-    out.extend_from_slice(&(note.len() as u32).to_le_bytes());
-    out.extend_from_slice(note);
+    out.extend_from_slice(&state.tokens_read().to_le_bytes());
+    out.extend_from_slice(&mark.read.to_le_bytes());
+    out.extend_from_slice(&nanos.to_le_bytes());
     out.extend_from_slice(&(leaves.len() as u32).to_le_bytes());
+    out.extend_from_slice(&zstd::bulk::compress(&leaves, LEVEL)?);
+    let checksum = Sha256::digest(&out);
+    out.extend_from_slice(&checksum);
+    Ok(out)
+}
+
+fn plain(leaves: &[Leaf]) -> Vec<u8> {
+    let mut out = (leaves.len() as u32).to_le_bytes().to_vec();
     for leaf in leaves {
         out.push(leaf.name.len() as u8);
         out.extend_from_slice(leaf.name.as_bytes());
@@ -182,25 +263,27 @@ fn encode(tokens_read: u64, fingerprint: [u8; 32], note: &[u8], leaves: &[Leaf])
         leaf.shape.iter().for_each(|&size| out.extend_from_slice(&(size as u32).to_le_bytes()));
         out.extend_from_slice(&leaf.bytes);
     }
-    let checksum = Sha256::digest(&out);
-    out.extend_from_slice(&checksum);
     out
 }
 
-struct Content {
-    fingerprint: [u8; 32],
-    tokens_read: u64,
-    note: Vec<u8>,
-    leaves: Vec<Leaf>,
+/// The leaves of a file without its checksum; `None` when a length points outside, or to more than `limit`.
+fn leaves(content: &[u8], limit: u64) -> Option<Vec<Leaf>> {
+    let mut rest = Rest(content.get(MAGIC.len()..)?);
+    let version = u32::from_le_bytes(rest.array()?);
+    rest.take(HEADER - OPENING)?;
+    if version == PLAIN {
+        rest.sized()?;
+        return unpack(rest);
+    }
+    rest.take(MARKED - HEADER - 4)?;
+    let size = u32::from_le_bytes(rest.array()?);
+    let fits = u64::from(size) <= limit;
+    let plain = fits.then(|| zstd::bulk::decompress(rest.0, size as usize).ok()).flatten()?;
+    (plain.len() == size as usize).then(|| unpack(Rest(&plain))).flatten()
 }
 
-/// What stands between version and checksum; `None` when a length points outside. Nothing is allocated by a number that was
-/// read before as many bytes were seen.
-fn decode(bytes: &[u8]) -> Option<Content> {
-    let mut rest = Rest(bytes);
-    let fingerprint = rest.array()?;
-    let tokens_read = u64::from_le_bytes(rest.array()?);
-    let note = rest.sized()?.to_vec();
+/// Nothing is allocated by a number that was read before as many bytes were seen.
+fn unpack(mut rest: Rest<'_>) -> Option<Vec<Leaf>> {
     let count = u32::from_le_bytes(rest.array()?);
     let mut leaves = Vec::new();
     for _ in 0..count {
@@ -221,7 +304,7 @@ fn decode(bytes: &[u8]) -> Option<Content> {
         }
         leaves.push(Leaf { name, half, shape, bytes: rest.take(size)?.to_vec() });
     }
-    rest.0.is_empty().then_some(Content { fingerprint, tokens_read, note, leaves })
+    rest.0.is_empty().then_some(leaves)
 }
 
 /// What is left to decode.

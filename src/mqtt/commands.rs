@@ -19,6 +19,8 @@ const MAX_QUESTION_CHARS: usize = 2_000;
 const MAX_INTERVAL_MIN: f64 = 1_440.0;
 /// The longest time a rule is silenced for: a week.
 const MAX_SNOOZE_MIN: f64 = 10_080.0;
+/// The longest time that is forgotten at once: a month.
+const MAX_FORGET_MIN: f64 = 44_640.0;
 /// No name of a rule or an alert is longer.
 const MAX_NAME_BYTES: usize = 64;
 /// The name by which a command that does not exist is answered.
@@ -33,8 +35,10 @@ pub enum Command {
     Interval(f64),
     /// Summarise now.
     Summarise,
-    /// Answer a question.
-    Ask(String),
+    /// Answer a question; of the state of a moment, as people say it, or of now.
+    Ask { question: String, at: Option<String> },
+    /// Forget what was said in so many last minutes.
+    Forget(f64),
     /// Silence a rule, or all of them, for some minutes; 0 ends that.
     Snooze { rule: Option<String>, minutes: f64 },
     /// Somebody knows of an alert.
@@ -70,7 +74,8 @@ impl Command {
             Self::Listening(_) => "listening",
             Self::Interval(_) => "interval",
             Self::Summarise => "summarise",
-            Self::Ask(_) => "ask",
+            Self::Ask { .. } => "ask",
+            Self::Forget(_) => "forget",
             Self::Snooze { .. } => "snooze",
             Self::Acknowledge(_) => "acknowledge",
             Self::FalseAlarm(_) => "false_alarm",
@@ -87,7 +92,14 @@ const COMMANDS: [(&str, Read); 8] = [
     ("listening/set", |body| on_or_off(&body.value).map(Command::Listening)),
     ("interval/set", |body| minutes(&body.value, MAX_INTERVAL_MIN).map(Command::Interval)),
     ("request/summarise", |_| Ok(Command::Summarise)),
-    ("request/ask", |body| question(&body.value).map(Command::Ask)),
+    ("request/ask", |body| {
+        let at = body.rest.get("at").filter(|at| !at.is_null()).map(moment).transpose()?;
+        Ok(Command::Ask { question: question(&body.value)?, at })
+    }),
+    ("request/forget", |body| match minutes(body.rest.get("minutes").unwrap_or(&body.value), MAX_FORGET_MIN)? {
+        minutes if minutes > 0.0 => Ok(Command::Forget(minutes)),
+        _ => Err("nothing is forgotten in no time: give minutes".into()),
+    }),
     ("request/snooze", |body| {
         let rule = body.rest.get("rule").map(name).transpose()?;
         Ok(Command::Snooze { rule, minutes: minutes(&body.value, MAX_SNOOZE_MIN)? })
@@ -219,6 +231,14 @@ fn name(value: &Value) -> Result<String, String> {
     match value {
         Value::String(name) if !name.is_empty() && name.len() <= MAX_NAME_BYTES => Ok(name.clone()),
         _ => Err(format!("{} is no name of a rule or an alert", shown(value))),
+    }
+}
+
+/// What it means only whoever knows what time it is can tell.
+fn moment(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) if text.len() <= MAX_NAME_BYTES => Ok(text.clone()),
+        _ => Err(format!("{} is no time", shown(value))),
     }
 }
 

@@ -159,6 +159,7 @@ fn commands(topics: &Topics) -> Vec<(&'static str, Value)> {
         button("acknowledge", "Acknowledge alert", "mdi:check", "PRESS"),
         button("false_alarm", "False alarm", "mdi:bell-cancel", "PRESS"),
         button("snooze", "Snooze alerts for an hour", "mdi:sleep", "60"),
+        button("forget", "Forget the last 10 minutes", "mdi:eraser", "10"),
         (
             "ask",
             json!({

@@ -100,6 +100,20 @@ impl Lines {
         Ok(())
     }
 
+    /// Takes the utterances from one sequence number to another out of every file.
+    pub fn forget(&mut self, (from, to): (i64, i64)) -> Result<(), Error> {
+        let files: Vec<_> = (1..=OLD_FILES).map(|n| old(&self.path, n)).chain([self.path.clone()]).collect();
+        for path in files {
+            let taken_out =
+                take_out(&path, |seq| (from..=to).contains(&seq)).map_err(failed(&path, "forgetting lines"))?;
+            if taken_out && path == self.path {
+                // Where it goes on in the database stays as it was.
+                self.reopen()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes old files that hold nothing younger than `keep` allows at `now`; all files when nothing is kept.
     pub fn enforce(&mut self, now: Timestamp, keep: Keep) -> Result<(), Error> {
         let oldest = match keep {
@@ -177,6 +191,25 @@ fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error +
 
 fn old(path: &Path, n: usize) -> PathBuf {
     path.with_extension(format!("jsonl.{n}"))
+}
+
+/// Writes a file anew without the lines whose sequence number is `forgotten`; false when there are none.
+fn take_out(path: &Path, forgotten: impl Fn(i64) -> bool) -> io::Result<bool> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        text => text?,
+    };
+    let goes = |line: &&[u8]| serde_json::from_slice::<Last>(line).is_ok_and(|line| forgotten(line.seq));
+    let lines = || text.split_inclusive(|byte| *byte == b'\n');
+    if !lines().any(|line| goes(&line)) {
+        return Ok(false);
+    }
+    let beside = path.with_extension("jsonl.part");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    lines().filter(|line| !goes(line)).try_for_each(|line| file.write_all(line))?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    Ok(true)
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {

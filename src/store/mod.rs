@@ -7,6 +7,7 @@
 //! One [`Store`] is one connection. Each thread opens its own; SQLite's write-ahead log lets them read beside one writer,
 //! and writers wait for each other.
 
+mod forgetting;
 pub mod lines;
 mod lock;
 mod outbox;
@@ -24,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
+pub use forgetting::{Forgotten, Verdict};
 pub use lock::Lock;
 pub use outbox::Waiting;
 pub use transcript::Reading;
@@ -56,6 +58,8 @@ pub enum Error {
     Directory { path: PathBuf, source: std::io::Error },
     #[error("{} cannot be opened for writing: {source}; make it and its directory writable for this user", path.display())]
     Open { path: PathBuf, source: std::io::Error },
+    #[error("{} cannot be read: {source}; name the config of a hearth that has run, with --config", path.display())]
+    Absent { path: PathBuf, source: std::io::Error },
     #[error("{} is held: another hearth runs with this state directory; stop it, or set another [store] dir", path.display())]
     InUse { path: PathBuf },
     #[error("{} is no hearth database; move it away and start again: a new one is made", path.display())]
@@ -133,6 +137,23 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Opens `hearth.db` in `dir` to read it, beside whoever writes it: nothing is made, and nothing can be changed.
+    ///
+    /// # Errors
+    /// There is none, it is not hearth's, or of a newer hearth.
+    pub fn look(dir: &Path, settings: Settings) -> Result<Self, Error> {
+        let path = dir.join("hearth.db");
+        if let Err(source) = std::fs::metadata(&path) {
+            return Err(Error::Absent { path, source });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
+        connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
+        let store = Self { connection, path, settings };
+        schema::check_owner(&store)?;
+        Ok(store)
     }
 
     /// The database file.

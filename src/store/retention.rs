@@ -38,13 +38,21 @@ impl Store {
         Ok(forgotten)
     }
 
-    /// Text that was deleted is still in the write-ahead log: empty it, and give free pages back. A reader in the middle of
-    /// a question can hold the log; then the next time will do.
-    fn erase(&mut self) -> Result<(), Error> {
-        self.read(|connection| {
+    /// Text that was deleted is still in the write-ahead log: empties it, and gives free pages back. Waits for readers as for
+    /// a writer; one that is still in the middle of a question then holds the log, and the next time will do.
+    pub fn erase(&self) -> Result<(), Error> {
+        let held = self.read(|connection| {
             connection.execute_batch("PRAGMA incremental_vacuum")?;
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        })
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        })?;
+        if held { Err(Error::Locked { path: self.path.clone() }) } else { Ok(()) }
+    }
+
+    /// Whether the write-ahead log may hold text.
+    pub fn is_erased(&self) -> bool {
+        let mut log = self.path.as_os_str().to_owned();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(true, |log| log.len() == 0)
     }
 }
 

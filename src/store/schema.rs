@@ -99,7 +99,7 @@ pub(super) fn prepare(store: &mut Store) -> Result<(), Error> {
 
 /// Refuses a file that is not hearth's before anything in it is changed. One transaction, for another opening may be
 /// making the tables of a new database meanwhile: all of its answers are from before that, or all from after.
-fn check_owner(store: &Store) -> Result<(), Error> {
+pub(super) fn check_owner(store: &Store) -> Result<(), Error> {
     let path = store.path.clone();
     let (tables, application, found) = store.read(|connection| {
         let transaction = connection.unchecked_transaction()?;

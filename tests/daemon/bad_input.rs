@@ -134,6 +134,20 @@ fn check_probes_what_a_valid_config_names() {
 }
 
 #[test]
+fn a_state_directory_that_cannot_be_written_is_named_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    // Not even root can make a directory there.
+    let text =
+        config(&household(), "fast", "mqtt://127.0.0.1:1", "").replace("dir = \"state\"", "dir = \"/proc/hearth\"");
+    write(dir.path(), "hearth.toml", text);
+    for command in [&["run"][..], &["check"], &["forget", "10m"], &["ask", "Who called?"]] {
+        let arguments = [command, &["--config", "hearth.toml"]].concat();
+        let code = if command == ["check"] { 78 } else { 1 };
+        refuses(dir.path(), &arguments, code, &["/proc/hearth"]);
+    }
+}
+
+#[test]
 fn two_hearths_do_not_share_a_state_directory() {
     let dir = tempfile::tempdir().unwrap();
     let text = config(&household(), "real-time", "mqtt://127.0.0.1:1", "[listener]\nenabled = false\n");

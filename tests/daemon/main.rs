@@ -9,6 +9,7 @@ mod bad_input;
 mod commands;
 mod door;
 mod faults;
+mod forgetting;
 mod path;
 mod rooms;
 mod service;

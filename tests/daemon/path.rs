@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use super::forgetting::holding;
 use super::house::{Hearth, clip, config, household, ids, is_farewell, samples, transcript, until};
 use super::mosquitto::{Heard, Listener, Mosquitto};
 
@@ -92,12 +93,57 @@ fn no_text_stays_on_disk_when_nothing_is_kept() {
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");
     assert!(on(&all, "hearth/home/utterance").iter().any(|u| u["text"].to_string().contains("dinner")));
-    for file in std::fs::read_dir(dir.path().join("state")).unwrap() {
-        let path = file.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
-        let found = bytes.windows(6).any(|w| w.eq_ignore_ascii_case(b"dinner"));
-        assert!(!found, "{} still holds what was said", path.display());
+    assert_eq!(holding(&dir.path().join("state"), "dinner"), Vec::<String>::new());
+}
+
+#[test]
+fn of_a_house_that_keeps_nothing_no_text_waits_on_disk_for_a_power_cut() {
+    for reads in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Mosquitto::anywhere(dir.path());
+        let listener = Listener::new(broker.address, "hearth/#", None);
+        let text = format!(
+            "[source.stdin]\nrate = 16000\n[store]\ndir = \"state\"\nkeep = \"nothing\"\n[listener]\nenabled = {reads}\n\
+             [mqtt]\nurl = \"mqtt://{}\"\n",
+            broker.address
+        );
+        let mut hearth = Hearth::run_with(dir.path(), &text, Stdio::piped());
+        let mut stdin = hearth.stdin();
+        let said = samples(8).into_iter().chain(std::iter::repeat_n(0, 4 * 16_000));
+        stdin.write_all(&said.flat_map(i16::to_le_bytes).collect::<Vec<_>>()).unwrap();
+        listener.wait_for("what was said", |h| h.topic == "hearth/home/utterance" && h.payload.contains("dinner"));
+        // It is delivered, and the house goes on.
+        let state = dir.path().join("state");
+        let began = std::time::Instant::now();
+        while !holding(&state, "dinner").is_empty() {
+            assert!(began.elapsed() < super::mosquitto::LONG, "{:?} still hold it", holding(&state, "dinner"));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        hearth.kill();
+        assert_eq!(holding(&state, "dinner"), Vec::<String>::new());
     }
+}
+
+#[test]
+fn what_is_left_out_never_reaches_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/#", None);
+    let lamp = dir.path().join("lamp");
+    let more = format!(
+        "[privacy]\nredact = [\"emma\"]\nredact_numbers = true\non_unmute = [\"/usr/bin/touch\", {:?}]\n",
+        lamp.display().to_string()
+    );
+    let hearth =
+        Hearth::run(dir.path(), &config(&clip(dir.path(), 12), "fast", &format!("mqtt://{}", broker.address), &more));
+    let all = everything(&listener);
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+    assert!(!all.iter().any(|heard| heard.payload.contains("Emma")), "{all:?}");
+    assert!(on(&all, "hearth/home/utterance").iter().any(|u| u["text"].to_string().contains("[name]")));
+    let kept: String = transcript(dir.path()).iter().map(|line| line["text"].to_string()).collect();
+    assert!(kept.contains("Emma"), "the transcript stays whole: {kept}");
+    assert!(lamp.exists(), "the command that shows it was run");
 }
 
 #[test]

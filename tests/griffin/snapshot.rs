@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use hearth::config::Weights;
 use hearth::griffin::kernel::Kernel;
 use hearth::griffin::{Model, RingType, State};
-use hearth::listener::snapshot::{self, Error, NOTE_MAX};
+use hearth::listener::snapshot::{self, Error, Mark};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{bits, load, load_for, runner, tiny, tiny_dir};
+
+/// An instant without a fraction of a nanosecond, as everywhere.
+const MARK: Mark = Mark { read: 7, time: Timestamp::constant(1_700_000_000, 123_456_789) };
 
 fn state_after(model: &Model, tokens: &[u32]) -> State {
     let mut state = model.state();
@@ -23,7 +27,7 @@ fn saved(model: &Model) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let tokens: Vec<u32> = (0..20).collect();
-    snapshot::save(&path, &state_after(model, &tokens), model.fingerprint(), b"{\"heard\": 3}").unwrap();
+    snapshot::save(&path, &state_after(model, &tokens), model.fingerprint(), &MARK).unwrap();
     (dir, path)
 }
 
@@ -42,18 +46,21 @@ fn restoring_a_snapshot_gives_the_same_state_and_the_same_predictions() {
     let models = |kernel| rings.map(|ring| load_for(kernel, &tiny_dir(), Weights::F32, ring));
     for model in Kernel::available().flat_map(models) {
         let mut runner = runner(16);
-        let law = |(tokens, note): (Vec<u32>, Vec<u8>)| {
+        let law = |(tokens, read, nanos): (Vec<u32>, i64, i64)| {
             let mut state = state_after(&model, &tokens);
-            snapshot::save(&path, &state, model.fingerprint(), &note).unwrap();
-            let (mut restored, restored_note) = snapshot::load(&path, &model).unwrap();
+            let mark = Mark { read, time: Timestamp::from_nanosecond(nanos.into()).unwrap() };
+            snapshot::save(&path, &state, model.fingerprint(), &mark).unwrap();
+            let header = snapshot::header(&path).unwrap();
+            prop_assert_eq!((header.mark, header.tokens_read), (mark, state.tokens_read()));
+            let (mut restored, restored_mark) = snapshot::load(&path, &model).unwrap();
             prop_assert_eq!(bits(&restored), bits(&state));
-            prop_assert_eq!(restored_note, note);
+            prop_assert_eq!(restored_mark, mark);
             for token in [5, 9, 2] {
                 prop_assert_eq!(model.step(token, &mut restored).unwrap(), model.step(token, &mut state).unwrap());
             }
             Ok(())
         };
-        let inputs = (prop::collection::vec(0u32..96, 0..40), prop::collection::vec(any::<u8>(), 0..100));
+        let inputs = (prop::collection::vec(0u32..96, 0..40), any::<i64>(), any::<i64>());
         runner.run(&inputs, law).unwrap();
     }
 }
@@ -100,21 +107,68 @@ fn a_snapshot_with_any_bit_turned_is_refused() {
     runner.run(&(0..whole.len(), 0u8..8), law).unwrap();
 }
 
+/// A file as the version before this one wrote it.
+fn in_version_1(model: &Model, state: &State, note: &[u8]) -> Vec<u8> {
+    let mut bytes = b"HEARTHST".to_vec();
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(model.fingerprint());
+    bytes.extend(state.tokens_read().to_le_bytes());
+    bytes.extend((note.len() as u32).to_le_bytes());
+    bytes.extend(note);
+    let leaves = state.leaves();
+    bytes.extend((leaves.len() as u32).to_le_bytes());
+    for leaf in leaves {
+        bytes.push(leaf.name.len() as u8);
+        bytes.extend(leaf.name.as_bytes());
+        bytes.extend([u8::from(leaf.half), leaf.shape.len() as u8]);
+        leaf.shape.iter().for_each(|&size| bytes.extend((size as u32).to_le_bytes()));
+        bytes.extend(&leaf.bytes);
+    }
+    sealed(bytes)
+}
+
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&checksum);
+    bytes
+}
+
+#[test]
+fn a_snapshot_of_an_older_hearth_is_taken() {
+    let model = tiny();
+    let (_dir, path) = saved(&model);
+    let state = state_after(&model, &(0..20).collect::<Vec<_>>());
+    std::fs::write(&path, in_version_1(&model, &state, b"{\"read\":3}")).unwrap();
+    let (restored, mark) = snapshot::load(&path, &model).unwrap();
+    assert_eq!((bits(&restored), mark.read), (bits(&state), 3));
+    assert_eq!(mark, snapshot::header(&path).unwrap().mark);
+    std::fs::write(&path, in_version_1(&model, &state, b"{\"red\":3}")).unwrap();
+    assert!(matches!(refusal(&path, &model), Error::Damaged { .. }));
+}
+
 #[test]
 fn lengths_that_lie_under_a_right_checksum_are_refused() {
     let model = tiny();
     let (_dir, path) = saved(&model);
-    let whole = std::fs::read(&path).unwrap();
+    let state = state_after(&model, &(0..20).collect::<Vec<_>>());
     let note = 8 + 4 + 32 + 8;
-    let count = note + 4 + b"{\"heard\": 3}".len();
-    for place in [note, count, count + 4, count + 4 + 1 + 4, count + 4 + 1 + 4 + 1, count + 4 + 1 + 4 + 2] {
+    let count = note + 4 + b"{\"read\":3}".len();
+    let lies = |whole: &[u8], place: usize| {
         let mut bytes = whole[..whole.len() - 32].to_vec();
         bytes[place..place + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-        let checksum = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&checksum);
-        std::fs::write(&path, &bytes).unwrap();
+        std::fs::write(&path, sealed(bytes)).unwrap();
         let error = refusal(&path, &model);
         assert!(matches!(error, Error::Damaged { .. } | Error::State { .. }), "at {place}: {error}");
+    };
+    let plain = in_version_1(&model, &state, b"{\"read\":3}");
+    for place in [note, count, count + 4, count + 4 + 1 + 4, count + 4 + 1 + 4 + 1, count + 4 + 1 + 4 + 2] {
+        lies(&plain, place);
+    }
+    snapshot::save(&path, &state, model.fingerprint(), &MARK).unwrap();
+    let packed = std::fs::read(&path).unwrap();
+    // The size of what is packed, and what zstd says of it.
+    for place in [note + 16, note + 20, note + 24, note + 28] {
+        lies(&packed, place);
     }
 }
 
@@ -133,7 +187,7 @@ fn each_fault_has_its_own_words() {
     says(b"{\"json\": true}", "is not a snapshot of hearth");
     let mut other_version = whole.clone();
     other_version[8] = 9;
-    says(&other_version, "has format 9, and this hearth reads format 1");
+    says(&other_version, "has format 9, and this hearth reads formats 1 and 2");
     says(&[&whole[..], &vec![0; 4 << 20]].concat(), "this model's can have");
     let mut flipped = whole.clone();
     flipped[200] ^= 1;
@@ -166,11 +220,9 @@ fn saving_is_private_and_leaves_the_old_file_when_it_fails() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     let before = std::fs::read(&path).unwrap();
     let state = state_after(&model, &[1, 2, 3]);
-    let too_long = snapshot::save(&path, &state, model.fingerprint(), &vec![0; NOTE_MAX + 1]);
-    assert!(matches!(too_long, Err(Error::Note { .. })));
     // A directory where the temporary file should go stands for a disk that cannot be written.
     std::fs::create_dir(dir.path().join("state.part")).unwrap();
-    let error = snapshot::save(&path, &state, model.fingerprint(), b"").unwrap_err();
+    let error = snapshot::save(&path, &state, model.fingerprint(), &MARK).unwrap_err();
     assert!(error.to_string().contains("cannot be written"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -56,6 +56,19 @@ fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
 }
 
 #[test]
+fn what_is_dropped_never_comes_out() {
+    let vitals = Vitals::default();
+    let mut hearing = Hearing::new(whisper()).live(true);
+    for frame in household(190) {
+        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &vitals);
+    }
+    assert!(hearing.has_work());
+    hearing.drop_all();
+    assert!(!hearing.has_work());
+    assert_eq!(hearing.finish(&vitals).unwrap(), []);
+}
+
+#[test]
 fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
     // Four sentences without a pause, one segment: 33.6 to 43 s.
     let said: Vec<Audio> = household(2_690).into_iter().skip(2_100).map(|f| Audio::Frame(Box::new(f))).collect();

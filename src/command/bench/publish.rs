@@ -20,6 +20,7 @@ use crate::mqtt::payload::{self, Info};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
 use crate::process::resident_bytes;
+use crate::redact::Redactor;
 use crate::store::{Settings, Store};
 use crate::vitals::Vitals;
 
@@ -96,6 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         discovery: false,
         info: Info::default(),
         vitals: vitals.clone(),
+        redactor: Redactor::new(&config::Privacy::default()),
         wake: wake.clone(),
         requests,
         grace: Duration::from_secs(5),

@@ -17,6 +17,7 @@ use crate::event::Message;
 use crate::mqtt::client::{Refusal, Sender};
 use crate::mqtt::delivery::Delivery;
 use crate::mqtt::patience::Complaint;
+use crate::redact::Redactor;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
@@ -46,6 +47,7 @@ pub(super) struct Sending {
     store: Store,
     sender: Sender,
     vitals: Arc<Vitals>,
+    redactor: Redactor,
     delivery: Delivery<Ticket>,
     /// Announcements that wait; they go before the outbox.
     own: VecDeque<(Ticket, Message)>,
@@ -72,11 +74,12 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(store: Store, sender: Sender, vitals: Arc<Vitals>) -> Self {
+    pub(super) fn new(store: Store, sender: Sender, vitals: Arc<Vitals>, redactor: Redactor) -> Self {
         Self {
             store,
             sender,
             vitals,
+            redactor,
             delivery: Delivery::default(),
             own: VecDeque::new(),
             health: None,
@@ -151,7 +154,7 @@ impl Sending {
     /// Says something that is worth nothing later.
     pub(super) fn mention(&self, message: &Message) {
         if self.delivery.is_connected() && !self.set_aside {
-            self.sender.mention(message);
+            self.sender.mention(&self.redactor.message(message));
         }
     }
 
@@ -173,7 +176,7 @@ impl Sending {
         self.look()?;
         while self.delivery.room() > 0 {
             let Some((ticket, message)) = self.next()? else { return Ok(()) };
-            match self.sender.try_publish(&message) {
+            match self.sender.try_publish(&self.redactor.message(&message)) {
                 Ok(()) => self.delivery.handed_over(ticket),
                 Err(Refusal::Busy) => {
                     self.put_back(ticket, message);

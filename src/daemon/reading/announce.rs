@@ -98,6 +98,13 @@ impl Announcer {
         messages
     }
 
+    /// Nothing that was quoted is said again.
+    pub fn forget(&mut self) {
+        for told in self.rules.values_mut() {
+            (told.answer, told.evidence, told.probability) = (None, Vec::new(), None);
+        }
+    }
+
     fn state(&self, name: &str, told: &Told) -> Message {
         let state = RuleState {
             rule: name,

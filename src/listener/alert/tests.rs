@@ -214,6 +214,24 @@ fn a_snoozed_rule_ends_its_alert_and_stays_silent_until_then() {
 }
 
 #[test]
+fn what_is_forgotten_ends_its_alert_and_no_other_and_leaves_no_cooldown() {
+    let p = policy(true, false, "2 of 2", 300);
+    let mut watch = Watch::default();
+    assert_eq!(hear(&mut watch, &p, 0.9, 0), '-');
+    assert_eq!(watch.forget(|_| true, at(5)), None);
+    assert_eq!(hear(&mut watch, &p, 0.9, 10), '-', "what was read before is forgotten");
+    assert_eq!(hear(&mut watch, &p, 0.9, 20), 'N');
+    let id = watch.last_alert().unwrap();
+    assert_eq!(watch.forget(|other| other != id, at(25)), None);
+    assert!(watch.active(), "it stays");
+    let ended = watch.forget(|other| other == id, at(30)).unwrap();
+    assert_eq!((ended.id, ended.phase, ended.evidence), (id, AlertPhase::End, Vec::new()));
+    assert_eq!((watch.active(), watch.last_alert()), (false, None));
+    assert_eq!(hear(&mut watch, &p, 0.9, 40), '-');
+    assert_eq!(hear(&mut watch, &p, 0.9, 50), 'N', "as if it had never been");
+}
+
+#[test]
 fn an_acknowledged_alert_tells_only_of_its_end() {
     let p = policy(true, false, "1 of 1", 0);
     let mut watch = Watch::default();

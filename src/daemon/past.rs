@@ -1,0 +1,41 @@
+//! States of the past: a snapshot, and the stored text from there on.
+//!
+//! Refuses to alter the live state: it is laid aside meanwhile. Invariant: the state of a moment has read what was said until
+//! then, and nothing later.
+
+use jiff::Timestamp;
+
+use super::Error;
+use crate::listener::history::History;
+use crate::listener::{self, Listener};
+use crate::store::Store;
+
+/// Utterances that are fetched and read at a time.
+pub const BATCH: usize = 64;
+
+/// Does something with the state of `at`; it is given the moment of the last thing in that state, at most `at`. None where no
+/// snapshot is as old. `progress` hears of utterances that were read.
+pub fn at<T>(
+    listener: &mut Listener,
+    history: &History,
+    store: &Store,
+    at: Timestamp,
+    mut progress: impl FnMut(usize),
+    act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::Error>,
+) -> Result<Option<T>, Error> {
+    let Some((state, mark)) = listener.recollect(history, |mark| mark.time <= at)? else { return Ok(None) };
+    let done = listener.elsewhere(state, |listener| -> Result<T, Error> {
+        let (mut read, mut reached) = (mark.read, mark.time);
+        loop {
+            let batch = store.utterances_after(read, BATCH)?;
+            let Some(&(last, _)) = batch.last() else { break };
+            read = last;
+            let said: Vec<_> = batch.into_iter().map(|(_, said)| said).filter(|said| said.end <= at).collect();
+            listener.replay(&said)?;
+            reached = said.last().map_or(reached, |said| reached.max(said.end));
+            progress(said.len());
+        }
+        Ok(act(listener, reached)?)
+    })?;
+    Ok(Some(done))
+}

@@ -1,0 +1,65 @@
+//! How the live state forgets.
+//!
+//! Invariant: it goes on from a snapshot that had not heard what is forgotten, and reads again what stays.
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{info, warn};
+
+use super::{Reading, restore};
+use crate::clock;
+use crate::daemon::hear::locked;
+use crate::daemon::patience::patiently;
+use crate::daemon::{Error, forget, past};
+use crate::door::asked::Answer;
+use crate::scenes::Scene;
+use crate::store::Forgotten;
+
+impl Reading {
+    /// Forgets what was said in the last `minutes`.
+    pub(super) fn forget(&mut self, minutes: f64) -> Result<Answer, Error> {
+        let since = clock::after(self.now.max(Timestamp::now()), SignedDuration::from_secs_f64(-60.0 * minutes));
+        let from = forget::from(self.config.store.keep, &self.history, since)?;
+        let Self { store, topics, closing, vitals, .. } = self;
+        let forgotten = patiently(closing, vitals, || forget::forget(store, topics, since, from))?;
+        let utterances = forgotten.utterances;
+        info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
+        let followed = self.follow(&forgotten)?;
+        self.scenes.tell(Scene::Forgotten(since));
+        Ok(followed.map(|()| forget::answer(minutes, since, utterances)))
+    }
+
+    /// The files, the state and what is remembered beside it follow the store. What cannot follow now does at the next start,
+    /// and the reason is returned.
+    pub(super) fn follow(&mut self, forgotten: &Forgotten) -> Result<Result<(), String>, Error> {
+        let lines = self.lines.clone();
+        let mut lines = lines.as_deref().map(locked);
+        let followed = forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history);
+        drop(lines);
+        let outcome = self.listener.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
+        self.announcer.forget();
+        if let Some((from, _)) = forgotten.span {
+            self.read = restore(&mut self.listener, &self.history, from)?.unwrap_or(0).min(self.told);
+            self.saved = self.read;
+        }
+        self.untell()?;
+        self.record(outcome, Vec::new())?;
+        let followed = followed.and_then(|()| Ok(self.store.forgot()?));
+        Ok(followed.map_err(|error| {
+            warn!(%error, "what was forgotten is not gone from every file yet; it goes at the next start");
+            format!("{error}; what is left goes at the next start")
+        }))
+    }
+
+    /// What stays, and no digest that stays tells of, is untold again.
+    fn untell(&mut self) -> Result<(), Error> {
+        let told_until = self.store.told_until()?.unwrap_or(Timestamp::MIN);
+        let mut seq = 0;
+        loop {
+            let batch = self.store.utterances_after(seq, past::BATCH)?;
+            let Some(&(last, _)) = batch.last() else { return Ok(()) };
+            seq = last;
+            let untold = batch.iter().filter(|(seq, said)| *seq <= self.told && said.end > told_until);
+            untold.for_each(|(_, said)| self.listener.untell(said));
+        }
+    }
+}

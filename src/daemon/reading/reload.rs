@@ -1,0 +1,32 @@
+//! Rules and schedules that changed, in the reader.
+//!
+//! Owns the order in which that is told. Invariant: the state is not touched, and what ended is told in the words of the rules
+//! that were.
+
+use jiff::Timestamp;
+use tracing::error;
+
+use super::{Announcer, Error, Reading};
+use crate::daemon::reload::Fresh;
+use crate::listener::Outcome;
+use crate::mqtt::payload::{self, Stamp};
+
+impl Reading {
+    /// Goes on with other rules and schedules. A rule that the model cannot ask changes nothing.
+    pub(super) fn reload(&mut self, fresh: &Fresh) -> Result<(), Error> {
+        self.now = self.now.max(Timestamp::now());
+        let outcome = match self.listener.reload(&fresh.digest, &fresh.rules, self.now) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                error!(%error, "the rules stay as they were");
+                return Ok(());
+            }
+        };
+        self.record(outcome, Vec::new())?;
+        self.announcer = Announcer::new(&fresh.rules, &self.topics);
+        // The broker learns how each rule stands.
+        let mut messages = self.announcer.settle(&self.store.retained()?);
+        messages.push(payload::interval(&self.topics, Stamp::now(), fresh.digest.every_min));
+        self.record(Outcome::default(), messages)
+    }
+}

@@ -1,0 +1,298 @@
+//! The snapshots of the last month: which are kept, and how one goes on from them.
+//!
+//! Owns the directory `snapshots` of a state directory, and the policy of what stays in it ([`stay`], pure). Refuses to know
+//! the text. Invariants: the order of snapshots is that of what they have read, so a clock that jumps confuses nothing; a file
+//! that cannot be used is kept aside, and the next older one is taken.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::snapshot::{self, Error, Header, Mark};
+use super::{Listener, griffin};
+use crate::config;
+
+/// The newest stay whatever the policy says: if one is torn, there is another.
+const NEWEST: usize = 2;
+/// Files that were kept aside, at most.
+const ASIDE: usize = 3;
+const ENDING: &str = "snapshot";
+/// The one snapshot that an older hearth kept.
+const FORMER: &str = "state.snapshot";
+
+/// What stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The last snapshot of each of so many hours, and days, stays.
+    pub hourly: usize,
+    pub daily: usize,
+    pub max_bytes: u64,
+}
+
+impl Policy {
+    /// A house that keeps no text keeps no history either.
+    pub fn new(listener: &config::Listener, keep: config::Keep) -> Self {
+        let max_bytes = u64::from(listener.snapshots_max_mib) << 20;
+        match keep {
+            config::Keep::Nothing => Self { hourly: 0, daily: 0, max_bytes },
+            _ => Self { hourly: listener.snapshots_hourly, daily: listener.snapshots_daily, max_bytes },
+        }
+    }
+}
+
+/// Which of some snapshots stay; their times and sizes, newest first.
+pub fn stay(snapshots: &[(Timestamp, u64)], policy: &Policy) -> Vec<bool> {
+    let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
+    let mut bytes = 0u64;
+    let stays = |(at, (time, size)): (usize, &(Timestamp, u64))| {
+        let (hour, day) = (time.as_second().div_euclid(3_600), time.as_second().div_euclid(86_400));
+        // The newest snapshot of an hour, or a day, is the first that is met of it.
+        let hourly = hours.len() < policy.hourly && hours.insert(hour);
+        let daily = days.len() < policy.daily && days.insert(day);
+        let wanted = hourly || daily;
+        bytes += if wanted || at < NEWEST { *size } else { 0 };
+        at < NEWEST || (wanted && bytes <= policy.max_bytes)
+    };
+    snapshots.iter().enumerate().map(stays).collect()
+}
+
+/// A snapshot in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub path: PathBuf,
+    pub header: Header,
+}
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub struct History {
+    dir: PathBuf,
+    /// It belongs to us: what is broken is kept aside.
+    own: bool,
+}
+
+impl History {
+    /// For the hearth that runs with this state directory. Takes in the one snapshot of an older hearth.
+    ///
+    /// # Errors
+    /// The directory cannot be made or changed.
+    pub fn open(state: &Path) -> Result<Self, Error> {
+        let history = Self { dir: state.join("snapshots"), own: true };
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| Error::Write { path, source }
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(&history.dir).map_err(failed(&history.dir))?;
+        let former = state.join(FORMER);
+        match fs::metadata(&former).and_then(|meta| meta.modified()) {
+            Ok(written) => {
+                let written = Timestamp::try_from(written).unwrap_or(Timestamp::UNIX_EPOCH);
+                fs::rename(&former, history.path(written)).map_err(failed(&former))?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(failed(&former)(source)),
+        }
+        Ok(history)
+    }
+
+    /// To look at, beside whoever it belongs to.
+    pub fn look(state: &Path) -> Self {
+        Self { dir: state.join("snapshots"), own: false }
+    }
+
+    /// Every snapshot that says it is one, newest first.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn list(&self) -> Result<Vec<Kept>, Error> {
+        let paths = self.files()?.into_iter().filter(|path| path.extension().is_some_and(|it| it == ENDING));
+        let mut kept = Vec::new();
+        for path in paths {
+            match snapshot::header(&path) {
+                Ok(header) => kept.push(Kept { path, header }),
+                Err(Error::Missing { .. }) => {}
+                Err(error) => self.aside(&path, &error)?,
+            }
+        }
+        kept.sort_by(|a, b| {
+            (b.header.mark.read, b.header.mark.time, &b.path).cmp(&(a.header.mark.read, a.header.mark.time, &a.path))
+        });
+        Ok(kept)
+    }
+
+    /// Removes what the policy does not keep, and what was made before `oldest`.
+    ///
+    /// # Errors
+    /// The directory cannot be read or changed.
+    pub fn thin(&self, policy: &Policy, oldest: Timestamp) -> Result<(), Error> {
+        let kept = self.list()?;
+        let sizes: Vec<_> = kept.iter().map(|kept| (kept.header.mark.time, kept.header.bytes)).collect();
+        for (at, (kept, stays)) in kept.iter().zip(stay(&sizes, policy)).enumerate() {
+            if !stays || (at >= NEWEST && kept.header.mark.time < oldest) {
+                remove(&kept.path)?;
+            }
+        }
+        let mut aside: Vec<_> = self.files()?.into_iter().filter(|path| is_aside(path)).collect();
+        // Their names begin and end with times.
+        aside.sort();
+        aside.iter().rev().skip(ASIDE).try_for_each(|path| remove(path))
+    }
+
+    /// Removes every snapshot that has read the utterance `from` or a later one, and every file that cannot be shown to be
+    /// older. Returns whether any snapshot is left.
+    ///
+    /// # Errors
+    /// The directory cannot be read or changed.
+    pub fn forget(&self, from: i64) -> Result<bool, Error> {
+        let mut left = false;
+        for path in self.files()? {
+            let older = path.extension().is_some_and(|it| it == ENDING)
+                && snapshot::header(&path).is_ok_and(|header| header.mark.read < from);
+            if older {
+                left = true;
+            } else {
+                remove(&path)?;
+            }
+        }
+        Ok(left)
+    }
+
+    fn path(&self, time: Timestamp) -> PathBuf {
+        self.dir.join(format!("{}.{ENDING}", time.strftime("%Y%m%dT%H%M%S.%3fZ")))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        let failed = |source| Error::Read { path: self.dir.clone(), source };
+        match fs::read_dir(&self.dir) {
+            Ok(entries) => entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    fn aside(&self, path: &Path, error: &Error) -> Result<(), Error> {
+        if self.own {
+            let kept = snapshot::set_aside(path)?;
+            warn!(%error, kept = %kept.display(), "a snapshot cannot be used; it is kept aside, and an older one is taken");
+        } else {
+            warn!(%error, "a snapshot cannot be used; an older one is taken");
+        }
+        Ok(())
+    }
+}
+
+fn is_aside(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".bad-"))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::Write { path: path.into(), source }),
+        _ => Ok(()),
+    }
+}
+
+impl Listener {
+    /// Puts the live state on disk whole.
+    pub fn save(&self, history: &History, mark: &Mark) -> Result<(), super::Error> {
+        let path = history.path(mark.time);
+        Ok(snapshot::save(&path, self.reader.state(), self.reader.model.fingerprint(), mark)?)
+    }
+
+    /// The newest snapshot of this model that is `wanted` and can be used.
+    pub fn recollect(
+        &self,
+        history: &History,
+        wanted: impl Fn(&Mark) -> bool,
+    ) -> Result<Option<(griffin::State, Mark)>, super::Error> {
+        let mut others = 0;
+        for kept in history.list()?.into_iter().filter(|kept| wanted(&kept.header.mark)) {
+            match snapshot::load(&kept.path, &self.reader.model) {
+                Ok(found) => return Ok(Some(found)),
+                // Its own model may come back.
+                Err(Error::OtherModel { .. }) => others += 1,
+                Err(Error::Missing { .. }) => {}
+                Err(error) => history.aside(&kept.path, &error)?,
+            }
+        }
+        if others > 0 {
+            info!(snapshots = others, "every snapshot was made by another model; they stay for when that comes back");
+        }
+        Ok(None)
+    }
+
+    /// Does something with another state in the place of the live one, which comes back afterwards.
+    pub fn elsewhere<T>(&mut self, state: griffin::State, act: impl FnOnce(&mut Self) -> T) -> T {
+        let live = self.reader.restore(state);
+        let done = act(self);
+        self.reader.restore(live);
+        done
+    }
+
+    /// Goes on from another state of this model, or from one that has read nothing.
+    pub fn resume(&mut self, state: Option<griffin::State>) {
+        let state = state.unwrap_or_else(|| self.reader.model.state());
+        self.reader.restore(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(hourly: usize, daily: usize, max_bytes: u64) -> Policy {
+        Policy { hourly, daily, max_bytes }
+    }
+
+    /// One snapshot each `minutes`, newest first, the newest at `end`.
+    fn every(minutes: i64, count: i64, end: &str) -> Vec<(Timestamp, u64)> {
+        let end: Timestamp = end.parse().unwrap();
+        (0..count).map(|n| (end - jiff::SignedDuration::from_mins(n * minutes), 10)).collect()
+    }
+
+    fn kept(snapshots: &[(Timestamp, u64)], policy: &Policy) -> Vec<String> {
+        let stays = stay(snapshots, policy);
+        let times = snapshots.iter().zip(stays).filter(|(_, stays)| *stays);
+        times.map(|((time, _), _)| time.strftime("%d %H:%M").to_string()).collect()
+    }
+
+    #[test]
+    fn the_last_of_each_hour_and_each_day_stays_and_the_newest_two() {
+        let month = every(5, 12 * 24 * 40, "2026-03-31T10:02:00Z");
+        let all = kept(&month, &policy(24, 30, 1 << 30));
+        assert_eq!(all[..5], ["31 10:02", "31 09:57", "31 08:57", "31 07:57", "31 06:57"]);
+        assert_eq!(all.len(), 24 + 28, "24 hours, and what is older than the two days they touch");
+        assert_eq!(all[24..26], ["29 23:57", "28 23:57"]);
+        assert_eq!(kept(&month, &policy(0, 0, 1 << 30)), ["31 10:02", "31 09:57"]);
+        assert_eq!(kept(&month, &policy(1, 2, 1 << 30)), ["31 10:02", "31 09:57", "30 23:57"]);
+    }
+
+    #[test]
+    fn beyond_the_bytes_the_oldest_go_but_never_the_newest_two() {
+        let day = every(60, 24, "2026-03-31T10:02:00Z");
+        assert_eq!(kept(&day, &policy(24, 30, 45)).len(), 4);
+        assert_eq!(kept(&day, &policy(24, 30, 0)).len(), 2);
+    }
+
+    #[test]
+    fn thinning_again_and_again_comes_to_the_same_as_once() {
+        let policy = policy(6, 3, 1 << 30);
+        let mut all = every(7, 2_000, "2026-03-31T10:02:00Z");
+        all.reverse();
+        let mut stepwise: Vec<(Timestamp, u64)> = Vec::new();
+        for snapshot in &all {
+            stepwise.insert(0, *snapshot);
+            let stays = stay(&stepwise, &policy);
+            stepwise = stepwise.into_iter().zip(stays).filter(|(_, stays)| *stays).map(|(it, _)| it).collect();
+        }
+        all.reverse();
+        let stays = stay(&all, &policy);
+        let once: Vec<_> = all.into_iter().zip(stays).filter(|(_, stays)| *stays).map(|(it, _)| it).collect();
+        assert_eq!(stepwise, once);
+    }
+}

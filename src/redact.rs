@@ -1,0 +1,190 @@
+//! What is left out of everything that leaves this process.
+//!
+//! Pure: text in, text out. The database and `transcript.jsonl`, which only this user can read, stay whole; whatever goes to a
+//! broker, the waiting and the retained too, passes here. Invariants: what was left out cannot be told from what stands
+//! there; nothing else of a text changes.
+//!
+//! Names are the configured words, whatever their case. Numbers are all that is written in digits, and English number words
+//! ("four four one seven", "a hundred and twenty") but for a "one" on its own; ordinals, halves and quarters stay.
+
+use std::borrow::Cow;
+
+use regex::{Captures, Regex};
+use serde_json::Value;
+
+use crate::config::Privacy;
+use crate::event::Message;
+
+/// What stands there instead.
+const NAME: &str = "[name]";
+const NUMBER: &str = "[number]";
+
+/// The fields of messages that hold what people said, or what a model made of it.
+const SPOKEN: [&str; 5] = ["text", "answer", "question", "committed", "tentative"];
+
+/// Leaves out what the household wants left out.
+#[derive(Clone, Debug)]
+pub struct Redactor {
+    names: Option<Regex>,
+    numbers: Option<Regex>,
+}
+
+impl Redactor {
+    pub fn new(privacy: &Privacy) -> Self {
+        let words = |name: &String| name.split_whitespace().map(regex::escape).collect::<Vec<_>>().join(r"\s+");
+        // The longer first: of "Anna" and "Anna Maria" the second is meant where it stands.
+        let mut names: Vec<_> = privacy.redact.iter().map(words).filter(|name| !name.is_empty()).collect();
+        names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+        let names = (!names.is_empty()).then(|| {
+            let any = format!(r"(?i)(?:\b|^)(?:{})(?:\b|$)", names.join("|"));
+            Regex::new(&any).expect("words that are escaped are an expression")
+        });
+        Self { names, numbers: privacy.redact_numbers.then(numbers) }
+    }
+
+    fn redacts(&self) -> bool {
+        self.names.is_some() || self.numbers.is_some()
+    }
+
+    /// A text without what is left out.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        if let Some(names) = &self.names {
+            text = Cow::Owned(names.replace_all(&text, NAME).into_owned());
+        }
+        if let Some(numbers) = &self.numbers {
+            let replaced = numbers.replace_all(&text, |found: &Captures<'_>| {
+                let found = &found[0];
+                if found.eq_ignore_ascii_case("one") { found.to_string() } else { NUMBER.to_string() }
+            });
+            text = Cow::Owned(replaced.into_owned());
+        }
+        text
+    }
+
+    /// A message as it may leave.
+    pub fn message<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
+        if !self.redacts() || !SPOKEN.iter().any(|field| message.payload.contains(field)) {
+            return Cow::Borrowed(message);
+        }
+        let Ok(mut payload) = serde_json::from_str::<Value>(&message.payload) else { return Cow::Borrowed(message) };
+        self.fields(&mut payload);
+        Cow::Owned(Message { payload: payload.to_string(), ..message.clone() })
+    }
+
+    /// Anything as it may leave.
+    pub fn value(&self, mut value: Value) -> Value {
+        if self.redacts() {
+            self.fields(&mut value);
+        }
+        value
+    }
+
+    fn word(&self, word: &mut Value) {
+        if let Value::String(text) = word {
+            *text = self.text(text).into_owned();
+        }
+    }
+
+    fn fields(&self, payload: &mut Value) {
+        match payload {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match value {
+                        Value::String(text) if SPOKEN.contains(&key.as_str()) => *text = self.text(text).into_owned(),
+                        Value::Array(words) if SPOKEN.contains(&key.as_str()) => {
+                            words.iter_mut().for_each(|word| self.word(word))
+                        }
+                        value => self.fields(value),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.fields(item)),
+            _ => {}
+        }
+    }
+}
+
+/// A run of numbers, with what stands between the parts of one.
+fn numbers() -> Regex {
+    let words = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|\
+                 seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|\
+                 million|billion";
+    let number = format!(r"(?:\d+|\b(?:{words})\b)");
+    let between = r"[\s.,:;/+()–-]*(?:\b(?:and|oh|o|point|double|triple|a)\s+)*";
+    Regex::new(&format!(r"(?i)(?:\b(?:double|triple|a)\s+)?{number}(?:{between}{number})*"))
+        .expect("the expression is valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn redactor(numbers: bool, names: &[&str]) -> Redactor {
+        let redact = names.iter().map(ToString::to_string).collect();
+        Redactor::new(&Privacy { redact_numbers: numbers, redact, ..Privacy::default() })
+    }
+
+    #[test]
+    fn numbers_go_in_digits_and_in_words() {
+        let redactor = redactor(true, &[]);
+        for (said, left) in [
+            ("The code is 4417.", "The code is [number]."),
+            ("Call 555-1234 or +49 (30) 1234.5", "Call [number] or +[number]"),
+            ("the code is four four oh seven", "the code is [number]"),
+            ("double four, one seven, thanks", "[number], thanks"),
+            ("A hundred and twenty euros", "[number] euros"),
+            ("Twenty-one pills at 10:30am", "[number] pills at [number]am"),
+            (
+                "No one of us. The first one, half past, a quarter.",
+                "No one of us. The first one, half past, a quarter.",
+            ),
+            ("Someone is at the tenth often.", "Someone is at the tenth often."),
+            ("One two", "[number]"),
+            ("", ""),
+        ] {
+            assert_eq!(redactor.text(said), left);
+        }
+    }
+
+    #[test]
+    fn names_go_whole_and_in_any_case() {
+        let redactor = redactor(false, &["Anna", "Anna Maria", "O'Neill", "Café Zoë", " "]);
+        for (said, left) in [
+            ("ANNA, annA and Anna's cat", "[name], [name] and [name]'s cat"),
+            ("Anna  Maria met Annabel", "[name] met Annabel"),
+            ("o'neill at Café zoë at 5", "[name] at [name] at 5"),
+        ] {
+            assert_eq!(redactor.text(said), left);
+        }
+    }
+
+    #[test]
+    fn of_a_message_only_what_was_spoken_changes() {
+        let payload = r#"{"id":"01KDWPVNG00000000000000001","answer":"Anna took 2.","evidence":[{"text":"Anna, 4417","time":"2026-01-01T12:00:00Z"}],"rule":"Anna","probability":0.9}"#;
+        let message = Message { topic: "hearth/anna/alert".into(), payload: payload.into(), retain: true };
+        let left = redactor(true, &["anna"]).message(&message).into_owned();
+        let (payload, before): (Value, Value) =
+            (serde_json::from_str(&left.payload).unwrap(), serde_json::from_str(payload).unwrap());
+        assert_eq!(payload["answer"], "[name] took [number].");
+        assert_eq!(payload["evidence"][0]["text"], "[name], [number]");
+        for field in ["id", "rule", "probability"] {
+            assert_eq!(payload[field], before[field]);
+        }
+        assert_eq!((left.topic.as_str(), left.retain), ("hearth/anna/alert", true));
+        assert!(matches!(redactor(false, &[]).message(&message), Cow::Borrowed(_)));
+        let plain = Message { payload: "online".into(), ..message };
+        assert_eq!(*redactor(true, &["online"]).message(&plain), plain);
+    }
+
+    proptest! {
+        #[test]
+        fn no_digit_and_no_name_is_left(text in ".*") {
+            let left = redactor(true, &["emma"]).text(&text).into_owned();
+            prop_assert!(!left.contains(|c: char| c.is_ascii_digit()));
+            prop_assert!(!Regex::new(r"(?i)\bemma\b").unwrap().is_match(&left));
+        }
+    }
+}

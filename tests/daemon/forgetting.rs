@@ -1,0 +1,302 @@
+//! "Forget the last ten minutes": nowhere on the disk, in the state or at the broker is left what was said then.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use hearth::config::Config;
+use hearth::event::Utterance;
+use hearth::griffin::Leaf;
+use hearth::listener::Listener as Reader;
+use hearth::listener::history::History;
+use hearth::mqtt::payload;
+use hearth::mqtt::topics::Topics;
+use hearth::store::lines::Lines;
+use hearth::store::{Settings, Store};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use ulid::Ulid;
+
+use super::house::{HEARTH, Hearth, until};
+use super::mosquitto::{Listener, Mosquitto};
+
+const KEPT: [&str; 2] = ["The plumber is coming tomorrow at ten.", "Someone has to be home."];
+/// Words that stand nowhere else.
+const SECRET: &str = "zebrafinch";
+const FORGOTTEN: [&str; 2] =
+    ["Help! I fell in the bathroom. My ankle hurts so much. I can't get up.", "Stay there with the zebrafinch."];
+
+fn store(dir: &Path) -> Store {
+    Store::open(&dir.join("state"), Settings::from(&Config::default().store)).unwrap()
+}
+
+/// Puts on disk what a hearth would have heard: half an hour ago what is kept, five minutes ago what is to be forgotten.
+fn furnish(dir: &Path) {
+    let config = Config::default();
+    let topics = Topics::new(&config.mqtt, &config.node);
+    let mut store = store(dir);
+    let mut lines = Lines::open(&dir.join("state"), TimeZone::UTC).unwrap();
+    let ago = |minutes: i64| Timestamp::now() - SignedDuration::from_mins(minutes);
+    let said = KEPT.iter().zip([30, 29]).chain(FORGOTTEN.iter().zip([5, 4]));
+    for (text, minutes) in said {
+        let (id, start, end) = (Ulid::generate(), ago(minutes), ago(minutes) + SignedDuration::from_secs(3));
+        let (room, text) = ("home".into(), text.to_string());
+        let utterance = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 };
+        store.record_utterance(&utterance, &[payload::utterance(&topics, &utterance)]).unwrap();
+        lines.follow(&store).unwrap();
+    }
+}
+
+/// A hearth that hears nothing more: its standard input stays open, and silent.
+fn silent(dir: &Path, broker: &Mosquitto) -> (Hearth, std::process::ChildStdin) {
+    let text = format!(
+        "[source.stdin]\nrate = 16000\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n",
+        broker.address
+    );
+    let mut hearth = Hearth::run_with(dir, &text, Stdio::piped());
+    let stdin = hearth.stdin();
+    (hearth, stdin)
+}
+
+/// Every file below the state directory that holds `word`, in whatever case.
+pub fn holding(dir: &Path, word: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(holding(&path, word));
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        if bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word.as_bytes())) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+/// The newest snapshot's leaves, and the last utterance that any has read.
+fn newest_state(dir: &Path) -> (Vec<Leaf>, i64) {
+    let config = Config::default();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
+    let mut reader = Reader::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
+    let history = History::look(&dir.join("state"));
+    let last = history.list().unwrap().iter().map(|kept| kept.header.mark.read).max().unwrap();
+    let (state, _) = reader.recollect(&history, |_| true).unwrap().unwrap();
+    reader.resume(Some(state));
+    (reader.state().leaves(), last)
+}
+
+/// The state that has read what is kept, and nothing else.
+fn state_of_what_is_kept() -> Vec<Leaf> {
+    let config = Config::default();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
+    let mut reader = Reader::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
+    let texts = KEPT.map(|text| Utterance {
+        id: Ulid::nil(),
+        start: Timestamp::UNIX_EPOCH,
+        end: Timestamp::UNIX_EPOCH,
+        room: String::new(),
+        text: text.into(),
+        confidence: 1.0,
+        no_speech: 0.0,
+    });
+    reader.replay(&texts).unwrap();
+    reader.state().leaves()
+}
+
+fn forget(dir: &Path, since: &str) -> String {
+    let output =
+        Command::new(HEARTH).args(["forget", since, "--config", "hearth.toml"]).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/#", None);
+    furnish(dir.path());
+    let (hearth, _stdin) = silent(dir.path(), &broker);
+    listener.wait_for("the alert", |h| h.topic == "hearth/home/rule/help" && h.json()["state"] == "ON");
+    let ask = |question: &str, more: serde_json::Value| {
+        let mut body = json!({ "value": question });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        listener.publish("hearth/home/request/ask", &body.to_string(), false);
+        listener.on("hearth/home/response/ask").json()
+    };
+    let hurt = "Is someone hurt or calling for help?";
+    assert!(ask(hurt, json!({}))["probability"].as_f64().unwrap() > 0.5);
+    listener.publish("hearth/home/request/summarise", "", false);
+    listener.on("hearth/home/summary");
+    assert!(!holding(&state, SECRET).is_empty());
+
+    // A hearth that runs is asked by the command line over MQTT.
+    let said = forget(dir.path(), "10m");
+    assert!(said.contains("2 utterances since") && said.contains("that runs"), "{said}");
+    listener.wait_for("the alert's end", |h| h.topic == "hearth/home/alert" && h.json()["phase"] == "end");
+    assert_eq!(holding(&state, SECRET), Vec::<String>::new(), "while it runs");
+    assert_eq!(holding(&state, "ankle"), Vec::<String>::new());
+    assert!(!holding(&state, "plumber").is_empty(), "what was said before stays");
+    let answer = ask(hurt, json!({}));
+    assert!(answer["probability"].as_f64().unwrap() < 0.5, "{answer}");
+
+    let late = Listener::new(broker.address, "hearth/#", None);
+    listener.publish("hearth/study/mark", "", false);
+    until(&late, |heard| {
+        assert!(!heard.payload.contains(SECRET) && !heard.payload.contains("ankle"), "{heard:?}");
+        heard.topic == "hearth/study/mark"
+    });
+
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+    let (leaves, last) = newest_state(dir.path());
+    assert!(last <= 2, "a snapshot has read utterance {last}");
+    assert_eq!(leaves, state_of_what_is_kept(), "the state is that of one who never heard it");
+
+    // A hearth that does not run: the files forget, the state at the next start.
+    let said = forget(dir.path(), "2h");
+    assert!(said.contains("2 utterances since") && said.contains("next start"), "{said}");
+    assert_eq!(holding(&state, "plumber"), Vec::<String>::new());
+    let history = History::look(&state);
+    assert!(history.list().unwrap().iter().all(|kept| kept.header.mark.read == 0));
+    let (hearth, _stdin) = silent(dir.path(), &broker);
+    listener.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload.contains("online") && !h.retain);
+    let answer = ask("Is a plumber coming?", json!({}));
+    assert_eq!(answer["status"], "ok", "{answer}");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success() && said.contains("carried through"), "{said}");
+    assert_eq!(store(dir.path()).forgetting().unwrap(), None);
+}
+
+#[test]
+fn who_is_killed_while_forgetting_has_forgotten_or_not_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    for _ in 0..3 {
+        let _ = std::fs::remove_dir_all(&state);
+        furnish(dir.path());
+        let (hearth, _stdin) = silent(dir.path(), &broker);
+        listener
+            .wait_for("the alert", |h| h.topic == "hearth/home/rule/help" && h.json()["state"] == "ON" && !h.retain);
+        listener.publish("hearth/home/request/forget", "10", false);
+        std::thread::sleep(std::time::Duration::from_millis(rand::random_range(0..60)));
+        hearth.kill();
+        let (mut hearth, _stdin) = silent(dir.path(), &broker);
+        hearth.until_said("hearth is up");
+        hearth.terminate();
+        let (status, said) = hearth.wait();
+        assert!(status.success(), "{said}");
+        let store = store(dir.path());
+        let stored = store.utterances_after(0, 10).unwrap().len();
+        let (_, last) = newest_state(dir.path());
+        println!("{stored} utterances are left");
+        match stored {
+            4 => assert_eq!(last, 4, "it had not begun"),
+            2 => {
+                assert_eq!(store.forgetting().unwrap(), None);
+                assert_eq!(holding(&state, SECRET), Vec::<String>::new());
+                assert!(last <= 2, "a snapshot has read utterance {last}");
+            }
+            other => panic!("{other} utterances are left"),
+        }
+    }
+}
+
+#[test]
+fn a_state_of_the_past_is_asked_by_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    furnish(dir.path());
+    // A snapshot of an hour ago, that has read nothing.
+    let config = Config::default();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
+    let reader = Reader::open(&model, &config.listener, &config.digest, &[]).unwrap();
+    let history = History::open(&dir.path().join("state")).unwrap();
+    let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
+    reader.save(&history, &hearth::listener::snapshot::Mark { read: 0, time: hour_ago }).unwrap();
+
+    let (hearth, _stdin) = silent(dir.path(), &broker);
+    listener.wait_for("the alert", |h| h.topic == "hearth/home/rule/help" && h.json()["state"] == "ON");
+    let hurt = "Is someone hurt or calling for help?";
+    let ask = |at: &str| {
+        listener.publish("hearth/home/request/ask", &json!({ "value": hurt, "at": at }).to_string(), false);
+        listener.on("hearth/home/response/ask").json()
+    };
+    let (now, then) = (ask("1m"), ask("10m"));
+    assert!(now["probability"].as_f64().unwrap() > 0.5, "{now}");
+    assert!(then["probability"].as_f64().unwrap() < 0.5, "{then}");
+    let stored = store(dir.path()).utterances_after(0, 10).unwrap();
+    assert_eq!(then["at"], stored[1].1.end.to_string(), "the last that was said before");
+    assert!(ask("2h")["error"].as_str().unwrap().contains("no snapshot is as old"));
+    assert!(ask("soon")["error"].as_str().unwrap().contains("is no time"));
+
+    // The command line looks at the same files meanwhile.
+    let cli = |at: &str| {
+        Command::new(HEARTH)
+            .args(["ask", hurt, "--at", at, "--json", "--config", "hearth.toml"])
+            .current_dir(dir.path())
+            .output()
+    };
+    let output = cli("10m").unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!((line["probability"].as_f64().unwrap() - then["probability"].as_f64().unwrap()).abs() < 1e-3, "{line}");
+    let refused = cli("2h").unwrap();
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("the oldest of all"),
+        "{refused:?}"
+    );
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+}
+
+#[test]
+fn a_new_rule_is_tried_on_what_was_said() {
+    let dir = tempfile::tempdir().unwrap();
+    furnish(dir.path());
+    std::fs::write(dir.path().join("hearth.toml"), "[store]\ndir = \"state\"\n").unwrap();
+    let rules = "[[rule]]\nname = \"hurt\"\nquestion = \"Is someone hurt or calling for help?\"\nenter = 0.7\n\
+                 [[rule]]\nname = \"bird\"\npattern = \"zebrafinch\"\n";
+    std::fs::write(dir.path().join("rule.toml"), rules).unwrap();
+    let run = |file: &str, more: &[&str]| {
+        let arguments = ["rules", "dry-run", file, "--config", "hearth.toml"];
+        Command::new(HEARTH).args(arguments).args(more).current_dir(dir.path()).output().unwrap()
+    };
+    let tried = |more: &[&str]| {
+        let output = run("rule.toml", &[more, &["--json"]].concat());
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+    };
+    let before = std::fs::read(dir.path().join("state/hearth.db")).unwrap();
+    let lines = tried(&["--since", "1h"]);
+    let fired = |rule: &str| lines.iter().filter(|line| line["rule"] == rule && line["phase"] == "new").count();
+    assert_eq!((fired("hurt"), fired("bird")), (1, 1), "{lines:#?}");
+    let hurt = lines.iter().find(|line| line["rule"] == "hurt" && line["phase"] == "new").unwrap();
+    assert!(hurt["evidence"].to_string().contains("fell in the bathroom"), "{hurt}");
+    let of = |rule: &str| lines.iter().find(|line| line["rule"] == rule && !line["fired"].is_null()).unwrap().clone();
+    assert_eq!(
+        (&of("hurt")["fired"], &of("hurt")["readings"], &of("bird")["readings"]),
+        (&json!(1), &json!(4), &json!(0))
+    );
+    assert!(tried(&["--since", "1m"]).iter().all(|line| line["fired"] == 0), "it was said before");
+
+    let text = run("rule.toml", &["--since", "1h"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("bird: fired 1 times") && text.contains("“Stay there with the zebrafinch.”"), "{text}");
+    std::fs::write(dir.path().join("none.toml"), "node = \"x\"\n").unwrap();
+    for (file, says) in [("none.toml", "has no [[rule]]"), ("away.toml", "away.toml")] {
+        let refused = run(file, &[]);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(says), "{refused:?}");
+    }
+    assert_eq!(std::fs::read(dir.path().join("state/hearth.db")).unwrap(), before, "nothing was changed");
+}
