@@ -20,12 +20,15 @@ fn what_each_room_says_goes_out_with_its_name() {
     hearth.until_said(words);
     let address = address(hearth.said.iter().find(|line| line.contains(words)).unwrap());
     let rooms = ["hall", "kitchen"];
-    let clients: Vec<TcpStream> = rooms.iter().map(|room| microphone(address, room)).collect();
-    let mut heard = Vec::new();
-    until(&listener, |message| {
-        heard.push(message.json());
-        rooms.iter().all(|room| heard.iter().any(|u| u["room"] == *room && u["text"].to_string().contains("dinner")))
-    });
+    // One after the other: what two say at once may be given up on a machine that is busy with something else.
+    let mut clients = Vec::new();
+    for room in rooms {
+        clients.push(microphone(address, room));
+        until(&listener, |message| {
+            let heard = message.json();
+            heard["room"] == room && heard["text"].to_string().contains("dinner")
+        });
+    }
     drop(clients);
     hearth.terminate();
     let (status, said) = hearth.wait();
