@@ -10,6 +10,7 @@
 //! | speech → Whisper | one minute of segments | the channel before it fills; of a live source, segments that ended 20 s ago are given up for newer ones, and told as a gap |
 //! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
 //! | publishing → house, house → hearing | 16 commands | the command is answered with "busy" |
+//! | publishing → house | one wish to be listened to or not | a newer one takes its place |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
 pub mod forget;
@@ -30,7 +31,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::{Map, json};
+use serde_json::Map;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -149,6 +150,9 @@ struct House {
     close_doors: Option<watch::Sender<()>>,
     /// Tells whoever shows it whether the house listens; dropped to end that.
     shown: Option<watch::Sender<bool>>,
+    /// Whether the household wants to be listened to: anybody's newest wish, and whether it was heeded.
+    wishes: watch::Sender<bool>,
+    listening: watch::Receiver<bool>,
     drain_publishing: Option<oneshot::Sender<()>>,
     store: Store,
     topics: Topics,
@@ -172,6 +176,7 @@ impl House {
         ])?;
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
+        let (wishes, listening) = watch::channel(control.listening());
         let (drain_publishing, drained) = oneshot::channel();
         let (asked_in, asked) = mpsc::channel(REQUEST_CAPACITY);
         let reads = listener.is_some();
@@ -198,6 +203,7 @@ impl House {
             redactor: Redactor::new(&config.privacy),
             wake: outgoing.clone(),
             requests: requests_in,
+            listening: wishes.clone(),
             grace: PUBLISHING_GRACE,
         };
         supervisor.task(PUBLISHING, async move {
@@ -272,6 +278,8 @@ impl House {
             asked,
             close_doors: Some(close_doors),
             shown: Some(shown),
+            wishes,
+            listening,
             drain_publishing: Some(drain_publishing),
             store,
             topics,
@@ -296,6 +304,7 @@ impl House {
                         return Ok(());
                     }
                 }
+                Ok(()) = self.listening.changed() => self.listen(),
                 Some(request) = self.requests.recv() => self.carry_out(Asked::afar(request)),
                 Some(asked) = self.asked.recv() => self.carry_out(asked),
                 _ = hangup.recv() => {
@@ -328,7 +337,11 @@ impl House {
     fn carry_out(&mut self, asked: Asked) {
         let busy = || Err("busy: ask again in a moment".into());
         let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
-            (Command::Listening(on), _) => (Ok(self.listen(*on)), asked),
+            (Command::Listening(on), _) => {
+                self.wishes.send_replace(*on);
+                self.listen();
+                (Ok(Map::from_iter([("listening".to_string(), (*on).into())])), asked)
+            }
             (Command::Reload, _) => (self.reload(), asked),
             // It goes by hearing, which holds what was said last.
             (Command::Forget(_), _) if self.supervisor.running().any(|part| part == HEARING) => {
@@ -352,8 +365,9 @@ impl House {
         asked.done(answer);
     }
 
-    /// Opens or closes the ears. A household that muted the room finds it muted after a power cut, too.
-    fn listen(&mut self, on: bool) -> Map<String, serde_json::Value> {
+    /// Opens or closes the ears, as was last wished. A household that muted the room finds it muted after a power cut, too.
+    fn listen(&mut self) {
+        let on = *self.listening.borrow_and_update();
         self.control.set_listening(on);
         if let Some(shown) = &self.shown {
             shown.send_replace(on);
@@ -364,7 +378,6 @@ impl House {
         }
         info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
         self.say(&[payload::listening(&self.topics, Stamp::now(), on)]);
-        json!({ "listening": on }).as_object().cloned().unwrap_or_default()
     }
 
     /// Reads the config file again: rules and schedules take effect, what else has changed is named.
@@ -407,7 +420,13 @@ impl House {
         self.end(HEARING, before_publishing).await;
         self.reader = None;
         self.end(READING, before_publishing).await;
-        drop((self.close_doors.take(), self.drain_publishing.take(), self.shown.take()));
+        drop((self.close_doors.take(), self.drain_publishing.take()));
+        self.end(PUBLISHING, until).await;
+        // A wish that came while the house closed holds for the next start.
+        if *self.listening.borrow() != self.control.listening() {
+            self.listen();
+        }
+        drop(self.shown.take());
         for part in BEHIND {
             self.end(part, until).await;
         }

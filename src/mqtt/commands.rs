@@ -109,6 +109,11 @@ const COMMANDS: [(&str, Read); 8] = [
     ("request/reload", |_| Ok(Command::Reload)),
 ];
 
+/// Where each command is given, below `<base>/<node>/`.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|(path, _)| *path)
+}
+
 /// A command, and what the asker calls it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {

@@ -100,6 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         redactor: Redactor::new(&config::Privacy::default()),
         wake: wake.clone(),
         requests,
+        listening: watch::Sender::default(),
         grace: Duration::from_secs(5),
     };
     let began = Instant::now();
