@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use hearth::config::{Config, Mqtt, Privacy, Rule};
 use hearth::daemon::publishing::{Counts, Publishing, run};
-use hearth::daemon::redact::Redactor;
 use hearth::event::{
     Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
 };
@@ -26,6 +25,7 @@ use hearth::mqtt::desk;
 use hearth::mqtt::discovery::{self, Announced};
 use hearth::mqtt::payload::{self, Cost, Info, RuleState, Stamp};
 use hearth::mqtt::topics::Topics;
+use hearth::redact::Redactor;
 use hearth::scenes::{Scene, Scenes};
 use hearth::store::{self, Store};
 use hearth::vitals::Vitals;

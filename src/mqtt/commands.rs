@@ -88,7 +88,7 @@ impl Command {
 type Read = fn(&Body) -> Result<Command, String>;
 
 /// Every command's topic below `<base>/<node>/`, and what its value says.
-const COMMANDS: [(&str, Read); 8] = [
+const COMMANDS: [(&str, Read); 9] = [
     ("listening/set", |body| on_or_off(&body.value).map(Command::Listening)),
     ("interval/set", |body| minutes(&body.value, MAX_INTERVAL_MIN).map(Command::Interval)),
     ("request/summarise", |_| Ok(Command::Summarise)),
