@@ -17,8 +17,8 @@ use super::weights::{Checkpoint, Group, Matrix};
 /// The constant c of equation 4.
 const RG_LRU_C: f32 = 8.0;
 
-/// Values from which it pays to spread a loop over tokens among threads.
-const SPREAD: usize = 32_768;
+/// Values from which it pays to spread a loop among threads.
+pub const SPREAD: usize = 32_768;
 
 /// x·rsqrt(mean x² + ε)·(1 + w).
 pub struct RmsNorm {

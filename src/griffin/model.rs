@@ -7,13 +7,14 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use rayon::prelude::*;
 use smallvec::SmallVec;
 
 use super::batch::{Batch, Span};
 use super::blocks::Block;
 use super::cost::{Cost, Work};
 use super::kernel::{Kernel, Product, multiply};
-use super::layers::{RmsNorm, Rotary};
+use super::layers::{RmsNorm, Rotary, SPREAD};
 use super::options::{Options, RingType};
 use super::state::Shapes;
 use super::weights::{Checkpoint, Group, Matrix, Progress};
@@ -330,7 +331,8 @@ impl Model {
         let weights = self.embedding.packed();
         batch.input.load(self.kernel, normed, d, &[weights.form()]);
         multiply(self.kernel, &batch.input, &mut [Product { weights, bias: None, out: logits }]);
-        vector::soft_cap(self.kernel, logits, self.config.soft_cap);
+        let (kernel, cap) = (self.kernel, self.config.soft_cap);
+        logits.par_chunks_mut(SPREAD).for_each(|logits| vector::soft_cap(kernel, logits, cap));
     }
 }
 

@@ -1,5 +1,5 @@
 //! AVX2 with FMA and F16C: a register holds 8 rows, half a group. Longer than most files: three forms, each with a path of its
-//! own for few vectors.
+//! own for few vectors; `one` is the path for a single one.
 #![cfg(target_arch = "x86_64")]
 #![allow(
     clippy::needless_range_loop,
@@ -36,8 +36,15 @@ macro_rules! unrolled {
     };
 }
 
+// Behind the macros that it uses.
+mod one;
+pub use one::groups;
+
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn group(form: Form, weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
+    if let [sums] = sums {
+        return groups(form, [weights], view, [sums]);
+    }
     match form {
         Form::F32 => f32(weights, view, sums),
         Form::Q8_0 => q8_0(weights, view, sums),
@@ -384,7 +391,7 @@ pub fn spin(form: Form, rounds: usize) -> usize {
 
 /// The N bytes of a block from `at` on.
 #[inline(always)]
-fn part<const N: usize>(block: &[u8; SUPER_BYTES], at: usize) -> &[u8; N] {
+fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     block[at..].first_chunk().expect("a part lies within its block")
 }
 
@@ -396,9 +403,15 @@ pub fn prefetch_next(bytes: &[u8], vectors: Range<usize>, all: usize) {
     let next = bytes.as_ptr_range().end;
     let lines = bytes.len().div_ceil(64);
     for line in lines * vectors.start / all..lines * vectors.end.min(all) / all {
-        // SAFETY: a prefetch of any address, even of none, has no effect but on time; SSE is in all of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(64 * line).cast()) };
+        prefetch(next.wrapping_add(64 * line));
     }
+}
+
+/// Fetches the cache line of any address, even of none.
+#[inline(always)]
+pub fn prefetch(address: *const u8) {
+    // SAFETY: it has no effect but on time; SSE is in all of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
 /// 16 f16.

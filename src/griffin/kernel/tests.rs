@@ -67,7 +67,7 @@ fn every_kernel_equals_the_portable_one() {
     for kernel in Kernel::available() {
         for form in FORMS {
             for columns in COLUMNS.into_iter().filter(|columns| form.fits(*columns)) {
-                for (blocks, rows) in [(1, 1), (1, 16), (1, 37), (3, 24)] {
+                for (blocks, rows) in [(1, 1), (1, 16), (1, 37), (3, 24), (1, 150)] {
                     let values = random(2, blocks * rows * columns);
                     let bytes = packed(form, blocks, rows, columns, &values);
                     let weights = Packed::new(form, blocks, rows, columns, &bytes).unwrap();

@@ -1,0 +1,199 @@
+//! A single vector: bound by reading weights, so that what counts is how many loads are under way.
+//!
+//! Owns the path for one vector. Computing takes up so much of the core's window that it does not look far ahead, and the
+//! machine's own prefetching starts anew at every page; several groups that are far from each other, read in turns, are several
+//! such streams at once. Prefetching of our own, at whatever distance, only disturbed them.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::super::input::{Super, View};
+use super::super::pack::{D, D_MIN, Form, MINS, QUANTS, RUN, RUN_BYTES, SCALES, SUPER, SUPER_BYTES, UPPER};
+use super::super::{ROWS, Sums};
+use super::{Pair, halves, load_pair, part, store_pair};
+
+/// One vector times G groups of the same columns.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn groups<const G: usize>(form: Form, weights: [&[u8]; G], view: &View<'_>, sums: [&mut Sums; G]) {
+    match form {
+        Form::F32 => {
+            for (weights, sums) in weights.into_iter().zip(sums) {
+                super::f32(weights, view, std::slice::from_mut(sums));
+            }
+        }
+        Form::Q8_0 => q8_0(weights, view, sums),
+        Form::Q4K => q4k(weights, view, sums),
+    }
+}
+
+/// As the tiles of several vectors compute it.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q8_0<const G: usize>(weights: [&[u8]; G], view: &View<'_>, sums: [&mut Sums; G]) {
+    let ones = _mm256_set1_epi16(1);
+    let runs = view.columns / RUN;
+    let mut quants: [&[[u8; RUN_BYTES]]; G] = [&[]; G];
+    let mut scales: [&[[u8; 2 * ROWS]]; G] = [&[]; G];
+    for g in 0..G {
+        let (of_quants, of_scales) = weights[g].split_at(view.columns * ROWS);
+        quants[g] = &of_quants.as_chunks().0[..runs];
+        scales[g] = &of_scales.as_chunks().0[..runs];
+    }
+    let mut totals = [[_mm256_setzero_ps(); 2]; G];
+    for run in 0..runs {
+        let x = &view.run(run)[0];
+        let mut dots = [[_mm256_setzero_si256(); 2]; G];
+        unrolled!(quad, {
+            let x = _mm256_set1_epi32(x.quads[quad]);
+            for g in 0..G {
+                let weights = load_pair(part(&quants[g][run], 64 * quad));
+                for half in 0..2 {
+                    let signed = _mm256_sign_epi8(x, weights[half]);
+                    let products = _mm256_maddubs_epi16(_mm256_abs_epi8(weights[half]), signed);
+                    dots[g][half] = _mm256_add_epi32(dots[g][half], _mm256_madd_epi16(products, ones));
+                    in_order!(dots[g][half]);
+                }
+            }
+        });
+        for g in 0..G {
+            let scales = halves(&scales[g][run]);
+            for half in 0..2 {
+                let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps(x.scale));
+                totals[g][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[g][half]), scale, totals[g][half]);
+            }
+        }
+    }
+    for (sums, totals) in sums.into_iter().zip(totals) {
+        store_pair(sums, totals);
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k<const G: usize>(weights: [&[u8]; G], view: &View<'_>, sums: [&mut Sums; G]) {
+    let count = view.columns / SUPER;
+    let mut groups: [&[[u8; SUPER_BYTES]]; G] = [&[]; G];
+    for g in 0..G {
+        groups[g] = &weights[g].as_chunks().0[..count];
+    }
+    let mut totals = [[_mm256_setzero_ps(); 2]; G];
+    for index in 0..count {
+        let mut blocks = [&[0; SUPER_BYTES]; G];
+        for g in 0..G {
+            blocks[g] = &groups[g][index];
+        }
+        q4k_blocks(blocks, &view.super_block(index)[0], &mut totals);
+    }
+    for (sums, totals) in sums.into_iter().zip(totals) {
+        store_pair(sums, totals);
+    }
+}
+
+/// A block of each of G groups, in turns by a pair of runs.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BYTES]; G], x: &Super, totals: &mut [[__m256; 2]; G]) {
+    let (zero, low) = (_mm256_setzero_si256(), _mm256_set1_epi8(0x0f));
+    let mut scales = [[zero; 4]; G];
+    for g in 0..G {
+        scales[g] = q4k_scales(blocks[g]);
+    }
+    let mut sums = [[zero; 2]; G];
+    for pair in 0..4 {
+        for g in 0..G {
+            let mut dots = [[zero; 2]; 2];
+            unrolled!(quad, {
+                let weights = load_pair(part(blocks[g], QUANTS + RUN_BYTES * pair + 64 * quad));
+                let at = 16 * pair + quad;
+                let x = [_mm256_set1_epi32(x.quads[at]), _mm256_set1_epi32(x.quads[at + 8])];
+                for half in 0..2 {
+                    let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(weights[half]), low);
+                    let runs = [_mm256_and_si256(weights[half], low), upper];
+                    for run in 0..2 {
+                        let products = _mm256_maddubs_epi16(runs[run], x[run]);
+                        dots[half][run] = _mm256_add_epi16(dots[half][run], products);
+                        in_order!(dots[half][run]);
+                    }
+                }
+            });
+            let both = scales[g][pair];
+            let of_runs = [_mm256_permute4x64_epi64::<0x44>(both), _mm256_permute4x64_epi64::<0xee>(both)];
+            for half in 0..2 {
+                for run in 0..2 {
+                    let scale = _mm256_shuffle_epi8(of_runs[run], load_256(&SPREAD[half]));
+                    sums[g][half] = _mm256_add_epi32(sums[g][half], _mm256_madd_epi16(dots[half][run], scale));
+                }
+            }
+        }
+    }
+    for g in 0..G {
+        let mins = q4k_mins(blocks[g], x);
+        let (d, d_min) = (halves(part(blocks[g], D)), halves(part(blocks[g], D_MIN)));
+        let scale = _mm256_set1_ps(x.scale);
+        for half in 0..2 {
+            let products = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[g][half]), d[half]);
+            let total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[half]), d_min[half], products);
+            totals[g][half] = _mm256_fmadd_ps(scale, total, totals[g][half]);
+        }
+    }
+}
+
+/// Takes the bytes of rows 0 to 7, and of rows 8 to 15, apart: each as an i16, twice.
+const SPREAD: [[u8; 32]; 2] = {
+    const NONE: u8 = 0x80;
+    let mut spread = [[NONE; 32]; 2];
+    let mut i = 0;
+    while i < 32 {
+        let row = (i / 4) as u8;
+        (spread[0][i], spread[1][i]) = (row, row + 8);
+        i += 2;
+    }
+    spread
+};
+
+/// The scales of runs 2i and 2i + 1, one in each half, a byte for each row.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_scales(block: &[u8; SUPER_BYTES]) -> [__m256i; 4] {
+    let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
+    let mut scales = [_mm256_setzero_si256(); 4];
+    for i in 0..2 {
+        let (scale, upper) = (load_256(part(block, SCALES + 32 * i)), load_256(part(block, UPPER + 32 * i)));
+        // Whatever a shift carries over from the byte beside is masked off.
+        let bits = [scale, _mm256_srli_epi16::<4>(scale)];
+        let upper = [_mm256_slli_epi16::<4>(upper), _mm256_slli_epi16::<2>(upper)];
+        for half in 0..2 {
+            scales[2 * half + i] =
+                _mm256_or_si256(_mm256_and_si256(bits[half], low), _mm256_and_si256(upper[half], high));
+        }
+    }
+    scales
+}
+
+/// Σ m · Σ x over the runs, of each row.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_mins(block: &[u8; SUPER_BYTES], x: &Super) -> Pair {
+    let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
+    let mut sums = [_mm256_setzero_si256(); 2];
+    for p in 0..2 {
+        let (min, upper) = (load_256(part(block, MINS + 32 * p)), load_256(part(block, UPPER + 32 * p)));
+        let bits = [min, _mm256_srli_epi16::<4>(min)];
+        let upper = [upper, _mm256_srli_epi16::<2>(upper)];
+        for later in 0..2 {
+            let mins = _mm256_or_si256(_mm256_and_si256(bits[later], low), _mm256_and_si256(upper[later], high));
+            let of_rows = [_mm256_castsi256_si128(mins), _mm256_extracti128_si256::<1>(mins)];
+            let x = _mm256_set1_epi32(x.sum_pairs[2 * later + p]);
+            for half in 0..2 {
+                let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(of_rows[half]), x);
+                sums[half] = _mm256_add_epi32(sums[half], products);
+            }
+        }
+    }
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_256(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: 32 bytes are read from a reference to 32 bytes.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
