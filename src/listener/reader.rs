@@ -13,7 +13,7 @@ use crate::griffin::{Model, Options, State, Tokenizer};
 
 /// How much reading yields to hearing: a thread of this niceness gets a tenth of a core that another wants, and all of one that
 /// nobody wants.
-const NICE: u8 = 10;
+pub const NICE: u8 = 10;
 
 /// The owner of the live state.
 pub struct Reader {

@@ -3,6 +3,7 @@
 //! Owns what is measured and how it is shown. Refuses to know how hearing works. Invariant: every figure that depends on the
 //! machine stands beside the same model's own: one offline pass over each recording.
 
+mod beside;
 mod folder;
 mod replay;
 mod report;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
+use self::beside::Beside;
 use self::folder::Recording;
 use self::replay::{PassCost, Replayed, Time};
 use self::report::{Report, Set, Totals};
@@ -56,6 +58,12 @@ pub struct Args {
     /// 0: one less than the machine has cores, at most 4
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Let this model read on and on meanwhile, as the daemon's does when it has fallen behind
+    #[arg(long, value_name = "MODEL", conflicts_with = "cost")]
+    beside: Option<PathBuf>,
+    /// Threads of the model that reads beside; 0: one per core, and one for a small model
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "beside")]
+    beside_threads: usize,
     /// Draw how the latency is distributed
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -114,6 +122,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         totals: Totals::default(),
         out: args.words.as_deref().map(create).transpose()?,
     };
+    let beside = args.beside.as_deref().map(|model| Beside::start(model, args.beside_threads)).transpose()?;
     progress::show("hearing", "recordings", |done| {
         for (n, recording) in recordings.iter().enumerate() {
             done(n as u64, recordings.len() as u64);
@@ -121,6 +130,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
+    bench.report.read_beside_tok_s = beside.map(Beside::stop);
     let report = bench.finish()?;
     report.show();
     if let Some(path) = &args.plot {

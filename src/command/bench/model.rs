@@ -192,7 +192,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    fn new(model: &Model) -> Self {
+    pub fn new(model: &Model) -> Self {
         Self { vocab: model.config().vocab as u64 }
     }
 

@@ -25,6 +25,9 @@ pub struct Report {
     pub cpu_s_per_hour_silence: f64,
     /// The share of the time of speech in which something was decoded.
     pub busy: f64,
+    /// Tokens a second that a model read meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_beside_tok_s: Option<f64>,
     pub rss_bytes: u64,
     pub dropped_s: f64,
     pub speech_s: f64,
@@ -114,6 +117,9 @@ impl Report {
         row("processor seconds an hour of silence", format!("{:.1} ({core} of a core)", self.cpu_s_per_hour_silence));
         if self.busy > 0.0 {
             row("share of the time decoding, where people speak", percent(self.busy));
+        }
+        if let Some(speed) = self.read_beside_tok_s {
+            row("tokens a second that were read beside", format!("{speed:.1}"));
         }
         row("memory at most", format!("{:.0} MB", self.rss_bytes as f64 / 1e6));
         row("sound dropped", format!("{:.1} s", self.dropped_s));
