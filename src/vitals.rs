@@ -50,6 +50,8 @@ pub struct Vitals {
     pub unread: Count,
     /// Publishing: a broker is connected.
     pub connected: Flag,
+    /// Publishing: the broker passes commands on to us.
+    pub commands_ok: Flag,
     /// Publishing: messages the broker acknowledged since start; messages waiting; messages given up by the bounds.
     pub acknowledged: Count,
     pub published: Count,

@@ -10,6 +10,7 @@
 //! | speech → Whisper | one minute of segments | the channel before it fills; of a live source, segments that ended 20 s ago are given up for newer ones, and told as a gap |
 //! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
 //! | publishing → house | 16 commands | the command is answered with "busy" |
+//! | publishing → house | one wish to be listened to or not | a newer one takes its place |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
 mod asked;
@@ -26,9 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use serde_json::{Map, json};
+use serde_json::Map;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -123,6 +124,9 @@ struct House {
     /// The sender by which requests reach the reader; dropped to close it.
     reader: Option<SyncSender<Wake>>,
     requests: mpsc::Receiver<Request>,
+    /// Whether the household wants to be listened to: anybody's newest wish, and whether it was heeded.
+    wishes: watch::Sender<bool>,
+    listening: watch::Receiver<bool>,
     drain_publishing: Option<oneshot::Sender<()>>,
     store: Store,
     topics: Topics,
@@ -146,6 +150,7 @@ impl House {
         ])?;
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
+        let (wishes, listening) = watch::channel(control.listening());
         let (drain_publishing, drained) = oneshot::channel();
         let publishing = Publishing {
             store: Store::open(&dir, settings)?,
@@ -158,6 +163,7 @@ impl House {
             vitals: vitals.clone(),
             wake: outgoing.clone(),
             requests: requests_in,
+            listening: wishes.clone(),
             grace: PUBLISHING_GRACE,
         };
         supervisor.task(PUBLISHING, async move {
@@ -213,6 +219,8 @@ impl House {
             reopen,
             reader,
             requests,
+            wishes,
+            listening,
             drain_publishing: Some(drain_publishing),
             store,
             topics,
@@ -237,6 +245,7 @@ impl House {
                         return Ok(());
                     }
                 }
+                Ok(()) = self.listening.changed() => self.listen(),
                 Some(request) = self.requests.recv() => self.carry_out(Asked::afar(request)),
                 _ = hangup.recv() => self.reopen.store(true, Ordering::Relaxed),
                 _ = pulse.tick() => service.tell(&self.vitals, self.reader.is_some()),
@@ -261,7 +270,11 @@ impl House {
     /// Does what a command asks, or hands it to the reader.
     fn carry_out(&mut self, asked: Asked) {
         let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
-            (Command::Listening(on), _) => (Ok(self.listen(*on)), asked),
+            (Command::Listening(on), _) => {
+                self.wishes.send_replace(*on);
+                self.listen();
+                (Ok(Map::from_iter([("listening".to_string(), (*on).into())])), asked)
+            }
             (_, None) => (Err("nothing reads along on this machine ([listener] enabled = false)".into()), asked),
             (_, Some(reader)) => match reader.try_send(Wake::Asked(asked)) {
                 Ok(()) => return,
@@ -277,8 +290,9 @@ impl House {
         asked.done(answer);
     }
 
-    /// Opens or closes the ears. A household that muted the room finds it muted after a power cut, too.
-    fn listen(&mut self, on: bool) -> Map<String, serde_json::Value> {
+    /// Opens or closes the ears, as was last wished. A household that muted the room finds it muted after a power cut, too.
+    fn listen(&mut self) {
+        let on = *self.listening.borrow_and_update();
         self.control.set_listening(on);
         let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
         if let Err(error) = noted {
@@ -286,7 +300,6 @@ impl House {
         }
         info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
         self.say(&[payload::listening(&self.topics, Stamp::now(), on)]);
-        json!({ "listening": on }).as_object().cloned().unwrap_or_default()
     }
 
     fn say(&mut self, messages: &[crate::event::Message]) {
@@ -310,6 +323,10 @@ impl House {
         self.end(READING, before_publishing).await;
         drop(self.drain_publishing.take());
         self.end(PUBLISHING, until).await;
+        // A wish that came while the house closed holds for the next start.
+        if *self.listening.borrow() != self.control.listening() {
+            self.listen();
+        }
         let stuck: Vec<_> = self.supervisor.running().collect();
         if !stuck.is_empty() {
             return Err(Error::Stuck(stuck.join(", ")));

@@ -14,6 +14,7 @@ mod answering;
 mod cost;
 mod saying;
 mod sending;
+mod subscribing;
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::Rule;
 use crate::event::Hypothesis;
@@ -40,6 +41,7 @@ use announcing::House;
 use answering::Answering;
 use cost::Meter;
 use sending::{RETRY, Sending, Ticket};
+use subscribing::Subscribing;
 
 /// How often health is published.
 const HEALTH: Duration = Duration::from_secs(30);
@@ -70,6 +72,8 @@ pub struct Publishing {
     pub wake: Arc<Notify>,
     /// Where commands go. When it is full the asker is told so.
     pub requests: mpsc::Sender<Request>,
+    /// Whether the household wants to be listened to: only the newest wish counts.
+    pub listening: watch::Sender<bool>,
     /// How long the outbox may take to empty at the end.
     pub grace: Duration,
 }
@@ -89,8 +93,20 @@ pub struct Counts {
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
 pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
-    let Publishing { mut store, client, topics, rules, discovery, mut scenes, info, vitals, wake, requests, grace } =
-        publishing;
+    let Publishing {
+        mut store,
+        client,
+        topics,
+        rules,
+        discovery,
+        mut scenes,
+        info,
+        vitals,
+        wake,
+        requests,
+        listening,
+        grace,
+    } = publishing;
     let url = client.url().to_string();
     let (sender, mut connection) = client::open(client);
     match announcing::take_back_former(&mut store, &topics) {
@@ -104,7 +120,8 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         sending: Sending::new(store, sender, vitals.clone()),
         house: House::new(topics, rules, discovery, info, before),
         vitals,
-        answering: Answering::new(requests, Timestamp::now()),
+        answering: Answering::new(requests, listening, Timestamp::now()),
+        subscribing: Subscribing::default(),
         url,
         outage: Complaint::default(),
         known: false,
@@ -166,6 +183,7 @@ struct Publisher {
     house: House,
     vitals: Arc<Vitals>,
     answering: Answering,
+    subscribing: Subscribing,
     url: String,
     outage: Complaint,
     /// There was a connection before.
@@ -193,8 +211,12 @@ impl Publisher {
             }
             Event::Acknowledged(packet) => self.acknowledged(packet),
             Event::Message { topic, payload, retain } => self.message(&topic, &payload, retain),
-            Event::Subscribed => Ok(()),
+            Event::Subscribed => {
+                self.vitals.commands_ok.set(true);
+                Ok(())
+            }
             Event::Deaf => {
+                self.vitals.commands_ok.set(false);
                 warn!(url = self.url, "the broker does not let hearth listen to its commands: check its access rules");
                 Ok(())
             }
@@ -212,14 +234,7 @@ impl Publisher {
             info!(url = self.url, "connected to the broker");
         }
         self.sending.connected();
-        let topics = &self.house.topics;
-        let commands = topics.commands().into_iter();
-        if self.sending.subscribe(commands.chain([topics.home_assistant()])).is_err() {
-            error!(
-                url = self.url,
-                "the client takes no subscription: commands are not heard until the next connection"
-            );
-        }
+        self.subscribing.connected(&mut self.sending, &self.house.topics);
         self.tell_everything()
     }
 
@@ -241,6 +256,10 @@ impl Publisher {
                 Some(note) => self.sending.write(|store| store.set_note(ANNOUNCED, &note)).map(drop),
                 None => Ok(()),
             },
+            Some(Ticket::Swept) => {
+                self.subscribing.swept(&self.sending, &self.house.topics);
+                Ok(())
+            }
             Some(Ticket::Farewell) => {
                 self.farewell_heard = true;
                 self.phase = Phase::Done;
@@ -267,6 +286,8 @@ impl Publisher {
 
     fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {
         self.vitals.connected.set(false);
+        self.vitals.commands_ok.set(false);
+        self.subscribing.lost(matches!(error, client::Error::TooLong { .. }));
         let reason = error.to_string();
         if self.outage.worth_saying(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; messages wait in the outbox");
@@ -320,7 +341,7 @@ impl Publisher {
             Phase::Emptying(until) | Phase::Farewell(until) => Some(until),
             Phase::Running | Phase::Done => None,
         };
-        [end, self.tell_at, self.sending.next_deadline()].into_iter().flatten().min()
+        [end, self.tell_at, self.subscribing.next_deadline(), self.sending.next_deadline()].into_iter().flatten().min()
     }
 
     fn deadline_passed(&mut self) -> Result<(), store::Error> {
@@ -329,6 +350,7 @@ impl Publisher {
             self.tell_at = None;
             self.tell_everything()?;
         }
+        self.subscribing.deadline_passed(now, &mut self.sending, &self.house.topics);
         match self.phase {
             Phase::Emptying(until) if until <= now && self.sending.is_connected() => {
                 // The grace is over: what waits stays on disk, but "offline" is still said, at once.

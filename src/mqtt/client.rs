@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, Incoming, LastWill, MqttOptions, MqttState, Outgoing,
     QoS, StateError, SubscribeFilter, TlsConfiguration, Transport,
@@ -27,8 +28,10 @@ use crate::event::Message;
 pub use settings::{Error, Settings, credentials};
 
 /// The largest packet either way. A message that does not fit is refused before it is sent: the library would reconnect
-/// for ever over it.
+/// for ever over it. One that comes breaks the connection, so a machine with little memory is not filled by others.
 pub const MAX_PACKET: usize = 1 << 20;
+/// No packet of MQTT is larger.
+const LARGEST_PACKET: usize = 256 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// A connection that lasted this long was a good one.
 const STEADY: Duration = Duration::from_secs(10);
@@ -74,6 +77,9 @@ impl Settings {
             ConnectionError::MqttState(StateError::ConnectionAborted) if connecting => Error::Closed { url },
             ConnectionError::Io(ref io) if connecting && io.kind() == io::ErrorKind::ConnectionAborted => {
                 Error::Closed { url }
+            }
+            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(bytes))) => {
+                Error::TooLong { url, bytes }
             }
             source if connecting => Error::Unreachable { url, source: source.into() },
             source => Error::Broken { url, source: source.into() },
@@ -165,10 +171,10 @@ pub fn open(settings: Settings) -> (Sender, Connection) {
     connect(settings, options)
 }
 
-/// A client beside a hearth's own, under the name `role`, without a will.
+/// A client beside a hearth's own, under the name `role`, without a will; it takes whatever a broker may hold.
 pub fn observe(settings: Settings, role: &str) -> (Sender, Connection) {
     let mut options = settings.options();
-    options.set_client_id(format!("{}_{role}", settings.client_id));
+    options.set_client_id(format!("{}_{role}", settings.client_id)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
     connect(settings, options)
 }
 

@@ -93,6 +93,11 @@ const COMMANDS: [(&str, Read); 7] = [
     ("request/false_alarm", |body| which(&body.value).map(Command::FalseAlarm)),
 ];
 
+/// Where each command is given, below `<base>/<node>/`.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|(path, _)| *path)
+}
+
 /// A command, and what the asker calls it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {

@@ -197,6 +197,7 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
         "unread": vitals.unread.get(),
         "published": vitals.published.get(),
         "acknowledged": vitals.acknowledged.get(),
+        "commands_ok": vitals.commands_ok.get(),
         "store_ok": !vitals.store_refuses.get(),
         "outbox": vitals.outbox.get(),
         "outbox_dropped": vitals.outbox_dropped.get(),

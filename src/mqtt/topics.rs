@@ -127,6 +127,11 @@ impl Topics {
         [self.below("+/set"), self.below("request/+")]
     }
 
+    /// The same, of the commands there are alone: what lies at others does not come with them.
+    pub fn each_command(&self) -> impl Iterator<Item = String> {
+        super::commands::paths().map(|path| self.below(path))
+    }
+
     /// Where Home Assistant reads what entities this machine has.
     pub fn discovery(&self) -> String {
         format!("{}/device/{}/config", self.discovery_prefix, self.device_id())

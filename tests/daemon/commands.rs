@@ -104,10 +104,11 @@ fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");
 
+    listener.publish_long("hearth/home/request/long", 3 << 20);
     let cleared = clear().unwrap();
     let said = String::from_utf8_lossy(&cleared.stdout);
     assert!(cleared.status.success() && said.contains("homeassistant/device/hearth_home/config"), "{cleared:?}");
-    for topic in ["status", "info", "health", "listening", "interval", "rule/fire"] {
+    for topic in ["request/long", "status", "info", "health", "listening", "interval", "rule/fire"] {
         assert!(said.contains(&format!("hearth/home/{topic}\n")), "{topic} is not cleared: {said}");
     }
     let late = Listener::new(broker.address, "#", None);

@@ -105,6 +105,7 @@ impl Heard {
 
 /// A subscriber that connects again by itself, and publishes too.
 pub struct Listener {
+    address: SocketAddr,
     client: Client,
     heard: Receiver<Heard>,
     subscribed: Receiver<()>,
@@ -131,7 +132,7 @@ impl Listener {
                 }
             }
         });
-        let listener = Self { client, heard, subscribed };
+        let listener = Self { address, client, heard, subscribed };
         listener.wait_until_subscribed();
         listener
     }
@@ -169,6 +170,20 @@ impl Listener {
 
     pub fn publish(&self, topic: &str, payload: &str, retain: bool) {
         self.client.publish(topic, QoS::AtLeastOnce, retain, payload).unwrap();
+    }
+
+    /// Leaves a message of so many bytes at the broker, more than this client itself would take.
+    pub fn publish_long(&self, topic: &str, bytes: usize) {
+        let mut options = MqttOptions::new(
+            format!("long-{}", ulid::Ulid::generate()),
+            self.address.ip().to_string(),
+            self.address.port(),
+        );
+        options.set_max_packet_size(1 << 20, 2 * bytes);
+        let (client, mut connection) = Client::new(options, 4);
+        client.publish(topic, QoS::AtLeastOnce, true, vec![b'x'; bytes]).unwrap();
+        let acknowledged = |event| matches!(event, Ok(Event::Incoming(Packet::PubAck(_))));
+        assert!(connection.iter().any(acknowledged), "the broker takes a long message");
     }
 
     /// The next message.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use ulid::Ulid;
 
 use crate::command::run::runtime;
@@ -98,6 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         vitals: vitals.clone(),
         wake: wake.clone(),
         requests,
+        listening: watch::Sender::default(),
         grace: Duration::from_secs(5),
     };
     let began = Instant::now();

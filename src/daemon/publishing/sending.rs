@@ -38,6 +38,8 @@ pub(super) enum Ticket {
     Own,
     /// The announcement to Home Assistant.
     Discovery,
+    /// The last of what removes old messages from the commands' topics.
+    Swept,
     /// The last word.
     Farewell,
 }

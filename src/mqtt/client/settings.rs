@@ -44,6 +44,11 @@ pub enum Error {
     Closed { url: String },
     #[error("{url} does not answer within {seconds} s; is this the address of an MQTT broker?")]
     Silent { url: String, seconds: u64 },
+    #[error(
+        "{url} sent a message of {bytes} bytes, which is more than hearth takes; if somebody left it below this machine's topics, \
+         stop hearth and run `hearth mqtt clear`"
+    )]
+    TooLong { url: String, bytes: usize },
     #[error("the connection to {url} broke: {source}")]
     Broken { url: String, source: Source },
 }

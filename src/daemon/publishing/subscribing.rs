@@ -1,0 +1,119 @@
+//! What the broker is asked to pass on.
+//!
+//! Owns the retreat from a message that is too long to take: somebody left it, and the broker would send it at each
+//! connection. Refuses to know what a command says. Invariant: such a message costs a few connections and never the
+//! commands, unless the broker lets nobody remove it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::sending::{Sending, Ticket};
+use crate::event::Message;
+use crate::mqtt::topics::Topics;
+
+/// What comes so soon after we asked for it was kept for us.
+const SOON: Duration = Duration::from_secs(10);
+/// How long nothing is asked for when all else failed.
+const REST: Duration = Duration::from_secs(600);
+
+/// How much is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asking {
+    /// All that could be a command, so that a mistyped one is answered too, and Home Assistant's start.
+    #[default]
+    Freely,
+    /// The commands there are, after what was left at their topics was removed; and Home Assistant's start.
+    Each,
+    /// The commands there are.
+    Alone,
+    Nothing,
+}
+
+/// What is asked for now.
+#[derive(Debug, Default)]
+pub(super) struct Subscribing {
+    asking: Asking,
+    connected: Option<Instant>,
+    again_at: Option<Instant>,
+}
+
+impl Subscribing {
+    pub(super) fn connected(&mut self, sending: &mut Sending, topics: &Topics) {
+        let now = Instant::now();
+        self.connected = Some(now);
+        match self.asking {
+            Asking::Freely => self.ask(sending, topics),
+            Asking::Each | Asking::Alone => sweep(sending, topics),
+            Asking::Nothing => {
+                error!("commands are not heard: a message is in their way that hearth can neither take nor remove");
+                self.again_at = Some(now + REST);
+            }
+        }
+    }
+
+    /// What was left at the commands' topics is removed. A retained command is never carried out, so nothing is lost.
+    pub(super) fn swept(&self, sending: &Sending, topics: &Topics) {
+        self.ask(sending, topics);
+    }
+
+    fn ask(&self, sending: &Sending, topics: &Topics) {
+        let home_assistant = (self.asking != Asking::Alone).then(|| topics.home_assistant());
+        let asked = match self.asking {
+            Asking::Freely => sending.subscribe(topics.commands().into_iter().chain(home_assistant)),
+            _ => sending.subscribe(topics.each_command().chain(home_assistant)),
+        };
+        if asked.is_err() {
+            error!("the client takes no subscription: commands are not heard until the next connection");
+        }
+    }
+
+    /// The connection went away, because of a message too long to take or for another reason.
+    pub(super) fn lost(&mut self, too_long: bool) {
+        let lasted = self.connected.take().map(|since| since.elapsed());
+        self.again_at = None;
+        self.asking = match (too_long, lasted) {
+            (false, Some(lasted)) if lasted >= SOON => Asking::Freely,
+            (false, _) => self.asking,
+            // One that is sent to us now is not kept for us: only care is due.
+            (true, Some(lasted)) if lasted >= SOON => Asking::Each,
+            (true, _) => self.asking.less(),
+        };
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.again_at
+    }
+
+    pub(super) fn deadline_passed(&mut self, now: Instant, sending: &mut Sending, topics: &Topics) {
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.again_at = None;
+            self.asking = Asking::Each;
+            self.connected = Some(now);
+            sweep(sending, topics);
+        }
+    }
+}
+
+impl Asking {
+    fn less(self) -> Self {
+        match self {
+            Self::Freely => Self::Each,
+            Self::Each => Self::Alone,
+            Self::Alone | Self::Nothing => Self::Nothing,
+        }
+    }
+}
+
+fn sweep(sending: &mut Sending, topics: &Topics) {
+    let mut empty: Vec<_> = topics
+        .each_command()
+        .map(|topic| (Ticket::Own, Message { topic, payload: String::new(), retain: true }))
+        .collect();
+    if let Some((ticket, _)) = empty.last_mut() {
+        *ticket = Ticket::Swept;
+    }
+    info!("what was left at the commands' topics is removed: a message that came is too long to take");
+    sending.announce(empty);
+}
