@@ -4,7 +4,7 @@
 //! tells of it are on disk before the reader is woken.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::Error;
 use super::hearing::{Heard, Hearing};
 use super::patience::patiently;
 use super::reading::Wake;
+use super::writing::Writing;
 use crate::clock;
 use crate::config::Keep;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
@@ -23,18 +24,17 @@ use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::scenes::{Scene, Scenes};
 use crate::store::Store;
-use crate::store::lines::Lines;
 use crate::vitals::Vitals;
 
-/// How often old files of the transcript are deleted.
+/// How often old text is deleted where nobody reads.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The hearing thread's belongings.
 pub struct Hear {
     pub hearing: Hearing,
     pub store: Store,
-    /// `transcript.jsonl`; none when no text is kept.
-    pub lines: Option<Lines>,
+    /// None where what several machines heard is put in order first: then it waits for that in the inbox.
+    pub writing: Option<Writing>,
     pub keep: Keep,
     pub topics: Topics,
     pub vitals: Arc<Vitals>,
@@ -43,8 +43,6 @@ pub struct Hear {
     /// None where nobody reads.
     pub reader: Option<SyncSender<Wake>>,
     pub closing: Arc<AtomicBool>,
-    /// SIGHUP came: open the files anew.
-    pub reopen: Arc<AtomicBool>,
     /// The sources run at the pace of the room, so lag is against the wall clock.
     pub live: bool,
 }
@@ -71,11 +69,10 @@ impl Hear {
             }
             if Instant::now() >= retention_due {
                 retention_due += RETENTION_EVERY;
-                let keep = self.keep;
-                self.write_lines(|lines, _| lines.enforce(Timestamp::now(), keep));
+                self.retain()?;
             }
-            if self.reopen.swap(false, Ordering::Relaxed) {
-                self.write_lines(|lines, _| lines.reopen());
+            if let Some(writing) = &mut self.writing {
+                writing.keep_up();
             }
         }
         self.hearing.end();
@@ -131,7 +128,9 @@ impl Hear {
                     }
                     self.scenes.tell(Scene::Hypothesis(said));
                 }
-                Heard::Progress(time) => self.wake(Wake::Passed(time)),
+                // Where others are waited for, time has not passed as long as they may come.
+                Heard::Progress(time) if self.writing.is_some() => self.wake(Wake::Passed(time)),
+                Heard::Progress(_) => {}
             }
         }
         Ok(())
@@ -139,9 +138,27 @@ impl Hear {
 
     fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
         let messages = [payload::utterance(&self.topics, utterance)];
-        patiently(&self.closing, &self.vitals, || self.store.record_utterance(utterance, &messages))?;
+        patiently(&self.closing, &self.vitals, || match self.writing {
+            Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
+            None => self.store.stage(utterance, &messages),
+        })?;
         self.outgoing.notify_one();
-        self.write_lines(Lines::follow);
+        if let Some(writing) = &mut self.writing {
+            writing.follow(&self.store);
+        }
+        if self.keep == Keep::Nothing { self.retain() } else { Ok(()) }
+    }
+
+    /// Where nobody reads, nothing else forgets: what was heard is told when it is stored, and the outbox has its own copy.
+    fn retain(&mut self) -> Result<(), Error> {
+        if self.reader.is_some() {
+            return Ok(());
+        }
+        match self.store.enforce(Timestamp::now(), self.keep, i64::MAX) {
+            Err(error) if !error.may_pass() => return Err(error.into()),
+            Err(error) => warn!(%error, "old text could not be deleted; it will be tried again"),
+            Ok(rows) => debug!(rows, "old text is forgotten"),
+        }
         Ok(())
     }
 
@@ -153,15 +170,6 @@ impl Hear {
         let Gap { room, reason, .. } = gap;
         info!(kind = "gap", room, %reason, seconds, "nothing was heard in {room} for {seconds:.1} s: {reason}");
         Ok(())
-    }
-
-    /// The file is a copy for people: what it misses now it gets with the next line.
-    fn write_lines<E: std::fmt::Display>(&mut self, write: impl FnOnce(&mut Lines, &Store) -> Result<(), E>) {
-        if let Some(lines) = &mut self.lines
-            && let Err(error) = write(lines, &self.store)
-        {
-            warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
-        }
     }
 
     fn lag(&self, utterance: &Utterance, arrived: Instant, reached: Timestamp) {

@@ -9,11 +9,13 @@
 //! | sources → hearing | one minute of frames for each | a file or stdin waits; a microphone drops frames and records a gap |
 //! | speech → Whisper | one minute of segments | the channel before it fills; of a live source, segments that ended 20 s ago are given up for newer ones, and told as a gap |
 //! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
+//! | broker → gathering | 64 utterances of other machines | it waits: they stay at the broker |
 //! | publishing → house | 16 commands | the command is answered with "busy" |
 //! | publishing → house | one wish to be listened to or not | a newer one takes its place |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
 mod asked;
+mod gathering;
 pub mod hear;
 pub mod hearing;
 mod patience;
@@ -21,6 +23,7 @@ pub mod prepare;
 pub mod publishing;
 pub mod reading;
 mod service;
+mod writing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,14 +37,17 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use self::asked::{Answer, Asked};
+use self::gathering::Gathering;
 use self::hear::Hear;
 use self::prepare::Prepared;
 use self::publishing::Publishing;
 use self::reading::{Reading, Wake};
 use self::service::Service;
+use self::writing::Writing;
 use crate::audio::{self, Control};
 use crate::config::Config;
 use crate::mqtt::commands::{Command, Request};
+use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
 use crate::scenes::Scenes;
@@ -127,6 +133,7 @@ struct House {
     /// Whether the household wants to be listened to: anybody's newest wish, and whether it was heeded.
     wishes: watch::Sender<bool>,
     listening: watch::Receiver<bool>,
+    drain_gathering: Option<oneshot::Sender<()>>,
     drain_publishing: Option<oneshot::Sender<()>>,
     store: Store,
     topics: Topics,
@@ -144,19 +151,21 @@ impl House {
         let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
-        store.enqueue(&[
-            payload::listening(&topics, Stamp::now(), control.listening()),
-            payload::interval(&topics, Stamp::now(), config.digest.every_min),
-        ])?;
+        if config.hears() {
+            store.enqueue(&[payload::listening(&topics, Stamp::now(), control.listening())])?;
+        }
+        let minutes = reading::notes::interval(&store, config.digest.every_min)?;
+        store.enqueue(&[payload::interval(&topics, Stamp::now(), minutes)])?;
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
         let (wishes, listening) = watch::channel(control.listening());
         let (drain_publishing, drained) = oneshot::channel();
         let publishing = Publishing {
             store: Store::open(&dir, settings)?,
-            client: broker,
+            client: broker.clone(),
             topics: topics.clone(),
             rules: if config.listener.enabled { config.rules.clone() } else { Vec::new() },
+            does: Does { hears: config.hears(), reads: config.listener.enabled },
             discovery: config.mqtt.discovery,
             scenes: config.mqtt.interim.then(|| scenes.look().1),
             info,
@@ -189,28 +198,49 @@ impl House {
             None => None,
         };
 
-        let sources = config.sources();
-        let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
-        let hear = Hear {
-            hearing,
-            store: Store::open(&dir, settings)?,
-            lines,
-            keep: config.store.keep,
-            topics: topics.clone(),
-            vitals: vitals.clone(),
-            scenes: scenes.clone(),
-            outgoing: outgoing.clone(),
-            reader: reader.clone(),
-            closing: closing.clone(),
-            reopen: reopen.clone(),
-            live: config.source.live(),
-        };
-        supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
+        let mut writing = Some(Writing::new(lines, config.store.keep, reopen.clone()));
+        let mut drain_gathering = None;
+        if let (Some(nodes), Some(reader)) = (&config.source.mqtt, &reader) {
+            let gathering = Gathering {
+                store: Store::open(&dir, settings)?,
+                client: broker,
+                nodes: nodes.clone(),
+                own: topics.utterance(),
+                writing: writing.take().expect("nobody has it yet"),
+                vitals: vitals.clone(),
+                reader: reader.clone(),
+            };
+            let (drain, drained) = oneshot::channel();
+            drain_gathering = Some(drain);
+            supervisor.task(GATHERING, async move {
+                gathering::run(gathering, async move { drop(drained.await) }).await?;
+                Ok(())
+            });
+        }
 
-        let (source_control, source_vitals) = (control.clone(), vitals.clone());
-        supervisor.thread(SOURCE, move || {
-            Ok(audio::run(&sources, &config.base, audio_in, &source_control, &source_vitals)?)
-        })?;
+        if let Some(hearing) = hearing {
+            let sources = config.sources();
+            let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
+            let hear = Hear {
+                hearing,
+                store: Store::open(&dir, settings)?,
+                writing,
+                keep: config.store.keep,
+                topics: topics.clone(),
+                vitals: vitals.clone(),
+                scenes: scenes.clone(),
+                outgoing: outgoing.clone(),
+                reader: reader.clone(),
+                closing: closing.clone(),
+                live: config.source.live(),
+            };
+            supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
+
+            let (source_control, source_vitals) = (control.clone(), vitals.clone());
+            supervisor.thread(SOURCE, move || {
+                Ok(audio::run(&sources, &config.base, audio_in, &source_control, &source_vitals)?)
+            })?;
+        }
         info!(state = %dir.display(), "hearth is up");
         Ok(Self {
             supervisor,
@@ -221,6 +251,7 @@ impl House {
             requests,
             wishes,
             listening,
+            drain_gathering,
             drain_publishing: Some(drain_publishing),
             store,
             topics,
@@ -260,8 +291,9 @@ impl House {
             (name, Err(source)) => return Err(Error::Part { name, source }),
             (SOURCE, Ok(())) => info!("no source is left; what is left of them is heard and read"),
             // Nobody will wake the reader any more: it ends when it has read everything.
-            (HEARING, Ok(())) if !runs(SOURCE) => self.reader = None,
-            (READING, Ok(())) if !runs(HEARING) => {}
+            (HEARING, Ok(())) if !runs(SOURCE) && !runs(GATHERING) => self.reader = None,
+            (HEARING, Ok(())) if !runs(SOURCE) => {}
+            (READING, Ok(())) if !runs(HEARING) && !runs(GATHERING) => {}
             (name, Ok(())) => return Err(Error::Unasked(name)),
         }
         Ok(())
@@ -319,6 +351,8 @@ impl House {
         self.control.stop();
         self.end(SOURCE, before_publishing).await;
         self.end(HEARING, before_publishing).await;
+        drop(self.drain_gathering.take());
+        self.end(GATHERING, before_publishing).await;
         self.reader = None;
         self.end(READING, before_publishing).await;
         drop(self.drain_publishing.take());
@@ -347,6 +381,7 @@ impl House {
 
 const SOURCE: &str = "sources";
 const HEARING: &str = "hearing";
+const GATHERING: &str = "gathering";
 const READING: &str = "reading";
 const PUBLISHING: &str = "publishing";
 /// The note that the household muted the room.

@@ -30,6 +30,7 @@ use crate::config::Rule;
 use crate::event::Hypothesis;
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::commands::Request;
+use crate::mqtt::discovery::Does;
 use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
@@ -62,6 +63,7 @@ pub struct Publishing {
     pub client: client::Settings,
     pub topics: Topics,
     pub rules: Vec<Rule>,
+    pub does: Does,
     /// Announce entities to Home Assistant.
     pub discovery: bool,
     /// Where what is being said is seen, if it is to be told before it is over.
@@ -98,6 +100,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         client,
         topics,
         rules,
+        does,
         discovery,
         mut scenes,
         info,
@@ -118,9 +121,9 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
         sending: Sending::new(store, sender, vitals.clone()),
-        house: House::new(topics, rules, discovery, info, before),
+        house: House::new(topics, rules, does, discovery, info, before),
         vitals,
-        answering: Answering::new(requests, listening, Timestamp::now()),
+        answering: Answering::new(requests, listening, does.hears, Timestamp::now()),
         subscribing: Subscribing::default(),
         url,
         outage: Complaint::default(),
@@ -204,13 +207,13 @@ impl Publisher {
     fn hear(&mut self, event: Event) -> Result<(), store::Error> {
         self.vitals.publishing_moved.mark();
         match event {
-            Event::Connected => self.connected(),
+            Event::Connected { .. } => self.connected(),
             Event::Sent(packet) => {
                 self.sending.sent(packet);
                 Ok(())
             }
             Event::Acknowledged(packet) => self.acknowledged(packet),
-            Event::Message { topic, payload, retain } => self.message(&topic, &payload, retain),
+            Event::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
             Event::Subscribed => {
                 self.vitals.commands_ok.set(true);
                 Ok(())

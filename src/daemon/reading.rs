@@ -6,6 +6,7 @@
 
 mod announce;
 mod meter;
+pub(super) mod notes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,6 +112,8 @@ impl Reading {
         {
             warn!(%error, "the rules begin at rest");
         }
+        listener.set_interval(notes::interval(&store, config.digest.every_min)?);
+        vitals.state_since.set(notes::state_since(&mut store, listener.state().tokens_read() == 0)?);
         let announcer = Announcer::new(&config.rules, &topics);
         store.enqueue(&announcer.missing(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
@@ -227,6 +230,8 @@ impl Reading {
             }
             Command::Interval(minutes) => {
                 self.listener.set_interval(*minutes);
+                let configured = self.config.digest.every_min;
+                patiently(&self.closing, &self.vitals, || notes::set_interval(&mut self.store, *minutes, configured))?;
                 Ok(fields(json!({ "minutes": minutes })))
             }
             Command::Snooze { rule, minutes } => {
@@ -247,6 +252,9 @@ impl Reading {
             Command::FalseAlarm(which) => match self.listener.false_alarm(which.name(), self.now) {
                 Some((id, rule, ended)) => {
                     outcome = ended;
+                    patiently(&self.closing, &self.vitals, || {
+                        self.store.record_false_alarm(id, rule.as_str(), self.now)
+                    })?;
                     info!(kind = "false_alarm", %rule, %id, "the household says that an alert of {rule} was none");
                     Ok(fields(json!({ "rule": rule, "alert": id })))
                 }

@@ -7,6 +7,7 @@
 //! One [`Store`] is one connection. Each thread opens its own; SQLite's write-ahead log lets them read beside one writer,
 //! and writers wait for each other.
 
+mod inbox;
 pub mod lines;
 mod lock;
 mod outbox;

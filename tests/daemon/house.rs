@@ -85,11 +85,17 @@ impl Hearth {
     }
 
     pub fn run_with(dir: &Path, config: &str, stdin: Stdio) -> Self {
+        Self::run_as(dir, config, stdin, &[])
+    }
+
+    /// With variables of the environment.
+    pub fn run_as(dir: &Path, config: &str, stdin: Stdio, variables: &[(&str, &Path)]) -> Self {
         let path = dir.join("hearth.toml");
         std::fs::write(&path, config).unwrap();
         let mut child = Command::new(HEARTH)
             .args(["run", "--config"])
             .arg(&path)
+            .envs(variables.iter().copied())
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

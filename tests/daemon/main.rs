@@ -8,4 +8,5 @@ mod mosquitto;
 mod bad_input;
 mod commands;
 mod faults;
+mod nodes;
 mod path;
