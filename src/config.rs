@@ -4,6 +4,7 @@
 //! does. Invariant: an empty file is a valid config, and `config/hearth.toml` says the same as [`Config::default`].
 
 mod load;
+mod nodes;
 mod source;
 mod validate;
 mod values;
@@ -15,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::event::Severity;
 
 pub use load::{Error, Problem, from_text, load};
+pub use nodes::Nodes;
 pub use source::{File, Microphone, Pace, Source, Sources, Stdin, Wyoming};
-pub use values::{Confirm, Days, Keep, Name, Probability, Seconds, Topic};
+pub use values::{Confirm, Days, Filter, Keep, Name, Probability, Seconds, Topic};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,10 +72,17 @@ impl Config {
         self.source.each().map(|source| (room(&source), source)).collect()
     }
 
+    /// There is a source of sound.
+    pub fn hears(&self) -> bool {
+        self.source.each().next().is_some()
+    }
+
     /// What is heard may come from more than one room.
     pub fn several_rooms(&self) -> bool {
         let wyoming = self.source.wyoming.as_ref();
-        self.source.each().nth(1).is_some() || wyoming.is_some_and(|wyoming| wyoming.rooms.len() != 1)
+        self.source.mqtt.is_some()
+            || self.source.each().nth(1).is_some()
+            || wyoming.is_some_and(|wyoming| wyoming.rooms.len() != 1)
     }
 
     /// `[mqtt]` with the paths of its files made absolute.

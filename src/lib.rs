@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Everything flows one way. An utterance is stored, with the message that tells of it, in one transaction before anything
-//! else learns of it; the listener reads it from the store, so a crash between any two steps loses nothing.
+//! else learns of it; the listener reads it from the store, so a crash between any two steps loses nothing. What other machines
+//! heard comes from the broker into the same store ([`daemon`]'s gathering task), and goes the same way from there.
 //!
 //! # The map
 //!

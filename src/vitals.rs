@@ -44,10 +44,16 @@ pub struct Vitals {
     pub tokens: Count,
     /// Reading: nanoseconds the state took for a token, lately.
     pub token_ns: Count,
+    /// Reading: when the live state was made.
+    pub state_since: Moment,
     /// Reading: bytes of the live state.
     pub state_bytes: Count,
     /// Reading: utterances stored that the state has not read yet.
     pub unread: Count,
+    /// Gathering: utterances of other machines that were taken; those that came again; and messages that were none.
+    pub others_taken: Count,
+    pub others_repeated: Count,
+    pub others_refused: Count,
     /// Publishing: a broker is connected.
     pub connected: Flag,
     /// Publishing: the broker passes commands on to us.

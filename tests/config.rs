@@ -19,6 +19,7 @@ fn every_setting_stands_in_the_documented_config() {
     let mut config = serde_json::to_value(Config::default()).expect("a config is a value");
     // Optional settings and the other sources are not part of the default; they stand there as comments.
     config["source"]["file"] = serde_json::json!({ "path": "", "pace": "", "room": "" });
+    config["source"]["mqtt"] = serde_json::json!({ "topics": [], "window_s": 0 });
     config["source"]["stdin"] = serde_json::json!({ "rate": 0, "channels": 0, "room": "" });
     config["source"]["wyoming"] = serde_json::json!({ "listen": "", "room": "", "rooms": "" });
     fn walk(value: &serde_json::Value, text: &str) {
@@ -85,11 +86,12 @@ fn broken_sources_are_told_with_their_place() {
     for (text, told) in [
         (
             "[source]\n",
-            "line 1, column 1: names no source: use [source.microphone], [source.file], [source.stdin] or [source.wyoming]",
+            "line 1, column 1: names no source: use [source.microphone], [source.file], [source.stdin], [source.wyoming] or \
+             [source.mqtt]",
         ),
         (
             "[source]\nkind = \"file\"\n",
-            "line 2, column 1: unknown key \"kind\": known here are microphone, file, stdin, wyoming",
+            "line 2, column 1: unknown key \"kind\": known here are microphone, file, stdin, wyoming, mqtt",
         ),
         (
             "[source.microphone]\n[source.stdin]\nroom = \"home\"\n",
@@ -100,12 +102,18 @@ fn broken_sources_are_told_with_their_place() {
             "line 3, column 1: unknown key \"rooom\": did you mean \"room\"?",
         ),
         (
+            "[source.mqtt]\ntopics = [\"hearth/#/utterance\"]\n",
+            "line 2, column 10: \"hearth/#/utterance\" is no topic to listen to: \"+\" and \"#\" stand alone between slashes, \"#\" at the end, at most 256 bytes",
+        ),
+        (
             "[[source.file]]\npath = \"a\"\npace = \"fast\"\n[[source.file]]\npath = \"\"\nroom = \"hall\"\n",
             "line 5, column 8: names no file",
         ),
     ] {
         assert!(problems(text).contains(&told.to_owned()), "{:?}", problems(text));
     }
+    let forgetful = problems("[source.mqtt]\n");
+    assert!(forgetful.len() == 1 && forgetful[0].contains("the embedded broker forgets"), "{forgetful:?}");
 }
 
 #[test]

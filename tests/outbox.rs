@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hearth::config::Keep;
-use hearth::event::{Gap, GapReason, Message, Utterance};
+use hearth::event::{Alert, AlertPhase, Gap, GapReason, Message, Severity, Utterance};
 use hearth::mqtt::delivery::{Delivery, WINDOW};
 use hearth::store::lines::Lines;
 use hearth::store::{Error, Reading, Settings, Store};
@@ -312,6 +312,7 @@ fn a_full_disk_is_said_and_costs_nothing_that_was_stored() {
     open(dir.path());
     if rustix::process::geteuid().is_root() && mount(dir.path()) {
         let full = dir.path().join("small");
+        std::fs::write(full.join("photo"), [0; 64 << 10]).unwrap();
         let mut store = open(&full);
         let mut stored = 0;
         let error = loop {
@@ -323,6 +324,8 @@ fn a_full_disk_is_said_and_costs_nothing_that_was_stored() {
         assert!(matches!(error, Error::Full { .. }) && error.may_pass(), "{error:?}");
         assert!(error.to_string().contains("hearth.db") && error.to_string().contains("full"), "{error}");
         drop(store);
+        // Opening needs a little room.
+        std::fs::remove_file(full.join("photo")).unwrap();
         let store = open(&full);
         assert_eq!(store.utterances_after(0, 100_000).unwrap().len(), stored as usize);
         assert_eq!(store.outbox_len().unwrap(), stored as u64);
@@ -393,7 +396,7 @@ fn a_file_that_is_no_database_or_not_ours_or_newer_is_refused_by_name() {
     let newer = rusqlite::Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
-    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 2)"));
+    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 3)"));
 }
 
 #[test]
@@ -401,7 +404,12 @@ fn a_database_from_before_there_were_rooms_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).record_utterance(&utterance(0, "good morning"), &[]).unwrap();
     let older = rusqlite::Connection::open(dir.path().join("hearth.db")).unwrap();
-    older.execute_batch("ALTER TABLE gap DROP COLUMN room; PRAGMA user_version = 1").unwrap();
+    older
+        .execute_batch(
+            "ALTER TABLE gap DROP COLUMN room; DROP TABLE inbox; DROP TABLE arrival; DROP TABLE false_alarm;
+             PRAGMA user_version = 1",
+        )
+        .unwrap();
     older.execute("INSERT INTO gap VALUES (1, 'x', 0, 1, 'muted')", []).unwrap();
     drop(open(dir.path()));
     let room: String = older.query_row("SELECT room FROM gap", [], |row| row.get(0)).unwrap();
@@ -455,6 +463,30 @@ fn the_files_are_for_this_user_alone() {
 }
 
 // ---- what is kept, and how long
+
+#[test]
+fn a_false_alarm_is_kept_with_the_probability_its_alert_began_at_when_the_words_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let alert = |phase, probability| Alert {
+        id: Ulid::from_parts(1, 1),
+        rule: "leak".into(),
+        phase,
+        severity: Severity::Critical,
+        time: Timestamp::UNIX_EPOCH,
+        probability: Some(probability),
+        answer: None,
+        evidence: Vec::new(),
+    };
+    let alerts = [alert(AlertPhase::New, 0.83), alert(AlertPhase::Update, 0.97)];
+    let reading = Reading { digests: &[], alerts: &alerts, processed: 0, memory: "{}" };
+    store.record_reading(reading, &[]).unwrap();
+    for _ in 0..2 {
+        store.record_false_alarm(Ulid::from_parts(1, 1), "leak", Timestamp::UNIX_EPOCH).unwrap();
+    }
+    store.enforce(Timestamp::now(), Keep::Nothing, 0).unwrap();
+    assert_eq!(store.false_alarms().unwrap(), [("leak".to_string(), Some(0.83))]);
+}
 
 #[test]
 fn many_openings_of_a_new_database_at_once_make_one_database() {

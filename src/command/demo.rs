@@ -106,7 +106,7 @@ async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Ta
 async fn take_a_seat(sender: &Sender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<()> {
     loop {
         match connection.poll().await {
-            Event::Connected => {
+            Event::Connected { .. } => {
                 let all = topics.command("#");
                 if sender.subscribe([all]).is_err() {
                     bail!("the broker's client takes no subscription");

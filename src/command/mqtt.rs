@@ -54,8 +54,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn clear(settings: client::Settings, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
-    let (sender, mut connection) = client::observe(settings, "clear");
+    let (sender, mut connection) = client::observe(settings.clone(), "clear");
     let found = ask(&sender, &mut connection, topics).await?;
+    // What other machines tell is no longer kept for this one.
+    client::forget(&settings, PATIENCE).await?;
     let mut left: Vec<&String> = found.iter().collect();
     let mut waiting = 0;
     while !left.is_empty() || waiting > 0 {
@@ -86,7 +88,7 @@ async fn ask(sender: &Sender, connection: &mut Connection, topics: &Topics) -> a
     let mut found = BTreeSet::new();
     loop {
         match next(connection).await? {
-            Event::Connected => {
+            Event::Connected { .. } => {
                 let filters = [topics.everything(), topics.discovery()];
                 ensure!(sender.subscribe(filters).is_ok(), "the client takes no subscription");
             }
@@ -95,7 +97,7 @@ async fn ask(sender: &Sender, connection: &mut Connection, topics: &Topics) -> a
                 ensure!(sender.try_publish(&mark).is_ok(), "the client takes no message");
             }
             Event::Deaf => bail!("the broker does not let this user read {}", topics.everything()),
-            Event::Message { topic, payload, retain: true } => {
+            Event::Message { topic, payload, retain: true, .. } => {
                 let running = topic == topics.status() && payload == payload::ONLINE.as_bytes();
                 ensure!(!running, "a hearth runs as \"{}\" at this broker: stop it first", topics.node());
                 found.insert(topic);

@@ -1,4 +1,4 @@
-//! Where sound comes from: one source or several, each hearing a room.
+//! Where speech comes from: one source of sound or several, each hearing a room, and what other machines heard.
 //!
 //! A kind of source stands once (`[source.microphone]`) or several times (`[[source.microphone]]`).
 
@@ -12,7 +12,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Name;
+use super::{Name, Nodes};
 
 /// Every source of this machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,11 +24,13 @@ pub struct Sources {
     pub file: Vec<File>,
     pub stdin: Option<Stdin>,
     pub wyoming: Option<Wyoming>,
+    /// What other machines heard, beside these or alone.
+    pub mqtt: Option<Nodes>,
 }
 
 impl Default for Sources {
     fn default() -> Self {
-        Self { microphone: vec![Microphone::default()], file: Vec::new(), stdin: None, wyoming: None }
+        Self { microphone: vec![Microphone::default()], file: Vec::new(), stdin: None, wyoming: None, mqtt: None }
     }
 }
 
@@ -46,7 +48,7 @@ impl From<Source> for Sources {
 }
 
 impl Sources {
-    /// Each of them.
+    /// Each source of sound.
     pub fn each(&self) -> impl Iterator<Item = Source> {
         let microphones = self.microphone.iter().cloned().map(Source::Microphone);
         let files = self.file.iter().cloned().map(Source::File);

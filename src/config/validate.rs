@@ -24,9 +24,11 @@ impl Config {
 
     fn source_problems(&self, problems: &mut Problems) {
         let sources = self.sources();
-        problems.unless(!sources.is_empty(), "source", || {
-            "names no source: use [source.microphone], [source.file], [source.stdin] or [source.wyoming]".into()
+        problems.unless(!sources.is_empty() || self.source.mqtt.is_some(), "source", || {
+            "names no source: use [source.microphone], [source.file], [source.stdin], [source.wyoming] or [source.mqtt]"
+                .into()
         });
+        self.nodes_problems(problems);
         for (at, (room, source)) in sources.iter().enumerate() {
             let kind = source.kind();
             let nth = sources[..at].iter().filter(|(_, other)| other.kind() == kind).count();
@@ -55,6 +57,20 @@ impl Config {
         let is_code = (2..=3).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_lowercase());
         problems.unless(is_code || language == "auto", "asr.language", || {
             format!("\"{language}\" is neither \"auto\" nor a language code such as \"en\"")
+        });
+    }
+
+    fn nodes_problems(&self, problems: &mut Problems) {
+        let Some(nodes) = &self.source.mqtt else { return };
+        problems.unless(!nodes.topics.is_empty(), "source.mqtt.topics", || "names no topic".into());
+        problems.unless(nodes.window_s.get() <= 600.0, "source.mqtt.window_s", || {
+            format!("{} is outside 0 to 600 seconds", nodes.window_s.get())
+        });
+        problems.unless(self.listener.enabled, "source.mqtt", || {
+            "what other machines heard is for a listener to read, and [listener] enabled is false".into()
+        });
+        problems.unless(self.mqtt.url != Broker::Embedded, "source.mqtt", || {
+            "the embedded broker forgets what waits in it when hearth ends: name a broker that keeps it in [mqtt] url".into()
         });
     }
 

@@ -80,6 +80,36 @@ impl fmt::Display for Topic {
     }
 }
 
+/// What to subscribe to: a topic in which `+` stands for one level and `#`, at the end, for all that follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Filter(String);
+as_string!(Filter);
+
+impl FromStr for Filter {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let levels: Vec<&str> = text.split('/').collect();
+        let whole = |(at, level): (usize, &&str)| match *level {
+            "+" => true,
+            "#" => at + 1 == levels.len(),
+            level => !level.contains(['#', '+', '\0']),
+        };
+        if text.is_empty() || text.len() > 256 || !levels.iter().enumerate().all(whole) {
+            return Err(format!(
+                "\"{text}\" is no topic to listen to: \"+\" and \"#\" stand alone between slashes, \"#\" at the end, at most 256 bytes"
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A probability strictly between 0 and 1: log-odds of either end would be infinite.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]

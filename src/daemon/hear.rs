@@ -3,9 +3,9 @@
 //! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
 //! tells of it are on disk before the reader is woken.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +17,7 @@ use super::forget;
 use super::hearing::{Heard, Hearing};
 use super::patience::patiently;
 use super::reading::Wake;
+use super::writing::{Writing, locked};
 use crate::clock;
 use crate::config::Keep;
 use crate::door::asked::Asked;
@@ -26,21 +27,20 @@ use crate::mqtt::commands::Command;
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::scenes::{Scene, Scenes};
-use crate::store::lines::Lines;
 use crate::store::{Forgotten, Store};
 use crate::vitals::Vitals;
 
 /// How long nothing may come before this looks around.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often old text is deleted.
+/// How often old text is deleted where nobody reads.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The hearing thread's belongings.
 pub struct Hear {
     pub hearing: Hearing,
     pub store: Store,
-    /// `transcript.jsonl`; none when no text is kept.
-    pub lines: Option<Arc<Mutex<Lines>>>,
+    /// None where what several machines heard is put in order first: then it waits for that in the inbox.
+    pub writing: Option<Writing>,
     /// Where the state's snapshots lie, if there are any.
     pub history: History,
     pub keep: Keep,
@@ -51,8 +51,6 @@ pub struct Hear {
     /// None where nobody reads.
     pub reader: Option<SyncSender<Wake>>,
     pub closing: Arc<AtomicBool>,
-    /// SIGHUP came: open the files anew.
-    pub reopen: Arc<AtomicBool>,
     /// Commands that what was heard and is not stored yet must be dropped for.
     pub forget: Receiver<Asked>,
     /// The sources run at the pace of the room, so lag is against the wall clock.
@@ -95,11 +93,9 @@ impl Hear {
             if Instant::now() >= retention_due {
                 retention_due = Instant::now() + if self.keep == Keep::Nothing { IDLE } else { RETENTION_EVERY };
                 self.retain();
-                let keep = self.keep;
-                self.write_lines(|lines, _| lines.enforce(Timestamp::now(), keep));
             }
-            if self.reopen.swap(false, Ordering::Relaxed) {
-                self.write_lines(|lines, _| lines.reopen());
+            if let Some(writing) = &mut self.writing {
+                writing.keep_up();
             }
         }
         self.hearing.end();
@@ -136,7 +132,7 @@ impl Hear {
     }
 
     fn follow(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
-        let lines = self.lines.clone();
+        let lines = self.writing.as_ref().and_then(Writing::lines);
         let mut lines = lines.as_deref().map(locked);
         forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)?;
         Ok(self.store.forgot()?)
@@ -188,7 +184,9 @@ impl Hear {
                     }
                     self.scenes.tell(Scene::Hypothesis(said));
                 }
-                Heard::Progress(time) => self.wake(Wake::Passed(time)),
+                // Where others are waited for, time has not passed as long as they may come.
+                Heard::Progress(time) if self.writing.is_some() => self.wake(Wake::Passed(time)),
+                Heard::Progress(_) => {}
             }
         }
         Ok(())
@@ -196,9 +194,17 @@ impl Hear {
 
     fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
         let messages = [payload::utterance(&self.topics, utterance)];
-        patiently(&self.closing, &self.vitals, || self.store.record_utterance(utterance, &messages))?;
+        patiently(&self.closing, &self.vitals, || match self.writing {
+            Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
+            None => self.store.stage(utterance, &messages),
+        })?;
         self.outgoing.notify_one();
-        self.write_lines(Lines::follow);
+        if let Some(writing) = &mut self.writing {
+            writing.follow(&self.store);
+        }
+        if self.keep == Keep::Nothing {
+            self.retain();
+        }
         Ok(())
     }
 
@@ -227,15 +233,6 @@ impl Hear {
         }
     }
 
-    /// The file is a copy for people: what it misses now it gets with the next line.
-    fn write_lines<E: std::fmt::Display>(&mut self, write: impl FnOnce(&mut Lines, &Store) -> Result<(), E>) {
-        if let Some(lines) = &self.lines
-            && let Err(error) = write(&mut locked(lines), &self.store)
-        {
-            warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
-        }
-    }
-
     fn lag(&self, utterance: &Utterance, arrived: Instant, reached: Timestamp) {
         let lag_ms = if self.live {
             Timestamp::now().duration_since(utterance.end).as_millis()
@@ -252,10 +249,4 @@ impl Hear {
             let _ = reader.try_send(wake);
         }
     }
-}
-
-/// The file that the reading thread, too, may take lines out of.
-pub fn locked(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
-    // Whoever panicked with it left whole lines.
-    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }

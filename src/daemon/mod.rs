@@ -9,11 +9,13 @@
 //! | sources → hearing | one minute of frames for each | a file or stdin waits; a microphone drops frames and records a gap |
 //! | speech → Whisper | one minute of segments | the channel before it fills; of a live source, segments that ended 20 s ago are given up for newer ones, and told as a gap |
 //! | hearing → reading | 64 wakes | a wake is dropped: the text is in the store, and the next wake finds it |
+//! | broker → gathering | 64 utterances of other machines | it waits: they stay at the broker |
 //! | publishing → house, house → hearing | 16 commands | the command is answered with "busy" |
 //! | publishing → house | one wish to be listened to or not | a newer one takes its place |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
 pub mod forget;
+mod gathering;
 pub mod hear;
 pub mod hearing;
 mod hook;
@@ -24,6 +26,7 @@ pub mod publishing;
 pub mod reading;
 mod reload;
 mod service;
+mod writing;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,12 +40,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use self::gathering::Gathering;
 use self::hear::Hear;
 use self::prepare::Prepared;
 use self::publishing::Publishing;
 use self::reading::{Reading, Wake};
 use self::reload::Fresh;
 use self::service::Service;
+use self::writing::Writing;
 use crate::audio::{self, Control};
 use crate::config::{Config, Rule};
 use crate::door::asked::{Answer, Asked};
@@ -50,6 +55,7 @@ use crate::door::page::{self, Page};
 use crate::door::{About, Door, socket};
 use crate::listener::history::History;
 use crate::mqtt::commands::{Command, Request};
+use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
@@ -153,6 +159,7 @@ struct House {
     /// Whether the household wants to be listened to: anybody's newest wish, and whether it was heeded.
     wishes: watch::Sender<bool>,
     listening: watch::Receiver<bool>,
+    drain_gathering: Option<oneshot::Sender<()>>,
     drain_publishing: Option<oneshot::Sender<()>>,
     store: Store,
     topics: Topics,
@@ -170,10 +177,11 @@ impl House {
         let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
-        store.enqueue(&[
-            payload::listening(&topics, Stamp::now(), control.listening()),
-            payload::interval(&topics, Stamp::now(), config.digest.every_min),
-        ])?;
+        if config.hears() {
+            store.enqueue(&[payload::listening(&topics, Stamp::now(), control.listening())])?;
+        }
+        let minutes = reading::notes::interval(&store, config.digest.every_min)?;
+        store.enqueue(&[payload::interval(&topics, Stamp::now(), minutes)])?;
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
         let (wishes, listening) = watch::channel(control.listening());
@@ -193,9 +201,10 @@ impl House {
         let (rules, followed) = watch::channel(if reads { config.rules.clone() } else { Vec::new() });
         let publishing = Publishing {
             store: Store::open(&dir, settings)?,
-            client: broker,
+            client: broker.clone(),
             topics: topics.clone(),
             rules: followed,
+            does: Does { hears: config.hears(), reads: config.listener.enabled },
             discovery: config.mqtt.discovery,
             scenes: config.mqtt.interim.then(|| scenes.look().1),
             info,
@@ -233,37 +242,58 @@ impl House {
             None => None,
         };
 
-        let sources = config.sources();
-        let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
-        let (forget, forgets) = sync_channel(REQUEST_CAPACITY);
-        let hear = Hear {
-            hearing,
-            store: Store::open(&dir, settings)?,
-            lines,
-            history,
-            keep: config.store.keep,
-            topics: topics.clone(),
-            vitals: vitals.clone(),
-            scenes: scenes.clone(),
-            outgoing: outgoing.clone(),
-            reader: reader.clone(),
-            closing: closing.clone(),
-            reopen: reopen.clone(),
-            forget: forgets,
-            live: config.source.live(),
-        };
-        supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
+        let mut writing = Some(Writing::new(lines, config.store.keep, reopen.clone()));
+        let mut drain_gathering = None;
+        if let (Some(nodes), Some(reader)) = (&config.source.mqtt, &reader) {
+            let gathering = Gathering {
+                store: Store::open(&dir, settings)?,
+                client: broker,
+                nodes: nodes.clone(),
+                own: topics.utterance(),
+                writing: writing.take().expect("nobody has it yet"),
+                vitals: vitals.clone(),
+                reader: reader.clone(),
+            };
+            let (drain, drained) = oneshot::channel();
+            drain_gathering = Some(drain);
+            supervisor.task(GATHERING, async move {
+                gathering::run(gathering, async move { drop(drained.await) }).await?;
+                Ok(())
+            });
+        }
 
+        let (forget, forgets) = sync_channel(REQUEST_CAPACITY);
+        if let Some(hearing) = hearing {
+            let sources = config.sources();
+            let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
+            let hear = Hear {
+                hearing,
+                store: Store::open(&dir, settings)?,
+                writing,
+                history,
+                keep: config.store.keep,
+                topics: topics.clone(),
+                vitals: vitals.clone(),
+                scenes: scenes.clone(),
+                outgoing: outgoing.clone(),
+                reader: reader.clone(),
+                closing: closing.clone(),
+                forget: forgets,
+                live: config.source.live(),
+            };
+            supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
+
+            let (source_control, source_vitals, sounds) = (control.clone(), vitals.clone(), config.clone());
+            supervisor.thread(SOURCE, move || {
+                Ok(audio::run(&sources, &sounds.base, audio_in, &source_control, &source_vitals)?)
+            })?;
+        }
         let (shown, changes) = watch::channel(control.listening());
         let privacy = config.privacy.clone();
         supervisor.task(HOOK, async move {
             hook::run(privacy, changes).await;
             Ok(())
         });
-        let (source_control, source_vitals, sounds) = (control.clone(), vitals.clone(), config.clone());
-        supervisor.thread(SOURCE, move || {
-            Ok(audio::run(&sources, &sounds.base, audio_in, &source_control, &source_vitals)?)
-        })?;
         info!(state = %dir.display(), "hearth is up");
         Ok(Self {
             config,
@@ -280,6 +310,7 @@ impl House {
             shown: Some(shown),
             wishes,
             listening,
+            drain_gathering,
             drain_publishing: Some(drain_publishing),
             store,
             topics,
@@ -326,8 +357,9 @@ impl House {
             (name, Err(source)) => return Err(Error::Part { name, source }),
             (SOURCE, Ok(())) => info!("no source is left; what is left of them is heard and read"),
             // Nobody will wake the reader any more: it ends when it has read everything.
-            (HEARING, Ok(())) if !runs(SOURCE) => self.reader = None,
-            (READING, Ok(())) if !runs(HEARING) => {}
+            (HEARING, Ok(())) if !runs(SOURCE) && !runs(GATHERING) => self.reader = None,
+            (HEARING, Ok(())) if !runs(SOURCE) => {}
+            (READING, Ok(())) if !runs(HEARING) && !runs(GATHERING) => {}
             (name, Ok(())) => return Err(Error::Unasked(name)),
         }
         Ok(())
@@ -418,6 +450,8 @@ impl House {
         self.control.stop();
         self.end(SOURCE, before_publishing).await;
         self.end(HEARING, before_publishing).await;
+        drop(self.drain_gathering.take());
+        self.end(GATHERING, before_publishing).await;
         self.reader = None;
         self.end(READING, before_publishing).await;
         drop((self.close_doors.take(), self.drain_publishing.take()));
@@ -450,6 +484,7 @@ impl House {
 
 const SOURCE: &str = "sources";
 const HEARING: &str = "hearing";
+const GATHERING: &str = "gathering";
 const READING: &str = "reading";
 const PUBLISHING: &str = "publishing";
 const HOOK: &str = "hook";

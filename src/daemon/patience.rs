@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::{error, info};
 
 use crate::store;
@@ -16,6 +17,14 @@ const RETRY: Duration = Duration::from_secs(1);
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// How long closing waits for it.
 const CLOSING: Duration = Duration::from_secs(5);
+
+/// Runs something that waits for the disk, in a task. On a runtime with one thread that thread is this task's own.
+pub fn blocking<T>(act: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(act),
+        _ => act(),
+    }
+}
 
 /// Calls `attempt`, and says in `vitals` that the store takes nothing, until it succeeds or fails in a way that time does not heal;
 /// once `closing` is set, for 5 s more.

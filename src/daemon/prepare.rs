@@ -26,7 +26,8 @@ pub struct Prepared {
     pub lock: store::Lock,
     pub store: Store,
     pub topics: Topics,
-    pub hearing: Hearing,
+    /// None on a machine without ears.
+    pub hearing: Option<Hearing>,
     pub lines: Option<Lines>,
     pub listener: Option<Listener>,
     pub broker: client::Settings,
@@ -46,10 +47,10 @@ impl Prepared {
             }
             _ => Some(Lines::open(&dir, jiff::tz::TimeZone::system())?),
         };
-        let whisper = models::find(&config.asr.model, &config.base)?;
-        let hearing = Hearing::new(Whisper::load(&whisper, &config.asr)?);
+        let whisper = config.hears().then(|| models::find(&config.asr.model, &config.base)).transpose()?;
+        let hearing = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(Hearing::new);
         let looks = if config.asr.interim { Looks::InTime } else { Looks::Never };
-        let hearing = if config.source.live() { hearing.live(looks) } else { hearing };
+        let hearing = hearing.map(|hearing| if config.source.live() { hearing.live(looks) } else { hearing });
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {
@@ -68,7 +69,7 @@ impl Prepared {
             Broker::External { .. } => mqtt.listen,
         };
         let info = Info {
-            whisper: Some(name(&whisper)),
+            whisper: whisper.as_deref().map(name),
             listener: reader.as_deref().map(name),
             rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
         };

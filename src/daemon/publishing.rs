@@ -30,6 +30,7 @@ use crate::config::Rule;
 use crate::event::Hypothesis;
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::commands::Request;
+use crate::mqtt::discovery::Does;
 use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
@@ -64,6 +65,7 @@ pub struct Publishing {
     pub topics: Topics,
     /// They may change while the house runs.
     pub rules: watch::Receiver<Vec<Rule>>,
+    pub does: Does,
     /// Announce entities to Home Assistant.
     pub discovery: bool,
     /// Where what is being said is seen, if it is to be told before it is over.
@@ -102,6 +104,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         client,
         topics,
         mut rules,
+        does,
         discovery,
         mut scenes,
         info,
@@ -123,9 +126,9 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
         sending: Sending::new(store, sender, vitals.clone(), redactor),
-        house: House::new(topics, rules.borrow_and_update().clone(), discovery, info, before),
+        house: House::new(topics, rules.borrow_and_update().clone(), does, discovery, info, before),
         vitals,
-        answering: Answering::new(requests, listening, Timestamp::now()),
+        answering: Answering::new(requests, listening, does.hears, Timestamp::now()),
         subscribing: Subscribing::default(),
         url,
         outage: Complaint::default(),
@@ -210,13 +213,13 @@ impl Publisher {
     fn hear(&mut self, event: Event) -> Result<(), store::Error> {
         self.vitals.publishing_moved.mark();
         match event {
-            Event::Connected => self.connected(),
+            Event::Connected { .. } => self.connected(),
             Event::Sent(packet) => {
                 self.sending.sent(packet);
                 Ok(())
             }
             Event::Acknowledged(packet) => self.acknowledged(packet),
-            Event::Message { topic, payload, retain } => self.message(&topic, &payload, retain),
+            Event::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
             Event::Subscribed => {
                 self.vitals.commands_ok.set(true);
                 Ok(())

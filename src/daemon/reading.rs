@@ -8,6 +8,7 @@ mod announce;
 mod answer;
 mod forget;
 mod meter;
+pub(super) mod notes;
 mod reload;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,6 +111,8 @@ impl Reading {
         {
             warn!(%error, "the rules begin at rest");
         }
+        listener.set_interval(notes::interval(&store, config.digest.every_min)?);
+        vitals.state_since.set(notes::state_since(&mut store, listener.state().tokens_read() == 0)?);
         let announcer = Announcer::new(&config.rules, &topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);

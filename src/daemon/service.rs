@@ -77,6 +77,7 @@ fn send(states: &[NotifyState<'_>]) {
 
 fn status(vitals: &Vitals) -> String {
     let ears = match (vitals.listening.get(), vitals.microphone_ok.get()) {
+        (false, _) if vitals.rooms.each().is_empty() => "without ears",
         (false, _) => "muted",
         (true, true) => "listening",
         (true, false) => "waiting for the microphone",

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, Incoming, LastWill, MqttOptions, MqttState, Outgoing,
-    QoS, StateError, SubscribeFilter, TlsConfiguration, Transport,
+    Publish, QoS, StateError, SubscribeFilter, TlsConfiguration, Transport,
 };
 use tokio::time::Instant;
 
@@ -30,6 +30,8 @@ pub use settings::{Error, Settings, credentials};
 /// The largest packet either way. A message that does not fit is refused before it is sent: the library would reconnect
 /// for ever over it. One that comes breaks the connection, so a machine with little memory is not filled by others.
 pub const MAX_PACKET: usize = 1 << 20;
+/// The client that the broker keeps messages for.
+const KEPT_FOR: &str = "nodes";
 /// No packet of MQTT is larger.
 const LARGEST_PACKET: usize = 256 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -41,6 +43,11 @@ const INFLIGHT: u16 = 32;
 const CAPACITY: usize = 32;
 
 impl Settings {
+    /// The name of a client beside a hearth's own.
+    fn beside(&self, role: &str) -> String {
+        format!("{}_{role}", self.client_id)
+    }
+
     fn options(&self) -> MqttOptions {
         let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
         options
@@ -90,8 +97,8 @@ impl Settings {
 /// What happened on the wire.
 #[derive(Debug)]
 pub enum Event {
-    /// The broker took us in; nothing of an earlier connection is left.
-    Connected,
+    /// The broker took us in; nothing of an earlier connection is left but, when we are `known`, what it kept for us.
+    Connected { known: bool },
     /// The oldest message that was handed over left under this packet id.
     Sent(u16),
     /// The broker has the message of this packet id.
@@ -100,6 +107,8 @@ pub enum Event {
         topic: String,
         payload: Vec<u8>,
         retain: bool,
+        /// By which it is acknowledged; 0 when nobody waits for that.
+        packet: u16,
     },
     /// The broker passes on what we subscribed to, from now on.
     Subscribed,
@@ -146,6 +155,18 @@ impl Sender {
         self.0.try_subscribe_many(filters).map_err(|_| Refusal::Busy)
     }
 
+    /// Takes back subscriptions.
+    pub fn unsubscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
+        filters.into_iter().try_for_each(|filter| self.0.try_unsubscribe(filter).map_err(|_| Refusal::Busy))
+    }
+
+    /// Tells the broker that a message is ours to keep, on a connection of [`keep_for`].
+    pub fn acknowledge(&self, packet: u16) -> Result<(), Refusal> {
+        let mut message = Publish::new("", QoS::AtLeastOnce, "");
+        message.pkid = packet;
+        self.0.try_ack(&message).map_err(|_| Refusal::Busy)
+    }
+
     /// Says goodbye; the next [`Event::Lost`] is then no failure.
     pub fn disconnect(&self) -> Result<(), Refusal> {
         self.0.try_disconnect().map_err(|_| Refusal::Busy)
@@ -174,7 +195,19 @@ pub fn open(settings: Settings) -> (Sender, Connection) {
 /// A client beside a hearth's own, under the name `role`, without a will; it takes whatever a broker may hold.
 pub fn observe(settings: Settings, role: &str) -> (Sender, Connection) {
     let mut options = settings.options();
-    options.set_client_id(format!("{}_{role}", settings.client_id)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
+    options.set_client_id(settings.beside(role)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
+    connect(settings, options)
+}
+
+/// A client for which the broker keeps every message that it subscribed to until it is acknowledged, also while it is away.
+/// It takes whatever a broker may hold: one that it refused would come again for ever.
+pub fn keep_for(settings: Settings) -> (Sender, Connection) {
+    let mut options = settings.options();
+    options
+        .set_client_id(settings.beside(KEPT_FOR))
+        .set_max_packet_size(LARGEST_PACKET, MAX_PACKET)
+        .set_clean_session(false)
+        .set_manual_acks(true);
     connect(settings, options)
 }
 
@@ -213,7 +246,7 @@ impl Connection {
             match self.events.poll().await {
                 Ok(event) => {
                     if let Some(event) = translate(event) {
-                        if matches!(event, Event::Connected) {
+                        if matches!(event, Event::Connected { .. }) {
                             self.connected = Some(Instant::now());
                         }
                         return event;
@@ -235,7 +268,7 @@ impl Connection {
         let told: Vec<_> = self.events.state.events.drain(..).collect();
         self.seen.extend(told.into_iter().filter_map(translate));
         self.forget();
-        self.events.state = MqttState::new(INFLIGHT, false);
+        self.events.state = MqttState::new(INFLIGHT, self.events.mqtt_options.manual_acks());
         let connected = self.connected.take();
         // A broker that throws us out at once, say because another client uses our name, is no success.
         if connected.is_some_and(|since| since.elapsed() >= STEADY) {
@@ -248,10 +281,11 @@ impl Connection {
 
 fn translate(event: rumqttc::Event) -> Option<Event> {
     match event {
-        rumqttc::Event::Incoming(Incoming::ConnAck(_)) => Some(Event::Connected),
+        rumqttc::Event::Incoming(Incoming::ConnAck(ack)) => Some(Event::Connected { known: ack.session_present }),
         rumqttc::Event::Incoming(Incoming::PubAck(ack)) => Some(Event::Acknowledged(ack.pkid)),
         rumqttc::Event::Incoming(Incoming::Publish(publish)) => {
-            Some(Event::Message { topic: publish.topic, payload: publish.payload.to_vec(), retain: publish.retain })
+            let Publish { topic, payload, retain, pkid: packet, .. } = publish;
+            Some(Event::Message { topic, payload: payload.to_vec(), retain, packet })
         }
         rumqttc::Event::Incoming(Incoming::SubAck(ack)) => {
             let refused = ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure);
@@ -267,8 +301,20 @@ fn translate(event: rumqttc::Event) -> Option<Event> {
 /// # Errors
 /// When the broker does not take us in within `timeout`.
 pub async fn probe(settings: &Settings, timeout: Duration) -> Result<(), Error> {
+    once(settings, "check", timeout).await
+}
+
+/// Has the broker forget what it keeps for a client of [`keep_for`].
+///
+/// # Errors
+/// When the broker does not take us in within `timeout`.
+pub async fn forget(settings: &Settings, timeout: Duration) -> Result<(), Error> {
+    once(settings, KEPT_FOR, timeout).await
+}
+
+async fn once(settings: &Settings, role: &str, timeout: Duration) -> Result<(), Error> {
     let mut options = settings.options();
-    options.set_client_id(format!("{}_check", settings.client_id));
+    options.set_client_id(settings.beside(role));
     let (sender, mut events) = start(options);
     let seconds = timeout.as_secs();
     match tokio::time::timeout(timeout, events.poll()).await {

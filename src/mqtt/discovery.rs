@@ -22,10 +22,42 @@ const EXPIRE_S: u32 = 120;
 #[serde(transparent)]
 pub struct Announced(BTreeMap<String, String>);
 
+/// What a machine does, beside publishing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Does {
+    /// It has ears.
+    pub hears: bool,
+    /// It has a listener.
+    pub reads: bool,
+}
+
+/// Entities that only a machine with ears has, and only one that reads.
+const OF_HEARING: [&str; 4] = ["utterance", "listening", "microphone", "lag"];
+const OF_READING: [&str; 12] = [
+    "summary",
+    "answer",
+    "interval",
+    "summarise",
+    "acknowledge",
+    "false_alarm",
+    "snooze",
+    "ask",
+    "tokens",
+    "state_size",
+    "state_age",
+    "unread",
+];
+
+impl Does {
+    fn has(self, entity: &str) -> bool {
+        (self.hears || !OF_HEARING.contains(&entity)) && (self.reads || !OF_READING.contains(&entity))
+    }
+}
+
 /// The discovery message, retained, and what will have been announced by it. `before` is what was announced earlier: an
 /// entity that is gone since is sent as its platform alone, which removes it.
-pub fn announce(topics: &Topics, rules: &[Rule], before: &Announced) -> (Message, Announced) {
-    let entities = entities(topics, rules);
+pub fn announce(topics: &Topics, rules: &[Rule], does: Does, before: &Announced) -> (Message, Announced) {
+    let entities = entities(topics, rules, does);
     let now = Announced(entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect());
     let gone = before.0.iter().filter(|(key, _)| !entities.contains_key(*key));
     let mut components: Map<String, Value> =
@@ -59,7 +91,7 @@ fn platform(entity: &Value) -> String {
     entity["p"].as_str().unwrap_or_default().into()
 }
 
-fn entities(topics: &Topics, rules: &[Rule]) -> Map<String, Value> {
+fn entities(topics: &Topics, rules: &[Rule], does: Does) -> Map<String, Value> {
     let device = topics.device_id();
     let mut all = Map::new();
     let mut add = |key: String, mut entity: Value| {
@@ -69,7 +101,8 @@ fn entities(topics: &Topics, rules: &[Rule]) -> Map<String, Value> {
         entity["qos"] = 1.into();
         all.insert(key, entity);
     };
-    for (key, entity) in said(topics, rules).into_iter().chain(commands(topics)).chain(health(topics)) {
+    let all_there_may_be = said(topics, rules).into_iter().chain(commands(topics)).chain(health(topics));
+    for (key, entity) in all_there_may_be.filter(|(key, _)| does.has(key)) {
         add(key.into(), entity);
     }
     for rule in rules {
@@ -211,6 +244,7 @@ fn health(topics: &Topics) -> Vec<(&'static str, Value)> {
             json!({ "stat_cla": "total_increasing", "sug_dsp_prc": 0, "ic": "mdi:counter" }),
         ),
         sensor("state_size", "State size", "state_bytes", "B", json!({ "dev_cla": "data_size", "sug_dsp_prc": 0 })),
+        sensor("state_age", "State age", "state_age_s", "s", json!({ "dev_cla": "duration", "sug_dsp_prc": 0 })),
         sensor("unread", "Unread", "unread", "utterances", json!({ "sug_dsp_prc": 0, "ic": "mdi:tray-full" })),
         sensor("outbox", "Outbox", "outbox", "messages", json!({ "sug_dsp_prc": 0, "ic": "mdi:email-fast-outline" })),
         sensor("cpu", "CPU", "cpu_percent", "%", json!({ "sug_dsp_prc": 0, "ic": "mdi:cpu-64-bit" })),

@@ -1,6 +1,6 @@
 //! What hearth says and understands over MQTT, and the two ends of the wire.
 //!
-//! Owns topics, payloads, Home Assistant discovery, commands and the rules of delivery (all pure), the client and the
+//! Owns topics, payloads, what other machines say they heard, Home Assistant discovery, commands and the rules of delivery (all pure), the client and the
 //! embedded broker (thin). Refuses to know where messages are stored. Invariant: QoS 1 for everything, and nothing here
 //! is said that does not fit [`payload::MAX_BYTES`].
 
@@ -10,6 +10,7 @@ pub mod commands;
 pub mod delivery;
 pub mod desk;
 pub mod discovery;
+pub mod heard;
 pub mod patience;
 pub mod payload;
 pub mod topics;

@@ -162,6 +162,7 @@ pub struct Cost {
 /// What each part says of itself, retained.
 pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Message {
     let samples = |n: u64| rounded(crate::clock::seconds(i64::try_from(n).unwrap_or(i64::MAX)));
+    let age_s = vitals.state_since.get().map_or(0.0, |since| stamp.time.duration_since(since).as_secs_f64().max(0.0));
     let rejected = &vitals.rejected_by;
     let rejected_by = json!({
         "too_short": rejected.too_short.get(),
@@ -192,7 +193,13 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
         "rejected": vitals.rejected.get(),
         "rejected_by": rejected_by,
         "lag_s": rounded(vitals.lag.last_s()),
+        "others": {
+            "taken": vitals.others_taken.get(),
+            "repeated": vitals.others_repeated.get(),
+            "refused": vitals.others_refused.get(),
+        },
         "tokens": vitals.tokens.get(),
+        "state_age_s": rounded(age_s),
         "state_bytes": vitals.state_bytes.get(),
         "unread": vitals.unread.get(),
         "published": vitals.published.get(),

@@ -102,6 +102,13 @@ fn delete(transaction: &Transaction<'_>, since: i64, forgotten: &mut Forgotten) 
         forgotten.utterances += rows.len() as u64;
         said.extend(rows.into_iter().map(|(_, id)| id));
     }
+    // What waits to be put in order was said lately.
+    let waiting: BTreeSet<String> = transaction
+        .prepare_cached(r#"DELETE FROM inbox WHERE "end" > ?1 RETURNING id"#)?
+        .query_map([since], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    forgotten.utterances += waiting.len() as u64;
+    said.extend(waiting);
     let gone = |sql: &str| -> rusqlite::Result<BTreeSet<String>> {
         transaction.prepare_cached(sql)?.query_map([since], |row| row.get(0))?.collect()
     };

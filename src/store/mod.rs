@@ -8,6 +8,7 @@
 //! and writers wait for each other.
 
 mod forgetting;
+mod inbox;
 pub mod lines;
 mod lock;
 mod outbox;

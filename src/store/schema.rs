@@ -72,6 +72,15 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 ALTER TABLE gap ADD COLUMN room TEXT NOT NULL DEFAULT '';
 UPDATE gap SET room = coalesce((SELECT room FROM utterance ORDER BY seq DESC LIMIT 1), '');
 "#,
+    // What waits to be put in the order of its time, and what came from other machines.
+    r#"
+CREATE TABLE inbox(
+    id TEXT PRIMARY KEY, start INTEGER NOT NULL, "end" INTEGER NOT NULL, room TEXT NOT NULL, text TEXT NOT NULL,
+    confidence REAL NOT NULL, no_speech REAL NOT NULL, arrived INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE arrival(id TEXT PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE false_alarm(alert TEXT PRIMARY KEY, rule TEXT NOT NULL, time INTEGER NOT NULL, probability REAL) STRICT, WITHOUT ROWID;
+"#,
 ];
 
 /// The version this hearth writes.

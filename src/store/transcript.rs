@@ -5,6 +5,7 @@
 
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
@@ -74,6 +75,30 @@ impl Store {
         })?;
         tell_dropped(&self.path, dropped);
         Ok(())
+    }
+
+    /// Keeps that an alert was none, with the probability it began at: numbers by which thresholds can be judged, no text.
+    pub fn record_false_alarm(&mut self, alert: Ulid, rule: &str, time: Timestamp) -> Result<(), Error> {
+        self.write(|transaction, _| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO false_alarm(alert, rule, time, probability)
+                     VALUES (?1, ?2, ?3, (SELECT probability FROM alert WHERE id = ?1 ORDER BY seq LIMIT 1))
+                     ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![alert.to_string(), rule, to_nanos(time)])
+                .map(drop)
+        })
+    }
+
+    /// The alerts that were none, oldest first: the rule, and the probability it began at.
+    pub fn false_alarms(&self) -> Result<Vec<(String, Option<f64>)>, Error> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT rule, probability FROM false_alarm ORDER BY time")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
     }
 
     /// How far the listener has read (0 at first) and what it remembered.

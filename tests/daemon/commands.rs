@@ -56,9 +56,10 @@ fn commands_are_carried_out_and_answered_with_their_transaction() {
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");
 
-    // A room that was muted is found muted after a restart.
+    // A room that was muted is found muted after a restart, and the interval that was asked for is kept.
     let hearth = Hearth::run(dir.path(), &config(&household(), "real-time", &url, ""));
     listener.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload.contains("online"));
+    assert_eq!(listener.on("hearth/home/interval").json()["minutes"], 5.0);
     let listening = listener.on("hearth/home/listening").json();
     assert_eq!(listening["state"], "OFF");
     listener.publish("hearth/home/listening/set", "ON", false);

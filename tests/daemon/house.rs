@@ -93,7 +93,7 @@ impl Hearth {
     }
 
     /// With variables of the environment, as a service manager sets them.
-    pub fn run_as(dir: &Path, config: &str, stdin: Stdio, variables: &[(&str, &str)]) -> Self {
+    pub fn run_as(dir: &Path, config: &str, stdin: Stdio, variables: &[(&str, &Path)]) -> Self {
         let path = dir.join("hearth.toml");
         std::fs::write(&path, config).unwrap();
         let mut child = Command::new(HEARTH)

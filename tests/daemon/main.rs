@@ -10,6 +10,7 @@ mod commands;
 mod door;
 mod faults;
 mod forgetting;
+mod nodes;
 mod path;
 mod rooms;
 mod service;

@@ -107,7 +107,7 @@ fn the_service_manager_is_told_that_it_listens_and_lives_and_learns_of_each_part
     // Two minutes in which a part that moves has nothing else to do.
     let silence = wav(dir.path(), &vec![0; 120 * SAMPLE_RATE as usize]);
     let settings = config(&silence, "real-time", "embedded", &format!("listen = \"{}\"", free_address()));
-    let watched = [("NOTIFY_SOCKET", notify.to_str().unwrap()), ("WATCHDOG_USEC", "3000000")];
+    let watched = [("NOTIFY_SOCKET", notify.as_path()), ("WATCHDOG_USEC", Path::new("3000000"))];
     let hearth = Hearth::run_as(dir.path(), &settings, Stdio::null(), &watched);
     manager.until_told("READY=1");
     assert!(manager.until_told("STATUS=").contains("listening"));

@@ -58,7 +58,7 @@ fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
 #[test]
 fn what_is_dropped_never_comes_out() {
     let vitals = Vitals::default();
-    let mut hearing = Hearing::new(whisper()).live(true);
+    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
     for frame in household(190) {
         hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &vitals);
     }

@@ -19,8 +19,16 @@ pub enum Conduct {
     LateAndReversed { after: usize },
     /// Acknowledges packets that were never sent.
     Invents { after: usize },
+    /// Hears and says nothing more when it has `after` messages, and keeps the connection: a machine that lost its power.
+    HalfOpen { after: usize },
     /// Takes everything and acknowledges in pairs, newest first.
     Pairs,
+}
+
+impl Conduct {
+    fn is_silent(self, taken: usize) -> bool {
+        matches!(self, Self::HalfOpen { after } if taken > after)
+    }
 }
 
 /// What it got, in order: topic and payload.
@@ -72,6 +80,7 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
                 let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); ask.filters.len()];
                 SubAck::new(ask.pkid, codes).write(&mut out).unwrap();
             }
+            Packet::PingReq if conduct.is_silent(taken) => {}
             Packet::PingReq => drop(PingResp.write(&mut out).unwrap()),
             Packet::Publish(publish) => {
                 let payload = String::from_utf8_lossy(&publish.payload).into_owned();
@@ -79,11 +88,14 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
                 owed.push(publish.pkid);
                 taken += 1;
                 match conduct {
+                    _ if conduct.is_silent(taken) => {}
                     Conduct::LateAndReversed { after } | Conduct::Invents { after } if taken > after => return Ok(()),
                     Conduct::Invents { .. } if taken % 7 == 0 => PubAck::new(31).write(&mut out).map(drop).unwrap(),
                     Conduct::LateAndReversed { .. } if owed.len() == 5 => acknowledge(&mut owed, &mut out),
                     // Fewer than the window: a lone last one must not wait for ever.
-                    Conduct::Pairs if owed.len() == 2 || buffer.is_empty() => acknowledge(&mut owed, &mut out),
+                    Conduct::Pairs | Conduct::HalfOpen { .. } if owed.len() == 2 || buffer.is_empty() => {
+                        acknowledge(&mut owed, &mut out)
+                    }
                     _ => {}
                 }
             }

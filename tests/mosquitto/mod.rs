@@ -5,7 +5,7 @@ pub mod faulty;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +24,25 @@ pub fn free_address() -> SocketAddr {
     let [low, high, ..] = std::process::id().to_le_bytes();
     let ip = Ipv4Addr::new(127, 2 + high % 250, low, COUNT.fetch_add(1, Ordering::Relaxed));
     TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
+}
+
+/// Runs openssl in `dir`; false where there is none.
+pub fn openssl(dir: &Path, arguments: &str) -> bool {
+    let done = Command::new("openssl").current_dir(dir).args(arguments.split(' ')).output();
+    done.is_ok_and(|output| output.status.success())
+}
+
+/// A certificate authority, and the certificate and key of a broker on `localhost`; none without openssl.
+pub fn certificates(dir: &Path) -> Option<[PathBuf; 3]> {
+    std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost").unwrap();
+    let new = "req -newkey rsa:2048 -nodes";
+    (openssl(dir, &format!("{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem"))
+        && openssl(dir, &format!("{new} -subj /CN=localhost -keyout broker.key -out broker.csr"))
+        && openssl(
+            dir,
+            "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out broker.pem",
+        ))
+    .then(|| ["ca.pem", "broker.pem", "broker.key"].map(|name| dir.join(name)))
 }
 
 /// A broker; it is killed when this is dropped.

@@ -19,13 +19,13 @@ def state(dump, entity):
     return dumps[dump].get(entity, {}).get("state")
 
 
-RULES, FIXED = 7, 20
+RULES, FIXED = 7, 21
 first = dumps["first"]
 expect(len(first) == FIXED + 2 * RULES, f"{FIXED + 2 * RULES} entities are there: {len(first)}")
 silent = [e for e in first if state("first", e) == "unavailable"]
 expect(not silent, f"all are available: {silent}")
-numbers = [e for e in first if e.startswith("sensor.") and e.rsplit("_", 1)[-1] in ("lag", "tokens", "cpu", "memory", "size")]
-expect(len(numbers) == 5 and all(state("first", e).replace(".", "").isdigit() for e in numbers), "health is numbers")
+numbers = [e for e in first if e.startswith("sensor.") and e.rsplit("_", 1)[-1] in ("lag", "tokens", "cpu", "memory", "size", "age")]
+expect(len(numbers) == 6 and all(state("first", e).replace(".", "").isdigit() for e in numbers), "health is numbers")
 expect(len(state("first", "sensor.hearth_home_utterance")) > 3, "the last utterance is shown")
 expect(state("first", "event.hearth_home_alert") not in (None, "unknown"), "an alert came as an event")
 expect(first["event.hearth_home_alert"]["attributes"].get("rule") == "door", "… of the door, with its attributes")

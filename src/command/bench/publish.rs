@@ -16,6 +16,7 @@ use crate::command::run::runtime;
 use crate::config::{self, Broker, Mqtt};
 use crate::daemon::publishing::{self, Publishing};
 use crate::event::{Message, Utterance};
+use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Info};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
@@ -94,6 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         topics: topics.clone(),
         rules: watch::channel(Vec::new()).1,
         scenes: None,
+        does: Does { hears: true, reads: false },
         discovery: false,
         info: Info::default(),
         vitals: vitals.clone(),
@@ -172,7 +174,7 @@ async fn plain(settings: client::Settings, messages: &[Message]) -> anyhow::Resu
     let mut left = messages.iter();
     loop {
         match connection.poll().await {
-            client::Event::Connected | client::Event::Acknowledged(_) => match left.next() {
+            client::Event::Connected { .. } | client::Event::Acknowledged(_) => match left.next() {
                 Some(message) => ensure!(sender.try_publish(message).is_ok(), "the client takes no message"),
                 None => return Ok(()),
             },

@@ -7,7 +7,7 @@ use super::ANNOUNCED;
 use super::sending::Ticket;
 use crate::config::Rule;
 use crate::event::Message;
-use crate::mqtt::discovery::{self, Announced};
+use crate::mqtt::discovery::{self, Announced, Does};
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
 use crate::store::{self, Store};
@@ -34,6 +34,7 @@ pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(),
 pub(super) struct House {
     pub(super) topics: Topics,
     rules: Vec<Rule>,
+    does: Does,
     discovery: bool,
     info: Info,
     /// What Home Assistant knows of, as far as a broker acknowledged it.
@@ -43,8 +44,15 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(topics: Topics, rules: Vec<Rule>, discovery: bool, info: Info, before: Announced) -> Self {
-        Self { topics, rules, discovery, info, before, announcing: None }
+    pub(super) fn new(
+        topics: Topics,
+        rules: Vec<Rule>,
+        does: Does,
+        discovery: bool,
+        info: Info,
+        before: Announced,
+    ) -> Self {
+        Self { topics, rules, does, discovery, info, before, announcing: None }
     }
 
     /// Other rules from now on.
@@ -57,7 +65,7 @@ impl House {
     pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(Ticket, Message)> {
         let mut all = Vec::new();
         if self.discovery {
-            let (message, now) = discovery::announce(&self.topics, &self.rules, &self.before);
+            let (message, now) = discovery::announce(&self.topics, &self.rules, self.does, &self.before);
             self.announcing = Some(now);
             all.push((Ticket::Discovery, message));
         } else if self.before != Announced::default() {

@@ -20,11 +20,18 @@ pub(super) struct Answering {
     desk: Desk,
     requests: mpsc::Sender<Request>,
     listening: watch::Sender<bool>,
+    /// There is something to mute.
+    hears: bool,
 }
 
 impl Answering {
-    pub(super) fn new(requests: mpsc::Sender<Request>, listening: watch::Sender<bool>, now: Timestamp) -> Self {
-        Self { desk: Desk::new(now), requests, listening }
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        listening: watch::Sender<bool>,
+        hears: bool,
+        now: Timestamp,
+    ) -> Self {
+        Self { desk: Desk::new(now), requests, listening, hears }
     }
 
     /// Hands a command on. Returns what is to be answered at once, if anything is.
@@ -49,6 +56,9 @@ impl Answering {
 
     /// The wish is carried out as soon as the house gets to it, unless a newer one comes before that.
     fn listen(&mut self, on: bool, request: &Request) -> Result<Map<String, Value>, &'static str> {
+        if !self.hears {
+            return Err("this machine has no ears: mute the ones that hear");
+        }
         self.is_new(request)?;
         self.listening.send_if_modified(|wish| std::mem::replace(wish, on) != on);
         self.desk.taken(request.command.name(), request.transaction.as_ref());

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::Counts;
+use crate::daemon::patience::blocking;
 use crate::event::Message;
 use crate::mqtt::client::{Refusal, Sender};
 use crate::mqtt::delivery::Delivery;
@@ -341,13 +341,5 @@ impl Trouble {
 
     fn pass(&mut self, now: Instant) {
         self.retry_at = self.retry_at.filter(|at| *at > now);
-    }
-}
-
-/// Runs something that waits for the disk. On a runtime with one thread that thread is this task's own.
-fn blocking<T>(act: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(act),
-        _ => act(),
     }
 }

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use super::Reading;
+use super::{Reading, notes};
 use crate::clock::{self, when};
+use crate::daemon::patience::patiently;
 use crate::daemon::{Error, past};
 use crate::door::asked::{Answer, Asked};
 use crate::listener::Outcome;
@@ -34,6 +35,8 @@ impl Reading {
             Command::Forget(minutes) => self.forget(*minutes)?,
             Command::Interval(minutes) => {
                 self.listener.set_interval(*minutes);
+                let configured = self.config.digest.every_min;
+                patiently(&self.closing, &self.vitals, || notes::set_interval(&mut self.store, *minutes, configured))?;
                 Ok(fields(json!({ "minutes": minutes })))
             }
             Command::Snooze { rule, minutes } => {
@@ -54,6 +57,9 @@ impl Reading {
             Command::FalseAlarm(which) => match self.listener.false_alarm(which.name(), self.now) {
                 Some((id, rule, ended)) => {
                     outcome = ended;
+                    patiently(&self.closing, &self.vitals, || {
+                        self.store.record_false_alarm(id, rule.as_str(), self.now)
+                    })?;
                     info!(kind = "false_alarm", %rule, %id, "the household says that an alert of {rule} was none");
                     Ok(fields(json!({ "rule": rule, "alert": id })))
                 }

@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use super::{Reading, restore};
 use crate::clock;
-use crate::daemon::hear::locked;
 use crate::daemon::patience::patiently;
+use crate::daemon::writing::locked;
 use crate::daemon::{Error, forget, past};
 use crate::door::asked::Answer;
 use crate::scenes::Scene;

@@ -118,23 +118,28 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Username and password, as the config gives them.
+/// Username and password, as the config gives them. A password that no file is named for may come from systemd.
 ///
 /// # Errors
 /// When the password file cannot be read, or has no username beside it.
 pub fn credentials(mqtt: &Mqtt) -> Result<Option<(String, String)>, Error> {
-    let password = match &mqtt.password_file {
+    let Some(username) = &mqtt.username else {
+        return if mqtt.password_file.is_some() { Err(Error::NoUsername) } else { Ok(None) };
+    };
+    let password = match mqtt.password_file.clone().or_else(handed_over) {
         None => String::new(),
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|source| Error::PasswordFile { path: path.clone(), source })?
+        Some(path) => std::fs::read_to_string(&path)
+            .map_err(|source| Error::PasswordFile { path, source })?
             .trim_end_matches(['\r', '\n'])
             .into(),
     };
-    match &mqtt.username {
-        Some(username) => Ok(Some((username.clone(), password))),
-        None if mqtt.password_file.is_some() => Err(Error::NoUsername),
-        None => Ok(None),
-    }
+    Ok(Some((username.clone(), password)))
+}
+
+/// What systemd hands over by `LoadCredential=mqtt:…`.
+fn handed_over() -> Option<PathBuf> {
+    let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("mqtt");
+    path.exists().then_some(path)
 }
 
 fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Error> {

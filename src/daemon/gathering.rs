@@ -1,0 +1,279 @@
+//! The one task that takes what other machines heard.
+//!
+//! Owns the order "stored, then acknowledged, then told", and the window in which what was heard in several rooms is put in the
+//! order of its time. Refuses to know what is done with the text. Invariant: the broker keeps an utterance for this machine
+//! until it is on disk here; it is read once, however often it comes.
+//!
+//! While the store takes nothing, nothing more is taken from the broker: it waits there.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::patience::blocking;
+use super::reading::Wake;
+use super::writing::Writing;
+use crate::clock;
+use crate::config::Nodes;
+use crate::event::Utterance;
+use crate::mqtt::client::{self, Event, Sender};
+use crate::mqtt::heard;
+use crate::mqtt::patience::Complaint;
+use crate::store::{self, Store};
+use crate::vitals::Vitals;
+
+/// Messages stored in one transaction, at most; a broker has no more under way than 20 or so.
+const BATCH: usize = 64;
+/// How often is looked whether something has waited for the window.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often the reader is told that time passes in silence.
+const PASSED: Duration = Duration::from_secs(1);
+/// How long a store that takes nothing is left alone.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long ids are remembered: as long as a message may wait for a broker on the machine that sent it.
+const KEEP_IDS: SignedDuration = SignedDuration::from_hours(24 * 60);
+const KEEP_IDS_EVERY: Duration = Duration::from_secs(3600);
+/// How long the farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Where the topics that the broker was asked for are noted.
+const ASKED: &str = "gathered_topics";
+
+/// What the task needs.
+pub struct Gathering {
+    /// Its own connection.
+    pub store: Store,
+    pub client: client::Settings,
+    pub nodes: Nodes,
+    /// Where this machine itself tells what it hears: that is in the store already.
+    pub own: String,
+    pub writing: Writing,
+    pub vitals: Arc<Vitals>,
+    pub reader: SyncSender<Wake>,
+}
+
+/// Takes what other machines heard until `drain` is ready.
+///
+/// # Errors
+/// When the database is damaged or gone. A full disk is waited for, a broker too.
+pub async fn run(gathering: Gathering, drain: impl Future<Output = ()>) -> Result<(), store::Error> {
+    let url = gathering.client.url().to_string();
+    let (sender, mut connection) = client::keep_for(gathering.client.clone());
+    let now = Instant::now();
+    let mut gatherer = Gatherer {
+        gathering,
+        sender,
+        url,
+        arrived: Vec::new(),
+        unacknowledged: VecDeque::new(),
+        retry_at: now,
+        passed_at: now,
+        forget_at: now,
+        trouble: Complaint::default(),
+        refusals: Complaint::default(),
+        outage: Complaint::default(),
+    };
+    let mut drain = pin!(drain);
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // The poll is kept until it is ready: dropping it half-way could lose a packet.
+        let mut poll = pin!(connection.poll());
+        let event = loop {
+            gatherer.acknowledge();
+            let (some, full) = (!gatherer.arrived.is_empty(), gatherer.arrived.len() >= BATCH);
+            tokio::select! {
+                biased;
+                () = &mut drain => break None,
+                _ = look.tick() => gatherer.look()?,
+                event = &mut poll, if !full => break Some(event),
+                // Nothing more has arrived by now: all of it is one transaction.
+                () = sleep_until(gatherer.retry_at), if some => gatherer.keep()?,
+            }
+        };
+        match event {
+            Some(event) => gatherer.hear(event)?,
+            None => break,
+        }
+    }
+    gatherer.keep()?;
+    gatherer.acknowledge();
+    // What is not acknowledged comes again at the next start; the farewell is a courtesy.
+    if gatherer.sender.disconnect().is_ok() {
+        let farewell = async { while !matches!(connection.poll().await, Event::Lost(_)) {} };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+    Ok(())
+}
+
+struct Gatherer {
+    gathering: Gathering,
+    sender: Sender,
+    url: String,
+    /// Arrived and not stored: the packet, and what was heard.
+    arrived: Vec<(u16, Option<Utterance>)>,
+    /// Stored, and the broker does not know.
+    unacknowledged: VecDeque<u16>,
+    retry_at: Instant,
+    passed_at: Instant,
+    forget_at: Instant,
+    trouble: Complaint,
+    refusals: Complaint,
+    outage: Complaint,
+}
+
+impl Gatherer {
+    fn hear(&mut self, event: Event) -> Result<(), store::Error> {
+        match event {
+            Event::Connected { known } => return self.connected(known),
+            Event::Message { topic, payload, packet, .. } => {
+                let utterance = self.read(&topic, &payload);
+                self.arrived.push((packet, utterance));
+            }
+            Event::Deaf => warn!(
+                url = self.url,
+                "the broker does not let hearth hear what other machines heard: check its access rules"
+            ),
+            Event::Lost(error) => self.lost(&error),
+            Event::Subscribed => info!(url = self.url, "other machines are heard"),
+            Event::Sent(_) | Event::Acknowledged(_) => {}
+        }
+        Ok(())
+    }
+
+    fn connected(&mut self, known: bool) -> Result<(), store::Error> {
+        if self.outage.over() {
+            info!(url = self.url, "connected to the broker again, for what other machines heard");
+        }
+        let topics: Vec<String> = self.gathering.nodes.topics.iter().map(ToString::to_string).collect();
+        let store = &mut self.gathering.store;
+        let before: Option<Vec<String>> = store.note(ASKED)?.and_then(|note| serde_json::from_str(&note).ok());
+        if before.is_some() && !known {
+            warn!(
+                url = self.url,
+                "the broker forgot this machine; if it was away, what other machines heard meanwhile is lost: let the broker \
+                 keep its sessions (mosquitto: persistence true)"
+            );
+        }
+        let gone: Vec<String> = before.iter().flatten().filter(|topic| !topics.contains(topic)).cloned().collect();
+        let asked = self.sender.unsubscribe(gone).and_then(|()| self.sender.subscribe(topics.clone()));
+        if asked.is_err() {
+            warn!(
+                url = self.url,
+                "the client takes no subscription: other machines are not heard until the next connection"
+            );
+        }
+        if before.as_ref() != Some(&topics) {
+            let note = serde_json::to_string(&topics).expect("topics can be written as JSON");
+            blocking(|| store.set_note(ASKED, &note))
+                .or_else(|error| if error.may_pass() { Ok(()) } else { Err(error) })?;
+        }
+        Ok(())
+    }
+
+    /// What a message says; none when there is nothing to store.
+    fn read(&mut self, topic: &str, payload: &[u8]) -> Option<Utterance> {
+        if topic == self.gathering.own {
+            return None;
+        }
+        match heard::read(payload, Timestamp::now()) {
+            Ok(utterance) => Some(utterance),
+            Err(reason) => {
+                self.gathering.vitals.others_refused.add(1);
+                if self.refusals.worth_saying(&format!("{topic}: {reason}"), Timestamp::now()) {
+                    warn!(topic, "what another machine sent is refused: {reason}");
+                }
+                None
+            }
+        }
+    }
+
+    fn lost(&mut self, error: &client::Error) {
+        let reason = error.to_string();
+        if self.outage.worth_saying(&reason, Timestamp::now()) {
+            warn!(url = self.url, "{reason}; what other machines heard waits there");
+        }
+        // The broker sends again what it was not told of, under numbers of the next connection.
+        self.arrived.iter_mut().for_each(|(packet, _)| *packet = 0);
+        self.unacknowledged.clear();
+    }
+
+    /// Stores what arrived; then, and only then, the broker is told.
+    fn keep(&mut self) -> Result<(), store::Error> {
+        let utterances: Vec<Utterance> = self.arrived.iter().filter_map(|(_, utterance)| utterance.clone()).collect();
+        let Gathering { store, vitals, .. } = &mut self.gathering;
+        if !utterances.is_empty() {
+            match blocking(|| store.take_in(&utterances, Timestamp::now())) {
+                Ok(new) => {
+                    vitals.others_taken.add(new);
+                    vitals.others_repeated.add(utterances.len() as u64 - new);
+                    if self.trouble.over() {
+                        vitals.store_refuses.set(false);
+                        info!("the store takes what other machines heard again");
+                    }
+                }
+                Err(error) => return self.put_off(error),
+            }
+        }
+        self.unacknowledged.extend(self.arrived.drain(..).map(|(packet, _)| packet).filter(|packet| *packet != 0));
+        Ok(())
+    }
+
+    fn put_off(&mut self, error: store::Error) -> Result<(), store::Error> {
+        if !error.may_pass() {
+            return Err(error);
+        }
+        self.gathering.vitals.store_refuses.set(true);
+        if self.trouble.worth_saying(&error.to_string(), Timestamp::now()) {
+            warn!(%error, "what other machines heard waits at the broker");
+        }
+        self.retry_at = Instant::now() + RETRY;
+        Ok(())
+    }
+
+    fn acknowledge(&mut self) {
+        while let Some(packet) = self.unacknowledged.front() {
+            if self.sender.acknowledge(*packet).is_err() {
+                return;
+            }
+            self.unacknowledged.pop_front();
+        }
+    }
+
+    /// Tells the reader what has waited for the window.
+    fn look(&mut self) -> Result<(), store::Error> {
+        let instant = Instant::now();
+        if instant < self.retry_at {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let before = clock::after(now, -self.gathering.nodes.window());
+        let Gathering { store, writing, reader, .. } = &mut self.gathering;
+        let (moved, empty) = match blocking(|| store.release(before, now)) {
+            Ok(released) => released,
+            Err(error) => return self.put_off(error),
+        };
+        // A full channel drops the wake: the reader looks into the store by itself, too.
+        if moved > 0 {
+            debug!(moved, "what was heard in the house is in order");
+            writing.follow(store);
+            let _ = reader.try_send(Wake::Stored);
+        } else if empty && self.arrived.is_empty() && instant >= self.passed_at {
+            self.passed_at = instant + PASSED;
+            let _ = reader.try_send(Wake::Passed(before));
+        }
+        writing.keep_up();
+        if instant >= self.forget_at {
+            self.forget_at = instant + KEEP_IDS_EVERY;
+            if let Err(error) = blocking(|| store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
+                return self.put_off(error);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! What was heard in several rooms, until it is in the order of its time.
+//!
+//! Owns the inbox, in which an utterance waits for those that were said before it and come later, and the ids of those that
+//! came from other machines. Refuses to know how long is long enough. Invariant: an id enters the transcript once, however
+//! often it comes, and also when its text is forgotten by then.
+
+use jiff::Timestamp;
+use rusqlite::{Transaction, params};
+
+use super::{Error, Store, outbox, tell_dropped, to_nanos};
+use crate::event::{Message, Utterance};
+
+impl Store {
+    /// Puts an utterance of this machine into the inbox, with its messages.
+    pub fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), Error> {
+        let now = to_nanos(Timestamp::now());
+        let dropped = self.write(|transaction, settings| {
+            put(transaction, utterance, now)?;
+            outbox::push(transaction, settings, messages)
+        })?;
+        tell_dropped(&self.path, dropped);
+        Ok(())
+    }
+
+    /// Puts what other machines heard into the inbox, all in one transaction; returns how many were new.
+    pub fn take_in(&mut self, utterances: &[Utterance], now: Timestamp) -> Result<u64, Error> {
+        let now = to_nanos(now);
+        self.write(|transaction, _| {
+            let mut new = 0;
+            for utterance in utterances {
+                let first = transaction
+                    .prepare_cached(
+                        "INSERT INTO arrival(id, time)
+                         SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM utterance WHERE id = ?1) ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![utterance.id.to_string(), now])?;
+                if first > 0 {
+                    put(transaction, utterance, now)?;
+                    new += 1;
+                }
+            }
+            Ok(new)
+        })
+    }
+
+    /// Moves into the transcript what arrived by `before`, and what was said before that, in the order of time; returns how
+    /// many, and whether nothing waits any more. What arrived after `now` did so before the clock was set back.
+    pub fn release(&mut self, before: Timestamp, now: Timestamp) -> Result<(u64, bool), Error> {
+        let (before, now) = (to_nanos(before), to_nanos(now));
+        // Mostly there is nothing to do, and that needs no transaction.
+        let (due, waiting) = self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT max(CASE WHEN arrived <= ?1 OR arrived > ?2 THEN start END), count(*) FROM inbox",
+                )?
+                .query_row([before, now], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?)))
+        })?;
+        let Some(due) = due else { return Ok((0, waiting == 0)) };
+        self.write(|transaction, _| {
+            let moved = transaction
+                .prepare_cached(
+                    r#"INSERT INTO utterance(id, start, "end", room, text, confidence, no_speech)
+                       SELECT id, start, "end", room, text, confidence, no_speech FROM inbox
+                       WHERE start <= ?1 ORDER BY start, id"#,
+                )?
+                .execute([due])?;
+            transaction.prepare_cached("DELETE FROM inbox WHERE start <= ?1")?.execute([due])?;
+            Ok((moved as u64, moved as i64 >= waiting))
+        })
+    }
+
+    /// Forgets the ids of what arrived before `time`.
+    pub fn forget_arrivals(&mut self, time: Timestamp) -> Result<(), Error> {
+        self.write(|transaction, _| {
+            transaction.prepare_cached("DELETE FROM arrival WHERE time < ?1")?.execute([to_nanos(time)]).map(drop)
+        })
+    }
+}
+
+fn put(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqlite::Result<()> {
+    let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
+    transaction
+        .prepare_cached(
+            r#"INSERT INTO inbox(id, start, "end", room, text, confidence, no_speech, arrived)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
+        )?
+        .execute(params![id.to_string(), to_nanos(*start), to_nanos(*end), room, text, confidence, no_speech, now])
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::config::{self, Keep};
+    use crate::store::Settings;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+    }
+
+    fn said(start: i64, text: &str) -> Utterance {
+        let (start, end) = (at(start), at(start + 1));
+        Utterance {
+            id: Ulid::generate(),
+            start,
+            end,
+            room: "hall".into(),
+            text: text.into(),
+            confidence: 1.0,
+            no_speech: 0.0,
+        }
+    }
+
+    fn open(dir: &std::path::Path) -> Store {
+        Store::open(dir, Settings::from(&config::Store::default())).unwrap()
+    }
+
+    fn texts(store: &Store) -> Vec<String> {
+        store.utterances_after(0, 100).unwrap().into_iter().map(|(_, utterance)| utterance.text).collect()
+    }
+
+    #[test]
+    fn what_arrives_within_the_window_is_put_in_order_and_what_comes_later_is_not_held_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let release = |store: &mut Store, now| store.release(at(now - 5), at(now)).unwrap();
+        assert_eq!(store.take_in(&[said(12, "third"), said(30, "fifth")], at(100)).unwrap(), 2);
+        assert_eq!(store.take_in(&[said(10, "second"), said(8, "first")], at(103)).unwrap(), 2);
+        assert_eq!(release(&mut store, 104), (0, false), "nothing has waited for five seconds");
+        store.take_in(&[said(40, "sixth"), said(29, "fourth")], at(104)).unwrap();
+        assert_eq!(release(&mut store, 105), (5, false), "what lies before goes with it, though it came just now");
+        store.take_in(&[said(1, "late")], at(106)).unwrap();
+        assert_eq!(release(&mut store, 120), (2, true));
+        assert_eq!(texts(&store), ["first", "second", "third", "fourth", "fifth", "late", "sixth"]);
+        assert_eq!(release(&mut store, 121), (0, true));
+    }
+
+    #[test]
+    fn an_utterance_enters_once_though_it_comes_again_after_a_crash_and_after_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let one = said(0, "one");
+        assert_eq!(store.take_in(&[one.clone(), one.clone()], at(1)).unwrap(), 1);
+        drop(store);
+        let mut store = open(dir.path());
+        assert_eq!(store.take_in(std::slice::from_ref(&one), at(2)).unwrap(), 0);
+        store.release(at(2), at(2)).unwrap();
+        assert_eq!(store.take_in(std::slice::from_ref(&one), at(3)).unwrap(), 0);
+        assert_eq!(store.enforce(at(4), Keep::Nothing, 1).unwrap(), 1);
+        assert_eq!(store.take_in(std::slice::from_ref(&one), at(5)).unwrap(), 0, "its text is gone, its id is known");
+        store.forget_arrivals(at(6)).unwrap();
+        assert_eq!(store.take_in(&[one], at(7)).unwrap(), 1, "ids are not kept for ever");
+
+        let own = said(9, "own");
+        store.stage(&own, &[]).unwrap();
+        store.release(at(1_000_000), at(1_000_000)).unwrap();
+        assert_eq!(store.take_in(&[own], at(9)).unwrap(), 0, "this machine's own comes back over a bridge");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_holds_nothing_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        store.take_in(&[said(0, "one")], at(1_000)).unwrap();
+        let now = at(10);
+        assert_eq!(store.release(now - SignedDuration::from_secs(5), now).unwrap(), (1, true));
+    }
+}

@@ -1,0 +1,249 @@
+//! Several machines hear, one reads: over one broker, and over two with a bridge between them.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hearth::config::{Mqtt, Name, Privacy};
+use hearth::daemon::publishing::{Publishing, run};
+use hearth::event::Utterance;
+use hearth::mqtt::client;
+use hearth::mqtt::discovery::Does;
+use hearth::mqtt::payload::{self, Info};
+use hearth::mqtt::topics::Topics;
+use hearth::redact::Redactor;
+use hearth::store::{Settings, Store};
+use hearth::vitals::Vitals;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use ulid::Ulid;
+
+use super::house::{Hearth, clip, config, ids, transcript};
+use super::mosquitto::{LONG, Listener, Mosquitto, certificates, free_address};
+
+/// Nothing is given up for a machine that is away; a broker of its own gives up what exceeds 1,000 messages.
+const KEEPS: &str = "max_queued_messages 0\n";
+
+/// A machine that hears, without the hearing: its store, its outbox and its connection.
+struct Node {
+    topics: Topics,
+    store: Store,
+    wake: Arc<Notify>,
+    vitals: Arc<Vitals>,
+    drain: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Node {
+    fn start(dir: &Path, name: &str, address: std::net::SocketAddr) -> Self {
+        let mqtt = Mqtt { url: format!("mqtt://{address}").parse().unwrap(), discovery: false, ..Mqtt::default() };
+        let topics = Topics::new(&mqtt, &name.parse::<Name>().unwrap());
+        let dir = dir.join(name);
+        let open = || Store::open(&dir, Settings::from(&hearth::config::Store::default())).unwrap();
+        let (vitals, wake) = (Arc::new(Vitals::default()), Arc::new(Notify::new()));
+        let publishing = Publishing {
+            store: open(),
+            client: client::Settings::new(&mqtt, &topics, mqtt.listen).unwrap(),
+            topics: topics.clone(),
+            rules: watch::channel(Vec::new()).1,
+            scenes: None,
+            does: Does { hears: true, reads: false },
+            discovery: false,
+            info: Info::default(),
+            vitals: vitals.clone(),
+            redactor: Redactor::new(&Privacy::default()),
+            wake: wake.clone(),
+            requests: mpsc::channel(1).0,
+            listening: watch::Sender::default(),
+            grace: LONG,
+        };
+        let (drain, drained) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(run(publishing, async move { drop(drained.await) })).unwrap();
+        });
+        let node = Self { topics, store: open(), wake, vitals, drain, thread };
+        eventually("the node is connected", || node.vitals.connected.get());
+        node
+    }
+
+    /// Says the `n`th thing that is said in the house.
+    fn say(&mut self, n: i64) -> String {
+        let start = Timestamp::now() - SignedDuration::from_secs(3_600) + SignedDuration::from_millis(n * 10);
+        let said = Utterance {
+            id: Ulid::generate(),
+            start,
+            end: start + SignedDuration::from_millis(5),
+            room: self.topics.node().into(),
+            text: format!("This is number {n}."),
+            confidence: 0.9,
+            no_speech: 0.0,
+        };
+        self.store.record_utterance(&said, &[payload::utterance(&self.topics, &said)]).unwrap();
+        self.wake.notify_one();
+        said.id.to_string()
+    }
+
+    fn end(self) {
+        self.drain.send(()).unwrap();
+        self.thread.join().unwrap();
+        assert_eq!(self.store.outbox_len().unwrap(), 0, "the broker has everything");
+    }
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + 2 * LONG;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A machine that only reads.
+fn reads(address: std::net::SocketAddr, window_s: u32) -> String {
+    format!(
+        "node = \"reader\"\nrule = []\n[source.mqtt]\ntopics = [\"hearth/+/utterance\"]\nwindow_s = {window_s}\n\
+         [store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{address}\"\n"
+    )
+}
+
+fn folder(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (up, down, reader) = (folder(dir.path(), "up"), folder(dir.path(), "down"), folder(dir.path(), "reader"));
+    let upstairs = Mosquitto::start(&up, free_address(), KEEPS);
+    let bridge = format!(
+        "{KEEPS}connection upstairs\naddress {}\ntopic hearth/+/utterance out 1\nnotifications false\n",
+        upstairs.address
+    );
+    let downstairs = Mosquitto::start(&down, free_address(), &bridge);
+    let listener = Listener::new(upstairs.address, "hearth/reader/#", None);
+
+    let text = reads(upstairs.address, 4);
+    let mut hearth = Hearth::run(&reader, &text);
+    hearth.until_said("other machines are heard");
+    let mut nodes: Vec<Node> =
+        ["kitchen", "hall", "study"].iter().map(|name| Node::start(dir.path(), name, downstairs.address)).collect();
+    // What is said before the bridge stands is passed on when it does.
+    let mut said = Vec::new();
+    let mut say = |numbers: std::ops::Range<i64>| {
+        said.extend(numbers.map(|n| nodes[n as usize % 3].say(n)));
+    };
+    say(0..150);
+    eventually("half of it is read", || transcript(&reader).len() >= 100);
+    for garbage in ["", "{", "7", "{\"id\": \"x\"}", "\u{0}"] {
+        listener.publish("hearth/kitchen/utterance", garbage, false);
+    }
+    listener.publish_long("hearth/kitchen/utterance", 3 << 20);
+    say(150..200);
+    hearth.kill();
+    say(200..300);
+    let hearth = Hearth::run(&reader, &text);
+    eventually("all of it is read", || transcript(&reader).len() >= 300);
+    listener.publish(
+        "hearth/reader/request/ask",
+        &json!({ "value": "Is there a fire?", "transaction": 1 }).to_string(),
+        false,
+    );
+    assert_eq!(listener.on("hearth/reader/response/ask").json()["status"], "ok");
+    let refused = |health: &serde_json::Value| health["others"]["refused"].as_u64().unwrap();
+    listener.wait_for("what is no utterance is counted", |heard| {
+        heard.topic == "hearth/reader/health" && refused(&heard.json()) >= 1
+    });
+    hearth.terminate();
+    let (status, log) = hearth.wait();
+    assert!(status.success(), "{log}");
+    nodes.into_iter().for_each(Node::end);
+
+    assert!(ids(&transcript(&reader)) == said, "each once, in the order in which it was said");
+    let store = Store::open(&reader.join("state"), Settings::from(&hearth::config::Store::default())).unwrap();
+    assert_eq!(store.reader().unwrap().0, store.newest().unwrap(), "the state has read to the end");
+    let rooms: BTreeSet<String> =
+        store.search("number", 300).unwrap().into_iter().map(|(_, utterance)| utterance.room).collect();
+    assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["hall", "kitchen", "study"]);
+}
+
+#[test]
+fn a_certificate_of_the_houses_own_and_a_password_from_systemd_are_all_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some([ca, certificate, key]) = certificates(dir.path()) else {
+        println!("skipped: no openssl to make certificates with");
+        return;
+    };
+    let (users, secrets) = (dir.path().join("users"), folder(dir.path(), "secrets"));
+    let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&users).args(["anna", "Tr0ub4dor"]).status();
+    assert!(made.unwrap().success());
+    std::fs::write(secrets.join("mqtt"), "Tr0ub4dor\n").unwrap();
+    let safe = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = format!(
+        "allow_anonymous false\npassword_file {}\nlistener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+        users.display(),
+        safe.port(),
+        certificate.display(),
+        key.display()
+    );
+    let broker = Mosquitto::start(dir.path(), free_address(), &more);
+    let listener = Listener::new(broker.address, "hearth/reader/#", Some(("anna", "Tr0ub4dor")));
+    let text = reads(broker.address, 1).replace(
+        &format!("mqtt://{}\"", broker.address),
+        &format!("mqtts://localhost:{}\"\nca_file = {:?}\nusername = \"anna\"", safe.port(), ca.display().to_string()),
+    );
+    let mut hearth = Hearth::run_as(dir.path(), &text, Stdio::null(), &[("CREDENTIALS_DIRECTORY", &secrets)]);
+    assert_eq!(listener.on("hearth/reader/status").payload, "online");
+    hearth.until_said("other machines are heard");
+    hearth.terminate();
+    let (status, log) = hearth.wait();
+    assert!(status.success() && !log.contains("Tr0ub4dor"), "{log}");
+}
+
+#[test]
+fn what_is_heard_in_three_rooms_is_read_by_a_machine_without_ears() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = folder(dir.path(), "reader");
+    let broker = Mosquitto::start(dir.path(), free_address(), KEEPS);
+    let listener = Listener::new(broker.address, "#", None);
+    let mut hearth = Hearth::run(&reader, &reads(broker.address, 1));
+    hearth.until_said("other machines are heard");
+    let entities = listener.on("homeassistant/device/hearth_reader/config").json()["cmps"].clone();
+    assert!(entities["ask"].is_object() && entities["microphone"].is_null() && entities["listening"].is_null());
+    listener.publish("hearth/reader/listening/set", "OFF", false);
+    let refused = listener.on("hearth/reader/response/listening").json();
+    assert!(refused["error"].as_str().unwrap().contains("no ears"), "{refused}");
+
+    let mut heard = BTreeSet::new();
+    for room in ["kitchen", "hall", "study"] {
+        let home = folder(dir.path(), room);
+        let more = "[listener]\nenabled = false\n";
+        let text = config(&clip(&home, 8), "fast", &format!("mqtt://{}", broker.address), more)
+            .replace("[store]\n", "[store]\nkeep = \"nothing\"\n");
+        let (status, log) = Hearth::run(&home, &format!("node = \"{room}\"\n{text}")).wait();
+        assert!(status.success(), "{log}");
+        for file in std::fs::read_dir(home.join("state")).unwrap() {
+            let path = file.unwrap().path();
+            let found = std::fs::read(&path).unwrap().windows(6).any(|w| w.eq_ignore_ascii_case(b"dinner"));
+            assert!(!found, "{} still holds what was said", path.display());
+        }
+        let topic = format!("hearth/{room}/utterance");
+        heard.insert(listener.on(&topic).json()["id"].as_str().unwrap().to_owned());
+        listener
+            .wait_for("its end", |heard| heard.topic == format!("hearth/{room}/status") && heard.payload == "offline");
+    }
+    let lines = || transcript(&reader);
+    eventually("each room is read", || heard.iter().all(|id| ids(&lines()).contains(id)));
+    let rooms: BTreeSet<String> = lines().iter().map(|line| line["room"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["hall", "kitchen", "study"]);
+    hearth.terminate();
+    let (status, log) = hearth.wait();
+    assert!(status.success(), "{log}");
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""What hearth says, as another program hears it: a paho client takes all of one machine's messages for some seconds, and says of each
+topic whether it is documented in config/topics.md and each payload the JSON that is promised there. Needs `pip install paho-mqtt`.
+
+    tools/listen_in.py HOST PORT NODE SECONDS
+"""
+import json, pathlib, re, sys, time
+from collections import Counter
+from datetime import datetime
+
+import paho.mqtt.client as mqtt
+
+host, port, node, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+table = (pathlib.Path(__file__).parent.parent / "config/topics.md").read_text()
+rows = re.findall(r"^\| `hearth/home/([^`]+)` \| (yes|no) \| `(.+)` \|$", table, re.M)
+documented = {re.sub("^(rule|response)/.*", r"\1/", path): (kept, example) for path, kept, example in rows}
+heard, wrong = Counter(), []
+
+
+def check(path, message):
+    kind = re.sub("^(rule|response)/.*", r"\1/", path)
+    if kind not in documented:
+        return "is not documented"
+    if kind == "status":
+        return None if message.payload in (b"online", b"offline") else f"says {message.payload!r}"
+    if message.qos != 1:
+        return f"came with QoS {message.qos}"
+    if len(message.payload) > 16_000:
+        return f"has {len(message.payload)} bytes"
+    body, example = json.loads(message.payload), json.loads(documented[kind][1])
+    datetime.fromisoformat(body["time"])
+    if not re.fullmatch("[0-9A-HJKMNP-TV-Z]{26}", body["id"]) or body["schema"] != 1:
+        return "has no ULID, or another schema"
+    missing = set(example) - set(body) if kind != "response/" else {"command", "status"} - set(body)
+    more = set(body) - set(example) if kind != "response/" else set()
+    return f"lacks {missing}, has besides {more}" if missing or more else None
+
+
+def take(client, _, message):
+    path = message.topic.removeprefix(f"hearth/{node}/")
+    if path.endswith("/set") or path.startswith("request/"):
+        return
+    heard[path] += 1
+    try:
+        fault = check(path, message)
+    except (ValueError, KeyError, TypeError) as error:
+        fault = f"is not as promised: {error!r}"
+    if fault:
+        wrong.append(f"{message.topic} {fault}")
+
+
+client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="paho")
+client.on_message = take
+client.on_connect = lambda c, *_: c.subscribe(f"hearth/{node}/#", 1)
+client.connect(host, port)
+client.loop_start()
+time.sleep(seconds / 2)
+for command, value in (("request/ask", "Is there a fire?"), ("listening/set", "maybe"), ("request/dance", "")):
+    client.publish(f"hearth/{node}/{command}", json.dumps({"value": value, "transaction": command}), 1)
+time.sleep(seconds / 2)
+client.loop_stop()
+for path, count in sorted(heard.items()):
+    print(f"{count:5} {path}")
+print("\n".join(wrong) or f"all {sum(heard.values())} messages are as documented")
+sys.exit(bool(wrong) or not heard)
