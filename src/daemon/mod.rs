@@ -1,4 +1,4 @@
-//! The running house: `run(config, shutdown)`.
+//! The running house: `run(config, shutdown)`. Longer than most files: every channel and part, in the order in which they start and end.
 //!
 //! Owns every channel with its capacity, every thread and task, and the order of closing. Refuses to know how anything is heard,
 //! read or sent. Invariant: closing runs downstream. The source stops first; each part ends when its input has ended, having
@@ -14,11 +14,14 @@
 //! | publishing → house | one wish to be listened to or not | a newer one takes its place |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
+mod doors;
+mod error;
 pub mod forget;
 mod gathering;
 pub mod hear;
 pub mod hearing;
 mod hook;
+mod obeying;
 pub mod past;
 mod patience;
 pub mod prepare;
@@ -28,33 +31,32 @@ mod reload;
 mod service;
 mod writing;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Map;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
+pub use self::error::Error;
 use self::gathering::Gathering;
 use self::hear::Hear;
 use self::prepare::Prepared;
 use self::publishing::Publishing;
 use self::reading::{Reading, Wake};
-use self::reload::Fresh;
 use self::service::Service;
 use self::writing::Writing;
 use crate::audio::{self, Control};
 use crate::config::{Config, Rule};
-use crate::door::asked::{Answer, Asked};
-use crate::door::page::{self, Page};
-use crate::door::{About, Door, socket};
+use crate::door::asked::Asked;
+use crate::door::page::Page;
+use crate::door::{About, Door};
+use crate::listener;
 use crate::listener::history::History;
-use crate::mqtt::commands::{Command, Request};
+use crate::mqtt::commands::Request;
 use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
@@ -63,7 +65,6 @@ use crate::scenes::Scenes;
 use crate::store::{self, Store};
 use crate::supervisor::{Ended, Supervisor, deadline};
 use crate::vitals::Vitals;
-use crate::{asr, listener, models, mqtt};
 
 /// One minute of frames: longer than any decode, 4 MiB.
 const AUDIO_CAPACITY: usize = 60_000 / 16;
@@ -74,45 +75,6 @@ const REQUEST_CAPACITY: usize = 16;
 const GRACE: Duration = Duration::from_secs(25);
 /// How long of it the outbox may take to empty.
 const PUBLISHING_GRACE: Duration = Duration::from_secs(5);
-
-/// Why the house cannot run, or could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Models(#[from] models::Error),
-    #[error(transparent)]
-    Asr(#[from] asr::Error),
-    #[error(transparent)]
-    Listener(#[from] listener::Error),
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error(transparent)]
-    Mqtt(#[from] mqtt::client::Error),
-    #[error(transparent)]
-    Broker(#[from] mqtt::broker::Error),
-    #[error(transparent)]
-    Page(#[from] page::Error),
-    #[error("neither $STATE_DIRECTORY nor $HOME is set: say in [store] dir where to keep the transcript")]
-    NoStateDirectory,
-    #[error("the system gives no thread or signal: {0}")]
-    System(#[from] std::io::Error),
-    #[error("{name} ended: {source}")]
-    Part { name: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{0} ended unasked")]
-    Unasked(&'static str),
-    #[error("{0} would not stop in time; what it still held was not finished")]
-    Stuck(String),
-    #[error("loading panicked: {0}")]
-    Loading(#[from] tokio::task::JoinError),
-}
-
-impl Error {
-    /// Starting again will not help: the config, or what it names, must change first.
-    pub fn is_config(&self) -> bool {
-        matches!(self, Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory)
-            || matches!(self, Self::Listener(error) if !matches!(error, listener::Error::Snapshot(_)))
-    }
-}
 
 /// Runs the house until `shutdown` is ready or the source ends; then drains it.
 ///
@@ -196,7 +158,7 @@ impl House {
         };
         let door = Arc::new(Door::new(about, vitals.clone(), scenes.clone(), Redactor::new(&config.privacy), asked_in));
         let (close_doors, closed) = watch::channel(());
-        open_doors(&mut supervisor, &dir, page, &door, &closed);
+        doors::open(&mut supervisor, &dir, page, &door, &closed);
 
         let (rules, followed) = watch::channel(if reads { config.rules.clone() } else { Vec::new() });
         let publishing = Publishing {
@@ -365,81 +327,6 @@ impl House {
         Ok(())
     }
 
-    /// Does what a command asks, or hands it to the reader.
-    fn carry_out(&mut self, asked: Asked) {
-        let busy = || Err("busy: ask again in a moment".into());
-        let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
-            (Command::Listening(on), _) => {
-                self.wishes.send_replace(*on);
-                self.listen();
-                (Ok(Map::from_iter([("listening".to_string(), (*on).into())])), asked)
-            }
-            (Command::Reload, _) => (self.reload(), asked),
-            // It goes by hearing, which holds what was said last.
-            (Command::Forget(_), _) if self.supervisor.running().any(|part| part == HEARING) => {
-                match self.forget.try_send(asked) {
-                    Ok(()) => return,
-                    Err(TrySendError::Full(asked) | TrySendError::Disconnected(asked)) => (busy(), asked),
-                }
-            }
-            (_, None) => (Err("nothing reads along on this machine ([listener] enabled = false)".into()), asked),
-            (_, Some(reader)) => match reader.try_send(Wake::Asked(asked)) {
-                Ok(()) => return,
-                Err(TrySendError::Full(wake) | TrySendError::Disconnected(wake)) => match wake {
-                    Wake::Asked(asked) => (busy(), asked),
-                    _ => unreachable!("what comes back is what was sent"),
-                },
-            },
-        };
-        if let Some(message) = asked.message(&self.topics, &answer) {
-            self.say(&[message]);
-        }
-        asked.done(answer);
-    }
-
-    /// Opens or closes the ears, as was last wished. A household that muted the room finds it muted after a power cut, too.
-    fn listen(&mut self) {
-        let on = *self.listening.borrow_and_update();
-        self.control.set_listening(on);
-        if let Some(shown) = &self.shown {
-            shown.send_replace(on);
-        }
-        let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
-        if let Err(error) = noted {
-            error!(%error, "whether the room is muted was not stored; a restart will not know");
-        }
-        info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
-        self.say(&[payload::listening(&self.topics, Stamp::now(), on)]);
-    }
-
-    /// Reads the config file again: rules and schedules take effect, what else has changed is named.
-    fn reload(&mut self) -> Answer {
-        let new = reload::read(&self.config).inspect_err(|error| error!("nothing has changed: {error}"))?;
-        let fresh = Fresh { rules: new.rules.clone(), digest: new.digest.clone() };
-        let needs_restart = reload::needs_restart(&self.config, &new);
-        if let Some(reader) = &self.reader {
-            if reader.try_send(Wake::Reload(fresh.clone())).is_err() {
-                warn!("the reader is busy: nothing has changed; reload again in a moment");
-                return Err("busy: ask again in a moment".into());
-            }
-            self.rules.send_replace(fresh.rules.clone());
-        }
-        info!(kind = "reload", rules = fresh.rules.len(), "rules and schedules are read again");
-        if !needs_restart.is_empty() {
-            warn!("[{}] changed, and takes effect with a restart", needs_restart.join("], ["));
-        }
-        let config = Config { rules: new.rules, digest: new.digest, ..(*self.config).clone() };
-        self.config = Arc::new(config);
-        reload::answer(&fresh, &needs_restart)
-    }
-
-    fn say(&mut self, messages: &[crate::event::Message]) {
-        match self.store.enqueue(messages) {
-            Ok(()) => self.outgoing.notify_one(),
-            Err(error) => error!(%error, "an answer could not be stored and was not sent"),
-        }
-    }
-
     /// Closes everything in the order of the flow.
     async fn drain(&mut self) -> Result<(), Error> {
         info!("closing: what was heard is finished first");
@@ -494,36 +381,3 @@ const PAGE: &str = "page";
 const BEHIND: [&str; 4] = [PUBLISHING, HOOK, SOCKET, PAGE];
 /// The note that the household muted the room.
 const MUTED: &str = "muted";
-
-/// Opens the socket and the page. Without a socket the house lives as well: only `hearth status` does not.
-fn open_doors(
-    supervisor: &mut Supervisor,
-    dir: &Path,
-    page: Option<Page>,
-    door: &Arc<Door>,
-    closed: &watch::Receiver<()>,
-) {
-    match socket::open(dir) {
-        Ok(listener) => {
-            let (door, mut closed) = (door.clone(), closed.clone());
-            supervisor.task(SOCKET, async move {
-                tokio::select! {
-                    () = socket::serve(listener, door) => {}
-                    _ = closed.changed() => {}
-                }
-                Ok(())
-            });
-        }
-        Err(error) => warn!(%error, "the status socket cannot be opened: `hearth status` will find nobody"),
-    }
-    if let Some(page) = page {
-        info!("the page is open; `hearth status` prints its address");
-        let (door, mut closed) = (door.clone(), closed.clone());
-        supervisor.task(PAGE, async move {
-            tokio::select! {
-                ended = page.serve(door) => Ok(ended?),
-                _ = closed.changed() => Ok(()),
-            }
-        });
-    }
-}

@@ -80,7 +80,7 @@ fn in_a_house_with_an_array(pipe: &Path) {
                 if std::mem::take(&mut gone) {
                     writer = open_pipe(pipe);
                 }
-                let sample = |n: usize| if n / 48 % 2 == 0 { loud } else { -loud };
+                let sample = |n: usize| if (n / 48).is_multiple_of(2) { loud } else { -loud };
                 let block: Vec<u8> = (0..960).flat_map(|n| sample(n).to_ne_bytes().repeat(6)).collect();
                 writer.write_all(&block).unwrap();
             }

@@ -1,0 +1,47 @@
+//! The socket of `hearth status` and the page, as parts of the house.
+//!
+//! Owns their start. Refuses to know what is shown. Invariant: a house whose socket cannot be opened lives as well.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{PAGE, SOCKET};
+use crate::door::page::Page;
+use crate::door::{Door, socket};
+use crate::supervisor::Supervisor;
+
+/// Opens the socket and the page. Without a socket the house lives as well: only `hearth status` does not.
+pub(super) fn open(
+    supervisor: &mut Supervisor,
+    dir: &Path,
+    page: Option<Page>,
+    door: &Arc<Door>,
+    closed: &watch::Receiver<()>,
+) {
+    match socket::open(dir) {
+        Ok(listener) => {
+            let (door, mut closed) = (door.clone(), closed.clone());
+            supervisor.task(SOCKET, async move {
+                tokio::select! {
+                    () = socket::serve(listener, door) => {}
+                    _ = closed.changed() => {}
+                }
+                Ok(())
+            });
+        }
+        Err(error) => warn!(%error, "the status socket cannot be opened: `hearth status` will find nobody"),
+    }
+    if let Some(page) = page {
+        info!("the page is open; `hearth status` prints its address");
+        let (door, mut closed) = (door.clone(), closed.clone());
+        supervisor.task(PAGE, async move {
+            tokio::select! {
+                ended = page.serve(door) => Ok(ended?),
+                _ = closed.changed() => Ok(()),
+            }
+        });
+    }
+}

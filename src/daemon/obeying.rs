@@ -1,0 +1,96 @@
+//! What the house does because somebody asked.
+//!
+//! Owns which part a command goes to. Refuses to know how it came and where its answer goes. Invariant: a command is answered
+//! once, here or by the part it goes to; the newest wish to be listened to or not is the one that holds.
+
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
+
+use serde_json::Map;
+use tracing::{error, info, warn};
+
+use super::reading::Wake;
+use super::reload::{self, Fresh};
+use super::{HEARING, House, MUTED};
+use crate::config::Config;
+use crate::door::asked::{Answer, Asked};
+use crate::event::Message;
+use crate::mqtt::commands::Command;
+use crate::mqtt::payload::{self, Stamp};
+
+impl House {
+    /// Does what a command asks, or hands it to the reader.
+    pub(super) fn carry_out(&mut self, asked: Asked) {
+        let busy = || Err("busy: ask again in a moment".into());
+        let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
+            (Command::Listening(on), _) => {
+                self.wishes.send_replace(*on);
+                self.listen();
+                (Ok(Map::from_iter([("listening".to_string(), (*on).into())])), asked)
+            }
+            (Command::Reload, _) => (self.reload(), asked),
+            // It goes by hearing, which holds what was said last.
+            (Command::Forget(_), _) if self.supervisor.running().any(|part| part == HEARING) => {
+                match self.forget.try_send(asked) {
+                    Ok(()) => return,
+                    Err(TrySendError::Full(asked) | TrySendError::Disconnected(asked)) => (busy(), asked),
+                }
+            }
+            (_, None) => (Err("nothing reads along on this machine ([listener] enabled = false)".into()), asked),
+            (_, Some(reader)) => match reader.try_send(Wake::Asked(asked)) {
+                Ok(()) => return,
+                Err(TrySendError::Full(wake) | TrySendError::Disconnected(wake)) => match wake {
+                    Wake::Asked(asked) => (busy(), asked),
+                    _ => unreachable!("what comes back is what was sent"),
+                },
+            },
+        };
+        if let Some(message) = asked.message(&self.topics, &answer) {
+            self.say(&[message]);
+        }
+        asked.done(answer);
+    }
+
+    /// Opens or closes the ears, as was last wished. A household that muted the room finds it muted after a power cut, too.
+    pub(super) fn listen(&mut self) {
+        let on = *self.listening.borrow_and_update();
+        self.control.set_listening(on);
+        if let Some(shown) = &self.shown {
+            shown.send_replace(on);
+        }
+        let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
+        if let Err(error) = noted {
+            error!(%error, "whether the room is muted was not stored; a restart will not know");
+        }
+        info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
+        self.say(&[payload::listening(&self.topics, Stamp::now(), on)]);
+    }
+
+    /// Reads the config file again: rules and schedules take effect, what else has changed is named.
+    pub(super) fn reload(&mut self) -> Answer {
+        let new = reload::read(&self.config).inspect_err(|error| error!("nothing has changed: {error}"))?;
+        let fresh = Fresh { rules: new.rules.clone(), digest: new.digest.clone() };
+        let needs_restart = reload::needs_restart(&self.config, &new);
+        if let Some(reader) = &self.reader {
+            if reader.try_send(Wake::Reload(fresh.clone())).is_err() {
+                warn!("the reader is busy: nothing has changed; reload again in a moment");
+                return Err("busy: ask again in a moment".into());
+            }
+            self.rules.send_replace(fresh.rules.clone());
+        }
+        info!(kind = "reload", rules = fresh.rules.len(), "rules and schedules are read again");
+        if !needs_restart.is_empty() {
+            warn!("[{}] changed, and takes effect with a restart", needs_restart.join("], ["));
+        }
+        let config = Config { rules: new.rules, digest: new.digest, ..(*self.config).clone() };
+        self.config = Arc::new(config);
+        reload::answer(&fresh, &needs_restart)
+    }
+
+    fn say(&mut self, messages: &[Message]) {
+        match self.store.enqueue(messages) {
+            Ok(()) => self.outgoing.notify_one(),
+            Err(error) => error!(%error, "an answer could not be stored and was not sent"),
+        }
+    }
+}
