@@ -17,7 +17,7 @@ static FILE: LazyLock<PathBuf> =
 /// The smallest model there can be, as the seeds have it.
 static MODEL: LazyLock<Model> = LazyLock::new(|| {
     let gguf = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/gguf/seed-f32"));
-    Model::load(&gguf, &Options { threads: 1, ..Options::default() }).expect("`cargo run --bin seeds` made it")
+    Model::load(&gguf, &Options { threads: 1, ..Options::default() }).expect("`cargo run --example seeds` made it")
 });
 
 fuzz_target!(|bytes: &[u8]| {

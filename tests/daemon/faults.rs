@@ -117,7 +117,8 @@ fn sigterm_drains_and_the_next_start_goes_on_from_the_snapshot() {
     assert!(status.success(), "{said}");
     let first = stored(dir.path()).len();
     assert!(first >= 1);
-    assert_eq!(snapshots(dir.path()).len(), 1);
+    // While it closes each may be the last; the newest two stay.
+    assert!((1..=2).contains(&snapshots(dir.path()).len()));
 
     let mut hearth = Hearth::run(dir.path(), &text);
     hearth.until_said("went on from the last snapshot");

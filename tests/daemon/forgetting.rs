@@ -65,6 +65,9 @@ pub fn holding(dir: &Path, word: &str) -> Vec<String> {
         let path = entry.path();
         if path.is_dir() {
             found.extend(holding(&path, word));
+        }
+        // A socket holds nothing.
+        if !path.is_file() {
             continue;
         }
         let bytes = std::fs::read(&path).unwrap();
