@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients systemd
 
-.PHONY: demo build test deb test-deb deb-arm64 test-aarch64 test-home-assistant soak-publishing soak deps build-deps install uninstall clean
+.PHONY: demo build test deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -47,6 +47,17 @@ soak-publishing: deps
 # An hour of a household, noise and silence at four times its pace: prints what memory, handles and lag did, and fails by what grew.
 soak: deps
 	HEARTH_SOAK_MIN=$${HEARTH_SOAK_MIN:-60} $(CARGO) test $(PROFILE) --test daemon soak -- --nocapture
+
+# The engine beside candle-transformers and llama.cpp. Takes 9 GB of disk while it makes the weights, 5 GB afterwards.
+PEERS = target/peers
+bench-peers: build-deps
+	mkdir -p $(PEERS)
+	$(CARGO) build --release --manifest-path benches/peers/Cargo.toml --locked --target-dir target
+	target/release/hearth-peers $(PEERS)
+	[ -x $(PEERS)/venv/bin/python ] || python3 -m venv $(PEERS)/venv
+	$(PEERS)/venv/bin/pip install --quiet --only-binary :all: xllamacpp gguf numpy
+	[ -s $(PEERS)/llama.gguf ] || $(PEERS)/venv/bin/python benches/peers/llama_cpp.py make $(PEERS)/llama.gguf
+	$(PEERS)/venv/bin/python benches/peers/llama_cpp.py run $(PEERS)/llama.gguf 2>/dev/null
 
 build-deps:
 	@$(call apt,$(BUILD_PACKAGES))

@@ -83,10 +83,11 @@ fn a_header_that_lies_is_believed_no_further_than_it_can_be() {
         let (_folder, path) = file("a.wav", &lying);
         play(&path).map(|heard| heard.len())
     };
-    // Lengths: of the file, of the sound.
-    for (at, bytes) in [(4, u32::MAX), (4, 0), (40, u32::MAX), (40, u32::MAX / 2)] {
+    // Lengths of the sound, and of the file: that of one still being written, and one that cannot be.
+    for (at, bytes) in [(4, u32::MAX), (40, u32::MAX), (40, u32::MAX / 2)] {
         assert_eq!(lie(at, &bytes.to_le_bytes()).unwrap(), 32, "{bytes} at {at}");
     }
+    assert!(lie(4, &[0; 4]).unwrap_err().to_string().contains("invalid riff length"));
     // Bytes a second; rates, channels and bits that cannot be.
     assert_eq!(lie(28, &u32::MAX.to_le_bytes()).unwrap(), 32);
     for (at, bytes) in
