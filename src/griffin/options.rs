@@ -51,3 +51,19 @@ fn yield_to_others(nice: u8) {
         let _ = rustix::process::nice(i32::from(nice));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_threads_compute_as_were_asked_for_and_they_are_as_nice() {
+        let own = rustix::process::nice(0).unwrap();
+        for (threads, parameters, expected) in [(1, 2 * SMALL, 1), (3, 2 * SMALL, 3), (2, 1, 2), (0, 1, 1)] {
+            let pool = Options { threads, nice: 10, ..Options::default() }.start_threads(parameters).unwrap();
+            let niceness = pool.broadcast(|_| rustix::process::nice(0).unwrap());
+            assert_eq!(niceness, vec![(own + 10).min(19); expected]);
+        }
+        assert_eq!(rustix::process::nice(0).unwrap(), own, "the caller stays as it was");
+    }
+}
