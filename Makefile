@@ -52,7 +52,7 @@ soak: deps
 PEERS = target/peers
 bench-peers: build-deps
 	mkdir -p $(PEERS)
-	$(CARGO) build --release --manifest-path benches/peers/Cargo.toml --locked --target-dir target
+	$(CARGO) build --release --manifest-path benches/peers/Cargo.toml --target-dir target
 	target/release/hearth-peers $(PEERS)
 	[ -x $(PEERS)/venv/bin/python ] || python3 -m venv $(PEERS)/venv
 	$(PEERS)/venv/bin/pip install --quiet --only-binary :all: xllamacpp gguf numpy

@@ -6,6 +6,11 @@
 //!
 //! Keys lie in tiles of 16, dimension by dimension, so that 16 scores grow side by side; values lie row by row. The order of
 //! the slots is that of arrival modulo w: a softmax does not mind.
+//!
+//! What age costs: nothing once the window is full. Of the 2B shape (w = 2048) in q4_K on one Zen 3 core, a token in a chunk of 64
+//! took 25.2 ms of processor time after 1 k tokens, 25.8 after 2.1 k and 25.9 after 100 k (the best tenth of nine chunks each, in
+//! turns): the second half of the window makes 2.5 % more. It is 0.085 Gop in f32, 0.9 ms at the most that AVX2 can: to come below
+//! 2 %, keys and values would have to be integers.
 
 use std::cell::Cell;
 

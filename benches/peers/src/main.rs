@@ -126,7 +126,9 @@ fn hearth(file: &Path) -> Result<Row> {
 }
 
 fn candle(file: &Path, config: &Path) -> Result<Row> {
-    let config: recurrent_gemma::Config = serde_json::from_slice(&std::fs::read(config)?)?;
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(config)?)?;
+    config["hidden_activation"] = "gelu_pytorch_tanh".into();
+    let config: recurrent_gemma::Config = serde_json::from_value(config)?;
     let tokens = tokens(AGE, config.vocab_size);
     let started = Instant::now();
     let weights = candle_model::VarBuilder::from_gguf(file, &Device::Cpu)?;
