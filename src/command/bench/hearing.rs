@@ -145,7 +145,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         anyhow::Ok(())
     })?;
     bench.report.read_beside_tok_s = beside.map(Beside::stop);
-    let report = bench.finish()?;
+    let mut report = bench.finish()?;
+    if report.read_beside_tok_s.is_some() {
+        // The process's time was not hearing's alone.
+        report.cpu_s_per_hour_speech = None;
+    }
     report.show();
     if let Some(path) = &args.plot {
         let title = "Seconds from the end of a word to its being committed";
