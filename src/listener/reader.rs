@@ -12,7 +12,9 @@ use crate::config;
 use crate::griffin::{Model, Options, State, Tokenizer};
 
 /// How much reading yields to hearing: a thread of this niceness gets a tenth of a core that another wants, and all of one that
-/// nobody wants.
+/// nobody wants. Measured by `hearth bench hearing --beside MODEL` on two cores that others used, too: with a 2B model that never
+/// stops reading, Whisper takes a tenth longer for the same speech (the share of the time in which it decodes was 193 and 200 %
+/// alone, 215 % beside it), and the model reads 2.4 tokens a second of what is left.
 pub const NICE: u8 = 10;
 
 /// The owner of the live state.
