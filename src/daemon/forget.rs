@@ -1,6 +1,6 @@
 //! "Forget the last ten minutes": what goes, and in which order.
 //!
-//! Owns the judgement which messages carry what was said ([`judge`], pure), and the steps that can be taken while nobody reads:
+//! Owns the judgement which messages carry what was said (`judge`, pure), and the steps that can be taken while nobody reads:
 //! at the start, and by `hearth forget` beside a hearth that does not run. Refuses to know the live state: see `reading`.
 //! Invariant: first the database forgets, in one transaction that also notes the rest; then the files; whoever is killed in
 //! between is followed by one that carries it through.

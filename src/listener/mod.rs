@@ -121,7 +121,7 @@ struct Memory {
 }
 
 impl Listener {
-    /// Loads the model in `dir` and prepares every question. Nothing has been heard yet: see [`Listener::restore`].
+    /// Loads the model in `dir` and prepares every question. Nothing has been heard yet: see [`Listener::resume`].
     pub fn open(
         dir: &Path,
         settings: &config::Listener,
