@@ -1,8 +1,9 @@
 //! A microphone without hardware: ALSA's `file` plugin reads what is written into a pipe as if a device delivered it.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -19,34 +20,22 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_microphone_is_heard_closed_and_brought_back() {
-    let device = "type file\n slave.pcm { type null }\n file \"/dev/null\"\n infile \"PIPE\"\n format \"raw\"";
-    with_microphone("a_microphone_is_heard_closed_and_brought_back", device, in_a_house_with_a_microphone);
-}
-
-#[test]
-fn an_array_is_told_dead_loud_and_gone() {
-    let channels: String = (0..6).map(|n| format!("bindings.{n} {{ slave a channel {n} }}\n")).collect();
-    let device = format!(
-        "type multi\n slaves.a {{\n channels 6\n pcm {{\n type file\n slave.pcm {{ type null }}\n file \"/dev/null\"\n \
-         infile \"PIPE\"\n format \"raw\"\n }}\n }}\n {channels}"
-    );
-    with_microphone("an_array_is_told_dead_loud_and_gone", &device, in_a_house_with_an_array);
-}
-
-/// Runs `house` in a process of its own, which has one sound device: `device`, which delivers what is written into a pipe.
-fn with_microphone(test: &str, device: &str, house: impl FnOnce(&Path)) {
     if let Some(pipe) = std::env::var_os(PIPE) {
-        return house(Path::new(&pipe));
+        return in_a_house_with_a_microphone(Path::new(&pipe));
     }
     let home = tempfile::tempdir().unwrap();
     let pipe = home.path().join("microphone");
-    make_pipe(&pipe);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let config = home.path().join("asound.conf");
-    let device = device.replace("PIPE", &pipe.display().to_string());
-    std::fs::write(&config, format!("pcm.pipe {{\n {device}\n hint {{ show on\n description \"A pipe\" }}\n}}\n"))
-        .unwrap();
+    let microphone = format!(
+        "pcm.pipe {{\n type file\n slave.pcm {{ type null }}\n file \"/dev/null\"\n infile \"{}\"\n format \"raw\"\n \
+         hint {{ show on\n description \"A pipe\" }}\n}}\n",
+        pipe.display()
+    );
+    std::fs::write(&config, microphone).unwrap();
+    let name = "microphone::a_microphone_is_heard_closed_and_brought_back";
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("microphone::{test}"), "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
         .env("ALSA_CONFIG_PATH", &config)
         .env(PIPE, &pipe)
         .output()
@@ -55,74 +44,9 @@ fn with_microphone(test: &str, device: &str, house: impl FnOnce(&Path)) {
     assert!(child.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }
 
-fn make_pipe(pipe: &Path) {
-    rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-}
-
-/// Opened for both, or opening it would wait for the other side.
-fn open_pipe(pipe: &Path) -> std::fs::File {
-    std::fs::OpenOptions::new().read(true).write(true).open(pipe).unwrap()
-}
-
-fn in_a_house_with_an_array(pipe: &Path) {
-    let device = device();
-    assert_eq!((device.rate, device.channels, device.samples.as_str()), (48_000, 6, "f32"));
-    let (control, vitals) = (Control::default(), Vitals::default());
-    let (sound, over) = (AtomicU32::new(0f32.to_bits()), AtomicBool::new(false));
-    // The device plays a tone as loud as `sound` says, from −x to x; less than nothing is no device.
-    let play = || {
-        let (mut writer, mut gone) = (open_pipe(pipe), false);
-        while !over.load(Relaxed) {
-            let loud = f32::from_bits(sound.load(Relaxed));
-            if loud < 0.0 {
-                gone = true;
-            } else {
-                if std::mem::take(&mut gone) {
-                    writer = open_pipe(pipe);
-                }
-                let sample = |n: usize| if (n / 48).is_multiple_of(2) { loud } else { -loud };
-                let block: Vec<u8> = (0..960).flat_map(|n| sample(n).to_ne_bytes().repeat(6)).collect();
-                writer.write_all(&block).unwrap();
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    };
-    std::thread::scope(|threads| {
-        threads.spawn(play);
-        let (sender, receiver) = sync_channel(100_000);
-        let (control, vitals) = (&control, &vitals);
-        let source = [microphone("pipe")];
-        let capture = threads.spawn(move || audio::run(&source, Path::new(""), sender, control, vitals));
-        let room = vitals.rooms.open(&"kitchen".into());
-        wait_for("a microphone that only says zero to be told dead", || room.dead.get());
-        assert_eq!((room.level.db(), room.clipped_samples.get()), (-120.0, 0));
-        assert!(vitals.microphone_ok.get(), "it delivers");
-
-        sound.store(0.1f32.to_bits(), Relaxed);
-        wait_for("it to live", || !room.dead.get() && room.level.db() > -25.0);
-        assert_eq!(room.clipped_samples.get(), 0);
-        sound.store(1f32.to_bits(), Relaxed);
-        wait_for("clipping to be counted", || room.clipped_samples.get() > 1_000 && room.level.db() > -3.0);
-
-        // Pulled out: for a while its name leads nowhere.
-        std::fs::remove_file(pipe).unwrap();
-        sound.store((-1f32).to_bits(), Relaxed);
-        wait_for("the device to be given up", || !vitals.microphone_ok.get());
-        assert!(room.moved.get().is_some());
-        make_pipe(pipe);
-        sound.store(0.1f32.to_bits(), Relaxed);
-        wait_for("the device to deliver again", || vitals.microphone_ok.get());
-        let gap = next_gap(&receiver);
-        assert!(gap.reason == GapReason::DeviceLost && gap.to.duration_since(gap.from) > jiff::SignedDuration::ZERO);
-
-        control.stop();
-        capture.join().unwrap().unwrap();
-        over.store(true, Relaxed);
-    });
-}
-
 fn in_a_house_with_a_microphone(pipe: &Path) {
-    let mut writer = open_pipe(pipe);
+    // Opened for both, or opening it would wait for the other side.
+    let mut writer = std::fs::OpenOptions::new().read(true).write(true).custom_flags(0).open(pipe).unwrap();
     let device = device();
     assert_eq!((device.rate, device.channels, device.samples.as_str()), (48_000, 2, "f32"));
 
