@@ -12,8 +12,11 @@ pub struct Args {
 }
 
 /// Writes a page for each subcommand, and completions for bash, zsh and fish.
-pub fn run(args: Args, mut cli: clap::Command) -> anyhow::Result<()> {
+pub fn run(args: Args, cli: clap::Command) -> anyhow::Result<()> {
     let dir = args.dir;
+    // A page for each way of asking for help would be most of them.
+    let quiet = |command: clap::Command| command.disable_help_subcommand(true);
+    let mut cli = quiet(cli).mut_subcommands(quiet);
     let wrong = || format!("cannot write to {}", dir.display());
     std::fs::create_dir_all(&dir).with_context(wrong)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
