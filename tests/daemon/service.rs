@@ -156,11 +156,21 @@ fn rules_and_schedules_are_read_again_without_losing_the_state_and_a_mistake_cha
     until(&listener, |h| h.topic == "hearth/home/rule/courier");
     told("the new interval", "hearth/home/interval", &|interval| interval["minutes"] == 7.0);
 
+    // What the household asked for holds, until that file says something new.
+    listener.publish("hearth/home/interval/set", "3", false);
+    told("the wish", "hearth/home/interval", &|interval| interval["minutes"] == 3.0);
+
     // By a command, with a setting that takes a restart.
     std::fs::write(&file, format!("{settings}\n{rule}[asr]\nhot_words = [\"Emma\"]\n")).unwrap();
     listener.publish("hearth/home/request/reload", "", false);
     let answer = told("the answer", "hearth/home/response/reload", &|_| true);
     assert_eq!((&answer["rules"][0], &answer["needs_restart"][0]), (&"courier".into(), &"asr".into()), "{answer}");
+
+    // The reader does one thing after the other: when it has answered this, it has read the rules again.
+    listener.publish("hearth/home/request/acknowledge", "", false);
+    told("an answer", "hearth/home/response/acknowledge", &|_| true);
+    let interval = Listener::new(broker.address, "hearth/home/interval", None).on("hearth/home/interval").json();
+    assert_eq!(interval["minutes"], 3.0, "{interval}");
 
     // What was heard before is known, and what comes is heard: the new rule fires.
     let alert = told("the alert", "hearth/home/alert", &|alert| alert["rule"] == "courier");

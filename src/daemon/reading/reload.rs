@@ -3,10 +3,13 @@
 //! Owns the order in which that is told. Invariant: the state is not touched, and what ended is told in the words of the rules
 //! that were.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tracing::error;
 
-use super::{Announcer, Error, Reading};
+use super::{Announcer, Error, Reading, notes};
+use crate::config::Config;
 use crate::daemon::reload::Fresh;
 use crate::listener::Outcome;
 use crate::mqtt::payload::{self, Stamp};
@@ -22,11 +25,16 @@ impl Reading {
                 return Ok(());
             }
         };
+        self.config =
+            Arc::new(Config { rules: fresh.rules.clone(), digest: fresh.digest.clone(), ..(*self.config).clone() });
+        // What the household asked for holds until the config says something new.
+        let minutes = notes::interval(&self.store, fresh.digest.every_min)?;
+        self.listener.set_interval(minutes);
         self.record(outcome, Vec::new())?;
         self.announcer = Announcer::new(&fresh.rules, &self.topics);
         // The broker learns how each rule stands.
         let mut messages = self.announcer.settle(&self.store.retained()?);
-        messages.push(payload::interval(&self.topics, Stamp::now(), fresh.digest.every_min));
+        messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
         self.record(Outcome::default(), messages)
     }
 }
