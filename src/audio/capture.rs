@@ -1,4 +1,4 @@
-//! Microphones.
+//! Microphones. Longer than most files: what the audio callback does and what the thread behind it does are one contract.
 //!
 //! Owns the sound devices (cpal): their list, capture at a device's own rate and format, and bringing back one that went
 //! away. Refuses to let anything wait for the receiver. Invariant: the audio callback neither locks nor allocates; whatever

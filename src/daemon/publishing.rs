@@ -11,6 +11,7 @@
 
 mod announcing;
 mod answering;
+mod closing;
 mod cost;
 mod saying;
 mod sending;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::config::Rule;
@@ -41,6 +42,7 @@ use crate::vitals::Vitals;
 
 use announcing::House;
 use answering::Answering;
+use closing::Phase;
 use cost::Meter;
 use sending::{RETRY, Sending, Ticket};
 use subscribing::Subscribing;
@@ -174,17 +176,6 @@ async fn at(instant: Option<Instant>) {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
-}
-
-/// How far the end has come.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Phase {
-    Running,
-    /// Asked to end: the outbox may empty until then.
-    Emptying(Instant),
-    /// `offline` is on its way.
-    Farewell(Instant),
-    Done,
 }
 
 struct Publisher {
@@ -325,13 +316,6 @@ impl Publisher {
         self.sending.mention(&payload::interim(&self.house.topics, Stamp::now(), said));
     }
 
-    fn drain(&mut self, grace: Duration) {
-        // Without a connection there is nothing to wait for, unless the first attempt is still being made.
-        self.sending.release();
-        let waits = self.sending.is_connected() || !self.outage.is_open();
-        self.phase = if waits { Phase::Emptying(Instant::now() + grace) } else { Phase::Done };
-    }
-
     /// Sends what may be sent, and takes the next step of the end when there is nothing more.
     fn pump(&mut self) -> Result<(), store::Error> {
         self.sending.pump()?;
@@ -342,56 +326,5 @@ impl Publisher {
             self.farewell(until);
         }
         Ok(())
-    }
-
-    fn farewell(&mut self, until: Instant) {
-        self.phase = Phase::Farewell(until);
-        self.sending.announce([(Ticket::Farewell, payload::offline(&self.house.topics))]);
-        // What is sent here can fail only for lack of a connection, which ends the phase.
-        let _ = self.sending.pump();
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let end = match self.phase {
-            Phase::Emptying(until) | Phase::Farewell(until) => Some(until),
-            Phase::Running | Phase::Done => None,
-        };
-        [end, self.tell_at, self.subscribing.next_deadline(), self.sending.next_deadline()].into_iter().flatten().min()
-    }
-
-    fn deadline_passed(&mut self) -> Result<(), store::Error> {
-        let now = Instant::now();
-        if self.tell_at.is_some_and(|at| at <= now) {
-            self.tell_at = None;
-            self.tell_everything()?;
-        }
-        self.subscribing.deadline_passed(now, &mut self.sending, &self.house.topics);
-        match self.phase {
-            Phase::Emptying(until) if until <= now && self.sending.is_connected() => {
-                // The grace is over: what waits stays on disk, but "offline" is still said, at once.
-                self.sending.set_aside();
-                self.farewell(now + Duration::from_secs(1));
-            }
-            Phase::Emptying(until) | Phase::Farewell(until) if until <= now => self.phase = Phase::Done,
-            _ => {}
-        }
-        self.sending.deadline_passed(now)
-    }
-
-    async fn finish(mut self, mut connection: client::Connection) -> Result<Counts, store::Error> {
-        self.sending.flush()?;
-        // A proper goodbye makes the broker forget the will, so it is for those who said "offline" themselves.
-        if self.farewell_heard && self.sending.disconnect().is_ok() {
-            let until = Instant::now() + Duration::from_secs(1);
-            while let Ok(event) = timeout_at(until, connection.poll()).await {
-                if matches!(event, Event::Lost(_)) {
-                    break;
-                }
-            }
-        }
-        self.vitals.connected.set(false);
-        let counts = self.sending.counts()?;
-        info!(published = counts.published, acknowledged = counts.acknowledged, left = counts.left, "publishing ends");
-        Ok(counts)
     }
 }

@@ -1,4 +1,5 @@
-//! Products of packed weights with vectors: where the model spends its time.
+//! Products of packed weights with vectors: where the model spends its time. Longer than most files by what was tried, and
+//! what it brought.
 //!
 //! Owns the packed forms, the kernels that read them, the vectors quantised for them, the split over threads, and every `unsafe`
 //! of `griffin` but the mapping of files. Refuses to know what a matrix is for. Invariant: whatever the kernel, the threads and the number of vectors at a

@@ -1,0 +1,86 @@
+//! How publishing ends.
+//!
+//! Owns the phases of the end, and what is due at a time. Invariant: the outbox may empty for as long as the grace allows, and
+//! "offline" is said after it; what waits stays on disk.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::info;
+
+use super::sending::Ticket;
+use super::{Counts, Publisher};
+use crate::mqtt::client::{self, Event};
+use crate::mqtt::payload;
+use crate::store;
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Phase {
+    Running,
+    /// Asked to end: the outbox may empty until then.
+    Emptying(Instant),
+    /// `offline` is on its way.
+    Farewell(Instant),
+    Done,
+}
+
+impl Publisher {
+    pub(super) fn drain(&mut self, grace: Duration) {
+        // Without a connection there is nothing to wait for, unless the first attempt is still being made.
+        self.sending.release();
+        let waits = self.sending.is_connected() || !self.outage.is_open();
+        self.phase = if waits { Phase::Emptying(Instant::now() + grace) } else { Phase::Done };
+    }
+
+    pub(super) fn farewell(&mut self, until: Instant) {
+        self.phase = Phase::Farewell(until);
+        self.sending.announce([(Ticket::Farewell, payload::offline(&self.house.topics))]);
+        // What is sent here can fail only for lack of a connection, which ends the phase.
+        let _ = self.sending.pump();
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let end = match self.phase {
+            Phase::Emptying(until) | Phase::Farewell(until) => Some(until),
+            Phase::Running | Phase::Done => None,
+        };
+        [end, self.tell_at, self.subscribing.next_deadline(), self.sending.next_deadline()].into_iter().flatten().min()
+    }
+
+    pub(super) fn deadline_passed(&mut self) -> Result<(), store::Error> {
+        let now = Instant::now();
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_at = None;
+            self.tell_everything()?;
+        }
+        self.subscribing.deadline_passed(now, &mut self.sending, &self.house.topics);
+        match self.phase {
+            Phase::Emptying(until) if until <= now && self.sending.is_connected() => {
+                // The grace is over: what waits stays on disk, but "offline" is still said, at once.
+                self.sending.set_aside();
+                self.farewell(now + Duration::from_secs(1));
+            }
+            Phase::Emptying(until) | Phase::Farewell(until) if until <= now => self.phase = Phase::Done,
+            _ => {}
+        }
+        self.sending.deadline_passed(now)
+    }
+
+    pub(super) async fn finish(mut self, mut connection: client::Connection) -> Result<Counts, store::Error> {
+        self.sending.flush()?;
+        // A proper goodbye makes the broker forget the will, so it is for those who said "offline" themselves.
+        if self.farewell_heard && self.sending.disconnect().is_ok() {
+            let until = Instant::now() + Duration::from_secs(1);
+            while let Ok(event) = timeout_at(until, connection.poll()).await {
+                if matches!(event, Event::Lost(_)) {
+                    break;
+                }
+            }
+        }
+        self.vitals.connected.set(false);
+        let counts = self.sending.counts()?;
+        info!(published = counts.published, acknowledged = counts.acknowledged, left = counts.left, "publishing ends");
+        Ok(counts)
+    }
+}
