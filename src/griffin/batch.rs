@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use half::f16;
-
 use super::config::Config;
 use super::kernel::{Input, Kernel};
 use super::layers::Angles;
@@ -34,7 +32,7 @@ pub struct Batch {
     pub u: Vec<f32>,
     pub mixed: Vec<f32>,
     pub out: Vec<f32>,
-    pub new: (Ring<f32>, Ring<f16>),
+    pub new: (Ring<f32>, Ring<i16>),
 }
 
 impl Batch {

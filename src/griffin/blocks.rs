@@ -212,7 +212,7 @@ impl LocalAttention {
             let keys = Keys { attention: self, kernel, past, rows: rows.clone(), k: right, v: third };
             match &mut state.layers[layer] {
                 Memory::Attention(Rings::F32(ring)) => keys.attend(ring, &mut new.0, left, mixed),
-                Memory::Attention(Rings::F16(ring)) => keys.attend(ring, &mut new.1, left, mixed),
+                Memory::Attention(Rings::I16(ring)) => keys.attend(ring, &mut new.1, left, mixed),
                 Memory::Recurrent { .. } => unreachable!("{PATTERN}"),
             }
         }
@@ -230,7 +230,7 @@ impl LocalAttention {
             let keys = Keys { attention: self, kernel: *kernel, past, rows: rows.clone(), k: right, v: third };
             match &mut state.layers[layer] {
                 Memory::Attention(Rings::F32(ring)) => keys.keep(ring, &mut new.0),
-                Memory::Attention(Rings::F16(ring)) => keys.keep(ring, &mut new.1),
+                Memory::Attention(Rings::I16(ring)) => keys.keep(ring, &mut new.1),
                 Memory::Recurrent { .. } => unreachable!("{PATTERN}"),
             }
         }

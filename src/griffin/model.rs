@@ -90,7 +90,7 @@ impl Model {
             let final_norm = RmsNorm::load(&mut from, "model.final_norm", d, config.norm_eps)?;
             Ok((embedding, blocks, final_norm))
         })?;
-        let ring = if embedding.is_quantised() { RingType::F16 } else { RingType::F32 };
+        let ring = if embedding.is_quantised() { RingType::I16 } else { RingType::F32 };
         let room = Room { batch: Batch::new(kernel, &config, CHUNK), last: Vec::new(), normed: Vec::new() };
         Ok(Self {
             embedding,

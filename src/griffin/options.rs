@@ -14,7 +14,7 @@ const SMALL: u64 = 50_000_000;
 pub struct Options {
     /// Of a checkpoint in Hugging Face layout; a GGUF file has its own.
     pub weights: Weights,
-    /// By default f32 when the weights are, else f16.
+    /// By default f32 when the weights are, else i16.
     pub ring: Option<RingType>,
     /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more.
     pub threads: usize,
@@ -28,7 +28,8 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingType {
     F32,
-    F16,
+    /// Fixed point: 12 bits a number, one exponent for each key and each value.
+    I16,
 }
 
 impl Options {

@@ -1,118 +1,122 @@
-//! Local attention's memory: the keys and values of the last w tokens, and what a query makes of them.
+//! Local attention's memory: the keys and values of the last w tokens.
 //!
-//! Owns how they lie in memory and the loops that read them. Refuses to know of weights. Invariants: the ring's size depends on
-//! the model alone; a value is rounded to the ring's type before anyone sees it, so that it makes no difference where a chunk
-//! ends; a query sees its own key and the w before it, never others.
+//! Owns how they lie in memory; [`element`] owns what they are rounded to and the loops over them, [`sight`] who sees which of
+//! them. Refuses to know of weights. Invariants: the ring's size depends on the model alone; a key or a value is rounded to the
+//! ring's type before anyone sees it, so that it makes no difference where a chunk ends; what is rounded already stays as it is,
+//! so that a snapshot of a ring gives the same ring.
 //!
-//! Keys lie in tiles of 16, dimension by dimension, so that 16 scores grow side by side; values lie row by row. The order of
-//! the slots is that of arrival modulo w: a softmax does not mind.
-//!
-//! What age costs: nothing once the window is full. Of the 2B shape (w = 2048) in q4_K on one Zen 3 core, a token in a chunk of 64
-//! took 25.2 ms of processor time after 1 k tokens, 25.8 after 2.1 k and 25.9 after 100 k (the best tenth of nine chunks each, in
-//! turns): the second half of the window makes 2.5 % more. It is 0.085 Gop in f32, 0.9 ms at the most that AVX2 can: to come below
-//! 2 %, keys and values would have to be integers.
+//! Keys lie in tiles of 16 slots, dimension by dimension, so that 16 scores grow side by side; values lie in tiles of 16
+//! dimensions, slot by slot, so that 16 sums do. Either is read from end to end. Where an instruction multiplies pairs and adds
+//! them up, two dimensions of a key and two slots of a value are neighbours. The order of the slots is that of arrival modulo w:
+//! a softmax does not mind.
 
-use std::cell::Cell;
+mod element;
+mod sight;
+#[cfg(test)]
+mod tests;
 
-use half::f16;
+pub use element::Element;
+pub use sight::Sight;
 
-use super::kernel::Kernel;
-use super::kernel::lanes::{self, Lanes, Work};
-use super::vector;
-
-/// Keys side by side.
+/// Keys, and dimensions of values, side by side.
 const TILE: usize = 16;
-
-/// Query heads that share one pass over the keys.
-const ROWS: usize = 5;
-
-/// The score of a key that a query does not see.
-const UNSEEN: f32 = -1e30;
-
-/// What a ring is made of.
-pub trait Element: Copy + Default + Send + Sync {
-    fn from_f32(x: f32) -> Self;
-    fn load<L: Lanes>(l: L, from: &[Self]) -> L::V;
-}
-
-impl Element for f32 {
-    fn from_f32(x: f32) -> Self {
-        x
-    }
-    #[inline(always)]
-    fn load<L: Lanes>(l: L, from: &[Self]) -> L::V {
-        l.load(from)
-    }
-}
-
-impl Element for f16 {
-    fn from_f32(x: f32) -> Self {
-        Self::from_f32(x)
-    }
-    #[inline(always)]
-    fn load<L: Lanes>(l: L, from: &[Self]) -> L::V {
-        l.load_half(from)
-    }
-}
 
 /// Keys and values of `slots` tokens for each of g heads, h wide.
 #[derive(Clone, Debug)]
 pub struct Ring<E> {
-    /// [g, slots/16, h, 16]
+    /// [g, slots/16, h/side, 16, side], dimensions padded to whole sides
     keys: Vec<E>,
-    /// [g, slots, h], rows padded to 16
+    /// [g, h/16, slots/side, 16, side], slots and dimensions padded to 16
     values: Vec<E>,
+    /// What a key, and a value, is to be multiplied with [g, slots], slots padded to 16.
+    key_scales: Vec<f32>,
+    value_scales: Vec<f32>,
     heads: usize,
     width: usize,
     slots: usize,
 }
 
+/// Some slots of one head, as they lie.
+#[derive(Clone, Copy)]
+pub struct Part<'a, E> {
+    keys: &'a [E],
+    /// Of all slots.
+    values: &'a [E],
+    /// From a tile of values to the next.
+    stride: usize,
+    key_scales: &'a [f32],
+    value_scales: &'a [f32],
+}
+
+impl<E> Part<'_, E> {
+    /// Values of the 16 dimensions from `dim` on.
+    fn values(&self, dim: usize) -> &[E] {
+        &self.values[dim / TILE * self.stride..][..self.value_scales.len() * TILE]
+    }
+}
+
 impl<E: Element> Ring<E> {
     /// An empty ring.
     pub fn new(heads: usize, width: usize, slots: usize) -> Self {
-        let padded = slots.next_multiple_of(TILE);
-        let zero = E::default();
+        let padded = heads * slots.next_multiple_of(TILE);
         Self {
-            keys: vec![zero; heads * padded * width],
-            values: vec![zero; heads * padded * width.next_multiple_of(TILE)],
+            keys: vec![E::default(); padded * width.next_multiple_of(E::SIDE)],
+            values: vec![E::default(); padded * width.next_multiple_of(TILE)],
+            key_scales: vec![1.0; padded],
+            value_scales: vec![1.0; padded],
             heads,
             width,
             slots,
         }
     }
 
-    fn key_at(&self, head: usize, slot: usize, dim: usize) -> usize {
-        let tiles = self.slots.div_ceil(TILE);
-        ((head * tiles + slot / TILE) * self.width + dim) * TILE + slot % TILE
+    fn scale_at(&self, head: usize, slot: usize) -> usize {
+        head * self.slots.next_multiple_of(TILE) + slot
     }
 
-    fn value_at(&self, head: usize, slot: usize) -> usize {
-        (head * self.slots.next_multiple_of(TILE) + slot) * self.width.next_multiple_of(TILE)
+    fn key_at(&self, head: usize, slot: usize, dim: usize) -> usize {
+        let (tile, width) = (self.scale_at(head, slot) / TILE, self.width.next_multiple_of(E::SIDE));
+        (tile * width + dim / E::SIDE * E::SIDE) * TILE + slot % TILE * E::SIDE + dim % E::SIDE
+    }
+
+    fn value_at(&self, head: usize, slot: usize, dim: usize) -> usize {
+        let (tiles, slots) = (self.width.div_ceil(TILE), self.slots.next_multiple_of(TILE));
+        let row = (head * tiles + dim / TILE) * slots + slot / E::SIDE * E::SIDE;
+        row * TILE + dim % TILE * E::SIDE + slot % E::SIDE
     }
 
     /// Puts one token's keys and values [g, h] into a slot.
     pub fn put(&mut self, slot: usize, keys: &[f32], values: &[f32]) {
-        for head in 0..self.heads {
-            for dim in 0..self.width {
-                let at = self.key_at(head, slot, dim);
-                self.keys[at] = E::from_f32(keys[head * self.width + dim]);
-            }
-            let at = self.value_at(head, slot);
-            for (to, from) in self.values[at..].iter_mut().zip(&values[head * self.width..][..self.width]) {
-                *to = E::from_f32(*from);
-            }
+        let all = keys.chunks_exact(self.width).zip(values.chunks_exact(self.width));
+        for (head, (key, value)) in all.enumerate() {
+            self.put_head(head, slot, key, value);
         }
+    }
+
+    /// The same for one head.
+    fn put_head(&mut self, head: usize, slot: usize, key: &[f32], value: &[f32]) {
+        let (key_scale, value_scale) = (E::scale(key), E::scale(value));
+        for (dim, (key, value)) in key.iter().zip(value).enumerate() {
+            let (key_at, value_at) = (self.key_at(head, slot, dim), self.value_at(head, slot, dim));
+            self.keys[key_at] = E::round(*key, key_scale);
+            self.values[value_at] = E::round(*value, value_scale);
+        }
+        let at = self.scale_at(head, slot);
+        (self.key_scales[at], self.value_scales[at]) = (key_scale, value_scale);
     }
 
     /// Copies one slot of another ring of the same shape but for its number of slots.
     fn take(&mut self, slot: usize, other: &Self, from: usize) {
         for head in 0..self.heads {
             for dim in 0..self.width {
-                let (at, from) = (self.key_at(head, slot, dim), other.key_at(head, from, dim));
-                self.keys[at] = other.keys[from];
+                let at = self.key_at(head, slot, dim);
+                self.keys[at] = other.keys[other.key_at(head, from, dim)];
+                let at = self.value_at(head, slot, dim);
+                self.values[at] = other.values[other.value_at(head, from, dim)];
             }
-            let (at, from) = (self.value_at(head, slot), other.value_at(head, from));
-            self.values[at..][..self.width].copy_from_slice(&other.values[from..][..self.width]);
+            let (at, from) = (self.scale_at(head, slot), other.scale_at(head, from));
+            self.key_scales[at] = other.key_scales[from];
+            self.value_scales[at] = other.value_scales[from];
         }
     }
 
@@ -134,15 +138,15 @@ impl<E: Element> Ring<E> {
     }
 
     /// Keys and values [g, w, h] after `past` tokens, the newest last; zeros stand before the first.
-    pub fn in_order(&self, past: u64) -> (Vec<E>, Vec<E>) {
-        let (mut keys, mut values) = (vec![E::default(); self.len()], vec![E::default(); self.len()]);
+    pub fn in_order(&self, past: u64) -> (Vec<f32>, Vec<f32>) {
+        let (mut keys, mut values) = (vec![0.0; self.len()], vec![0.0; self.len()]);
         for (head, place, slot) in self.places(past) {
-            let out = (head * self.slots + place) * self.width;
-            let value = self.value_at(head, slot);
-            values[out..][..self.width].copy_from_slice(&self.values[value..][..self.width]);
-            let key = self.key_at(head, slot, 0);
-            for (to, from) in keys[out..][..self.width].iter_mut().zip(self.keys[key..].iter().step_by(TILE)) {
-                *to = *from;
+            let (at, scales) = ((head * self.slots + place) * self.width, self.scale_at(head, slot));
+            for dim in 0..self.width {
+                let (key, value) =
+                    (self.keys[self.key_at(head, slot, dim)], self.values[self.value_at(head, slot, dim)]);
+                keys[at + dim] = key.times(self.key_scales[scales]);
+                values[at + dim] = value.times(self.value_scales[scales]);
             }
         }
         (keys, values)
@@ -151,15 +155,8 @@ impl<E: Element> Ring<E> {
     /// Takes what [`Ring::in_order`] gave after as many tokens.
     pub fn fill_in_order(&mut self, past: u64, keys: &[f32], values: &[f32]) {
         for (head, place, slot) in self.places(past) {
-            let from = (head * self.slots + place) * self.width;
-            let value = self.value_at(head, slot);
-            for (to, from) in self.values[value..].iter_mut().zip(&values[from..][..self.width]) {
-                *to = E::from_f32(*from);
-            }
-            let key = self.key_at(head, slot, 0);
-            for (to, from) in self.keys[key..].iter_mut().step_by(TILE).zip(&keys[from..][..self.width]) {
-                *to = E::from_f32(*from);
-            }
+            let at = (head * self.slots + place) * self.width;
+            self.put_head(head, slot, &keys[at..][..self.width], &values[at..][..self.width]);
         }
     }
 
@@ -171,179 +168,16 @@ impl<E: Element> Ring<E> {
         (0..heads).flat_map(move |head| (0..used).map(move |i| (head, place(i).0, place(i).1)))
     }
 
-    fn keys(&self, head: usize, slots: usize) -> &[E] {
-        &self.keys[self.key_at(head, 0, 0)..][..slots.div_ceil(TILE) * self.width * TILE]
-    }
-
-    fn values(&self, head: usize, slots: usize) -> &[E] {
-        &self.values[self.value_at(head, 0)..][..slots.next_multiple_of(TILE) * self.width.next_multiple_of(TILE)]
-    }
-}
-
-/// The keys that a chunk of tokens may look at.
-pub struct Sight<'a, E> {
-    /// The last w tokens before the chunk, in slots modulo w.
-    pub ring: &'a Ring<E>,
-    /// The chunk's own tokens, in order.
-    pub new: &'a Ring<E>,
-    /// Tokens before the chunk.
-    pub past: u64,
-}
-
-impl<E: Element> Sight<'_, E> {
-    /// What the `rows` query heads that share key head `head` mix for token `token` of the chunk: q [rows, h], rotated and
-    /// scaled, → out [rows, h].
-    pub fn attend(&self, kernel: Kernel, head: usize, token: usize, q: &[f32], out: &mut [f32]) {
-        lanes::run(kernel, Attend { sight: self, head, token, q, out });
-    }
-
-    /// How many slots of the ring hold a token, and which of them the query of `token` no longer sees: (from, how many) modulo
-    /// the used ones.
-    fn seen(&self, token: usize) -> (usize, usize, usize) {
-        let window = self.ring.slots as u64;
-        let used = self.past.min(window);
-        let hidden = (used + token as u64).saturating_sub(window).min(used);
-        let oldest = (self.past - used) % window;
-        (used as usize, oldest as usize, hidden as usize)
-    }
-}
-
-thread_local! {
-    /// Scores of some heads, and their queries. One a thread of the model's, kept for good.
-    static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
-}
-
-/// What some query heads that share keys make of a token's sight.
-struct Attend<'a, E> {
-    sight: &'a Sight<'a, E>,
-    head: usize,
-    token: usize,
-    q: &'a [f32],
-    out: &'a mut [f32],
-}
-
-impl<E: Element> Work for Attend<'_, E> {
-    type Out = ();
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let h = self.sight.ring.width;
-        // Not in a closure: it would be compiled without the instructions, and every one of them become a call.
-        let (mut scores, mut turned) = SCRATCH.take();
-        for (q, out) in self.q.chunks(ROWS * h).zip(self.out.chunks_mut(ROWS * h)) {
-            let some = Attend { sight: self.sight, head: self.head, token: self.token, q, out };
-            match q.len() / h {
-                5 => some.rows::<L, 5>(l, &mut scores, &mut turned),
-                4 => some.rows::<L, 4>(l, &mut scores, &mut turned),
-                3 => some.rows::<L, 3>(l, &mut scores, &mut turned),
-                2 => some.rows::<L, 2>(l, &mut scores, &mut turned),
-                _ => some.rows::<L, 1>(l, &mut scores, &mut turned),
-            }
-        }
-        SCRATCH.set((scores, turned));
-    }
-}
-
-impl<E: Element> Attend<'_, E> {
-    /// R query heads at once.
-    #[inline(always)]
-    fn rows<L: Lanes, const R: usize>(self, l: L, scores: &mut Vec<f32>, turned: &mut Vec<f32>) {
-        let Sight { ring, new, .. } = self.sight;
-        let h = ring.width;
-        let (used, oldest, hidden) = self.sight.seen(self.token);
-        let own = self.token + 1;
-        let old_keys = used.next_multiple_of(TILE);
-        let all = old_keys + own.next_multiple_of(TILE);
-
-        turned.clear();
-        turned.extend((0..h * R).map(|i| self.q[i % R * h + i / R])); // [h, R]
-        scores.resize(R * all, 0.0); // [R, all]
-        let (queries, _) = turned.as_chunks::<R>();
-        score::<L, E, R>(l, queries, ring.keys(self.head, used), scores, all, 0);
-        score::<L, E, R>(l, queries, new.keys(self.head, own), scores, all, old_keys);
-
-        for row in scores.chunks_exact_mut(all) {
-            row[used..old_keys].fill(UNSEEN);
-            row[old_keys + own..].fill(UNSEEN);
-            row[old_keys..old_keys + self.token.saturating_sub(ring.slots)].fill(UNSEEN);
-            // The oldest slots of the ring, which may go round its end.
-            let first = hidden.min(used - oldest.min(used));
-            row[oldest..oldest + first].fill(UNSEEN);
-            row[..hidden - first].fill(UNSEEN);
-            vector::softmax(l, row);
-        }
-
-        let padded = h.next_multiple_of(TILE);
-        for dim in (0..padded).step_by(TILE) {
-            let mut sums = [[l.splat(0.0); 4]; R];
-            mix::<L, E, R>(l, ring.values(self.head, used), padded, dim, scores, all, 0, &mut sums);
-            mix::<L, E, R>(l, new.values(self.head, own), padded, dim, scores, all, old_keys, &mut sums);
-            for (r, sums) in sums.iter().enumerate() {
-                let mut mixed = [0f32; TILE];
-                for part in 0..TILE / L::N {
-                    l.store(sums[part], &mut mixed[part * L::N..]);
-                }
-                let end = h.min(dim + TILE);
-                self.out[r * h + dim..r * h + end].copy_from_slice(&mixed[..end - dim]);
-            }
-        }
-    }
-}
-
-/// Scores of R queries [h, R] against tiles of keys, written from column `at` on of rows `stride` long.
-#[inline(always)]
-fn score<L: Lanes, E: Element, const R: usize>(
-    l: L,
-    queries: &[[f32; R]],
-    keys: &[E],
-    scores: &mut [f32],
-    stride: usize,
-    at: usize,
-) {
-    let (keys, _) = keys.as_chunks::<TILE>();
-    for (tile, keys) in keys.chunks_exact(queries.len()).enumerate() {
-        let mut sums = [[l.splat(0.0); 4]; R];
-        for (keys, q) in keys.iter().zip(queries) {
-            for part in 0..TILE / L::N {
-                let key = E::load(l, &keys[part * L::N..]);
-                for r in 0..R {
-                    sums[r][part] = l.fma(l.splat(q[r]), key, sums[r][part]);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            for part in 0..TILE / L::N {
-                l.store(sums[part], &mut scores[r * stride + at + tile * TILE + part * L::N..]);
-            }
-        }
-    }
-}
-
-/// Adds Σ p·value over slots to 16 dimensions of R rows.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "an inner loop: what it reads, where it stands, where it adds")]
-fn mix<L: Lanes, E: Element, const R: usize>(
-    l: L,
-    values: &[E],
-    width: usize,
-    dim: usize,
-    scores: &[f32],
-    stride: usize,
-    at: usize,
-    sums: &mut [[L::V; 4]; R],
-) {
-    for (tile, values) in values.chunks_exact(TILE * width).enumerate() {
-        let p: [&[f32; TILE]; R] = std::array::from_fn(|r| {
-            let row = &scores[r * stride + at + tile * TILE..];
-            row.first_chunk().expect("scores has a column for every slot")
-        });
-        for slot in 0..TILE {
-            let value = &values[slot * width + dim..][..TILE];
-            for part in 0..TILE / L::N {
-                let value = E::load(l, &value[part * L::N..]);
-                for r in 0..R {
-                    sums[r][part] = l.fma(l.splat(p[r][slot]), value, sums[r][part]);
-                }
-            }
+    /// The first slots of a head, and what is left of their last tile.
+    fn part(&self, head: usize, slots: usize) -> Part<'_, E> {
+        let (slots, scales) = (slots.next_multiple_of(TILE), self.scale_at(head, 0));
+        let padded = self.slots.next_multiple_of(TILE);
+        Part {
+            keys: &self.keys[self.key_at(head, 0, 0)..][..slots * self.width.next_multiple_of(E::SIDE)],
+            values: &self.values[self.value_at(head, 0, 0)..][..padded * self.width.next_multiple_of(TILE)],
+            stride: padded * TILE,
+            key_scales: &self.key_scales[scales..][..slots],
+            value_scales: &self.value_scales[scales..][..slots],
         }
     }
 }

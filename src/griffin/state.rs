@@ -42,14 +42,15 @@ pub(super) enum Memory {
 #[derive(Clone, Debug)]
 pub(super) enum Rings {
     F32(Ring<f32>),
-    F16(Ring<f16>),
+    /// Whose numbers are f16, too.
+    I16(Ring<i16>),
 }
 
 impl Rings {
     pub fn new(kind: RingType, heads: usize, width: usize, slots: usize) -> Self {
         match kind {
             RingType::F32 => Self::F32(Ring::new(heads, width, slots)),
-            RingType::F16 => Self::F16(Ring::new(heads, width, slots)),
+            RingType::I16 => Self::I16(Ring::new(heads, width, slots)),
         }
     }
 }
@@ -110,7 +111,7 @@ impl State {
         let layer = |memory: &Memory| match memory {
             Memory::Recurrent { h, conv } => 4 * (h.len() + conv.len()) as u64,
             Memory::Attention(Rings::F32(r)) => ring(r.len(), 4),
-            Memory::Attention(Rings::F16(r)) => ring(r.len(), 2),
+            Memory::Attention(Rings::I16(r)) => ring(r.len(), 2),
         };
         self.layers.iter().map(layer).sum()
     }
@@ -128,8 +129,8 @@ impl State {
                 Memory::Attention(Rings::F32(ring)) => {
                     leaves.extend(self.ring_leaves(index, ring, false, f32::to_le_bytes));
                 }
-                Memory::Attention(Rings::F16(ring)) => {
-                    leaves.extend(self.ring_leaves(index, ring, true, f16::to_le_bytes));
+                Memory::Attention(Rings::I16(ring)) => {
+                    leaves.extend(self.ring_leaves(index, ring, true, |x| f16::from_f32(x).to_le_bytes()));
                 }
             }
         }
@@ -141,10 +142,10 @@ impl State {
         layer: usize,
         ring: &Ring<E>,
         half: bool,
-        bytes: impl Fn(E) -> [u8; N],
+        bytes: impl Fn(f32) -> [u8; N],
     ) -> [Leaf; 2] {
         let (keys, values) = ring.in_order(self.tokens_read);
-        let leaf = |name: &str, all: Vec<E>| Leaf {
+        let leaf = |name: &str, all: Vec<f32>| Leaf {
             name: format!("l{layer}.{name}"),
             half,
             shape: ring.shape().to_vec(),
@@ -182,7 +183,7 @@ impl State {
                     let (keys, values) = (find(index, "k", &shapes.ring)?, find(index, "v", &shapes.ring)?);
                     match rings {
                         Rings::F32(ring) => ring.fill_in_order(tokens_read, &keys, &values),
-                        Rings::F16(ring) => ring.fill_in_order(tokens_read, &keys, &values),
+                        Rings::I16(ring) => ring.fill_in_order(tokens_read, &keys, &values),
                     }
                 }
             }
@@ -203,7 +204,7 @@ impl State {
         let fits = |(memory, temporal): (&Memory, &Temporal)| match (memory, temporal) {
             (Memory::Recurrent { h, .. }, Temporal::Recurrent) => h.len() == config.lru_width,
             (Memory::Attention(Rings::F32(r)), Temporal::Attention) => r.shape() == ring,
-            (Memory::Attention(Rings::F16(r)), Temporal::Attention) => r.shape() == ring,
+            (Memory::Attention(Rings::I16(r)), Temporal::Attention) => r.shape() == ring,
             _ => false,
         };
         if !self.layers.iter().zip(&config.layers).all(fits) {

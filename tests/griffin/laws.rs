@@ -38,7 +38,7 @@ fn any_chunking_is_the_same_as_step_by_step() {
         [
             (load_for(kernel, &tiny_dir(), Weights::F32, RingType::F32), 1e-4),
             (load_for(kernel, odd.path(), Weights::F32, RingType::F32), 1e-4),
-            (load_for(kernel, &tiny_dir(), Weights::F32, RingType::F16), 2e-2),
+            (load_for(kernel, &tiny_dir(), Weights::F32, RingType::I16), 2e-2),
         ]
     };
     for (model, tolerance) in Kernel::available().flat_map(models) {
@@ -140,7 +140,7 @@ fn questions_side_by_side_are_answered_as_one_by_one() {
         [
             (load_for(kernel, &tiny_dir(), Weights::F32, RingType::F32), 1e-5),
             (load_for(kernel, &nano_dir(), Weights::F32, RingType::F32), 1e-3),
-            (load_for(kernel, &nano_dir(), Weights::Q4K, RingType::F16), 1e-3),
+            (load_for(kernel, &nano_dir(), Weights::Q4K, RingType::I16), 1e-3),
         ]
     };
     for (model, tolerance) in Kernel::available().flat_map(models) {
@@ -171,7 +171,7 @@ fn questions_side_by_side_are_answered_as_one_by_one() {
 
 #[test]
 fn two_hundred_thousand_tokens_leave_a_state_finite_bounded_and_restorable() {
-    let model = load(&nano_dir(), Weights::Q8_0, RingType::F16);
+    let model = load(&nano_dir(), Weights::Q8_0, RingType::I16);
     let tokens: Vec<u32> = (0..200_000u64).map(|i| 6 + (i * 0x9e37_79b9 % 2_040) as u32).collect();
     let (first, second) = tokens.split_at(100_000);
     let mut state = model.state();
@@ -247,9 +247,9 @@ fn quantised_weights_stay_near_f32() {
     let exact = predict(load(&nano_dir(), Weights::F32, RingType::F32));
     for kernel in Kernel::available() {
         for (form, ring, mean_limit, worst_limit) in [
-            (Weights::F32, RingType::F16, 1e-6, 1e-5),
-            (Weights::Q8_0, RingType::F16, 1e-3, 1e-2),
-            (Weights::Q4K, RingType::F16, 5e-2, 0.4),
+            (Weights::F32, RingType::I16, 1e-6, 1e-5),
+            (Weights::Q8_0, RingType::I16, 1e-3, 1e-2),
+            (Weights::Q4K, RingType::I16, 5e-2, 0.4),
         ] {
             let (mean, worst) = divergence(&exact, &predict(load_for(kernel, &nano_dir(), form, ring)));
             let found = format!("{kernel}, {form:?}, a ring of {ring:?}: mean {mean:.2e} nats, worst {worst:.2e}");

@@ -248,7 +248,7 @@ fn a_checkpoint_with_the_2bs_names_and_pattern_loads_in_every_form() {
     let odd_stored: usize = synthetic(&read(&odd()).unwrap()).iter().map(|tensor| tensor.bytes.len() / 2).sum();
     assert_eq!(read(&odd()).unwrap().parameters(), odd_stored as u64);
     for weights in [Weights::F32, Weights::Q8_0, Weights::Q4K] {
-        let model = load(dir.path(), weights, RingType::F16);
+        let model = load(dir.path(), weights, RingType::I16);
         let mut state = model.state();
         let tokens: Vec<u32> = (0..200).collect();
         model.ingest(&tokens, &mut state).unwrap();

@@ -1,23 +1,23 @@
-//! Vectors of f32, in the width the processor has. Longer than most files: the same sixteen operations for four instruction sets.
+//! Vectors of f32, in the width the processor has. Longer than most files: the same two dozen operations for four instruction sets.
 //!
 //! Owns the few operations that the layers' loops are made of, once for each instruction set, and the step from "this kernel"
 //! to code compiled for it. Refuses to know what is computed. Invariant: a value of a type that is [`Lanes`] exists only where
 //! the processor has its instructions, which is what makes its methods safe to call.
-
-use half::f16;
 
 use super::Kernel;
 
 /// [`Lanes::N`] f32 at a time.
 pub trait Lanes: Copy {
     type V: Copy;
+    /// [`Lanes::N`] pairs of i16, and as many sums of i32.
+    type Pairs: Copy;
+    type Sums: Copy;
     /// How many; divides 16.
     const N: usize;
 
     fn splat(self, x: f32) -> Self::V;
     /// The first N values.
     fn load(self, from: &[f32]) -> Self::V;
-    fn load_half(self, from: &[f16]) -> Self::V;
     fn store(self, v: Self::V, to: &mut [f32]);
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
@@ -30,6 +30,14 @@ pub trait Lanes: Copy {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// 2ⁿ for whole numbers n in [−126, 127] that come as n + [`ROUND`].
     fn exp2_rounded(self, n: Self::V) -> Self::V;
+
+    /// The first N pairs.
+    fn load_pairs(self, from: &[[i16; 2]]) -> Self::Pairs;
+    fn splat_pair(self, pair: [i16; 2]) -> Self::Pairs;
+    fn no_sums(self) -> Self::Sums;
+    /// sums + a₀·b₀ + a₁·b₁, exact as long as it fits.
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, sums: Self::Sums) -> Self::Sums;
+    fn floats(self, sums: Self::Sums) -> Self::V;
 
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
@@ -83,6 +91,8 @@ impl Plain {
 
 impl Lanes for Plain {
     type V = [f32; 4];
+    type Pairs = [[i16; 2]; 4];
+    type Sums = [i32; 4];
     const N: usize = 4;
 
     #[inline(always)]
@@ -92,10 +102,6 @@ impl Lanes for Plain {
     #[inline(always)]
     fn load(self, from: &[f32]) -> Self::V {
         [from[0], from[1], from[2], from[3]]
-    }
-    #[inline(always)]
-    fn load_half(self, from: &[f16]) -> Self::V {
-        std::array::from_fn(|i| from[i].to_f32())
     }
     #[inline(always)]
     fn store(self, v: Self::V, to: &mut [f32]) {
@@ -137,13 +143,32 @@ impl Lanes for Plain {
     fn exp2_rounded(self, n: Self::V) -> Self::V {
         n.map(|n| f32::from_bits((n.to_bits() << 23).wrapping_add(0x3f80_0000)))
     }
+    #[inline(always)]
+    fn load_pairs(self, from: &[[i16; 2]]) -> Self::Pairs {
+        [from[0], from[1], from[2], from[3]]
+    }
+    #[inline(always)]
+    fn splat_pair(self, pair: [i16; 2]) -> Self::Pairs {
+        [pair; 4]
+    }
+    #[inline(always)]
+    fn no_sums(self) -> Self::Sums {
+        [0; 4]
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, sums: Self::Sums) -> Self::Sums {
+        let dot = |a: [i16; 2], b: [i16; 2]| i32::from(a[0]) * i32::from(b[0]) + i32::from(a[1]) * i32::from(b[1]);
+        std::array::from_fn(|i| sums[i] + dot(a[i], b[i]))
+    }
+    #[inline(always)]
+    fn floats(self, sums: Self::Sums) -> Self::V {
+        sums.map(|sum| sum as f32)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
-
-    use half::f16;
 
     use super::{Lanes, Work};
 
@@ -152,7 +177,7 @@ mod x86 {
         work.run(Avx2(()))
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
     pub fn avx512<W: Work>(work: W) -> W::Out {
         work.run(Avx512(()))
     }
@@ -166,10 +191,13 @@ mod x86 {
     /// The methods of one instruction set. SAFETY, for all of them: the value `self` is only made in a function that the
     /// processor was found fit for; loads and stores stay in slices whose length is asserted.
     macro_rules! lanes {
-        ($name:ident, $v:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $half:ident($load_half:expr), $add:ident, $sub:ident,
-         $mul:ident, $div:ident, $fma:ident, $max:ident, $min:ident, $sqrt:ident, $exp2:expr) => {
+        ($name:ident, $v:ty, $i:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
+         $div:ident, $fma:ident, $max:ident, $min:ident, $sqrt:ident, $exp2:expr, $load_int:ident, $splat_int:ident,
+         $zero_int:ident, $dot:expr, $floats:ident) => {
             impl Lanes for $name {
                 type V = $v;
+                type Pairs = $i;
+                type Sums = $i;
                 const N: usize = $n;
 
                 #[inline(always)]
@@ -180,11 +208,6 @@ mod x86 {
                 fn load(self, from: &[f32]) -> Self::V {
                     assert!(from.len() >= $n);
                     unsafe { $load(from.as_ptr()) }
-                }
-                #[inline(always)]
-                fn load_half(self, from: &[f16]) -> Self::V {
-                    assert!(from.len() >= $n);
-                    unsafe { $half($load_half(from.as_ptr().cast())) }
                 }
                 #[inline(always)]
                 fn store(self, v: Self::V, to: &mut [f32]) {
@@ -227,6 +250,27 @@ mod x86 {
                 fn exp2_rounded(self, n: Self::V) -> Self::V {
                     unsafe { $exp2(n) }
                 }
+                #[inline(always)]
+                fn load_pairs(self, from: &[[i16; 2]]) -> Self::Pairs {
+                    assert!(from.len() >= $n);
+                    unsafe { $load_int(from.as_ptr().cast()) }
+                }
+                #[inline(always)]
+                fn splat_pair(self, [low, high]: [i16; 2]) -> Self::Pairs {
+                    unsafe { $splat_int(i32::from(high) << 16 | i32::from(low as u16)) }
+                }
+                #[inline(always)]
+                fn no_sums(self) -> Self::Sums {
+                    unsafe { $zero_int() }
+                }
+                #[inline(always)]
+                fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, sums: Self::Sums) -> Self::Sums {
+                    unsafe { $dot(a, b, sums) }
+                }
+                #[inline(always)]
+                fn floats(self, sums: Self::Sums) -> Self::V {
+                    unsafe { $floats(sums) }
+                }
             }
         };
     }
@@ -234,11 +278,11 @@ mod x86 {
     lanes!(
         Avx2,
         __m256,
+        __m256i,
         8,
         _mm256_set1_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
-        _mm256_cvtph_ps(|from: *const __m128i| _mm_loadu_si128(from)),
         _mm256_add_ps,
         _mm256_sub_ps,
         _mm256_mul_ps,
@@ -250,17 +294,22 @@ mod x86 {
         |n| _mm256_castsi256_ps(_mm256_add_epi32(
             _mm256_slli_epi32::<23>(_mm256_castps_si256(n)),
             _mm256_set1_epi32(0x3f80_0000)
-        ))
+        )),
+        _mm256_loadu_si256,
+        _mm256_set1_epi32,
+        _mm256_setzero_si256,
+        |a, b, sums| _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)),
+        _mm256_cvtepi32_ps
     );
 
     lanes!(
         Avx512,
         __m512,
+        __m512i,
         16,
         _mm512_set1_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
-        _mm512_cvtph_ps(|from: *const __m256i| _mm256_loadu_si256(from)),
         _mm512_add_ps,
         _mm512_sub_ps,
         _mm512_mul_ps,
@@ -272,15 +321,18 @@ mod x86 {
         |n| _mm512_castsi512_ps(_mm512_add_epi32(
             _mm512_slli_epi32::<23>(_mm512_castps_si512(n)),
             _mm512_set1_epi32(0x3f80_0000)
-        ))
+        )),
+        _mm512_loadu_si512,
+        _mm512_set1_epi32,
+        _mm512_setzero_si512,
+        |a, b, sums| _mm512_dpwssd_epi32(sums, a, b),
+        _mm512_cvtepi32_ps
     );
 }
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use std::arch::aarch64::*;
-
-    use half::f16;
 
     use super::Lanes;
 
@@ -298,6 +350,9 @@ mod arm {
     // asserted.
     impl Lanes for Neon {
         type V = float32x4_t;
+        /// The first of each pair, the second of each.
+        type Pairs = int16x4x2_t;
+        type Sums = int32x4_t;
         const N: usize = 4;
 
         #[inline(always)]
@@ -308,19 +363,6 @@ mod arm {
         fn load(self, from: &[f32]) -> Self::V {
             assert!(from.len() >= 4);
             unsafe { vld1q_f32(from.as_ptr()) }
-        }
-        /// By way of integers, for the conversion instruction is not yet stable in Rust: the bits of an f16 in an f32's place
-        /// are the number times 2⁻¹¹², which holds for the smallest too.
-        #[inline(always)]
-        fn load_half(self, from: &[f16]) -> Self::V {
-            assert!(from.len() >= 4);
-            unsafe {
-                let bits = vmovl_u16(vld1_u16(from.as_ptr().cast()));
-                let sign = vshlq_n_u32::<16>(vandq_u32(bits, vdupq_n_u32(0x8000)));
-                let magnitude = vshlq_n_u32::<13>(vandq_u32(bits, vdupq_n_u32(0x7fff)));
-                let scaled = vmulq_f32(vreinterpretq_f32_u32(magnitude), vdupq_n_f32(f32::from_bits(0x7780_0000)));
-                vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(scaled), sign))
-            }
         }
         #[inline(always)]
         fn store(self, v: Self::V, to: &mut [f32]) {
@@ -365,6 +407,27 @@ mod arm {
                 let bits = vshlq_n_u32::<23>(vreinterpretq_u32_f32(n));
                 vreinterpretq_f32_u32(vaddq_u32(bits, vdupq_n_u32(0x3f80_0000)))
             }
+        }
+        #[inline(always)]
+        fn load_pairs(self, from: &[[i16; 2]]) -> Self::Pairs {
+            assert!(from.len() >= 4);
+            unsafe { vld2_s16(from.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        fn splat_pair(self, [first, second]: [i16; 2]) -> Self::Pairs {
+            unsafe { int16x4x2_t(vdup_n_s16(first), vdup_n_s16(second)) }
+        }
+        #[inline(always)]
+        fn no_sums(self) -> Self::Sums {
+            unsafe { vdupq_n_s32(0) }
+        }
+        #[inline(always)]
+        fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, sums: Self::Sums) -> Self::Sums {
+            unsafe { vmlal_s16(vmlal_s16(sums, a.0, b.0), a.1, b.1) }
+        }
+        #[inline(always)]
+        fn floats(self, sums: Self::Sums) -> Self::V {
+            unsafe { vcvtq_f32_s32(sums) }
         }
     }
 }
