@@ -158,7 +158,7 @@ impl RecurrentBlock {
             let values = rows.start * r..rows.end * r;
             let begun = state.begun;
             let Memory::Recurrent { h, .. } = &mut state.layers[layer] else { unreachable!("{PATTERN}") };
-            let gates = [&right[values.clone()], &third[values.clone()]];
+            let gates = [&mut right[values.clone()], &mut third[values.clone()]];
             self.rg_lru.forward(*kernel, gates, &u[values.clone()], h, begun, &mut mixed[values]);
         }
     }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::Error;
 use super::kernel::{Form, Input, Kernel, Product};
-use super::vector::{self, Recurrence};
+use super::vector::{self, Gates};
 use super::weights::{Checkpoint, Group, Matrix};
 
 /// The constant c of equation 4.
@@ -116,7 +116,7 @@ impl Conv1d {
     pub fn forward(&self, kernel: Kernel, x: &[f32], past: &mut [f32], y: &mut [f32]) {
         let r = self.bias.len();
         let before = past.len() / r;
-        for (token, y) in y.chunks_exact_mut(r).enumerate() {
+        each_token(y.len(), y, r, |token, y| {
             y.copy_from_slice(&self.bias);
             for (tap, w) in self.taps.chunks_exact(r).enumerate() {
                 let x = match (token + tap).checked_sub(before) {
@@ -125,7 +125,7 @@ impl Conv1d {
                 };
                 vector::tap(kernel, y, w, x);
             }
-        }
+        });
         let t = x.len() / r;
         if t < before {
             past.copy_within(t * r.., 0);
@@ -157,16 +157,32 @@ impl RgLru {
         })
     }
 
-    /// u [t, r] and its gates, before their σ, after h [r] → h_1 … h_t into `out` [t, r]; h becomes h_t. Before the first
-    /// token of a stream (`begun` is false) there is nothing to keep: a = 0, and the input comes in whole.
-    pub fn forward(&self, kernel: Kernel, gates: [&[f32]; 2], u: &[f32], h: &mut [f32], begun: bool, out: &mut [f32]) {
+    /// u [t, r] and its gates [t, r], before their σ, after h [r] → h_1 … h_t into `out` [t, r]; h becomes h_t; spoils the gates.
+    /// Before the first token of a stream (`begun` is false) there is nothing to keep: a = 0, and the input comes in whole.
+    pub fn forward(
+        &self,
+        kernel: Kernel,
+        gates: [&mut [f32]; 2],
+        u: &[f32],
+        h: &mut [f32],
+        begun: bool,
+        out: &mut [f32],
+    ) {
         let r = h.len();
         let [input, recurrence] = gates;
-        for (token, out) in out.chunks_exact_mut(r).enumerate() {
-            let row = token * r..(token + 1) * r;
+        let open = |(token, (input, recurrence)): (usize, (&mut [f32], &mut [f32]))| {
             let first = token == 0 && !begun;
-            let (input, recurrence, u) = (&input[row.clone()], &recurrence[row.clone()], &u[row]);
-            Recurrence { input, recurrence, u, log_a: &self.log_a, first, h, out }.step(kernel);
+            Gates { input, recurrence, u: &u[token * r..][..r], log_a: &self.log_a, first }.open(kernel);
+        };
+        // All that is costly needs no h.
+        if u.len() < SPREAD {
+            input.chunks_exact_mut(r).zip(recurrence.chunks_exact_mut(r)).enumerate().for_each(open);
+        } else {
+            input.par_chunks_exact_mut(r).zip(recurrence.par_chunks_exact_mut(r)).enumerate().for_each(open);
+        }
+        let rows = input.chunks_exact(r).zip(recurrence.chunks_exact(r));
+        for ((incoming, a), out) in rows.zip(out.chunks_exact_mut(r)) {
+            vector::recur(kernel, a, incoming, h, out);
         }
     }
 }

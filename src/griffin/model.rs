@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 use smallvec::SmallVec;
@@ -163,7 +164,7 @@ impl Model {
     /// [`Error::Token`], [`Error::State`]; the state is then as it was.
     pub fn ingest(&self, tokens: &[u32], state: &mut State) -> Result<(), Error> {
         self.check(tokens, state)?;
-        self.compute(|room| {
+        self.compute(tokens.len(), |room| {
             for chunk in tokens.chunks(CHUNK) {
                 self.pass(room, &mut [(&mut *state, chunk)], Depth::Remember);
             }
@@ -185,7 +186,7 @@ impl Model {
     /// As [`Model::ingest`].
     pub fn step_into(&self, token: u32, state: &mut State, logits: &mut Logits) -> Result<(), Error> {
         self.check(&[token], state)?;
-        self.compute(|room| {
+        self.compute(1, |room| {
             self.pass(room, &mut [(&mut *state, &[token])], Depth::Full);
             let rows = std::mem::take(&mut room.batch.x);
             self.head(room, &rows, logits.buffer());
@@ -219,7 +220,7 @@ impl Model {
         }
         let (d, v) = (self.config.width, self.config.vocab);
         let mut all = Vec::new();
-        self.compute(|room| {
+        self.compute(streams.iter().map(|(_, tokens)| tokens.len()).sum(), |room| {
             let mut last = std::mem::take(&mut room.last);
             last.resize(streams.len() * d, 0.0);
             let longest = streams.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
@@ -259,7 +260,7 @@ impl Model {
     pub fn logits(&self, tokens: &[u32], state: &mut State) -> Result<Vec<Logits>, Error> {
         self.check(tokens, state)?;
         let mut all = Vec::with_capacity(tokens.len());
-        self.compute(|room| {
+        self.compute(tokens.len(), |room| {
             let mut logits = Vec::new();
             for chunk in tokens.chunks(CHUNK) {
                 self.pass(room, &mut [(&mut *state, chunk)], Depth::Full);
@@ -280,11 +281,16 @@ impl Model {
         state.check(&self.config)
     }
 
-    fn compute(&self, work: impl FnOnce(&mut Room) + Send) {
+    /// Does work on so many tokens, on the model's threads.
+    fn compute(&self, tokens: usize, work: impl FnOnce(&mut Room) + Send) {
         // A panic while the room was in use leaves nothing in it that the next call would read.
         let mut room = self.room.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let room = &mut *room;
-        self.threads.install(|| work(room));
+        match tokens {
+            // Of a single one, every product waits for memory longer than a thread takes to wake.
+            0..=1 => self.threads.install(|| work(room)),
+            _ => self.threads.install(|| awake(|| work(room))),
+        }
     }
 
     /// Takes the next tokens of some streams through the layers; their states move on. At [`Depth::Full`] the batch then holds
@@ -334,6 +340,26 @@ impl Model {
         let (kernel, cap) = (self.kernel, self.config.soft_cap);
         logits.par_chunks_mut(SPREAD).for_each(|logits| vector::soft_cap(kernel, logits, cap));
     }
+}
+
+/// Runs `work` while the pool's other threads look for their part of it without pause: a pass hands out work hundreds of times,
+/// and a thread that went to sleep in between takes a tenth of a millisecond to wake.
+fn awake(work: impl FnOnce() + Send) {
+    let done = AtomicBool::new(false);
+    let done = &done;
+    rayon::scope(|scope| {
+        for _ in 1..rayon::current_num_threads() {
+            scope.spawn(|_| {
+                while !done.load(Ordering::Relaxed) {
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+        }
+        work();
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 /// How far tokens go.

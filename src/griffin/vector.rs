@@ -148,41 +148,39 @@ pub fn tap(kernel: Kernel, y: &mut [f32], w: &[f32], x: &[f32]) {
     lanes::run(kernel, Tap(y, w, x));
 }
 
-/// One token of the recurrence: h moves on, and `out` becomes the new h.
-pub struct Recurrence<'a> {
-    /// The input gate before its σ [r].
-    pub input: &'a [f32],
-    /// The recurrence gate before its σ [r].
-    pub recurrence: &'a [f32],
+/// The gates of one token of the recurrence.
+pub struct Gates<'a> {
+    /// The input gate before its σ [r]; becomes √(1 − a²)·i·u, what comes in.
+    pub input: &'a mut [f32],
+    /// The recurrence gate before its σ [r]; becomes a, what stays.
+    pub recurrence: &'a mut [f32],
     /// The convolved input u [r].
     pub u: &'a [f32],
     /// −c·softplus(Λ) [r].
     pub log_a: &'a [f32],
     /// The first token of a stream: a = 0, and the input comes in whole.
     pub first: bool,
-    pub h: &'a mut [f32],
-    pub out: &'a mut [f32],
 }
 
-impl Recurrence<'_> {
-    pub fn step(self, kernel: Kernel) {
-        let r = self.h.len();
-        let all = [self.input.len(), self.recurrence.len(), self.u.len(), self.log_a.len(), self.out.len()];
-        assert_eq!(all, [r; 5]);
+impl Gates<'_> {
+    pub fn open(self, kernel: Kernel) {
+        let r = self.input.len();
+        assert_eq!([self.recurrence.len(), self.u.len(), self.log_a.len()], [r; 3]);
         lanes::run(kernel, self);
     }
 }
 
-impl Work for Recurrence<'_> {
+impl Work for Gates<'_> {
     type Out = ();
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        let r = self.h.len();
         let (zero, one) = (l.splat(0.0), l.splat(1.0));
-        for at in (0..r).step_by(L::N) {
-            let i = sigmoid(l, load(l, &self.input[at..])); // (2)
-            let r_gate = sigmoid(l, load(l, &self.recurrence[at..])); // (1)
-            let log_a = l.mul(load(l, &self.log_a[at..]), r_gate); // (3): a = exp(−c·softplus(Λ)·r)
+        let rest = self.u.chunks(L::N).zip(self.log_a.chunks(L::N));
+        let gates = self.input.chunks_mut(L::N).zip(self.recurrence.chunks_mut(L::N));
+        for ((input, recurrence), (u, log_a)) in gates.zip(rest) {
+            let i = sigmoid(l, load(l, input)); // (2)
+            let r_gate = sigmoid(l, load(l, recurrence)); // (1)
+            let log_a = l.mul(load(l, log_a), r_gate); // (3): a = exp(−c·softplus(Λ)·r)
             let (a, keep) = if self.first {
                 (zero, one)
             } else {
@@ -190,13 +188,30 @@ impl Work for Recurrence<'_> {
                 let keep = l.sub(zero, exp_m1(l, l.add(log_a, log_a)));
                 (exp(l, log_a), l.sqrt(l.max(keep, zero)))
             };
-            let new = l.mul(keep, l.mul(i, load(l, &self.u[at..])));
-            let h = l.fma(a, load(l, &self.h[at..]), new); // (4)
-            let end = r.min(at + L::N);
-            store(l, h, &mut self.h[at..end]);
-            store(l, h, &mut self.out[at..end]);
+            store(l, l.mul(keep, l.mul(i, load(l, u))), input);
+            store(l, a, recurrence);
         }
     }
+}
+
+/// One token of the recurrence: h ← a·h + what comes in (4), and `out` becomes the new h.
+pub fn recur(kernel: Kernel, a: &[f32], incoming: &[f32], h: &mut [f32], out: &mut [f32]) {
+    struct Recur<'a>(&'a [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
+    impl Work for Recur<'_> {
+        type Out = ();
+        #[inline(always)]
+        fn run<L: Lanes>(self, l: L) {
+            let read = self.0.chunks(L::N).zip(self.1.chunks(L::N));
+            let written = self.2.chunks_mut(L::N).zip(self.3.chunks_mut(L::N));
+            for ((a, incoming), (h, out)) in read.zip(written) {
+                let new = l.fma(load(l, a), load(l, h), load(l, incoming));
+                store(l, new, h);
+                store(l, new, out);
+            }
+        }
+    }
+    assert_eq!([a.len(), incoming.len(), out.len()], [h.len(); 3]);
+    lanes::run(kernel, Recur(a, incoming, h, out));
 }
 
 /// Scores become probabilities, in place.
@@ -281,16 +296,9 @@ mod tests {
             let (mut h, mut out, mut truth) = (vec![0.0; r], vec![0.0; r], vec![0f64; r]);
             for step in 0..1_000 {
                 let first = step == 0;
-                let work = Recurrence {
-                    input: &input,
-                    recurrence: &recurrence,
-                    u: &u,
-                    log_a: &log_a,
-                    first,
-                    h: &mut h,
-                    out: &mut out,
-                };
-                work.step(kernel);
+                let (mut incoming, mut a) = (input.clone(), recurrence.clone());
+                Gates { input: &mut incoming, recurrence: &mut a, u: &u, log_a: &log_a, first }.open(kernel);
+                recur(kernel, &a, &incoming, &mut h, &mut out);
                 for (truth, log_a) in truth.iter_mut().zip(&log_a) {
                     let log_a = f64::from(*log_a) / (1.0 + 2f64.exp());
                     let (a, keep) = if first { (0.0, 1.0) } else { (log_a.exp(), (-(2.0 * log_a).exp_m1()).sqrt()) };

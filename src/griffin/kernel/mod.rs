@@ -38,6 +38,8 @@
 //!
 //! Outside of the products, on the Zen 3 with AVX2: outputs copied 64 bytes at a time by a call took 4 % of ingesting, a softmax that
 //! was not inlined 1.5 %; both are gone (the loops between the products went from 15 to 8 % of the time of the model's threads).
+//! Gates of the recurrence and the convolution on all threads: 0.65 to 0.42 ms and 0.29 to 0.16 ms a layer for 64 tokens. Threads
+//! that are kept awake during a pass: 715 and 781 ms for 64 tokens before, 649 and 653 after, in turns.
 //!
 //! What bounds the shares below 100 %: on Zen 4 scales and minima take the multiplying pipes, 82 % (AVX-512) and 84 % (AVX2) are
 //! left. One vector is bound by reading: the best short passes of one thread read 18 to 37 GB/s, some of it from the third cache,

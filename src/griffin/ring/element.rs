@@ -177,8 +177,8 @@ impl Element for i16 {
             let q = &q[r * h..][..h];
             let factor;
             (factor, scales[r]) = factors(most, largest(q));
-            for dim in 0..h {
-                room.query_pairs[dim / 2 * R + r][dim % 2] = whole(q[dim], factor);
+            for (dim, q) in q.iter().enumerate() {
+                room.query_pairs[dim / 2 * R + r][dim % 2] = whole(*q, factor);
             }
         }
         let (queries, _) = room.query_pairs.as_chunks::<R>();
