@@ -1,4 +1,4 @@
-//! What this process costs the machine.
+//! What this process costs the machine, and what the machine has.
 //!
 //! Owns the reading of processor time and memory. Refuses to know who asks. Invariant: what cannot be read is 0, and never an
 //! error.
@@ -13,17 +13,22 @@ pub fn cpu_seconds() -> f64 {
 
 /// Bytes in memory now, mapped files included.
 pub fn resident_bytes() -> u64 {
-    status_bytes("VmRSS:")
+    bytes_of("/proc/self/status", "VmRSS:")
 }
 
 /// The most bytes that ever were.
 pub fn peak_resident_bytes() -> u64 {
-    status_bytes("VmHWM:")
+    bytes_of("/proc/self/status", "VmHWM:")
 }
 
-fn status_bytes(key: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
+/// The machine's memory.
+pub fn total_bytes() -> u64 {
+    bytes_of("/proc/meminfo", "MemTotal:")
+}
+
+fn bytes_of(file: &str, key: &str) -> u64 {
+    let all = std::fs::read_to_string(file).unwrap_or_default();
+    let line = all.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
 }
 
@@ -37,5 +42,6 @@ mod tests {
         let held = vec![1u8; 64 << 20];
         assert!(resident_bytes() >= 64 << 20, "{} bytes are held", held.len());
         assert!(peak_resident_bytes() >= 64 << 20 && cpu_seconds() > 0.0);
+        assert!(total_bytes() > peak_resident_bytes());
     }
 }

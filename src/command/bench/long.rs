@@ -1,17 +1,24 @@
 //! Time and memory over a stream's age.
 //!
-//! Owns the ages that are looked at and how they are reached. Refuses to call a stream read that was not. Invariant: an age beyond
-//! the window is only ever measured with a window that is full.
+//! Owns the ages that are looked at and how they are reached. Refuses to call a stream read that was not. Invariants: an age beyond
+//! the window is only ever measured with a window that is full; all ages are measured in turns, for a machine that others use is
+//! not the same minutes later.
+
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::model::{Tokens, median_s};
-use crate::griffin::{CHUNK, Model, State};
+use super::model::{Tokens, median, seconds_of};
+use crate::griffin::{CHUNK, Leaf, Model, State};
 use crate::process::resident_bytes;
 
 /// Ages of the stream at which time and memory are looked at.
 const AGES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+/// Every age is measured so often, or for so long in all, whichever takes longer.
+const ROUNDS: usize = 15;
+const SECONDS: f64 = 4.0;
 
 /// What would take longer to read is not read: the state, its window full, is moved to that age.
 const READ_SECONDS: f64 = 300.0;
@@ -45,7 +52,7 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
         Ok(())
     };
     let mut seen: Vec<Age> = Vec::new();
-    println!("{:>12} {:>14} {:>14}", "tokens read", "µs per token", "memory, MB");
+    let mut states: Vec<Vec<Leaf>> = Vec::new();
     for age in ages {
         let seconds = |last: &Age| 1e-6 * last.us_per_token * (age - last.tokens) as f64;
         let read = age <= full || seen.last().is_none_or(|last| last.read && seconds(last) <= READ_SECONDS);
@@ -55,19 +62,35 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
             read_to(&mut state, full)?;
             state = model.restore(age, &state.leaves())?;
         }
-        let mut fork = state.fork();
-        let mut step = || {
-            let chunk = tokens.take(fork.tokens_read(), CHUNK);
-            model.ingest(&chunk, &mut fork).expect("the tokens are the model's, and so is the state");
-        };
-        let us_per_token = 1e6 * median_s(&mut step) / CHUNK as f64;
-        let age = Age { tokens: age, us_per_token, rss_bytes: resident_bytes(), read };
-        bar.suspend(|| {
-            let how = if read { "" } else { "  restored at this age, not read" };
-            println!("{:>12} {:>14.1} {:>14.1}{how}", age.tokens, age.us_per_token, age.rss_bytes as f64 / 1e6);
-        });
-        seen.push(age);
+        // How long the way took decides whether the next one is gone; what counts is measured below.
+        let us_per_token = 1e6 * next(model, tokens, &state) / CHUNK as f64;
+        let kept: usize = states.iter().flatten().map(|leaf| leaf.bytes.len()).sum();
+        let rss_bytes = resident_bytes().saturating_sub(kept as u64);
+        states.push(state.leaves());
+        seen.push(Age { tokens: age, us_per_token, rss_bytes, read });
     }
     bar.finish_and_clear();
+
+    let mut times = vec![Vec::new(); seen.len()];
+    let begun = Instant::now();
+    while times[0].len() < ROUNDS || begun.elapsed().as_secs_f64() < SECONDS {
+        for ((age, leaves), times) in seen.iter().zip(&states).zip(&mut times) {
+            let state = model.restore(age.tokens, leaves)?;
+            times.push(next(model, tokens, &state));
+        }
+    }
+    println!("{:>12} {:>14} {:>14}", "tokens read", "µs per token", "memory, MB");
+    for (age, times) in seen.iter_mut().zip(times) {
+        age.us_per_token = 1e6 * median(times) / CHUNK as f64;
+        let how = if age.read { "" } else { "  restored at this age, not read" };
+        println!("{:>12} {:>14.1} {:>14.1}{how}", age.tokens, age.us_per_token, age.rss_bytes as f64 / 1e6);
+    }
     Ok(seen)
+}
+
+/// Seconds for the next chunk.
+fn next(model: &Model, tokens: &Tokens, state: &State) -> f64 {
+    let mut fork = state.fork();
+    let chunk = tokens.take(fork.tokens_read(), CHUNK);
+    seconds_of(|| model.ingest(&chunk, &mut fork).expect("the tokens are the model's, and so is the state"))
 }

@@ -1,7 +1,7 @@
 //! `hearth bench model`: how fast a model reads and writes here, beside the machine's own limits, all in one run.
 //!
 //! Owns what is measured and how it is shown. Refuses to know how it is computed. Invariant: a speed stands beside the limit
-//! that was measured in the same run with the same threads.
+//! that was measured in the same seconds with the same threads, for other work on a machine takes from both.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use crate::griffin::kernel::{Form, Kernel, Roofs};
 use crate::griffin::{self, CHUNK, Config, Cost, Logits, Model, Options, State};
 use crate::listener::snapshot;
 use crate::models;
-use crate::process::resident_bytes;
+use crate::process::{resident_bytes, total_bytes};
 
-/// Memory that is read to measure how fast memory is read: far more than any cache holds.
+/// Memory that is read to measure how fast memory is read, far more than any cache holds; but no more than an eighth of all.
 const READ_BYTES: usize = 2 << 30;
 
 /// Chunk sizes that are measured.
@@ -29,6 +29,9 @@ const CHUNKS: [usize; 4] = [1, 8, 16, 64];
 /// Each speed is measured for so long, and at least [`PASSES`] times; the median counts.
 const SECONDS: f64 = 4.0;
 const PASSES: usize = 5;
+
+/// After so long the limits are measured again.
+const BETWEEN_LIMITS: f64 = 0.5;
 
 const QUESTIONS: usize = 8;
 const QUESTION_TOKENS: usize = 24;
@@ -95,16 +98,19 @@ struct Report {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = Options { weights: args.weights, threads: args.threads, kernel: args.kernel, ..Options::default() };
     let (model, load_s) = open(&args, &options)?;
-    // The limits need memory of their own, which is given back before the model's is looked at.
     let (kernel, threads) = (model.kernel(), model.threads());
     println!("{} on {threads} thread{}", kernel.name(), if threads == 1 { "" } else { "s" });
-    let roofs = roofs(kernel, threads)?;
 
     let cost = model.cost();
     let mut state = model.state();
     let tokens = Tokens::new(&model);
-    let ingest = CHUNKS.map(|size| (size, ingest(&model, &tokens, size)));
-    let generate_tok_s = write(&model, &tokens, &mut state)?;
+    let machine = Machine::new(kernel, threads)?;
+    let ingest = CHUNKS.map(|size| (size, ingest(&machine, &model, &tokens, size)));
+    let written = write(&machine, &model, &tokens, &mut state)?;
+    // Its memory is given back before the model's is looked at.
+    drop(machine);
+    let [.., (_, read)] = &ingest;
+    let roofs = Roofs::median(&[&read.roofs[..], &written.roofs].concat());
     model.ingest(&tokens.take(state.tokens_read(), model.config().window.min(2 * CHUNK)), &mut state)?;
     let (snapshot_ms, restore_ms) = snapshots(&model, &state)?;
     let mut report = Report {
@@ -112,10 +118,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         threads,
         read_gb_s: roofs.read_gb_s,
         peak_gop_s: roofs.gop_s(cost.main_form()),
-        ingest_tok_s: ingest.into_iter().map(|(size, speed)| (size.to_string(), speed)).collect(),
-        ingest_limit_tok_s: limit(&roofs, &cost.ingest, CHUNK),
-        generate_tok_s,
-        generate_limit_tok_s: limit(&roofs, &cost.generate, 1),
+        ingest_tok_s: ingest.iter().map(|(size, speed)| (size.to_string(), *size as f64 / speed.seconds)).collect(),
+        ingest_limit_tok_s: limit(&Roofs::median(&read.roofs), &cost.ingest, CHUNK),
+        generate_tok_s: 1.0 / written.seconds,
+        generate_limit_tok_s: limit(&Roofs::median(&written.roofs), &cost.generate, 1),
         ingest_bytes_per_token: cost.ingest.bytes,
         ingest_gop_per_token: cost.ingest.operations() as f64 / 1e9,
         generate_bytes_per_token: cost.generate.bytes,
@@ -173,10 +179,45 @@ fn shape_of(name: &str) -> anyhow::Result<Config> {
     Config::preset(name).with_context(|| format!("there is no shape {name}"))
 }
 
-fn roofs(kernel: Kernel, threads: usize) -> anyhow::Result<Roofs> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let buffer = vec![1u8; READ_BYTES];
-    Ok(pool.install(|| Roofs::measure(kernel, &buffer)))
+/// What the machine can do at most, to be asked again and again.
+struct Machine {
+    kernel: Kernel,
+    threads: rayon::ThreadPool,
+    buffer: Vec<u8>,
+}
+
+/// How long something took, the median, and the limits meanwhile.
+struct Speed {
+    seconds: f64,
+    roofs: Vec<Roofs>,
+}
+
+impl Machine {
+    fn new(kernel: Kernel, threads: usize) -> anyhow::Result<Self> {
+        let eighth = total_bytes() as usize / 8;
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        Ok(Self { kernel, threads, buffer: vec![1; READ_BYTES.min(eighth)] })
+    }
+
+    fn roofs(&self) -> Roofs {
+        self.threads.install(|| Roofs::measure(self.kernel, &self.buffer))
+    }
+
+    /// Measures something for [`SECONDS`], and the limits in turns with it.
+    fn measure(&self, mut what: impl FnMut()) -> Speed {
+        what();
+        let (mut roofs, mut times, mut since) = (vec![self.roofs()], Vec::new(), 0.0);
+        while times.len() < PASSES || times.iter().sum::<f64>() < SECONDS {
+            let seconds = seconds_of(&mut what);
+            times.push(seconds);
+            since += seconds;
+            if since >= BETWEEN_LIMITS {
+                roofs.push(self.roofs());
+                since = 0.0;
+            }
+        }
+        Speed { seconds: median(times), roofs }
+    }
 }
 
 /// Tokens a second that nothing can beat: weights are read once for `chunk` tokens, and every product has to be made.
@@ -201,24 +242,22 @@ impl Tokens {
     }
 }
 
-/// Tokens a second when `size` at a time are read.
-fn ingest(model: &Model, tokens: &Tokens, size: usize) -> f64 {
+/// Reading `size` tokens at a time.
+fn ingest(machine: &Machine, model: &Model, tokens: &Tokens, size: usize) -> Speed {
     let mut state = model.state();
-    let mut read = || {
+    machine.measure(|| {
         let chunk = tokens.take(state.tokens_read(), size);
         model.ingest(&chunk, &mut state).expect("the tokens are the model's, and so is the state");
-    };
-    size as f64 / median_s(&mut read)
+    })
 }
 
-/// Tokens a second when each is chosen from the predictions after the one before.
-fn write(model: &Model, tokens: &Tokens, state: &mut State) -> anyhow::Result<f64> {
+/// Writing a token, each chosen from the predictions after the one before.
+fn write(machine: &Machine, model: &Model, tokens: &Tokens, state: &mut State) -> anyhow::Result<Speed> {
     let mut logits: Logits = model.read(&tokens.take(0, CHUNK), state)?;
-    let mut step = || {
+    Ok(machine.measure(|| {
         let token = logits.argmax();
         model.step_into(token, state, &mut logits).expect("the token is the model's, and so is the state");
-    };
-    Ok(1.0 / median_s(&mut step))
+    }))
 }
 
 /// Milliseconds until questions put to forks of one state are answered by a number each.
@@ -245,18 +284,23 @@ fn snapshots(model: &Model, state: &State) -> anyhow::Result<(f64, f64)> {
 }
 
 /// The median of how long something takes, in seconds.
-pub(super) fn median_s(mut what: impl FnMut()) -> f64 {
+fn median_s(mut what: impl FnMut()) -> f64 {
     what();
     let started = Instant::now();
     let mut times = Vec::new();
-    while times.len() < PASSES || started.elapsed().as_secs_f64() < SECONDS {
-        let begun = Instant::now();
-        what();
-        times.push(begun.elapsed().as_secs_f64());
-        if times.len() >= 10_000 {
-            break;
-        }
+    while times.len() < PASSES || started.elapsed().as_secs_f64() < SECONDS && times.len() < 10_000 {
+        times.push(seconds_of(&mut what));
     }
+    median(times)
+}
+
+pub(super) fn seconds_of(what: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    what();
+    begun.elapsed().as_secs_f64()
+}
+
+pub(super) fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
