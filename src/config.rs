@@ -3,6 +3,7 @@
 //! Owns the shape of `hearth.toml` and what is a valid value. Refuses to touch devices, models or brokers: `hearth check`
 //! does. Invariant: an empty file is a valid config, and `config/hearth.toml` says the same as [`Config::default`].
 
+mod listener;
 mod load;
 mod nodes;
 mod source;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Severity;
 
+pub use listener::{Listener, States, Weights};
 pub use load::{Error, Problem, from_text, load};
 pub use nodes::Nodes;
 pub use source::{File, Microphone, Pace, Source, Sources, Stdin, Wyoming};
@@ -119,58 +121,6 @@ impl Default for Asr {
             interim: false,
         }
     }
-}
-
-/// The model that reads along.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Listener {
-    /// false: this machine only hears and publishes utterances.
-    pub enabled: bool,
-    /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file.
-    pub model: PathBuf,
-    /// How the weights are held in memory; a GGUF file's are held as they are.
-    pub weights: Weights,
-    /// 0: as many as the machine has cores.
-    pub threads: usize,
-    /// What the model is told before the first word; by default the model's own.
-    pub preamble: Option<String>,
-    /// Minutes between snapshots of the state.
-    pub snapshot_min: f64,
-    /// The last snapshot of each of so many hours, and days, is kept; of all of them so many MiB.
-    pub snapshots_hourly: usize,
-    pub snapshots_daily: usize,
-    pub snapshots_max_mib: u32,
-}
-
-impl Default for Listener {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            model: "recurrentgemma-nano".into(),
-            weights: Weights::default(),
-            threads: 0,
-            preamble: None,
-            snapshot_min: 5.0,
-            snapshots_hourly: 24,
-            snapshots_daily: 30,
-            snapshots_max_mib: 1024,
-        }
-    }
-}
-
-/// The form of the large matrices in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Weights {
-    /// f32 below 500 million parameters, q8_0 above.
-    #[default]
-    Auto,
-    F32,
-    #[serde(rename = "q8_0")]
-    Q8_0,
-    #[serde(rename = "q4_k")]
-    Q4K,
 }
 
 /// When the state is asked for a summary.

@@ -173,7 +173,21 @@ pub struct Digest {
     pub reason: DigestReason,
     /// Words said in the time it covers.
     pub words: usize,
+    /// The room it is of; none for the whole house.
+    pub room: Option<String>,
     pub text: String,
+}
+
+impl Digest {
+    /// Its text, behind the room it is of.
+    pub fn line(&self) -> String {
+        in_room(self.room.as_deref(), &self.text)
+    }
+}
+
+/// What is told of a room, behind its name.
+pub fn in_room(room: Option<&str>, text: &str) -> String {
+    room.map_or_else(|| text.into(), |room| format!("{room}: {text}"))
 }
 
 /// What made a digest due.
@@ -197,6 +211,8 @@ pub struct Alert {
     pub rule: String,
     pub phase: AlertPhase,
     pub severity: Severity,
+    /// The room whose state raised it; none for that of the whole house.
+    pub room: Option<String>,
     /// When this phase began, on the stream's own time.
     pub time: Timestamp,
     /// The question's probability of yes, for rules that ask one.

@@ -28,14 +28,14 @@
 //! | [`griffin`] | RecurrentGemma as the paper has it: weights immutable, all memory in `State` |
 //! | [`journal`] | tracing to the journal, a terminal or JSON lines |
 //! | [`models`] | where models lie, that they are what they say, and fetching them by name |
-//! | [`config`] [`event`] [`scenes`] [`redact`] [`clock`] [`process`] [`vitals`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; what hearth costs; what each part says of itself |
+//! | [`config`] [`event`] [`scenes`] [`redact`] [`clock`] [`names`] [`process`] [`vitals`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; names in paths and topics; what hearth costs; what each part says of itself |
 //!
 //! # The invariants
 //!
 //! Each is guarded by a test.
 //!
 //! 1. Imports go one way, `main → command → daemon → supervisor, door → listener, audio, asr, mqtt, store → griffin → models,
-//!    config, scenes → event, clock, process, vitals`; siblings never import each other; only `listener` and `command` import `griffin`. (`tests/house.rs`)
+//!    config, scenes → event, clock, names, process, vitals`; siblings never import each other; only `listener` and `command` import `griffin`. (`tests/house.rs`)
 //! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, candle in `griffin`, rumqttc in
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
 //! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
@@ -74,6 +74,7 @@ pub mod journal;
 pub mod listener;
 pub mod models;
 pub mod mqtt;
+pub mod names;
 pub mod process;
 pub mod redact;
 pub mod scenes;

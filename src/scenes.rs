@@ -21,8 +21,8 @@ const ALERTS: usize = 50;
 /// Readings kept of each rule, and samples of what a token costs.
 const READINGS: usize = 500;
 const COSTS: usize = 500;
-/// Rules that are remembered; more than any house has.
-const RULES: usize = 64;
+/// Curves that are remembered: of a dozen rules in as many rooms.
+const RULES: usize = 144;
 
 /// Something that happened. As JSON an object of one key, which names it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,11 +44,20 @@ pub enum Scene {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reading {
     pub rule: String,
+    /// The room whose state was asked; none for that of the house.
+    pub room: Option<String>,
     pub time: Timestamp,
     /// Of yes.
     pub probability: f64,
     /// The rule's alert is on.
     pub active: bool,
+}
+
+impl Reading {
+    /// What its curve is called.
+    pub fn name(&self) -> String {
+        self.room.as_ref().map_or_else(|| self.rule.clone(), |room| format!("{} · {room}", self.rule))
+    }
 }
 
 /// What a token cost at a time: flat, however old the state is.
@@ -70,6 +79,7 @@ pub struct Recent {
     pub digests: VecDeque<Digest>,
     /// One for each alert: how it stands.
     pub alerts: VecDeque<Alert>,
+    /// By rule, and by room where there is one.
     pub readings: BTreeMap<String, VecDeque<Reading>>,
     pub costs: VecDeque<Cost>,
 }
@@ -125,8 +135,9 @@ impl Recent {
             Scene::Digest(digest) => keep(&mut self.digests, digest.clone(), DIGESTS),
             Scene::Alert(alert) => self.alert(alert),
             Scene::Reading(reading) => {
-                if self.readings.len() < RULES || self.readings.contains_key(&reading.rule) {
-                    let of_rule = self.readings.entry(reading.rule.clone()).or_default();
+                let name = reading.name();
+                if self.readings.len() < RULES || self.readings.contains_key(&name) {
+                    let of_rule = self.readings.entry(name).or_default();
                     keep(of_rule, reading.clone(), READINGS);
                 }
             }
@@ -204,7 +215,7 @@ mod tests {
             vec![Evidence { utterance: Ulid::generate(), time: at(0), room: "home".into(), text: "Help!".into() }];
         let (rule, severity) = ("help".into(), Severity::Critical);
         let (id, time, phase) = (Ulid::generate(), at(1), AlertPhase::New);
-        let new = Alert { id, rule, phase, severity, time, probability: Some(0.9), answer: None, evidence };
+        let new = Alert { id, rule, phase, severity, room: None, time, probability: Some(0.9), answer: None, evidence };
         scenes.tell(Scene::Alert(new.clone()));
         scenes.tell(Scene::Alert(Alert { phase: AlertPhase::End, evidence: Vec::new(), time: at(9), ..new.clone() }));
         assert_eq!(scenes.recent().alerts, [Alert { phase: AlertPhase::End, ..new }]);
@@ -222,6 +233,7 @@ mod tests {
             rule,
             phase,
             severity,
+            room: None,
             time: at(7),
             probability: None,
             answer: None,

@@ -213,7 +213,7 @@ impl Gate {
 
 /// A question of the state of now.
 fn asks(question: &str) -> Command {
-    Command::Ask { question: question.into(), at: None }
+    Command::Ask { question: question.into(), at: None, room: None }
 }
 
 #[test]
@@ -778,7 +778,11 @@ fn a_payload_is_a_command_or_says_why_not() {
     assert_eq!(good("listening/set", r#"{"value": false}"#), Command::Listening(false));
     assert_eq!(good("interval/set", " 12.5 "), Command::Interval(12.5));
     assert_eq!(good("interval/set", r#"{"value": 0}"#), Command::Interval(0.0));
-    assert_eq!(good("request/summarise", ""), Command::Summarise);
+    assert_eq!(good("request/summarise", ""), Command::Summarise { room: None });
+    let room = Some("living room".to_string());
+    assert_eq!(good("request/summarise", r#"{"room": "living room"}"#), Command::Summarise { room: room.clone() });
+    let of_room = r#"{"value": "Who came?", "room": "living room"}"#;
+    assert_eq!(good("request/ask", of_room), Command::Ask { question: "Who came?".into(), at: None, room });
     assert_eq!(good("request/ask", "  Is it raining?\n"), asks("Is it raining?"));
     assert_eq!(bad("listening/set", "maybe"), "\"maybe\" is neither ON nor OFF");
     assert_eq!(bad("interval/set", "-1"), "\"-1\" is no number of minutes from 0 to 1440");
@@ -793,7 +797,7 @@ fn a_payload_is_a_command_or_says_why_not() {
 
     let (question, at) = ("Who called?".into(), Some("yesterday 18:00".into()));
     let then = r#"{"value": "Who called?", "at": "yesterday 18:00"}"#;
-    assert_eq!(good("request/ask", then), Command::Ask { question, at });
+    assert_eq!(good("request/ask", then), Command::Ask { question, at, room: None });
     assert_eq!(bad("request/ask", r#"{"value": "Who called?", "at": 18}"#), "18 is no time");
     for payload in ["10", r#"{"value": 10}"#, r#"{"minutes": 10}"#] {
         assert_eq!(good("request/forget", payload), Command::Forget(10.0));
@@ -859,6 +863,7 @@ fn alert(evidence: Vec<String>) -> Alert {
         rule: "leak".into(),
         phase: AlertPhase::New,
         severity: Severity::Critical,
+        room: None,
         time,
         probability: Some(0.987_654_3),
         answer: Some("Yes. The tap drips.".into()),
@@ -901,13 +906,19 @@ fn an_utterance_and_a_summary_read_as_documented() {
         to: said.end,
         reason: DigestReason::ConversationEnded,
         words: 5,
+        room: None,
         text: "They counted.".into(),
     };
+    assert_eq!(payload::summary_of_room(&topics(), &digest), None);
+    let of_room = Digest { room: Some("living room".into()), ..digest.clone() };
+    let of_room = payload::summary_of_room(&topics(), &of_room).unwrap();
+    assert_eq!((of_room.topic.as_str(), of_room.retain), ("hearth/home/summary/living%20room", true));
     let message = payload::summary(&topics(), &digest);
     assert_eq!((message.topic.as_str(), message.retain), ("hearth/home/summary", true));
     let expected = json!({
         "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T00:00:01Z", "from": "2026-01-01T00:00:00Z",
-        "to": "2026-01-01T00:00:01Z", "reason": "conversation_ended", "words": 5, "text": "They counted.",
+        "to": "2026-01-01T00:00:01Z", "reason": "conversation_ended", "words": 5, "room": null,
+        "text": "They counted.",
     });
     assert_eq!(serde_json::from_str::<Value>(&message.payload).unwrap(), expected);
 }
@@ -1093,11 +1104,13 @@ fn examples() -> Vec<Message> {
         to: said.end,
         reason: DigestReason::ConversationEnded,
         words: 42,
+        room: None,
         text: "Emma bakes a cake.".into(),
     };
     let evidence = [quote(stamp.id, time, "There is water on the floor.".into())];
     let rule = RuleState {
         rule: "leak",
+        room: None,
         on: true,
         severity: Severity::Critical,
         probability: Some(0.91),

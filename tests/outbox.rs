@@ -473,6 +473,7 @@ fn a_false_alarm_is_kept_with_the_probability_its_alert_began_at_when_the_words_
         rule: "leak".into(),
         phase,
         severity: Severity::Critical,
+        room: None,
         time: Timestamp::UNIX_EPOCH,
         probability: Some(probability),
         answer: None,

@@ -18,8 +18,8 @@ use crate::clock::when;
 use crate::config::{self, Weights};
 use crate::daemon::{self, past};
 use crate::event::Utterance;
-use crate::listener::Listener;
 use crate::listener::history::History;
+use crate::listener::{Listener, Listeners};
 use crate::models;
 use crate::store::Store;
 
@@ -32,6 +32,9 @@ pub struct Args {
     /// Ask the state of then: "18:00", "yesterday 18:00", "2026-03-01", "2h" (ago), or RFC 3339
     #[arg(long, value_name = "TIME", conflicts_with = "text")]
     at: Option<String>,
+    /// Ask the state of one room, where each has its own; by default each room is asked
+    #[arg(long, value_name = "ROOM", conflicts_with = "text")]
+    room: Option<String>,
     /// The config file of the house; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     config: Option<PathBuf>,
@@ -53,6 +56,8 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     question: &'a str,
+    /// Whose state was asked; null for that of the house.
+    room: Option<&'a str>,
     answer: &'a str,
     /// Of yes; null for a question that cannot be answered by yes or no.
     probability: Option<f64>,
@@ -83,7 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             models::verify(&dir)?;
             let mut listener = Listener::open(&dir, &settings, &config::Digest::default(), &[])?;
             listener.replay(&said)?;
-            answer(&args, &listener, None)
+            answer(&args, &listener, None, None)
         }
         None => ask_the_house(&args),
     }
@@ -98,29 +103,36 @@ fn ask_the_house(args: &Args) -> anyhow::Result<()> {
     let store = Store::look(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
     let listener = Listener::open(&model, &config.listener, &config::Digest::default(), &[])?;
-    let mut listener = listener.in_several_rooms(config.several_rooms());
+    let listener = listener.in_several_rooms(config.several_rooms());
     let history = History::look(&dir);
-    let asked =
-        past::at(&mut listener, &history, &store, at, |_| (), |then, reached| Ok(answer(args, then, Some(reached))))?;
-    let Some(answered) = asked else {
-        let oldest = history.list()?.into_iter().map(|kept| kept.header.mark.time).min();
-        let local = |time: Timestamp| time.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
-        match oldest {
-            Some(oldest) => {
-                bail!("no snapshot of this model is as old as {}; the oldest of all is of {}", local(at), local(oldest))
-            }
-            None => bail!(
-                "{} holds no snapshot yet: one is made every {} minutes",
-                dir.display(),
-                config.listener.snapshot_min
-            ),
+    let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
+    let mut answered = false;
+    for room in listeners.asked(args.room.as_deref()).map_err(anyhow::Error::msg)? {
+        let room = room.as_deref();
+        let told = |then: &mut Listener, reached| Ok(answer(args, then, room, Some(reached)));
+        if let Some(told) = past::at(&mut listeners, &store, room, at, |_| (), told)? {
+            told?;
+            answered = true;
         }
-    };
-    answered
+    }
+    if answered {
+        return Ok(());
+    }
+    let kept: Vec<_> = history.all()?.iter().map(History::list).collect::<Result<_, _>>()?;
+    let oldest = kept.into_iter().flatten().map(|kept| kept.header.mark.time).min();
+    let local = |time: Timestamp| time.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
+    match oldest {
+        Some(oldest) => {
+            bail!("no snapshot of this model is as old as {}; the oldest of all is of {}", local(at), local(oldest))
+        }
+        None => {
+            bail!("{} holds no snapshot yet: one is made every {} minutes", dir.display(), config.listener.snapshot_min)
+        }
+    }
 }
 
 /// Answers each question from a fork of the listener's state.
-fn answer(args: &Args, listener: &Listener, at: Option<Timestamp>) -> anyhow::Result<()> {
+fn answer(args: &Args, listener: &Listener, room: Option<&str>, at: Option<Timestamp>) -> anyhow::Result<()> {
     let tokens = listener.state().tokens_read();
     if let Some(at) = at {
         eprintln!("the state of {} is asked", at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%F %T"));
@@ -131,12 +143,13 @@ fn answer(args: &Args, listener: &Listener, at: Option<Timestamp>) -> anyhow::Re
         let (text, probability) = (answer.text.as_str(), answer.probability);
         let written = if args.json {
             let yes = probability.map(|p| p >= 0.5);
-            let line = Line { question, answer: text, probability, yes, tokens, at };
+            let line = Line { question, room, answer: text, probability, yes, tokens, at };
             writeln!(out, "{}", serde_json::to_string(&line)?)
         } else {
+            let room = room.map(|room| format!("{room}: ")).unwrap_or_default();
             match probability {
-                Some(p) => writeln!(out, "{question} → {text} (yes {:.0} %)", p * 100.0),
-                None => writeln!(out, "{question} → {text}"),
+                Some(p) => writeln!(out, "{room}{question} → {text} (yes {:.0} %)", p * 100.0),
+                None => writeln!(out, "{room}{question} → {text}"),
             }
         };
         // Whoever reads may have read enough.

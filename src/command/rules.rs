@@ -21,7 +21,7 @@ use crate::daemon::past::BATCH;
 use crate::daemon::prepare;
 use crate::event::{Alert, AlertPhase};
 use crate::listener::history::History;
-use crate::listener::{Listener, Outcome, alert};
+use crate::listener::{Listener, Listeners, Outcome, alert};
 use crate::models;
 use crate::store::Store;
 
@@ -102,23 +102,19 @@ fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<
     // No digest is due by the clock or by silence.
     let silent = Digest { every_min: 0.0, quiet_min: 0.0, ..config.digest.clone() };
     let listener = Listener::open(&model, &config.listener, &silent, rules)?;
-    let mut listener = listener.in_several_rooms(config.several_rooms());
-    let before = listener.recollect(&History::look(&dir), |mark| mark.time <= since)?;
-    let mut read = 0;
-    if let Some((state, mark)) = before {
-        listener.resume(Some(state));
-        read = mark.read;
-    }
+    let listener = listener.in_several_rooms(config.several_rooms());
+    let mut listeners = Listeners::new(listener, config.listener.states, History::look(&dir))?;
+    let read = listeners.restore(|mark| mark.time <= since, 0)?;
     let total = store.count_after(read)?;
     ensure!(total > 0, "no text is stored from {since} on: [store] keep says how long it is kept");
     progress::show("dry run", "utterances", |tell| {
-        replay(&mut listener, &store, rules, read, since, |done| tell(done, total))
+        replay(&mut listeners, &store, rules, read, since, |done| tell(done, total))
     })
 }
 
 /// Puts what was said behind `read` through the listener; what was said before `since` raises nothing.
 fn replay(
-    listener: &mut Listener,
+    listeners: &mut Listeners,
     store: &Store,
     rules: &[Rule],
     mut read: i64,
@@ -131,14 +127,13 @@ fn replay(
         let batch = store.utterances_after(read, BATCH)?;
         let Some(&(seq, _)) = batch.last() else { break };
         read = seq;
-        let (before, news): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|(_, said)| said).partition(|said| said.end <= since);
-        listener.replay(&before)?;
+        let (before, news): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(_, said)| said.end <= since);
+        listeners.replay(&before)?;
         done += before.len() as u64;
-        for said in news {
-            found.add(listener.tick(said.start)?, rules);
-            listener.hear(&said)?;
-            found.add(listener.consider(said.end)?, rules);
+        for (seq, said) in news {
+            found.add(listeners.tick(said.start)?, rules);
+            listeners.hear(seq, &said)?;
+            found.add(listeners.consider(said.end)?, rules);
             first.get_or_insert(said.start);
             last = said.end;
             found.utterances += 1;

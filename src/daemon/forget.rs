@@ -19,9 +19,6 @@ use crate::store::lines::Lines;
 use crate::store::{Forgotten, Store, Verdict};
 use crate::{listener, store};
 
-/// The note that the state must be made anew of all text that is left.
-const FROM_THE_START: &str = "replay";
-
 /// The store forgets what was said after `since`, and every message that carries it.
 pub fn forget(
     store: &mut Store,
@@ -38,8 +35,9 @@ pub fn from(keep: Keep, history: &History, since: Timestamp) -> Result<Option<i6
     if keep != Keep::Nothing {
         return Ok(None);
     }
-    let kept = history.list().map_err(listener::Error::from)?;
-    let older = kept.iter().map(|kept| kept.header.mark).filter(|mark| mark.time <= since);
+    let of_all = history.all().and_then(|all| all.iter().map(History::list).collect::<Result<Vec<_>, _>>());
+    let kept = of_all.map_err(listener::Error::from)?;
+    let older = kept.iter().flatten().map(|kept| kept.header.mark).filter(|mark| mark.time <= since);
     Ok(Some(older.map(|mark| mark.read).max().unwrap_or(0) + 1))
 }
 
@@ -55,10 +53,8 @@ pub fn follow(
     if let Some(lines) = lines {
         lines.forget(span)?;
     }
-    if !history.forget(span.0).map_err(listener::Error::from)? {
-        store.set_note(FROM_THE_START, "yes")?;
-    }
-    Ok(())
+    let of_all = history.all().and_then(|all| all.iter().try_for_each(|history| history.forget(span.0)));
+    Ok(of_all.map_err(listener::Error::from)?)
 }
 
 /// What is answered to whoever asked.
@@ -67,16 +63,6 @@ pub fn answer(minutes: f64, since: Timestamp, utterances: u64) -> Map<String, Va
         .map(|(key, value)| (key.to_string(), value))
         .into_iter()
         .collect()
-}
-
-/// Whether the state is to be made anew of all text that is left, because no snapshot is.
-pub fn from_the_start(store: &Store) -> Result<bool, Error> {
-    Ok(store.note(FROM_THE_START)?.is_some_and(|note| note == "yes"))
-}
-
-/// There is a snapshot again.
-pub fn has_snapshot(store: &mut Store) -> Result<(), Error> {
-    if from_the_start(store)? { Ok(store.set_note(FROM_THE_START, "no")?) } else { Ok(()) }
 }
 
 /// Whether a message carries what was said after `since`: it names something that went by its id, or is an answer, an alert or
@@ -168,10 +154,10 @@ mod tests {
         let alert = |time: &str, utterance| {
             let evidence = evidence(utterance);
             let (rule, severity, phase) = ("leak".into(), Severity::Info, AlertPhase::New);
-            let id = Ulid::generate();
+            let (id, time, room) = (Ulid::generate(), at(time), None);
             payload::alert(
                 &topics(),
-                &Alert { id, rule, phase, severity, time: at(time), probability: None, answer: None, evidence },
+                &Alert { id, rule, phase, severity, room, time, probability: None, answer: None, evidence },
             )
         };
         assert_eq!(verdict(&alert(LATE, Ulid::generate()), &[]), Verdict::Goes);
@@ -182,6 +168,7 @@ mod tests {
             let (quoted, stamp) = (evidence(utterance), Stamp { id: Ulid::generate(), time: at(EARLY) });
             let state = RuleState {
                 rule: "leak",
+                room: None,
                 on: true,
                 severity: Severity::Info,
                 probability: Some(0.9),
@@ -199,8 +186,8 @@ mod tests {
 
         let id = Ulid::generate();
         let (time, reason, text) = (at(LATE), DigestReason::Interval, "The code is 4417.".into());
-        let summary =
-            payload::summary(&topics(), &Digest { id, time, from: at(EARLY), to: at(LATE), reason, words: 4, text });
+        let digest = Digest { id, time, from: at(EARLY), to: at(LATE), reason, words: 4, room: None, text };
+        let summary = payload::summary(&topics(), &digest);
         assert_eq!(verdict(&summary, &[]), Verdict::Stays, "made later, of what was said before");
         let Verdict::Replaced(message) = verdict(&summary, &[id]) else { panic!("it is retained") };
         assert!(!message.payload.contains("4417") && message.payload.contains("forgotten"), "{}", message.payload);

@@ -6,23 +6,26 @@
 use jiff::Timestamp;
 
 use super::Error;
-use crate::listener::history::History;
-use crate::listener::{self, Listener};
+use crate::event::Utterance;
+use crate::listener::{self, Listener, Listeners};
 use crate::store::Store;
 
 /// Utterances that are fetched and read at a time.
 pub const BATCH: usize = 64;
 
-/// Does something with the state of `at`; it is given the moment of the last thing in that state, at most `at`. None where no
-/// snapshot is as old. `progress` hears of utterances that were read.
+/// Does something with the state of a room, or of the house, of `at`; it is given the moment of the last thing in that state, at
+/// most `at`. None where no snapshot is as old. `progress` hears of utterances that were read.
 pub fn at<T>(
-    listener: &mut Listener,
-    history: &History,
+    listeners: &mut Listeners,
     store: &Store,
+    room: Option<&str>,
     at: Timestamp,
     mut progress: impl FnMut(usize),
     act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::Error>,
 ) -> Result<Option<T>, Error> {
+    let apart = listeners.rooms();
+    let its_own = |said: &Utterance| room == apart.get(&said.room).map(String::as_str);
+    let (listener, history) = listeners.of(room);
     let Some((state, mark)) = listener.recollect(history, |mark| mark.time <= at)? else { return Ok(None) };
     let done = listener.elsewhere(state, |listener| -> Result<T, Error> {
         let (mut read, mut reached) = (mark.read, mark.time);
@@ -30,7 +33,8 @@ pub fn at<T>(
             let batch = store.utterances_after(read, BATCH)?;
             let Some(&(last, _)) = batch.last() else { break };
             read = last;
-            let said: Vec<_> = batch.into_iter().map(|(_, said)| said).filter(|said| said.end <= at).collect();
+            let said: Vec<_> =
+                batch.into_iter().map(|(_, said)| said).filter(|said| said.end <= at && its_own(said)).collect();
             listener.replay(&said)?;
             reached = said.last().map_or(reached, |said| reached.max(said.end));
             progress(said.len());

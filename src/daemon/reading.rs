@@ -1,7 +1,7 @@
-//! The reading thread: stored utterances into the live state, its digests and alerts into the store.
+//! The reading thread: stored utterances into the live states, their digests and alerts into the store.
 //!
-//! Owns the listener and the place up to which it has read. Refuses to know how text was heard or how messages leave.
-//! Invariant: what the listener says of an utterance is stored in one transaction with the mark that it was told of, so after
+//! Owns the listeners and the place up to which it has read. Refuses to know how text was heard or how messages leave.
+//! Invariant: what a listener says of an utterance is stored in one transaction with the mark that it was told of, so after
 //! any crash every utterance is told of once; text read between the last snapshot and the crash is only read again.
 
 mod announce;
@@ -31,7 +31,7 @@ use crate::door::asked::Asked;
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::history::{History, Policy};
 use crate::listener::snapshot::Mark;
-use crate::listener::{self, Listener, Outcome};
+use crate::listener::{self, Listener, Listeners, Outcome};
 use crate::mqtt::topics::Topics;
 use crate::scenes::{Scene, Scenes};
 use crate::store::lines::Lines;
@@ -55,6 +55,9 @@ pub enum Wake {
 /// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
 /// is asked of the state is about now, not about an hour ago.
 const CATCH_UP: u64 = 16;
+/// A state without a snapshot begins with so many of the last utterances that are kept: what a household says in a day or so, and
+/// what the 2B reads in an hour. More would only delay what is said now.
+const AFRESH: usize = 2_000;
 /// How often the reader shows that it is alive while nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
 /// How often old text is deleted.
@@ -62,7 +65,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The reading thread's belongings.
 pub struct Reading {
-    listener: Listener,
+    listeners: Listeners,
     store: Store,
     announcer: Announcer,
     topics: Topics,
@@ -75,13 +78,12 @@ pub struct Reading {
     closing: Arc<AtomicBool>,
     lines: Option<Arc<Mutex<Lines>>>,
     history: History,
-    /// Sequence numbers of the last utterance in the state, and of the last one told of: ahead only after a crash, until the
-    /// state has caught up.
+    /// Sequence numbers of the last utterance that the states have read, and of the last one told of: ahead only after a crash,
+    /// until the states have caught up.
     read: i64,
     told: i64,
     /// How far the stream has come.
     now: Timestamp,
-    saved: i64,
     snapshot_due: Instant,
     retention_due: Instant,
 }
@@ -100,24 +102,27 @@ pub struct Shared {
 }
 
 impl Reading {
-    /// Takes up where the last run ended: the newest snapshot, the listener's memory, and the text read since.
-    pub fn open(mut listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
+    /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
+    pub fn open(listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
         let Shared { topics, config, vitals, scenes, outgoing, closing, lines, history } = shared;
         let (told, memory) = store.reader()?;
-        let afresh = if super::forget::from_the_start(&store)? { 0 } else { told };
-        let read = restore(&mut listener, &history, i64::MAX)?.unwrap_or(afresh).min(told);
-        if let Some(memory) = memory
-            && let Err(error) = listener.recall(&memory)
-        {
-            warn!(%error, "the rules begin at rest");
-        }
-        listener.set_interval(notes::interval(&store, config.digest.every_min)?);
-        vitals.state_since.set(notes::state_since(&mut store, listener.state().tokens_read() == 0)?);
+        let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
+        let read = listeners.restore(|mark| mark.read <= told, store.back_from(told, AFRESH)?)?;
+        let ended = match memory.map(|memory| listeners.recall(&memory, Timestamp::now())) {
+            Some(Ok(ended)) => ended,
+            Some(Err(error)) => {
+                warn!(%error, "the rules begin at rest");
+                Outcome::default()
+            }
+            None => Outcome::default(),
+        };
+        listeners.set_interval(notes::interval(&store, config.digest.every_min)?);
+        vitals.state_since.set(notes::state_since(&mut store, listeners.tokens_read() == 0)?);
         let announcer = Announcer::new(&config.rules, &topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
         let mut reading = Self {
-            listener,
+            listeners,
             store,
             announcer,
             topics,
@@ -132,10 +137,10 @@ impl Reading {
             read,
             told,
             now: Timestamp::UNIX_EPOCH,
-            saved: read,
             snapshot_due,
             retention_due: Instant::now(),
         };
+        reading.record(ended, Vec::new())?;
         if let Some(forgotten) = reading.store.forgetting()? {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
             // Whether all of it followed is in the log.
@@ -160,7 +165,7 @@ impl Reading {
             }
         }
         self.catch_up()?;
-        let outcome = self.listener.finish(self.now)?;
+        let outcome = self.listeners.finish(self.now)?;
         self.record(outcome, Vec::new())?;
         self.retain()?;
         self.save();
@@ -173,7 +178,7 @@ impl Reading {
             Wake::Passed(time) => self.pass(time),
             Wake::Gap(gap) => {
                 self.pass(gap.from)?;
-                Ok(self.listener.gap(&gap)?)
+                Ok(self.listeners.gap(&gap)?)
             }
             Wake::Asked(asked) => self.answer(asked),
             Wake::Reload(fresh) => self.reload(&fresh),
@@ -189,8 +194,7 @@ impl Reading {
             let behind = self.store.count_after(self.read)? > CATCH_UP;
             let (told, news): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.told);
             if let Some(&(seq, _)) = told.last() {
-                let told: Vec<_> = told.into_iter().map(|(_, utterance)| utterance).collect();
-                self.measured(|listener| listener.replay(&told))?;
+                self.measured(|listeners| listeners.replay(&told))?;
                 self.read = seq;
                 self.figures()?;
             }
@@ -209,25 +213,25 @@ impl Reading {
     fn read_aloud(&mut self, seq: i64, utterance: &Utterance, in_passing: bool) -> Result<(), Error> {
         // The silence before it may have ended a conversation: that is told before the next one begins.
         self.pass(utterance.start)?;
-        self.measured(|listener| listener.hear(utterance))?;
+        self.measured(|listeners| listeners.hear(seq, utterance))?;
         self.now = clock::forward(self.now, utterance.end);
         self.read = seq;
         self.told = seq;
-        let outcome = if in_passing { Outcome::default() } else { self.listener.consider(self.now)? };
+        let outcome = if in_passing { Outcome::default() } else { self.listeners.consider(self.now)? };
         self.record(outcome, Vec::new())
     }
 
     /// The stream has reached `time`.
     fn pass(&mut self, time: Timestamp) -> Result<(), Error> {
         self.now = clock::forward(self.now, time);
-        let outcome = self.listener.tick(self.now)?;
+        let outcome = self.listeners.tick(self.now)?;
         if outcome == Outcome::default() { Ok(()) } else { self.record(outcome, Vec::new()) }
     }
 
     /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.
     fn record(&mut self, outcome: Outcome, mut messages: Vec<Message>) -> Result<(), Error> {
-        messages.extend(self.announcer.messages(&outcome, self.listener.standings(self.now)));
-        let memory = self.listener.memory();
+        messages.extend(self.announcer.messages(&outcome, self.listeners.standings(self.now)));
+        let memory = self.listeners.memory();
         let reading = store::Reading {
             digests: &outcome.digests,
             alerts: &outcome.alerts,
@@ -243,11 +247,11 @@ impl Reading {
         Ok(())
     }
 
-    /// Lets the listener read, and keeps what a token of it cost.
-    fn measured(&mut self, read: impl FnOnce(&mut Listener) -> Result<(), listener::Error>) -> Result<(), Error> {
-        let (began, before) = (Instant::now(), self.listener.state().tokens_read());
-        read(&mut self.listener)?;
-        let age = self.listener.state().tokens_read();
+    /// Lets the listeners read, and keeps what a token of it cost.
+    fn measured(&mut self, read: impl FnOnce(&mut Listeners) -> Result<(), listener::Error>) -> Result<(), Error> {
+        let (began, before) = (Instant::now(), self.listeners.tokens_read());
+        read(&mut self.listeners)?;
+        let age = self.listeners.tokens_read();
         if let Some(cost) = self.meter.add(age - before, began.elapsed(), age) {
             self.vitals.token_ns.set((cost.us_per_token * 1e3) as u64);
             self.scenes.tell(Scene::Cost(cost));
@@ -256,9 +260,8 @@ impl Reading {
     }
 
     fn figures(&self) -> Result<(), Error> {
-        let state = self.listener.state();
-        self.vitals.tokens.set(state.tokens_read());
-        self.vitals.state_bytes.set(state.bytes());
+        self.vitals.tokens.set(self.listeners.tokens_read());
+        self.vitals.state_bytes.set(self.listeners.bytes());
         self.vitals.unread.set(self.store.count_after(self.read)?);
         self.vitals.reading_moved.mark();
         Ok(())
@@ -277,9 +280,7 @@ impl Reading {
         let closing = self.closing.load(Ordering::Relaxed);
         if closing || Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
-            if self.read != self.saved {
-                self.save();
-            }
+            self.save();
         }
         Ok(())
     }
@@ -299,41 +300,20 @@ impl Reading {
         Ok(())
     }
 
-    /// Saves the state. That it fails is no reason to stop reading: the older snapshots and the transcript are still there.
+    /// Saves the states. That it fails is no reason to stop reading: the older snapshots and the transcript are still there.
     fn save(&mut self) {
         let time = if self.now == Timestamp::UNIX_EPOCH { Timestamp::now() } else { self.now };
         let oldest = match self.config.store.keep {
             Keep::Days(days) => clock::after(Timestamp::now(), SignedDuration::from_hours(-24 * i64::from(days))),
             Keep::Forever | Keep::Nothing => Timestamp::MIN,
         };
-        match self.listener.save(&self.history, &Mark { read: self.read, time }) {
-            Ok(()) => self.saved = self.read,
-            Err(error) => return warn!(%error, "the state was not saved; the last snapshot stays"),
-        }
-        if let Err(error) = super::forget::has_snapshot(&mut self.store) {
-            warn!(%error, "that there is a snapshot again was not stored; a restart reads everything again");
-        }
         let policy = Policy::new(&self.config.listener, self.config.store.keep);
-        if let Err(error) = self.history.thin(&policy, oldest) {
-            warn!(%error, "old snapshots were not removed; it will be tried again with the next");
+        if let Err(error) = self.listeners.save(&Mark { read: self.read, time }, &policy, oldest) {
+            warn!(%error, "the snapshots are not as they should be; those that were made stay, and it is tried again");
         }
     }
 }
 
 fn snapshot_every(config: &Config) -> Duration {
     Duration::from_secs_f64(config.listener.snapshot_min * 60.0)
-}
-
-/// Restores the newest snapshot that can be used and has read nothing from `before` on; returns the last utterance it has read.
-fn restore(listener: &mut Listener, history: &History, before: i64) -> Result<Option<i64>, Error> {
-    let began = Instant::now();
-    let Some((state, mark)) = listener.recollect(history, |mark| mark.read < before)? else {
-        info!("there is no snapshot to go on from; the state starts afresh");
-        listener.resume(None);
-        return Ok(None);
-    };
-    listener.resume(Some(state));
-    let (tokens, ms) = (listener.state().tokens_read(), began.elapsed().as_millis() as u64);
-    info!(tokens, ms, time = %mark.time, "went on from the last snapshot");
-    Ok(Some(mark.read))
 }

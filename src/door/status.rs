@@ -151,7 +151,7 @@ impl Status {
             hears,
             reads,
             tells,
-            summary: recent.digests.back().map(|d| Said { time: d.time, text: d.text.clone() }),
+            summary: recent.digests.back().map(|d| Said { time: d.time, text: d.line() }),
             alerts: recent.alerts.iter().filter(on).cloned().collect(),
             rss_bytes: process::resident_bytes(),
             cpu_s: process::cpu_seconds(),

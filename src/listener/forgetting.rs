@@ -21,7 +21,7 @@ impl Listener {
             let ended = watched.watch.forget(|id| alerts.contains(&id.to_string()), now);
             outcome.alerts.extend(ended.map(|change| watched.alert(change, None, None, now)));
         }
-        outcome
+        outcome.of(self.room.as_deref())
     }
 
     /// Takes note of an utterance that was read and is untold again.

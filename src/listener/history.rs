@@ -1,4 +1,4 @@
-//! The snapshots of the last month: which are kept, and how one goes on from them.
+//! The snapshots of a state over the last month: which are kept, and how one goes on from them.
 //!
 //! Owns the directory `snapshots` of a state directory, and the policy of what stays in it ([`stay`], pure). Refuses to know
 //! the text. Invariants: the order of snapshots is that of what they have read, so a clock that jumps confuses nothing; a file
@@ -15,13 +15,15 @@ use tracing::{info, warn};
 
 use super::snapshot::{self, Error, Header, Mark};
 use super::{Listener, griffin};
-use crate::config;
+use crate::{config, names};
 
 /// The newest stay whatever the policy says: if one is torn, there is another.
 const NEWEST: usize = 2;
 /// Files that were kept aside, at most.
 const ASIDE: usize = 3;
 const ENDING: &str = "snapshot";
+/// Below the directory: one for each room that has a state of its own.
+const ROOMS: &str = "rooms";
 /// The one snapshot that an older hearth kept.
 const FORMER: &str = "state.snapshot";
 
@@ -42,6 +44,11 @@ impl Policy {
             config::Keep::Nothing => Self { hourly: 0, daily: 0, max_bytes },
             _ => Self { hourly: listener.snapshots_hourly, daily: listener.snapshots_daily, max_bytes },
         }
+    }
+
+    /// The part of one of so many states.
+    pub fn shared(&self, states: usize) -> Self {
+        Self { max_bytes: self.max_bytes / states as u64, ..*self }
     }
 }
 
@@ -83,19 +90,16 @@ impl History {
     /// The directory cannot be made or changed.
     pub fn open(state: &Path) -> Result<Self, Error> {
         let history = Self { dir: state.join("snapshots"), own: true };
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| Error::Write { path, source }
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(&history.dir).map_err(failed(&history.dir))?;
+        make(&history.dir)?;
         let former = state.join(FORMER);
+        let failed = |source| Error::Write { path: former.clone(), source };
         match fs::metadata(&former).and_then(|meta| meta.modified()) {
             Ok(written) => {
                 let written = Timestamp::try_from(written).unwrap_or(Timestamp::UNIX_EPOCH);
-                fs::rename(&former, history.path(written)).map_err(failed(&former))?;
+                fs::rename(&former, history.path(written)).map_err(failed)?;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(source) => return Err(failed(&former)(source)),
+            Err(source) => return Err(failed(source)),
         }
         Ok(history)
     }
@@ -103,6 +107,32 @@ impl History {
     /// To look at, beside whoever it belongs to.
     pub fn look(state: &Path) -> Self {
         Self { dir: state.join("snapshots"), own: false }
+    }
+
+    /// The snapshots of the state of one room. The directory is made with the first.
+    pub fn of_room(&self, room: &str) -> Self {
+        Self { dir: self.dir.join(ROOMS).join(names::safe(room)), own: self.own }
+    }
+
+    /// The rooms that have snapshots of their own.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn rooms(&self) -> Result<Vec<String>, Error> {
+        let mut rooms: Vec<_> = (self.entries(&self.dir.join(ROOMS))?.into_iter())
+            .filter_map(|path| names::plain(path.file_name()?.to_str()?))
+            .collect();
+        rooms.sort();
+        Ok(rooms)
+    }
+
+    /// Those of the house, and those of each room.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn all(&self) -> Result<Vec<Self>, Error> {
+        let rooms = self.rooms()?;
+        Ok([self.clone()].into_iter().chain(rooms.iter().map(|room| self.of_room(room))).collect())
     }
 
     /// Every snapshot that says it is one, newest first.
@@ -144,22 +174,16 @@ impl History {
     }
 
     /// Removes every snapshot that has read the utterance `from` or a later one, and every file that cannot be shown to be
-    /// older. Returns whether any snapshot is left.
+    /// older.
     ///
     /// # Errors
     /// The directory cannot be read or changed.
-    pub fn forget(&self, from: i64) -> Result<bool, Error> {
-        let mut left = false;
-        for path in self.files()? {
-            let older = path.extension().is_some_and(|it| it == ENDING)
-                && snapshot::header(&path).is_ok_and(|header| header.mark.read < from);
-            if older {
-                left = true;
-            } else {
-                remove(&path)?;
-            }
-        }
-        Ok(left)
+    pub fn forget(&self, from: i64) -> Result<(), Error> {
+        let is_older = |path: &PathBuf| {
+            path.extension().is_some_and(|it| it == ENDING)
+                && snapshot::header(path).is_ok_and(|header| header.mark.read < from)
+        };
+        self.files()?.iter().filter(|path| !is_older(path)).try_for_each(|path| remove(path))
     }
 
     fn path(&self, time: Timestamp) -> PathBuf {
@@ -167,8 +191,12 @@ impl History {
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, Error> {
-        let failed = |source| Error::Read { path: self.dir.clone(), source };
-        match fs::read_dir(&self.dir) {
+        Ok(self.entries(&self.dir)?.into_iter().filter(|path| !path.is_dir()).collect())
+    }
+
+    fn entries(&self, dir: &Path) -> Result<Vec<PathBuf>, Error> {
+        let failed = |source| Error::Read { path: dir.into(), source };
+        match fs::read_dir(dir) {
             Ok(entries) => entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect(),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => Err(failed(source)),
@@ -186,6 +214,11 @@ impl History {
     }
 }
 
+fn make(dir: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| Error::Write { path: dir.into(), source })
+}
+
 fn is_aside(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().contains(".bad-"))
 }
@@ -201,6 +234,7 @@ impl Listener {
     /// Puts the live state on disk whole.
     pub fn save(&self, history: &History, mark: &Mark) -> Result<(), super::Error> {
         let path = history.path(mark.time);
+        make(&history.dir)?;
         Ok(snapshot::save(&path, self.reader.state(), self.reader.model.fingerprint(), mark)?)
     }
 

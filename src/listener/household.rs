@@ -19,7 +19,7 @@ impl Listener {
             let ended = watched.watch.snooze(now, until);
             outcome.alerts.extend(ended.map(|change| watched.alert(change, None, None, now)));
         }
-        found.then_some(outcome)
+        found.then(|| outcome.of(self.room.as_deref()))
     }
 
     /// Somebody knows of an alert that is on: the newest, or that of an id or a rule. Returns its rule.
@@ -35,17 +35,28 @@ impl Listener {
         let id = watched.watch.last_alert()?;
         let ended = watched.watch.false_alarm(now);
         let alerts = ended.map(|change| watched.alert(change, None, None, now)).into_iter().collect();
-        Some((id, watched.rule.name.clone(), Outcome { alerts, ..Outcome::default() }))
+        let (rule, outcome) = (watched.rule.name.clone(), Outcome { alerts, ..Outcome::default() });
+        Some((id, rule, outcome.of(self.room.as_deref())))
     }
 
-    /// The rule of the alert that is meant; of several one that is on, and of those the newest.
+    /// Whether the alert that is meant is on, and its id: of several listeners the one with the greatest of these is meant.
+    pub(super) fn alert_meant(&self, named: Option<&str>) -> Option<(bool, Ulid)> {
+        let watch = &self.rules[self.meant(named)?].watch;
+        watch.last_alert().map(|id| (watch.active(), id))
+    }
+
     fn alerting(&mut self, named: Option<&str>) -> Option<&mut Watched> {
+        self.meant(named).map(|at| &mut self.rules[at])
+    }
+
+    /// The place of the rule whose alert is meant; of several one that is on, and of those the newest.
+    fn meant(&self, named: Option<&str>) -> Option<usize> {
         let means = |watched: &Watched| {
-            let id = watched.watch.last_alert()?.to_string();
-            named.is_none_or(|name| name == id || name == watched.rule.name.as_str()).then_some(())
+            let id = watched.watch.last_alert().map(|id| id.to_string());
+            id.is_some_and(|id| named.is_none_or(|name| name == id || name == watched.rule.name.as_str()))
         };
-        let fired = self.rules.iter_mut().filter(|watched| means(watched).is_some());
-        fired.max_by_key(|watched| (watched.watch.active(), watched.watch.last_alert()))
+        let fired = self.rules.iter().enumerate().filter(|(_, watched)| means(watched));
+        fired.max_by_key(|(_, watched)| (watched.watch.active(), watched.watch.last_alert())).map(|(at, _)| at)
     }
 
     /// Where each rule stands beyond its alert: whether somebody knows of it, and until when it is silent.

@@ -19,7 +19,9 @@ mod household;
 pub mod prompt;
 pub mod reader;
 mod reload;
+mod rooms;
 pub mod snapshot;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,10 +31,12 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::config;
-use crate::event::{Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, Utterance};
+use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, Utterance};
 use crate::griffin;
 
 pub use ask::Answer;
+pub use rooms::Listeners;
+use watched::Watched;
 
 /// Tokens of an alert's answer, a digest and an answer to a question, at most.
 const ALERT_TOKENS: usize = 24;
@@ -68,7 +72,7 @@ impl From<snapshot::Error> for Error {
     }
 }
 
-/// The reader and what it is asked to watch for. One thread owns it.
+/// A state, and what it is asked to watch for. One thread owns it.
 pub struct Listener {
     reader: reader::Reader,
     yes_no: ask::YesNo,
@@ -79,17 +83,8 @@ pub struct Listener {
     /// The last utterances the rules were not asked about yet.
     unasked: Vec<Evidence>,
     several_rooms: bool,
-}
-
-/// A rule and where it stands.
-struct Watched {
-    rule: config::Rule,
-    policy: alert::Policy,
-    pattern: Option<regex::Regex>,
-    question: Option<ask::Question>,
-    watch: alert::Watch,
-    /// Utterances in which the pattern was found since the last reading.
-    matches: Vec<Evidence>,
+    /// The one room it hears; none for one that hears the house.
+    room: Option<String>,
 }
 
 /// What came of considering what was said.
@@ -101,10 +96,38 @@ pub struct Outcome {
     pub readings: Vec<Reading>,
 }
 
+impl Outcome {
+    /// What came of several rooms, together.
+    pub fn add(&mut self, more: Self) {
+        let Self { digests, alerts, readings } = more;
+        self.digests.extend(digests);
+        self.alerts.extend(alerts);
+        self.readings.extend(readings);
+    }
+
+    /// Alerts and readings of one room say so; digests do already.
+    fn of(mut self, room: Option<&str>) -> Self {
+        self.alerts.iter_mut().for_each(|alert| alert.room = room.map(Into::into));
+        self.readings.iter_mut().for_each(|reading| reading.room = room.map(Into::into));
+        self
+    }
+}
+
+impl FromIterator<Outcome> for Outcome {
+    fn from_iter<T: IntoIterator<Item = Outcome>>(outcomes: T) -> Self {
+        outcomes.into_iter().fold(Self::default(), |mut all, outcome| {
+            all.add(outcome);
+            all
+        })
+    }
+}
+
 /// The answer to a rule's question, as a number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     pub rule: config::Name,
+    /// The room whose state was asked; none for the state of the house.
+    pub room: Option<String>,
     /// Of yes.
     pub probability: f64,
     pub time: Timestamp,
@@ -118,6 +141,9 @@ pub struct Reading {
 struct Memory {
     untold: digest::Untold,
     rules: BTreeMap<String, alert::Watch>,
+    /// What the listeners of single rooms remember.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rooms: BTreeMap<String, Memory>,
 }
 
 impl Listener {
@@ -138,8 +164,26 @@ impl Listener {
             rules,
             unasked: Vec::new(),
             several_rooms: false,
+            room: None,
             reader,
         })
+    }
+
+    /// A listener of one room that watches for the same on the same weights, and has heard nothing yet.
+    fn another(&self, room: &str) -> Self {
+        let at_rest =
+            |watched: &Watched| Watched { watch: alert::Watch::default(), matches: Vec::new(), ..watched.clone() };
+        Self {
+            reader: self.reader.another(),
+            yes_no: self.yes_no.clone(),
+            summary: self.summary.clone(),
+            schedule: self.schedule,
+            untold: digest::Untold::default(),
+            rules: self.rules.iter().map(at_rest).collect(),
+            unasked: Vec::new(),
+            several_rooms: false,
+            room: Some(room.into()),
+        }
     }
 
     /// Tells the state of each utterance in which room it was said: for a house that hears more than one.
@@ -195,14 +239,14 @@ impl Listener {
             }
         }
         self.pass(now, &mut outcome)?;
-        Ok(outcome)
+        Ok(outcome.of(self.room.as_deref()))
     }
 
     /// Time has passed in silence: no rule is asked, but a conversation may have ended, and an alert may be over.
     pub fn tick(&mut self, now: Timestamp) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
         self.pass(now, &mut outcome)?;
-        Ok(outcome)
+        Ok(outcome.of(self.room.as_deref()))
     }
 
     fn pass(&mut self, now: Timestamp, outcome: &mut Outcome) -> Result<(), Error> {
@@ -238,11 +282,13 @@ impl Listener {
                 Some(told) => (told.min(now), "Nothing was said since the last summary."),
                 None => (now, "Nothing has been said yet."),
             };
-            return Ok(Digest { id, time: now, from, to: now, reason, words: 0, text: text.into() });
+            let (room, text) = (self.room.clone(), text.into());
+            return Ok(Digest { id, time: now, from, to: now, reason, words: 0, room, text });
         }
         let text = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
         let span = self.untold.take(now).expect("words were said");
-        Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words: span.words, text })
+        let (words, room) = (span.words, self.room.clone());
+        Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words, room, text })
     }
 
     /// Answers a question from a fork.
@@ -262,78 +308,35 @@ impl Listener {
 
     /// What is remembered beside the state, as JSON: what is untold and where each rule stands. No words of anybody.
     pub fn memory(&self) -> String {
-        let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();
-        let memory = Memory { untold: self.untold.clone(), rules };
-        serde_json::to_string(&memory).expect("numbers, times and names are JSON")
+        self.remembered().to_json()
     }
 
     /// Goes on from what [`Listener::memory`] gave; a rule that is new begins at rest, one that is gone is forgotten.
     pub fn recall(&mut self, memory: &str) -> Result<(), Error> {
-        let mut memory: Memory = serde_json::from_str(memory).map_err(|source| Error::Memory { source })?;
+        self.remember(Memory::of_json(memory)?);
+        Ok(())
+    }
+
+    fn remembered(&self) -> Memory {
+        let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();
+        Memory { untold: self.untold.clone(), rules, rooms: BTreeMap::new() }
+    }
+
+    fn remember(&mut self, mut memory: Memory) {
         self.untold = memory.untold;
         for watched in &mut self.rules {
             watched.watch = memory.rules.remove(watched.rule.name.as_str()).unwrap_or_default();
         }
-        Ok(())
     }
 }
 
-impl Watched {
-    fn new(rule: &config::Rule, reader: &reader::Reader) -> Result<Self, Error> {
-        let wrong = |source| Error::Pattern { rule: rule.name.clone(), source };
-        Ok(Self {
-            policy: rule.into(),
-            pattern: rule.pattern.as_deref().map(config::pattern).transpose().map_err(wrong)?,
-            question: rule.question.as_deref().map(|question| reader.question(question)).transpose()?,
-            watch: alert::Watch::default(),
-            matches: Vec::new(),
-            rule: rule.clone(),
-        })
+impl Memory {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers, times and names are JSON")
     }
 
-    /// Whether the rule's question is to be asked now.
-    fn asks(&mut self) -> bool {
-        self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty())
-    }
-
-    /// Takes a reading of this rule after `said`; `log_odds` answer what it asks.
-    fn read(
-        &mut self,
-        reader: &reader::Reader,
-        log_odds: Option<f64>,
-        said: &[Evidence],
-        now: Timestamp,
-        outcome: &mut Outcome,
-    ) -> Result<(), Error> {
-        let matches = std::mem::take(&mut self.matches);
-        let matched = !matches.is_empty();
-        let said = if matched { matches } else { said.to_vec() };
-        let change = self.watch.read(&self.policy, alert::Reading { log_odds, matched, said }, now, Ulid::generate());
-        let probability = log_odds.map(alert::sigmoid);
-        if let Some(probability) = probability {
-            let (rule, active) = (self.rule.name.clone(), self.watch.active());
-            outcome.readings.push(Reading { rule, probability, time: now, active });
-        }
-        if let Some(change) = change {
-            let asked = self.question.as_ref().filter(|_| log_odds.is_some());
-            let why = asked.filter(|_| change.phase != AlertPhase::End);
-            let answer = why.map(|question| reader.answer(question, ALERT_TOKENS)).transpose()?;
-            outcome.alerts.push(self.alert(change, probability, answer, now));
-        }
-        Ok(())
-    }
-
-    fn alert(&self, change: alert::Change, probability: Option<f64>, answer: Option<String>, now: Timestamp) -> Alert {
-        Alert {
-            id: change.id,
-            rule: self.rule.name.to_string(),
-            phase: change.phase,
-            severity: self.rule.severity,
-            time: now,
-            probability,
-            answer,
-            evidence: change.evidence,
-        }
+    fn of_json(memory: &str) -> Result<Self, Error> {
+        serde_json::from_str(memory).map_err(|source| Error::Memory { source })
     }
 }
 

@@ -1,10 +1,11 @@
-//! The one live state, and what it has read.
+//! A live state, and what it has read.
 //!
-//! Owns model, tokenizer and state: how the stream opens, how an utterance becomes tokens, how a fork is taken. Refuses to
+//! Owns a state, and its share of model and tokenizer: how the stream opens, how an utterance becomes tokens, how a fork is taken. Refuses to
 //! know rules, schedules and time. Invariants: the live state only ever holds one open user turn (the preamble and what was
 //! said); nothing but [`Reader::read`] and [`Reader::restore`] touches it; nothing said can open or close a turn.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Error;
 use super::prompt::Prompt;
@@ -19,11 +20,11 @@ pub const NICE: u8 = 10;
 
 /// The owner of the live state.
 pub struct Reader {
-    pub(super) model: Model,
-    pub(super) tokenizer: Tokenizer,
-    pub(super) prompt: Prompt,
+    pub(super) model: Arc<Model>,
+    pub(super) tokenizer: Arc<Tokenizer>,
+    pub(super) prompt: Arc<Prompt>,
     /// What every stream begins with.
-    opening: Vec<u32>,
+    opening: Arc<[u32]>,
     state: State,
 }
 
@@ -36,13 +37,25 @@ impl Reader {
             dir,
             &Options { weights: settings.weights, threads: settings.threads, nice: NICE, ..Options::default() },
         )?;
-        let tokenizer = Tokenizer::load(dir)?;
+        let (model, tokenizer, prompt) = (Arc::new(model), Arc::new(Tokenizer::load(dir)?), Arc::new(prompt));
         let state = model.state();
-        let mut reader = Self { model, tokenizer, prompt, opening: Vec::new(), state };
+        let mut reader = Self { model, tokenizer, prompt, opening: Arc::default(), state };
         let turns = reader.tokenizer.turns();
-        reader.opening = vec![turns.bos, turns.start];
-        reader.opening.extend(reader.encode(&format!("user\n{}", reader.prompt.preamble))?);
+        let preamble = reader.encode(&format!("user\n{}", reader.prompt.preamble))?;
+        reader.opening = [turns.bos, turns.start].into_iter().chain(preamble).collect();
         Ok(reader)
+    }
+
+    /// Another stream on the same weights, of which nothing is read yet.
+    pub fn another(&self) -> Self {
+        let Self { model, tokenizer, prompt, opening, .. } = self;
+        Self {
+            model: model.clone(),
+            tokenizer: tokenizer.clone(),
+            prompt: prompt.clone(),
+            opening: opening.clone(),
+            state: model.state(),
+        }
     }
 
     /// Goes on from another state of the same model; returns the one that was live.

@@ -32,7 +32,17 @@ impl Listener {
         }
         self.rules = fresh;
         self.schedule = digest.into();
-        Ok(outcome)
+        Ok(outcome.of(self.room.as_deref()))
+    }
+
+    /// Nothing is watched for any more: alerts that are on end.
+    pub(super) fn retire(&mut self, now: Timestamp) -> Outcome {
+        let mut outcome = Outcome::default();
+        for watched in &mut self.rules {
+            let ended = watched.watch.retire(now);
+            outcome.alerts.extend(ended.map(|change| watched.alert(change, None, None, now)));
+        }
+        outcome.of(self.room.as_deref())
     }
 }
 

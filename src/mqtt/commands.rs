@@ -23,6 +23,8 @@ const MAX_SNOOZE_MIN: f64 = 10_080.0;
 const MAX_FORGET_MIN: f64 = 44_640.0;
 /// No name of a rule or an alert is longer.
 const MAX_NAME_BYTES: usize = 64;
+/// No name of a room is longer.
+const MAX_ROOM_BYTES: usize = 256;
 /// The name by which a command that does not exist is answered.
 const UNKNOWN: &str = "unknown";
 
@@ -33,10 +35,10 @@ pub enum Command {
     Listening(bool),
     /// Minutes between summaries; 0 is never.
     Interval(f64),
-    /// Summarise now.
-    Summarise,
-    /// Answer a question; of the state of a moment, as people say it, or of now.
-    Ask { question: String, at: Option<String> },
+    /// Summarise now; one room, or the house.
+    Summarise { room: Option<String> },
+    /// Answer a question; of the state of a moment, as people say it, or of now; of one room, or the house.
+    Ask { question: String, at: Option<String>, room: Option<String> },
     /// Forget what was said in so many last minutes.
     Forget(f64),
     /// Silence a rule, or all of them, for some minutes; 0 ends that.
@@ -73,7 +75,7 @@ impl Command {
         match self {
             Self::Listening(_) => "listening",
             Self::Interval(_) => "interval",
-            Self::Summarise => "summarise",
+            Self::Summarise { .. } => "summarise",
             Self::Ask { .. } => "ask",
             Self::Forget(_) => "forget",
             Self::Snooze { .. } => "snooze",
@@ -91,10 +93,10 @@ type Read = fn(&Body) -> Result<Command, String>;
 const COMMANDS: [(&str, Read); 9] = [
     ("listening/set", |body| on_or_off(&body.value).map(Command::Listening)),
     ("interval/set", |body| minutes(&body.value, MAX_INTERVAL_MIN).map(Command::Interval)),
-    ("request/summarise", |_| Ok(Command::Summarise)),
+    ("request/summarise", |body| Ok(Command::Summarise { room: room(body)? })),
     ("request/ask", |body| {
         let at = body.rest.get("at").filter(|at| !at.is_null()).map(moment).transpose()?;
-        Ok(Command::Ask { question: question(&body.value)?, at })
+        Ok(Command::Ask { question: question(&body.value)?, at, room: room(body)? })
     }),
     ("request/forget", |body| match minutes(body.rest.get("minutes").unwrap_or(&body.value), MAX_FORGET_MIN)? {
         minutes if minutes > 0.0 => Ok(Command::Forget(minutes)),
@@ -244,6 +246,15 @@ fn moment(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) if text.len() <= MAX_NAME_BYTES => Ok(text.clone()),
         _ => Err(format!("{} is no time", shown(value))),
+    }
+}
+
+/// Which room is meant, if one is; whether there is such a room only the reader can tell.
+fn room(body: &Body) -> Result<Option<String>, String> {
+    match body.rest.get("room") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(room)) if !room.is_empty() && room.len() <= MAX_ROOM_BYTES => Ok(Some(room.clone())),
+        Some(value) => Err(format!("{} is no name of a room", shown(value))),
     }
 }
 

@@ -79,9 +79,9 @@ pub fn gap(topics: &Topics, gap: &Gap) -> Message {
 
 /// A rule fired, goes on or came to rest. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
 pub fn alert(topics: &Topics, alert: &Alert) -> Message {
-    let Alert { id, rule, phase, severity, time, probability, answer, evidence } = alert;
+    let Alert { id, rule, phase, severity, room, time, probability, answer, evidence } = alert;
     let body = json!({
-        "event_type": rule, "rule": rule, "phase": phase, "severity": severity,
+        "event_type": rule, "rule": rule, "phase": phase, "severity": severity, "room": room,
         "probability": probability.map(rounded), "answer": answer, "evidence": evidence,
     });
     message(topics.alert(), false, Stamp { id: *id, time: *time }, body)
@@ -89,15 +89,23 @@ pub fn alert(topics: &Topics, alert: &Alert) -> Message {
 
 /// The newest summary, retained.
 pub fn summary(topics: &Topics, digest: &Digest) -> Message {
-    let Digest { id, time, from, to, reason, words, text } = digest;
-    let body = json!({ "from": from, "to": to, "reason": reason, "words": words, "text": text });
+    let Digest { id, time, from, to, reason, words, room, text } = digest;
+    let body = json!({ "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text });
     message(topics.summary(), true, Stamp { id: *id, time: *time }, body)
+}
+
+/// The newest summary of a room that has a state of its own, retained.
+pub fn summary_of_room(topics: &Topics, digest: &Digest) -> Option<Message> {
+    let topic = topics.summary_of(digest.room.as_deref()?);
+    Some(Message { topic, ..summary(topics, digest) })
 }
 
 /// How a rule stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleState<'a> {
     pub rule: &'a str,
+    /// Of the room where it stands highest; none where all rooms share one state.
+    pub room: Option<&'a str>,
     pub on: bool,
     pub severity: Severity,
     /// The question's probability of yes at the last reading, for rules that ask one.
@@ -113,7 +121,7 @@ pub struct RuleState<'a> {
 /// How a rule stands, retained: `state` is `ON` or `OFF`.
 pub fn rule(topics: &Topics, stamp: Stamp, rule: &RuleState<'_>) -> Message {
     let body = json!({
-        "rule": rule.rule, "state": on_off(rule.on), "severity": rule.severity,
+        "rule": rule.rule, "room": rule.room, "state": on_off(rule.on), "severity": rule.severity,
         "probability": rule.probability.map(rounded), "answer": rule.answer, "evidence": rule.evidence,
         "acknowledged": rule.acknowledged, "snoozed_until": rule.snoozed_until,
     });

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Mqtt, Name};
 use crate::event::Message;
+use crate::names;
 
 /// The topics of one machine; kept over restarts, since a machine that was renamed must take its former ones back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,11 @@ impl Topics {
     /// The last summary, retained.
     pub fn summary(&self) -> String {
         self.below("summary")
+    }
+
+    /// The last summary of a room that has a state of its own, retained.
+    pub fn summary_of(&self, room: &str) -> String {
+        self.below(&format!("summary/{}", names::safe(room)))
     }
 
     /// Whether the microphone is open, retained.

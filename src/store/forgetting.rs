@@ -4,10 +4,10 @@
 //! judges them. Invariant: the deletion is one transaction, and noted in it until the rest of the house has forgotten too, so a
 //! crash in between is carried through at the next start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Store, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
@@ -76,11 +76,14 @@ impl Store {
         })
     }
 
-    /// When the last thing that a stored digest tells of was said.
-    pub fn told_until(&self) -> Result<Option<Timestamp>, Error> {
+    /// When the last thing that stored digests tell of was said, of each state that has any: a room's, or the house's.
+    pub fn told_until(&self) -> Result<BTreeMap<Option<String>, Timestamp>, Error> {
         self.read(|connection| {
-            let newest = r#"SELECT "end" FROM digest WHERE words > 0 ORDER BY seq DESC LIMIT 1"#;
-            connection.prepare_cached(newest)?.query_row([], |row| row.get(0).map(from_nanos)).optional()
+            let newest = r#"SELECT room, "end", max(seq) FROM digest WHERE words > 0 GROUP BY room"#;
+            connection
+                .prepare_cached(newest)?
+                .query_map([], |row| Ok((row.get(0)?, from_nanos(row.get(1)?))))?
+                .collect()
         })
     }
 }

@@ -81,6 +81,11 @@ CREATE TABLE inbox(
 CREATE TABLE arrival(id TEXT PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE false_alarm(alert TEXT PRIMARY KEY, rule TEXT NOT NULL, time INTEGER NOT NULL, probability REAL) STRICT, WITHOUT ROWID;
 "#,
+    // Whose state a digest and an alert are of: a room's, or, where there is none, the house's.
+    r#"
+ALTER TABLE digest ADD COLUMN room TEXT;
+ALTER TABLE alert ADD COLUMN room TEXT;
+"#,
 ];
 
 /// The version this hearth writes.

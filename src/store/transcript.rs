@@ -137,6 +137,17 @@ impl Store {
         })
     }
 
+    /// The number behind which the last `limit` utterances up to `seq` lie.
+    pub fn back_from(&self, seq: i64, limit: usize) -> Result<i64, Error> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT seq FROM utterance WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2")?
+                .query_row(params![seq, count(limit)], |row| row.get(0))
+                .optional()
+                .map(|seq| seq.unwrap_or(0))
+        })
+    }
+
     /// How many stored utterances lie behind `seq`.
     pub fn count_after(&self, seq: i64) -> Result<u64, Error> {
         self.read(|connection| {
@@ -169,10 +180,11 @@ impl Store {
 }
 
 fn insert_digest(transaction: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
-    let Digest { id, time, from, to, reason, words, text } = digest;
+    let Digest { id, time, from, to, reason, words, room, text } = digest;
     transaction
         .prepare_cached(
-            r#"INSERT INTO digest(id, time, start, "end", reason, words, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+            r#"INSERT INTO digest(id, time, start, "end", reason, words, text, room)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
         )?
         .execute(params![
             id.to_string(),
@@ -181,18 +193,19 @@ fn insert_digest(transaction: &Transaction<'_>, digest: &Digest) -> rusqlite::Re
             to_nanos(*to),
             word(reason),
             count(*words),
-            text
+            text,
+            room
         ])
         .map(drop)
 }
 
 fn insert_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Result<()> {
-    let Alert { id, rule, phase, severity, time, probability, answer, evidence } = alert;
+    let Alert { id, rule, phase, severity, room, time, probability, answer, evidence } = alert;
     let evidence = serde_json::to_string(evidence).expect("words and times can be written as JSON");
     transaction
         .prepare_cached(
-            "INSERT INTO alert(id, time, rule, phase, severity, probability, answer, evidence)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO alert(id, time, rule, phase, severity, probability, answer, evidence, room)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             id.to_string(),
@@ -202,7 +215,8 @@ fn insert_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Resul
             word(severity),
             probability,
             answer,
-            evidence
+            evidence,
+            room
         ])
         .map(drop)
 }

@@ -2,8 +2,17 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use super::house::{Hearth, samples, transcript, until};
+use hearth::config::Config;
+use hearth::event::Utterance;
+use hearth::store::{Settings, Store};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use ulid::Ulid;
+
+use super::house::{HEARTH, Hearth, samples, transcript, until};
 use super::mosquitto::{Listener, Mosquitto};
 
 #[test]
@@ -56,4 +65,96 @@ fn microphone(address: SocketAddr, room: &str) -> TcpStream {
     }
     writeln!(stream, "{{\"type\": \"audio-stop\"}}").unwrap();
     stream
+}
+
+const TALK: [(&str, i64, &str); 4] = [
+    ("kitchen", 30, "The plumber is coming tomorrow at ten."),
+    ("living room", 29, "Good evening. What a nice day it was."),
+    ("kitchen", 5, "Help! I fell in the bathroom. My ankle hurts so much. I can't get up."),
+    ("living room", 4, "Lucas likes the red bicycle."),
+];
+
+/// Puts on disk what a hearth would have heard, some minutes ago.
+fn furnish(dir: &Path) {
+    let mut store = Store::open(&dir.join("state"), Settings::from(&Config::default().store)).unwrap();
+    for (room, minutes, text) in TALK {
+        let start = Timestamp::now() - SignedDuration::from_mins(minutes);
+        let (id, end) = (Ulid::generate(), start + SignedDuration::from_secs(3));
+        let (room, text) = (room.into(), text.into());
+        let utterance = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 };
+        store.record_utterance(&utterance, &[]).unwrap();
+    }
+}
+
+#[test]
+fn each_room_has_a_state_that_outlives_a_kill_and_forgets() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    furnish(dir.path());
+    let config = format!(
+        "[source.stdin]\nrate = 16000\n[listener]\nstates = \"room\"\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n",
+        broker.address
+    );
+    let run = || {
+        let mut hearth = Hearth::run_with(dir.path(), &config, Stdio::piped());
+        let stdin = hearth.stdin();
+        hearth.until_said("hearth is up");
+        listener.wait_for("the birth", |h| h.topic.ends_with("/status") && h.payload == "online" && !h.retain);
+        (hearth, stdin)
+    };
+    let hurt = "Is someone hurt or calling for help?";
+    let ask = |room: Option<&str>| {
+        let body = json!({ "value": hurt, "room": room }).to_string();
+        listener.publish("hearth/home/request/ask", &body, false);
+        listener.on("hearth/home/response/ask").json()
+    };
+    let probability = |room| ask(Some(room))["probability"].as_f64().unwrap();
+
+    let (hearth, stdin) = run();
+    listener.wait_for("the alert", |h| {
+        h.topic.ends_with("/rule/help") && h.json()["state"] == "ON" && h.json()["room"] == "kitchen"
+    });
+    assert!(probability("kitchen") > 0.5 && probability("living room") < 0.5);
+    let of_all = ask(None);
+    let text = of_all["text"].as_str().unwrap();
+    assert!(
+        text.contains("kitchen: ") && text.contains("\nliving room: ") && of_all["probability"].as_f64().unwrap() > 0.5,
+        "{of_all}"
+    );
+    assert!(ask(Some("attic"))["error"].as_str().unwrap().contains("kitchen, living room"));
+    listener.publish("hearth/home/request/summarise", "", false);
+    listener.wait_for("each room's summary", |h| h.topic == "hearth/home/summary/living%20room");
+    hearth.kill();
+    drop(stdin);
+
+    // Killed before there was a snapshot, and stopped with one of each.
+    for kept in [false, true] {
+        let (hearth, stdin) = run();
+        assert!(probability("kitchen") > 0.5 && probability("living room") < 0.5, "with snapshots: {kept}");
+        hearth.terminate();
+        drop(stdin);
+        let (status, said) = hearth.wait();
+        assert!(status.success() && said.matches("went on from").count() == if kept { 2 } else { 0 }, "{said}");
+    }
+    let cli = |room: &str| {
+        let args = ["ask", hurt, "--json", "--room", room, "--config", "hearth.toml"];
+        let output = Command::new(HEARTH).args(args).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let line = cli("kitchen");
+    assert!(line["yes"] == true && line["room"] == "kitchen", "{line}");
+
+    let (hearth, stdin) = run();
+    listener.publish("hearth/home/request/forget", "10", false);
+    assert_eq!(listener.on("hearth/home/response/forget").json()["utterances"], 2);
+    assert!(probability("kitchen") < 0.5 && probability("living room") < 0.5);
+    assert_eq!(super::forgetting::holding(&dir.path().join("state"), "ankle"), Vec::<String>::new());
+    assert_eq!(super::forgetting::holding(&dir.path().join("state"), "bicycle"), Vec::<String>::new());
+    hearth.terminate();
+    drop(stdin);
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+    assert_eq!(cli("kitchen")["yes"], false);
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::config::{Name, Rule};
+use crate::config::{self, Name};
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
 use crate::listener::{self, Outcome};
 use crate::mqtt::payload::{self, RuleState, Stamp};
@@ -20,12 +20,18 @@ const WORTH_TELLING: f64 = 0.01;
 /// Tells of changes.
 pub struct Announcer {
     topics: Topics,
-    rules: BTreeMap<String, Told>,
+    rules: BTreeMap<String, Rule>,
 }
 
-/// What was last told of a rule.
-struct Told {
+/// A rule, and what is known of it in each room that has a state; of the house's there is no room.
+struct Rule {
     severity: Severity,
+    rooms: BTreeMap<Option<String>, Told>,
+}
+
+/// How a rule stands in one room.
+#[derive(Default)]
+struct Told {
     on: bool,
     probability: Option<f64>,
     answer: Option<String>,
@@ -35,24 +41,16 @@ struct Told {
 }
 
 impl Announcer {
-    pub fn new(rules: &[Rule], topics: &Topics) -> Self {
-        let told = |rule: &Rule| Told {
-            severity: rule.severity,
-            on: false,
-            probability: None,
-            answer: None,
-            evidence: Vec::new(),
-            acknowledged: false,
-            snoozed_until: None,
-        };
-        let rules = rules.iter().map(|rule| (rule.name.to_string(), told(rule))).collect();
+    pub fn new(rules: &[config::Rule], topics: &Topics) -> Self {
+        let rule = |rule: &config::Rule| Rule { severity: rule.severity, rooms: BTreeMap::new() };
+        let rules = rules.iter().map(|it| (it.name.to_string(), rule(it))).collect();
         Self { topics: topics.clone(), rules }
     }
 
     /// A state for each rule that the broker was never told of; what it keeps of rules that are gone is taken back.
     pub fn settle(&self, retained: &[Message]) -> Vec<Message> {
         let known = |name: &str| retained.iter().any(|m| m.topic == self.topics.rule(name));
-        let new = self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, told)| self.state(name, told));
+        let new = self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, rule)| self.state(name, rule));
         let rule = |topic: &str| topic.strip_prefix(&self.topics.rules()).map(str::to_string);
         let is_gone = |m: &&Message| rule(&m.topic).is_some_and(|name| !self.rules.contains_key(&name));
         let gone = retained.iter().filter(is_gone);
@@ -64,27 +62,28 @@ impl Announcer {
     pub fn messages<'a>(
         &mut self,
         outcome: &Outcome,
-        standings: impl Iterator<Item = (&'a Name, bool, Option<Timestamp>)>,
+        standings: impl Iterator<Item = (Option<&'a str>, &'a Name, bool, Option<Timestamp>)>,
     ) -> Vec<Message> {
         let mut messages: Vec<_> = outcome.alerts.iter().map(|alert| payload::alert(&self.topics, alert)).collect();
         messages.extend(outcome.digests.iter().map(|digest| payload::summary(&self.topics, digest)));
+        messages.extend(outcome.digests.iter().filter_map(|digest| payload::summary_of_room(&self.topics, digest)));
         let mut changed: Vec<&str> = Vec::new();
-        for (name, acknowledged, snoozed_until) in standings {
-            let Some(told) = self.rules.get_mut(name.as_str()) else { continue };
+        for (room, name, acknowledged, snoozed_until) in standings {
+            let Some(told) = told(&mut self.rules, name.as_str(), room) else { continue };
             if (told.acknowledged, told.snoozed_until) != (acknowledged, snoozed_until) {
                 (told.acknowledged, told.snoozed_until) = (acknowledged, snoozed_until);
                 changed.push(name.as_str());
             }
         }
         for alert in &outcome.alerts {
-            if let Some(told) = self.rules.get_mut(&alert.rule) {
+            if let Some(told) = told(&mut self.rules, &alert.rule, alert.room.as_deref()) {
                 told.heed(alert);
                 changed.push(&alert.rule);
             }
         }
         for reading in &outcome.readings {
             let name = reading.rule.as_str();
-            let Some(told) = self.rules.get_mut(name) else { continue };
+            let Some(told) = told(&mut self.rules, name, reading.room.as_deref()) else { continue };
             let moved = told.probability.is_none_or(|p| (p - reading.probability).abs() >= WORTH_TELLING);
             if moved || told.on != reading.active {
                 told.probability = Some(reading.probability);
@@ -100,16 +99,25 @@ impl Announcer {
 
     /// Nothing that was quoted is said again.
     pub fn forget(&mut self) {
-        for told in self.rules.values_mut() {
+        for told in self.rules.values_mut().flat_map(|rule| rule.rooms.values_mut()) {
             (told.answer, told.evidence, told.probability) = (None, Vec::new(), None);
         }
     }
 
-    fn state(&self, name: &str, told: &Told) -> Message {
+    /// A rule stands in the house as it does in the room where it stands highest.
+    fn state(&self, name: &str, rule: &Rule) -> Message {
+        let height = |told: &Told| (told.on, told.probability.unwrap_or_default());
+        let highest = rule.rooms.iter().max_by(|(_, a), (_, b)| {
+            let ((a_on, a), (b_on, b)) = (height(a), height(b));
+            a_on.cmp(&b_on).then(a.total_cmp(&b))
+        });
+        let nowhere = (&None, &Told::default());
+        let (room, told) = highest.unwrap_or(nowhere);
         let state = RuleState {
             rule: name,
+            room: room.as_deref(),
             on: told.on,
-            severity: told.severity,
+            severity: rule.severity,
             probability: told.probability,
             answer: told.answer.as_deref(),
             evidence: &told.evidence,
@@ -118,6 +126,11 @@ impl Announcer {
         };
         payload::rule(&self.topics, Stamp::now(), &state)
     }
+}
+
+fn told<'a>(rules: &'a mut BTreeMap<String, Rule>, rule: &str, room: Option<&str>) -> Option<&'a mut Told> {
+    let rule = rules.get_mut(rule)?;
+    Some(rule.rooms.entry(room.map(Into::into)).or_default())
 }
 
 impl Told {
@@ -151,8 +164,8 @@ pub fn log(outcome: &Outcome) {
 /// Shows what happened to whoever looks.
 pub fn show(outcome: Outcome, scenes: &Scenes) {
     let Outcome { digests, alerts, readings } = outcome;
-    for listener::Reading { rule, probability, time, active } in readings {
-        scenes.tell(Scene::Reading(Reading { rule: rule.to_string(), time, probability, active }));
+    for listener::Reading { rule, room, probability, time, active } in readings {
+        scenes.tell(Scene::Reading(Reading { rule: rule.to_string(), room, time, probability, active }));
     }
     alerts.into_iter().for_each(|alert| scenes.tell(Scene::Alert(alert)));
     digests.into_iter().for_each(|digest| scenes.tell(Scene::Digest(digest)));

@@ -12,6 +12,7 @@ use crate::clock::{self, when};
 use crate::daemon::patience::patiently;
 use crate::daemon::{Error, past};
 use crate::door::asked::{Answer, Asked};
+use crate::event::{Digest, in_room};
 use crate::listener::Outcome;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
@@ -20,21 +21,20 @@ impl Reading {
     pub(super) fn answer(&mut self, asked: Asked) -> Result<(), Error> {
         let mut outcome = Outcome::default();
         let answer: Answer = match &asked.request.command {
-            Command::Summarise => {
+            Command::Summarise { room } => {
                 let now = self.now.max(Timestamp::now());
-                let digest = self.listener.summarise(now)?;
-                let fields = fields(json!({ "text": digest.text, "words": digest.words }));
-                outcome.digests.push(digest);
-                Ok(fields)
+                self.listeners.summarise(room.as_deref(), now)?.map(|digests| {
+                    let words: usize = digests.iter().map(|digest| digest.words).sum();
+                    let lines: Vec<_> = digests.iter().map(Digest::line).collect();
+                    let answer = fields(json!({ "text": lines.join("\n"), "words": words }));
+                    outcome.digests = digests;
+                    answer
+                })
             }
-            Command::Ask { question, at: None } => {
-                let answer = self.listener.ask(question)?;
-                Ok(fields(json!({ "question": question, "text": answer.text, "probability": answer.probability })))
-            }
-            Command::Ask { question, at: Some(at) } => self.ask_of_then(question, at)?,
+            Command::Ask { question, at, room } => self.ask(question, room.as_deref(), at.as_deref())?,
             Command::Forget(minutes) => self.forget(*minutes)?,
             Command::Interval(minutes) => {
-                self.listener.set_interval(*minutes);
+                self.listeners.set_interval(*minutes);
                 let configured = self.config.digest.every_min;
                 patiently(&self.closing, &self.vitals, || notes::set_interval(&mut self.store, *minutes, configured))?;
                 Ok(fields(json!({ "minutes": minutes })))
@@ -42,7 +42,7 @@ impl Reading {
             Command::Snooze { rule, minutes } => {
                 self.now = self.now.max(Timestamp::now());
                 let until = clock::after(self.now, SignedDuration::from_secs_f64(minutes * 60.0));
-                match self.listener.snooze(rule.as_deref(), self.now, until) {
+                match self.listeners.snooze(rule.as_deref(), self.now, until) {
                     Some(ended) => {
                         outcome = ended;
                         Ok(fields(json!({ "rule": rule, "minutes": minutes })))
@@ -50,11 +50,11 @@ impl Reading {
                     None => Err(format!("there is no rule \"{}\"", rule.as_deref().unwrap_or_default())),
                 }
             }
-            Command::Acknowledge(which) => match self.listener.acknowledge(which.name()) {
+            Command::Acknowledge(which) => match self.listeners.acknowledge(which.name()) {
                 Some(rule) => Ok(fields(json!({ "rule": rule }))),
                 None => Err("no such alert is on".into()),
             },
-            Command::FalseAlarm(which) => match self.listener.false_alarm(which.name(), self.now) {
+            Command::FalseAlarm(which) => match self.listeners.false_alarm(which.name(), self.now) {
                 Some((id, rule, ended)) => {
                     outcome = ended;
                     patiently(&self.closing, &self.vitals, || {
@@ -76,22 +76,44 @@ impl Reading {
         Ok(())
     }
 
-    /// Asks the state of a moment of the past.
-    fn ask_of_then(&mut self, question: &str, at: &str) -> Result<Answer, Error> {
-        let at = match when::moment(at, &ZonedDateTime::now()) {
+    /// Asks the state of a room, or of the house, of now or of a moment of the past.
+    fn ask(&mut self, question: &str, room: Option<&str>, at: Option<&str>) -> Result<Answer, Error> {
+        let at = match at.map(|at| when::moment(at, &ZonedDateTime::now())).transpose() {
             Ok(at) => at,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let Self { listener, history, store, vitals, .. } = self;
-        let moved = |_| vitals.reading_moved.mark();
-        let asked = past::at(listener, history, store, at, moved, |then, reached| Ok((then.ask(question)?, reached)))?;
-        Ok(match asked {
-            Some((answer, reached)) => {
-                let (text, probability) = (answer.text, answer.probability);
-                Ok(fields(json!({ "question": question, "text": text, "probability": probability, "at": reached })))
-            }
-            None => Err(format!("no snapshot is as old as {at}")),
-        })
+        let asked = match self.listeners.asked(room) {
+            Ok(asked) => asked,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let Self { listeners, store, vitals, .. } = self;
+        let (mut answers, mut reached) = (Vec::new(), None);
+        for room in asked {
+            let answer = match at {
+                None => Some(listeners.of(room.as_deref()).0.ask(question)?),
+                Some(at) => past::at(
+                    listeners,
+                    store,
+                    room.as_deref(),
+                    at,
+                    |_| vitals.reading_moved.mark(),
+                    |then, until| {
+                        reached = reached.max(Some(until));
+                        then.ask(question)
+                    },
+                )?,
+            };
+            answers.extend(answer.map(|answer| (room, answer)));
+            vitals.reading_moved.mark();
+        }
+        if let (Some(at), true) = (at, answers.is_empty()) {
+            return Ok(Err(format!("no snapshot is as old as {at}")));
+        }
+        let lines: Vec<_> = answers.iter().map(|(room, answer)| in_room(room.as_deref(), &answer.text)).collect();
+        let probability = answers.iter().filter_map(|(_, answer)| answer.probability).reduce(f64::max);
+        let mut fields = fields(json!({ "question": question, "text": lines.join("\n"), "probability": probability }));
+        fields.extend(reached.map(|reached| ("at".to_string(), json!(reached))));
+        Ok(Ok(fields))
     }
 }
 

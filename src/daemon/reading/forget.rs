@@ -1,11 +1,11 @@
-//! How the live state forgets.
+//! How the live states forget.
 //!
-//! Invariant: it goes on from a snapshot that had not heard what is forgotten, and reads again what stays.
+//! Invariant: each goes on from a snapshot that had not heard what is forgotten, and reads again what stays.
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
-use super::{Reading, restore};
+use super::{AFRESH, Reading};
 use crate::clock;
 use crate::daemon::patience::patiently;
 use crate::daemon::writing::locked;
@@ -35,11 +35,11 @@ impl Reading {
         let mut lines = lines.as_deref().map(locked);
         let followed = forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history);
         drop(lines);
-        let outcome = self.listener.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
+        let outcome = self.listeners.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
         self.announcer.forget();
         if let Some((from, _)) = forgotten.span {
-            self.read = restore(&mut self.listener, &self.history, from)?.unwrap_or(0).min(self.told);
-            self.saved = self.read;
+            let afresh = self.store.back_from(self.told, AFRESH)?;
+            self.read = self.listeners.roll_back(from, afresh)?.unwrap_or(self.read).min(self.read);
         }
         self.untell()?;
         self.record(outcome, Vec::new())?;
@@ -52,14 +52,14 @@ impl Reading {
 
     /// What stays, and no digest that stays tells of, is untold again.
     fn untell(&mut self) -> Result<(), Error> {
-        let told_until = self.store.told_until()?.unwrap_or(Timestamp::MIN);
+        let told_until = self.store.told_until()?;
         let mut seq = 0;
         loop {
             let batch = self.store.utterances_after(seq, past::BATCH)?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             seq = last;
-            let untold = batch.iter().filter(|(seq, said)| *seq <= self.told && said.end > told_until);
-            untold.for_each(|(_, said)| self.listener.untell(said));
+            let told = batch.iter().filter(|(seq, _)| *seq <= self.told);
+            told.for_each(|(_, said)| self.listeners.untell(said, &told_until));
         }
     }
 }

@@ -18,7 +18,7 @@ impl Reading {
     /// Goes on with other rules and schedules. A rule that the model cannot ask changes nothing.
     pub(super) fn reload(&mut self, fresh: &Fresh) -> Result<(), Error> {
         self.now = self.now.max(Timestamp::now());
-        let outcome = match self.listener.reload(&fresh.digest, &fresh.rules, self.now) {
+        let outcome = match self.listeners.reload(&fresh.digest, &fresh.rules, self.now) {
             Ok(outcome) => outcome,
             Err(error) => {
                 error!(%error, "the rules stay as they were");
@@ -29,7 +29,7 @@ impl Reading {
             Arc::new(Config { rules: fresh.rules.clone(), digest: fresh.digest.clone(), ..(*self.config).clone() });
         // What the household asked for holds until the config says something new.
         let minutes = notes::interval(&self.store, fresh.digest.every_min)?;
-        self.listener.set_interval(minutes);
+        self.listeners.set_interval(minutes);
         self.record(outcome, Vec::new())?;
         self.announcer = Announcer::new(&fresh.rules, &self.topics);
         // The broker learns how each rule stands.

@@ -57,7 +57,7 @@ const show = {
     $("transcript").append(item(gap.from, make("span", `${seconds} s were not heard: ${gap.reason.replace("_", " ")}`, "gap")));
   },
   digest(d) {
-    $("digests").prepend(item(d.time, d.text));
+    $("digests").prepend(item(d.time, ...(d.room ? [make("span", `${d.room}  `, "room")] : []), d.text));
     while ($("digests").children.length > 20) $("digests").lastChild.remove();
   },
   alert(alert) {
@@ -67,9 +67,10 @@ const show = {
     drawAlerts();
   },
   reading(reading) {
-    const readings = house.readings.get(reading.rule) ?? [];
+    const name = reading.room ? `${reading.rule} · ${reading.room}` : reading.rule;
+    const readings = house.readings.get(name) ?? [];
     readings.push(reading);
-    house.readings.set(reading.rule, readings.slice(-500));
+    house.readings.set(name, readings.slice(-500));
     drawRules();
   },
   cost(cost) {

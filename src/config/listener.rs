@@ -1,0 +1,71 @@
+//! What reads along: the model, its states and their snapshots.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The model that reads along.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    /// false: this machine only hears and publishes utterances.
+    pub enabled: bool,
+    /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file.
+    pub model: PathBuf,
+    /// How the weights are held in memory; a GGUF file's are held as they are.
+    pub weights: Weights,
+    /// 0: as many as the machine has cores.
+    pub threads: usize,
+    /// What the model is told before the first word; by default the model's own.
+    pub preamble: Option<String>,
+    /// One state for the house, or one for each room.
+    pub states: States,
+    /// Minutes between snapshots of the state.
+    pub snapshot_min: f64,
+    /// The last snapshot of each of so many hours, and days, is kept; of all of them so many MiB.
+    pub snapshots_hourly: usize,
+    pub snapshots_daily: usize,
+    pub snapshots_max_mib: u32,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            model: "recurrentgemma-nano".into(),
+            weights: Weights::default(),
+            threads: 0,
+            preamble: None,
+            states: States::default(),
+            snapshot_min: 5.0,
+            snapshots_hourly: 24,
+            snapshots_daily: 30,
+            snapshots_max_mib: 1024,
+        }
+    }
+}
+
+/// The form of the large matrices in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weights {
+    /// f32 below 500 million parameters, q8_0 above.
+    #[default]
+    Auto,
+    F32,
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    #[serde(rename = "q4_k")]
+    Q4K,
+}
+
+/// What a state has heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum States {
+    /// One has heard all rooms.
+    #[default]
+    House,
+    /// Each has heard one room.
+    Room,
+}
