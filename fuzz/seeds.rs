@@ -44,7 +44,7 @@ fn checkpoint(config: &Config, gguf: &Path) -> Vec<u8> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for target in ["gguf", "safetensors-config", "commands", "snapshot", "config"] {
+    for target in ["gguf", "safetensors-config", "commands", "snapshot", "config", "status"] {
         std::fs::create_dir_all(corpus.join(target))?;
     }
     for (name, width, weights) in [("f32", 4, Weights::F32), ("q8_0", 32, Weights::Q8_0), ("q4_k", 256, Weights::Q4K)] {
@@ -65,6 +65,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         model.read(&[0, 1, 2, 3], &mut state)?;
     }
     std::fs::write(corpus.join("config/seed"), include_str!("../config/hearth.toml"))?;
+    let lines = [
+        r#"{"command": "status"}"#,
+        r#"{"command": "listening", "value": "OFF", "transaction": 7}"#,
+        r#"{"command": "ask", "value": "Who called?", "room": "kitchen", "at": "yesterday 18:00"}"#,
+        r#"{"command": "summarise", "room": "living room", "transaction": "t-1"}"#,
+        r#"{"command": "forget", "minutes": 10}"#,
+        r#"{"command": "snooze", "value": 60, "rule": "fire"}"#,
+    ];
+    for (n, line) in lines.iter().enumerate() {
+        std::fs::write(corpus.join(format!("status/seed-{n}")), line)?;
+    }
     let commands = [
         "listening/set\0ON",
         "interval/set\0{\"value\": 5.5, \"transaction\": 7}",

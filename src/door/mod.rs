@@ -66,6 +66,15 @@ impl Door {
         Status::of(&self.about, &self.vitals, &self.scenes.recent(), self.opened.elapsed())
     }
 
+    /// Answers a line that came over the socket: with the status, or with what came of a command.
+    pub async fn line(&self, line: &[u8]) -> Value {
+        let asks_status = |value: &Value| value.get("command").is_some_and(|name| name == "status");
+        match serde_json::from_slice::<Value>(line) {
+            Ok(value) if asks_status(&value) => serde_json::to_value(self.status()).expect("a status is JSON"),
+            _ => self.command(line).await,
+        }
+    }
+
     /// Has a command carried out: the object that MQTT takes, with the command's name in it. The answer is the object that MQTT
     /// brings, without its envelope.
     pub async fn command(&self, object: &[u8]) -> Value {

@@ -106,16 +106,8 @@ async fn talk(mut stream: UnixStream, door: &Door) -> std::io::Result<()> {
             let error = format!("a line has at most {LINE} bytes");
             return say(&mut write, &json!({ "status": "error", "error": error })).await;
         }
-        let answer = answer(&line, door).await;
+        let answer = door.line(&line).await;
         say(&mut write, &answer).await?;
-    }
-}
-
-async fn answer(line: &[u8], door: &Door) -> Value {
-    let asks_status = |value: &Value| value.get("command").is_some_and(|name| name == "status");
-    match serde_json::from_slice::<Value>(line) {
-        Ok(value) if asks_status(&value) => serde_json::to_value(door.status()).expect("a status is JSON"),
-        _ => door.command(line).await,
     }
 }
 

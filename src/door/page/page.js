@@ -54,7 +54,7 @@ const show = {
   },
   gap(gap) {
     const seconds = Math.round((new Date(gap.to) - new Date(gap.from)) / 1000);
-    $("transcript").append(item(gap.from, make("span", `${seconds} s were not heard: ${gap.reason.replace("_", " ")}`, "gap")));
+    $("transcript").append(item(gap.from, make("span", `${several() ? `${gap.room}: ` : ""}${seconds} s were not heard: ${gap.reason.replace("_", " ")}`, "gap")));
   },
   digest(d) {
     $("digests").prepend(item(d.time, ...(d.room ? [make("span", `${d.room}  `, "room")] : []), d.text));

@@ -1,0 +1,28 @@
+//! Any line as one that comes over the socket of `hearth status`: it is answered by one short object, of a closing house too.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use hearth::config::Privacy;
+use hearth::door::{About, Door};
+use hearth::redact::Redactor;
+use libfuzzer_sys::fuzz_target;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime can be made"));
+
+fuzz_target!(|bytes: &[u8]| {
+    let about = About { node: "home".into(), broker: "mqtt://127.0.0.1".into(), reads: true, page: None };
+    let (asked, carried_out) = mpsc::channel(1);
+    // Nobody carries anything out: what is understood is answered at once, too.
+    drop(carried_out);
+    let door = Door::new(about, Default::default(), Default::default(), Redactor::new(&Privacy::default()), asked);
+    let answer = RUNTIME.block_on(door.line(bytes));
+    let is_status = answer.get("version").is_some();
+    assert!(is_status || answer["status"] == "error" && !answer["error"].as_str().unwrap_or_default().is_empty());
+    let line = answer.to_string();
+    assert!(line.len() <= 4096 && !line.contains('\n'), "{line}");
+});
