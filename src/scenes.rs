@@ -15,9 +15,9 @@ use crate::event::{Alert, AlertPhase, Digest, Gap, Hypothesis, Utterance};
 /// Scenes that somebody who looks may be behind.
 const BEHIND: usize = 256;
 /// How many of each kind are kept for whoever comes later.
-const UTTERANCES: usize = 200;
-const DIGESTS: usize = 20;
-const ALERTS: usize = 50;
+pub const UTTERANCES: usize = 200;
+pub const DIGESTS: usize = 20;
+pub const ALERTS: usize = 50;
 /// Readings kept of each rule, and samples of what a token costs.
 const READINGS: usize = 500;
 const COSTS: usize = 500;

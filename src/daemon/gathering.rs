@@ -21,10 +21,11 @@ use super::reading::Wake;
 use super::writing::Writing;
 use crate::clock;
 use crate::config::Nodes;
-use crate::event::Utterance;
+use crate::event::{Gap, Utterance};
 use crate::mqtt::client::{self, Event, Sender};
-use crate::mqtt::heard;
+use crate::mqtt::heard::{self, Heard};
 use crate::mqtt::patience::Complaint;
+use crate::scenes::{Scene, Scenes};
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
@@ -50,10 +51,11 @@ pub struct Gathering {
     pub store: Store,
     pub client: client::Settings,
     pub nodes: Nodes,
-    /// Where this machine itself tells what it hears: that is in the store already.
-    pub own: String,
+    /// Where this machine itself tells what it hears, and what not: that is in the store already.
+    pub own: [String; 2],
     pub writing: Writing,
     pub vitals: Arc<Vitals>,
+    pub scenes: Arc<Scenes>,
     pub reader: SyncSender<Wake>,
 }
 
@@ -70,7 +72,9 @@ pub async fn run(gathering: Gathering, drain: impl Future<Output = ()>) -> Resul
         sender,
         url,
         arrived: Vec::new(),
+        gaps: VecDeque::new(),
         unacknowledged: VecDeque::new(),
+        asked: false,
         retry_at: now,
         passed_at: now,
         forget_at: now,
@@ -116,9 +120,13 @@ struct Gatherer {
     sender: Sender,
     url: String,
     /// Arrived and not stored: the packet, and what was heard.
-    arrived: Vec<(u16, Option<Utterance>)>,
+    arrived: Vec<(u16, Option<Heard>)>,
+    /// Gaps that the reader was not told of: it is when what was said before them can have come.
+    gaps: VecDeque<(Instant, Gap)>,
     /// Stored, and the broker does not know.
     unacknowledged: VecDeque<u16>,
+    /// That the broker passes on what other machines heard was said.
+    asked: bool,
     retry_at: Instant,
     passed_at: Instant,
     forget_at: Instant,
@@ -132,15 +140,21 @@ impl Gatherer {
         match event {
             Event::Connected { known } => return self.connected(known),
             Event::Message { topic, payload, packet, .. } => {
-                let utterance = self.read(&topic, &payload);
-                self.arrived.push((packet, utterance));
+                let heard = self.read(&topic, &payload);
+                self.arrived.push((packet, heard));
             }
-            Event::Deaf => warn!(
-                url = self.url,
-                "the broker does not let hearth hear what other machines heard: check its access rules"
-            ),
+            Event::Deaf => {
+                let refusal = "the broker does not let hearth hear what other machines heard: check its access rules";
+                if self.refusals.worth_saying(refusal, Timestamp::now()) {
+                    warn!(url = self.url, "{refusal}");
+                }
+            }
             Event::Lost(error) => self.lost(&error),
-            Event::Subscribed => info!(url = self.url, "other machines are heard"),
+            Event::Subscribed if self.asked => {}
+            Event::Subscribed => {
+                self.asked = true;
+                info!(url = self.url, "other machines are heard");
+            }
             Event::Sent(_) | Event::Acknowledged(_) => {}
         }
         Ok(())
@@ -150,15 +164,14 @@ impl Gatherer {
         if self.outage.over() {
             info!(url = self.url, "connected to the broker again, for what other machines heard");
         }
-        let topics: Vec<String> = self.gathering.nodes.topics.iter().map(ToString::to_string).collect();
+        let filters = self.gathering.nodes.topics.iter().map(ToString::to_string);
+        let topics: Vec<String> = filters.flat_map(|filter| [heard::gaps(&filter), Some(filter)]).flatten().collect();
         let store = &mut self.gathering.store;
         let before: Option<Vec<String>> = store.note(ASKED)?.and_then(|note| serde_json::from_str(&note).ok());
-        if before.is_some() && !known {
-            warn!(
-                url = self.url,
-                "the broker forgot this machine; if it was away, what other machines heard meanwhile is lost: let the broker \
-                 keep its sessions (mosquitto: persistence true)"
-            );
+        let forgot = "the broker forgot this machine; if it was away, what other machines heard meanwhile is lost: let the \
+                      broker keep its sessions (mosquitto: persistence true)";
+        if before.is_some() && !known && self.refusals.worth_saying(forgot, Timestamp::now()) {
+            warn!(url = self.url, "{forgot}");
         }
         let gone: Vec<String> = before.iter().flatten().filter(|topic| !topics.contains(topic)).cloned().collect();
         let asked = self.sender.unsubscribe(gone).and_then(|()| self.sender.subscribe(topics.clone()));
@@ -177,12 +190,12 @@ impl Gatherer {
     }
 
     /// What a message says; none when there is nothing to store.
-    fn read(&mut self, topic: &str, payload: &[u8]) -> Option<Utterance> {
-        if topic == self.gathering.own {
+    fn read(&mut self, topic: &str, payload: &[u8]) -> Option<Heard> {
+        if self.gathering.own.iter().any(|own| own == topic) {
             return None;
         }
-        match heard::read(payload, Timestamp::now()) {
-            Ok(utterance) => Some(utterance),
+        match heard::read(topic, payload, Timestamp::now()) {
+            Ok(heard) => Some(heard),
             Err(reason) => {
                 self.gathering.vitals.others_refused.add(1);
                 if self.refusals.worth_saying(&format!("{topic}: {reason}"), Timestamp::now()) {
@@ -205,15 +218,28 @@ impl Gatherer {
 
     /// Stores what arrived; then, and only then, the broker is told.
     fn keep(&mut self) -> Result<(), store::Error> {
-        let utterances: Vec<Utterance> = self.arrived.iter().filter_map(|(_, utterance)| utterance.clone()).collect();
-        let Gathering { store, vitals, .. } = &mut self.gathering;
-        if !utterances.is_empty() {
-            match blocking(|| store.take_in(&utterances, Timestamp::now())) {
+        let (mut utterances, mut gaps): (Vec<Utterance>, Vec<Gap>) = (Vec::new(), Vec::new());
+        for heard in self.arrived.iter().filter_map(|(_, heard)| heard.clone()) {
+            match heard {
+                Heard::Utterance(utterance) => utterances.push(utterance),
+                Heard::Gap(gap) => gaps.push(gap),
+            }
+        }
+        let Gathering { store, vitals, scenes, .. } = &mut self.gathering;
+        let told = utterances.len() + gaps.len();
+        if told > 0 {
+            match blocking(|| store.take_in(&utterances, &gaps, Timestamp::now())) {
                 Ok(new) => {
-                    vitals.others_taken.add(new);
-                    vitals.others_repeated.add(utterances.len() as u64 - new);
-                    if self.trouble.over() {
+                    let taken = new.utterances.len() + new.gaps.len();
+                    vitals.others_taken.add(taken as u64);
+                    vitals.others_repeated.add((told - taken) as u64);
+                    new.utterances.into_iter().for_each(|said| scenes.tell(Scene::Utterance(said)));
+                    new.gaps.iter().for_each(|gap| scenes.tell(Scene::Gap(gap.clone())));
+                    self.gaps.extend(new.gaps.into_iter().map(|gap| (Instant::now(), gap)));
+                    if self.trouble.is_open() {
                         vitals.store_refuses.set(false);
+                    }
+                    if self.trouble.over() {
                         info!("the store takes what other machines heard again");
                     }
                 }
@@ -253,7 +279,7 @@ impl Gatherer {
         }
         let now = Timestamp::now();
         let before = clock::after(now, -self.gathering.nodes.window());
-        let Gathering { store, writing, reader, .. } = &mut self.gathering;
+        let Gathering { store, writing, reader, nodes, .. } = &mut self.gathering;
         let (moved, empty) = match blocking(|| store.release(before, now)) {
             Ok(released) => released,
             Err(error) => return self.put_off(error),
@@ -266,6 +292,14 @@ impl Gatherer {
         } else if empty && self.arrived.is_empty() && instant >= self.passed_at {
             self.passed_at = instant + PASSED;
             let _ = reader.try_send(Wake::Passed(before));
+        }
+        // What was said before a gap has come by now, or comes too late in any case.
+        let waited = Duration::from_secs_f64(nodes.window_s.get());
+        while let Some((_, gap)) = self.gaps.front().filter(|(arrived, _)| instant >= *arrived + waited) {
+            if reader.try_send(Wake::Gap(gap.clone())).is_err() {
+                break;
+            }
+            self.gaps.pop_front();
         }
         writing.keep_up();
         if instant >= self.forget_at {

@@ -12,13 +12,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::Error;
-use super::forget;
 use super::hearing::{Heard, Hearing};
 use super::patience::patiently;
 use super::reading::Wake;
 use super::writing::{Writing, locked};
+use super::{Error, aging, forget};
 use crate::clock;
+use crate::clock::steady::Steady;
 use crate::config::Keep;
 use crate::door::asked::Asked;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
@@ -44,6 +44,7 @@ pub struct Hear {
     /// Where the state's snapshots lie, if there are any.
     pub history: History,
     pub keep: Keep,
+    pub clock: Arc<Steady>,
     pub topics: Topics,
     pub vitals: Arc<Vitals>,
     pub scenes: Arc<Scenes>,
@@ -223,7 +224,8 @@ impl Hear {
         if self.reader.is_some() {
             return;
         }
-        let forgotten = self.store.newest().and_then(|newest| self.store.enforce(Timestamp::now(), self.keep, newest));
+        let newest = self.store.newest();
+        let forgotten = newest.and_then(|newest| aging::enforce(&mut self.store, &self.clock, self.keep, newest));
         let erased = forgotten.and_then(|_| match self.keep {
             Keep::Nothing if !self.store.is_erased() => self.store.erase(),
             _ => Ok(()),

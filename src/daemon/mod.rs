@@ -14,6 +14,7 @@
 //! | publishing → house | one wish to be listened to or not | a newer one takes its place |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
+mod aging;
 mod doors;
 mod error;
 pub mod forget;
@@ -27,19 +28,19 @@ mod patience;
 pub mod prepare;
 pub mod publishing;
 pub mod reading;
+mod recalling;
 mod reload;
 mod service;
+mod watching;
 mod writing;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::info;
 
 pub use self::error::Error;
 use self::gathering::Gathering;
@@ -47,10 +48,9 @@ use self::hear::Hear;
 use self::prepare::Prepared;
 use self::publishing::Publishing;
 use self::reading::{Reading, Wake};
-use self::service::Service;
 use self::writing::Writing;
 use crate::audio::{self, Control};
-use crate::config::{Config, Rule};
+use crate::config::Config;
 use crate::door::asked::Asked;
 use crate::door::page::Page;
 use crate::door::{About, Door};
@@ -63,7 +63,7 @@ use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
 use crate::scenes::Scenes;
 use crate::store::{self, Store};
-use crate::supervisor::{Ended, Supervisor, deadline};
+use crate::supervisor::Supervisor;
 use crate::vitals::Vitals;
 
 /// One minute of frames: longer than any decode, 4 MiB.
@@ -100,9 +100,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc
 
 /// Everything that is running.
 struct House {
-    /// As it was at the start, and what has taken effect since.
+    /// As it was at the start; rules and schedules are the reader's.
     config: Arc<Config>,
-    rules: watch::Sender<Vec<Rule>>,
     supervisor: Supervisor,
     control: Arc<Control>,
     closing: Arc<AtomicBool>,
@@ -116,10 +115,9 @@ struct House {
     asked: mpsc::Receiver<Asked>,
     /// Dropped to close the socket and the page.
     close_doors: Option<watch::Sender<()>>,
-    /// Tells whoever shows it whether the house listens; dropped to end that.
-    shown: Option<watch::Sender<bool>>,
-    /// Whether the household wants to be listened to: anybody's newest wish, and whether it was heeded.
-    wishes: watch::Sender<bool>,
+    /// Whether the household wants to be listened to: anybody's newest wish, and whether it was heeded. Whoever shows it follows
+    /// the wish, too, and ends when it is dropped.
+    wishes: Option<watch::Sender<bool>>,
     listening: watch::Receiver<bool>,
     drain_gathering: Option<oneshot::Sender<()>>,
     drain_publishing: Option<oneshot::Sender<()>>,
@@ -136,6 +134,7 @@ impl House {
         let settings = store::Settings::from(&config.store);
         let mut supervisor = Supervisor::default();
         let scenes = Arc::new(Scenes::default());
+        recalling::heard(&store, &scenes)?;
         let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
@@ -183,6 +182,7 @@ impl House {
         });
 
         let lines = lines.map(|lines| Arc::new(Mutex::new(lines)));
+        let clock = Arc::new(aging::clock(&store)?);
         let history = History::open(&dir).map_err(listener::Error::from)?;
         let reader = match listener {
             Some(listener) => {
@@ -190,12 +190,14 @@ impl House {
                 let shared = reading::Shared {
                     topics: topics.clone(),
                     config: config.clone(),
+                    rules,
                     vitals: vitals.clone(),
                     scenes: scenes.clone(),
                     outgoing: outgoing.clone(),
                     closing: closing.clone(),
                     lines: lines.clone(),
                     history: history.clone(),
+                    clock: clock.clone(),
                 };
                 let reading = Reading::open(listener, Store::open(&dir, settings)?, shared)?;
                 supervisor.thread(READING, move || Ok(reading.run(wakes)?))?;
@@ -204,16 +206,17 @@ impl House {
             None => None,
         };
 
-        let mut writing = Some(Writing::new(lines, config.store.keep, reopen.clone()));
+        let mut writing = Some(Writing::new(lines, config.store.keep, clock.clone(), reopen.clone()));
         let mut drain_gathering = None;
         if let (Some(nodes), Some(reader)) = (&config.source.mqtt, &reader) {
             let gathering = Gathering {
                 store: Store::open(&dir, settings)?,
                 client: broker,
                 nodes: nodes.clone(),
-                own: topics.utterance(),
+                own: [topics.utterance(), topics.gap()],
                 writing: writing.take().expect("nobody has it yet"),
                 vitals: vitals.clone(),
+                scenes: scenes.clone(),
                 reader: reader.clone(),
             };
             let (drain, drained) = oneshot::channel();
@@ -234,6 +237,7 @@ impl House {
                 writing,
                 history,
                 keep: config.store.keep,
+                clock,
                 topics: topics.clone(),
                 vitals: vitals.clone(),
                 scenes: scenes.clone(),
@@ -250,8 +254,7 @@ impl House {
                 Ok(audio::run(&sources, &sounds.base, audio_in, &source_control, &source_vitals)?)
             })?;
         }
-        let (shown, changes) = watch::channel(control.listening());
-        let privacy = config.privacy.clone();
+        let (privacy, changes) = (config.privacy.clone(), wishes.subscribe());
         supervisor.task(HOOK, async move {
             hook::run(privacy, changes).await;
             Ok(())
@@ -259,7 +262,6 @@ impl House {
         info!(state = %dir.display(), "hearth is up");
         Ok(Self {
             config,
-            rules,
             supervisor,
             control,
             closing,
@@ -269,8 +271,7 @@ impl House {
             requests,
             asked,
             close_doors: Some(close_doors),
-            shown: Some(shown),
-            wishes,
+            wishes: Some(wishes),
             listening,
             drain_gathering,
             drain_publishing: Some(drain_publishing),
@@ -280,92 +281,6 @@ impl House {
             vitals,
             _lock: lock,
         })
-    }
-
-    /// Watches over the house until it is to close: asked to, because a part broke, or because the source has ended and all of
-    /// it was heard and read, however long that takes.
-    async fn watch(&mut self, mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>) -> Result<(), Error> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut service = Service::new();
-        let mut pulse = tokio::time::interval(service.period());
-        loop {
-            tokio::select! {
-                () = &mut shutdown => return Ok(()),
-                ended = self.supervisor.ended() => {
-                    self.went(ended)?;
-                    if self.supervisor.running().all(|part| BEHIND.contains(&part)) {
-                        return Ok(());
-                    }
-                }
-                Ok(()) = self.listening.changed() => self.listen(),
-                Some(request) = self.requests.recv() => self.carry_out(Asked::afar(request)),
-                Some(asked) = self.asked.recv() => self.carry_out(asked),
-                _ = hangup.recv() => {
-                    self.reopen.store(true, Ordering::Relaxed);
-                    service.reloading();
-                    // What came of it is in the log.
-                    let _ = self.reload();
-                    service.reloaded();
-                }
-                _ = pulse.tick() => service.tell(&self.vitals, self.reader.is_some()),
-            }
-        }
-    }
-
-    /// What the end of a part means: a source may end, and then what is behind it; nothing else ends unasked.
-    fn went(&mut self, Ended { name, outcome }: Ended) -> Result<(), Error> {
-        let runs = |part| self.supervisor.running().any(|name| name == part);
-        match (name, outcome) {
-            (name, Err(source)) => return Err(Error::Part { name, source }),
-            (SOURCE, Ok(())) => info!("no source is left; what is left of them is heard and read"),
-            // Nobody will wake the reader any more: it ends when it has read everything.
-            (HEARING, Ok(())) if !runs(SOURCE) && !runs(GATHERING) => self.reader = None,
-            (HEARING, Ok(())) if !runs(SOURCE) => {}
-            (READING, Ok(())) if !runs(HEARING) && !runs(GATHERING) => {}
-            (name, Ok(())) => return Err(Error::Unasked(name)),
-        }
-        Ok(())
-    }
-
-    /// Closes everything in the order of the flow.
-    async fn drain(&mut self) -> Result<(), Error> {
-        info!("closing: what was heard is finished first");
-        Service::stopping();
-        let until = deadline(GRACE);
-        let before_publishing = until - PUBLISHING_GRACE - Duration::from_secs(1);
-        self.closing.store(true, Ordering::Relaxed);
-        self.control.stop();
-        self.end(SOURCE, before_publishing).await;
-        self.end(HEARING, before_publishing).await;
-        drop(self.drain_gathering.take());
-        self.end(GATHERING, before_publishing).await;
-        self.reader = None;
-        self.end(READING, before_publishing).await;
-        drop((self.close_doors.take(), self.drain_publishing.take()));
-        self.end(PUBLISHING, until).await;
-        // A wish that came while the house closed holds for the next start.
-        if *self.listening.borrow() != self.control.listening() {
-            self.listen();
-        }
-        drop(self.shown.take());
-        for part in BEHIND {
-            self.end(part, until).await;
-        }
-        let stuck: Vec<_> = self.supervisor.running().collect();
-        if !stuck.is_empty() {
-            return Err(Error::Stuck(stuck.join(", ")));
-        }
-        info!("closed");
-        Ok(())
-    }
-
-    async fn end(&mut self, name: &'static str, deadline: Instant) {
-        let told = |ended: Ended| {
-            if let Err(error) = ended.outcome {
-                error!(part = ended.name, %error, "failed while closing");
-            }
-        };
-        self.supervisor.ended_by(name, deadline, told).await;
     }
 }
 

@@ -3,7 +3,6 @@
 //! Owns which part a command goes to. Refuses to know how it came and where its answer goes. Invariant: a command is answered
 //! once, here or by the part it goes to; the newest wish to be listened to or not is the one that holds.
 
-use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 
 use serde_json::Map;
@@ -12,23 +11,27 @@ use tracing::{error, info, warn};
 use super::reading::Wake;
 use super::reload::{self, Fresh};
 use super::{HEARING, House, MUTED};
-use crate::config::Config;
 use crate::door::asked::{Answer, Asked};
 use crate::event::Message;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
 
+/// What is answered while the channel to a part is full.
+const BUSY: &str = "busy: ask again in a moment";
+
 impl House {
     /// Does what a command asks, or hands it to the reader.
     pub(super) fn carry_out(&mut self, asked: Asked) {
-        let busy = || Err("busy: ask again in a moment".into());
+        let busy = || Err(BUSY.into());
         let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
             (Command::Listening(on), _) => {
-                self.wishes.send_replace(*on);
+                if let Some(wishes) = &self.wishes {
+                    wishes.send_replace(*on);
+                }
                 self.listen();
                 (Ok(Map::from_iter([("listening".to_string(), (*on).into())])), asked)
             }
-            (Command::Reload, _) => (self.reload(), asked),
+            (Command::Reload, _) => return self.reload(Some(asked)),
             // It goes by hearing, which holds what was said last.
             (Command::Forget(_), _) if self.supervisor.running().any(|part| part == HEARING) => {
                 match self.forget.try_send(asked) {
@@ -45,6 +48,10 @@ impl House {
                 },
             },
         };
+        self.answer(asked, answer);
+    }
+
+    fn answer(&mut self, asked: Asked, answer: Answer) {
         if let Some(message) = asked.message(&self.topics, &answer) {
             self.say(&[message]);
         }
@@ -55,9 +62,6 @@ impl House {
     pub(super) fn listen(&mut self) {
         let on = *self.listening.borrow_and_update();
         self.control.set_listening(on);
-        if let Some(shown) = &self.shown {
-            shown.send_replace(on);
-        }
         let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
         if let Err(error) = noted {
             error!(%error, "whether the room is muted was not stored; a restart will not know");
@@ -66,25 +70,33 @@ impl House {
         self.say(&[payload::listening(&self.topics, Stamp::now(), on)]);
     }
 
-    /// Reads the config file again: rules and schedules take effect, what else has changed is named.
-    pub(super) fn reload(&mut self) -> Answer {
-        let new = reload::read(&self.config).inspect_err(|error| error!("nothing has changed: {error}"))?;
-        let fresh = Fresh { rules: new.rules.clone(), digest: new.digest.clone() };
-        let needs_restart = reload::needs_restart(&self.config, &new);
-        if let Some(reader) = &self.reader {
-            if reader.try_send(Wake::Reload(fresh.clone())).is_err() {
-                warn!("the reader is busy: nothing has changed; reload again in a moment");
-                return Err("busy: ask again in a moment".into());
+    /// Reads the config file again: what else than rules and schedules has changed is named, and the reader takes those, or says
+    /// why not. Where nobody reads there are none.
+    pub(super) fn reload(&mut self, asked: Option<Asked>) {
+        let refused = match (reload::read(&self.config), &self.reader) {
+            (Ok(new), reader) => {
+                let needs_restart = reload::needs_restart(&self.config, &new);
+                if !needs_restart.is_empty() {
+                    warn!("[{}] changed, and takes effect with a restart", needs_restart.join("], ["));
+                }
+                let fresh = Fresh { rules: new.rules, digest: new.digest, needs_restart, asked };
+                let Some(reader) = reader else {
+                    let answer = fresh.answer();
+                    return fresh.asked.into_iter().for_each(|asked| self.answer(asked, answer.clone()));
+                };
+                match reader.try_send(Wake::Reload(Box::new(fresh))) {
+                    Ok(()) => return,
+                    Err(TrySendError::Full(wake) | TrySendError::Disconnected(wake)) => match wake {
+                        Wake::Reload(fresh) => (fresh.asked, BUSY.to_string()),
+                        _ => unreachable!("what comes back is what was sent"),
+                    },
+                }
             }
-            self.rules.send_replace(fresh.rules.clone());
-        }
-        info!(kind = "reload", rules = fresh.rules.len(), "rules and schedules are read again");
-        if !needs_restart.is_empty() {
-            warn!("[{}] changed, and takes effect with a restart", needs_restart.join("], ["));
-        }
-        let config = Config { rules: new.rules, digest: new.digest, ..(*self.config).clone() };
-        self.config = Arc::new(config);
-        reload::answer(&fresh, &needs_restart)
+            (Err(error), _) => (asked, error),
+        };
+        let (asked, error) = refused;
+        error!("nothing has changed: {error}");
+        asked.into_iter().for_each(|asked| self.answer(asked, Err(error.clone())));
     }
 
     fn say(&mut self, messages: &[Message]) {

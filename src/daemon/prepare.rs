@@ -1,6 +1,8 @@
 //! Everything that must be there before the house can run: models, the store, a broker.
 //!
-//! Refuses to start anything that must be stopped in order. Invariant: what fails here fails before a word was heard.
+//! Refuses to start anything that must be stopped in order. Invariant: what fails here fails before a word was heard. A store that
+//! takes nothing is one of these: who starts hearth hears it at once, and the service manager tries again, where a house that seems
+//! to listen and remembers nothing would be found out when it is too late. Once it runs, a store that takes nothing is waited for.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

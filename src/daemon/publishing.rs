@@ -217,7 +217,10 @@ impl Publisher {
             }
             Event::Deaf => {
                 self.vitals.commands_ok.set(false);
-                warn!(url = self.url, "the broker does not let hearth listen to its commands: check its access rules");
+                let refusal = "the broker does not let hearth listen to its commands: check its access rules";
+                if self.outage.worth_saying(refusal, Timestamp::now()) {
+                    warn!(url = self.url, "{refusal}");
+                }
                 Ok(())
             }
             Event::Lost(error) => self.lost(&error),

@@ -17,16 +17,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
 use self::announce::Announcer;
 use self::meter::Meter;
+use super::aging::{self, YOUNG};
 use super::patience::patiently;
 use super::reload::Fresh;
-use super::{Error, past};
-use crate::clock;
-use crate::config::{Config, Keep};
+use super::{Error, past, recalling};
+use crate::clock::{self, steady::Steady};
+use crate::config::{Config, Keep, Rule};
 use crate::door::asked::Asked;
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::history::{History, Policy};
@@ -49,7 +50,7 @@ pub enum Wake {
     /// Somebody asked for something.
     Asked(Asked),
     /// Rules and schedules have changed.
-    Reload(Fresh),
+    Reload(Box<Fresh>),
 }
 
 /// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
@@ -70,6 +71,8 @@ pub struct Reading {
     announcer: Announcer,
     topics: Topics,
     config: Arc<Config>,
+    /// The rules that are in force, for whoever tells of them.
+    rules: watch::Sender<Vec<Rule>>,
     vitals: Arc<Vitals>,
     scenes: Arc<Scenes>,
     meter: Meter,
@@ -78,6 +81,7 @@ pub struct Reading {
     closing: Arc<AtomicBool>,
     lines: Option<Arc<Mutex<Lines>>>,
     history: History,
+    clock: Arc<Steady>,
     /// Sequence numbers of the last utterance that the states have read, and of the last one told of: ahead only after a crash,
     /// until the states have caught up.
     read: i64,
@@ -92,6 +96,7 @@ pub struct Reading {
 pub struct Shared {
     pub topics: Topics,
     pub config: Arc<Config>,
+    pub rules: watch::Sender<Vec<Rule>>,
     pub vitals: Arc<Vitals>,
     pub scenes: Arc<Scenes>,
     pub outgoing: Arc<Notify>,
@@ -99,12 +104,13 @@ pub struct Shared {
     /// The hearing thread's file; none when no text is kept.
     pub lines: Option<Arc<Mutex<Lines>>>,
     pub history: History,
+    pub clock: Arc<Steady>,
 }
 
 impl Reading {
     /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
     pub fn open(listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
-        let Shared { topics, config, vitals, scenes, outgoing, closing, lines, history } = shared;
+        let Shared { topics, config, rules, vitals, scenes, outgoing, closing, lines, history, clock } = shared;
         let (told, memory) = store.reader()?;
         let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
         let read = listeners.restore(|mark| mark.read <= told, store.back_from(told, AFRESH)?)?;
@@ -127,6 +133,7 @@ impl Reading {
             announcer,
             topics,
             config,
+            rules,
             vitals,
             scenes,
             meter: Meter::default(),
@@ -134,6 +141,7 @@ impl Reading {
             closing,
             lines,
             history,
+            clock,
             read,
             told,
             now: Timestamp::UNIX_EPOCH,
@@ -141,6 +149,7 @@ impl Reading {
             retention_due: Instant::now(),
         };
         reading.record(ended, Vec::new())?;
+        recalling::told(&reading.store, &reading.scenes, &reading.listeners.alerts())?;
         if let Some(forgotten) = reading.store.forgetting()? {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
             // Whether all of it followed is in the log.
@@ -181,7 +190,7 @@ impl Reading {
                 Ok(self.listeners.gap(&gap)?)
             }
             Wake::Asked(asked) => self.answer(asked),
-            Wake::Reload(fresh) => self.reload(&fresh),
+            Wake::Reload(fresh) => self.reload(*fresh),
         }
     }
 
@@ -291,7 +300,8 @@ impl Reading {
             self.store.forget_retained(&self.topics.summary())?;
             self.store.forget_retained(&self.topics.rules())?;
         }
-        match self.store.enforce(Timestamp::now(), self.config.store.keep, self.told.min(self.read)) {
+        let read = self.told.min(self.read);
+        match aging::enforce(&mut self.store, &self.clock, self.config.store.keep, read) {
             Ok(rows) => debug!(rows, "old text is forgotten"),
             // Deleting can wait for the disk; reading need not.
             Err(error) if error.may_pass() => warn!(%error, "old text could not be deleted; it will be tried again"),
@@ -304,7 +314,10 @@ impl Reading {
     fn save(&mut self) {
         let time = if self.now == Timestamp::UNIX_EPOCH { Timestamp::now() } else { self.now };
         let oldest = match self.config.store.keep {
-            Keep::Days(days) => clock::after(Timestamp::now(), SignedDuration::from_hours(-24 * i64::from(days))),
+            Keep::Days(days) => {
+                let now = self.clock.now().unwrap_or(YOUNG);
+                clock::after(now, SignedDuration::from_hours(-24 * i64::from(days)))
+            }
             Keep::Forever | Keep::Nothing => Timestamp::MIN,
         };
         let policy = Policy::new(&self.config.listener, self.config.store.keep);

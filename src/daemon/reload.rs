@@ -6,13 +6,18 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::{self, Config, Digest, Rule};
-use crate::door::asked::Answer;
+use crate::door::asked::{Answer, Asked};
 
-/// What takes effect at once.
-#[derive(Clone, Debug, PartialEq)]
+/// A config that was read again.
+#[derive(Debug)]
 pub struct Fresh {
+    /// What takes effect at once.
     pub rules: Vec<Rule>,
     pub digest: Digest,
+    /// The tables that take effect with the next start.
+    pub needs_restart: Vec<String>,
+    /// Who asked; none for a signal.
+    pub asked: Option<Asked>,
 }
 
 /// Reads the config file of a running house again.
@@ -38,11 +43,13 @@ pub fn needs_restart(running: &Config, new: &Config) -> Vec<String> {
     new.keys().filter(differs).cloned().collect()
 }
 
-/// What is answered to whoever asked.
-pub fn answer(fresh: &Fresh, needs_restart: &[String]) -> Answer {
-    let rules: Vec<_> = fresh.rules.iter().map(|rule| rule.name.as_str()).collect();
-    let answer = json!({ "rules": rules, "every_min": fresh.digest.every_min, "needs_restart": needs_restart });
-    Ok(answer.as_object().cloned().unwrap_or_default())
+impl Fresh {
+    /// What is answered once it has taken effect.
+    pub fn answer(&self) -> Answer {
+        let rules: Vec<_> = self.rules.iter().map(|rule| rule.name.as_str()).collect();
+        let answer = json!({ "rules": rules, "every_min": self.digest.every_min, "needs_restart": self.needs_restart });
+        Ok(answer.as_object().cloned().unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tracing::warn;
 
+use super::aging::YOUNG;
+use crate::clock::steady::Steady;
 use crate::config::Keep;
 use crate::store::lines::Lines;
 use crate::store::{self, Store};
@@ -22,14 +23,15 @@ pub struct Writing {
     /// None when no text is kept.
     lines: Option<Arc<Mutex<Lines>>>,
     keep: Keep,
+    clock: Arc<Steady>,
     /// SIGHUP came: open the files anew.
     reopen: Arc<AtomicBool>,
     retention_due: Instant,
 }
 
 impl Writing {
-    pub fn new(lines: Option<Arc<Mutex<Lines>>>, keep: Keep, reopen: Arc<AtomicBool>) -> Self {
-        Self { lines, keep, reopen, retention_due: Instant::now() }
+    pub fn new(lines: Option<Arc<Mutex<Lines>>>, keep: Keep, clock: Arc<Steady>, reopen: Arc<AtomicBool>) -> Self {
+        Self { lines, keep, clock, reopen, retention_due: Instant::now() }
     }
 
     /// The file, for whoever takes lines out of it.
@@ -46,8 +48,8 @@ impl Writing {
     pub fn keep_up(&mut self) {
         if Instant::now() >= self.retention_due {
             self.retention_due = Instant::now() + RETENTION_EVERY;
-            let keep = self.keep;
-            self.attempt(|lines| lines.enforce(Timestamp::now(), keep));
+            let (now, keep) = (self.clock.now().unwrap_or(YOUNG), self.keep);
+            self.attempt(|lines| lines.enforce(now, keep));
         }
         if self.reopen.swap(false, Ordering::Relaxed) {
             self.attempt(Lines::reopen);

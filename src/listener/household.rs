@@ -59,6 +59,11 @@ impl Listener {
         fired.max_by_key(|(_, watched)| (watched.watch.active(), watched.watch.last_alert())).map(|(at, _)| at)
     }
 
+    /// The alerts that are on.
+    pub(super) fn alerts(&self) -> impl Iterator<Item = Ulid> {
+        self.rules.iter().filter(|watched| watched.watch.active()).filter_map(|watched| watched.watch.last_alert())
+    }
+
     /// Where each rule stands beyond its alert: whether somebody knows of it, and until when it is silent.
     pub fn standings(&self, now: Timestamp) -> impl Iterator<Item = (&config::Name, bool, Option<Timestamp>)> {
         self.rules.iter().map(move |w| (&w.rule.name, w.watch.acknowledged(), w.watch.snoozed(now)))

@@ -324,6 +324,11 @@ impl Listeners {
         Ok(ended)
     }
 
+    /// The alerts that are on.
+    pub fn alerts(&self) -> BTreeSet<Ulid> {
+        self.seats().flat_map(|seat| seat.listener.alerts()).collect()
+    }
+
     /// Tokens that all states have read.
     pub fn tokens_read(&self) -> u64 {
         self.seats().map(|seat| seat.listener.state().tokens_read()).sum()

@@ -1,16 +1,20 @@
 //! What other machines say they heard.
 //!
-//! Owns the reading of their utterances. Refuses to know how they come and where they are kept. Invariant: whatever is sent
+//! Owns the reading of their utterances and gaps. Refuses to know how they come and where they are kept. Invariant: whatever is sent
 //! there, by mistake or on purpose, becomes an utterance of bounded length, on one line and not from the future, or a reason
 //! why not.
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use ulid::Ulid;
 
 use super::payload::SCHEMA;
-use crate::event::Utterance;
+use crate::event::{Gap, GapReason, Utterance};
 
+/// What the topics end in.
+const UTTERANCE: &str = "/utterance";
+const GAP: &str = "/gap";
 /// No utterance is longer, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 /// No room has a longer name, in characters.
@@ -29,34 +33,87 @@ struct Body {
     no_speech: f32,
 }
 
+/// The payload of `gap`.
+#[derive(Deserialize)]
+struct Missing {
+    id: Ulid,
+    schema: u32,
+    room: String,
+    from: Timestamp,
+    to: Timestamp,
+    reason: GapReason,
+}
+
+/// What another machine tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    Utterance(Utterance),
+    Gap(Gap),
+}
+
+/// Where machines that tell their utterances at `filter` tell what they did not hear.
+pub fn gaps(filter: &str) -> Option<String> {
+    filter.strip_suffix(UTTERANCE).map(|below| format!("{below}{GAP}"))
+}
+
+/// Reads what another machine told at `topic`.
+///
+/// # Errors
+/// It is neither an utterance nor a gap, and why.
+pub fn read(topic: &str, payload: &[u8], now: Timestamp) -> Result<Heard, String> {
+    if topic.ends_with(GAP) { gap(payload, now).map(Heard::Gap) } else { utterance(payload, now).map(Heard::Utterance) }
+}
+
+fn gap(payload: &[u8], now: Timestamp) -> Result<Gap, String> {
+    let Missing { id, schema, room, from, to, reason } = parse(payload, "gap")?;
+    let room = known_room(schema, &room)?;
+    let (from, to) = not_ahead(from, to, now)?;
+    Ok(Gap { id, room, from, to, reason })
+}
+
 /// Reads the utterance of another machine that arrived at `now`. One that ends later was told by a clock that is ahead of ours:
 /// it ended when it arrived, or a single wrong clock would put the whole house into the future.
 ///
 /// # Errors
 /// It is none, and why.
-pub fn read(payload: &[u8], now: Timestamp) -> Result<Utterance, String> {
-    if payload.len() > MAX_BYTES {
-        return Err(format!("an utterance has at most {MAX_BYTES} bytes, this one has {}", payload.len()));
-    }
-    let Body { id, schema, start, end, room, text, confidence, no_speech } =
-        serde_json::from_slice(payload).map_err(|error| format!("this is no utterance: {error}"))?;
-    if schema != SCHEMA {
-        return Err(format!("its schema is {schema}, this hearth knows {SCHEMA}: install the same version everywhere"));
-    }
-    let (room, text) = (one_line(&room), one_line(&text));
+fn utterance(payload: &[u8], now: Timestamp) -> Result<Utterance, String> {
+    let Body { id, schema, start, end, room, text, confidence, no_speech } = parse(payload, "utterance")?;
+    let room = known_room(schema, &room)?;
+    let text = one_line(&text);
     if text.is_empty() {
         return Err("there is no word in it".into());
     }
+    let (start, end) = not_ahead(start, end, now)?;
+    let share = |x: f32| x.clamp(0.0, 1.0);
+    Ok(Utterance { id, start, end, room, text, confidence: share(confidence), no_speech: share(no_speech) })
+}
+
+fn parse<T: DeserializeOwned>(payload: &[u8], what: &str) -> Result<T, String> {
+    if payload.len() > MAX_BYTES {
+        return Err(format!("what was heard has at most {MAX_BYTES} bytes, this has {}", payload.len()));
+    }
+    serde_json::from_slice(payload).map_err(|error| format!("this is no {what}: {error}"))
+}
+
+/// The room, of a payload whose fields mean what this hearth thinks.
+fn known_room(schema: u32, room: &str) -> Result<String, String> {
+    if schema != SCHEMA {
+        return Err(format!("its schema is {schema}, this hearth knows {SCHEMA}: install the same version everywhere"));
+    }
+    let room = one_line(room);
     if room.is_empty() || room.chars().count() > MAX_ROOM_CHARS {
         return Err(format!("the name of its room has none or more than {MAX_ROOM_CHARS} characters"));
     }
+    Ok(room)
+}
+
+/// A stretch of time that does not end after `now`.
+fn not_ahead(start: Timestamp, end: Timestamp, now: Timestamp) -> Result<(Timestamp, Timestamp), String> {
     if end < start {
         return Err(format!("it ends at {end}, before it begins at {start}"));
     }
     let ahead = end.duration_since(now);
-    let (start, end) = if ahead.is_positive() { (start.checked_sub(ahead).unwrap_or(now), now) } else { (start, end) };
-    let share = |x: f32| x.clamp(0.0, 1.0);
-    Ok(Utterance { id, start, end, room, text, confidence: share(confidence), no_speech: share(no_speech) })
+    Ok(if ahead.is_positive() { (start.checked_sub(ahead).unwrap_or(now), now) } else { (start, end) })
 }
 
 fn one_line(text: &str) -> String {
@@ -94,12 +151,12 @@ mod tests {
     fn with(key: &str, value: Value) -> Result<Utterance, String> {
         let mut body = sent();
         body[key] = value;
-        read(body.to_string().as_bytes(), now())
+        utterance(body.to_string().as_bytes(), now())
     }
 
     #[test]
     fn what_a_machine_tells_is_what_another_reads() {
-        assert_eq!(read(sent().to_string().as_bytes(), now()), Ok(said()));
+        assert_eq!(utterance(sent().to_string().as_bytes(), now()), Ok(said()));
         assert_eq!(with("something_new", json!(1)), Ok(said()), "a later version may add to it");
     }
 
@@ -127,19 +184,35 @@ mod tests {
         let mut body = sent();
         body["start"] = json!("2031-01-01T12:00:00Z");
         body["end"] = json!("2031-01-01T12:00:03Z");
-        let heard = read(body.to_string().as_bytes(), now()).unwrap();
+        let heard = utterance(body.to_string().as_bytes(), now()).unwrap();
         assert_eq!((heard.start.to_string(), heard.end), ("2026-01-01T12:00:07Z".into(), now()));
         assert_eq!(with("text", json!("one\ntwo\u{0}three")).unwrap().text, "one two three");
+    }
+
+    #[test]
+    fn a_gap_is_told_beside_the_utterances() {
+        assert_eq!(gaps("hearth/+/utterance").as_deref(), Some("hearth/+/gap"));
+        assert_eq!(gaps("hearth/#"), None, "they come with the rest");
+        let topics = Topics::new(&Mqtt::default(), &"kitchen".parse().unwrap());
+        let (id, from, to) = (Ulid::from_parts(7, 9), said().start, said().end);
+        let gap = Gap { id, room: "kitchen".into(), from, to, reason: GapReason::DeviceLost };
+        let message = payload::gap(&topics, &gap);
+        let told = |payload: &str| read(&message.topic, payload.as_bytes(), now());
+        assert_eq!(told(&message.payload), Ok(Heard::Gap(gap)));
+        assert!(told(&sent().to_string()).unwrap_err().contains("no gap"));
+        assert!(told(&message.payload.replace("kitchen", " ")).unwrap_err().contains("room"));
+        let utterance = payload::utterance(&topics, &said());
+        assert_eq!(read(&utterance.topic, utterance.payload.as_bytes(), now()), Ok(Heard::Utterance(said())));
     }
 
     proptest! {
         #[test]
         fn no_payload_makes_it_fall_over(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0..300_usize, byte: u8) {
-            let _ = read(&bytes, now());
+            let _ = (utterance(&bytes, now()), gap(&bytes, now()));
             let mut nearly = sent().to_string().into_bytes();
             let at = at % nearly.len();
             nearly[at] = byte;
-            if let Ok(heard) = read(&nearly, now()) {
+            if let Ok(heard) = utterance(&nearly, now()) {
                 prop_assert!(heard.end <= now() && heard.start <= heard.end && !heard.text.contains(char::is_control));
             }
         }

@@ -1,6 +1,7 @@
 //! How long to wait for a broker, and how often to say so.
 //!
-//! Owns two small policies, both pure. Invariant: a broker that stays away costs one attempt a minute and one line in ten.
+//! Owns two small policies, both pure. Invariant: a broker that stays away costs one attempt a minute and one line in ten; one
+//! that comes and goes, for whatever reasons, a bounded number.
 
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 const FIRST: f64 = 1.0;
 const LONGEST: f64 = 60.0;
-/// An outage is mentioned again after this.
+/// An outage is mentioned again after this, and it has no more reasons than so many in that time.
 const REMIND: SignedDuration = SignedDuration::from_mins(10);
+const REASONS: usize = 6;
 
 /// Waits between attempts: 1 s, doubled up to 60 s, each shortened by up to a half at random so that a house full of
 /// machines does not knock at once.
@@ -32,24 +34,27 @@ impl BackOff {
     }
 }
 
-/// Says an outage once, again when its reason changes, and every ten minutes, however often it comes and goes in between.
+/// Says an outage once for each reason, and again every ten minutes, however often it comes and goes in between.
 #[derive(Clone, Debug, Default)]
 pub struct Complaint {
-    said: Option<(String, Timestamp)>,
+    /// What was said in the last ten minutes.
+    said: Vec<(String, Timestamp)>,
     open: bool,
+    /// It was said since it was last over.
+    aloud: bool,
 }
 
 impl Complaint {
     /// Something fails for this `reason`: is it worth a line at `now`?
     pub fn worth_saying(&mut self, reason: &str, now: Timestamp) -> bool {
-        let due = match &self.said {
-            Some((said, at)) => said != reason || now.duration_since(*at) >= REMIND,
-            None => true,
-        };
+        // What was said later than now was said before the clock was set back.
+        self.said.retain(|(_, at)| (SignedDuration::ZERO..REMIND).contains(&now.duration_since(*at)));
+        let due = self.said.len() < REASONS && self.said.iter().all(|(said, _)| said != reason);
         if due {
-            self.said = Some((reason.into(), now));
+            self.said.push((reason.into(), now));
         }
         self.open = true;
+        self.aloud |= due;
         due
     }
 
@@ -58,9 +63,10 @@ impl Complaint {
         self.open
     }
 
-    /// All is well again; says whether something failed before.
+    /// All is well again: is that worth a line, because a failure was?
     pub fn over(&mut self) -> bool {
-        std::mem::take(&mut self.open)
+        self.open = false;
+        std::mem::take(&mut self.aloud)
     }
 }
 
@@ -92,5 +98,27 @@ mod tests {
         assert!(!complaint.over());
         assert!(!complaint.worth_saying("no route", at(1_200)), "it comes and goes: that was said");
         assert!(complaint.worth_saying("no route", at(1_799)));
+        assert!(complaint.worth_saying("no route", at(0)), "the clock was set back");
+    }
+
+    #[test]
+    fn what_fails_each_second_for_a_month_costs_a_line_in_ten_minutes_and_another_when_it_is_over() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let lines_of = |reason: &dyn Fn(i64) -> String| {
+            let mut complaint = Complaint::default();
+            let lines = (0..30 * 86_400).map(|second| {
+                let now = start + SignedDuration::from_secs(second);
+                u64::from(complaint.worth_saying(&reason(second), now)) + u64::from(complaint.over())
+            });
+            lines.sum::<u64>()
+        };
+        let tens_of_minutes = 30 * 24 * 6;
+        assert_eq!(lines_of(&|_| "refused".into()), 2 * tens_of_minutes);
+        assert_eq!(lines_of(&|second| format!("refused {}", second % 2)), 4 * tens_of_minutes);
+        assert_eq!(
+            lines_of(&|second| format!("refused {second}")),
+            12 * tens_of_minutes,
+            "there is always another reason"
+        );
     }
 }

@@ -7,8 +7,17 @@
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::{Error, Store, outbox, tell_dropped, to_nanos};
-use crate::event::{Message, Utterance};
+use ulid::Ulid;
+
+use super::{Error, Store, outbox, tell_dropped, to_nanos, transcript};
+use crate::event::{Gap, Message, Utterance};
+
+/// What other machines told for the first time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct New {
+    pub utterances: Vec<Utterance>,
+    pub gaps: Vec<Gap>,
+}
 
 impl Store {
     /// Puts an utterance of this machine into the inbox, with its messages.
@@ -22,21 +31,22 @@ impl Store {
         Ok(())
     }
 
-    /// Puts what other machines heard into the inbox, all in one transaction; returns how many were new.
-    pub fn take_in(&mut self, utterances: &[Utterance], now: Timestamp) -> Result<u64, Error> {
+    /// Puts what other machines heard into the inbox, and what they did not hear where that is kept, all in one transaction;
+    /// returns what was new.
+    pub fn take_in(&mut self, utterances: &[Utterance], gaps: &[Gap], now: Timestamp) -> Result<New, Error> {
         let now = to_nanos(now);
         self.write(|transaction, _| {
-            let mut new = 0;
+            let mut new = New::default();
             for utterance in utterances {
-                let first = transaction
-                    .prepare_cached(
-                        "INSERT INTO arrival(id, time)
-                         SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM utterance WHERE id = ?1) ON CONFLICT DO NOTHING",
-                    )?
-                    .execute(params![utterance.id.to_string(), now])?;
-                if first > 0 {
+                if arrives(transaction, utterance.id, now)? {
                     put(transaction, utterance, now)?;
-                    new += 1;
+                    new.utterances.push(utterance.clone());
+                }
+            }
+            for gap in gaps {
+                if arrives(transaction, gap.id, now)? {
+                    transcript::insert_gap(transaction, gap)?;
+                    new.gaps.push(gap.clone());
                 }
             }
             Ok(new)
@@ -77,6 +87,17 @@ impl Store {
     }
 }
 
+/// Whether something comes for the first time.
+fn arrives(transaction: &Transaction<'_>, id: Ulid, now: i64) -> rusqlite::Result<bool> {
+    let first = transaction
+        .prepare_cached(
+            "INSERT INTO arrival(id, time)
+             SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM utterance WHERE id = ?1) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![id.to_string(), now])?;
+    Ok(first > 0)
+}
+
 fn put(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqlite::Result<()> {
     let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
     transaction
@@ -91,10 +112,10 @@ fn put(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqli
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
-    use ulid::Ulid;
 
     use super::*;
     use crate::config::{self, Keep};
+    use crate::event::GapReason;
     use crate::store::Settings;
 
     fn at(seconds: i64) -> Timestamp {
@@ -118,6 +139,10 @@ mod tests {
         Store::open(dir, Settings::from(&config::Store::default())).unwrap()
     }
 
+    fn take_in(store: &mut Store, said: &[Utterance], at: Timestamp) -> usize {
+        store.take_in(said, &[], at).unwrap().utterances.len()
+    }
+
     fn texts(store: &Store) -> Vec<String> {
         store.utterances_after(0, 100).unwrap().into_iter().map(|(_, utterance)| utterance.text).collect()
     }
@@ -127,12 +152,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let release = |store: &mut Store, now| store.release(at(now - 5), at(now)).unwrap();
-        assert_eq!(store.take_in(&[said(12, "third"), said(30, "fifth")], at(100)).unwrap(), 2);
-        assert_eq!(store.take_in(&[said(10, "second"), said(8, "first")], at(103)).unwrap(), 2);
+        assert_eq!(take_in(&mut store, &[said(12, "third"), said(30, "fifth")], at(100)), 2);
+        assert_eq!(take_in(&mut store, &[said(10, "second"), said(8, "first")], at(103)), 2);
         assert_eq!(release(&mut store, 104), (0, false), "nothing has waited for five seconds");
-        store.take_in(&[said(40, "sixth"), said(29, "fourth")], at(104)).unwrap();
+        take_in(&mut store, &[said(40, "sixth"), said(29, "fourth")], at(104));
         assert_eq!(release(&mut store, 105), (5, false), "what lies before goes with it, though it came just now");
-        store.take_in(&[said(1, "late")], at(106)).unwrap();
+        take_in(&mut store, &[said(1, "late")], at(106));
         assert_eq!(release(&mut store, 120), (2, true));
         assert_eq!(texts(&store), ["first", "second", "third", "fourth", "fifth", "late", "sixth"]);
         assert_eq!(release(&mut store, 121), (0, true));
@@ -143,29 +168,41 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let one = said(0, "one");
-        assert_eq!(store.take_in(&[one.clone(), one.clone()], at(1)).unwrap(), 1);
+        assert_eq!(take_in(&mut store, &[one.clone(), one.clone()], at(1)), 1);
         drop(store);
         let mut store = open(dir.path());
-        assert_eq!(store.take_in(std::slice::from_ref(&one), at(2)).unwrap(), 0);
+        assert_eq!(take_in(&mut store, std::slice::from_ref(&one), at(2)), 0);
         store.release(at(2), at(2)).unwrap();
-        assert_eq!(store.take_in(std::slice::from_ref(&one), at(3)).unwrap(), 0);
+        assert_eq!(take_in(&mut store, std::slice::from_ref(&one), at(3)), 0);
         assert_eq!(store.enforce(at(4), Keep::Nothing, 1).unwrap(), 1);
-        assert_eq!(store.take_in(std::slice::from_ref(&one), at(5)).unwrap(), 0, "its text is gone, its id is known");
+        assert_eq!(take_in(&mut store, std::slice::from_ref(&one), at(5)), 0, "its text is gone, its id is known");
         store.forget_arrivals(at(6)).unwrap();
-        assert_eq!(store.take_in(&[one], at(7)).unwrap(), 1, "ids are not kept for ever");
+        assert_eq!(take_in(&mut store, &[one], at(7)), 1, "ids are not kept for ever");
 
         let own = said(9, "own");
         store.stage(&own, &[]).unwrap();
         store.release(at(1_000_000), at(1_000_000)).unwrap();
-        assert_eq!(store.take_in(&[own], at(9)).unwrap(), 0, "this machine's own comes back over a bridge");
+        assert_eq!(take_in(&mut store, &[own], at(9)), 0, "this machine's own comes back over a bridge");
     }
 
     #[test]
     fn a_clock_that_was_set_back_holds_nothing_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
-        store.take_in(&[said(0, "one")], at(1_000)).unwrap();
+        take_in(&mut store, &[said(0, "one")], at(1_000));
         let now = at(10);
         assert_eq!(store.release(now - SignedDuration::from_secs(5), now).unwrap(), (1, true));
+    }
+
+    #[test]
+    fn a_gap_of_another_machine_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let (id, room, reason) = (Ulid::generate(), "hall".into(), GapReason::Muted);
+        let gap = Gap { id, room, from: at(0), to: at(60), reason };
+        let taken = |store: &mut Store| store.take_in(&[], &[gap.clone(), gap.clone()], at(61)).unwrap().gaps;
+        assert_eq!((taken(&mut store), taken(&mut store)), (vec![gap.clone()], Vec::new()));
+        let rows: i64 = store.read(|db| db.query_row("SELECT count(*) FROM gap", [], |row| row.get(0))).unwrap();
+        assert_eq!(rows, 1);
     }
 }

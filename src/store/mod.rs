@@ -12,6 +12,7 @@ mod inbox;
 pub mod lines;
 mod lock;
 mod outbox;
+mod recent;
 mod retention;
 mod schema;
 mod transcript;
@@ -27,6 +28,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 use tracing::warn;
 
 pub use forgetting::{Forgotten, Verdict};
+pub use inbox::New;
 pub use lock::Lock;
 pub use outbox::Waiting;
 pub use transcript::Reading;

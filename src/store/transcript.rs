@@ -3,15 +3,12 @@
 //! Owns utterances, gaps, digests and alerts, and how far the listener has read. Invariant: reading and its results are
 //! one transaction, so a crash repeats a reading whole or not at all.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
-use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use ulid::Ulid;
 
-use super::{Error, Store, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
+use super::{Error, Store, from_nanos, outbox, recent, set_meta, tell_dropped, to_nanos};
 use crate::event::{Alert, Digest, Gap, Message, Utterance};
 
 /// What one turn of the listener came to.
@@ -54,10 +51,7 @@ impl Store {
     /// Stores a gap and its messages.
     pub fn record_gap(&mut self, gap: &Gap, messages: &[Message]) -> Result<(), Error> {
         let dropped = self.write(|transaction, settings| {
-            let Gap { id, room, from, to, reason } = gap;
-            transaction
-                .prepare_cached(r#"INSERT INTO gap(id, room, start, "end", reason) VALUES (?1, ?2, ?3, ?4, ?5)"#)?
-                .execute(params![id.to_string(), room, to_nanos(*from), to_nanos(*to), word(reason)])?;
+            insert_gap(transaction, gap)?;
             outbox::push(transaction, settings, messages)
         })?;
         tell_dropped(&self.path, dropped);
@@ -179,6 +173,14 @@ impl Store {
     }
 }
 
+pub(super) fn insert_gap(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::Result<()> {
+    let Gap { id, room, from, to, reason } = gap;
+    transaction
+        .prepare_cached(r#"INSERT INTO gap(id, room, start, "end", reason) VALUES (?1, ?2, ?3, ?4, ?5)"#)?
+        .execute(params![id.to_string(), room, to_nanos(*from), to_nanos(*to), word(reason)])
+        .map(drop)
+}
+
 fn insert_digest(transaction: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
     let Digest { id, time, from, to, reason, words, room, text } = digest;
     transaction
@@ -221,13 +223,9 @@ fn insert_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Resul
         .map(drop)
 }
 
-fn utterance(row: &Row<'_>) -> rusqlite::Result<(i64, Utterance)> {
-    let id: String = row.get(1)?;
-    let id = Ulid::from_str(&id).map_err(|source| {
-        rusqlite::Error::FromSqlConversionFailure(1, Type::Text, FromSqlError::other(source).into())
-    })?;
+pub(super) fn utterance(row: &Row<'_>) -> rusqlite::Result<(i64, Utterance)> {
     let utterance = Utterance {
-        id,
+        id: recent::id(row, 1)?,
         start: from_nanos(row.get(2)?),
         end: from_nanos(row.get(3)?),
         room: row.get(4)?,
@@ -246,6 +244,6 @@ fn word(value: &impl Serialize) -> String {
     }
 }
 
-fn count(n: usize) -> i64 {
+pub(super) fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

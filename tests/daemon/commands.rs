@@ -121,3 +121,47 @@ fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
     });
     assert_eq!(left, ["hearth/study/status", "hearth/study/mark"], "only another machine's is left");
 }
+
+#[test]
+fn a_lamp_shows_that_the_room_is_muted() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let lamp = dir.path().join("lamp");
+    let write = |word: &str| format!("[\"/bin/sh\", \"-c\", \"echo {word} >> {}\"]", lamp.display());
+    let config = format!(
+        "[source.stdin]\nrate = 16000\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n[privacy]\non_mute = {}\non_unmute = {}\n",
+        broker.address,
+        write("muted"),
+        write("listening")
+    );
+    let shows = |expected: &str| {
+        let end = std::time::Instant::now() + super::mosquitto::LONG;
+        while std::fs::read_to_string(&lamp).unwrap_or_default() != expected {
+            assert!(
+                std::time::Instant::now() < end,
+                "the lamp never showed {expected:?}: {:?}",
+                std::fs::read_to_string(&lamp)
+            );
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let run = || {
+        let mut hearth = Hearth::run_with(dir.path(), &config, std::process::Stdio::piped());
+        let stdin = hearth.stdin();
+        (hearth, stdin)
+    };
+    let (hearth, stdin) = run();
+    listener.wait_for("the birth", |h| h.topic.ends_with("/status") && h.payload == "online" && !h.retain);
+    shows("listening\n");
+    listener.publish("hearth/home/listening/set", "OFF", false);
+    shows("listening\nmuted\n");
+    hearth.terminate();
+    drop(stdin);
+    assert!(hearth.wait().0.success());
+    let (hearth, stdin) = run();
+    shows("listening\nmuted\nmuted\n");
+    hearth.terminate();
+    drop(stdin);
+    assert!(hearth.wait().0.success());
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hearth::config::{Mqtt, Name, Privacy};
 use hearth::daemon::publishing::{Publishing, run};
-use hearth::event::Utterance;
+use hearth::event::{Gap, GapReason, Utterance};
 use hearth::mqtt::client;
 use hearth::mqtt::discovery::Does;
 use hearth::mqtt::payload::{self, Info};
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use ulid::Ulid;
 
 use super::forgetting::holding;
-use super::house::{Hearth, clip, config, ids, transcript};
+use super::house::{HEARTH, Hearth, clip, config, ids, transcript};
 use super::mosquitto::{LONG, Listener, Mosquitto, certificates, free_address};
 
 /// Nothing is given up for a machine that is away; a broker of its own gives up what exceeds 1,000 messages.
@@ -147,6 +147,17 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
         listener.publish("hearth/kitchen/utterance", garbage, false);
     }
     listener.publish_long("hearth/kitchen/utterance", 3 << 20);
+    let gap = Gap {
+        id: Ulid::generate(),
+        room: "kitchen".into(),
+        from: Timestamp::now() - SignedDuration::from_secs(60),
+        to: Timestamp::now(),
+        reason: GapReason::Muted,
+    };
+    let topics = Topics::new(&Mqtt::default(), &"kitchen".parse::<Name>().unwrap());
+    for _ in 0..2 {
+        listener.publish(&topics.gap(), &payload::gap(&topics, &gap).payload, false);
+    }
     say(150..200);
     hearth.kill();
     say(200..300);
@@ -162,10 +173,23 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
     listener.wait_for("what is no utterance is counted", |heard| {
         heard.topic == "hearth/reader/health" && refused(&heard.json()) >= 1
     });
+    let shown =
+        Command::new(HEARTH).args(["status", "--json", "--config", "hearth.toml"]).current_dir(&reader).output();
+    let shown: serde_json::Value = serde_json::from_slice(&shown.unwrap().stdout).unwrap();
+    assert!(shown["hears"]["last"]["text"].as_str().unwrap().starts_with("This is number"), "{shown}");
     hearth.terminate();
     let (status, log) = hearth.wait();
     assert!(status.success(), "{log}");
     nodes.into_iter().for_each(Node::end);
+    let database = rusqlite::Connection::open(reader.join("state/hearth.db")).unwrap();
+    let gaps: Vec<String> = database
+        .prepare("SELECT id FROM gap")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(gaps, [gap.id.to_string()], "what a machine did not hear is known once");
 
     assert!(ids(&transcript(&reader)) == said, "each once, in the order in which it was said");
     let store = Store::open(&reader.join("state"), Settings::from(&hearth::config::Store::default())).unwrap();

@@ -132,6 +132,20 @@ fn each_room_has_a_state_that_outlives_a_kill_and_forgets() {
     for kept in [false, true] {
         let (hearth, stdin) = run();
         assert!(probability("kitchen") > 0.5 && probability("living room") < 0.5, "with snapshots: {kept}");
+        // What is shown does not begin empty.
+        let output = Command::new(HEARTH)
+            .args(["status", "--json", "--config", "hearth.toml"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(shown["hears"]["last"]["text"], TALK[3].2, "{shown}");
+        assert!(shown["summary"]["text"].as_str().unwrap().starts_with("living room: "), "{shown}");
+        assert_eq!(
+            (&shown["alerts"][0]["rule"], &shown["alerts"][0]["room"]),
+            (&json!("help"), &json!("kitchen")),
+            "{shown}"
+        );
         hearth.terminate();
         drop(stdin);
         let (status, said) = hearth.wait();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tracing::error;
+use tracing::{error, info};
 
 use super::{Announcer, Error, Reading, notes};
 use crate::config::Config;
@@ -15,14 +15,27 @@ use crate::listener::Outcome;
 use crate::mqtt::payload::{self, Stamp};
 
 impl Reading {
-    /// Goes on with other rules and schedules. A rule that the model cannot ask changes nothing.
-    pub(super) fn reload(&mut self, fresh: &Fresh) -> Result<(), Error> {
+    /// Goes on with other rules and schedules, and answers whoever asked. A rule that the model cannot ask changes nothing,
+    /// here and wherever rules are told.
+    pub(super) fn reload(&mut self, mut fresh: Fresh) -> Result<(), Error> {
+        let answer = match self.follow_rules(&fresh)? {
+            Ok(()) => fresh.answer(),
+            Err(reason) => Err(reason),
+        };
+        if let Some(asked) = fresh.asked.take() {
+            self.record(Outcome::default(), Vec::from_iter(asked.message(&self.topics, &answer)))?;
+            asked.done(answer);
+        }
+        Ok(())
+    }
+
+    fn follow_rules(&mut self, fresh: &Fresh) -> Result<Result<(), String>, Error> {
         self.now = self.now.max(Timestamp::now());
         let outcome = match self.listeners.reload(&fresh.digest, &fresh.rules, self.now) {
             Ok(outcome) => outcome,
             Err(error) => {
                 error!(%error, "the rules stay as they were");
-                return Ok(());
+                return Ok(Err(error.to_string()));
             }
         };
         self.config =
@@ -35,6 +48,9 @@ impl Reading {
         // The broker learns how each rule stands.
         let mut messages = self.announcer.settle(&self.store.retained()?);
         messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
-        self.record(Outcome::default(), messages)
+        self.record(Outcome::default(), messages)?;
+        self.rules.send_replace(fresh.rules.clone());
+        info!(kind = "reload", rules = fresh.rules.len(), "rules and schedules are read again");
+        Ok(Ok(()))
     }
 }

@@ -1,0 +1,105 @@
+//! The last things that are stored, for whoever comes later.
+//!
+//! Invariant: they are as they were told.
+
+use std::str::FromStr;
+
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{Row, params};
+use serde::de::DeserializeOwned;
+use ulid::Ulid;
+
+use super::transcript::{count, utterance};
+use super::{Error, Store, from_nanos};
+use crate::event::{Alert, Digest, Utterance};
+
+impl Store {
+    /// The last utterances, oldest first.
+    pub fn last_utterances(&self, limit: usize) -> Result<Vec<Utterance>, Error> {
+        self.read(|connection| {
+            let rows = connection
+                .prepare_cached(
+                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech FROM utterance
+                       ORDER BY seq DESC LIMIT ?1"#,
+                )?
+                .query_map(params![count(limit)], |row| utterance(row).map(|(_, said)| said))?
+                .collect();
+            oldest_first(rows)
+        })
+    }
+
+    /// The last digests, oldest first.
+    pub fn last_digests(&self, limit: usize) -> Result<Vec<Digest>, Error> {
+        let digest = |row: &Row<'_>| {
+            Ok(Digest {
+                id: id(row, 0)?,
+                time: from_nanos(row.get(1)?),
+                from: from_nanos(row.get(2)?),
+                to: from_nanos(row.get(3)?),
+                reason: named(row, 4)?,
+                words: usize::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
+                room: row.get(6)?,
+                text: row.get(7)?,
+            })
+        };
+        self.read(|connection| {
+            let rows = connection
+                .prepare_cached(
+                    r#"SELECT id, time, start, "end", reason, words, room, text FROM digest ORDER BY seq DESC LIMIT ?1"#,
+                )?
+                .query_map(params![count(limit)], digest)?
+                .collect();
+            oldest_first(rows)
+        })
+    }
+
+    /// The last phases of alerts, oldest first.
+    pub fn last_alerts(&self, limit: usize) -> Result<Vec<Alert>, Error> {
+        let alert = |row: &Row<'_>| {
+            let evidence: String = row.get(8)?;
+            Ok(Alert {
+                id: id(row, 0)?,
+                time: from_nanos(row.get(1)?),
+                rule: row.get(2)?,
+                phase: named(row, 3)?,
+                severity: named(row, 4)?,
+                room: row.get(5)?,
+                probability: row.get(6)?,
+                answer: row.get(7)?,
+                evidence: serde_json::from_str(&evidence).unwrap_or_default(),
+            })
+        };
+        self.read(|connection| {
+            let rows = connection
+                .prepare_cached(
+                    "SELECT id, time, rule, phase, severity, room, probability, answer, evidence FROM alert
+                     ORDER BY seq DESC LIMIT ?1",
+                )?
+                .query_map(params![count(limit)], alert)?
+                .collect();
+            oldest_first(rows)
+        })
+    }
+}
+
+fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
+    rows.map(|mut rows| {
+        rows.reverse();
+        rows
+    })
+}
+
+pub(super) fn id(row: &Row<'_>, at: usize) -> rusqlite::Result<Ulid> {
+    let text: String = row.get(at)?;
+    Ulid::from_str(&text).map_err(|source| unreadable(at, source))
+}
+
+/// An enum by the name it has in JSON.
+fn named<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+    let word: String = row.get(at)?;
+    serde_json::from_value(word.into()).map_err(|source| unreadable(at, source))
+}
+
+fn unreadable(at: usize, source: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(at, Type::Text, FromSqlError::other(source).into())
+}
