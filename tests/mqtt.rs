@@ -877,7 +877,7 @@ fn an_alert_reads_as_documented() {
     assert_eq!((message.topic.as_str(), message.retain), ("hearth/home/alert", false));
     let expected = json!({
         "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T12:00:00Z",
-        "event_type": "leak", "rule": "leak", "phase": "new", "severity": "critical", "probability": 0.9877,
+        "event_type": "leak", "rule": "leak", "phase": "new", "severity": "critical", "room": null, "probability": 0.9877,
         "answer": "Yes. The tap drips.",
         "evidence": [{
             "utterance": "00000000030000000000000004", "time": "2026-01-01T12:00:00Z", "room": "kitchen",
