@@ -28,3 +28,36 @@ pub(super) fn enforce(store: &mut Store, clock: &Steady, keep: Keep, read: i64) 
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::config;
+    use crate::event::Utterance;
+    use crate::store::Settings;
+
+    #[test]
+    fn what_is_old_by_a_clock_that_jumped_stays_until_the_clock_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), Settings::from(&config::Store::default())).unwrap();
+        let start = Timestamp::now() - SignedDuration::from_hours(24 * 31);
+        let (id, end) = (Ulid::generate(), start + SignedDuration::from_secs(1));
+        let (room, text) = ("home".into(), "Good evening.".into());
+        let said = Utterance { id, start, end, room, text, confidence: 1.0, no_speech: 0.0 };
+        let read = store.record_utterance(&said, &[]).unwrap();
+        let keep = Keep::Days(30);
+        // The last run knew a time years before: the clock says that all of it is old.
+        store.set_note(BELIEVED, "2020-01-01T00:00:00Z").unwrap();
+        let jumped = clock(&store).unwrap();
+        assert_eq!(enforce(&mut store, &jumped, keep, read).unwrap(), 0);
+        assert_eq!(enforce(&mut store, &jumped, keep, read).unwrap(), 0);
+        assert_eq!(store.note(BELIEVED).unwrap().unwrap(), "2020-01-01T00:00:00Z");
+        // A house that keeps nothing keeps nothing by any clock.
+        assert_eq!(enforce(&mut store, &Steady::new(None), keep, read).unwrap(), 1);
+        let read = store.record_utterance(&Utterance { id: Ulid::generate(), ..said }, &[]).unwrap();
+        assert_eq!(enforce(&mut store, &jumped, Keep::Nothing, read).unwrap(), 1);
+    }
+}

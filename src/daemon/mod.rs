@@ -139,6 +139,8 @@ impl House {
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
         if config.hears() {
+            // Nobody is to think the house muted, or without ears, until the source has begun.
+            vitals.listening.set(control.listening());
             store.enqueue(&[payload::listening(&topics, Stamp::now(), control.listening())])?;
         }
         let minutes = reading::notes::interval(&store, config.digest.every_min)?;

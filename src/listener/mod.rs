@@ -16,6 +16,7 @@ pub mod digest;
 mod forgetting;
 pub mod history;
 mod household;
+mod memory;
 pub mod prompt;
 pub mod reader;
 mod reload;
@@ -23,11 +24,9 @@ mod rooms;
 pub mod snapshot;
 mod watched;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::config;
@@ -35,6 +34,7 @@ use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, Utterance};
 use crate::griffin;
 
 pub use ask::Answer;
+use memory::Memory;
 pub use rooms::Listeners;
 use watched::Watched;
 
@@ -133,17 +133,6 @@ pub struct Reading {
     pub time: Timestamp,
     /// The rule's alert is on.
     pub active: bool,
-}
-
-/// What the listener remembers beside the state.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Memory {
-    untold: digest::Untold,
-    rules: BTreeMap<String, alert::Watch>,
-    /// What the listeners of single rooms remember.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    rooms: BTreeMap<String, Memory>,
 }
 
 impl Listener {
@@ -304,39 +293,6 @@ impl Listener {
     /// From now on a digest is due every `minutes` while people talk; 0 switches the interval off.
     pub fn set_interval(&mut self, minutes: f64) {
         self.schedule.set_interval(minutes);
-    }
-
-    /// What is remembered beside the state, as JSON: what is untold and where each rule stands. No words of anybody.
-    pub fn memory(&self) -> String {
-        self.remembered().to_json()
-    }
-
-    /// Goes on from what [`Listener::memory`] gave; a rule that is new begins at rest, one that is gone is forgotten.
-    pub fn recall(&mut self, memory: &str) -> Result<(), Error> {
-        self.remember(Memory::of_json(memory)?);
-        Ok(())
-    }
-
-    fn remembered(&self) -> Memory {
-        let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();
-        Memory { untold: self.untold.clone(), rules, rooms: BTreeMap::new() }
-    }
-
-    fn remember(&mut self, mut memory: Memory) {
-        self.untold = memory.untold;
-        for watched in &mut self.rules {
-            watched.watch = memory.rules.remove(watched.rule.name.as_str()).unwrap_or_default();
-        }
-    }
-}
-
-impl Memory {
-    fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("numbers, times and names are JSON")
-    }
-
-    fn of_json(memory: &str) -> Result<Self, Error> {
-        serde_json::from_str(memory).map_err(|source| Error::Memory { source })
     }
 }
 
