@@ -501,6 +501,11 @@ fn each_room_knows_only_what_was_said_in_it() {
     assert!(listeners.asked(Some("attic")).unwrap_err().contains("there are: hall, kitchen"));
     let digests = listeners.summarise(Some("kitchen"), at(60.0)).unwrap().unwrap();
     assert_eq!((digests.len(), digests[0].room.as_deref(), digests[0].words), (1, Some("kitchen"), 12));
+    // Without a room: those of which something is untold; then one that says that nothing is.
+    for (room, words) in [("hall", 21), ("hall", 0)] {
+        let digests = listeners.summarise(None, at(60.0)).unwrap().unwrap();
+        assert_eq!((digests.len(), digests[0].room.as_deref(), digests[0].words), (1, Some(room), words));
+    }
     assert_eq!(listeners.acknowledge(None).unwrap().as_str(), "help");
     let known: Vec<_> = listeners.standings(at(60.0)).filter(|(_, _, known, _)| *known).map(|it| it.0).collect();
     assert_eq!(known, [Some("hall")]);

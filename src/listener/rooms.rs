@@ -237,13 +237,18 @@ impl Listeners {
         self.gather(|listener| listener.finish(now))
     }
 
-    /// A digest at once of each state that is [`Listeners::asked`] about `room`.
+    /// A digest at once: of `room`, or of each room of which something is untold; one that says so if there is none.
     pub fn summarise(&mut self, room: Option<&str>, now: Timestamp) -> Result<Result<Vec<Digest>, String>, Error> {
         let asked = match self.asked(room) {
             Ok(asked) => asked,
             Err(reason) => return Ok(Err(reason)),
         };
-        asked.iter().map(|room| self.of(room.as_deref()).0.summarise(now)).collect::<Result<_, _>>().map(Ok)
+        let untold = |room: &Option<String>| self.of(room.as_deref()).0.untold.words() > 0;
+        let (mut news, nothing): (Vec<_>, Vec<_>) = asked.into_iter().partition(untold);
+        if news.is_empty() {
+            news.extend(nothing.into_iter().next());
+        }
+        news.iter().map(|room| self.of(room.as_deref()).0.summarise(now)).collect::<Result<_, _>>().map(Ok)
     }
 
     /// See [`Listener::set_interval`].
