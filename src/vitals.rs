@@ -25,8 +25,9 @@ pub struct Vitals {
     pub heard_samples: Count,
     /// Hearing: samples that were in segments given to Whisper.
     pub decoded_samples: Count,
-    /// Hearing: passes of Whisper over sound, and the tokens it wrote in them.
+    /// Hearing: passes of Whisper over sound, what was encoded in them, silence behind it with it, and the tokens it wrote.
     pub passes: Count,
+    pub encoded_samples: Count,
     pub written_tokens: Count,
     /// Hearing: committed utterances and their words.
     pub utterances: Count,

@@ -5,9 +5,7 @@
 
 use super::Word;
 
-/// Two looks agree on a word that ends at least this long before the end of what was heard …
-const AGREED_S: f64 = 0.5;
-/// … one look is enough for a word this likely that ends this long before it.
+/// One look is enough for a word this likely that ends this long before the end of what was heard.
 const SURE: f32 = 0.6;
 const SURE_S: f64 = 0.4;
 /// Marks with which Whisper begins to describe a sound, which is nothing anybody said.
@@ -37,13 +35,11 @@ impl Agreement {
         let folded: Vec<String> = hypothesis.iter().map(|word| fold(&word.text)).collect();
         let before = self.committed.len();
         for (at, word) in hypothesis.iter().enumerate().skip(before) {
-            // In a pause the last word is whole; otherwise it may be the first half of another.
-            let paused = silence_s > 0.0;
-            let left_s = heard_s - word.end_s + if paused { AGREED_S } else { 0.0 };
-            let last = at + 1 == hypothesis.len() && !paused;
-            let agreed = left_s >= AGREED_S && self.previous.get(at) == Some(&folded[at]);
-            let sure = left_s >= SURE_S && word.probability >= SURE;
-            if last || word.text.contains(MARKS) || !(agreed || sure) {
+            // In a pause the last word is whole; otherwise it may be the first half of another, which the next look would not
+            // see again.
+            let whole = silence_s > 0.0 || (at + 1 < hypothesis.len() && heard_s - word.end_s >= SURE_S);
+            let agreed = self.previous.get(at) == Some(&folded[at]);
+            if word.text.contains(MARKS) || !(agreed || (whole && word.probability >= SURE)) {
                 break;
             }
             self.committed.push(word.clone());
@@ -106,14 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn what_two_looks_agree_on_is_committed_less_the_last_word() {
+    fn what_two_looks_agree_on_is_committed() {
         let mut agreement = Agreement::default();
         assert_eq!(agreement.see(&words("good mourning"), 1.0, 0.0), 0);
         assert_eq!(agreement.see(&words("Good morning Emma"), 1.0, 0.0), 1);
         assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0), 2);
         assert_eq!(committed(&agreement), "Good morning, Emma", "the case and marks of the look that committed it");
-        assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0), 0, "the last word waits");
-        assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.3), 1, "but not in a pause");
+        assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0), 1, "the last word, too");
     }
 
     #[test]
@@ -125,11 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn words_near_the_end_of_what_was_heard_wait() {
-        let mut agreement = Agreement::default();
-        let said = words("one two three four five six seven");
-        agreement.see(&said, 0.75, 0.0);
-        assert_eq!(agreement.see(&said, 0.75, 0.0), 2);
+    fn sure_words_near_the_end_of_what_was_heard_wait_except_in_a_pause() {
+        let mut said = words("one two three four five six seven");
+        said.iter_mut().for_each(|word| word.probability = 0.99);
+        assert_eq!(Agreement::default().see(&said, 0.75, 0.0), 3);
+        assert_eq!(Agreement::default().see(&said, 9.0, 0.0), 6, "the last may go on");
+        assert_eq!(Agreement::default().see(&said, 0.75, 0.3), 7);
     }
 
     #[test]

@@ -12,8 +12,19 @@ use crate::clock::SAMPLE_RATE;
 use crate::{config, models};
 
 /// whisper.cpp returns nothing for less than 100 ms and reads out of bounds below 201 samples; a second is safe and free,
-/// since an encode always costs 30 s of sound.
+/// since more than that is encoded in any case.
 const MIN_SAMPLES: usize = SAMPLE_RATE as usize;
+
+/// The encoder turns so much sound into one place of the decoder's view, which has so many for 30 s.
+const PLACE_SAMPLES: usize = SAMPLE_RATE as usize / 50;
+const PLACES: usize = 1500;
+
+/// Whisper was trained on 30 s, and what is not sound is silence. It need not be as much: with so many places behind the sound, and
+/// at least so many in all, it writes what it writes of 30 s, in a third of the time. Measured with tiny.en on 155 recordings
+/// (20.6 min), errors with 30 s and with this: LibriSpeech other 14.4 and 13.6 %, meetings 36.2 and 36.4 %, prompts 2.3 and 2.0 %,
+/// LJSpeech 3.2 and 2.7 %. With 128 places behind the sound it begins to say things twice (5.3 %), with 32 it does little else.
+const SILENT_PLACES: usize = 256;
+const MIN_PLACES: usize = 384;
 
 /// More threads than this make a small model slower.
 const MAX_THREADS: usize = 4;
@@ -44,6 +55,8 @@ pub struct Whisper {
     params: FullParams<'static, 'static>,
     hot_words: String,
     padded: Vec<f32>,
+    /// 30 s are encoded whatever there is.
+    whole: bool,
 }
 
 impl Whisper {
@@ -64,9 +77,22 @@ impl Whisper {
             params: params(language, settings.threads),
             hot_words,
             padded: Vec::new(),
+            whole: false,
         };
         whisper.tokens("").map_err(|source| Error::HotWords { source })?;
         Ok(whisper)
+    }
+
+    /// Encodes 30 s for every pass, as others do: to compare with.
+    pub fn encoding_whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    /// How much sound is encoded, silence behind it with it, to decode so many samples.
+    pub fn encoded_samples(&self, samples: usize) -> usize {
+        let places = if self.whole { PLACES } else { places(samples) };
+        places * PLACE_SAMPLES
     }
 
     /// The file it was loaded from.
@@ -92,6 +118,7 @@ impl Whisper {
         let tokens = self.tokens(prompt).map_err(failed)?;
         let mut params = self.params.clone();
         params.set_tokens(&tokens);
+        params.set_audio_ctx((self.encoded_samples(samples.len()) / PLACE_SAMPLES) as i32);
         if let Some(known) = known {
             params.set_single_segment(true);
             // SAFETY: `hold` fits the type that whisper.cpp calls, touches nothing of its context or state, and `known`
@@ -122,6 +149,11 @@ impl Whisper {
         let tokens = self.context.tokenize(text, text.len() + 1)?;
         Ok(tokens)
     }
+}
+
+/// Places of the decoder's view for so many samples.
+fn places(samples: usize) -> usize {
+    (samples.div_ceil(PLACE_SAMPLES) + SILENT_PLACES).clamp(MIN_PLACES, PLACES)
 }
 
 /// Greedy, at one temperature, free to write sounds. Measured with tiny.en: a beam of 5 makes 12.4 % errors instead of 12.8 %
@@ -245,5 +277,18 @@ unsafe extern "C" fn hold(
     if let Some(token) = known.tokens.get(written as usize) {
         logits.fill(f32::NEG_INFINITY);
         logits[*token as usize] = 0.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_the_sound_and_silence_behind_it() {
+        assert_eq!(places(0), MIN_PLACES);
+        let seconds = |s: usize| places(s * SAMPLE_RATE as usize);
+        assert_eq!((seconds(10), seconds(26), seconds(600)), (500 + SILENT_PLACES, PLACES, PLACES));
+        assert_eq!(places(10 * SAMPLE_RATE as usize + 1), 501 + SILENT_PLACES, "the last sample has a place, too");
     }
 }

@@ -242,7 +242,7 @@ impl Hearing {
         let live = &mut ear.live;
         (live.since_samples, live.news_samples) = (0, 0);
         live.seen = self.whisper.decode_on(&segment.samples, live.agreement.committed())?;
-        note_pass(live.seen.as_slice(), vitals);
+        note_pass(live.seen.as_slice(), self.whisper.encoded_samples(segment.samples.len()), vitals);
         // What nobody said must not be committed because it was written twice.
         let Some(seen) = live.seen.as_ref().filter(|seen| judged(seen, &segment).is_ok()) else {
             return Ok(Vec::new());
@@ -276,7 +276,7 @@ impl Hearing {
             _ if committed.is_empty() => self.pass(segment, vitals)?,
             _ => {
                 let piece = self.whisper.decode_on(&segment.samples, committed)?;
-                note_pass(piece.as_slice(), vitals);
+                note_pass(piece.as_slice(), self.whisper.encoded_samples(segment.samples.len()), vitals);
                 piece.into_iter().collect()
             }
         };
@@ -305,7 +305,7 @@ impl Hearing {
 
     fn pass(&mut self, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, asr::Error> {
         let pieces = self.whisper.decode(&segment.samples, "")?;
-        note_pass(&pieces, vitals);
+        note_pass(&pieces, self.whisper.encoded_samples(segment.samples.len()), vitals);
         Ok(pieces)
     }
 

@@ -25,10 +25,13 @@ const ROOM: &str = "bench";
 /// Silence heard behind a recording: longer than any policy waits for the next word.
 const BEHIND_S: usize = 3;
 
+/// What a pass encodes at most.
+const WHOLE_S: f64 = 30.0;
+
 /// Frames between reading a file and hearing it: a second of sound.
 const QUEUE: usize = 64;
 
-/// Seconds that a pass of the recogniser takes on the clock, and each token it writes.
+/// Seconds that a pass of the recogniser over 30 s takes on the clock, and each token it writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PassCost {
     pub pass_s: f64,
@@ -120,15 +123,18 @@ fn at_the_rooms_pace(
             hearing.listen(sound(frame), vitals);
         }
         if hearing.has_work() {
-            let (began, passes, tokens) = (Instant::now(), vitals.passes.get(), vitals.written_tokens.get());
+            let (began, passes) = (Instant::now(), vitals.passes.get());
+            let (encoded, tokens) = (vitals.encoded_samples.get(), vitals.written_tokens.get());
             let heard = hearing.work(clock::after(origin, SignedDuration::from_secs_f64(now)), vitals)?;
-            let passes = (vitals.passes.get() - passes) as f64;
             let took = match cost {
-                Some(cost) => cost.pass_s * passes + cost.token_s * (vitals.written_tokens.get() - tokens) as f64,
+                Some(cost) => {
+                    let whole = seconds((vitals.encoded_samples.get() - encoded) as i64) / WHOLE_S;
+                    cost.pass_s * whole + cost.token_s * (vitals.written_tokens.get() - tokens) as f64
+                }
                 None => began.elapsed().as_secs_f64(),
             };
             now += took;
-            if passes > 0.0 {
+            if vitals.passes.get() > passes {
                 hearing.took(took);
                 replayed.busy_s += took;
             }
