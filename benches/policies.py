@@ -9,6 +9,9 @@ All go through hearth's own voice detector, recogniser and scorer (`hearth bench
   segment    each stretch of speech is decoded once, when it is over
   agreement  LocalAgreement-2 as whisper_streaming has it: a look every second, and what two of them agree on
   hearth     looks while there is time, by the clock and where a pause begins; a sure word needs one look
+
+A pass of `agreement` encodes 30 s, as Whisper does elsewhere, and costs all of it; hearth's encode what was said and the silence
+behind it that the model wants, and cost their share. The offline pass encodes 30 s.
 """
 import argparse
 import json
