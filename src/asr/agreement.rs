@@ -147,9 +147,9 @@ mod tests {
         agreement.see(&said, 9.0, 0.0);
         let rest = agreement.split_off(0.2);
         assert_eq!(committed(&agreement), "a b");
-        assert_eq!(rest.iter().map(|word| word.text.as_str()).collect::<String>(), "cd");
+        assert_eq!(rest.iter().map(|word| word.text.as_str()).collect::<String>(), "cde");
         assert_eq!(rest[1].tokens, [3], "its times are of another segment");
-        assert!(rest[0].start_s.abs() < 1e-9 && Agreement::after(rest).committed().len() == 2);
+        assert!(rest[0].start_s.abs() < 1e-9 && Agreement::after(rest).committed().len() == 3);
     }
 
     proptest! {

@@ -162,14 +162,14 @@ mod tests {
         let lines: Vec<serde_json::Value> =
             String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["file"], morning.to_str().unwrap());
-        assert_eq!(lines[0]["text"], "Good morning, Emma. How are you?");
+        assert_eq!(lines[0]["text"], "Good morning, Emma, how are you?");
         let (start, end) = (lines[0]["start"].as_f64().unwrap(), lines[0]["end"].as_f64().unwrap());
         assert!((0.4..1.2).contains(&start) && (2.4..3.4).contains(&end), "{start} {end}");
 
         let mut out = Vec::new();
         write(args(&[&morning], false), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("[00:0") && text.contains("] Good morning, Emma. How are you?\n"), "{text}");
+        assert!(text.starts_with("[00:0") && text.contains("] Good morning, Emma, how are you?\n"), "{text}");
     }
 
     #[test]
