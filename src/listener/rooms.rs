@@ -171,19 +171,19 @@ impl Listeners {
         Ok(told_again)
     }
 
-    /// Saves each state that has read something since its last snapshot, and removes those of its snapshots that `policy` does
-    /// not keep, or that were made before `oldest`. All are tried; the last error is returned.
+    /// Saves each state that has read something since its last snapshot, and removes of every state, for a quiet room grows old as
+    /// well, the snapshots that `policy` does not keep, or that were made before `oldest`. All are tried; the first error is
+    /// returned.
     ///
     /// # Errors
     /// A snapshot was not written, or not removed.
     pub fn save(&mut self, mark: &Mark, policy: &Policy, oldest: Timestamp) -> Result<(), Error> {
         let policy = policy.shared(1 + self.rooms.len());
         let save = |seat: &mut Seat| {
-            if seat.read == seat.saved {
-                return Ok(());
+            if seat.read != seat.saved {
+                seat.listener.save(&seat.history, mark)?;
+                seat.saved = seat.read;
             }
-            seat.listener.save(&seat.history, mark)?;
-            seat.saved = seat.read;
             Ok(seat.history.thin(&policy, oldest)?)
         };
         self.seats_mut().map(save).fold(Ok(()), Result::and)
