@@ -548,6 +548,31 @@ fn every_room_goes_on_after_a_restart_and_goes_back_when_it_must_forget() {
 }
 
 #[test]
+fn snapshots_grow_old_also_where_nothing_is_said_any_more_or_the_house_has_one_state_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path()).unwrap();
+    let kitchen = history.of_room("kitchen");
+    let kept = || kitchen.list().unwrap().len();
+    let say = |seq: i64, room: &str| (seq, Utterance { room: room.into(), ..said(0.0, 1.0, "Good evening.") });
+    let hours = |hours: i64| at(3600.0 * hours as f64);
+    let save = |listeners: &mut Listeners, read, hour, oldest| {
+        listeners.save(&Mark { read, time: hours(hour) }, &policy(), oldest).unwrap();
+    };
+    let mut rooms = Listeners::new(open(), States::Room, history.clone()).unwrap();
+    for seq in 1..=4 {
+        rooms.replay(&[say(seq, "kitchen")]).unwrap();
+        save(&mut rooms, seq, seq, Timestamp::MIN);
+    }
+    assert_eq!(kept(), 4);
+    rooms.replay(&[say(5, "hall")]).unwrap();
+    save(&mut rooms, 5, 5, hours(2));
+    assert_eq!(kept(), 3, "nothing was said in the kitchen");
+    let mut house = Listeners::new(open(), States::House, history.clone()).unwrap();
+    save(&mut house, 5, 6, hours(5));
+    assert_eq!(kept(), 2, "the newest stay");
+}
+
+#[test]
 fn one_state_for_the_house_hears_every_room_and_so_do_the_rooms_that_are_too_many() {
     let dir = tempfile::tempdir().unwrap();
     let talk = two_rooms();

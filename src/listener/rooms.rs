@@ -171,22 +171,25 @@ impl Listeners {
         Ok(told_again)
     }
 
-    /// Saves each state that has read something since its last snapshot, and removes of every state, for a quiet room grows old as
-    /// well, the snapshots that `policy` does not keep, or that were made before `oldest`. All are tried; the first error is
-    /// returned.
+    /// Saves each state that has read something since its last snapshot. Then removes the snapshots that `policy` does not keep, or
+    /// that were made before `oldest`, of every state that ever was: a quiet room's grow old as well, and so do those of a house
+    /// that has one state again. All is tried; the first error is returned.
     ///
     /// # Errors
     /// A snapshot was not written, or not removed.
     pub fn save(&mut self, mark: &Mark, policy: &Policy, oldest: Timestamp) -> Result<(), Error> {
-        let policy = policy.shared(1 + self.rooms.len());
         let save = |seat: &mut Seat| {
             if seat.read != seat.saved {
                 seat.listener.save(&seat.history, mark)?;
                 seat.saved = seat.read;
             }
-            Ok(seat.history.thin(&policy, oldest)?)
+            Ok(())
         };
-        self.seats_mut().map(save).fold(Ok(()), Result::and)
+        let saved = self.seats_mut().map(save).fold(Ok(()), Result::and);
+        let all = self.house.history.all()?;
+        let policy = policy.shared(all.len());
+        let thinned = all.iter().map(|history| history.thin(&policy, oldest)).fold(Ok(()), Result::and);
+        saved.and(thinned.map_err(Error::from))
     }
 
     /// Reads an utterance; see [`Listener::hear`].
