@@ -4,6 +4,7 @@
 
 pub mod hearing;
 mod long;
+mod machine;
 pub mod model;
 mod plot;
 pub mod publish;

@@ -6,7 +6,6 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 use smallvec::SmallVec;
@@ -16,7 +15,7 @@ use super::blocks::Block;
 use super::cost::{Cost, Work};
 use super::kernel::{Kernel, Product, multiply};
 use super::layers::{RmsNorm, Rotary, SPREAD};
-use super::options::{Options, RingType};
+use super::options::{Options, RingType, awake};
 use super::state::Shapes;
 use super::weights::{Checkpoint, Group, Matrix, Progress};
 use super::{Config, Error, Leaf, Logits, State, vector};
@@ -340,26 +339,6 @@ impl Model {
         let (kernel, cap) = (self.kernel, self.config.soft_cap);
         logits.par_chunks_mut(SPREAD).for_each(|logits| vector::soft_cap(kernel, logits, cap));
     }
-}
-
-/// Runs `work` while the pool's other threads look for their part of it without pause: a pass hands out work hundreds of times,
-/// and a thread that went to sleep in between takes a tenth of a millisecond to wake.
-fn awake(work: impl FnOnce() + Send) {
-    let done = AtomicBool::new(false);
-    let done = &done;
-    rayon::scope(|scope| {
-        for _ in 1..rayon::current_num_threads() {
-            scope.spawn(|_| {
-                while !done.load(Ordering::Relaxed) {
-                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                        std::hint::spin_loop();
-                    }
-                }
-            });
-        }
-        work();
-        done.store(true, Ordering::Relaxed);
-    });
 }
 
 /// How far tokens go.

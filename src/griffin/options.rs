@@ -1,6 +1,8 @@
 //! How a model is held and run.
 //!
-//! Owns the settings and the threads that they ask for. Refuses to know what is computed.
+//! Owns the settings, the threads that they ask for, and how these wait. Refuses to know what is computed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Error;
 use super::kernel::Kernel;
@@ -51,6 +53,26 @@ fn yield_to_others(nice: u8) {
     if nice > 0 {
         let _ = rustix::process::nice(i32::from(nice));
     }
+}
+
+/// Runs `work` while the pool's other threads look for their part of it without pause: a pass hands out work hundreds of times,
+/// and a thread that went to sleep in between takes a tenth of a millisecond to wake.
+pub(super) fn awake(work: impl FnOnce() + Send) {
+    let done = AtomicBool::new(false);
+    let done = &done;
+    rayon::scope(|scope| {
+        for _ in 1..rayon::current_num_threads() {
+            scope.spawn(|_| {
+                while !done.load(Ordering::Relaxed) {
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+        }
+        work();
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[cfg(test)]

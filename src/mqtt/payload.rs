@@ -1,4 +1,4 @@
-//! What each message says.
+//! What each message says. Longer than most files: a function for each topic.
 //!
 //! Owns the JSON of every topic. Refuses to know when something is said. Invariant: each payload is one JSON object with
 //! `id` (a ULID), `schema` and `time` (RFC 3339), and is at most [`MAX_BYTES`] long. `status` alone is a plain word, since

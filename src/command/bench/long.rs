@@ -9,7 +9,8 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::model::{Tokens, median, seconds_of};
+use super::machine::{median, seconds_of};
+use super::model::Tokens;
 use crate::griffin::{CHUNK, Leaf, Model, State};
 use crate::process::resident_bytes;
 

@@ -1,7 +1,7 @@
 //! `hearth bench model`: how fast a model reads and writes here, beside the machine's own limits, all in one run.
 //!
-//! Owns what is measured and how it is shown. Refuses to know how it is computed. Invariant: a speed stands beside the limit
-//! that was measured in the same seconds with the same threads, for other work on a machine takes from both.
+//! Owns what is measured and how it is shown. Refuses to know how it is computed. Invariant: every speed is measured beside its
+//! limit, as [`super::machine`] does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use super::long::{self, Age};
+use super::machine::{Machine, PASSES, SECONDS, Speed, median, seconds_of};
 use super::plot;
 use crate::command::generate;
 use crate::config::Weights;
@@ -18,20 +19,10 @@ use crate::griffin::kernel::{Form, Kernel, Roofs};
 use crate::griffin::{self, CHUNK, Config, Cost, Logits, Model, Options, State};
 use crate::listener::snapshot;
 use crate::models;
-use crate::process::{resident_bytes, total_bytes};
-
-/// Memory that is read to measure how fast memory is read, far more than any cache holds; but no more than an eighth of all.
-const READ_BYTES: usize = 2 << 30;
+use crate::process::resident_bytes;
 
 /// Chunk sizes that are measured.
 const CHUNKS: [usize; 4] = [1, 8, 16, 64];
-
-/// Each speed is measured for so long, and at least [`PASSES`] times; the median counts.
-const SECONDS: f64 = 4.0;
-const PASSES: usize = 5;
-
-/// After so long the limits are measured again.
-const BETWEEN_LIMITS: f64 = 0.5;
 
 const QUESTIONS: usize = 8;
 const QUESTION_TOKENS: usize = 24;
@@ -179,47 +170,6 @@ fn shape_of(name: &str) -> anyhow::Result<Config> {
     Config::preset(name).with_context(|| format!("there is no shape {name}"))
 }
 
-/// What the machine can do at most, to be asked again and again.
-struct Machine {
-    kernel: Kernel,
-    threads: rayon::ThreadPool,
-    buffer: Vec<u8>,
-}
-
-/// How long something took, the median, and the limits meanwhile.
-struct Speed {
-    seconds: f64,
-    roofs: Vec<Roofs>,
-}
-
-impl Machine {
-    fn new(kernel: Kernel, threads: usize) -> anyhow::Result<Self> {
-        let eighth = total_bytes() as usize / 8;
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        Ok(Self { kernel, threads, buffer: vec![1; READ_BYTES.min(eighth)] })
-    }
-
-    fn roofs(&self) -> Roofs {
-        self.threads.install(|| Roofs::measure(self.kernel, &self.buffer))
-    }
-
-    /// Measures something for [`SECONDS`], and the limits in turns with it.
-    fn measure(&self, mut what: impl FnMut()) -> Speed {
-        what();
-        let (mut roofs, mut times, mut since) = (vec![self.roofs()], Vec::new(), 0.0);
-        while times.len() < PASSES || times.iter().sum::<f64>() < SECONDS {
-            let seconds = seconds_of(&mut what);
-            times.push(seconds);
-            since += seconds;
-            if since >= BETWEEN_LIMITS {
-                roofs.push(self.roofs());
-                since = 0.0;
-            }
-        }
-        Speed { seconds: median(times), roofs }
-    }
-}
-
 /// Tokens a second that nothing can beat: weights are read once for `chunk` tokens, and every product has to be made.
 fn limit(roofs: &Roofs, work: &crate::griffin::Work, chunk: usize) -> f64 {
     let read = work.bytes as f64 / chunk as f64 / (roofs.read_gb_s * 1e9);
@@ -292,17 +242,6 @@ fn median_s(mut what: impl FnMut()) -> f64 {
         times.push(seconds_of(&mut what));
     }
     median(times)
-}
-
-pub(super) fn seconds_of(what: impl FnOnce()) -> f64 {
-    let begun = Instant::now();
-    what();
-    begun.elapsed().as_secs_f64()
-}
-
-pub(super) fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 fn median_ms(what: impl FnMut()) -> f64 {
