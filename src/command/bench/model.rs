@@ -1,7 +1,7 @@
 //! `hearth bench model`: how fast a model reads and writes here, beside the machine's own limits, all in one run.
 //!
 //! Owns what is measured and how it is shown. Refuses to know how it is computed. Invariant: every speed is measured beside its
-//! limit, as [`super::machine`] does.
+//! limit, as `machine.rs` does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
