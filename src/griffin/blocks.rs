@@ -13,12 +13,16 @@ use super::batch::{Batch, Span};
 use super::config::{Config, Temporal};
 use super::kernel::Kernel;
 use super::layers::{Conv1d, Linear, RgLru, RmsNorm, add, gelu_gated, multiply};
-use super::ring::{Element, Ring, Sight};
+use super::ring::{Element, Queries, Ring, Sight};
 use super::state::{Memory, Rings};
 use super::weights::{Checkpoint, Group, Matrix};
 
-/// Heads that one task of the attention takes together.
-const HEADS_AT_ONCE: usize = 5;
+/// Queries that one task of the attention takes together: keys and values are read once for them, and their scores stay in the
+/// second cache.
+const QUERIES_AT_ONCE: usize = 20;
+
+/// The same where there are fewer tokens than threads.
+const FEW_QUERIES: usize = 5;
 
 /// x → r = x + temporal(norm x); r + mlp(norm r). Figure 2(a).
 pub struct Block {
@@ -256,6 +260,7 @@ impl Keys<'_> {
 
     fn collect<E: Element>(&self, new: &mut Ring<E>) {
         let width = self.attention.kv_heads * self.attention.head_dim;
+        new.begin(self.rows.len());
         for (slot, row) in self.rows.clone().enumerate() {
             new.put(slot, &self.k[row * width..][..width], &self.v[row * width..][..width]);
         }
@@ -265,16 +270,19 @@ impl Keys<'_> {
     fn attend<E: Element>(&self, ring: &mut Ring<E>, new: &mut Ring<E>, q: &[f32], mixed: &mut [f32]) {
         self.collect(new);
         let LocalAttention { heads, kv_heads, head_dim, .. } = *self.attention;
-        let group = heads / kv_heads;
-        // A task takes some of the heads that share keys: all of them when they cannot be split evenly.
-        let some = if group.is_multiple_of(HEADS_AT_ONCE) { HEADS_AT_ONCE } else { group };
-        let (width, part) = (heads * head_dim, some * head_dim);
-        let values = self.rows.start * width..self.rows.end * width;
+        let (t, threads, share) = (self.rows.len(), rayon::current_num_threads(), heads / kv_heads);
+        // A task takes some tokens, or some of the heads of one that share keys.
+        let some = if t < threads && share.is_multiple_of(FEW_QUERIES) { FEW_QUERIES } else { heads };
+        let tokens = (QUERIES_AT_ONCE / heads).min(t / (4 * threads)).max(1);
+        let task = if some < heads { some } else { tokens * heads };
+        let values = self.rows.start * heads * head_dim..self.rows.end * heads * head_dim;
         let sight = Sight { ring, new, past: self.past };
-        let parts = mixed[values.clone()].par_chunks_exact_mut(part).zip(q[values].par_chunks_exact(part));
-        parts.enumerate().for_each(|(i, (mixed, q))| {
-            let (token, head) = (i * some / heads, i * some % heads / group);
-            sight.attend(self.kernel, head, token, q, mixed);
+        let tasks = mixed[values.clone()].par_chunks_mut(task * head_dim).zip(q[values].par_chunks(task * head_dim));
+        tasks.enumerate().for_each(|(i, (mixed, q))| {
+            let (token, head) = (i * task / heads, i * task % heads);
+            let share = share.min(some);
+            let queries = Queries { token, key_head: head / (heads / kv_heads), key_heads: some / share, share, q };
+            sight.attend(self.kernel, queries, mixed);
         });
         ring.append(new, self.rows.len(), self.past);
     }

@@ -16,7 +16,7 @@ mod sight;
 mod tests;
 
 pub use element::Element;
-pub use sight::Sight;
+pub use sight::{Queries, Sight};
 
 /// Keys, and dimensions of values, side by side.
 const TILE: usize = 16;
@@ -83,6 +83,16 @@ impl<E: Element> Ring<E> {
         let (tiles, slots) = (self.width.div_ceil(TILE), self.slots.next_multiple_of(TILE));
         let row = (head * tiles + dim / TILE) * slots + slot / E::SIDE * E::SIDE;
         row * TILE + dim % TILE * E::SIDE + slot % E::SIDE
+    }
+
+    /// Makes a ring of a chunk's own tokens ready for t of them: whatever an earlier chunk left behind them, in their last tile,
+    /// is finite, so that nothing is what nobody sees of it.
+    pub fn begin(&mut self, t: usize) {
+        for head in 0..self.heads {
+            let behind = self.scale_at(head, t)..self.scale_at(head, t.next_multiple_of(TILE));
+            self.key_scales[behind.clone()].fill(1.0);
+            self.value_scales[behind].fill(1.0);
+        }
     }
 
     /// Puts one token's keys and values [g, h] into a slot.

@@ -24,33 +24,73 @@ pub trait Element: Copy + Default + Send + Sync {
     fn round(x: f32, scale: f32) -> Self;
     fn times(self, scale: f32) -> f32;
 
-    /// Scores of R queries q [R, h] against the keys of both parts: → [R, slots].
+    /// Scores of some queries, R at a time, against the keys of both parts: q → scores [rows, slots].
     fn score<L: Lanes, const R: usize>(
         l: L,
+        rows: Rows,
         q: &[f32],
         parts: [Part<'_, Self>; 2],
         room: &mut Room,
         scores: &mut [f32],
     );
 
-    /// Σ p·value over the slots of both parts: p [R, slots], none negative, Σ p = 1 → out [R, h]. Spoils p.
-    fn mix<L: Lanes, const R: usize>(l: L, p: &mut [f32], parts: [Part<'_, Self>; 2], room: &mut Room, out: &mut [f32]);
+    /// Σ p·value over the slots of both parts: p [rows, slots], none negative, Σ p = 1 → out. Spoils p.
+    fn mix<L: Lanes, const R: usize>(
+        l: L,
+        rows: Rows,
+        p: &mut [f32],
+        parts: [Part<'_, Self>; 2],
+        room: &mut Room,
+        out: &mut [f32],
+    );
+}
+
+/// Where the queries that share a key head lie among those of some tokens [t, g, share, h]; what they mix lies there, too.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    /// The key head.
+    pub head: usize,
+    /// g
+    pub key_heads: usize,
+    /// Queries of a token that share a key head.
+    pub share: usize,
+    /// h
+    pub width: usize,
+    /// t · share
+    pub count: usize,
+}
+
+impl Rows {
+    fn at(self, row: usize) -> usize {
+        let (token, query) = (row / self.share, row % self.share);
+        ((token * self.key_heads + self.head) * self.share + query) * self.width
+    }
+
+    fn of(self, all: &[f32], row: usize) -> &[f32] {
+        &all[self.at(row)..][..self.width]
+    }
+
+    fn of_mut(self, all: &mut [f32], row: usize) -> &mut [f32] {
+        &mut all[self.at(row)..][..self.width]
+    }
 }
 
 /// Room for what is computed on the way.
 #[derive(Default)]
 pub struct Room {
-    /// Queries, dimension by dimension [h, R].
+    /// Queries, dimension by dimension [rows/R, h, R].
     queries: Vec<f32>,
-    /// The same in pairs of dimensions [h/2, R].
+    /// The same in pairs of dimensions [rows/R, h/2, R].
     query_pairs: Vec<[i16; 2]>,
-    /// p in pairs of slots [R, slots/2].
+    /// p in pairs of slots [rows, slots/2].
     p_pairs: Vec<[i16; 2]>,
+    /// What makes numbers of the sums of a row.
+    scales: Vec<f32>,
 }
 
 impl Room {
     pub const fn new() -> Self {
-        Self { queries: Vec::new(), query_pairs: Vec::new(), p_pairs: Vec::new() }
+        Self { queries: Vec::new(), query_pairs: Vec::new(), p_pairs: Vec::new(), scales: Vec::new() }
     }
 }
 
@@ -70,30 +110,36 @@ impl Element for f32 {
     #[inline(always)]
     fn score<L: Lanes, const R: usize>(
         l: L,
+        rows: Rows,
         q: &[f32],
         parts: [Part<'_, Self>; 2],
         room: &mut Room,
         scores: &mut [f32],
     ) {
-        let (h, stride) = (q.len() / R, scores.len() / R);
+        let (h, stride) = (rows.width, scores.len() / rows.count);
         room.queries.clear();
-        room.queries.extend((0..h * R).map(|i| q[i % R * h + i / R]));
+        for first in (0..rows.count).step_by(R) {
+            let q: [&[f32]; R] = std::array::from_fn(|r| rows.of(q, first + r));
+            room.queries.extend((0..h * R).map(|i| q[i % R][i / R]));
+        }
         let (queries, _) = room.queries.as_chunks::<R>();
         let mut at = 0;
         for part in parts {
             for keys in part.keys.as_chunks::<TILE>().0.chunks_exact(h) {
-                let mut sums = [[l.splat(0.0); 4]; R];
-                for (keys, q) in keys.iter().zip(queries) {
-                    for part in 0..TILE / L::N {
-                        let key = l.load(&keys[part * L::N..]);
-                        for r in 0..R {
-                            sums[r][part] = l.fma(l.splat(q[r]), key, sums[r][part]);
+                for (queries, scores) in queries.chunks_exact(h).zip(scores.chunks_exact_mut(R * stride)) {
+                    let mut sums = [[l.splat(0.0); 4]; R];
+                    for (keys, q) in keys.iter().zip(queries) {
+                        for part in 0..TILE / L::N {
+                            let key = l.load(&keys[part * L::N..]);
+                            for r in 0..R {
+                                sums[r][part] = l.fma(l.splat(q[r]), key, sums[r][part]);
+                            }
                         }
                     }
-                }
-                for (r, sums) in sums.iter().enumerate() {
-                    for part in 0..TILE / L::N {
-                        l.store(sums[part], &mut scores[r * stride + at + part * L::N..]);
+                    for (r, sums) in sums.iter().enumerate() {
+                        for part in 0..TILE / L::N {
+                            l.store(sums[part], &mut scores[r * stride + at + part * L::N..]);
+                        }
                     }
                 }
                 at += TILE;
@@ -102,27 +148,36 @@ impl Element for f32 {
     }
 
     #[inline(always)]
-    fn mix<L: Lanes, const R: usize>(l: L, p: &mut [f32], parts: [Part<'_, Self>; 2], _: &mut Room, out: &mut [f32]) {
-        let (h, stride) = (out.len() / R, p.len() / R);
+    fn mix<L: Lanes, const R: usize>(
+        l: L,
+        rows: Rows,
+        p: &mut [f32],
+        parts: [Part<'_, Self>; 2],
+        _: &mut Room,
+        out: &mut [f32],
+    ) {
+        let (h, stride) = (rows.width, p.len() / rows.count);
         for dim in (0..h).step_by(TILE) {
-            let mut sums = [[l.splat(0.0); 4]; R];
-            let mut at = 0;
-            for part in parts {
-                for values in part.values(dim).as_chunks::<TILE>().0.as_chunks::<TILE>().0 {
-                    let p: [&[f32; TILE]; R] = std::array::from_fn(|r| tile(&p[r * stride + at..]));
-                    for (slot, value) in values.iter().enumerate() {
-                        for part in 0..TILE / L::N {
-                            let value = l.load(&value[part * L::N..]);
-                            for r in 0..R {
-                                sums[r][part] = l.fma(l.splat(p[r][slot]), value, sums[r][part]);
+            for (some, p) in p.chunks_exact(R * stride).enumerate() {
+                let mut sums = [[l.splat(0.0); 4]; R];
+                let mut at = 0;
+                for part in parts {
+                    for values in part.values(dim).as_chunks::<TILE>().0.as_chunks::<TILE>().0 {
+                        let p: [&[f32; TILE]; R] = std::array::from_fn(|r| tile(&p[r * stride + at..]));
+                        for (slot, value) in values.iter().enumerate() {
+                            for part in 0..TILE / L::N {
+                                let value = l.load(&value[part * L::N..]);
+                                for r in 0..R {
+                                    sums[r][part] = l.fma(l.splat(p[r][slot]), value, sums[r][part]);
+                                }
                             }
                         }
+                        at += TILE;
                     }
-                    at += TILE;
                 }
-            }
-            for (out, sums) in out.chunks_exact_mut(h).zip(sums) {
-                store(l, sums, &mut out[dim..]);
+                for (r, sums) in sums.into_iter().enumerate() {
+                    store(l, sums, &mut rows.of_mut(out, some * R + r)[dim..]);
+                }
             }
         }
     }
@@ -165,23 +220,25 @@ impl Element for i16 {
     #[inline(always)]
     fn score<L: Lanes, const R: usize>(
         l: L,
+        rows: Rows,
         q: &[f32],
         parts: [Part<'_, Self>; 2],
         room: &mut Room,
         scores: &mut [f32],
     ) {
-        let (h, stride) = (q.len() / R, scores.len() / R);
+        let (h, stride) = (rows.width, scores.len() / rows.count);
         let pairs = h.div_ceil(2);
         room.query_pairs.clear();
-        room.query_pairs.resize(pairs * R, [0; 2]);
+        room.query_pairs.resize(pairs * rows.count, [0; 2]);
+        room.scales.clear();
         let most = (SUM / (2 * pairs) as f32).min(f32::from(i16::MAX)).floor();
-        let mut scales = [0.0; R];
-        for r in 0..R {
-            let q = &q[r * h..][..h];
-            let factor;
-            (factor, scales[r]) = factors(most, largest(q));
+        for row in 0..rows.count {
+            let q = rows.of(q, row);
+            let (factor, scale) = factors(most, largest(q));
+            room.scales.push(scale);
+            let query = &mut room.query_pairs[row / R * R * pairs + row % R..];
             for (dim, q) in q.iter().enumerate() {
-                room.query_pairs[dim / 2 * R + r][dim % 2] = whole(*q, factor);
+                query[dim / 2 * R][dim % 2] = whole(*q, factor);
             }
         }
         let (queries, _) = room.query_pairs.as_chunks::<R>();
@@ -189,21 +246,24 @@ impl Element for i16 {
         for part in parts {
             let keys = pairs_of(part.keys).as_chunks::<TILE>().0.chunks_exact(pairs);
             for (keys, key_scales) in keys.zip(part.key_scales.as_chunks::<TILE>().0) {
-                let mut sums = [[l.no_sums(); 4]; R];
-                for (keys, q) in keys.iter().zip(queries) {
-                    for part in 0..TILE / L::N {
-                        let key = l.load_pairs(&keys[part * L::N..]);
-                        for r in 0..R {
-                            sums[r][part] = l.dot_pairs(key, l.splat_pair(q[r]), sums[r][part]);
+                let all = queries.chunks_exact(pairs).zip(room.scales.as_chunks::<R>().0);
+                for ((queries, scales), scores) in all.zip(scores.chunks_exact_mut(R * stride)) {
+                    let mut sums = [[l.no_sums(); 4]; R];
+                    for (keys, q) in keys.iter().zip(queries) {
+                        for part in 0..TILE / L::N {
+                            let key = l.load_pairs(&keys[part * L::N..]);
+                            for r in 0..R {
+                                sums[r][part] = l.dot_pairs(key, l.splat_pair(q[r]), sums[r][part]);
+                            }
                         }
                     }
-                }
-                for part in 0..TILE / L::N {
-                    let key_scales = l.load(&key_scales[part * L::N..]);
-                    for r in 0..R {
-                        let scale = l.mul(key_scales, l.splat(scales[r]));
-                        let score = l.mul(l.floats(sums[r][part]), scale);
-                        l.store(score, &mut scores[r * stride + at + part * L::N..]);
+                    for part in 0..TILE / L::N {
+                        let key_scales = l.load(&key_scales[part * L::N..]);
+                        for r in 0..R {
+                            let scale = l.mul(key_scales, l.splat(scales[r]));
+                            let score = l.mul(l.floats(sums[r][part]), scale);
+                            l.store(score, &mut scores[r * stride + at + part * L::N..]);
+                        }
                     }
                 }
                 at += TILE;
@@ -214,15 +274,16 @@ impl Element for i16 {
     #[inline(always)]
     fn mix<L: Lanes, const R: usize>(
         l: L,
+        rows: Rows,
         p: &mut [f32],
         parts: [Part<'_, Self>; 2],
         room: &mut Room,
         out: &mut [f32],
     ) {
-        let (h, stride) = (out.len() / R, p.len() / R);
-        room.p_pairs.resize(R * stride / 2, [0; 2]);
-        let mut scales = [0.0; R];
-        for (r, p) in p.chunks_exact_mut(stride).enumerate() {
+        let (h, stride) = (rows.width, p.len() / rows.count);
+        room.p_pairs.resize(rows.count * stride / 2, [0; 2]);
+        room.scales.clear();
+        for (row, p) in p.chunks_exact_mut(stride).enumerate() {
             let (mut sum, mut most) = (l.splat(0.0), l.splat(0.0));
             let mut at = 0;
             for part in parts {
@@ -237,36 +298,39 @@ impl Element for i16 {
             let (sum, most) = (l.sum(sum), l.largest(most));
             let least = ((SUM - stride as f32) / sum).min(f32::from(i16::MAX) / most);
             let factor = if sum > 0.0 { least } else { 0.0 };
-            scales[r] = if sum > 0.0 { 1.0 / least } else { sum };
-            for (pair, p) in room.p_pairs[r * stride / 2..].iter_mut().zip(p.as_chunks::<2>().0) {
+            room.scales.push(if sum > 0.0 { 1.0 / least } else { sum });
+            for (pair, p) in room.p_pairs[row * stride / 2..].iter_mut().zip(p.as_chunks::<2>().0) {
                 *pair = [whole(p[0], factor), whole(p[1], factor)];
             }
         }
         for dim in (0..h).step_by(TILE) {
-            let mut sums = [[l.no_sums(); 4]; R];
-            let mut at = 0;
-            for part in parts {
-                for values in pairs_of(part.values(dim)).as_chunks::<TILE>().0.as_chunks::<{ TILE / 2 }>().0 {
-                    let p: [&[[i16; 2]; TILE / 2]; R] =
-                        std::array::from_fn(|r| tile(&room.p_pairs[r * stride / 2 + at..]));
-                    for (pair, value) in values.iter().enumerate() {
-                        for part in 0..TILE / L::N {
-                            let value = l.load_pairs(&value[part * L::N..]);
-                            for r in 0..R {
-                                sums[r][part] = l.dot_pairs(value, l.splat_pair(p[r][pair]), sums[r][part]);
+            for (some, p_pairs) in room.p_pairs.chunks_exact(R * stride / 2).enumerate() {
+                let mut sums = [[l.no_sums(); 4]; R];
+                let mut at = 0;
+                for part in parts {
+                    for values in pairs_of(part.values(dim)).as_chunks::<TILE>().0.as_chunks::<{ TILE / 2 }>().0 {
+                        let p: [&[[i16; 2]; TILE / 2]; R] =
+                            std::array::from_fn(|r| tile(&p_pairs[r * stride / 2 + at..]));
+                        for (pair, value) in values.iter().enumerate() {
+                            for part in 0..TILE / L::N {
+                                let value = l.load_pairs(&value[part * L::N..]);
+                                for r in 0..R {
+                                    sums[r][part] = l.dot_pairs(value, l.splat_pair(p[r][pair]), sums[r][part]);
+                                }
                             }
                         }
+                        at += TILE / 2;
                     }
-                    at += TILE / 2;
                 }
-            }
-            for (r, out) in out.chunks_exact_mut(h).enumerate() {
-                let scale = l.splat(scales[r]);
-                let mut mixed = [l.splat(0.0); 4];
-                for part in 0..TILE / L::N {
-                    mixed[part] = l.mul(l.floats(sums[r][part]), scale);
+                for (r, sums) in sums.into_iter().enumerate() {
+                    let row = some * R + r;
+                    let scale = l.splat(room.scales[row]);
+                    let mut mixed = [l.splat(0.0); 4];
+                    for part in 0..TILE / L::N {
+                        mixed[part] = l.mul(l.floats(sums[part]), scale);
+                    }
+                    store(l, mixed, &mut rows.of_mut(out, row)[dim..]);
                 }
-                store(l, mixed, &mut out[dim..]);
             }
         }
     }

@@ -5,14 +5,11 @@
 
 use std::cell::Cell;
 
-use super::element::{Element, Room};
+use super::element::{Element, Room, Rows};
 use super::{Ring, TILE};
 use crate::griffin::kernel::Kernel;
 use crate::griffin::kernel::lanes::{self, Lanes, Work};
 use crate::griffin::vector;
-
-/// Query heads that share one pass over the keys.
-const ROWS: usize = 5;
 
 /// The score of a key that a query does not see.
 const UNSEEN: f32 = -1e30;
@@ -27,21 +24,40 @@ pub struct Sight<'a, E> {
     pub past: u64,
 }
 
+/// Queries of one or several tokens of the chunk.
+pub struct Queries<'a> {
+    /// The first token.
+    pub token: usize,
+    /// The first key head, and how many there are.
+    pub key_head: usize,
+    pub key_heads: usize,
+    /// Query heads of a token that share a key head.
+    pub share: usize,
+    /// [t, g, share, h], rotated and scaled.
+    pub q: &'a [f32],
+}
+
 impl<E: Element> Sight<'_, E> {
-    /// What the `rows` query heads that share key head `head` mix for token `token` of the chunk: q [rows, h], rotated and
-    /// scaled, → out [rows, h].
-    pub fn attend(&self, kernel: Kernel, head: usize, token: usize, q: &[f32], out: &mut [f32]) {
-        lanes::run(kernel, Attend { sight: self, head, token, q, out });
+    /// What the queries mix of all they see: → out [t, g, share, h]. Keys and values are read once for all of them.
+    pub fn attend(&self, kernel: Kernel, queries: Queries<'_>, out: &mut [f32]) {
+        lanes::run(kernel, Attend { sight: self, queries, out });
     }
 
-    /// How many slots of the ring hold a token, and which of them the query of `token` no longer sees: (from, how many) modulo
-    /// the used ones.
-    fn seen(&self, token: usize) -> (usize, usize, usize) {
-        let window = self.ring.slots as u64;
-        let used = self.past.min(window);
-        let hidden = (used + token as u64).saturating_sub(window).min(used);
-        let oldest = (self.past - used) % window;
-        (used as usize, oldest as usize, hidden as usize)
+    /// Takes from the scores of a query of `token` [slots of the ring, of the chunk, either padded] what it does not see.
+    #[inline(always)]
+    fn hide(&self, token: usize, scores: &mut [f32]) {
+        let window = self.ring.slots;
+        let used = self.past.min(window as u64) as usize;
+        let (old, own) = scores.split_at_mut(used.next_multiple_of(TILE));
+        old[used..].fill(UNSEEN);
+        own[token + 1..].fill(UNSEEN);
+        own[..token.saturating_sub(window)].fill(UNSEEN);
+        // The oldest slots of the ring, which may go round its end.
+        let hidden = (used + token).saturating_sub(window).min(used);
+        let oldest = ((self.past - used as u64) % window as u64) as usize;
+        let first = hidden.min(used - oldest.min(used));
+        old[oldest..oldest + first].fill(UNSEEN);
+        old[..hidden - first].fill(UNSEEN);
     }
 }
 
@@ -50,30 +66,30 @@ thread_local! {
     static SCRATCH: Cell<(Vec<f32>, Room)> = const { Cell::new((Vec::new(), Room::new())) };
 }
 
-/// What some query heads that share keys make of a token's sight.
+/// What some queries make of their sight.
 struct Attend<'a, E> {
     sight: &'a Sight<'a, E>,
-    head: usize,
-    token: usize,
-    q: &'a [f32],
+    queries: Queries<'a>,
     out: &'a mut [f32],
 }
 
 impl<E: Element> Work for Attend<'_, E> {
     type Out = ();
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let h = self.sight.ring.width;
+    fn run<L: Lanes>(mut self, l: L) {
+        let Queries { key_heads, share, q, .. } = self.queries;
+        let width = self.sight.ring.width;
         // Not in a closure: it would be compiled without the instructions, and every one of them become a call.
         let (mut scores, mut room) = SCRATCH.take();
-        for (q, out) in self.q.chunks(ROWS * h).zip(self.out.chunks_mut(ROWS * h)) {
-            let some = Attend { sight: self.sight, head: self.head, token: self.token, q, out };
-            match q.len() / h {
-                5 => some.rows::<L, 5>(l, &mut scores, &mut room),
-                4 => some.rows::<L, 4>(l, &mut scores, &mut room),
-                3 => some.rows::<L, 3>(l, &mut scores, &mut room),
-                2 => some.rows::<L, 2>(l, &mut scores, &mut room),
-                _ => some.rows::<L, 1>(l, &mut scores, &mut room),
+        for head in 0..key_heads {
+            let rows = Rows { head, key_heads, share, width, count: q.len() / key_heads / width };
+            // As many at once as there are registers for their sums, and none left over.
+            match rows.count {
+                n if n.is_multiple_of(5) => self.rows::<L, 5>(l, rows, &mut scores, &mut room),
+                n if n.is_multiple_of(4) => self.rows::<L, 4>(l, rows, &mut scores, &mut room),
+                n if n.is_multiple_of(3) => self.rows::<L, 3>(l, rows, &mut scores, &mut room),
+                n if n.is_multiple_of(2) => self.rows::<L, 2>(l, rows, &mut scores, &mut room),
+                _ => self.rows::<L, 1>(l, rows, &mut scores, &mut room),
             }
         }
         SCRATCH.set((scores, room));
@@ -81,28 +97,24 @@ impl<E: Element> Work for Attend<'_, E> {
 }
 
 impl<E: Element> Attend<'_, E> {
-    /// R query heads at once.
+    /// The queries of one key head, R at a time.
     #[inline(always)]
-    fn rows<L: Lanes, const R: usize>(self, l: L, scores: &mut Vec<f32>, room: &mut Room) {
+    fn rows<L: Lanes, const R: usize>(&mut self, l: L, rows: Rows, scores: &mut Vec<f32>, room: &mut Room) {
         let Sight { ring, new, .. } = self.sight;
-        let (used, oldest, hidden) = self.sight.seen(self.token);
-        let own = self.token + 1;
+        let Queries { token, key_head, share, q, .. } = self.queries;
+        let used = self.sight.past.min(ring.slots as u64) as usize;
         let old_keys = used.next_multiple_of(TILE);
+        // What the last token sees of the chunk.
+        let own = token + rows.count / share;
         let all = old_keys + own.next_multiple_of(TILE);
-        let parts = [ring.part(self.head, used), new.part(self.head, own)];
+        let parts = [ring.part(key_head + rows.head, used), new.part(key_head + rows.head, own)];
 
-        scores.resize(R * all, 0.0); // [R, all]
-        E::score::<L, R>(l, self.q, parts, room, scores);
-        for row in scores.chunks_exact_mut(all) {
-            row[used..old_keys].fill(UNSEEN);
-            row[old_keys + own..].fill(UNSEEN);
-            row[old_keys..old_keys + self.token.saturating_sub(ring.slots)].fill(UNSEEN);
-            // The oldest slots of the ring, which may go round its end.
-            let first = hidden.min(used - oldest.min(used));
-            row[oldest..oldest + first].fill(UNSEEN);
-            row[..hidden - first].fill(UNSEEN);
+        scores.resize(rows.count * all, 0.0); // [rows, all]
+        E::score::<L, R>(l, rows, q, parts, room, scores);
+        for (index, row) in scores.chunks_exact_mut(all).enumerate() {
+            self.sight.hide(token + index / share, row);
             vector::softmax(l, row);
         }
-        E::mix::<L, R>(l, scores, parts, room, self.out);
+        E::mix::<L, R>(l, rows, scores, parts, room, self.out);
     }
 }

@@ -3,7 +3,7 @@
 use half::f16;
 use proptest::prelude::*;
 
-use super::{Element, Ring, Sight};
+use super::{Element, Queries, Ring, Sight};
 use crate::griffin::kernel::Kernel;
 
 fn vector(seed: usize, width: usize, size: f32) -> Vec<f32> {
@@ -11,11 +11,14 @@ fn vector(seed: usize, width: usize, size: f32) -> Vec<f32> {
 }
 
 /// What a query of token `token` of a chunk makes of all it sees, from what the rings hold: (Σ p·v, Σ p·|v|).
-fn truth<E: Element>(sight: &Sight<'_, E>, token: usize, q: &[f32]) -> (Vec<f64>, Vec<f64>) {
+fn truth<E: Element>(sight: &Sight<'_, E>, head: usize, token: usize, q: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let h = q.len();
     let (old_keys, old_values) = sight.ring.in_order(sight.past);
     let (new_keys, new_values) = sight.new.in_order(token as u64 + 1);
-    let last = |all: &[f32], count: usize| all[all.len() - count * h..].to_vec();
+    let last = |all: &[f32], count: usize| {
+        let head = &all[head * all.len() / KEY_HEADS..][..all.len() / KEY_HEADS];
+        head[head.len() - count * h..].to_vec()
+    };
     let window = sight.ring.shape()[1];
     let own = (token + 1).min(window + 1);
     let old = (sight.past as usize).min(window + 1 - own);
@@ -33,33 +36,38 @@ fn truth<E: Element>(sight: &Sight<'_, E>, token: usize, q: &[f32]) -> (Vec<f64>
     (mixed(&|x| f64::from(x)), mixed(&|x| f64::from(x).abs()))
 }
 
+const KEY_HEADS: usize = 2;
+
+/// Queries of `tokens` tokens from `token` on, `share` of each to a key head.
 struct Case {
     window: usize,
     width: usize,
-    rows: usize,
+    share: usize,
     past: usize,
     token: usize,
+    tokens: usize,
     keys: f32,
     values: f32,
     queries: f32,
 }
 
 fn compare<E: Element>(case: &Case, tolerance: f64) {
-    let Case { window, width: h, rows, past, token, .. } = *case;
-    let (mut ring, mut new) = (Ring::<E>::new(1, h, window), Ring::new(1, h, token + 1));
-    for i in past.saturating_sub(window)..past {
-        ring.put(i % window, &vector(i, h, case.keys), &vector(i + 5, h, case.values));
-    }
-    for i in 0..=token {
-        new.put(i, &vector(past + i, h, case.keys), &vector(past + i + 5, h, case.values));
-    }
-    let q: Vec<f32> = (0..rows).flat_map(|row| vector(row + 77, h, case.queries)).collect();
+    let Case { window, width: h, share, past, token, tokens, .. } = *case;
+    let chunk = token + tokens;
+    let (mut ring, mut new) = (Ring::<E>::new(KEY_HEADS, h, window), Ring::new(KEY_HEADS, h, chunk));
+    let put = |ring: &mut Ring<E>, slot, i| {
+        ring.put(slot, &vector(i, KEY_HEADS * h, case.keys), &vector(i + 5, KEY_HEADS * h, case.values));
+    };
+    (past.saturating_sub(window)..past).for_each(|i| put(&mut ring, i % window, i));
+    (0..chunk).for_each(|i| put(&mut new, i, past + i));
+    let q: Vec<f32> = (0..tokens * KEY_HEADS * share).flat_map(|row| vector(row + 77, h, case.queries)).collect();
     let sight = Sight { ring: &ring, new: &new, past: past as u64 };
     for kernel in Kernel::available() {
-        let mut out = vec![f32::NAN; rows * h];
-        sight.attend(kernel, 0, token, &q, &mut out);
-        for (out, q) in out.chunks_exact(h).zip(q.chunks_exact(h)) {
-            let (mixed, sizes) = truth(&sight, token, q);
+        let mut out = vec![f32::NAN; q.len()];
+        sight.attend(kernel, Queries { token, key_head: 0, key_heads: KEY_HEADS, share, q: &q }, &mut out);
+        for (row, (out, q)) in out.chunks_exact(h).zip(q.chunks_exact(h)).enumerate() {
+            let (token, head) = (token + row / share / KEY_HEADS, row / share % KEY_HEADS);
+            let (mixed, sizes) = truth(&sight, head, token, q);
             for ((out, expected), size) in out.iter().zip(mixed).zip(sizes) {
                 let error = (f64::from(*out) - expected).abs();
                 assert!(error <= tolerance * size, "{kernel}, {window} slots, {past} + {token}: {out}, not {expected}");
@@ -70,10 +78,11 @@ fn compare<E: Element>(case: &Case, tolerance: f64) {
 
 #[test]
 fn what_a_query_makes_of_its_sight_is_what_f64_makes() {
-    for (window, width, rows) in [(7, 2, 1), (40, 17, 3), (64, 32, 7), (33, 8, 10)] {
+    for (window, width, share, tokens) in [(7, 2, 1, 1), (40, 17, 3, 2), (64, 32, 7, 1), (33, 8, 10, 2), (20, 8, 2, 9)]
+    {
         for past in [0, 1, window - 1, window, 5 * window + 3] {
             for token in [0, 3, window + 2] {
-                let case = Case { window, width, rows, past, token, keys: 1.0, values: 2.0, queries: 0.5 };
+                let case = Case { window, width, share, past, token, tokens, keys: 1.0, values: 2.0, queries: 0.5 };
                 compare::<f32>(&case, 2e-5);
                 compare::<i16>(&case, 2e-3);
             }
@@ -86,23 +95,36 @@ fn no_sum_overflows_at_the_extremes() {
     // Queries as large as keys, all the same way, would be the largest sum; here 256 dimensions of it.
     for (keys, queries) in [(60_000.0, 1e-7), (1e-5, 1e3), (1.0, 0.01), (0.0, 1.0), (1.0, 0.0)] {
         for values in [65_504.0, 1e-4, 1.0] {
-            let case = Case { window: 2048, width: 256, rows: 5, past: 5000, token: 63, keys, values, queries };
-            compare::<i16>(&case, 2e-3);
+            let (window, width, share, past, token, tokens) = (2048, 256, 5, 5000, 62, 2);
+            compare::<i16>(&Case { window, width, share, past, token, tokens, keys, values, queries }, 2e-3);
         }
     }
 }
 
 #[test]
-fn a_value_that_is_not_finite_is_not_lost() {
+fn a_value_that_is_not_finite_is_not_lost_and_not_found_in_later_chunks() {
     let mut ring = Ring::<i16>::new(1, 4, 16);
-    let new = Ring::<i16>::new(1, 4, 1);
+    let mut new = Ring::<i16>::new(1, 4, 2);
     ring.put(0, &[1.0; 4], &[1.0; 4]);
-    for bad in [f32::NAN, f32::INFINITY] {
-        ring.put(1, &[1.0; 4], &[1.0, bad, 1.0, 1.0]);
-        for kernel in Kernel::available() {
+    for kernel in Kernel::available() {
+        let attend = |ring: &Ring<i16>, new: &Ring<i16>| {
             let mut out = [0.0; 4];
-            Sight { ring: &ring, new: &new, past: 2 }.attend(kernel, 0, 0, &[1.0; 4], &mut out);
+            let queries = Queries { token: 0, key_head: 0, key_heads: 1, share: 1, q: &[1.0; 4] };
+            Sight { ring, new, past: 2 }.attend(kernel, queries, &mut out);
+            out
+        };
+        for bad in [f32::NAN, f32::INFINITY] {
+            new.begin(1);
+            ring.put(1, &[1.0; 4], &[1.0, bad, 1.0, 1.0]);
+            let out = attend(&ring, &new);
             assert!(out.iter().all(|x| x.is_nan()), "{kernel}: {out:?}");
+
+            ring.put(1, &[1.0; 4], &[1.0; 4]);
+            new.begin(2);
+            new.put(1, &[1.0; 4], &[bad; 4]);
+            new.begin(1);
+            let out = attend(&ring, &new);
+            assert!(out.iter().all(|x| x.is_finite()), "{kernel}: {out:?}");
         }
     }
 }
