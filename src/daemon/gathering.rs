@@ -139,8 +139,8 @@ impl Gatherer {
     fn hear(&mut self, event: Event) -> Result<(), store::Error> {
         match event {
             Event::Connected { known } => return self.connected(known),
-            Event::Message { topic, payload, packet, .. } => {
-                let heard = self.read(&topic, &payload);
+            Event::Message { topic, payload, retain, packet } => {
+                let heard = self.read(&topic, &payload, retain);
                 self.arrived.push((packet, heard));
             }
             Event::Deaf => {
@@ -167,7 +167,9 @@ impl Gatherer {
         let filters = self.gathering.nodes.topics.iter().map(ToString::to_string);
         let topics: Vec<String> = filters.flat_map(|filter| [heard::gaps(&filter), Some(filter)]).flatten().collect();
         let store = &mut self.gathering.store;
-        let before: Option<Vec<String>> = store.note(ASKED)?.and_then(|note| serde_json::from_str(&note).ok());
+        let note =
+            blocking(|| store.note(ASKED)).or_else(|error| if error.may_pass() { Ok(None) } else { Err(error) })?;
+        let before: Option<Vec<String>> = note.and_then(|note| serde_json::from_str(&note).ok());
         let forgot = "the broker forgot this machine; if it was away, what other machines heard meanwhile is lost: let the \
                       broker keep its sessions (mosquitto: persistence true)";
         if before.is_some() && !known && self.refusals.worth_saying(forgot, Timestamp::now()) {
@@ -190,11 +192,11 @@ impl Gatherer {
     }
 
     /// What a message says; none when there is nothing to store.
-    fn read(&mut self, topic: &str, payload: &[u8]) -> Option<Heard> {
+    fn read(&mut self, topic: &str, payload: &[u8], retain: bool) -> Option<Heard> {
         if self.gathering.own.iter().any(|own| own == topic) {
             return None;
         }
-        match heard::read(topic, payload, Timestamp::now()) {
+        match heard::read(topic, payload, retain, Timestamp::now()) {
             Ok(heard) => Some(heard),
             Err(reason) => {
                 self.gathering.vitals.others_refused.add(1);
@@ -236,18 +238,23 @@ impl Gatherer {
                     new.utterances.into_iter().for_each(|said| scenes.tell(Scene::Utterance(said)));
                     new.gaps.iter().for_each(|gap| scenes.tell(Scene::Gap(gap.clone())));
                     self.gaps.extend(new.gaps.into_iter().map(|gap| (Instant::now(), gap)));
-                    if self.trouble.is_open() {
-                        vitals.store_refuses.set(false);
-                    }
-                    if self.trouble.over() {
-                        info!("the store takes what other machines heard again");
-                    }
+                    self.written();
                 }
                 Err(error) => return self.put_off(error),
             }
         }
         self.unacknowledged.extend(self.arrived.drain(..).map(|(packet, _)| packet).filter(|packet| *packet != 0));
         Ok(())
+    }
+
+    /// The store took something.
+    fn written(&mut self) {
+        if self.trouble.is_open() {
+            self.gathering.vitals.store_refuses.set(false);
+        }
+        if self.trouble.over() {
+            info!("the store takes what other machines heard again");
+        }
     }
 
     fn put_off(&mut self, error: store::Error) -> Result<(), store::Error> {
@@ -279,7 +286,7 @@ impl Gatherer {
         }
         let now = Timestamp::now();
         let before = clock::after(now, -self.gathering.nodes.window());
-        let Gathering { store, writing, reader, nodes, .. } = &mut self.gathering;
+        let Gathering { store, writing, reader, .. } = &mut self.gathering;
         let (moved, empty) = match blocking(|| store.release(before, now)) {
             Ok(released) => released,
             Err(error) => return self.put_off(error),
@@ -289,25 +296,35 @@ impl Gatherer {
             debug!(moved, "what was heard in the house is in order");
             writing.follow(store);
             let _ = reader.try_send(Wake::Stored);
+            self.written();
         } else if empty && self.arrived.is_empty() && instant >= self.passed_at {
             self.passed_at = instant + PASSED;
             let _ = reader.try_send(Wake::Passed(before));
         }
         // What was said before a gap has come by now, or comes too late in any case.
-        let waited = Duration::from_secs_f64(nodes.window_s.get());
+        let waited = Duration::from_secs_f64(self.gathering.nodes.window_s.get());
         while let Some((_, gap)) = self.gaps.front().filter(|(arrived, _)| instant >= *arrived + waited) {
-            if reader.try_send(Wake::Gap(gap.clone())).is_err() {
+            if self.gathering.reader.try_send(Wake::Gap(gap.clone())).is_err() {
                 break;
             }
             self.gaps.pop_front();
         }
-        writing.keep_up();
+        self.gathering.writing.keep_up();
         if instant >= self.forget_at {
+            self.forget_arrivals()?;
             self.forget_at = instant + KEEP_IDS_EVERY;
-            if let Err(error) = blocking(|| store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
-                return self.put_off(error);
-            }
         }
         Ok(())
+    }
+
+    /// Ids need not be kept for ever, by a clock that is believed.
+    fn forget_arrivals(&mut self) -> Result<(), store::Error> {
+        let Gathering { store, writing, .. } = &mut self.gathering;
+        let Some(now) = writing.now() else { return Ok(()) };
+        match blocking(|| store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
+            // It can wait for the disk.
+            Err(error) if !error.may_pass() => Err(error),
+            _ => Ok(()),
+        }
     }
 }

@@ -154,6 +154,8 @@ impl House {
         let about = About {
             node: config.node.to_string(),
             broker: broker.url().to_string(),
+            hears: config.hears(),
+            gathers: config.source.mqtt.is_some(),
             reads,
             page: page.as_ref().map(Page::url),
         };

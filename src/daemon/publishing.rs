@@ -117,7 +117,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
         listening,
         grace,
     } = publishing;
-    let url = client.url().to_string();
+    let (url, patience) = (client.url().to_string(), client.patience());
     let (sender, mut connection) = client::open(client);
     match announcing::take_back_former(&mut store, &topics) {
         Err(error) if error.may_pass() => {
@@ -127,7 +127,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     }
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
-        sending: Sending::new(store, sender, vitals.clone(), redactor),
+        sending: Sending::new(store, sender, vitals.clone(), redactor, patience),
         house: House::new(topics, rules.borrow_and_update().clone(), does, discovery, info, before),
         vitals,
         answering: Answering::new(requests, listening, does.hears, Timestamp::now()),
@@ -146,26 +146,30 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     health.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !publisher.is_done() {
-        // The poll is kept until it is ready: dropping it half-way could lose a packet.
-        let mut poll = pin!(connection.poll());
-        let event = loop {
-            publisher.pump()?;
-            if publisher.is_done() {
-                break None;
-            }
-            tokio::select! {
-                event = &mut poll => break Some(event),
-                () = wake.notified() => {}
-                () = &mut drain, if publisher.phase == Phase::Running => publisher.drain(grace),
-                () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
-                _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
-                _ = health.tick() => publisher.health(),
-                said = saying::next(&mut scenes) => publisher.mention(&said),
-                Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
+        let event = {
+            // The poll is kept until it is ready: dropping it half-way could lose a packet.
+            let mut poll = pin!(connection.poll());
+            loop {
+                publisher.pump()?;
+                if publisher.is_done() || publisher.sending.is_stalled() {
+                    break None;
+                }
+                tokio::select! {
+                    event = &mut poll => break Some(event),
+                    () = wake.notified() => {}
+                    () = &mut drain, if publisher.phase == Phase::Running => publisher.drain(grace),
+                    () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
+                    _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
+                    _ = health.tick() => publisher.health(),
+                    said = saying::next(&mut scenes) => publisher.mention(&said),
+                    Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
+                }
             }
         };
-        if let Some(event) = event {
-            publisher.hear(event)?;
+        match event {
+            Some(event) => publisher.hear(event)?,
+            None if publisher.is_done() => {}
+            None => connection.leave().try_for_each(|event| publisher.hear(event))?,
         }
     }
     publisher.finish(connection).await

@@ -295,13 +295,14 @@ impl Reading {
     }
 
     fn retain(&mut self) -> Result<(), Error> {
-        if self.config.store.keep == Keep::Nothing {
-            // The broker keeps the last summary and what the rules quote; this disk does not.
-            self.store.forget_retained(&self.topics.summary())?;
-            self.store.forget_retained(&self.topics.rules())?;
-        }
+        // The broker keeps the last summary and what the rules quote; a disk that keeps nothing does not.
+        let told = match self.config.store.keep {
+            Keep::Nothing => vec![self.topics.summary(), self.topics.rules()],
+            _ => Vec::new(),
+        };
+        let forgotten = told.iter().try_for_each(|prefix| self.store.forget_retained(prefix).map(drop));
         let read = self.told.min(self.read);
-        match aging::enforce(&mut self.store, &self.clock, self.config.store.keep, read) {
+        match forgotten.and_then(|()| aging::enforce(&mut self.store, &self.clock, self.config.store.keep, read)) {
             Ok(rows) => debug!(rows, "old text is forgotten"),
             // Deleting can wait for the disk; reading need not.
             Err(error) if error.may_pass() => warn!(%error, "old text could not be deleted; it will be tried again"),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tracing::warn;
 
 use super::aging::YOUNG;
@@ -37,6 +38,11 @@ impl Writing {
     /// The file, for whoever takes lines out of it.
     pub fn lines(&self) -> Option<Arc<Mutex<Lines>>> {
         self.lines.clone()
+    }
+
+    /// The time, if the clock is believed.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.clock.now()
     }
 
     /// Writes what the store has more than the file.

@@ -33,6 +33,10 @@ pub struct About {
     pub node: String,
     /// The broker's URL.
     pub broker: String,
+    /// There is a source of sound.
+    pub hears: bool,
+    /// What other machines hear is taken.
+    pub gathers: bool,
     /// A model reads along.
     pub reads: bool,
     /// Where the page is, token included; none where it is off.

@@ -42,6 +42,8 @@ pub struct Status {
 /// From sound to text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hears {
+    /// There is a source of sound.
+    pub ears: bool,
     pub listening: bool,
     /// Every source is open and delivers.
     pub source_ok: bool,
@@ -60,6 +62,18 @@ pub struct Hears {
     /// What is being said, by room.
     pub saying: BTreeMap<String, Said>,
     pub last: Option<Said>,
+    /// What other machines heard; none where that is not taken.
+    pub others: Option<Others>,
+}
+
+/// From the broker to text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Others {
+    pub taken: u64,
+    /// What came again.
+    pub repeated: u64,
+    /// What was nothing that a machine heard.
+    pub refused: u64,
 }
 
 /// How a room is heard.
@@ -108,7 +122,13 @@ pub struct Said {
 impl Status {
     pub(super) fn of(about: &About, vitals: &Vitals, recent: &Recent, uptime: Duration) -> Self {
         let on = |alert: &&Alert| alert.phase != AlertPhase::End;
+        let others = about.gathers.then(|| Others {
+            taken: vitals.others_taken.get(),
+            repeated: vitals.others_repeated.get(),
+            refused: vitals.others_refused.get(),
+        });
         let hears = Hears {
+            ears: about.hears,
             listening: vitals.listening.get(),
             source_ok: vitals.microphone_ok.get(),
             rooms: vitals.rooms.each().into_iter().map(|(name, room)| (name.to_string(), Room::of(&room))).collect(),
@@ -126,6 +146,7 @@ impl Status {
                 .map(|(room, said)| (room.clone(), Said { time: said.start, text: said.text() }))
                 .collect(),
             last: recent.utterances.back().map(|u| Said { time: u.start, text: u.text.clone() }),
+            others,
         };
         let token_ns = vitals.token_ns.get();
         let reads = about.reads.then(|| Reads {
@@ -193,10 +214,11 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, node, pid, time, hears, tells, .. } = self;
         writeln!(f, "hearth {version} at {node}, process {pid}, up {}", span(self.uptime_s))?;
-        let ears = match (hears.listening, hears.source_ok) {
-            (false, _) => "muted",
-            (true, true) => "listening",
-            (true, false) => "waiting for the source of sound",
+        let ears = match (hears.ears, hears.listening, hears.source_ok) {
+            (false, _, _) => "without ears",
+            (true, false, _) => "muted",
+            (true, true, true) => "listening",
+            (true, true, false) => "waiting for the source of sound",
         };
         write!(f, "hears    {ears}; {} utterances, {} words", hears.utterances, hears.words)?;
         if let (Some(last), Some(p95)) = (hears.lag_s, hears.lag_p95_s) {
@@ -214,6 +236,16 @@ impl fmt::Display for Status {
                 (true, false) => continue,
             };
             writeln!(f, "         {name}: {trouble}")?;
+        }
+        if let Some(Others { taken, repeated, refused }) = &hears.others {
+            write!(f, "         {taken} utterances and gaps of other machines")?;
+            if *repeated > 0 {
+                write!(f, "; {repeated} came again")?;
+            }
+            if *refused > 0 {
+                write!(f, "; {refused} messages were none")?;
+            }
+            writeln!(f)?;
         }
         if let Some(last) = &hears.last {
             writeln!(f, "         {} ago: {}", span(time.duration_since(last.time).as_secs_f64()), last.text)?;

@@ -34,7 +34,6 @@ pub const MAX_PACKET: usize = 1 << 20;
 const KEPT_FOR: &str = "nodes";
 /// No packet of MQTT is larger.
 const LARGEST_PACKET: usize = 256 << 20;
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// A connection that lasted this long was a good one.
 const STEADY: Duration = Duration::from_secs(10);
 /// Packet ids the library uses. It stalls when it comes round to one that is still open, so it has more than the window.
@@ -51,7 +50,7 @@ impl Settings {
     fn options(&self) -> MqttOptions {
         let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
         options
-            .set_keep_alive(KEEP_ALIVE)
+            .set_keep_alive(self.keep_alive)
             .set_clean_session(true)
             .set_inflight(INFLIGHT)
             .set_max_packet_size(MAX_PACKET, MAX_PACKET);
@@ -64,8 +63,9 @@ impl Settings {
         options
     }
 
-    fn explain(&self, connecting: bool, source: ConnectionError) -> Error {
-        let url = self.url.clone();
+    /// What it means that a connection ended that had `lasted`, or was never made.
+    fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> Error {
+        let (url, connecting) = (self.url.clone(), lasted.is_none());
         match source {
             ConnectionError::ConnectionRefused(
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
@@ -80,10 +80,16 @@ impl Settings {
             ConnectionError::Tls(rumqttc::TlsError::Io(ref io)) if io.get_ref().is_none() => {
                 Error::Unreachable { url, source: source.into() }
             }
-            ConnectionError::Tls(_) => Error::Untrusted { url, source: source.into() },
-            ConnectionError::MqttState(StateError::ConnectionAborted) if connecting => Error::Closed { url },
-            ConnectionError::Io(ref io) if connecting && io.kind() == io::ErrorKind::ConnectionAborted => {
-                Error::Closed { url }
+            ConnectionError::Tls(source) => {
+                let fault = match &source {
+                    rumqttc::TlsError::Io(io) => io.get_ref().and_then(|fault| fault.downcast_ref()),
+                    _ => None,
+                };
+                Error::Untrusted { url, way_out: settings::way_out(fault), source: source.into() }
+            }
+            source if connecting && is_closed(&source) => Error::Closed { url },
+            source if lasted.is_some_and(|lasted| lasted < STEADY) && is_closed(&source) => {
+                Error::ThrownOut { url, client: self.client_id.clone() }
             }
             ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(bytes))) => {
                 Error::TooLong { url, bytes }
@@ -91,6 +97,17 @@ impl Settings {
             source if connecting => Error::Unreachable { url, source: source.into() },
             source => Error::Broken { url, source: source.into() },
         }
+    }
+}
+
+/// The other end closed the connection.
+fn is_closed(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        ConnectionError::Io(io) | ConnectionError::MqttState(StateError::Io(io)) => {
+            matches!(io.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+        }
+        _ => false,
     }
 }
 
@@ -252,7 +269,7 @@ impl Connection {
                         return event;
                     }
                 }
-                Err(error) => self.lose(error),
+                Err(error) => self.lose(|settings, lasted| settings.explain(lasted, error)),
             }
         }
     }
@@ -263,19 +280,28 @@ impl Connection {
         self.events.pending.clear();
     }
 
+    /// Leaves a broker that lives and does not do its part. What happened until then, and the loss.
+    pub fn leave(&mut self) -> impl Iterator<Item = Event> {
+        self.lose(|settings, _| Error::Unacknowledged {
+            url: settings.url.clone(),
+            seconds: settings.patience().as_secs(),
+        });
+        self.seen.drain(..)
+    }
+
     /// Ends with whatever the broker said before the connection went away, then the loss.
-    fn lose(&mut self, error: ConnectionError) {
+    fn lose(&mut self, explain: impl FnOnce(&Settings, Option<Duration>) -> Error) {
         let told: Vec<_> = self.events.state.events.drain(..).collect();
         self.seen.extend(told.into_iter().filter_map(translate));
         self.forget();
         self.events.state = MqttState::new(INFLIGHT, self.events.mqtt_options.manual_acks());
-        let connected = self.connected.take();
+        let lasted = self.connected.take().map(|since| since.elapsed());
         // A broker that throws us out at once, say because another client uses our name, is no success.
-        if connected.is_some_and(|since| since.elapsed() >= STEADY) {
+        if lasted.is_some_and(|lasted| lasted >= STEADY) {
             self.back_off.succeeded();
         }
         self.not_before = Some(Instant::now() + self.back_off.failed(rand::random()));
-        self.seen.push_back(Event::Lost(self.settings.explain(connected.is_none(), error)));
+        self.seen.push_back(Event::Lost(explain(&self.settings, lasted)));
     }
 }
 
@@ -319,7 +345,7 @@ async fn once(settings: &Settings, role: &str, timeout: Duration) -> Result<(), 
     let seconds = timeout.as_secs();
     match tokio::time::timeout(timeout, events.poll()).await {
         Err(_) => return Err(Error::Silent { url: settings.url.clone(), seconds }),
-        Ok(Err(error)) => return Err(settings.explain(true, error)),
+        Ok(Err(error)) => return Err(settings.explain(None, error)),
         Ok(Ok(_)) => {}
     }
     if sender.try_disconnect().is_ok() {

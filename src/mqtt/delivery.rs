@@ -57,6 +57,11 @@ impl<T> Delivery<T> {
         self.handed.len() + self.flying.len()
     }
 
+    /// The messages that are under way, in no order.
+    pub fn tickets(&self) -> impl Iterator<Item = &T> {
+        self.handed.iter().chain(self.flying.values())
+    }
+
     /// A message was handed to the client.
     pub fn handed_over(&mut self, ticket: T) {
         self.handed.push_back(ticket);

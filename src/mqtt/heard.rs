@@ -60,7 +60,13 @@ pub fn gaps(filter: &str) -> Option<String> {
 ///
 /// # Errors
 /// It is neither an utterance nor a gap, and why.
-pub fn read(topic: &str, payload: &[u8], now: Timestamp) -> Result<Heard, String> {
+pub fn read(topic: &str, payload: &[u8], retained: bool, now: Timestamp) -> Result<Heard, String> {
+    if retained {
+        // It would come again at every connection, when its id is long forgotten, too.
+        return Err(
+            "it was left there, where nothing is to be left: something else than a hearth retains messages".into()
+        );
+    }
     if topic.ends_with(GAP) { gap(payload, now).map(Heard::Gap) } else { utterance(payload, now).map(Heard::Utterance) }
 }
 
@@ -197,12 +203,13 @@ mod tests {
         let (id, from, to) = (Ulid::from_parts(7, 9), said().start, said().end);
         let gap = Gap { id, room: "kitchen".into(), from, to, reason: GapReason::DeviceLost };
         let message = payload::gap(&topics, &gap);
-        let told = |payload: &str| read(&message.topic, payload.as_bytes(), now());
+        let told = |payload: &str| read(&message.topic, payload.as_bytes(), false, now());
         assert_eq!(told(&message.payload), Ok(Heard::Gap(gap)));
+        assert!(read(&message.topic, message.payload.as_bytes(), true, now()).unwrap_err().contains("left there"));
         assert!(told(&sent().to_string()).unwrap_err().contains("no gap"));
         assert!(told(&message.payload.replace("kitchen", " ")).unwrap_err().contains("room"));
         let utterance = payload::utterance(&topics, &said());
-        assert_eq!(read(&utterance.topic, utterance.payload.as_bytes(), now()), Ok(Heard::Utterance(said())));
+        assert_eq!(read(&utterance.topic, utterance.payload.as_bytes(), false, now()), Ok(Heard::Utterance(said())));
     }
 
     proptest! {

@@ -24,7 +24,10 @@ impl Store {
     pub fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), Error> {
         let now = to_nanos(Timestamp::now());
         let dropped = self.write(|transaction, settings| {
-            put(transaction, utterance, now)?;
+            // A bridge may bring it back under another topic, when its text is forgotten too.
+            if arrives(transaction, "utterance", utterance.id, now)? {
+                put(transaction, utterance, now)?;
+            }
             outbox::push(transaction, settings, messages)
         })?;
         tell_dropped(&self.path, dropped);
@@ -38,13 +41,13 @@ impl Store {
         self.write(|transaction, _| {
             let mut new = New::default();
             for utterance in utterances {
-                if arrives(transaction, utterance.id, now)? {
+                if arrives(transaction, "utterance", utterance.id, now)? {
                     put(transaction, utterance, now)?;
                     new.utterances.push(utterance.clone());
                 }
             }
             for gap in gaps {
-                if arrives(transaction, gap.id, now)? {
+                if arrives(transaction, "gap", gap.id, now)? {
                     transcript::insert_gap(transaction, gap)?;
                     new.gaps.push(gap.clone());
                 }
@@ -87,13 +90,13 @@ impl Store {
     }
 }
 
-/// Whether something comes for the first time.
-fn arrives(transaction: &Transaction<'_>, id: Ulid, now: i64) -> rusqlite::Result<bool> {
+/// Whether something that is kept in `table` comes for the first time.
+fn arrives(transaction: &Transaction<'_>, table: &str, id: Ulid, now: i64) -> rusqlite::Result<bool> {
     let first = transaction
-        .prepare_cached(
+        .prepare_cached(&format!(
             "INSERT INTO arrival(id, time)
-             SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM utterance WHERE id = ?1) ON CONFLICT DO NOTHING",
-        )?
+             SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE id = ?1) ON CONFLICT DO NOTHING"
+        ))?
         .execute(params![id.to_string(), now])?;
     Ok(first > 0)
 }
@@ -178,11 +181,24 @@ mod tests {
         assert_eq!(take_in(&mut store, std::slice::from_ref(&one), at(5)), 0, "its text is gone, its id is known");
         store.forget_arrivals(at(6)).unwrap();
         assert_eq!(take_in(&mut store, &[one], at(7)), 1, "ids are not kept for ever");
+    }
 
+    #[test]
+    fn what_this_machine_heard_itself_may_come_back_over_a_bridge_at_any_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
         let own = said(9, "own");
+        let comes_back = |store: &mut Store| take_in(store, std::slice::from_ref(&own), at(9));
         store.stage(&own, &[]).unwrap();
+        assert_eq!(comes_back(&mut store), 0, "it waits to be put in order");
         store.release(at(1_000_000), at(1_000_000)).unwrap();
-        assert_eq!(take_in(&mut store, &[own], at(9)), 0, "this machine's own comes back over a bridge");
+        assert_eq!(comes_back(&mut store), 0, "it is in the transcript");
+        assert_eq!(store.enforce(at(10), Keep::Nothing, 1).unwrap(), 1);
+        assert_eq!(comes_back(&mut store), 0, "it is forgotten");
+        assert_eq!(texts(&store), Vec::<String>::new());
+        let gap = Gap { id: Ulid::generate(), room: "hall".into(), from: at(0), to: at(60), reason: GapReason::Muted };
+        store.record_gap(&gap, &[]).unwrap();
+        assert_eq!(store.take_in(&[], &[gap], at(61)).unwrap(), New::default());
     }
 
     #[test]

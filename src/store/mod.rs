@@ -83,6 +83,12 @@ pub enum Error {
     Full { path: PathBuf },
     #[error("{} cannot be written: {source}; make it and its directory writable for this user", path.display())]
     ReadOnly { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "{} cannot be read or written: {source}; the disk fails, or the system made it read-only after a fault: see `dmesg`, and \
+         check the card",
+        path.display()
+    )]
+    Failing { path: PathBuf, source: rusqlite::Error },
     #[error("{} is locked by another program for longer than {} s; close that program", path.display(), BUSY.as_secs())]
     Locked { path: PathBuf },
     #[error("{}: {source}", path.display())]
@@ -95,7 +101,10 @@ impl Error {
     /// Says whether trying again later can help without anybody touching the database: space is made, a card is mounted
     /// for writing again.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::ReadOnly { .. } | Self::Locked { .. } | Self::Lines { .. })
+        matches!(
+            self,
+            Self::Full { .. } | Self::ReadOnly { .. } | Self::Failing { .. } | Self::Locked { .. } | Self::Lines { .. }
+        )
     }
 }
 
@@ -216,6 +225,8 @@ fn fault(path: &Path, source: rusqlite::Error) -> Error {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             Error::ReadOnly { path, source }
         }
+        // What a file system that its own fault made read-only says to whoever has the file open.
+        Some(ErrorCode::SystemIoFailure) => Error::Failing { path, source },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Locked { path },
         _ => Error::Sqlite { path, source },
     }

@@ -1,11 +1,13 @@
 //! Brokers that go, processes that are killed, files that are torn: nothing that was heard is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hearth::store::{Settings, Store};
 
-use super::house::{Hearth, config, household, ids, is_farewell, transcript, until};
+use super::house::{HEARTH, Hearth, config, household, ids, is_farewell, transcript, until};
 use super::mosquitto::{Heard, Listener, Mosquitto, free_address};
 
 /// A long recording where there is one, else the bundled household.
@@ -51,10 +53,154 @@ fn every_utterance_arrives_although_the_broker_is_killed_half_way() {
     assert_eq!(seen.len(), written.len(), "something arrived that was never said");
 }
 
+/// The ids of what was heard over MQTT, in the order in which each came first.
+#[derive(Default)]
+struct Arrived(Vec<String>, BTreeSet<String>);
+
+impl Arrived {
+    fn note(&mut self, heard: &Heard) {
+        if heard.topic == "hearth/home/utterance" {
+            let id = heard.json()["id"].as_str().unwrap().to_owned();
+            if self.1.insert(id.clone()) {
+                self.0.push(id);
+            }
+        }
+    }
+
+    /// Takes messages until one is what is `wanted`.
+    fn until(&mut self, listener: &Listener, wanted: impl Fn(&Heard) -> bool) {
+        until(listener, |heard| {
+            self.note(heard);
+            wanted(heard)
+        });
+    }
+}
+
+fn says_store_ok(heard: &Heard, ok: bool) -> bool {
+    heard.topic == "hearth/home/health" && heard.json()["store_ok"] == ok
+}
+
+/// A file system of its own for a state directory; it is taken away when this is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// None where that is not allowed.
+    fn new(at: PathBuf, arguments: &[&str]) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        run("mount", arguments, &at).then_some(Self(at))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &["-l"], &self.0);
+    }
+}
+
+fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
+    Command::new(program).args(arguments).arg(path).output().is_ok_and(|output| output.status.success())
+}
+
+fn status(dir: &Path) -> String {
+    let shown = Command::new(HEARTH).args(["status", "--config", "hearth.toml"]).current_dir(dir).output().unwrap();
+    String::from_utf8(shown.stdout).unwrap()
+}
+
+#[test]
+fn a_disk_that_fills_up_is_said_and_nothing_that_was_heard_is_missing_when_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let Some(_mounted) = Mounted::new(state.clone(), &["-t", "tmpfs", "-o", "size=16m", "hearth"]) else {
+        println!("skipped: a small file system can only be mounted as root");
+        return;
+    };
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let text = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
+    let mut hearth = Hearth::run(dir.path(), &text);
+    let mut arrived = Arrived::default();
+    arrived.until(&listener, |heard| heard.topic == "hearth/home/utterance");
+    let mut filler = std::fs::File::create(state.join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    hearth.until_said("the store takes nothing");
+    arrived.until(&listener, |heard| says_store_ok(heard, false));
+    let shown = status(dir.path());
+    assert!(shown.contains("listening") && shown.contains("takes nothing: the disk is full"), "{shown}");
+    drop(filler);
+    std::fs::remove_file(state.join("filler")).unwrap();
+    hearth.until_said("the store takes text again");
+    arrived.until(&listener, |heard| says_store_ok(heard, true));
+    // What waited in memory meanwhile is not the end of it.
+    arrived.until(&listener, |heard| heard.topic == "hearth/home/utterance");
+    hearth.terminate();
+    arrived.until(&listener, is_farewell);
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+    assert_eq!(arrived.0, ids(&transcript(dir.path())), "everything, in order");
+    assert_eq!(stored(dir.path()), arrived.0);
+    let gaps: i64 = rusqlite::Connection::open(state.join("hearth.db"))
+        .unwrap()
+        .query_row("SELECT count(*) FROM gap", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(gaps, 0, "nothing went unheard");
+}
+
+#[test]
+fn a_card_that_its_own_fault_made_read_only_is_said_and_costs_nothing_that_was_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, card) = (dir.path().join("state"), dir.path().join("card"));
+    std::fs::File::create(&card).unwrap().set_len(32 << 20).unwrap();
+    let card_path = card.display().to_string();
+    let insert = || {
+        run("mkfs.ext4", &["-q"], &card).then_some(())?;
+        Mounted::new(state.clone(), &["-o", "loop", &card_path])
+    };
+    let Some(mounted) = insert() else {
+        println!("skipped: a file system that can fail can only be mounted as root");
+        return;
+    };
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let text = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
+    let mut hearth = Hearth::run(dir.path(), &text);
+    let mut arrived = Arrived::default();
+    arrived.until(&listener, |heard| heard.topic == "hearth/home/utterance");
+    // What the kernel does to a file system with errors=remount-ro.
+    assert!(run("mount", &["-o", "remount,abort"], &state));
+    hearth.until_said("the system made it read-only after a fault");
+    arrived.until(&listener, |heard| says_store_ok(heard, false));
+    let shown = status(dir.path());
+    assert!(shown.contains("listening") && shown.contains("takes nothing"), "it goes on: {shown}");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(!status.success() && said.contains("hearth.db cannot be read or written"), "{said}");
+
+    drop(mounted);
+    let _mounted = Mounted::new(state.clone(), &["-o", "loop", &card_path]).expect("it was mounted before");
+    let before = stored(dir.path());
+    assert!(!before.is_empty());
+    let short = config(&super::house::clip(dir.path(), 6), "fast", &format!("mqtt://{}", broker.address), "");
+    let hearth = Hearth::run(dir.path(), &short);
+    arrived.until(&listener, |heard| heard.topic == "hearth/home/status" && heard.payload == "online" && !heard.retain);
+    arrived.until(&listener, is_farewell);
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+    let stored = stored(dir.path());
+    assert_eq!(stored[..before.len()], before);
+    assert_eq!(arrived.0, stored, "everything that was stored arrived, in order");
+}
+
 /// Ids of all utterances in the database of a hearth that is not running.
 fn stored(dir: &Path) -> Vec<String> {
     let store = Store::open(&dir.join("state"), Settings::from(&hearth::config::Store::default())).unwrap();
     store.utterances_after(0, 10_000).unwrap().into_iter().map(|(_, utterance)| utterance.id.to_string()).collect()
+}
+
+/// Every phase of every alert in the database of a hearth that is not running.
+fn stored_alerts(dir: &Path) -> Vec<(String, String)> {
+    let database = rusqlite::Connection::open(dir.join("state/hearth.db")).unwrap();
+    let mut all = database.prepare("SELECT id, phase FROM alert ORDER BY seq").unwrap();
+    all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
 }
 
 #[test]
@@ -64,12 +210,22 @@ fn kill_minus_nine_loses_nothing_and_repeats_only_by_id() {
     let listener = Listener::new(broker.address, "hearth/home/#", None);
     let text = config(&household(), "fast", &format!("mqtt://{}", broker.address), "");
     let mut seen = BTreeMap::new();
+    let (mut said, mut alerts) = (Vec::new(), Vec::new());
     let mut note = |heard: &Heard| {
+        let name = |json: &serde_json::Value, key: &str| json[key].as_str().unwrap().to_string();
         if heard.topic == "hearth/home/utterance" {
             let utterance = heard.json();
-            let text = utterance["text"].as_str().unwrap().to_string();
-            let before = seen.insert(utterance["id"].as_str().unwrap().to_string(), text.clone());
-            assert!(before.is_none_or(|before| before == text), "one id for two texts");
+            let (id, text) = (name(&utterance, "id"), name(&utterance, "text"));
+            match seen.insert(id.clone(), text.clone()) {
+                Some(before) => assert_eq!(before, text, "one id for two texts"),
+                None => said.push(id),
+            }
+        } else if heard.topic == "hearth/home/alert" {
+            let alert = heard.json();
+            let phase = (name(&alert, "id"), name(&alert, "phase"), name(&alert, "time"));
+            if !alerts.contains(&phase) {
+                alerts.push(phase);
+            }
         }
         seen.len()
     };
@@ -94,12 +250,18 @@ fn kill_minus_nine_loses_nothing_and_repeats_only_by_id() {
         note(heard);
         is_farewell(heard)
     });
-    let (status, said) = hearth.wait();
-    assert!(status.success(), "{said}");
+    let (status, log) = hearth.wait();
+    assert!(status.success(), "{log}");
     let stored = stored(dir.path());
     assert_eq!(stored[..before_last.len()], before_last, "what was committed never changes");
     let missing: Vec<_> = stored.iter().filter(|id| !seen.contains_key(*id)).collect();
     assert!(missing.is_empty(), "{} of {} stored utterances never arrived", missing.len(), stored.len());
+    assert!(said == stored, "each came first in the order in which they were stored");
+    let phases = |alerts: &[(String, String, String)]| -> Vec<_> {
+        alerts.iter().map(|(id, phase, _)| (id.clone(), phase.clone())).collect()
+    };
+    assert_eq!(phases(&alerts), stored_alerts(dir.path()), "each phase of each alert came, in order");
+    println!("{rounds} kills, {} utterances, {} phases of alerts", said.len(), alerts.len());
     assert_eq!(ids(&transcript(dir.path())), stored, "transcript.jsonl has caught up");
 }
 

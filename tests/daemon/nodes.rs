@@ -76,18 +76,31 @@ impl Node {
     /// Says the `n`th thing that is said in the house.
     fn say(&mut self, n: i64) -> String {
         let start = Timestamp::now() - SignedDuration::from_secs(3_600) + SignedDuration::from_millis(n * 10);
+        self.say_words(start, &format!("This is number {n}."))
+    }
+
+    fn say_words(&mut self, start: Timestamp, words: &str) -> String {
         let said = Utterance {
             id: Ulid::generate(),
             start,
             end: start + SignedDuration::from_millis(5),
             room: self.topics.node().into(),
-            text: format!("This is number {n}."),
+            text: words.into(),
             confidence: 0.9,
             no_speech: 0.0,
         };
         self.store.record_utterance(&said, &[payload::utterance(&self.topics, &said)]).unwrap();
         self.wake.notify_one();
         said.id.to_string()
+    }
+
+    /// Did not hear what was said in the last minute.
+    fn miss(&mut self) -> String {
+        let (id, room, to) = (Ulid::generate(), self.topics.node().into(), Timestamp::now());
+        let gap = Gap { id, room, from: to - SignedDuration::from_secs(60), to, reason: GapReason::Muted };
+        self.store.record_gap(&gap, &[payload::gap(&self.topics, &gap)]).unwrap();
+        self.wake.notify_one();
+        gap.id.to_string()
     }
 
     fn end(self) {
@@ -125,11 +138,12 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
     let (up, down, reader) = (folder(dir.path(), "up"), folder(dir.path(), "down"), folder(dir.path(), "reader"));
     let upstairs = Mosquitto::start(&up, free_address(), KEEPS);
     let bridge = format!(
-        "{KEEPS}connection upstairs\naddress {}\ntopic hearth/+/utterance out 1\nnotifications false\n",
+        "{KEEPS}connection upstairs\naddress {}\ntopic hearth/+/utterance out 1\ntopic hearth/+/gap out 1\nnotifications false\n",
         upstairs.address
     );
     let downstairs = Mosquitto::start(&down, free_address(), &bridge);
     let listener = Listener::new(upstairs.address, "hearth/reader/#", None);
+    let listener_of_all = Listener::new(upstairs.address, "hearth/+/gap", None);
 
     let text = reads(upstairs.address, 4);
     let mut hearth = Hearth::run(&reader, &text);
@@ -147,22 +161,21 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
         listener.publish("hearth/kitchen/utterance", garbage, false);
     }
     listener.publish_long("hearth/kitchen/utterance", 3 << 20);
-    let gap = Gap {
-        id: Ulid::generate(),
-        room: "kitchen".into(),
-        from: Timestamp::now() - SignedDuration::from_secs(60),
-        to: Timestamp::now(),
-        reason: GapReason::Muted,
-    };
-    let topics = Topics::new(&Mqtt::default(), &"kitchen".parse::<Name>().unwrap());
-    for _ in 0..2 {
-        listener.publish(&topics.gap(), &payload::gap(&topics, &gap).payload, false);
-    }
     say(150..200);
     hearth.kill();
     say(200..300);
     let hearth = Hearth::run(&reader, &text);
+    let gap = nodes[0].miss();
     eventually("all of it is read", || transcript(&reader).len() >= 300);
+    let known = || {
+        let database = rusqlite::Connection::open(reader.join("state/hearth.db")).unwrap();
+        let mut all = database.prepare("SELECT room || ' ' || id FROM gap").unwrap();
+        all.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    eventually("what a machine did not hear is known, too", || known() == [format!("kitchen {gap}")]);
+    // A bridge that lost its connection sends again what was not acknowledged.
+    let heard = listener_of_all.on("hearth/kitchen/gap");
+    listener.publish(&heard.topic, &heard.payload, false);
     listener.publish(
         "hearth/reader/request/ask",
         &json!({ "value": "Is there a fire?", "transaction": 1 }).to_string(),
@@ -177,19 +190,13 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
         Command::new(HEARTH).args(["status", "--json", "--config", "hearth.toml"]).current_dir(&reader).output();
     let shown: serde_json::Value = serde_json::from_slice(&shown.unwrap().stdout).unwrap();
     assert!(shown["hears"]["last"]["text"].as_str().unwrap().starts_with("This is number"), "{shown}");
+    let others = &shown["hears"]["others"];
+    assert!(others["taken"].as_u64().unwrap() >= 100 && others["repeated"].as_u64().unwrap() >= 1, "{shown}");
     hearth.terminate();
     let (status, log) = hearth.wait();
     assert!(status.success(), "{log}");
     nodes.into_iter().for_each(Node::end);
-    let database = rusqlite::Connection::open(reader.join("state/hearth.db")).unwrap();
-    let gaps: Vec<String> = database
-        .prepare("SELECT id FROM gap")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(gaps, [gap.id.to_string()], "what a machine did not hear is known once");
+    assert_eq!(known(), [format!("kitchen {gap}")], "what a machine did not hear is known once");
 
     assert!(ids(&transcript(&reader)) == said, "each once, in the order in which it was said");
     let store = Store::open(&reader.join("state"), Settings::from(&hearth::config::Store::default())).unwrap();
@@ -197,6 +204,55 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
     let rooms: BTreeSet<String> =
         store.search("number", 300).unwrap().into_iter().map(|(_, utterance)| utterance.room).collect();
     assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["hall", "kitchen", "study"]);
+}
+
+#[test]
+fn rooms_that_other_machines_hear_have_states_of_their_own_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let reader = folder(dir.path(), "reader");
+    let broker = Mosquitto::start(dir.path(), free_address(), KEEPS);
+    let listener = Listener::new(broker.address, "hearth/reader/#", None);
+    let text = reads(broker.address, 1).replace("rule = []\n", "") + "[listener]\nstates = \"room\"\n";
+    let mut hearth = Hearth::run(&reader, &text);
+    hearth.until_said("other machines are heard");
+    let hurt = "Is someone hurt or calling for help?";
+    let transaction = std::cell::Cell::new(0);
+    let ask = |room: Option<&str>| {
+        transaction.set(transaction.get() + 1);
+        let body = json!({ "value": hurt, "room": room, "transaction": transaction.get() }).to_string();
+        listener.publish("hearth/reader/request/ask", &body, false);
+        let ours = |answer: &serde_json::Value| answer["transaction"] == transaction.get();
+        listener.wait_for("the answer", |h| h.topic == "hearth/reader/response/ask" && ours(&h.json())).json()
+    };
+    let mut nodes: Vec<Node> =
+        ["hall", "kitchen"].iter().map(|name| Node::start(dir.path(), name, broker.address)).collect();
+    let [hall, kitchen] = &mut nodes[..] else { unreachable!("there are two") };
+    let ago = |seconds| Timestamp::now() - SignedDuration::from_secs(seconds);
+    hall.say_words(ago(40), "The courier brought the new bicycle.");
+    kitchen.say_words(ago(30), "Help, I fell in the bathroom.");
+    kitchen.say_words(ago(20), "My ankle hurts so much, I can't get up.");
+    let alert =
+        listener.wait_for("the alert", |h| h.topic == "hearth/reader/alert" && h.json()["rule"] == "help").json();
+    assert_eq!((&alert["phase"], &alert["room"]), (&json!("new"), &json!("kitchen")), "{alert}");
+    let mut in_their_rooms = || {
+        let (kitchen, hall) = (ask(Some("kitchen")), ask(Some("hall")));
+        assert!(
+            kitchen["probability"].as_f64() > Some(0.5) && hall["probability"].as_f64() < Some(0.5),
+            "{kitchen} {hall}"
+        );
+        let all = ask(None)["text"].as_str().unwrap().to_owned();
+        assert!(all.contains("hall: ") && all.contains("kitchen: "), "{all}");
+        assert!(ask(Some("attic"))["error"].as_str().unwrap().contains("hall, kitchen"));
+    };
+    in_their_rooms();
+    hearth.kill();
+    let mut hearth = Hearth::run(&reader, &text);
+    hearth.until_said("other machines are heard");
+    in_their_rooms();
+    hearth.terminate();
+    let (status, log) = hearth.wait();
+    assert!(status.success(), "{log}");
+    nodes.into_iter().for_each(Node::end);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub enum Conduct {
     Invents { after: usize },
     /// Hears and says nothing more when it has `after` messages, and keeps the connection: a machine that lost its power.
     HalfOpen { after: usize },
+    /// Forgets to acknowledge each fifth message, and lives.
+    Forgets,
     /// Takes everything and acknowledges in pairs, newest first.
     Pairs,
 }
@@ -85,15 +87,19 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
             Packet::Publish(publish) => {
                 let payload = String::from_utf8_lossy(&publish.payload).into_owned();
                 got.lock().unwrap().push((publish.topic, payload));
-                owed.push(publish.pkid);
                 taken += 1;
+                if conduct != Conduct::Forgets || taken % 5 > 0 {
+                    owed.push(publish.pkid);
+                }
                 match conduct {
                     _ if conduct.is_silent(taken) => {}
                     Conduct::LateAndReversed { after } | Conduct::Invents { after } if taken > after => return Ok(()),
                     Conduct::Invents { .. } if taken % 7 == 0 => PubAck::new(31).write(&mut out).map(drop).unwrap(),
                     Conduct::LateAndReversed { .. } if owed.len() == 5 => acknowledge(&mut owed, &mut out),
                     // Fewer than the window: a lone last one must not wait for ever.
-                    Conduct::Pairs | Conduct::HalfOpen { .. } if owed.len() == 2 || buffer.is_empty() => {
+                    Conduct::Pairs | Conduct::Forgets | Conduct::HalfOpen { .. }
+                        if owed.len() == 2 || buffer.is_empty() =>
+                    {
                         acknowledge(&mut owed, &mut out)
                     }
                     _ => {}

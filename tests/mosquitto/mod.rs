@@ -45,6 +45,14 @@ pub fn certificates(dir: &Path) -> Option<[PathBuf; 3]> {
     .then(|| ["ca.pem", "broker.pem", "broker.key"].map(|name| dir.join(name)))
 }
 
+/// The broker's certificate of [`certificates`], made anew: it expires within a second.
+pub fn short_lived(dir: &Path) -> PathBuf {
+    let made =
+        "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 0 -extfile names -out expires.pem";
+    assert!(openssl(dir, made));
+    dir.join("expires.pem")
+}
+
 /// A broker; it is killed when this is dropped.
 pub struct Mosquitto {
     pub address: SocketAddr,

@@ -21,8 +21,6 @@ use crate::redact::Redactor;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
-/// Rows read from the outbox at a time.
-const BATCH: usize = 32;
 /// Acknowledged rows are removed in one transaction when there are so many, or after [`FLUSH`]: each transaction waits for
 /// the disk. A crash in between repeats them, under their own ids.
 const ACKNOWLEDGED: usize = 64;
@@ -50,12 +48,16 @@ pub(super) struct Sending {
     sender: Sender,
     vitals: Arc<Vitals>,
     redactor: Redactor,
-    delivery: Delivery<Ticket>,
+    /// What is under way, and since when.
+    delivery: Delivery<(Ticket, Instant)>,
+    /// How long the broker may take to acknowledge.
+    patience: Duration,
     /// Announcements that wait; they go before the outbox.
     own: VecDeque<(Ticket, Message)>,
     /// The newest health, if it was not sent yet.
     health: Option<Message>,
-    /// Rows read from the outbox, not yet handed over.
+    /// Rows read from the outbox, not yet handed over. No more are read than can be handed over at once: what is forgotten
+    /// while it waits is not sent.
     due: VecDeque<(i64, Message)>,
     /// Rows up to this one were read on this connection.
     cursor: i64,
@@ -76,13 +78,20 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(store: Store, sender: Sender, vitals: Arc<Vitals>, redactor: Redactor) -> Self {
+    pub(super) fn new(
+        store: Store,
+        sender: Sender,
+        vitals: Arc<Vitals>,
+        redactor: Redactor,
+        patience: Duration,
+    ) -> Self {
         Self {
             store,
             sender,
             vitals,
             redactor,
             delivery: Delivery::default(),
+            patience,
             own: VecDeque::new(),
             health: None,
             due: VecDeque::new(),
@@ -126,9 +135,9 @@ impl Sending {
         self.more = true;
     }
 
-    /// Keeps what is in the outbox there for a while.
+    /// Keeps what is in the outbox there for a while; not again, while connections break before that is over.
     pub(super) fn hold(&mut self, time: Duration) {
-        self.hold_until = Some(Instant::now() + time);
+        self.hold_until.get_or_insert(Instant::now() + time);
     }
 
     /// Ends that while.
@@ -179,7 +188,7 @@ impl Sending {
         while self.delivery.room() > 0 {
             let Some((ticket, message)) = self.next()? else { return Ok(()) };
             match self.sender.try_publish(&self.redactor.message(&message)) {
-                Ok(()) => self.delivery.handed_over(ticket),
+                Ok(()) => self.delivery.handed_over((ticket, Instant::now())),
                 Err(Refusal::Busy) => {
                     self.put_back(ticket, message);
                     return Ok(());
@@ -211,9 +220,9 @@ impl Sending {
             return Ok(None);
         }
         while self.due.is_empty() && self.more {
-            let cursor = self.cursor;
-            let Some(rows) = self.read(|store| store.outbox_after(cursor, BATCH))? else { return Ok(None) };
-            self.more = rows.len() == BATCH;
+            let (cursor, room) = (self.cursor, self.delivery.room());
+            let Some(rows) = self.read(|store| store.outbox_after(cursor, room))? else { return Ok(None) };
+            self.more = rows.len() == room;
             self.cursor = rows.last().map_or(cursor, |(seq, _)| *seq);
             let acknowledged = &self.acknowledged;
             self.due.extend(rows.into_iter().filter(|(seq, _)| !acknowledged.contains(seq)));
@@ -223,7 +232,10 @@ impl Sending {
 
     fn put_back(&mut self, ticket: Ticket, message: Message) {
         match ticket {
-            Ticket::Row(seq) => self.due.push_front((seq, message)),
+            Ticket::Row(seq) => {
+                self.due.clear();
+                self.cursor = seq - 1;
+            }
             _ => self.own.push_front((ticket, message)),
         }
     }
@@ -246,7 +258,7 @@ impl Sending {
     }
 
     pub(super) fn acknowledged(&mut self, packet: u16) -> Option<Ticket> {
-        let ticket = self.delivery.acknowledged(packet)?;
+        let (ticket, _) = self.delivery.acknowledged(packet)?;
         self.vitals.acknowledged.add(1);
         if let Ticket::Row(seq) = ticket {
             self.remove_later(seq);
@@ -263,11 +275,24 @@ impl Sending {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         // While the store cannot be written its own time counts, or this would spin.
         let flush = self.flush_at.map(|at| self.writing.retry_at.unwrap_or(at));
-        [flush, self.reading.retry_at, self.hold_until].into_iter().flatten().min()
+        let hold = self.hold_until.filter(|_| self.is_connected());
+        [flush, self.reading.retry_at, hold, self.overdue_at()].into_iter().flatten().min()
+    }
+
+    /// When the broker will have kept a message waiting for too long.
+    fn overdue_at(&self) -> Option<Instant> {
+        self.delivery.tickets().map(|(_, since)| *since + self.patience).min()
+    }
+
+    /// The broker lives, maybe, but acknowledges nothing.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.overdue_at().is_some_and(|at| at <= Instant::now())
     }
 
     pub(super) fn deadline_passed(&mut self, now: Instant) -> Result<(), store::Error> {
-        self.hold_until = self.hold_until.filter(|at| *at > now);
+        if self.is_connected() {
+            self.hold_until = self.hold_until.filter(|at| *at > now);
+        }
         self.reading.pass(now);
         self.writing.pass(now);
         if self.flush_at.is_some_and(|at| at <= now) { self.flush() } else { Ok(()) }

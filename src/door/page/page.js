@@ -151,11 +151,12 @@ function figures(status) {
   const { hears, reads, tells } = status;
   $("node").textContent = status.node;
   document.title = status.alerts.length ? `(${status.alerts.length}) hearth ${status.node}` : `hearth ${status.node}`;
-  house.muted = !hears.listening;
-  $("ears").textContent = house.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
-  $("ears").className = `pill ${house.muted || !hears.source_ok ? "off" : "on"}`;
+  house.muted = hears.ears && !hears.listening;
+  $("ears").textContent = !hears.ears ? "without ears" : house.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
+  $("ears").className = `pill ${!hears.ears || house.muted || !hears.source_ok ? "off" : "on"}`;
   $("link").textContent = tells.connected ? "connected" : "waiting for the broker";
   $("link").className = `pill ${tells.connected ? "on" : "off"}`;
+  $("mute").hidden = !hears.ears;
   $("mute").textContent = house.muted ? "Listen again" : "Mute";
   const rooms = Object.entries(hears.rooms);
   const level = Math.max(-60, ...rooms.map(([, room]) => room.level_db));
@@ -163,15 +164,16 @@ function figures(status) {
   $("level").firstChild.style.width = `${Math.max(0, Math.min(100, 100 + level * 100 / 60))}%`;
   $("level").className = level > -3 ? "loud" : "";
   $("lag").textContent = hears.lag_s === null ? "–" : `${hears.lag_s.toFixed(1)} s, p95 ${hears.lag_p95_s.toFixed(1)} s`;
-  $("words").textContent = hears.words.toLocaleString();
+  const others = hears.others ? `, ${hears.others.taken.toLocaleString()} utterances and gaps of other machines` : "";
+  $("words").textContent = hears.words.toLocaleString() + others;
   $("tokens").textContent = reads ? reads.tokens.toLocaleString() + (reads.unread ? `, ${reads.unread} behind` : "") : "nothing reads";
   $("state").textContent = reads ? `${Math.round(reads.state_bytes / 1024).toLocaleString()} KiB, always` : "–";
   $("memory").textContent = `${Math.round(status.rss_bytes / 2 ** 20)} MiB`;
-  const now = { s: status.upstyles, cpu: status.cpu_s };
+  const now = { s: status.uptime_s, cpu: status.cpu_s };
   if (house.cpu && now.s > house.cpu.s) $("cpu").textContent = `${(100 * (now.cpu - house.cpu.cpu) / (now.s - house.cpu.s)).toFixed(0)} % of a core`;
   house.cpu = house.cpu && now.s - house.cpu.s < 10 ? house.cpu : now;
   $("messages").textContent = `${tells.acknowledged.toLocaleString()} sent, ${tells.waiting} waiting`;
-  $("up").textContent = span(status.upstyles);
+  $("up").textContent = span(status.uptime_s);
 }
 
 function recent(all) {

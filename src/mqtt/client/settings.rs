@@ -8,13 +8,19 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::super::topics::Topics;
 use crate::config::{Broker, Mqtt};
+
+/// How often a silent connection is looked at; one that does not answer is noticed at the second look.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Looks in which a broker that answers them must have acknowledged a message.
+const PATIENCE: u32 = 10;
 
 /// What the client library says of a failure.
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -36,8 +42,8 @@ pub enum Error {
     Tls(#[from] rustls::Error),
     #[error("{url} refuses {who}: check [mqtt] username and password_file")]
     Refused { url: String, who: String },
-    #[error("{url} is not trusted: {source}; if the house has its own certificate authority, set [mqtt] ca_file")]
-    Untrusted { url: String, source: Source },
+    #[error("{url} is not trusted: {source}; {way_out}")]
+    Untrusted { url: String, source: Source, way_out: &'static str },
     #[error("{url} cannot be reached: {source}; is the broker running, and is this its address?")]
     Unreachable { url: String, source: Source },
     #[error("{url} closed the connection while it was being made: does it want a username, or another one?")]
@@ -49,6 +55,13 @@ pub enum Error {
          stop hearth and run `hearth mqtt clear`"
     )]
     TooLong { url: String, bytes: usize },
+    #[error(
+        "{url} took this machine in and soon closed the connection; if it does so again, another machine has the same node name \
+         (client \"{client}\"), or the broker's rules forbid a topic or the length of a message"
+    )]
+    ThrownOut { url: String, client: String },
+    #[error("{url} has not acknowledged a message for {seconds} s, though it answers: all of them are sent again")]
+    Unacknowledged { url: String, seconds: u64 },
     #[error("the connection to {url} broke: {source}")]
     Broken { url: String, source: Source },
 }
@@ -63,6 +76,7 @@ pub struct Settings {
     pub(super) client_id: String,
     pub(super) credentials: Option<(String, String)>,
     pub(super) status: String,
+    pub(super) keep_alive: Duration,
 }
 
 impl fmt::Debug for Settings {
@@ -97,8 +111,19 @@ impl Settings {
             client_id: topics.device_id(),
             credentials: credentials(mqtt)?,
             status: topics.status(),
+            keep_alive: KEEP_ALIVE,
             url,
         })
+    }
+
+    /// The same with another keep-alive, of a second or more.
+    pub fn with_keep_alive(self, keep_alive: Duration) -> Self {
+        Self { keep_alive, ..self }
+    }
+
+    /// How long a broker may take to acknowledge a message.
+    pub fn patience(&self) -> Duration {
+        self.keep_alive * PATIENCE
     }
 
     /// How people know the broker.
@@ -140,6 +165,23 @@ pub fn credentials(mqtt: &Mqtt) -> Result<Option<(String, String)>, Error> {
 fn handed_over() -> Option<PathBuf> {
     let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("mqtt");
     path.exists().then_some(path)
+}
+
+/// What helps when a broker is not trusted.
+pub(super) fn way_out(error: Option<&rustls::Error>) -> &'static str {
+    use CertificateError as Fault;
+    match error {
+        Some(rustls::Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. })) => {
+            "give the broker a new certificate, or set this machine's clock"
+        }
+        Some(rustls::Error::InvalidCertificate(Fault::NotValidYet | Fault::NotValidYetContext { .. })) => {
+            "set this machine's clock, or the one that made the certificate"
+        }
+        Some(rustls::Error::InvalidCertificate(Fault::NotValidForName | Fault::NotValidForNameContext { .. })) => {
+            "give [mqtt] url the name that stands in the certificate"
+        }
+        _ => "if the house has its own certificate authority, set [mqtt] ca_file",
+    }
 }
 
 fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
