@@ -23,7 +23,7 @@ def check(path, message):
         return "is not documented"
     if kind == "status":
         return None if message.payload in (b"online", b"offline") else f"says {message.payload!r}"
-    if message.qos != 1:
+    if message.qos != (kind != "interim"):
         return f"came with QoS {message.qos}"
     if len(message.payload) > 16_000:
         return f"has {len(message.payload)} bytes"

@@ -16,6 +16,7 @@ mod cost;
 mod saying;
 mod sending;
 mod subscribing;
+mod trouble;
 
 use std::future::Future;
 use std::pin::pin;
@@ -44,8 +45,9 @@ use announcing::House;
 use answering::Answering;
 use closing::Phase;
 use cost::Meter;
-use sending::{RETRY, Sending, Ticket};
+use sending::{Sending, Ticket};
 use subscribing::Subscribing;
+use trouble::RETRY;
 
 /// How often health is published.
 const HEALTH: Duration = Duration::from_secs(30);
@@ -160,7 +162,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
                     () = &mut drain, if publisher.phase == Phase::Running => publisher.drain(grace),
                     () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
                     _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
-                    _ = health.tick() => publisher.health(),
+                    _ = health.tick() => publisher.health()?,
                     said = saying::next(&mut scenes) => publisher.mention(&said),
                     Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
                 }
@@ -259,8 +261,7 @@ impl Publisher {
         }
         let announcement = self.house.announcement(retained.unwrap_or_default());
         self.sending.announce(announcement);
-        self.health();
-        Ok(())
+        self.health()
     }
 
     fn acknowledged(&mut self, packet: u16) -> Result<(), store::Error> {
@@ -291,10 +292,13 @@ impl Publisher {
             }
             return Ok(());
         }
-        match self.answering.take(&self.house.topics, topic, payload, retain) {
-            Some(answer) => self.sending.write(|store| store.enqueue(&[answer])).map(drop),
-            None => Ok(()),
+        if let Some(answer) = self.answering.take(&self.house.topics, topic, payload, retain)
+            && self.sending.write(|store| store.enqueue(std::slice::from_ref(&answer)))?.is_none()
+        {
+            // A disk that is full is no reason to be silent.
+            self.sending.announce([(Ticket::Own, answer)]);
         }
+        Ok(())
     }
 
     fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {
@@ -313,10 +317,12 @@ impl Publisher {
         self.sending.lost()
     }
 
-    fn health(&mut self) {
+    fn health(&mut self) -> Result<(), store::Error> {
+        self.sending.look()?;
         let topics = &self.house.topics;
         let message = payload::health(topics, Stamp::now(), &self.vitals, self.meter.read());
         self.sending.health(message);
+        Ok(())
     }
 
     fn mention(&self, said: &Hypothesis) {

@@ -1,6 +1,6 @@
 //! The wire to the broker.
 //!
-//! Owns rumqttc, the connection's settings, the waits between attempts, and what an error means to the household. Refuses
+//! Owns rumqttc, the connection's settings, the waits between attempts, and what an error means to the household ([`Error`]). Refuses
 //! to know what is worth sending and when: see [`super::delivery`]. Invariant: nothing is queued here over a lost
 //! connection; what the library still held is thrown away, since the outbox has it.
 //!
@@ -8,16 +8,15 @@
 //! broke. Hence its state is made anew after each loss. Its event loop must also never be dropped in the middle of a poll,
 //! or a packet may be lost between its books and the wire: keep the future of [`Connection::poll`] until it is ready.
 
+mod explain;
 mod settings;
 
 use std::collections::VecDeque;
-use std::io;
 use std::time::Duration;
 
-use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, Incoming, LastWill, MqttOptions, MqttState, Outgoing,
-    Publish, QoS, StateError, SubscribeFilter, TlsConfiguration, Transport,
+    AsyncClient, EventLoop, Incoming, LastWill, MqttOptions, MqttState, Outgoing, Publish, QoS, SubscribeFilter,
+    TlsConfiguration, Transport,
 };
 use tokio::time::Instant;
 
@@ -61,53 +60,6 @@ impl Settings {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
         }
         options
-    }
-
-    /// What it means that a connection ended that had `lasted`, or was never made.
-    fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> Error {
-        let (url, connecting) = (self.url.clone(), lasted.is_none());
-        match source {
-            ConnectionError::ConnectionRefused(
-                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-            ) => {
-                let who = match &self.credentials {
-                    Some((user, _)) => format!("the user \"{user}\" with this password"),
-                    None => "a client without username".into(),
-                };
-                Error::Refused { url, who }
-            }
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Error::Silent { url, seconds: 5 },
-            ConnectionError::Tls(rumqttc::TlsError::Io(ref io)) if io.get_ref().is_none() => {
-                Error::Unreachable { url, source: source.into() }
-            }
-            ConnectionError::Tls(source) => {
-                let fault = match &source {
-                    rumqttc::TlsError::Io(io) => io.get_ref().and_then(|fault| fault.downcast_ref()),
-                    _ => None,
-                };
-                Error::Untrusted { url, way_out: settings::way_out(fault), source: source.into() }
-            }
-            source if connecting && is_closed(&source) => Error::Closed { url },
-            source if lasted.is_some_and(|lasted| lasted < STEADY) && is_closed(&source) => {
-                Error::ThrownOut { url, client: self.client_id.clone() }
-            }
-            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(bytes))) => {
-                Error::TooLong { url, bytes }
-            }
-            source if connecting => Error::Unreachable { url, source: source.into() },
-            source => Error::Broken { url, source: source.into() },
-        }
-    }
-}
-
-/// The other end closed the connection.
-fn is_closed(error: &ConnectionError) -> bool {
-    match error {
-        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
-        ConnectionError::Io(io) | ConnectionError::MqttState(StateError::Io(io)) => {
-            matches!(io.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-        }
-        _ => false,
     }
 }
 

@@ -173,6 +173,11 @@ impl Store {
         &self.path
     }
 
+    /// A number that is another one when another connection has changed something.
+    pub fn version(&self) -> Result<i64, Error> {
+        self.read(|connection| connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0)))
+    }
+
     /// A value kept under `key` by [`Store::set_note`].
     pub fn note(&self, key: &str) -> Result<Option<String>, Error> {
         self.read(|connection| {

@@ -234,7 +234,7 @@ fn rooms_that_other_machines_hear_have_states_of_their_own_too() {
     let alert =
         listener.wait_for("the alert", |h| h.topic == "hearth/reader/alert" && h.json()["rule"] == "help").json();
     assert_eq!((&alert["phase"], &alert["room"]), (&json!("new"), &json!("kitchen")), "{alert}");
-    let mut in_their_rooms = || {
+    let in_their_rooms = || {
         let (kitchen, hall) = (ask(Some("kitchen")), ask(Some("hall")));
         assert!(
             kitchen["probability"].as_f64() > Some(0.5) && hall["probability"].as_f64() < Some(0.5),
@@ -280,6 +280,7 @@ fn a_certificate_of_the_houses_own_and_a_password_from_systemd_are_all_it_takes(
         &format!("mqtt://{}\"", broker.address),
         &format!("mqtts://localhost:{}\"\nca_file = {:?}\nusername = \"anna\"", safe.port(), ca.display().to_string()),
     );
+    let text = text + "[log]\nlevel = \"trace\"\n";
     let mut hearth = Hearth::run_as(dir.path(), &text, Stdio::null(), &[("CREDENTIALS_DIRECTORY", &secrets)]);
     assert_eq!(listener.on("hearth/reader/status").payload, "online");
     hearth.until_said("other machines are heard");

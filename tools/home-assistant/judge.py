@@ -19,7 +19,7 @@ def state(dump, entity):
     return dumps[dump].get(entity, {}).get("state")
 
 
-RULES, FIXED = 7, 21
+RULES, FIXED = 7, 22
 first = dumps["first"]
 expect(len(first) == FIXED + 2 * RULES, f"{FIXED + 2 * RULES} entities are there: {len(first)}")
 silent = [e for e in first if state("first", e) == "unavailable"]
@@ -48,6 +48,8 @@ expect(not lost, f"after its restart Home Assistant shows everything: {lost}")
 expect(state("home_assistant_restarted", "number.hearth_home_interval") in ("5", "5.0"), "… with its states")
 stopped = [e for e in dumps["stopped"] if state("stopped", e) != "unavailable"]
 expect(not stopped, f"a hearth that stopped is unavailable: {stopped}")
+expect("sensor.hearth_home_legacy" in dumps["older"] and "sensor.hearth_home_legacy" not in dumps["fewer"],
+       "what an older version announced is taken back")
 expect(len(dumps["fewer"]) == FIXED + 2, f"entities of removed rules are gone: {len(dumps['fewer'])} are left")
 back = [e for e in dumps["broker_restarted"] if state("broker_restarted", e) == "unavailable"]
 expect(len(dumps["broker_restarted"]) == FIXED + 2 and not back, f"a broker that lost everything is told again: {back}")

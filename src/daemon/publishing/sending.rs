@@ -7,26 +7,26 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::error;
 
 use super::Counts;
-use crate::daemon::patience::blocking;
+use super::trouble::Trouble;
 use crate::event::Message;
 use crate::mqtt::client::{Refusal, Sender};
 use crate::mqtt::delivery::Delivery;
-use crate::mqtt::patience::Complaint;
 use crate::redact::Redactor;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
+/// Rows read from the outbox at a time.
+const BATCH: usize = 32;
 /// Acknowledged rows are removed in one transaction when there are so many, or after [`FLUSH`]: each transaction waits for
 /// the disk. A crash in between repeats them, under their own ids.
-const ACKNOWLEDGED: usize = 64;
+const ACKNOWLEDGED: usize = 512;
 const FLUSH: Duration = Duration::from_millis(100);
-/// How long a store that is full or locked is left alone.
-pub(super) const RETRY: Duration = Duration::from_secs(5);
+/// A connection that broke so long ago has nothing to do with this one.
+const OTHER_OUTAGE: Duration = Duration::from_secs(600);
 
 /// What is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,9 @@ pub(super) struct Sending {
     own: VecDeque<(Ticket, Message)>,
     /// The newest health, if it was not sent yet.
     health: Option<Message>,
-    /// Rows read from the outbox, not yet handed over. No more are read than can be handed over at once: what is forgotten
-    /// while it waits is not sent.
+    /// What the store was like when rows were read from it last; none when it must be looked at again.
+    seen: Option<i64>,
+    /// Rows read from the outbox, not yet handed over.
     due: VecDeque<(i64, Message)>,
     /// Rows up to this one were read on this connection.
     cursor: i64,
@@ -94,6 +95,7 @@ impl Sending {
             patience,
             own: VecDeque::new(),
             health: None,
+            seen: None,
             due: VecDeque::new(),
             cursor: 0,
             more: true,
@@ -132,12 +134,14 @@ impl Sending {
         self.own.clear();
         self.due.clear();
         self.cursor = 0;
-        self.more = true;
+        self.seen = None;
+        self.more = !self.set_aside;
     }
 
-    /// Keeps what is in the outbox there for a while; not again, while connections break before that is over.
+    /// Keeps what is in the outbox there for a while; not again, where the connection broke before that was over.
     pub(super) fn hold(&mut self, time: Duration) {
-        self.hold_until.get_or_insert(Instant::now() + time);
+        let now = Instant::now();
+        self.hold_until = self.hold_until.filter(|at| now < *at + OTHER_OUTAGE).or(Some(now + time));
     }
 
     /// Ends that while.
@@ -182,8 +186,12 @@ impl Sending {
         self.read(Store::retained)
     }
 
-    /// Hands over as much as may be under way.
+    /// Hands over as much as may be under way: the next with each acknowledgement. A broker may hold acknowledgements back until
+    /// it hears from us, as TCP does by itself.
     pub(super) fn pump(&mut self) -> Result<(), store::Error> {
+        if self.is_connected() && self.delivery.room() == 0 {
+            return Ok(());
+        }
         self.look()?;
         while self.delivery.room() > 0 {
             let Some((ticket, message)) = self.next()? else { return Ok(()) };
@@ -200,7 +208,15 @@ impl Sending {
     }
 
     /// Somebody may have stored something since the last time.
-    fn look(&mut self) -> Result<(), store::Error> {
+    pub(super) fn look(&mut self) -> Result<(), store::Error> {
+        let version = self.read(Store::version)?;
+        if version.is_some() && version == self.seen {
+            return Ok(());
+        }
+        self.seen = version;
+        // What was read ahead may be forgotten by now.
+        self.cursor = self.due.front().map_or(self.cursor, |(seq, _)| seq - 1);
+        self.due.clear();
         self.more = !self.set_aside;
         if let Some(waiting) = self.read(Store::waiting)? {
             self.vitals.outbox.set(waiting.messages.saturating_sub(self.acknowledged.len() as u64));
@@ -220,9 +236,9 @@ impl Sending {
             return Ok(None);
         }
         while self.due.is_empty() && self.more {
-            let (cursor, room) = (self.cursor, self.delivery.room());
-            let Some(rows) = self.read(|store| store.outbox_after(cursor, room))? else { return Ok(None) };
-            self.more = rows.len() == room;
+            let cursor = self.cursor;
+            let Some(rows) = self.read(|store| store.outbox_after(cursor, BATCH))? else { return Ok(None) };
+            self.more = rows.len() == BATCH;
             self.cursor = rows.last().map_or(cursor, |(seq, _)| *seq);
             let acknowledged = &self.acknowledged;
             self.due.extend(rows.into_iter().filter(|(seq, _)| !acknowledged.contains(seq)));
@@ -232,10 +248,7 @@ impl Sending {
 
     fn put_back(&mut self, ticket: Ticket, message: Message) {
         match ticket {
-            Ticket::Row(seq) => {
-                self.due.clear();
-                self.cursor = seq - 1;
-            }
+            Ticket::Row(seq) => self.due.push_front((seq, message)),
             _ => self.own.push_front((ticket, message)),
         }
     }
@@ -274,9 +287,9 @@ impl Sending {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         // While the store cannot be written its own time counts, or this would spin.
-        let flush = self.flush_at.map(|at| self.writing.retry_at.unwrap_or(at));
+        let flush = self.flush_at.map(|at| self.writing.retry_at().unwrap_or(at));
         let hold = self.hold_until.filter(|_| self.is_connected());
-        [flush, self.reading.retry_at, hold, self.overdue_at()].into_iter().flatten().min()
+        [flush, self.reading.retry_at(), hold, self.overdue_at()].into_iter().flatten().min()
     }
 
     /// When the broker will have kept a message waiting for too long.
@@ -326,45 +339,7 @@ impl Sending {
         &mut self,
         act: impl FnOnce(&mut Store) -> Result<T, store::Error>,
     ) -> Result<Option<T>, store::Error> {
+        self.seen = None;
         self.writing.attempt(|| act(&mut self.store))
-    }
-}
-
-/// A store that is full or locked is left alone for a while.
-#[derive(Default)]
-struct Trouble {
-    retry_at: Option<Instant>,
-    complaint: Complaint,
-}
-
-impl Trouble {
-    /// Uses the store; none when it is in trouble, which is said and tried again later.
-    fn attempt<T>(&mut self, act: impl FnOnce() -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {
-        if self.retry_at.is_some_and(|at| at > Instant::now()) {
-            return Ok(None);
-        }
-        match blocking(act) {
-            Ok(value) => {
-                if self.complaint.over() {
-                    info!("the store works again");
-                }
-                Ok(Some(value))
-            }
-            Err(error) if error.may_pass() => {
-                let reason = error.to_string();
-                if self.complaint.worth_saying(&reason, Timestamp::now()) {
-                    warn!("{reason}");
-                } else {
-                    debug!("{reason}");
-                }
-                self.retry_at = Some(Instant::now() + RETRY);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn pass(&mut self, now: Instant) {
-        self.retry_at = self.retry_at.filter(|at| *at > now);
     }
 }

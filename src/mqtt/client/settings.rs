@@ -1,6 +1,6 @@
 //! Where to connect, as whom, and whom to trust.
 //!
-//! Owns the reading of passwords and certificates, and what a failure means to the household. Refuses to know the client
+//! Owns the reading of passwords and certificates, and the words for a failure. Refuses to know the client
 //! library. Invariant: a password is never printed.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::super::topics::Topics;
 use crate::config::{Broker, Mqtt};
@@ -165,23 +165,6 @@ pub fn credentials(mqtt: &Mqtt) -> Result<Option<(String, String)>, Error> {
 fn handed_over() -> Option<PathBuf> {
     let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("mqtt");
     path.exists().then_some(path)
-}
-
-/// What helps when a broker is not trusted.
-pub(super) fn way_out(error: Option<&rustls::Error>) -> &'static str {
-    use CertificateError as Fault;
-    match error {
-        Some(rustls::Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. })) => {
-            "give the broker a new certificate, or set this machine's clock"
-        }
-        Some(rustls::Error::InvalidCertificate(Fault::NotValidYet | Fault::NotValidYetContext { .. })) => {
-            "set this machine's clock, or the one that made the certificate"
-        }
-        Some(rustls::Error::InvalidCertificate(Fault::NotValidForName | Fault::NotValidForNameContext { .. })) => {
-            "give [mqtt] url the name that stands in the certificate"
-        }
-        _ => "if the house has its own certificate authority, set [mqtt] ca_file",
-    }
 }
 
 fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Error> {

@@ -1,0 +1,78 @@
+//! What the client library's errors mean to the household.
+//!
+//! Owns the judgement which words fit. Invariant: each names the broker, and what helps where something is known to.
+
+use std::io;
+use std::time::Duration;
+
+use rumqttc::mqttbytes::Error as PacketError;
+use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError};
+use rustls::CertificateError as Fault;
+
+use super::STEADY;
+use super::settings::{Error, Settings};
+
+impl Settings {
+    /// What it means that a connection ended that had `lasted`, or was never made.
+    pub(super) fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> Error {
+        let (url, connecting) = (self.url.clone(), lasted.is_none());
+        match source {
+            ConnectionError::ConnectionRefused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+            ) => {
+                let who = match &self.credentials {
+                    Some((user, _)) => format!("the user \"{user}\" with this password"),
+                    None => "a client without username".into(),
+                };
+                Error::Refused { url, who }
+            }
+            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Error::Silent { url, seconds: 5 },
+            ConnectionError::Tls(TlsError::Io(ref io)) if io.get_ref().is_none() => {
+                Error::Unreachable { url, source: source.into() }
+            }
+            ConnectionError::Tls(source) => {
+                let fault = match &source {
+                    TlsError::Io(io) => io.get_ref().and_then(|fault| fault.downcast_ref()),
+                    _ => None,
+                };
+                Error::Untrusted { url, way_out: way_out(fault), source: source.into() }
+            }
+            source if connecting && is_closed(&source) => Error::Closed { url },
+            source if lasted.is_some_and(|lasted| lasted < STEADY) && is_closed(&source) => {
+                Error::ThrownOut { url, client: self.client_id.clone() }
+            }
+            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(bytes))) => {
+                Error::TooLong { url, bytes }
+            }
+            source if connecting => Error::Unreachable { url, source: source.into() },
+            source => Error::Broken { url, source: source.into() },
+        }
+    }
+}
+
+/// The other end closed the connection.
+fn is_closed(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        ConnectionError::Io(io) | ConnectionError::MqttState(StateError::Io(io)) => {
+            matches!(io.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+        }
+        _ => false,
+    }
+}
+
+/// What helps when a broker is not trusted.
+fn way_out(error: Option<&rustls::Error>) -> &'static str {
+    match error {
+        Some(rustls::Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. })) => {
+            "give the broker a new certificate, or set this machine's clock"
+        }
+        Some(rustls::Error::InvalidCertificate(Fault::NotValidYet | Fault::NotValidYetContext { .. })) => {
+            "set this machine's clock, or the one that made the certificate"
+        }
+        Some(rustls::Error::InvalidCertificate(Fault::NotValidForName | Fault::NotValidForNameContext { .. })) => {
+            "give [mqtt] url the name that stands in the certificate"
+        }
+        _ => "if the house has its own certificate authority, set [mqtt] ca_file",
+    }
+}
