@@ -54,17 +54,17 @@ fn every_utterance_arrives_although_the_broker_is_killed_half_way() {
     assert_eq!(seen.len(), written.len(), "something arrived that was never said");
 }
 
-/// The ids of what was heard over MQTT, in the order in which each came first.
+/// The ids of what was heard over MQTT, in the order in which each came first, and of what was told as unheard.
 #[derive(Default)]
 struct Arrived(Vec<String>, BTreeSet<String>);
 
 impl Arrived {
     fn note(&mut self, heard: &Heard) {
-        if heard.topic == "hearth/home/utterance" {
-            let id = heard.json()["id"].as_str().unwrap().to_owned();
-            if self.1.insert(id.clone()) {
-                self.0.push(id);
-            }
+        let id = || heard.json()["id"].as_str().unwrap().to_owned();
+        match heard.topic.as_str() {
+            "hearth/home/utterance" if !self.0.contains(&id()) => self.0.push(id()),
+            "hearth/home/gap" => drop(self.1.insert(id())),
+            _ => {}
         }
     }
 
@@ -143,11 +143,11 @@ fn a_disk_that_fills_up_is_said_and_nothing_that_was_heard_is_missing_when_there
     assert!(status.success(), "{said}");
     assert_eq!(arrived.0, ids(&transcript(dir.path())), "everything, in order");
     assert_eq!(stored(dir.path()), arrived.0);
-    let gaps: i64 = rusqlite::Connection::open(state.join("hearth.db"))
-        .unwrap()
-        .query_row("SELECT count(*) FROM gap", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(gaps, 0, "nothing went unheard");
+    // A machine that is busy as well may give up what was said long before there was room again; then it says so.
+    let database = rusqlite::Connection::open(state.join("hearth.db")).unwrap();
+    let mut gaps = database.prepare("SELECT id FROM gap").unwrap();
+    let gaps: BTreeSet<String> = gaps.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(gaps, arrived.1, "what went unheard was told");
 }
 
 #[test]

@@ -260,6 +260,7 @@ impl Sending {
             bytes, "a message can never be sent and is given up: it is too long, or its topic is none"
         );
         self.unsendable += 1;
+        self.vitals.outbox_dropped.add(1);
         if let Ticket::Row(seq) = ticket {
             self.remove_later(seq);
         }
