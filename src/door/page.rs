@@ -3,6 +3,8 @@
 //! Owns HTTP. Refuses to know how anything came about. Invariant: without the token nobody sees a word or a number of the
 //! house: the page itself is an empty form, and everything it shows is asked for with the token. Nothing is loaded from elsewhere.
 
+mod seats;
+
 use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -29,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use self::seats::Seats;
 use super::{Door, metrics};
 use crate::mqtt::commands;
 use crate::scenes::Scene;
@@ -82,7 +85,7 @@ impl Page {
     /// # Errors
     /// The system takes the socket away.
     pub async fn serve(self, door: Arc<Door>) -> std::io::Result<()> {
-        axum::serve(self.listener, router(door, &self.token)).await
+        axum::serve(Seats::new(self.listener), router(door, &self.token)).await
     }
 }
 
@@ -197,4 +200,47 @@ fn event(door: &Door, name: &str, data: &impl Serialize) -> Event {
 /// What is shown of anything: without what the household wants left out.
 fn shown(door: &Door, data: &impl Serialize) -> Value {
     door.redactor.value(serde_json::to_value(data).expect("what is shown is JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use regex::Regex;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::Privacy;
+    use crate::door::About;
+    use crate::redact::Redactor;
+    use crate::vitals::Vitals;
+
+    #[test]
+    fn every_figure_that_the_page_shows_is_one_that_it_is_given() {
+        let about = About { node: "home".into(), broker: "mqtt://127.0.0.1".into(), reads: true, page: None };
+        let vitals = Arc::new(Vitals::default());
+        vitals.rooms.open(&"hall".into());
+        let (asked, _house) = mpsc::channel(1);
+        let door = Door::new(about, vitals, Arc::default(), Redactor::new(&Privacy::default()), asked);
+        let status = serde_json::to_value(door.status()).unwrap();
+        let (hears, reads, tells) = (&status["hears"], &status["reads"], &status["tells"]);
+        let given = [
+            ("status", &status),
+            ("hears", hears),
+            ("reads", reads),
+            ("tells", tells),
+            ("room", &hears["rooms"]["hall"]),
+        ];
+        let script = include_str!("page/page.js");
+        let mut shown = BTreeSet::new();
+        for (name, value) in given {
+            // `answer.status` is another one.
+            let read = Regex::new(&format!(r"[^.\w]{name}\??\.(\w+)")).unwrap();
+            for field in read.captures_iter(script) {
+                assert!(value.get(&field[1]).is_some(), "the page reads {name}.{}, and is given {value}", &field[1]);
+                shown.insert(format!("{name}.{}", &field[1]));
+            }
+        }
+        assert!(shown.len() > 15 && shown.contains("status.uptime_s"), "{shown:?}");
+    }
 }

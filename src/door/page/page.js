@@ -42,7 +42,12 @@ const show = {
     house.rooms.add(u.room);
     const list = $("transcript");
     const follow = list.scrollHeight - list.scrollTop - list.clientHeight < FOLLOW;
-    list.append(item(u.start, ...(several() ? [make("span", `${u.room}  `, "room")] : []), u.text));
+    const line = item(u.start, ...(several() ? [make("span", `${u.room}  `, "room")] : []), u.text);
+    line.dataset.at = Date.parse(u.start);
+    // Of two rooms the one that was decoded first may have spoken last.
+    let before = list.lastChild;
+    while (before?.dataset.at > line.dataset.at) before = before.previousSibling;
+    if (before) before.after(line); else list.prepend(line);
     while (list.children.length > KEEP) list.firstChild.remove();
     if (follow) list.scrollTop = list.scrollHeight;
     saying.delete(u.room);
@@ -147,6 +152,30 @@ function span(s) {
   return s < 86400 ? `${Math.floor(s / 3600)} h ${Math.round(s % 3600 / 60)} min` : `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
 }
 
+// How loud a room is: from −60 dB on the left to full scale on the right.
+function level(name, room) {
+  const meter = make("div", name, "level");
+  const bar = make("i");
+  bar.style.width = room.delivers ? `${Math.max(0, Math.min(100, 100 + room.level_db * 100 / 60))}%` : "0";
+  if (room.level_db > -3) meter.classList.add("loud");
+  meter.title = `${Math.round(room.level_db)} dB`;
+  meter.append(make("span"));
+  meter.lastChild.append(bar);
+  return meter;
+}
+
+function troubles({ hears, reads, tells }) {
+  const rooms = hears.listening ? Object.entries(hears.rooms) : [];
+  return [
+    ...rooms.filter(([, room]) => !room.delivers).map(([name]) => `${name}: nothing is heard from there; hearth goes on trying.`),
+    ...rooms.filter(([, room]) => room.delivers && room.dead).map(([name]) => `${name}: its microphone is dead, or muted at itself.`),
+    ...(tells.store_ok ? [] : ["The disk takes nothing: it is full or read-only, and what is heard waits."]),
+    ...(tells.connected ? [] : [`The broker ${tells.broker} is away; ${tells.waiting.toLocaleString()} messages wait for it.`]),
+    ...(hears.dropped_s >= 1 ? [`Hearing was too slow: ${Math.round(hears.dropped_s)} s of sound were dropped since the start.`] : []),
+    ...(reads?.unread > 16 ? [`The model is ${reads.unread} utterances behind.`] : []),
+  ];
+}
+
 function figures(status) {
   const { hears, reads, tells } = status;
   $("node").textContent = status.node;
@@ -158,11 +187,8 @@ function figures(status) {
   $("link").className = `pill ${tells.connected ? "on" : "off"}`;
   $("mute").hidden = !hears.ears;
   $("mute").textContent = house.muted ? "Listen again" : "Mute";
-  const rooms = Object.entries(hears.rooms);
-  const level = Math.max(-60, ...rooms.map(([, room]) => room.level_db));
-  $("level").title = rooms.map(([name, room]) => `${name}: ${room.dead ? "dead microphone" : `${Math.round(room.level_db)} dB`}`).join("\n");
-  $("level").firstChild.style.width = `${Math.max(0, Math.min(100, 100 + level * 100 / 60))}%`;
-  $("level").className = level > -3 ? "loud" : "";
+  $("levels").replaceChildren(...Object.entries(hears.rooms).map(([name, room]) => level(name, room)));
+  $("troubles").replaceChildren(...troubles(status).map(trouble => make("li", trouble)));
   $("lag").textContent = hears.lag_s === null ? "–" : `${hears.lag_s.toFixed(1)} s, p95 ${hears.lag_p95_s.toFixed(1)} s`;
   const others = hears.others ? `, ${hears.others.taken.toLocaleString()} utterances and gaps of other machines` : "";
   $("words").textContent = hears.words.toLocaleString() + others;
@@ -201,8 +227,10 @@ const heed = {
 };
 
 // Server-sent events over fetch: EventSource cannot send the token, and an address is no place for it.
+const SILENT = "hearth does not answer; trying again …";
 const stream = {
   abort: new AbortController(),
+  silent: false,
   restart() { this.abort.abort("restart"); },
   async run() {
     for (;;) {
@@ -212,12 +240,14 @@ const stream = {
         if (response.status === 401) return enter((await response.json()).error);
         $("enter").hidden = true;
         $("house").hidden = false;
-        $("notice").textContent = "";
+        if (this.silent) $("notice").textContent = "";
+        this.silent = false;
         await this.read(response.body.pipeThrough(new TextDecoderStream()).getReader());
       } catch (error) {
         if (error === "restart") continue;
       }
-      $("notice").textContent = "hearth does not answer; trying again …";
+      this.silent = true;
+      $("notice").textContent = SILENT;
       await new Promise(done => setTimeout(done, 2000));
     }
   },
@@ -253,8 +283,8 @@ $("enter").addEventListener("submit", event => {
 });
 
 async function command(object) {
-  const response = await fetch("command", { method: "POST", headers: headers(), body: JSON.stringify(object) });
-  const answer = await response.json();
+  const answer = await fetch("command", { method: "POST", headers: headers(), body: JSON.stringify(object) })
+    .then(response => response.json(), () => ({ error: "hearth does not answer: nothing was done, as far as this page knows." }));
   $("notice").textContent = answer.status === "ok" ? "" : answer.error;
   return answer.status === "ok";
 }
