@@ -20,7 +20,9 @@ const NAME: &str = "[name]";
 const NUMBER: &str = "[number]";
 
 /// The fields of messages that hold what people said, or what a model made of it.
-const SPOKEN: [&str; 5] = ["text", "answer", "question", "committed", "tentative"];
+const SPOKEN: [&str; 3] = ["text", "answer", "question"];
+/// Those of what is being said.
+const SAYING: [&str; 2] = ["committed", "tentative"];
 
 /// Leaves out what the household wants left out.
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ impl Redactor {
 
     /// A message as it may leave.
     pub fn message<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
-        if !self.redacts() || !SPOKEN.iter().any(|field| message.payload.contains(field)) {
+        if !self.redacts() || !SPOKEN.iter().chain(&SAYING).any(|field| message.payload.contains(field)) {
             return Cow::Borrowed(message);
         }
         let Ok(mut payload) = serde_json::from_str::<Value>(&message.payload) else { return Cow::Borrowed(message) };
@@ -80,21 +82,35 @@ impl Redactor {
         value
     }
 
-    fn word(&self, word: &mut Value) {
-        if let Value::String(text) = word {
-            *text = self.text(text).into_owned();
-        }
+    /// What is being said: a name may begin in the words that are sure and end in those that are not, so both are read as one text.
+    /// What of it cannot be told yet to stand in the sure words is left to the others.
+    fn saying(&self, committed: &mut Value, tentative: &mut Value) {
+        let text = |value: &Value| match value {
+            Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            value => value.as_str().unwrap_or_default().to_string(),
+        };
+        let (sure, unsure) = (text(committed), text(tentative));
+        let (sure, all) = (self.text(&sure).into_owned(), format!("{sure} {unsure}"));
+        let all = self.text(&all);
+        let both = sure.split_whitespace().zip(all.split_whitespace()).take_while(|(a, b)| a == b).count();
+        let (sure, unsure): (Vec<_>, Vec<_>) = all.split_whitespace().enumerate().partition(|(at, _)| *at < both);
+        let words = |part: Vec<(usize, &str)>| part.into_iter().map(|(_, word)| word.to_string()).collect::<Vec<_>>();
+        let sure = words(sure);
+        *committed = if committed.is_array() { sure.into() } else { sure.join(" ").into() };
+        *tentative = words(unsure).join(" ").into();
     }
 
     fn fields(&self, payload: &mut Value) {
         match payload {
             Value::Object(fields) => {
+                if let [Some(committed), Some(tentative)] = SAYING.map(|key| fields.get(key).cloned()) {
+                    let (mut committed, mut tentative) = (committed, tentative);
+                    self.saying(&mut committed, &mut tentative);
+                    fields.extend(SAYING.map(String::from).into_iter().zip([committed, tentative]));
+                }
                 for (key, value) in fields {
                     match value {
                         Value::String(text) if SPOKEN.contains(&key.as_str()) => *text = self.text(text).into_owned(),
-                        Value::Array(words) if SPOKEN.contains(&key.as_str()) => {
-                            words.iter_mut().for_each(|word| self.word(word))
-                        }
                         value => self.fields(value),
                     }
                 }
@@ -119,6 +135,7 @@ fn numbers() -> Regex {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -177,6 +194,29 @@ mod tests {
         assert!(matches!(redactor(false, &[]).message(&message), Cow::Borrowed(_)));
         let plain = Message { payload: "online".into(), ..message };
         assert_eq!(*redactor(true, &["online"]).message(&plain), plain);
+    }
+
+    #[test]
+    fn of_what_is_being_said_no_name_stands_half_in_one_part_and_half_in_the_other() {
+        let redactor = redactor(true, &["Anna Maria"]);
+        let left = |committed: Value, tentative: &str| {
+            let value = redactor.value(json!({ "hypothesis": { "committed": committed, "tentative": tentative } }));
+            (value["hypothesis"]["committed"].clone(), value["hypothesis"]["tentative"].clone())
+        };
+        let both = |committed: Value, tentative: &str| (committed, Value::from(tentative));
+        assert_eq!(left(json!(["Is", "Anna", "Maria", "in?"]), "No"), both(json!(["Is", "[name]", "in?"]), "No"));
+        assert_eq!(left(json!(["Is", "Anna"]), "Maria in"), both(json!(["Is"]), "[name] in"));
+        assert_eq!(left(json!("Is Anna"), "Maria in"), both(json!("Is"), "[name] in"), "as it goes over MQTT");
+        // One by one each "one" is a word; side by side they are a number.
+        assert_eq!(left(json!(["code", "one"]), "one"), both(json!(["code"]), "[number]"));
+        assert_eq!(left(json!(["It", "is", "4", "4"]), "1 7"), both(json!(["It", "is", "[number]"]), ""));
+        assert_eq!(left(json!([]), ""), both(json!([]), ""));
+        let message = Message {
+            topic: "hearth/home/interim".into(),
+            payload: r#"{"committed":"Anna","tentative":"Maria"}"#.into(),
+            retain: false,
+        };
+        assert!(!redactor.message(&message).payload.contains("Maria"));
     }
 
     proptest! {
