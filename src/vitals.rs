@@ -5,7 +5,9 @@
 
 mod rooms;
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -65,9 +67,9 @@ pub struct Vitals {
     pub outbox: Count,
     pub outbox_dropped: Count,
     /// When each part last moved, for the watchdog.
-    pub hearing_moved: Moment,
-    pub reading_moved: Moment,
-    pub publishing_moved: Moment,
+    pub hearing_moved: Pulse,
+    pub reading_moved: Pulse,
+    pub publishing_moved: Pulse,
 }
 
 /// A counter or a gauge.
@@ -152,16 +154,11 @@ impl Flag {
     }
 }
 
-/// A wall time that was last seen; the epoch until then.
+/// A wall time, given by whoever knows it; the epoch until then.
 #[derive(Debug, Default)]
 pub struct Moment(AtomicI64);
 
 impl Moment {
-    pub fn mark(&self) {
-        self.0.store(Timestamp::now().as_millisecond(), Relaxed);
-    }
-
-    /// Keeps a time given by somebody else.
     pub fn set(&self, time: Timestamp) {
         self.0.store(time.as_millisecond(), Relaxed);
     }
@@ -173,10 +170,25 @@ impl Moment {
             ms => Timestamp::from_millisecond(ms).ok(),
         }
     }
+}
 
-    /// Milliseconds since the last mark.
-    pub fn age_ms(&self) -> i64 {
-        Timestamp::now().as_millisecond() - self.0.load(Relaxed)
+/// When something last moved, by a clock that nobody sets: a wall clock that jumps neither makes a part look stuck nor hides one
+/// that is.
+#[derive(Debug, Default)]
+pub struct Pulse(AtomicU64);
+
+/// What pulses are counted from, in milliseconds; 0 is none.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Pulse {
+    pub fn mark(&self) {
+        self.0.store(BEGAN.elapsed().as_millis() as u64 + 1, Relaxed);
+    }
+
+    /// How long ago it moved; None before the first time.
+    pub fn age(&self) -> Option<Duration> {
+        let marked = self.0.load(Relaxed).checked_sub(1)?;
+        Some(BEGAN.elapsed().saturating_sub(Duration::from_millis(marked)))
     }
 }
 

@@ -39,6 +39,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
@@ -82,6 +83,8 @@ const PUBLISHING_GRACE: Duration = Duration::from_secs(5);
 /// Something it needs is missing, or a part of it ended unasked; what was heard until then was drained as far as possible.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc<Vitals>) -> Result<(), Error> {
     let mut shutdown = std::pin::pin!(shutdown);
+    // From the first moment on: unheeded it would end a hearth that still loads its models.
+    let mut hangup = signal(SignalKind::hangup())?;
     let config = Arc::new(config);
     let loading = config.clone();
     let prepared = tokio::select! {
@@ -93,7 +96,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc
         None => None,
     };
     let mut house = House::start(config, prepared, page, vitals)?;
-    let ended = house.watch(shutdown).await;
+    let ended = house.watch(shutdown, &mut hangup).await;
     let drained = house.drain().await;
     ended.and(drained)
 }

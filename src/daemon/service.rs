@@ -3,12 +3,12 @@
 //! Owns the watchdog's judgement. Invariant: it is fed only while every part moves; a broker that is down, a microphone that is
 //! unplugged or muted are states, not failures.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tracing::{error, info};
 
-use crate::vitals::Vitals;
+use crate::vitals::{Pulse, Vitals};
 
 /// A part that has not moved for so many of the watchdog's periods is stuck: with the unit's two minutes, longer than any
 /// decode or digest on the slowest machine.
@@ -16,15 +16,20 @@ const STUCK_PERIODS: u32 = 2;
 /// The period where nobody watches: only the log tells of a part that is stuck.
 const UNWATCHED: Duration = Duration::from_secs(60);
 
+/// How long a house that is up is waited for before it is called ready without sound: a network microphone may connect tomorrow, and
+/// systemd would end whoever is not ready by then. One that is not plugged in has ended hearth by this time.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// systemd's view of the house.
 pub struct Service {
     watchdog: Option<Duration>,
+    up: Instant,
     ready: bool,
 }
 
 impl Service {
     pub fn new() -> Self {
-        Self { watchdog: sd_notify::watchdog_enabled(), ready: false }
+        Self { watchdog: sd_notify::watchdog_enabled(), up: Instant::now(), ready: false }
     }
 
     /// How often [`Service::tell`] wants to be called: half the watchdog's period, or every 2 s at most.
@@ -34,12 +39,12 @@ impl Service {
 
     /// Says how the house is.
     pub fn tell(&mut self, vitals: &Vitals, reads: bool) {
-        if !self.ready && (vitals.microphone_ok.get() || !vitals.listening.get()) {
+        let status = status(vitals);
+        if !self.ready && (vitals.microphone_ok.get() || !vitals.listening.get() || self.up.elapsed() > SETTLED) {
             self.ready = true;
             send(&[NotifyState::Ready]);
-            info!("listening");
+            info!("{}", ears(vitals));
         }
-        let status = status(vitals);
         send(&[NotifyState::Status(&status)]);
         let limit = self.watchdog.unwrap_or(UNWATCHED) * STUCK_PERIODS;
         match stuck(vitals, reads, limit) {
@@ -75,13 +80,17 @@ fn send(states: &[NotifyState<'_>]) {
     }
 }
 
-fn status(vitals: &Vitals) -> String {
-    let ears = match (vitals.listening.get(), vitals.microphone_ok.get()) {
+fn ears(vitals: &Vitals) -> &'static str {
+    match (vitals.listening.get(), vitals.microphone_ok.get()) {
         (false, _) if vitals.rooms.each().is_empty() => "without ears",
         (false, _) => "muted",
         (true, true) => "listening",
-        (true, false) => "waiting for the microphone",
-    };
+        (true, false) => "waiting for a microphone",
+    }
+}
+
+fn status(vitals: &Vitals) -> String {
+    let ears = ears(vitals);
     let broker = if vitals.connected.get() { "connected" } else { "waiting for the broker" };
     format!(
         "{ears}, {broker}; {} utterances, lag {:.1} s, {} tokens read, {} messages waiting",
@@ -94,7 +103,6 @@ fn status(vitals: &Vitals) -> String {
 
 /// The first part that should have moved and did not. Sound reaches hearing only while a microphone is open.
 fn stuck(vitals: &Vitals, reads: bool, limit: Duration) -> Option<String> {
-    let limit_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
     let rooms = vitals.rooms.each();
     let hearing = rooms.iter().filter(|(_, room)| vitals.listening.get() && room.delivers.get());
     let sources: Vec<_> = hearing.map(|(name, room)| (&**name, true, &room.moved)).collect();
@@ -103,8 +111,28 @@ fn stuck(vitals: &Vitals, reads: bool, limit: Duration) -> Option<String> {
         ("reading", reads, &vitals.reading_moved),
         ("publishing", true, &vitals.publishing_moved),
     ];
-    let still = |(_, expected, moved): &&(_, bool, &crate::vitals::Moment)| {
-        *expected && moved.get().is_some() && moved.age_ms() > limit_ms
-    };
+    let still = |(_, expected, moved): &&(_, bool, &Pulse)| *expected && moved.age().is_some_and(|age| age > limit);
     sources.iter().chain(&parts).find(still).map(|(name, _, _)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moved_within_the_limit_or_has_not_begun_is_not_stuck() {
+        let vitals = Vitals::default();
+        vitals.reading_moved.mark();
+        let age = || vitals.reading_moved.age().unwrap();
+        while age() < Duration::from_millis(2) {}
+        assert_eq!(stuck(&vitals, true, Duration::from_secs(60)), None);
+        assert_eq!(stuck(&vitals, true, Duration::from_millis(1)).as_deref(), Some("reading"));
+        assert_eq!(
+            stuck(&vitals, false, Duration::from_millis(1)),
+            None,
+            "nobody reads, and nothing was published yet"
+        );
+        vitals.reading_moved.mark();
+        assert_eq!(stuck(&vitals, true, Duration::from_secs(60)), None);
+    }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -19,8 +19,11 @@ use crate::supervisor::{Ended, deadline};
 impl House {
     /// Watches over the house until it is to close: asked to, because a part broke, or because the source has ended and all of
     /// it was heard and read, however long that takes.
-    pub(super) async fn watch(&mut self, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<(), Error> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    pub(super) async fn watch(
+        &mut self,
+        mut shutdown: Pin<&mut impl Future<Output = ()>>,
+        hangup: &mut Signal,
+    ) -> Result<(), Error> {
         let mut service = Service::new();
         let mut pulse = tokio::time::interval(service.period());
         loop {

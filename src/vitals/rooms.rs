@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Count, Flag, Moment};
+use super::{Count, Flag, Pulse};
 
 /// Every room, by its name.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Room {
     /// Its source is open and delivers.
     pub delivers: Flag,
     /// When the source last moved, for the watchdog.
-    pub moved: Moment,
+    pub moved: Pulse,
     /// Root mean square of the last second.
     pub level: Level,
     /// Samples at 16 kHz at the end of the scale.

@@ -132,6 +132,24 @@ fn the_service_manager_is_told_that_it_listens_and_lives_and_learns_of_each_part
 }
 
 #[test]
+fn a_house_whose_network_microphones_have_not_come_yet_is_ready_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let notify = dir.path().join("notify");
+    let manager = Manager::new(&notify);
+    let settings = format!(
+        "[source.wyoming]\nlisten = \"127.0.0.1:0\"\n[store]\ndir = \"state\"\n[mqtt]\nlisten = \"{}\"\n",
+        free_address()
+    );
+    let hearth = Hearth::run_as(dir.path(), &settings, Stdio::null(), &[("NOTIFY_SOCKET", notify.as_path())]);
+    // Before that it says what it waits for.
+    assert!(manager.until_told("STATUS=").contains("waiting for a microphone"));
+    manager.until_told("READY=1");
+    hearth.terminate();
+    let (ended, said) = hearth.wait();
+    assert!(ended.success(), "{said}");
+}
+
+#[test]
 fn rules_and_schedules_are_read_again_without_losing_the_state_and_a_mistake_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
@@ -260,9 +278,13 @@ fn the_unit_is_as_closed_as_it_can_be_and_still_opens_the_sound_card() {
     let table = String::from_utf8_lossy(&judged.stdout);
     assert!(judged.status.success(), "{table}{}", String::from_utf8_lossy(&judged.stderr));
     let text = std::fs::read_to_string(&unit).unwrap();
-    for needed in
-        ["Type=notify", "DeviceAllow=char-alsa rw", "SupplementaryGroups=audio", "RestartPreventExitStatus=78"]
-    {
+    for needed in [
+        "Type=notify",
+        "DeviceAllow=char-alsa rw",
+        "SupplementaryGroups=audio",
+        "RestartPreventExitStatus=78",
+        "LimitCORE=0",
+    ] {
         assert!(text.lines().any(|line| line == needed), "{needed}");
     }
 }
