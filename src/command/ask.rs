@@ -13,10 +13,10 @@ use jiff::{Timestamp, ZonedDateTime};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::run::read_config;
+use super::run::{lived_in, read_config};
 use crate::clock::when;
 use crate::config::{self, Weights};
-use crate::daemon::{self, past};
+use crate::daemon::past;
 use crate::event::Utterance;
 use crate::listener::history::History;
 use crate::listener::{Listener, Listeners};
@@ -99,7 +99,7 @@ fn ask_the_house(args: &Args) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let now = ZonedDateTime::now();
     let at = args.at.as_deref().map_or(Ok(now.timestamp()), |at| when::moment(at, &now))?;
-    let dir = daemon::prepare::state_dir(&config)?;
+    let dir = lived_in(&config)?;
     let store = Store::look(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
     let listener = Listener::open(&model, &config.listener, &config::Digest::default(), &[])?;

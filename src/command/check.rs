@@ -8,7 +8,6 @@ use anyhow::{Context, anyhow, bail};
 
 use super::{run, sentence};
 use crate::config::{Broker, Config, Source};
-use crate::daemon::prepare;
 use crate::listener::Listener;
 use crate::mqtt::client;
 use crate::mqtt::topics::Topics;
@@ -104,7 +103,7 @@ fn reading_model(config: &Config) -> anyhow::Result<String> {
 }
 
 fn state(config: &Config) -> anyhow::Result<String> {
-    let dir = prepare::state_dir(config)?;
+    let dir = run::lived_in(config)?;
     Store::open(&dir, store::Settings::from(&config.store))?;
     Ok(dir.display().to_string())
 }

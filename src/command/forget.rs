@@ -10,10 +10,10 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use serde_json::json;
 
-use super::run::read_config;
+use super::run::{lived_in, read_config};
 use crate::clock::when;
 use crate::config::{Config, Keep};
-use crate::daemon::{forget, prepare};
+use crate::daemon::forget;
 use crate::door::socket;
 use crate::listener::history::History;
 use crate::mqtt::topics::Topics;
@@ -34,7 +34,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let since = when::moment(&args.since, &now)?;
     let config = read_config(args.config.as_deref())?;
-    let dir = prepare::state_dir(&config)?;
+    let dir = lived_in(&config)?;
     // Makes nothing where no hearth ever ran.
     Store::look(&dir, (&config.store).into())?;
     let (utterances, who) = match Lock::take(&dir) {

@@ -14,11 +14,10 @@ use jiff::{Timestamp, ZonedDateTime};
 use serde_json::{Value, json};
 
 use super::progress;
-use super::run::read_config;
+use super::run::{lived_in, read_config};
 use crate::clock::when;
 use crate::config::{self, Config, Digest, Rule};
 use crate::daemon::past::BATCH;
-use crate::daemon::prepare;
 use crate::event::{Alert, AlertPhase};
 use crate::listener::history::History;
 use crate::listener::{Listener, Listeners, Outcome, alert};
@@ -96,7 +95,7 @@ struct Readings {
 }
 
 fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<Found> {
-    let dir = prepare::state_dir(config)?;
+    let dir = lived_in(config)?;
     let store = Store::look(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
     // No digest is due by the clock or by silence.

@@ -7,11 +7,15 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config};
+use crate::daemon::prepare;
+use crate::store::Store;
 use crate::vitals::Vitals;
 use crate::{daemon, journal};
 
 /// Where a package puts the config.
 const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
+/// Where systemd keeps the service's state, as its unit says.
+const SYSTEM_STATE: &str = "/var/lib/hearth";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -42,6 +46,20 @@ pub fn read_config(path: Option<&Path>) -> Result<Config, config::Error> {
     }
 }
 
+/// Where the hearth has lived that a command asks about: as its config says; where that says nothing, systemd's directory of the
+/// service, if this user may look into it, before that of a hearth run by hand.
+pub fn lived_in(config: &Config) -> anyhow::Result<PathBuf> {
+    let own = prepare::state_dir(config)?;
+    let by_hand = config.store.dir.is_some()
+        || config.file.as_deref().is_some_and(|file| file != Path::new(SYSTEM_CONFIG))
+        || std::env::var_os("STATE_DIRECTORY").is_some();
+    Ok(if by_hand { own } else { the_services(own, Path::new(SYSTEM_STATE)) })
+}
+
+fn the_services(own: PathBuf, service: &Path) -> PathBuf {
+    if Store::lies_in(service) { service.into() } else { own }
+}
+
 /// The runtime of publishing and commands. Two workers: nothing on it computes.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -61,4 +79,22 @@ pub fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
             _ = int.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_asked_about_where_there_is_one() {
+        let (own, service) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let asked = || the_services(own.path().into(), service.path());
+        assert_eq!(asked(), own.path());
+        std::fs::write(service.path().join("hearth.db"), "").unwrap();
+        assert_eq!(asked(), service.path());
+        let dir = Some("state".into());
+        let store = config::Store { dir, ..config::Store::default() };
+        let config = Config { store, base: own.path().into(), ..Config::default() };
+        assert_eq!(lived_in(&config).unwrap(), own.path().join("state"), "its config says where");
+    }
 }

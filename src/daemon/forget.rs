@@ -41,20 +41,20 @@ pub fn from(keep: Keep, history: &History, since: Timestamp) -> Result<Option<i6
     Ok(Some(older.map(|mark| mark.read).max().unwrap_or(0) + 1))
 }
 
-/// The files follow it. Only whoever owns the live state notes that all have.
+/// The files follow it, each whatever became of the others; the first error is returned. Only whoever owns the live state notes that
+/// all have.
 pub fn follow(
     store: &mut Store,
     forgotten: &Forgotten,
     lines: Option<&mut Lines>,
     history: &History,
 ) -> Result<(), Error> {
-    store.erase()?;
-    let Some(span) = forgotten.span else { return Ok(()) };
-    if let Some(lines) = lines {
-        lines.forget(span)?;
-    }
-    let of_all = history.all().and_then(|all| all.iter().try_for_each(|history| history.forget(span.0)));
-    Ok(of_all.map_err(listener::Error::from)?)
+    let erased = store.erase();
+    let Some(span) = forgotten.span else { return Ok(erased?) };
+    let taken_out = lines.map_or(Ok(()), |lines| lines.forget(span));
+    let of_all = history.all().and_then(|all| all.iter().map(|of_one| of_one.forget(span.0)).fold(Ok(()), Result::and));
+    of_all.map_err(listener::Error::from)?;
+    Ok(erased.and(taken_out)?)
 }
 
 /// What is answered to whoever asked.

@@ -63,12 +63,6 @@ impl Hear {
     pub fn run(mut self, audio: Receiver<Sound>) -> Result<(), Error> {
         let mut retention_due = Instant::now();
         let mut arrived = (Instant::now(), Timestamp::MIN);
-        if self.reader.is_none()
-            && let Some(forgotten) = self.store.forgetting()?
-            && let Err(error) = self.follow(&forgotten)
-        {
-            warn!(%error, "what was forgotten is not gone from every file yet; it goes at the next start");
-        }
         loop {
             if let Ok(asked) = self.forget.try_recv() {
                 self.forget(asked, &audio)?;
@@ -122,7 +116,9 @@ impl Hear {
         let since = clock::after(Timestamp::now(), SignedDuration::from_secs_f64(-60.0 * minutes));
         let Self { store, topics, closing, vitals, .. } = self;
         let forgotten = patiently(closing, vitals, || forget::forget(store, topics, since, None))?;
-        let answer = self.follow(&forgotten).map_err(|error| format!("{error}; what is left goes at the next start"));
+        let answer = self
+            .follow(&forgotten)
+            .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
         let answer = answer.map(|()| forget::answer(minutes, since, forgotten.utterances));
         self.scenes.tell(Scene::Forgotten(since));
         let message = Vec::from_iter(asked.message(&self.topics, &answer));
@@ -223,6 +219,11 @@ impl Hear {
     fn retain(&mut self) {
         if self.reader.is_some() {
             return;
+        }
+        if let Ok(Some(forgotten)) = self.store.forgetting()
+            && let Err(error) = self.follow(&forgotten)
+        {
+            warn!(%error, "what was forgotten is not gone from every file yet; it is tried again");
         }
         let newest = self.store.newest();
         let forgotten = newest.and_then(|newest| aging::enforce(&mut self.store, &self.clock, self.keep, newest));

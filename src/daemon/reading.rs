@@ -279,6 +279,7 @@ impl Reading {
     fn housekeeping(&mut self) -> Result<(), Error> {
         if Instant::now() >= self.retention_due {
             self.retain()?;
+            self.forget_the_rest()?;
             self.retention_due = Instant::now() + RETENTION_EVERY;
         }
         if self.config.store.keep == Keep::Nothing && !self.store.is_erased() {

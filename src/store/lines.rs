@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -193,7 +193,8 @@ fn old(path: &Path, n: usize) -> PathBuf {
     path.with_extension(format!("jsonl.{n}"))
 }
 
-/// Writes a file anew without the lines whose sequence number is `forgotten`; false when there are none.
+/// Writes a file anew without the lines whose sequence number is `forgotten`; false when there are none. It stays as old as it was, for
+/// by that it is deleted one day, and whose it was, for root may forget what a service without root goes on with.
 fn take_out(path: &Path, forgotten: impl Fn(i64) -> bool) -> io::Result<bool> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
@@ -207,6 +208,12 @@ fn take_out(path: &Path, forgotten: impl Fn(i64) -> bool) -> io::Result<bool> {
     let beside = path.with_extension("jsonl.part");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     lines().filter(|line| !goes(line)).try_for_each(|line| file.write_all(line))?;
+    let before = fs::metadata(path)?;
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+        fchown(&file, Some(before.uid()), Some(before.gid()))?;
+    }
+    file.set_modified(before.modified()?)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     Ok(true)
@@ -249,4 +256,28 @@ fn last_line(text: &[u8]) -> Option<(Last, usize)> {
 
 fn day(zone: &TimeZone, time: Timestamp) -> Date {
     zone.to_datetime(time).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_some_of_its_lines_is_as_old_as_it_was_and_whose_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("transcript.jsonl.3");
+        let line = |seq| format!("{{\"seq\":{seq},\"end\":\"2026-03-01T18:00:00Z\"}}\n");
+        fs::write(&path, [line(1), line(2), line(3)].concat()).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(20 * 86_400);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        // Only root can give a file away.
+        let given = std::os::unix::fs::chown(&path, Some(12_345), Some(12_345)).is_ok();
+        assert!(!take_out(&path, |seq| seq > 3).unwrap() && take_out(&path, |seq| seq == 2).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), [line(1), line(3)].concat());
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.modified().unwrap(), meta.mode() & 0o777), (old, 0o600));
+        assert!(!given || (meta.uid(), meta.gid()) == (12_345, 12_345));
+    }
 }

@@ -33,6 +33,8 @@ pub use lock::Lock;
 pub use outbox::Waiting;
 pub use transcript::Reading;
 
+const FILE: &str = "hearth.db";
+
 /// How long a writer waits for another: longer than the slowest card takes to make a large transaction durable.
 const BUSY: Duration = Duration::from_secs(15);
 
@@ -61,7 +63,7 @@ pub enum Error {
     Directory { path: PathBuf, source: std::io::Error },
     #[error("{} cannot be opened for writing: {source}; make it and its directory writable for this user", path.display())]
     Open { path: PathBuf, source: std::io::Error },
-    #[error("{} cannot be read: {source}; name the config of a hearth that has run, with --config", path.display())]
+    #[error("{} cannot be read: {source}; name the config of a hearth that has run, with --config, or ask as root about the service", path.display())]
     Absent { path: PathBuf, source: std::io::Error },
     #[error("{} is held: another hearth runs with this state directory; stop it, or set another [store] dir", path.display())]
     InUse { path: PathBuf },
@@ -122,7 +124,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be made or written, the file is no database, not hearth's, damaged or from a newer hearth.
     pub fn open(dir: &Path, settings: Settings) -> Result<Self, Error> {
-        let path = dir.join("hearth.db");
+        let path = dir.join(FILE);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -156,7 +158,7 @@ impl Store {
     /// # Errors
     /// There is none, it is not hearth's, or of a newer hearth.
     pub fn look(dir: &Path, settings: Settings) -> Result<Self, Error> {
-        let path = dir.join("hearth.db");
+        let path = dir.join(FILE);
         if let Err(source) = std::fs::metadata(&path) {
             return Err(Error::Absent { path, source });
         }
@@ -166,6 +168,11 @@ impl Store {
         let store = Self { connection, path, settings };
         schema::check_owner(&store)?;
         Ok(store)
+    }
+
+    /// Whether there is a database in `dir` that this user can see.
+    pub fn lies_in(dir: &Path) -> bool {
+        dir.join(FILE).is_file()
     }
 
     /// The database file.

@@ -213,6 +213,37 @@ fn who_is_killed_while_forgetting_has_forgotten_or_not_begun() {
 }
 
 #[test]
+fn a_program_that_holds_the_database_keeps_no_other_file_from_forgetting() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let broker = Mosquitto::anywhere(dir.path());
+    furnish(dir.path());
+    // One that looks at the transcript and stays there holds the write-ahead log.
+    let mut looker = rusqlite::Connection::open(state.join("hearth.db")).unwrap();
+    let looking = looker.transaction().unwrap();
+    looking.query_row("SELECT count(*) FROM utterance", [], |row| row.get::<_, i64>(0)).unwrap();
+    std::fs::write(dir.path().join("hearth.toml"), "[store]\ndir = \"state\"\n").unwrap();
+    let refused = Command::new(HEARTH)
+        .args(["forget", "10m", "--config", "hearth.toml"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("close that program"), "{refused:?}");
+    let left = holding(&state, SECRET);
+    assert!(!left.is_empty() && left.iter().all(|file| file.contains("hearth.db")), "{left:?}");
+    drop(looking);
+    drop(looker);
+    let (mut hearth, _stdin) = silent(dir.path(), &broker);
+    hearth.until_said("hearth is up");
+    assert_eq!(holding(&state, SECRET), Vec::<String>::new());
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success() && said.contains("carried through"), "{said}");
+    assert_eq!(store(dir.path()).forgetting().unwrap(), None);
+}
+
+#[test]
 fn a_state_of_the_past_is_asked_by_its_time() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());

@@ -31,10 +31,7 @@ impl Reading {
     /// The files, the state and what is remembered beside it follow the store. What cannot follow now does at the next start,
     /// and the reason is returned.
     pub(super) fn follow(&mut self, forgotten: &Forgotten) -> Result<Result<(), String>, Error> {
-        let lines = self.lines.clone();
-        let mut lines = lines.as_deref().map(locked);
-        let followed = forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history);
-        drop(lines);
+        let followed = self.in_the_files(forgotten);
         let outcome = self.listeners.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
         self.announcer.forget();
         if let Some((from, _)) = forgotten.span {
@@ -45,9 +42,24 @@ impl Reading {
         self.record(outcome, Vec::new())?;
         let followed = followed.and_then(|()| Ok(self.store.forgot()?));
         Ok(followed.map_err(|error| {
-            warn!(%error, "what was forgotten is not gone from every file yet; it goes at the next start");
-            format!("{error}; what is left goes at the next start")
+            warn!(%error, "what was forgotten is not gone from every file yet; it is tried again within the hour");
+            format!("{error}; what is left goes within the hour, or at the next start")
         }))
+    }
+
+    fn in_the_files(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
+        let mut lines = self.lines.as_deref().map(locked);
+        forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)
+    }
+
+    /// What could not follow in the files is tried again.
+    pub(super) fn forget_the_rest(&mut self) -> Result<(), Error> {
+        let Some(forgotten) = self.store.forgetting()? else { return Ok(()) };
+        match self.in_the_files(&forgotten).and_then(|()| Ok(self.store.forgot()?)) {
+            Ok(()) => info!("what was forgotten is gone from every file"),
+            Err(error) => warn!(%error, "what was forgotten is not gone from every file yet"),
+        }
+        Ok(())
     }
 
     /// What stays, and no digest that stays tells of, is untold again.
