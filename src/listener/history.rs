@@ -135,7 +135,7 @@ impl History {
         Ok([self.clone()].into_iter().chain(rooms.iter().map(|room| self.of_room(room))).collect())
     }
 
-    /// Every snapshot that says it is one, newest first.
+    /// Every snapshot that says it is one, newest first. Those of another version of hearth stay, unread, for when that comes back.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -145,7 +145,7 @@ impl History {
         for path in paths {
             match snapshot::header(&path) {
                 Ok(header) => kept.push(Kept { path, header }),
-                Err(Error::Missing { .. }) => {}
+                Err(Error::Missing { .. } | Error::Version { .. }) => {}
                 Err(error) => self.aside(&path, &error)?,
             }
         }
@@ -311,6 +311,20 @@ mod tests {
         let day = every(60, 24, "2026-03-31T10:02:00Z");
         assert_eq!(kept(&day, &policy(24, 30, 45)).len(), 4);
         assert_eq!(kept(&day, &policy(24, 30, 0)).len(), 2);
+    }
+
+    #[test]
+    fn what_another_version_of_hearth_saved_stays_for_when_that_comes_back_but_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = History::open(dir.path()).unwrap();
+        let paths: Vec<_> = (0..2 * ASIDE as i64).map(|s| history.path(Timestamp::from_second(s).unwrap())).collect();
+        let later = [b"HEARTHST".as_slice(), &3u32.to_le_bytes(), &[0; 100]].concat();
+        paths.iter().for_each(|path| fs::write(path, &later).unwrap());
+        assert_eq!(history.list().unwrap(), []);
+        history.thin(&policy(0, 0, 0), Timestamp::MAX).unwrap();
+        assert!(paths.iter().all(|path| path.exists()));
+        history.forget(i64::MAX).unwrap();
+        assert!(!paths.iter().any(|path| path.exists()), "nobody can tell that it had not heard it");
     }
 
     #[test]
