@@ -3,6 +3,8 @@
 //! Owns how hearth speaks of itself. Refuses to know what is said. Invariant: all of it goes to standard error or the journal;
 //! standard output belongs to what a command was asked for.
 
+mod budget;
+
 use std::io::IsTerminal;
 
 use log::kv::{ToValue, Value};
@@ -13,6 +15,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
+use self::budget::Budget;
 use crate::config::{Log, LogFormat};
 
 /// Libraries that talk of their own affairs; a filter in the config comes after these and wins.
@@ -40,7 +43,7 @@ pub fn init(config: &Log) -> Result<(), Error> {
         LogFormat::Auto => LogFormat::Json,
         chosen => chosen,
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(Budget::default());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Journal => registry.with(Journal::connect()?).try_init()?,

@@ -20,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Who may use a dependency: the one room or file whose affair it is.
 const OWNERS: &[(&str, &str)] = &[
+    ("alsa", "audio/capture"),
     ("cpal", "audio/capture"),
     ("symphonia", "audio/file"),
     ("rubato", "audio/resample"),

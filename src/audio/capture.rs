@@ -62,7 +62,10 @@ pub fn devices() -> Result<Vec<Device>, Error> {
     Ok(devices)
 }
 
+/// ALSA tells standard error whatever it tried, eight lines for each opening of a microphone that is away: on this thread it tells
+/// a buffer that nobody reads.
 fn host() -> Result<cpal::Host, Error> {
+    let _ = alsa::Output::local_error_handler();
     cpal::host_from_id(cpal::default_host().id()).map_err(|source| Error::NoHost { source: source.into() })
 }
 
