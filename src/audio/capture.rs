@@ -1,17 +1,21 @@
-//! Microphones. Longer than most files: what the audio callback does and what the thread behind it does are one contract.
+//! Microphones.
 //!
 //! Owns the sound devices (cpal): their list, capture at a device's own rate and format, and bringing back one that went
-//! away. Refuses to let anything wait for the receiver. Invariant: the audio callback neither locks nor allocates; whatever
-//! it or the receiver could not take is counted and told as a gap.
+//! away. Refuses to let anything wait for the receiver, or for a driver that hangs. Invariant: the audio callback neither locks nor
+//! allocates; whatever it or the receiver could not take is counted and told as a gap.
+
+mod decode;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use cpal::ErrorKind;
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
-use cpal::{ErrorKind, SampleFormat};
 use jiff::Timestamp;
 
+use self::decode::decoder;
 use super::outlet::Line;
 use super::resample::Framer;
 use super::{Control, Error};
@@ -27,6 +31,9 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// Seconds of sound the ring between the callback and this thread holds.
 const RING_S: usize = 2;
+
+/// A driver that takes longer to close its device hangs.
+const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 
 /// Waits between attempts to open a lost device: 1, 2, 4 … 30 s.
 const BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
@@ -102,11 +109,19 @@ pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals
     // Where the stream goes on: nothing before the first opening.
     let mut stream: Option<(SampleClock, SamplePos)> = None;
     let mut wait = BACKOFF[0];
+    let mut closing = Closing::default();
     while !control.stopped() {
         line.moved();
         vitals.listening.set(control.listening());
         if !control.listening() {
             line.begin_gap(GapReason::Muted);
+        }
+        // A device that its driver still holds cannot be opened again, and one closing at a time is enough to hang in.
+        let closed = closing.is_over(name);
+        if !control.listening() || !closed {
+            if control.listening() {
+                line.lose();
+            }
             let _ = control.wait_until(Instant::now() + TICK);
             continue;
         }
@@ -123,7 +138,13 @@ pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals
             }
         };
         tracing::info!(device = name, rate = microphone.rate, "listening to the microphone");
-        match microphone.listen(&mut line, control) {
+        let heard = microphone.listen(&mut line, control);
+        if microphone.delivered {
+            wait = BACKOFF[0];
+        }
+        stream = Some((microphone.framer.clock(), microphone.framer.position()));
+        closing = microphone.close();
+        match heard {
             Heard::Enough => break,
             Heard::Muted => tracing::info!(device = name, "the microphone is closed: listening was switched off"),
             Heard::Lost => {
@@ -131,10 +152,9 @@ pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals
                 line.lose();
             }
         }
-        if microphone.delivered {
-            wait = BACKOFF[0];
-        }
-        stream = Some((microphone.framer.clock(), microphone.framer.position()));
+    }
+    while !closing.is_over(name) && closing.since.elapsed() < CLOSING_LIMIT {
+        std::thread::sleep(TICK);
     }
     line.close();
     Ok(())
@@ -166,8 +186,15 @@ struct Microphone {
     ring: rtrb::Consumer<f32>,
     shared: Arc<Shared>,
     delivered: bool,
-    /// Dropping it closes the device.
-    _stream: cpal::Stream,
+    stream: cpal::Stream,
+}
+
+/// A device on its way to being closed: that waits for the driver, and whoever waits with it hears no mute and no end.
+struct Closing {
+    /// None when it is over.
+    thread: Option<JoinHandle<()>>,
+    since: Instant,
+    told: bool,
 }
 
 impl Microphone {
@@ -204,7 +231,14 @@ impl Microphone {
         let stream =
             device.build_input_stream_raw(config.config(), format, on_data, on_error, None).map_err(refused)?;
         stream.play().map_err(refused)?;
-        Ok(Self { rate, framer, ring, shared, delivered: false, _stream: stream })
+        Ok(Self { rate, framer, ring, shared, delivered: false, stream })
+    }
+
+    fn close(self) -> Closing {
+        let Self { stream, .. } = self;
+        // Where there is no thread the stream is closed here, with what was to be the thread.
+        let thread = std::thread::Builder::new().name("closing".into()).spawn(move || drop(stream)).ok();
+        Closing { thread, since: Instant::now(), told: false }
     }
 
     fn listen(&mut self, line: &mut Line, control: &Control) -> Heard {
@@ -255,6 +289,29 @@ impl Microphone {
     }
 }
 
+impl Default for Closing {
+    fn default() -> Self {
+        Self { thread: None, since: Instant::now(), told: false }
+    }
+}
+
+impl Closing {
+    fn is_over(&mut self, name: &str) -> bool {
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.thread = None;
+            return true;
+        }
+        if !self.told && self.since.elapsed() > CLOSING_LIMIT {
+            self.told = true;
+            tracing::warn!(
+                device = name,
+                "the driver hangs and keeps the microphone; pull it out and plug it in again"
+            );
+        }
+        false
+    }
+}
+
 /// Where the stream goes on after it was away: as much later as the wall clock says, never earlier.
 fn resume(stream: Option<(SampleClock, SamplePos)>, now: Timestamp) -> (SampleClock, SamplePos) {
     let Some((mut clock, position)) = stream else { return (SampleClock::starting_at(now), 0) };
@@ -264,92 +321,9 @@ fn resume(stream: Option<(SampleClock, SamplePos)>, now: Timestamp) -> (SampleCl
     (clock, position)
 }
 
-/// The value, in −1 … 1, of a sample as it lies in memory.
-type Decode = fn(&[u8]) -> f32;
-
-/// How many bytes a sample has (in native order, as cpal hands it over), and how to read it.
-fn decoder(format: SampleFormat) -> Option<(usize, Decode)> {
-    /// 24 bits lie in the low bytes of 32; what is above them is not defined.
-    fn low24(bytes: &[u8]) -> u32 {
-        u32::from_ne_bytes(array(bytes)) << 8
-    }
-    fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-        bytes.try_into().expect("a sample has the width of its format")
-    }
-    const I31: f32 = (1u64 << 31) as f32;
-    const I63: f32 = (1u64 << 63) as f32;
-    Some(match format {
-        SampleFormat::I8 => (1, |bytes| f32::from(bytes[0] as i8) / 128.0),
-        SampleFormat::U8 => (1, |bytes| (f32::from(bytes[0]) - 128.0) / 128.0),
-        SampleFormat::I16 => (2, |bytes| f32::from(i16::from_ne_bytes(array(bytes))) / 32_768.0),
-        SampleFormat::U16 => (2, |bytes| (f32::from(u16::from_ne_bytes(array(bytes))) - 32_768.0) / 32_768.0),
-        SampleFormat::I24 => (4, |bytes| low24(bytes) as i32 as f32 / I31),
-        SampleFormat::U24 => (4, |bytes| (low24(bytes) ^ 1 << 31) as i32 as f32 / I31),
-        SampleFormat::I32 => (4, |bytes| i32::from_ne_bytes(array(bytes)) as f32 / I31),
-        SampleFormat::U32 => (4, |bytes| (u32::from_ne_bytes(array(bytes)) ^ 1 << 31) as i32 as f32 / I31),
-        SampleFormat::I64 => (8, |bytes| i64::from_ne_bytes(array(bytes)) as f32 / I63),
-        SampleFormat::U64 => (8, |bytes| (u64::from_ne_bytes(array(bytes)) ^ 1 << 63) as i64 as f32 / I63),
-        SampleFormat::F32 => (4, |bytes| f32::from_ne_bytes(array(bytes))),
-        SampleFormat::F64 => (8, |bytes| f64::from_ne_bytes(array(bytes)) as f32),
-        // One-bit streams are for music players; no microphone offers nothing else.
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ALL: [SampleFormat; 12] = [
-        SampleFormat::I8,
-        SampleFormat::U8,
-        SampleFormat::I16,
-        SampleFormat::U16,
-        SampleFormat::I24,
-        SampleFormat::U24,
-        SampleFormat::I32,
-        SampleFormat::U32,
-        SampleFormat::I64,
-        SampleFormat::U64,
-        SampleFormat::F32,
-        SampleFormat::F64,
-    ];
-
-    /// A value as a driver would lay it into memory.
-    fn encode(format: SampleFormat, value: f64) -> Vec<u8> {
-        let scaled = |bits: u32| (value * 2f64.powi(bits as i32 - 1)) as i128;
-        let unsigned = |bits: u32| scaled(bits) + (1i128 << (bits - 1));
-        match format {
-            SampleFormat::F32 => (value as f32).to_ne_bytes().to_vec(),
-            SampleFormat::F64 => value.to_ne_bytes().to_vec(),
-            format => {
-                let bits = format.bits_per_sample();
-                let number = if format.is_int() { scaled(bits) } else { unsigned(bits) };
-                let bytes = (number as u64).to_le_bytes()[..format.sample_size()].to_vec();
-                if cfg!(target_endian = "big") { bytes.into_iter().rev().collect() } else { bytes }
-            }
-        }
-    }
-
-    #[test]
-    fn every_format_is_read_for_what_it_says() {
-        for format in ALL {
-            let (width, decode) = decoder(format).unwrap();
-            assert_eq!(width, format.sample_size());
-            for value in [-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75] {
-                assert_eq!(decode(&encode(format, value)), value as f32, "{format}");
-            }
-        }
-        assert!(decoder(SampleFormat::DsdU8).is_none());
-    }
-
-    #[test]
-    fn what_lies_above_24_bits_is_not_looked_at() {
-        let (_, signed) = decoder(SampleFormat::I24).unwrap();
-        let (_, unsigned) = decoder(SampleFormat::U24).unwrap();
-        assert_eq!(signed(&0x5a40_0000u32.to_ne_bytes()), 0.5);
-        assert_eq!(unsigned(&0xa5c0_0000u32.to_ne_bytes()), 0.5);
-    }
 
     #[test]
     fn a_stream_goes_on_as_much_later_as_it_was_away() {

@@ -1,11 +1,11 @@
 //! A microphone without hardware: ALSA's `file` plugin reads what is written into a pipe as if a device delivered it.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth::config::Microphone;
 use hearth::event::{AudioGap, GapReason};
@@ -16,37 +16,215 @@ use super::*;
 const PIPE: &str = "HEARTH_TEST_PIPE";
 
 /// Long enough for any machine; a test that waits for it has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_microphone_is_heard_closed_and_brought_back() {
+    let device = "type file\n slave.pcm { type null }\n file \"/dev/null\"\n infile \"PIPE\"\n format \"raw\"";
+    with_microphone("a_microphone_is_heard_closed_and_brought_back", device, in_a_house_with_a_microphone);
+}
+
+#[test]
+fn an_array_is_told_dead_loud_and_gone() {
+    // What `multi` binds has exactly so many channels; read through it, `file` would not be asked.
+    let channels: String = (0..6).map(|n| format!("bindings.{n} {{ slave a channel {n} }}\n")).collect();
+    let device = format!(
+        "type file\n file \"/dev/null\"\n infile \"PIPE\"\n format \"raw\"\n slave.pcm {{\n type multi\n \
+         slaves.a {{\n channels 6\n pcm {{ type null }}\n }}\n {channels} }}"
+    );
+    with_microphone("an_array_is_told_dead_loud_and_gone", &device, in_a_house_with_an_array);
+}
+
+#[test]
+fn a_driver_that_hangs_holds_up_neither_mute_nor_end() {
+    let device = "type file\n slave.pcm { type null }\n file \"/dev/null\"\n infile \"PIPE\"\n format \"raw\"";
+    with_microphone("a_driver_that_hangs_holds_up_neither_mute_nor_end", device, in_a_house_with_a_driver_that_hangs);
+}
+
+/// Runs `house` in a process of its own, which has one sound device, `pipe`: it delivers what is written into a pipe.
+fn with_microphone(test: &str, device: &str, house: impl FnOnce(&Path)) {
     if let Some(pipe) = std::env::var_os(PIPE) {
-        return in_a_house_with_a_microphone(Path::new(&pipe));
+        return house(Path::new(&pipe));
     }
     let home = tempfile::tempdir().unwrap();
     let pipe = home.path().join("microphone");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    make_pipe(&pipe);
     let config = home.path().join("asound.conf");
-    let microphone = format!(
-        "pcm.pipe {{\n type file\n slave.pcm {{ type null }}\n file \"/dev/null\"\n infile \"{}\"\n format \"raw\"\n \
-         hint {{ show on\n description \"A pipe\" }}\n}}\n",
-        pipe.display()
-    );
-    std::fs::write(&config, microphone).unwrap();
-    let name = "microphone::a_microphone_is_heard_closed_and_brought_back";
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
+    let device = device.replace("PIPE", &pipe.display().to_string());
+    let device = format!("pcm.pipe {{\n {device}\n hint {{ show on\n description \"A pipe\" }}\n}}\n");
+    std::fs::write(&config, device).unwrap();
+    let said = tempfile::tempfile().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("microphone::{test}"), "--nocapture"])
         .env("ALSA_CONFIG_PATH", &config)
         .env(PIPE, &pipe)
-        .output()
+        .stdout(said.try_clone().unwrap())
+        .stderr(said.try_clone().unwrap())
+        .spawn()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-    assert!(child.status.success() && out.contains("1 passed"), "{out}\n{err}");
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if started.elapsed() > 3 * PATIENCE {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let mut text = String::new();
+    let mut said = said;
+    said.seek(SeekFrom::Start(0)).unwrap();
+    said.read_to_string(&mut text).unwrap();
+    assert!(status.is_some_and(|status| status.success()) && text.contains("1 passed"), "{status:?}: {text}");
+}
+
+fn make_pipe(pipe: &Path) {
+    rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+}
+
+/// What a device plays, in a thread of its own, until it ends. Whatever a test finds, it must end, or the test waits for ever.
+struct Device<'a> {
+    control: &'a Control,
+    /// The peak of a tone; below zero the device is silent: it delivers nothing, and whoever reads of it waits.
+    loud: AtomicU32,
+    over: AtomicBool,
+}
+
+impl<'a> Device<'a> {
+    fn new(control: &'a Control) -> Self {
+        Self { control, loud: AtomicU32::new(0f32.to_bits()), over: AtomicBool::new(false) }
+    }
+
+    fn play(&self, loud: f32) {
+        self.loud.store(loud.to_bits(), Relaxed);
+    }
+
+    fn delivers_nothing(&self) {
+        self.play(-1.0);
+    }
+
+    /// 20 ms of a tone on so many channels every 2 ms, ten times as fast as time.
+    fn run(&self, pipe: &Path, channels: usize) {
+        // Opened for both, or opening would wait for the other side.
+        let open = || {
+            std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+                .open(pipe)
+        };
+        let mut writer = open().unwrap();
+        let mut block = Vec::new();
+        while !self.over.load(Relaxed) {
+            let loud = f32::from_bits(self.loud.load(Relaxed));
+            if block.is_empty() && loud >= 0.0 {
+                let sample = |n: usize| if (n / 48).is_multiple_of(2) { loud } else { -loud };
+                block = (0..960).flat_map(|n| sample(n).to_ne_bytes().repeat(channels)).collect();
+            }
+            // What was plugged in again is another pipe of the same name.
+            let same =
+                |file: &std::fs::File| pipe.metadata().is_ok_and(|at| at.ino() == file.metadata().unwrap().ino());
+            if !same(&writer)
+                && let Ok(again) = open()
+            {
+                (writer, block) = (again, Vec::new());
+            }
+            if let Ok(written) = writer.write(&block) {
+                block.drain(..written);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Ends the device and the source, however the test ends.
+struct Ends<'a>(&'a Device<'a>);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.control.stop();
+        self.0.over.store(true, Relaxed);
+    }
+}
+
+fn in_a_house_with_an_array(pipe: &Path) {
+    let (control, vitals) = (Control::default(), Vitals::default());
+    let device = Device::new(&control);
+    std::thread::scope(|threads| {
+        let _ends = Ends(&device);
+        threads.spawn(|| device.run(pipe, 6));
+        // Whoever looks at the device opens the pipe, and waits for its other side.
+        let format = self::device();
+        assert_eq!((format.rate, format.channels, format.samples.as_str()), (48_000, 6, "f32"));
+        let (sender, receiver) = sync_channel(100_000);
+        let (control, vitals) = (&control, &vitals);
+        let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, vitals));
+        let room = vitals.rooms.open(&"kitchen".into());
+        wait_for("a microphone that only says zero to be told dead", || room.dead.get());
+        assert_eq!((room.level.db(), room.clipped_samples.get()), (-120.0, 0));
+        assert!(vitals.microphone_ok.get(), "it delivers");
+
+        device.play(0.1);
+        wait_for("it to live", || !room.dead.get() && room.level.db() > -25.0);
+        assert_eq!(room.clipped_samples.get(), 0);
+        device.play(1.0);
+        wait_for("clipping to be counted", || room.clipped_samples.get() > 1_000 && room.level.db() > -3.0);
+
+        // Pulled out: it delivers nothing more, and for a while its name leads nowhere.
+        device.delivers_nothing();
+        std::fs::remove_file(pipe).unwrap();
+        wait_for("the device to be given up", || !vitals.microphone_ok.get());
+        device.play(0.1);
+        make_pipe(pipe);
+        wait_for("the device to deliver again", || vitals.microphone_ok.get());
+        let gap = next_gap(&receiver);
+        assert!(gap.reason == GapReason::DeviceLost && gap.to.duration_since(gap.from) > jiff::SignedDuration::ZERO);
+
+        control.stop();
+        capture.join().unwrap().unwrap();
+    });
+}
+
+fn in_a_house_with_a_driver_that_hangs(pipe: &Path) {
+    let (control, vitals) = (Control::default(), Vitals::default());
+    let device = Device::new(&control);
+    std::thread::scope(|threads| {
+        let _ends = Ends(&device);
+        threads.spawn(|| device.run(pipe, 2));
+        device.play(0.1);
+        let (sender, receiver) = sync_channel(100_000);
+        let (control, vitals) = (&control, &vitals);
+        let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, vitals));
+        wait_for("the device to deliver", || vitals.microphone_ok.get());
+
+        // From here on the driver's read returns no more, and the device cannot be closed.
+        device.delivers_nothing();
+        wait_for("the device to be given up", || !vitals.microphone_ok.get());
+        control.set_listening(false);
+        wait_for("the house to be mute", || !vitals.listening.get());
+        control.set_listening(true);
+        wait_for("the house to listen", || vitals.listening.get());
+        assert!(!vitals.microphone_ok.get() && readers(pipe) == 2, "the driver still holds the device");
+
+        device.play(0.1);
+        wait_for("the driver to let go, and the device to deliver again", || vitals.microphone_ok.get());
+        let gaps = [(); 3].map(|()| next_gap(&receiver).reason);
+        assert_eq!(gaps, [GapReason::DeviceLost, GapReason::Muted, GapReason::DeviceLost]);
+
+        device.delivers_nothing();
+        wait_for("the device to be given up again", || !vitals.microphone_ok.get());
+        control.stop();
+        capture.join().unwrap().unwrap();
+        assert_eq!(readers(pipe), 2, "its end did not wait for the driver");
+    });
 }
 
 fn in_a_house_with_a_microphone(pipe: &Path) {
     // Opened for both, or opening it would wait for the other side.
-    let mut writer = std::fs::OpenOptions::new().read(true).write(true).custom_flags(0).open(pipe).unwrap();
+    let mut writer = std::fs::OpenOptions::new().read(true).write(true).open(pipe).unwrap();
     let device = device();
     assert_eq!((device.rate, device.channels, device.samples.as_str()), (48_000, 2, "f32"));
 
@@ -149,7 +327,7 @@ fn readers(pipe: &Path) -> usize {
 }
 
 fn wait_for(what: &str, condition: impl Fn() -> bool) {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
         std::thread::yield_now();
