@@ -3,6 +3,8 @@
 
 #[path = "hearing/bench.rs"]
 mod bench;
+#[path = "hearing/ggml.rs"]
+mod ggml;
 #[path = "hearing/live.rs"]
 mod live;
 #[path = "hearing/microphone.rs"]

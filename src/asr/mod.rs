@@ -6,6 +6,7 @@
 
 pub mod agreement;
 pub mod guard;
+pub mod language;
 mod model_file;
 pub mod pace;
 pub mod whisper;

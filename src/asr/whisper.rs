@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperToken};
 
+use super::language::Code;
 use super::{Cause, Error, Word, model_file};
 use crate::clock::SAMPLE_RATE;
 use crate::{config, models};
@@ -26,6 +27,9 @@ const PLACES: usize = 1500;
 /// prompts (20) 2.3 and 2.0 %, VCTK with noise (4, 49 words) 26.5 and 34.7 %.
 const SILENT_PLACES: usize = 256;
 const MIN_PLACES: usize = 384;
+
+/// A language that is not known yet.
+pub const AUTO: Code = "auto";
 
 /// More threads than this make a small model slower.
 const MAX_THREADS: usize = 4;
@@ -52,8 +56,13 @@ pub struct Whisper {
     path: PathBuf,
     context: WhisperContext,
     state: WhisperState,
-    /// Built once: whisper-rs leaks a little memory for every language that is set.
-    params: FullParams<'static, 'static>,
+    /// Built once for each language that was spoken: whisper-rs leaks a little memory for every one that is set.
+    params: Vec<(Code, FullParams<'static, 'static>)>,
+    /// The one that is spoken, or [`AUTO`]: then every pass detects it.
+    language: Code,
+    /// It is for others to say which one is spoken.
+    detects: bool,
+    threads: usize,
     hot_words: String,
     padded: Vec<f32>,
     /// 30 s are encoded whatever there is.
@@ -69,13 +78,17 @@ impl Whisper {
         let failed = |source: whisper_rs::WhisperError| Error::Load { path: path.into(), source: source.into() };
         let context = WhisperContext::new_with_params(path, WhisperContextParameters::default()).map_err(failed)?;
         let language = language(path, &settings.language, context.is_multilingual())?;
+        let threads = thread_count(settings.threads);
         let state = context.create_state().map_err(failed)?;
         let hot_words = settings.hot_words.join(", ");
         let whisper = Self {
             path: path.into(),
             context,
             state,
-            params: params(language, settings.threads),
+            params: vec![(language, params(language, threads))],
+            language,
+            detects: language == AUTO,
+            threads,
             hot_words,
             padded: Vec::new(),
             whole: false,
@@ -96,6 +109,29 @@ impl Whisper {
         places * PLACE_SAMPLES
     }
 
+    /// Which language is spoken is not said by the settings: see [`Whisper::detect`] and [`Whisper::speak`].
+    pub fn detects(&self) -> bool {
+        self.detects
+    }
+
+    /// The language of up to 30 s of sound, and how probable it is: for as much work as encoding it for a pass.
+    pub fn detect(&mut self, samples: &[f32]) -> Result<(Code, f32), Error> {
+        let failed = |source: whisper_rs::WhisperError| failure(samples, source.into());
+        let padded = padded(&mut self.padded, samples);
+        self.state.pcm_to_mel(padded, self.threads).map_err(failed)?;
+        let (id, probabilities) = self.state.lang_detect(0, self.threads).map_err(failed)?;
+        let code = whisper_rs::get_lang_str(id).unwrap_or(AUTO);
+        Ok((code, probabilities.get(id as usize).copied().unwrap_or(0.0)))
+    }
+
+    /// From now on this language is spoken; [`AUTO`]: every pass detects it.
+    pub fn speak(&mut self, language: Code) {
+        self.language = language;
+        if !self.params.iter().any(|(known, _)| *known == language) {
+            self.params.push((language, params(language, self.threads)));
+        }
+    }
+
     /// The file it was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
@@ -114,10 +150,10 @@ impl Whisper {
     }
 
     fn full(&mut self, samples: &[f32], prompt: &str, known: Option<&Known>) -> Result<Vec<Piece>, Error> {
-        let seconds = samples.len() as f64 / f64::from(SAMPLE_RATE);
-        let failed = |source: Cause| Error::Decode { seconds, source };
+        let failed = |source: Cause| failure(samples, source);
         let tokens = self.tokens(prompt).map_err(failed)?;
-        let mut params = self.params.clone();
+        let spoken = self.params.iter().find(|(language, _)| *language == self.language);
+        let mut params = spoken.expect("whoever sets a language makes its params").1.clone();
         params.set_tokens(&tokens);
         params.set_audio_ctx((self.encoded_samples(samples.len()) / PLACE_SAMPLES) as i32);
         if let Some(known) = known {
@@ -129,14 +165,7 @@ impl Whisper {
                 params.set_filter_logits_callback_user_data(std::ptr::from_ref(known).cast_mut().cast());
             }
         }
-        let samples = if samples.len() < MIN_SAMPLES {
-            self.padded.clear();
-            self.padded.extend_from_slice(samples);
-            self.padded.resize(MIN_SAMPLES, 0.0);
-            &self.padded
-        } else {
-            samples
-        };
+        let samples = padded(&mut self.padded, samples);
         self.state.full(params, samples).map_err(|source| failed(source.into()))?;
         let end_of_text = self.context.token_eot();
         let pieces = self.state.as_iter().map(|segment| piece(&segment, end_of_text));
@@ -152,6 +181,21 @@ impl Whisper {
     }
 }
 
+fn failure(samples: &[f32], source: Cause) -> Error {
+    Error::Decode { seconds: samples.len() as f64 / f64::from(SAMPLE_RATE), source }
+}
+
+/// The sound itself, or it and silence up to the least that whisper.cpp takes.
+fn padded<'a>(space: &'a mut Vec<f32>, samples: &'a [f32]) -> &'a [f32] {
+    if samples.len() >= MIN_SAMPLES {
+        return samples;
+    }
+    space.clear();
+    space.extend_from_slice(samples);
+    space.resize(MIN_SAMPLES, 0.0);
+    space
+}
+
 /// Places of the decoder's view for so many samples.
 fn places(samples: usize) -> usize {
     (samples.div_ceil(PLACE_SAMPLES) + SILENT_PLACES).clamp(MIN_PLACES, PLACES)
@@ -160,10 +204,10 @@ fn places(samples: usize) -> usize {
 /// Greedy, at one temperature, free to write sounds. Measured with tiny.en: a beam of 5 makes 12.4 % errors instead of 12.8 %
 /// (37 recordings, 7.5 min) in 1.8 times the time; second tries at higher temperatures mend nothing there, and make 150
 /// words instead of 27 of 26 minutes of noise. Where Whisper may write `[Music]`, which the guard refuses, the 27 become 1.
-fn params(language: &'static str, threads: usize) -> FullParams<'static, 'static> {
+fn params(language: Code, threads: usize) -> FullParams<'static, 'static> {
     let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
     params.set_language(Some(language));
-    params.set_n_threads(thread_count(threads) as i32);
+    params.set_n_threads(threads as i32);
     params.set_no_context(true);
     params.set_temperature_inc(0.0);
     params.set_suppress_blank(true);
@@ -187,10 +231,10 @@ fn thread_count(wanted: usize) -> usize {
     }
 }
 
-fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<&'static str, Error> {
+fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<Code, Error> {
     let wanted = wanted.to_ascii_lowercase();
-    if wanted == "auto" {
-        return Ok(if multilingual { "auto" } else { "en" });
+    if wanted == AUTO {
+        return Ok(if multilingual { AUTO } else { "en" });
     }
     // whisper.cpp takes full names, too; they would make "english" and "en" two settings. A zero byte would panic.
     let id = (!wanted.contains('\0')).then(|| whisper_rs::get_lang_id(&wanted)).flatten();

@@ -10,6 +10,7 @@
 
 mod ear;
 mod judging;
+mod passes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,14 +19,15 @@ use jiff::{SignedDuration, Timestamp};
 use ulid::{Generator, Ulid};
 
 use crate::asr::pace::{self, Looks, Pace};
-use crate::asr::whisper::{Piece, Whisper};
+use crate::asr::whisper::Whisper;
 use crate::asr::{self, Word, guard};
 use crate::clock;
 use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Sound, Utterance};
 use crate::vitals::Vitals;
 
 use ear::{Ear, Live};
-use judging::{joined, judged, note_pass};
+use judging::{joined, judged};
+use passes::Passes;
 
 /// Stream time between two tellings that nothing is said.
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
@@ -46,7 +48,7 @@ pub enum Heard {
 
 /// Hears every room.
 pub struct Hearing {
-    whisper: Whisper,
+    passes: Passes,
     /// The one that was looked at last stands at the end.
     ears: Vec<Ear>,
     waiting: VecDeque<Waiting>,
@@ -66,7 +68,7 @@ enum Waiting {
 impl Hearing {
     pub fn new(whisper: Whisper) -> Self {
         Self {
-            whisper,
+            passes: Passes::new(whisper),
             ears: Vec::new(),
             waiting: VecDeque::new(),
             pace: None,
@@ -241,8 +243,7 @@ impl Hearing {
         let Some(segment) = ear.segmenter.so_far() else { return Ok(Vec::new()) };
         let live = &mut ear.live;
         (live.since_samples, live.news_samples) = (0, 0);
-        live.seen = self.whisper.decode_on(&segment.samples, live.agreement.committed())?;
-        note_pass(live.seen.as_slice(), self.whisper.encoded_samples(segment.samples.len()), vitals);
+        live.seen = self.passes.behind(&ear.room, &segment, live.agreement.committed(), vitals)?;
         // What nobody said must not be committed because it was written twice.
         let Some(seen) = live.seen.as_ref().filter(|seen| judged(seen, &segment).is_ok()) else {
             return Ok(Vec::new());
@@ -273,12 +274,8 @@ impl Hearing {
         let pieces = match seen {
             // Nothing was said since the last look: it saw all of it.
             Some(seen) if news_samples == 0 => vec![seen],
-            _ if committed.is_empty() => self.pass(segment, vitals)?,
-            _ => {
-                let piece = self.whisper.decode_on(&segment.samples, committed)?;
-                note_pass(piece.as_slice(), self.whisper.encoded_samples(segment.samples.len()), vitals);
-                piece.into_iter().collect()
-            }
+            _ if committed.is_empty() => self.passes.over(room, segment, vitals)?,
+            _ => self.passes.behind(room, segment, committed, vitals)?.into_iter().collect(),
         };
         vitals.hearing_moved.mark();
         let mut words = Vec::new();
@@ -301,12 +298,6 @@ impl Hearing {
         let rest = words.into_iter().skip(committed.len());
         let words = committed.iter().cloned().chain(rest).collect();
         Ok(self.utterances(room, segment, words, no_speech, vitals))
-    }
-
-    fn pass(&mut self, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, asr::Error> {
-        let pieces = self.whisper.decode(&segment.samples, "")?;
-        note_pass(&pieces, self.whisper.encoded_samples(segment.samples.len()), vitals);
-        Ok(pieces)
     }
 
     /// One for each piece that Whisper made.

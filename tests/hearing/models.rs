@@ -2,6 +2,7 @@
 
 use hearth::asr;
 
+use super::ggml::{Form, Ggml};
 use super::*;
 
 fn load(path: &Path, language: &str) -> Result<Whisper, asr::Error> {
@@ -113,4 +114,61 @@ fn hot_words_and_a_prompt_of_any_length_are_taken() {
     let settings = Asr { hot_words: vec!["a\0b".into()], ..settings };
     let error = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).err().unwrap().to_string();
     assert!(error.contains("hot_words"), "{error}");
+}
+
+/// A second and a half of the household: "Good morning, Emma."
+fn good_morning() -> Vec<f32> {
+    frames(&root("examples/household.flac")).iter().flat_map(|frame| frame.samples).skip(16_000).take(30_000).collect()
+}
+
+/// The bundled model, made into another and loaded.
+fn made(name: &str, language: &str, make: impl FnOnce(Ggml) -> Ggml) -> Whisper {
+    let bundled = Ggml::read(&std::fs::read(root("models/whisper-tiny.en-q5_1.bin")).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, make(bundled).write()).unwrap();
+    load(&path, language).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn other_forms_of_the_same_weights_hear_the_same() {
+    let sound = good_morning();
+    let text = |whisper: &mut Whisper| {
+        let pieces = whisper.decode(&sound, "").unwrap();
+        pieces.iter().map(|piece| piece.text.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let bundled = text(&mut whisper());
+    assert!(bundled.contains("Good morning"), "{bundled}");
+    for form in [Form::Q5_1, Form::Q8_0, Form::F16] {
+        assert_eq!(text(&mut made("other.bin", "en", |model| model.held_as(form))), bundled, "{form:?}");
+    }
+}
+
+#[test]
+fn models_of_other_shapes_are_taken() {
+    // Of tiny, base and small; what they hear is nothing, for their weights are.
+    for (width, heads, layers, form) in [(384, 6, 4, Form::Q8_0), (512, 8, 6, Form::Q5_1), (768, 12, 12, Form::Q8_0)] {
+        let mut whisper = made("shaped.bin", "en", |model| model.of_shape(width, heads, layers, form));
+        if width < 768 {
+            whisper.decode(&[0.0; 16_000], "").unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_language_is_detected_once_a_conversation() {
+    // German is the third of Whisper's languages.
+    let german = |language: &str| made("all.bin", language, |model| model.of_all_languages(2));
+    let (code, probability) = german("auto").detect(&good_morning()).unwrap();
+    assert!(code == "de" && probability > 0.9, "{code} {probability}");
+
+    let stream = play(&root("examples/household.flac")).unwrap();
+    let encoded = |whisper: Whisper| {
+        let vitals = Vitals::default();
+        hear(&mut Hearing::new(whisper), stream[..1_000].iter().cloned(), &vitals);
+        assert!(vitals.passes.get() > 2, "{} passes", vitals.passes.get());
+        vitals.encoded_samples.get() / vitals.passes.get()
+    };
+    let (told, detected) = (encoded(german("de")), encoded(german("auto")));
+    assert!(detected > told && detected < told + told / 2, "{detected} samples a pass, {told} without detecting");
 }

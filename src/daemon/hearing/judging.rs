@@ -12,12 +12,6 @@ pub(super) fn refuse(reason: guard::Rejection, text: &str, segment: &Segment, vi
     tracing::debug!(%reason, text, at = %segment.time, "refused");
 }
 
-pub(super) fn note_pass(pieces: &[Piece], encoded_samples: usize, vitals: &Vitals) {
-    vitals.passes.add(1);
-    vitals.encoded_samples.add(encoded_samples as u64);
-    vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
-}
-
 fn counted(reason: guard::Rejection, rejected: &Rejected) -> &Count {
     match reason {
         guard::Rejection::TooShort => &rejected.too_short,

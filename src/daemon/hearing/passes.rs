@@ -1,0 +1,75 @@
+//! Passes of the recogniser.
+//!
+//! Owns the one recogniser, and what is known of the language that is spoken in each room. Refuses to judge what it writes.
+//! Invariant: every pass is counted, with what it encoded and wrote.
+
+use crate::asr::language::Conversation;
+use crate::asr::whisper::{Piece, Whisper};
+use crate::asr::{Error, Word};
+use crate::event::Segment;
+use crate::vitals::Vitals;
+
+pub(super) struct Passes {
+    whisper: Whisper,
+    /// Of rooms in which somebody spoke lately.
+    conversations: Vec<(String, Conversation)>,
+}
+
+impl Passes {
+    pub(super) fn new(whisper: Whisper) -> Self {
+        Self { whisper, conversations: Vec::new() }
+    }
+
+    /// Over a segment that is whole and of which nothing is known.
+    pub(super) fn over(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, Error> {
+        self.in_its_language(room, segment, vitals)?;
+        let pieces = self.whisper.decode(&segment.samples, "")?;
+        self.note(&pieces, segment, vitals);
+        Ok(pieces)
+    }
+
+    /// Over a segment that begins with known words.
+    pub(super) fn behind(
+        &mut self,
+        room: &str,
+        segment: &Segment,
+        known: &[Word],
+        vitals: &Vitals,
+    ) -> Result<Option<Piece>, Error> {
+        self.in_its_language(room, segment, vitals)?;
+        let piece = self.whisper.decode_on(&segment.samples, known)?;
+        self.note(piece.as_slice(), segment, vitals);
+        Ok(piece)
+    }
+
+    fn in_its_language(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Result<(), Error> {
+        if !self.whisper.detects() {
+            return Ok(());
+        }
+        let at = self.conversations.iter().position(|(of, _)| of == room).unwrap_or_else(|| {
+            self.conversations.retain(|(_, conversation)| !conversation.is_over(segment.time));
+            self.conversations.push((room.to_owned(), Conversation::default()));
+            self.conversations.len() - 1
+        });
+        let conversation = &mut self.conversations[at].1;
+        let language = match conversation.speaks(segment.time, segment.time_at(segment.seconds())) {
+            Some(language) => language,
+            None => {
+                let (language, probability) = self.whisper.detect(&segment.samples)?;
+                vitals.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
+                tracing::debug!(room, language, probability, "a language was detected");
+                let speech_s = crate::clock::seconds(segment.speech_samples as i64);
+                conversation.detected(language, probability, speech_s);
+                language
+            }
+        };
+        self.whisper.speak(language);
+        Ok(())
+    }
+
+    fn note(&self, pieces: &[Piece], segment: &Segment, vitals: &Vitals) {
+        vitals.passes.add(1);
+        vitals.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
+        vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
+    }
+}
