@@ -3,9 +3,10 @@
 //! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
 //! tells of it are on disk before the reader is woken.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +33,8 @@ use crate::vitals::Vitals;
 
 /// How long nothing may come before this looks around.
 const IDLE: Duration = Duration::from_secs(1);
+/// Gaps that wait for a reader who is busy: a day of a gap every minute and a half.
+const UNTOLD: usize = 1000;
 /// How often old text is deleted where nobody reads.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
@@ -51,6 +54,8 @@ pub struct Hear {
     pub outgoing: Arc<Notify>,
     /// None where nobody reads.
     pub reader: Option<SyncSender<Wake>>,
+    /// Gaps that the reader had no room for: unlike an utterance it finds none in the store.
+    pub untold: VecDeque<Gap>,
     pub closing: Arc<AtomicBool>,
     /// Commands that what was heard and is not stored yet must be dropped for.
     pub forget: Receiver<Asked>,
@@ -92,10 +97,12 @@ impl Hear {
             if let Some(writing) = &mut self.writing {
                 writing.keep_up();
             }
+            self.tell_gaps();
         }
         self.hearing.end();
         while self.hearing.has_work() {
             self.work((Instant::now(), Timestamp::now()))?;
+            self.tell_gaps();
         }
         while let Ok(asked) = self.forget.try_recv() {
             self.forget(asked, &audio)?;
@@ -107,6 +114,7 @@ impl Hear {
     fn forget(&mut self, asked: Asked, audio: &Receiver<Sound>) -> Result<(), Error> {
         while audio.try_recv().is_ok() {}
         self.hearing.drop_all();
+        self.untold.clear();
         if let Some(reader) = &self.reader {
             // This may wait: the reader never waits for us.
             let _ = reader.send(Wake::Asked(asked));
@@ -171,7 +179,10 @@ impl Hear {
                 Heard::Gap(gap) => {
                     self.gap(&gap)?;
                     self.scenes.tell(Scene::Gap(gap.clone()));
-                    self.wake(Wake::Gap(gap));
+                    self.untold.push_back(gap);
+                    if self.untold.len() > UNTOLD {
+                        self.untold.pop_front();
+                    }
                 }
                 Heard::Hypothesis(said) => {
                     if !said.is_over() {
@@ -250,6 +261,16 @@ impl Hear {
     fn wake(&self, wake: Wake) {
         if let Some(reader) = &self.reader {
             let _ = reader.try_send(wake);
+        }
+    }
+
+    /// The reader learns of gaps as soon as it has room; while it has none, what is behind them waits in the store.
+    fn tell_gaps(&mut self) {
+        let Some(reader) = &self.reader else { return self.untold.clear() };
+        while let Some(gap) = self.untold.pop_front() {
+            if let Err(TrySendError::Full(Wake::Gap(gap))) = reader.try_send(Wake::Gap(gap)) {
+                return self.untold.push_front(gap);
+            }
         }
     }
 }

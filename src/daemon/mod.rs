@@ -250,6 +250,7 @@ impl House {
                 scenes: scenes.clone(),
                 outgoing: outgoing.clone(),
                 reader: reader.clone(),
+                untold: Default::default(),
                 closing: closing.clone(),
                 forget: forgets,
                 live: config.source.live(),
