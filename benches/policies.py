@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ways to hear the same recordings, beside each other: words, seconds, and how much of the time is spent decoding.
 
-    cargo build --release --locked && benches/policies.py FOLDER [--set SET]... [--cost 0.75,0.008]
+    cargo build --release --locked && benches/policies.py FOLDER [--set SET]... [--every N] [--model FILE]
 
 All go through hearth's own voice detector, recogniser and scorer (`hearth bench hearing`), on a clock on which a pass takes what
 --cost says, so the figures do not depend on what else the machine does; what differs is when is looked and what is believed:
@@ -21,22 +21,34 @@ import sys
 parser = argparse.ArgumentParser()
 parser.add_argument("folder")
 parser.add_argument("--set", action="append", default=[])
+parser.add_argument("--every", default="1")
+parser.add_argument("--model")
 parser.add_argument("--cost", default="0.75,0.008")
 parser.add_argument("--hearth", default="target/release/hearth")
 parser.add_argument("--threads", default="0")
 args = parser.parse_args()
 
+number = lambda value, scale, unit: "–" if value is None else f"{value * scale:.{1 if scale == 100 else 2}f} {unit}"
+policies = {"segment": ["--no-looks"], "agreement": ["--agreement"], "hearth": []}
+found = {}
 print(f"{'policy':10} {'WER':>7} {'offline':>8} {'p50':>8} {'p95':>8} {'decoding':>9} {'revisions':>10} {'noise words/h':>14}")
-for policy, options in [("segment", ["--no-looks"]), ("agreement", ["--agreement"]), ("hearth", [])]:
+for policy, options in policies.items():
     command = [args.hearth, "bench", "hearing", args.folder, "--cost", args.cost, "--threads", args.threads, "--json", *options]
-    done = subprocess.run(command + [word for name in args.set for word in ("--set", name)], stdout=subprocess.PIPE, text=True)
+    command += [word for name in args.set for word in ("--set", name)] + ["--every", args.every]
+    done = subprocess.run(command + (["--model", args.model] if args.model else []), stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{policy} cannot be measured")
-    found = json.loads(done.stdout.splitlines()[-1])
-    number = lambda key, scale, unit: "–" if found.get(key) is None else f"{found[key] * scale:.1f} {unit}".strip()
+    report = found[policy] = json.loads(done.stdout.splitlines()[-1])
+    noise = report.get("noise_words_per_hour")
     print(
-        f"{policy:10} {number('wer', 100, '%'):>7} {number('wer_offline', 100, '%'):>8} {number('latency_p50_s', 1, 's'):>8} "
-        f"{number('latency_p95_s', 1, 's'):>8} {number('busy', 100, '%'):>9} {found['revisions']:>10} "
-        f"{number('noise_words_per_hour', 1, ''):>14}",
+        f"{policy:10} {number(report['wer'], 100, '%'):>7} {number(report['wer_offline'], 100, '%'):>8} "
+        f"{number(report['latency_p50_s'], 1, 's'):>8} {number(report['latency_p95_s'], 1, 's'):>8} "
+        f"{number(report['busy'], 100, '%'):>9} {report['revisions']:>10} {'–' if noise is None else f'{noise:.1f}':>14}",
         flush=True,
     )
+
+print(f"\n{'set':24} {'words':>6}" + "".join(f" {policy + ': WER, p50, p95':>30}" for policy in policies))
+for name in found["hearth"]["by_set"]:
+    sets = [found[policy]["by_set"][name] for policy in policies]
+    row = lambda it: ", ".join([number(it["wer"], 100, "%"), number(it["latency_p50_s"], 1, "s"), number(it["latency_p95_s"], 1, "s")])
+    print(f"{name:24} {sets[0]['words']:>6}" + "".join(f" {row(it):>30}" for it in sets))

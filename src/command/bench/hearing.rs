@@ -47,9 +47,15 @@ pub struct Args {
     /// Look every second at 30 s and commit what two looks agree on alone, as whisper_streaming does: what hearth is to be compared with
     #[arg(long, conflicts_with_all = ["fast", "no_looks"])]
     agreement: bool,
+    /// Encode 30 s for every pass, as others do, and not what was said and the silence behind it alone
+    #[arg(long)]
+    whole: bool,
     /// Only recordings of this set; may be given more than once
     #[arg(long = "set", value_name = "SET")]
     sets: Vec<String>,
+    /// Only the first of so many recordings, in their order: a sample of all sets where there is no time for all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    every: u16,
     /// What a pass over 30 s takes on the clock, and each token, in seconds: for the same figures on a busy machine
     #[arg(long, value_name = "PASS,TOKEN", value_parser = pass_cost)]
     cost: Option<PassCost>,
@@ -122,16 +128,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         recordings.retain(|recording| args.sets.contains(&recording.set));
         anyhow::ensure!(!recordings.is_empty(), "no recording in {} is of set {:?}", args.folder.display(), args.sets);
     }
+    recordings = recordings.into_iter().step_by(args.every.into()).collect();
     let asr =
         Asr { model: args.model.clone(), language: args.language.clone(), threads: args.threads, ..Asr::default() };
     let path = models::find(&asr.model, Path::new(""))?;
     let whisper = Whisper::load(&path, &asr)?;
-    let hearing = Hearing::new(if args.agreement { whisper.encoding_whole() } else { whisper });
+    let hearing = Hearing::new(if args.agreement || args.whole { whisper.encoding_whole() } else { whisper });
     let mut bench = Bench {
         hearing: if args.fast { hearing } else { hearing.live(args.looks()) },
         offline: Whisper::load(&path, &asr)?.encoding_whole(),
         time: if args.fast { Time::None } else { Time::Room(args.cost) },
-        latencies: Vec::new(),
         stored: Vec::new(),
         report: Report::default(),
         totals: Totals::default(),
@@ -154,7 +160,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     report.show();
     if let Some(path) = &args.plot {
         let title = "Seconds from the end of a word to its being committed";
-        plot::histogram(path, title, ["seconds", "words"], 0.25, &bench.latencies)?;
+        plot::histogram(path, title, ["seconds", "words"], 0.25, &report.latencies)?;
         println!("drawn: {}", path.display());
     }
     if args.json {
@@ -172,7 +178,6 @@ struct Bench {
     hearing: Hearing,
     offline: Whisper,
     time: Time,
-    latencies: Vec<f64>,
     /// Until each word was in an utterance.
     stored: Vec<f64>,
     report: Report,
@@ -219,13 +224,12 @@ impl Bench {
     fn speech(&mut self, recording: &Recording, said: &[String], offline: &[Timed], replayed: &Replayed) {
         let (offline, heard) = (folded(offline), folded(&replayed.words));
         let texts = |timed: &[Timed]| timed.iter().map(|(_, word)| word.clone()).collect::<Vec<_>>();
-        let set = Set {
+        let mut set = Set {
             words: said.len(),
             errors: words::align(said, &texts(&heard)).errors,
             errors_offline: words::align(said, &texts(&offline)).errors,
             ..Set::default()
         };
-        self.report.by_set.entry(recording.set.clone()).or_default().add(&set);
         if self.time != Time::None {
             let ends = match &recording.word_ends {
                 Some(ends) => folded(
@@ -238,11 +242,12 @@ impl Bench {
                 None => offline,
             };
             let pairs = words::align(&texts(&ends), &texts(&heard)).same;
-            self.latencies.extend(pairs.iter().map(|(said, at)| heard[*at].0 - ends[*said].0));
+            set.latencies.extend(pairs.iter().map(|(said, at)| heard[*at].0 - ends[*said].0));
             let stored: Vec<Timed> = replayed.stored.iter().copied().zip(texts(&replayed.words)).collect();
             let stored = folded(&stored);
             self.stored.extend(pairs.iter().map(|(said, at)| stored[*at].0 - ends[*said].0));
         }
+        self.report.by_set.entry(recording.set.clone()).or_default().add(&set);
         self.totals.speech_s += replayed.audio_s;
         self.totals.busy_s += replayed.busy_s;
         self.totals.speech_cpu_s += replayed.cpu_s;
@@ -256,7 +261,7 @@ impl Bench {
         let mut report = std::mem::take(&mut self.report);
         report.cpu_s_per_hour_silence = silence.cpu_s * 60.0 / SILENCE_MIN as f64;
         report.rate(&self.totals);
-        report.spread(&mut self.latencies, &mut self.stored);
+        report.spread(&mut self.stored);
         report.rss_bytes = peak_resident_bytes();
         Ok(report)
     }

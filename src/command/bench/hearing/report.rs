@@ -16,6 +16,9 @@ pub struct Report {
     /// From the end of a word to its being committed.
     pub latency_p50_s: Option<f64>,
     pub latency_p95_s: Option<f64>,
+    /// All of them, in order.
+    #[serde(skip)]
+    pub latencies: Vec<f64>,
     /// From the end of a word to its utterance, which is what is stored and read by the state.
     pub stored_p50_s: Option<f64>,
     pub stored_p95_s: Option<f64>,
@@ -41,10 +44,15 @@ pub struct Set {
     pub wer: f64,
     pub wer_offline: f64,
     pub words: usize,
+    pub latency_p50_s: Option<f64>,
+    pub latency_p95_s: Option<f64>,
     #[serde(skip)]
     pub errors: usize,
     #[serde(skip)]
     pub errors_offline: usize,
+    /// From the end of each word that was heard to its being committed.
+    #[serde(skip)]
+    pub latencies: Vec<f64>,
 }
 
 impl Set {
@@ -54,6 +62,9 @@ impl Set {
         self.errors_offline += other.errors_offline;
         let rate = |errors| errors as f64 / self.words.max(1) as f64;
         (self.wer, self.wer_offline) = (rate(self.errors), rate(self.errors_offline));
+        self.latencies.extend(&other.latencies);
+        self.latencies.sort_by(f64::total_cmp);
+        (self.latency_p50_s, self.latency_p95_s) = (quantile(&self.latencies, 0.5), quantile(&self.latencies, 0.95));
     }
 }
 
@@ -80,12 +91,12 @@ impl Report {
         let mut all = Set::default();
         self.by_set.values().for_each(|set| all.add(set));
         (self.wer, self.wer_offline, self.words) = (all.wer, all.wer_offline, all.words);
+        (self.latency_p50_s, self.latency_p95_s) = (all.latency_p50_s, all.latency_p95_s);
+        self.latencies = all.latencies;
     }
 
-    /// How the times until words were committed, and until they were stored, are distributed.
-    pub fn spread(&mut self, latencies: &mut [f64], stored: &mut [f64]) {
-        latencies.sort_by(f64::total_cmp);
-        (self.latency_p50_s, self.latency_p95_s) = (quantile(latencies, 0.5), quantile(latencies, 0.95));
+    /// How the times until words were stored are distributed.
+    pub fn spread(&mut self, stored: &mut [f64]) {
         stored.sort_by(f64::total_cmp);
         (self.stored_p50_s, self.stored_p95_s) = (quantile(stored, 0.5), quantile(stored, 0.95));
     }
@@ -93,9 +104,12 @@ impl Report {
     pub fn show(&self) {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         if self.words > 0 {
-            println!("{:<28} {:>8} {:>9} {:>9}", "set", "words", "errors", "offline");
+            let late = |time: Option<f64>| time.map_or("–".into(), |time| format!("{time:.2} s"));
+            println!("{:<28} {:>8} {:>9} {:>9} {:>8} {:>8}", "set", "words", "errors", "offline", "p50", "p95");
             for (name, set) in &self.by_set {
-                println!("{name:<28} {:>8} {:>9} {:>9}", set.words, percent(set.wer), percent(set.wer_offline));
+                let Set { words, wer, wer_offline, latency_p50_s, latency_p95_s, .. } = set;
+                let (p50, p95) = (late(*latency_p50_s), late(*latency_p95_s));
+                println!("{name:<28} {words:>8} {:>9} {:>9} {p50:>8} {p95:>8}", percent(*wer), percent(*wer_offline));
             }
             println!("{:<28} {:>8} {:>9} {:>9}\n", "all", self.words, percent(self.wer), percent(self.wer_offline));
         }
