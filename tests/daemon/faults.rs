@@ -214,7 +214,7 @@ fn kill_minus_nine_loses_nothing_and_repeats_only_by_id() {
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Listener::new(broker.address, "hearth/home/#", None);
     // An alert with the first words, so that there are some to lose.
-    let rule = "[[rule]]\nname = \"door\"\npattern = \"door|courier\"\nconfirm = \"1 of 1\"\ncooldown_s = 0\n";
+    let rule = "[[rule]]\nname = \"table\"\npattern = \"dinner|Emma\"\nconfirm = \"1 of 1\"\ncooldown_s = 0\n";
     let text = config(&household(), "fast", &format!("mqtt://{}", broker.address), rule);
     let mut seen = BTreeMap::new();
     let (mut said, mut alerts) = (Vec::new(), Vec::new());
@@ -246,7 +246,7 @@ fn kill_minus_nine_loses_nothing_and_repeats_only_by_id() {
         hearth.kill();
     }
     let before_last = stored(dir.path());
-    let short = config(&super::house::clip(dir.path(), 6), "fast", &format!("mqtt://{}", broker.address), "");
+    let short = config(&super::house::clip(dir.path(), 6), "fast", &format!("mqtt://{}", broker.address), rule);
     let hearth = Hearth::run(dir.path(), &short);
     // The will of the one that was killed says "offline", too.
     until(&listener, |heard| {
