@@ -1,4 +1,4 @@
-//! Products of the 2B model's widest matrix against the machine's roofs, in one run.
+//! Products of the 2B model's largest matrices, the widest and the longest, against the machine's roofs, in one run.
 //!
 //! `cargo bench --bench kernel [-- KERNEL…]`. A row is one form and one number of vectors at a time; its share is that of the lower
 //! of both roofs, which for one vector is usually reading and for 64 the products. Roofs and rows are the best of many short
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use hearth::griffin::kernel::{Form, Input, Kernel, Packed, Product, Roofs, multiply, pack};
 
-const ROWS: usize = 7680;
-const COLUMNS: usize = 2560;
+/// Rows and columns: the MLP's gate and up, its down.
+const SHAPES: [[usize; 2]; 2] = [[7680, 2560], [2560, 7680]];
 const TIME: Duration = Duration::from_millis(400);
 
 fn main() {
@@ -19,32 +19,34 @@ fn main() {
         let roofs = Roofs::measure(kernel, &buffer);
         println!("{kernel}, {} threads: reads {:.1} GB/s", rayon::current_num_threads(), roofs.read_gb_s);
         for form in [Form::F32, Form::Q8_0, Form::Q4K] {
-            println!("  {form:?}, at most {:.0} Gop/s", roofs.gop_s(form));
-            for tokens in [1, 2, 4, 8, 16, 64] {
-                measure(kernel, &roofs, form, tokens);
+            for shape in SHAPES {
+                println!("  {form:?} {shape:?}, at most {:.0} Gop/s", roofs.gop_s(form));
+                for tokens in [1, 2, 4, 8, 16, 64] {
+                    measure(kernel, &roofs, form, shape, tokens);
+                }
             }
         }
     }
 }
 
-fn measure(kernel: Kernel, roofs: &Roofs, form: Form, tokens: usize) {
+fn measure(kernel: Kernel, roofs: &Roofs, form: Form, [rows, columns]: [usize; 2], tokens: usize) {
     // So many copies that no cache holds them.
-    let bytes = form.bytes(1, ROWS, COLUMNS).expect("whole blocks");
+    let bytes = form.bytes(1, rows, columns).expect("whole blocks");
     let copies = (512 << 20) / bytes;
     let mut weights = vec![0; bytes];
-    let row: Vec<f32> = (0..COLUMNS).map(|i| ((i * 7919 + 13) % 1000) as f32 / 500.0 - 1.0).collect();
-    pack(form, COLUMNS, &row.repeat(16), &mut weights[..bytes * 16 / ROWS]);
-    let group = weights[..bytes * 16 / ROWS].to_vec();
+    let row: Vec<f32> = (0..columns).map(|i| ((i * 7919 + 13) % 1000) as f32 / 500.0 - 1.0).collect();
+    pack(form, columns, &row.repeat(16), &mut weights[..bytes * 16 / rows]);
+    let group = weights[..bytes * 16 / rows].to_vec();
     weights.chunks_mut(group.len()).for_each(|bytes| bytes.copy_from_slice(&group));
     let weights: Vec<u8> = weights.repeat(copies);
     let mut input = Input::new();
-    input.load(kernel, &row.repeat(tokens), COLUMNS, &[form]);
-    let mut out = vec![0.0; tokens * ROWS];
+    input.load(kernel, &row.repeat(tokens), columns, &[form]);
+    let mut out = vec![0.0; tokens * rows];
 
     let (begun, mut seconds) = (Instant::now(), f64::INFINITY);
     'measure: loop {
         for weights in weights.chunks_exact(bytes) {
-            let weights = Packed::new(form, 1, ROWS, COLUMNS, weights).expect("the right length");
+            let weights = Packed::new(form, 1, rows, columns, weights).expect("the right length");
             let pass = Instant::now();
             multiply(kernel, &input, &mut [Product { weights, bias: None, out: &mut out }]);
             seconds = seconds.min(pass.elapsed().as_secs_f64());
@@ -53,7 +55,7 @@ fn measure(kernel: Kernel, roofs: &Roofs, form: Form, tokens: usize) {
             }
         }
     }
-    let (read, operations) = (bytes as f64 / 1e9, (2 * ROWS * COLUMNS * tokens) as f64 / 1e9);
+    let (read, operations) = (bytes as f64 / 1e9, (2 * rows * columns * tokens) as f64 / 1e9);
     let limit = (read / roofs.read_gb_s).max(operations / roofs.gop_s(form));
     let (gb_s, gop_s, share) = (read / seconds, operations / seconds, 100.0 * limit / seconds);
     let ms = 1e3 * seconds;

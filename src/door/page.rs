@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn every_figure_that_the_page_shows_is_one_that_it_is_given() {
-        let about = About { node: "home".into(), broker: "mqtt://127.0.0.1".into(), reads: true, page: None };
+        let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
+        let about = About { node, broker, hears: true, gathers: true, reads: true, page: None };
         let vitals = Arc::new(Vitals::default());
         vitals.rooms.open(&"hall".into());
         let (asked, _house) = mpsc::channel(1);

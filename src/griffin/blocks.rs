@@ -65,10 +65,9 @@ impl Block {
             TemporalBlock::Recurrent(block) => block.forward(batch, spans, self.layer),
             TemporalBlock::Attention(block) => block.forward(batch, spans, self.layer),
         }
-        add(kernel, &mut batch.x, &batch.out);
-        self.channel_norm.forward(kernel, &batch.x, &mut batch.normed);
+        self.channel_norm.forward_sum(kernel, &mut batch.x, &batch.out, &mut batch.normed);
         self.mlp.forward(batch);
-        add(kernel, &mut batch.x, &batch.out);
+        add(kernel, &mut batch.x, &batch.out, self.mlp.width);
     }
 
     /// What [`Block::forward`] does to the memories, without an output: all that ingesting needs of the last layer.

@@ -42,6 +42,21 @@ impl RmsNorm {
             vector::rms_norm(kernel, &x[token * d..][..d], &self.weight, self.eps, out);
         });
     }
+
+    /// x ← x + y, both [t, d], and the norm of that → out: a row is at hand once for both.
+    pub fn forward_sum(&self, kernel: Kernel, x: &mut [f32], y: &[f32], out: &mut Vec<f32>) {
+        let d = self.weight.len();
+        out.resize(x.len(), 0.0);
+        let row = |((x, y), out): ((&mut [f32], &[f32]), &mut [f32])| {
+            vector::add(kernel, x, y);
+            vector::rms_norm(kernel, x, &self.weight, self.eps, out);
+        };
+        if x.len() < SPREAD {
+            x.chunks_exact_mut(d).zip(y.chunks_exact(d)).zip(out.chunks_exact_mut(d)).for_each(row);
+        } else {
+            x.par_chunks_exact_mut(d).zip(y.par_chunks_exact(d)).zip(out.par_chunks_exact_mut(d)).for_each(row);
+        }
+    }
 }
 
 /// x·Wᵀ + b; W may be block-diagonal.
@@ -249,8 +264,8 @@ pub fn gelu_gated(kernel: Kernel, gate: &mut [f32], x: &[f32], width: usize) {
 }
 
 /// x ← x + y, both [t, d].
-pub fn add(kernel: Kernel, x: &mut [f32], y: &[f32]) {
-    vector::add(kernel, x, y);
+pub fn add(kernel: Kernel, x: &mut [f32], y: &[f32], width: usize) {
+    each_token(x.len(), x, width, |token, x| vector::add(kernel, x, &y[token * width..][..width]));
 }
 
 /// Rows of `out` one by one, on all threads when there is enough to do.
