@@ -166,7 +166,8 @@ fn of_broken_snapshots_the_next_older_one_is_taken_and_another_models_are_left_a
     let kept: Vec<_> = history.list().unwrap().into_iter().map(|kept| kept.path).collect();
     let whole = std::fs::read(&kept[0]).unwrap();
     std::fs::write(&kept[0], &whole[..whole.len() / 2]).unwrap();
-    std::fs::write(&kept[1], b"HEARTHST and then nothing").unwrap();
+    // What it is, its version, and then nothing.
+    std::fs::write(&kept[1], &whole[..12]).unwrap();
     let mut other = std::fs::read(&kept[2]).unwrap();
     other[20] ^= 1;
     std::fs::write(&kept[2], sealed(&other)).unwrap();

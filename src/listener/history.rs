@@ -167,6 +167,14 @@ impl History {
                 remove(&kept.path)?;
             }
         }
+        // Those of another version tell no time that can be read.
+        for path in self.files()?.iter().filter(|path| is_of_another_version(path)) {
+            let written = fs::metadata(path).and_then(|meta| meta.modified());
+            let written = written.map_err(|source| Error::Read { path: path.clone(), source })?;
+            if Timestamp::try_from(written).is_ok_and(|written| written < oldest) {
+                remove(path)?;
+            }
+        }
         let mut aside: Vec<_> = self.files()?.into_iter().filter(|path| is_aside(path)).collect();
         // Their names begin and end with times.
         aside.sort();
@@ -223,6 +231,10 @@ fn is_aside(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().contains(".bad-"))
 }
 
+fn is_of_another_version(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == ENDING) && matches!(snapshot::header(path), Err(Error::Version { .. }))
+}
+
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::Write { path: path.into(), source }),
@@ -277,6 +289,8 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn policy(hourly: usize, daily: usize, max_bytes: u64) -> Policy {
@@ -286,7 +300,7 @@ mod tests {
     /// One snapshot each `minutes`, newest first, the newest at `end`.
     fn every(minutes: i64, count: i64, end: &str) -> Vec<(Timestamp, u64)> {
         let end: Timestamp = end.parse().unwrap();
-        (0..count).map(|n| (end - jiff::SignedDuration::from_mins(n * minutes), 10)).collect()
+        (0..count).map(|n| (end - SignedDuration::from_mins(n * minutes), 10)).collect()
     }
 
     fn kept(snapshots: &[(Timestamp, u64)], policy: &Policy) -> Vec<String> {
@@ -321,8 +335,11 @@ mod tests {
         let later = [b"HEARTHST".as_slice(), &3u32.to_le_bytes(), &[0; 100]].concat();
         paths.iter().for_each(|path| fs::write(path, &later).unwrap());
         assert_eq!(history.list().unwrap(), []);
-        history.thin(&policy(0, 0, 0), Timestamp::MAX).unwrap();
+        history.thin(&policy(0, 0, 0), Timestamp::now() - SignedDuration::from_hours(1)).unwrap();
         assert!(paths.iter().all(|path| path.exists()));
+        history.thin(&policy(0, 0, 0), Timestamp::now() + SignedDuration::from_hours(1)).unwrap();
+        assert!(!paths.iter().any(|path| path.exists()), "no longer than text is kept");
+        paths.iter().for_each(|path| fs::write(path, &later).unwrap());
         history.forget(i64::MAX).unwrap();
         assert!(!paths.iter().any(|path| path.exists()), "nobody can tell that it had not heard it");
     }

@@ -233,7 +233,7 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
     let speech = speech();
     std::thread::scope(|threads| {
         // The device: 20 ms of sound every 5 ms, four times as fast as time; while nobody speaks, it delivers nothing.
-        threads.spawn(|| {
+        let playing = threads.spawn(|| {
             let mut chunks = speech.chunks(960 * 8).chain(std::iter::repeat(&[0; 960 * 8][..]));
             while !over.load(Relaxed) {
                 if speaking.load(Relaxed) {
@@ -263,9 +263,11 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
         assert_eq!(next_gap(&receiver).reason, GapReason::DeviceLost);
         wait_for("the device to deliver again", || vitals.microphone_ok.get());
 
+        // While somebody reads: into a full pipe that nobody reads it would write for ever.
+        over.store(true, Relaxed);
+        playing.join().unwrap();
         control.stop();
         capture.join().unwrap().unwrap();
-        over.store(true, Relaxed);
     });
 
     let gone = microphone("hw:CARD=Gone");
