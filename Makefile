@@ -53,11 +53,11 @@ PEERS = target/peers
 bench-peers: build-deps
 	mkdir -p $(PEERS)
 	$(CARGO) build --release --manifest-path benches/peers/Cargo.toml --target-dir target
-	target/release/hearth-peers make $(PEERS)
+	target/release/hearth-peers $(PEERS)
 	[ -x $(PEERS)/venv/bin/python ] || python3 -m venv $(PEERS)/venv
 	$(PEERS)/venv/bin/pip install --quiet --only-binary :all: xllamacpp gguf numpy
 	[ -s $(PEERS)/llama.gguf ] || $(PEERS)/venv/bin/python benches/peers/llama_cpp.py make $(PEERS)/llama.gguf
-	python3 benches/peers/compare.py $(PEERS) target/release/hearth-peers
+	$(PEERS)/venv/bin/python benches/peers/llama_cpp.py run $(PEERS)/llama.gguf 2>/dev/null
 
 build-deps:
 	@$(call apt,$(BUILD_PACKAGES))

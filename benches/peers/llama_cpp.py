@@ -6,7 +6,7 @@
 
 1.91 G weights a token against RecurrentGemma's 2.03 G (its recurrent blocks are larger than attention): multiply speeds by 0.94.
 """
-import argparse, json, os, time
+import argparse, json, os, resource, sys, time
 import numpy as np
 
 ap = argparse.ArgumentParser(); ap.add_argument("what"); ap.add_argument("file"); ap.add_argument("--threads", type=int, default=2)
@@ -41,14 +41,11 @@ else:
     import xllamacpp as x
     p = x.CommonParams(); p.model.path = a.file; p.n_ctx = 4096; p.cpuparams.n_threads = a.threads; p.cpuparams_batch.n_threads = a.threads
     p.n_parallel = 1; p.warmup = True
-    t = time.time(); s = x.Server(p); load = time.time() - t
+    t = time.time(); s = x.Server(p); print("load %.1f s" % (time.time() - t))
     rng = np.random.default_rng(1)
-    def run(n, g):
+    rss = lambda: int([l for l in open("/proc/self/status") if l.startswith("VmRSS")][0].split()[1]) / 1e6
+    for n, g in ((8, 1), (16, 1), (64, 1), (256, 1), (64, 32), (1024, 32)):
         r = s.handle_completions({"prompt": rng.integers(300, V, n).tolist(), "n_predict": g, "cache_prompt": False, "ignore_eos": True, "temperature": 0})
         r = r if isinstance(r, dict) else json.loads(r)
         m = r.get("timings") or r
-        return m["prompt_per_second"], m["predicted_per_second"]
-    run(64, 1)
-    (read, written), (_, late) = run(64, 32), run(1024, 32)
-    rss = int([l for l in open("/proc/self/status") if l.startswith("VmRSS")][0].split()[1]) * 1024 / 1e9
-    print(json.dumps({"read": read, "written": written, "written_late": late, "rss_gb": rss, "load_s": load, "note": ""}))
+        print(f"prompt {n}: {m['prompt_per_second']:.1f} tok/s" + (f", generate after it: {m['predicted_per_second']:.1f} tok/s" if g > 1 else "") + f", RSS {rss():.2f} GB", flush=True)
