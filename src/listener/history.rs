@@ -1,4 +1,4 @@
-//! The snapshots of a state over the last month: which are kept, and how one goes on from them.
+//! The snapshots of a state over the last month: which are kept, and how one goes on from them. Longer than most files by its tests.
 //!
 //! Owns the directory `snapshots` of a state directory, and the policy of what stays in it ([`stay`], pure). Refuses to know
 //! the text. Invariants: the order of snapshots is that of what they have read, so a clock that jumps confuses nothing; a file

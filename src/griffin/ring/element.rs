@@ -1,4 +1,5 @@
-//! What keys and values are rounded to, and the loops over them: scores of keys, mixtures of values.
+//! What keys and values are rounded to, and the loops over them: scores of keys, mixtures of values. Longer than most files: both
+//! types have both loops, side by side.
 //!
 //! Owns the two types and their arithmetic. Refuses to know who sees what. Invariants: a number that was rounded is not changed
 //! by rounding again; a value that is not finite makes all that is mixed of it NaN.
