@@ -38,7 +38,8 @@ pub enum Verdict {
 impl Store {
     /// Deletes what was said after `since`: from the first utterance that ended later on, whatever the clocks said meanwhile,
     /// every utterance; the digests and alerts made of them; and what `judge` says of the messages, given the ids of all that.
-    /// Where no text is kept, `from` says which utterances it was. The write-ahead log is not erased yet.
+    /// Where no text is kept, `from` says which utterances it was. What other machines heard then and comes later is not taken.
+    /// The write-ahead log is not erased yet.
     pub fn forget(
         &mut self,
         since: Timestamp,
@@ -49,6 +50,9 @@ impl Store {
         let (forgotten, dropped) = self.write(|transaction, settings| {
             let mut forgotten = before.unwrap_or_default();
             let ids = delete(transaction, to_nanos(since), &mut forgotten)?;
+            transaction
+                .prepare_cached("INSERT INTO forgotten(since, until) VALUES (?1, ?2)")?
+                .execute([to_nanos(since), to_nanos(Timestamp::now())])?;
             if let Some(from) = from.filter(|from| *from <= newest) {
                 let (first, last) = forgotten.span.unwrap_or((from, newest));
                 forgotten.span = Some((first.min(from), last.max(newest)));

@@ -35,13 +35,13 @@ impl Store {
     }
 
     /// Puts what other machines heard into the inbox, and what they did not hear where that is kept, all in one transaction;
-    /// returns what was new.
+    /// returns what was new. What was said in a time that was forgotten on request comes too late.
     pub fn take_in(&mut self, utterances: &[Utterance], gaps: &[Gap], now: Timestamp) -> Result<New, Error> {
         let now = to_nanos(now);
         self.write(|transaction, _| {
             let mut new = New::default();
             for utterance in utterances {
-                if arrives(transaction, "utterance", utterance.id, now)? {
+                if arrives(transaction, "utterance", utterance.id, now)? && !is_forgotten(transaction, utterance)? {
                     put(transaction, utterance, now)?;
                     new.utterances.push(utterance.clone());
                 }
@@ -82,10 +82,12 @@ impl Store {
         })
     }
 
-    /// Forgets the ids of what arrived before `time`.
+    /// Forgets the ids of what arrived before `time`, and what somebody asked to forget before that.
     pub fn forget_arrivals(&mut self, time: Timestamp) -> Result<(), Error> {
+        let time = to_nanos(time);
         self.write(|transaction, _| {
-            transaction.prepare_cached("DELETE FROM arrival WHERE time < ?1")?.execute([to_nanos(time)]).map(drop)
+            transaction.prepare_cached("DELETE FROM arrival WHERE time < ?1")?.execute([time])?;
+            transaction.prepare_cached("DELETE FROM forgotten WHERE until < ?1")?.execute([time]).map(drop)
         })
     }
 }
@@ -101,6 +103,13 @@ fn arrives(transaction: &Transaction<'_>, table: &str, id: Ulid, now: i64) -> ru
     Ok(first > 0)
 }
 
+/// Whether somebody asked to forget the time in which it was said.
+fn is_forgotten(transaction: &Transaction<'_>, said: &Utterance) -> rusqlite::Result<bool> {
+    transaction
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM forgotten WHERE since < ?2 AND ?1 < until)")?
+        .query_row([to_nanos(said.start), to_nanos(said.end)], |row| row.get(0))
+}
+
 fn put(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqlite::Result<()> {
     let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
     transaction
@@ -114,12 +123,14 @@ fn put(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqli
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use jiff::SignedDuration;
 
     use super::*;
     use crate::config::{self, Keep};
     use crate::event::GapReason;
-    use crate::store::Settings;
+    use crate::store::{Settings, Verdict};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + seconds).unwrap()
@@ -199,6 +210,27 @@ mod tests {
         let gap = Gap { id: Ulid::generate(), room: "hall".into(), from: at(0), to: at(60), reason: GapReason::Muted };
         store.record_gap(&gap, &[]).unwrap();
         assert_eq!(store.take_in(&[], &[gap], at(61)).unwrap(), New::default());
+    }
+
+    #[test]
+    fn what_was_forgotten_does_not_come_back_from_a_machine_that_was_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let now = Timestamp::now();
+        let since = now - SignedDuration::from_mins(10);
+        let ago = |seconds: i64| {
+            let start = now - SignedDuration::from_secs(seconds);
+            Utterance { start, end: start + SignedDuration::from_secs(2), ..said(0, "said") }
+        };
+        let stays = |_: &Message, _: &BTreeSet<String>| Verdict::Stays;
+        store.forget(since, None, stays).unwrap();
+        let (before, across, within) = (ago(700), ago(601), ago(60));
+        let after = Utterance { start: Timestamp::now(), end: Timestamp::now(), ..said(0, "said") };
+        let all = [before.clone(), across, within.clone(), after.clone()];
+        assert_eq!(store.take_in(&all, &[], now).unwrap().utterances, [before, after]);
+        assert_eq!(take_in(&mut store, std::slice::from_ref(&within), now), 0, "nor the second time");
+        store.forget_arrivals(now + SignedDuration::from_hours(1)).unwrap();
+        assert_eq!(take_in(&mut store, &[within], now), 1, "it is not remembered for ever");
     }
 
     #[test]

@@ -86,6 +86,8 @@ CREATE TABLE false_alarm(alert TEXT PRIMARY KEY, rule TEXT NOT NULL, time INTEGE
 ALTER TABLE digest ADD COLUMN room TEXT;
 ALTER TABLE alert ADD COLUMN room TEXT;
 "#,
+    // When somebody asked to forget: what other machines heard then may still be on its way.
+    "CREATE TABLE forgotten(since INTEGER NOT NULL, until INTEGER NOT NULL) STRICT;",
 ];
 
 /// The version this hearth writes.
