@@ -48,16 +48,16 @@ soak-publishing: deps
 soak: deps
 	HEARTH_SOAK_MIN=$${HEARTH_SOAK_MIN:-60} $(CARGO) test $(PROFILE) --test daemon soak -- --nocapture
 
-# The engine beside candle-transformers and llama.cpp. Takes 9 GB of disk while it makes the weights, 5 GB afterwards.
+# The engine, llama.cpp and candle-transformers in turns. Takes 9 GB of disk while it makes the weights, 5 GB afterwards.
 PEERS = target/peers
 bench-peers: build-deps
 	mkdir -p $(PEERS)
 	$(CARGO) build --release --manifest-path benches/peers/Cargo.toml --target-dir target
-	target/release/hearth-peers $(PEERS)
+	target/release/hearth-peers make $(PEERS)
 	[ -x $(PEERS)/venv/bin/python ] || python3 -m venv $(PEERS)/venv
 	$(PEERS)/venv/bin/pip install --quiet --only-binary :all: xllamacpp gguf numpy
 	[ -s $(PEERS)/llama.gguf ] || $(PEERS)/venv/bin/python benches/peers/llama_cpp.py make $(PEERS)/llama.gguf
-	$(PEERS)/venv/bin/python benches/peers/llama_cpp.py run $(PEERS)/llama.gguf 2>/dev/null
+	$(PEERS)/venv/bin/python benches/peers/compare.py $(PEERS) target/release/hearth-peers
 
 build-deps:
 	@$(call apt,$(BUILD_PACKAGES))

@@ -1,8 +1,10 @@
 //! hearth's engine beside candle-transformers' `quantized_recurrent_gemma`, on the same weights in the same run.
 //!
-//!     peers DIR [SHAPE]      random weights of a shape (2b unless said otherwise) are kept in DIR; measures both, prints a table
-//!     peers hearth FILE      measures one engine in a process of its own, so that its memory is its own
-//!     peers candle FILE CONFIG
+//!     hearth-peers make DIR [SHAPE]     keeps random weights of a shape (2b unless said otherwise) in DIR
+//!     hearth-peers hearth FILE          measures one engine in a process of its own, and prints a line of JSON
+//!     hearth-peers candle FILE CONFIG
+//!
+//! `compare.py` runs them in turns with llama.cpp.
 //!
 //! One checkpoint in bf16 is drawn, tensor by tensor; ours is quantised from it as a user would, candle's with its own quantiser,
 //! whose numbers are ours bit for bit. Both matrices are q4_K; candle wants the gates in f32.
@@ -11,10 +13,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor, safetensors::MmapedSafetensors};
 use candle_transformers::models::{quantized_recurrent_gemma as candle_model, recurrent_gemma};
@@ -36,46 +37,32 @@ fn main() -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hearth", file] => show(hearth(Path::new(file))?),
         ["candle", file, config] => show(candle(Path::new(file), Path::new(config))?),
-        [dir] => compare(Path::new(dir), "2b"),
-        [dir, shape] => compare(Path::new(dir), shape),
-        _ => bail!("usage: peers DIR [2b|9b]"),
+        ["make", dir] => make(Path::new(dir), "2b"),
+        ["make", dir, shape] => make(Path::new(dir), shape),
+        _ => bail!("usage: hearth-peers make DIR [2b|9b] | hearth FILE | candle FILE CONFIG"),
     }
 }
 
-fn compare(dir: &Path, shape: &str) -> Result<()> {
+fn make(dir: &Path, shape: &str) -> Result<()> {
     let config = Config::preset(shape).with_context(|| format!("there is no shape {shape}"))?;
     std::fs::create_dir_all(dir)?;
     let (checkpoint, ours, theirs) = (dir.join("checkpoint"), dir.join("hearth.gguf"), dir.join("candle.gguf"));
-    if !ours.exists() || !theirs.exists() {
-        std::fs::create_dir_all(&checkpoint)?;
-        std::fs::write(checkpoint.join("config.json"), config.to_json())?;
-        eprintln!("drawing random weights");
-        // A file of that shape tells the tensors' names and shapes.
-        griffin::write_random(&config, Weights::Q4K, 0, &ours, true, &mut |_, _| ())?;
-        let tensors =
-            Gguf::open(&ours)?.tensors().map(|(name, tensor)| (name.to_string(), tensor.shape.clone())).collect();
-        let names = draw(tensors, &checkpoint.join("model.safetensors"))?;
-        eprintln!("quantising for hearth");
-        griffin::quantise(&checkpoint, &ours, Weights::Q4K, true, &mut |_, _| ())?;
-        eprintln!("quantising for candle");
-        quantise_for_candle(&checkpoint.join("model.safetensors"), &names, &theirs)?;
-        std::fs::remove_file(checkpoint.join("model.safetensors"))?;
+    if ours.exists() && theirs.exists() {
+        return Ok(());
     }
-    println!(
-        "{:<9} {:>12} {:>10} {:>12} {:>9} {:>8}",
-        "",
-        "reads 64/s",
-        "writes/s",
-        format!("after {AGE}"),
-        "RSS, GB",
-        "load, s"
-    );
-    let config = checkpoint.join("config.json");
-    for (engine, arguments) in [("hearth", vec![&ours]), ("candle", vec![&theirs, &config])] {
-        let output = Command::new(std::env::current_exe()?).arg(engine).args(arguments).output()?;
-        ensure!(output.status.success(), "{engine}: {}", String::from_utf8_lossy(&output.stderr));
-        print!("{engine:<9}{}", String::from_utf8_lossy(&output.stdout));
-    }
+    std::fs::create_dir_all(&checkpoint)?;
+    std::fs::write(checkpoint.join("config.json"), config.to_json())?;
+    eprintln!("drawing random weights");
+    // A file of that shape tells the tensors' names and shapes.
+    griffin::write_random(&config, Weights::Q4K, 0, &ours, true, &mut |_, _| ())?;
+    let tensors =
+        Gguf::open(&ours)?.tensors().map(|(name, tensor)| (name.to_string(), tensor.shape.clone())).collect();
+    let names = draw(tensors, &checkpoint.join("model.safetensors"))?;
+    eprintln!("quantising for hearth");
+    griffin::quantise(&checkpoint, &ours, Weights::Q4K, true, &mut |_, _| ())?;
+    eprintln!("quantising for candle");
+    quantise_for_candle(&checkpoint.join("model.safetensors"), &names, &theirs)?;
+    std::fs::remove_file(checkpoint.join("model.safetensors"))?;
     Ok(())
 }
 
@@ -91,7 +78,9 @@ struct Row {
 
 fn show(row: Row) -> Result<()> {
     let Row { read, written, written_late, rss, load_s, note } = row;
-    println!("{read:>13.1} {written:>10.1} {written_late:>12.1} {:>9.2} {load_s:>8.2}  {note}", rss as f64 / 1e9);
+    let rss_gb = rss as f64 / 1e9;
+    let row = serde_json::json!({"read": read, "written": written, "written_late": written_late, "rss_gb": rss_gb, "load_s": load_s, "note": note});
+    println!("{row}");
     Ok(())
 }
 
@@ -144,7 +133,7 @@ fn candle(file: &Path, config: &Path) -> Result<Row> {
     let read = CHUNK as f64 / started.elapsed().as_secs_f64();
     let second = loaded.clone();
     let again = second_chunk(second, &input(&tokens[..CHUNK])?);
-    let mut write = |model: &mut candle_model::Model, logits: &mut Tensor, from: usize| -> Result<f64> {
+    let write = |model: &mut candle_model::Model, logits: &mut Tensor, from: usize| -> Result<f64> {
         let started = Instant::now();
         for position in from..from + WRITTEN {
             let next: u32 = logits.flatten_all()?.argmax(0)?.to_scalar()?;
