@@ -16,7 +16,7 @@ fn main() {
     let named: Vec<Kernel> = std::env::args().skip(1).filter_map(|name| name.parse().ok()).collect();
     let buffer = vec![1u8; 2 << 30];
     for kernel in Kernel::available().filter(|kernel| named.is_empty() || named.contains(kernel)) {
-        let roofs = Roofs::measure(kernel, &buffer);
+        let roofs = Roofs::measure(kernel, &buffer).best;
         println!("{kernel}, {} threads: reads {:.1} GB/s", rayon::current_num_threads(), roofs.read_gb_s);
         for form in [Form::F32, Form::Q8_0, Form::Q4K] {
             for shape in SHAPES {

@@ -4,11 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use hearth::config::Config;
+use hearth::event::{Gap, GapReason};
+use hearth::listener::Listener as Reader;
+use hearth::listener::history::History;
 use hearth::store::{Settings, Store};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use ulid::Ulid;
 
-use super::house::{HEARTH, Hearth, config, household, ids, is_farewell, transcript, until};
+use super::house::{HEARTH, Hearth, Held, config, household, ids, is_farewell, thread, transcript, until};
 use super::mosquitto::{Heard, LONG, Listener, Mosquitto, free_address};
 
 /// A long recording where there is one, else the bundled household.
@@ -297,6 +304,63 @@ fn sigterm_drains_and_the_next_start_goes_on_from_the_snapshot() {
     hearth.terminate();
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");
+}
+
+#[test]
+fn what_there_was_no_time_for_is_stored_told_and_read_as_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    // The bundled model is told nothing of gaps.
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
+    let model = dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(&bundled).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let prompt = model.join("prompt.json");
+    let mut named: Value = serde_json::from_slice(&std::fs::read(&prompt).unwrap()).unwrap();
+    named["gap"] = " (… {seconds} seconds missing …)".into();
+    std::fs::write(&prompt, named.to_string()).unwrap();
+
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let more = format!("[listener]\nmodel = {:?}\n", model.display().to_string());
+    let url = format!("mqtt://{}", broker.address);
+    let text = format!("rule = []\n{}", config(&household(), "real-time", &url, &more));
+    let mut hearth = Hearth::run(dir.path(), &text);
+    listener.on("hearth/home/utterance");
+    let held = Held::hold(thread(hearth.id(), "hearing"));
+    std::thread::sleep(Duration::from_secs(35));
+    drop(held);
+    let gap = listener.on("hearth/home/gap").json();
+    assert_eq!((&gap["reason"], &gap["room"]), (&json!("overload"), &json!("home")), "{gap}");
+    hearth.until_said("was given up");
+    let later =
+        |heard: &Heard| heard.topic == "hearth/home/utterance" && heard.json()["start"].as_str() > gap["to"].as_str();
+    until(&listener, later);
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+
+    let settings = Config::default();
+    let fresh = || Reader::open(&model, &settings.listener, &settings.digest, &[]).unwrap();
+    let (mut all, mut left) = (fresh(), fresh());
+    let store = Store::look(&dir.path().join("state"), Settings::from(&settings.store)).unwrap();
+    for (_, utterance) in store.utterances_after(0, 1_000).unwrap() {
+        all.replay(std::slice::from_ref(&utterance)).unwrap();
+    }
+    let database = rusqlite::Connection::open(store.path()).unwrap();
+    let mut gaps = database.prepare("SELECT reason, (\"end\" - start) / 1e9 FROM gap").unwrap();
+    let gaps: Vec<(String, f64)> =
+        gaps.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    assert!(gaps.iter().any(|(reason, seconds)| reason == "overload" && *seconds > 1.0), "{gaps:?}");
+    for (_, seconds) in &gaps {
+        let (from, reason) = (Timestamp::UNIX_EPOCH, GapReason::Overload);
+        let to = from + SignedDuration::from_secs_f64(*seconds);
+        all.gap(&Gap { id: Ulid::nil(), room: "home".into(), from, to, reason }).unwrap();
+    }
+    let (state, _) = left.recollect(&History::look(&dir.path().join("state")), |_| true).unwrap().unwrap();
+    left.resume(Some(state));
+    assert_eq!(left.state().tokens_read(), all.state().tokens_read(), "the state has read each of {gaps:?}");
 }
 
 #[test]

@@ -193,3 +193,40 @@ pub fn until(listener: &Listener, mut wanted: impl FnMut(&Heard) -> bool) {
 pub fn is_farewell(heard: &Heard) -> bool {
     heard.topic == "hearth/home/status" && heard.payload.contains("offline") && !heard.retain
 }
+
+/// A thread that a debugger holds: it stands, and the others go on.
+pub struct Held(i32);
+
+impl Held {
+    pub fn hold(thread: i32) -> Self {
+        Self::ask(libc::PTRACE_SEIZE, thread);
+        Self::ask(libc::PTRACE_INTERRUPT, thread);
+        // SAFETY: no status is asked for, so nothing is written.
+        let stopped = unsafe { libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL) };
+        assert_eq!(stopped, thread, "{}", std::io::Error::last_os_error());
+        Self(thread)
+    }
+
+    fn ask(request: std::ffi::c_uint, thread: i32) {
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: none of these requests reads or writes memory of this process.
+        let done = unsafe { libc::ptrace(request, thread, none, none) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        Self::ask(libc::PTRACE_DETACH, self.0);
+    }
+}
+
+/// The thread of a process that has this name.
+pub fn thread(process: u32, name: &str) -> i32 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let is_it = |task: &std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let task = tasks.map(Result::unwrap).find(is_it).unwrap_or_else(|| panic!("there is no thread {name}"));
+    task.file_name().to_str().unwrap().parse().unwrap()
+}

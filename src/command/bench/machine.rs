@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use crate::griffin::kernel::{Kernel, Roofs};
+use crate::griffin::kernel::{Kernel, Measured, Roofs};
 use crate::process::total_bytes;
 
 /// Memory that is read to measure how fast memory is read, far more than any cache holds; but no more than an eighth of all.
@@ -13,7 +13,7 @@ const READ_BYTES: usize = 2 << 30;
 
 /// Each speed is measured for so long, and at least [`PASSES`] times; the median counts.
 pub const SECONDS: f64 = 4.0;
-pub const PASSES: usize = 5;
+pub const PASSES: usize = 9;
 
 /// After so long the limits are measured again.
 const BETWEEN_LIMITS: f64 = 0.5;
@@ -28,7 +28,19 @@ pub struct Machine {
 /// How long something took, the median, and the limits meanwhile.
 pub struct Speed {
     pub seconds: f64,
-    pub roofs: Vec<Roofs>,
+    roofs: Vec<Measured>,
+}
+
+impl Speed {
+    /// What was kept up meanwhile, the median of each: the limits of what takes longer than a moment.
+    pub fn roofs(&self) -> Roofs {
+        Roofs::median(&self.roofs.iter().map(|roofs| roofs.sustained).collect::<Vec<_>>())
+    }
+
+    /// The best moment of each.
+    pub fn best(&self) -> Roofs {
+        Roofs::highest(&self.roofs.iter().map(|roofs| roofs.best).collect::<Vec<_>>())
+    }
 }
 
 impl Machine {
@@ -38,7 +50,7 @@ impl Machine {
         Ok(Self { kernel, threads, buffer: vec![1; READ_BYTES.min(eighth)] })
     }
 
-    fn roofs(&self) -> Roofs {
+    fn roofs(&self) -> Measured {
         self.threads.install(|| Roofs::measure(self.kernel, &self.buffer))
     }
 

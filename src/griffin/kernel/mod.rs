@@ -8,9 +8,9 @@
 //! Read in this order: `pack` (the layout), `input`, `portable` (what is computed, plainly), then `avx512`, `avx2`, `neon` (the
 //! same, fast), `roofs` (how fast it could be). `lanes` is for the loops between the products.
 //!
-//! What each step brought: products a second as a share of what the same instructions reach from registers ([`Roofs`]), one
-//! thread of a Zen 4, [128, 2560] Q4K weights from memory unless said otherwise, each pair measured minutes apart on a machine
-//! that others used, too, so two points are noise. `benches/kernel.rs` measures anew.
+//! What each step brought: products a second in the best moment, as a share of what the same instructions reach from registers
+//! in theirs ([`Roofs`]), one thread of a Zen 4, [128, 2560] Q4K weights from memory unless said otherwise, each pair measured
+//! minutes apart on a machine that others used, too, so two points are noise. `benches/kernel.rs` measures anew.
 //!
 //! | step | vectors | before | after |
 //! |---|---|---|---|
@@ -66,7 +66,7 @@ use rayon::prelude::*;
 
 pub use input::Input;
 pub use pack::{Form, Packed, pack};
-pub use roofs::Roofs;
+pub use roofs::{Measured, Roofs};
 
 use input::View;
 
