@@ -8,6 +8,7 @@ mod machine;
 pub mod model;
 mod plot;
 pub mod publish;
+mod tokens;
 
 /// Measure speed on this machine.
 #[derive(Debug, clap::Args)]

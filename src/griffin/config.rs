@@ -8,8 +8,8 @@ mod keys;
 use std::path::Path;
 
 use super::Error;
+use super::attached::{Attached, required};
 use super::gguf::{self, Value as Meta};
-use super::weights::{Attached, required};
 use keys::Keys;
 
 /// Keys and values that a state may have: twenty times those of the largest model there is.

@@ -11,6 +11,7 @@
 //! Read in this order: `config`, `layers`, `blocks`, `model`, `state`, `ring`; then what makes them fast, `kernel` and `vector`; then
 //! `weights`, `tokenizer`, `sample`.
 
+mod attached;
 mod batch;
 mod blocks;
 mod config;
@@ -31,6 +32,7 @@ mod tokenizer;
 mod vector;
 mod weights;
 
+pub use attached::{Attached, attached};
 pub use config::{Config, Temporal};
 pub use cost::{Cost, Work};
 pub use error::Error;
@@ -41,4 +43,4 @@ pub use quantise::{Report, Share, quantise, write_random};
 pub use sample::{Logits, Sampler, Sampling};
 pub use state::{Leaf, State};
 pub use tokenizer::{Decoder, Tokenizer, Turns};
-pub use weights::{Attached, Content, Group, Progress, Summary, attached, check, summary};
+pub use weights::{Content, Group, Progress, Summary, check, summary};

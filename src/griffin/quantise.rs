@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 
+use super::attached::{Attached, attached, required};
 use super::gguf::{self, Kind, Plan, Value, Writer};
 use super::weights::{
-    Attached, Files, Group, Part, Progress, Slabs, attached, fingerprint, hash, parts, random, random_fingerprint,
-    required, widen,
+    Files, Group, Part, Progress, Slabs, fingerprint, hash, parts, random, random_fingerprint, widen,
 };
 use super::{Config, Error};
 use crate::config::Weights;

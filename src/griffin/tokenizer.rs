@@ -10,7 +10,7 @@ use tokenizers::{
 };
 
 use super::Error;
-use super::weights::{Attached, required};
+use super::attached::{Attached, required};
 
 /// The tokens that frame a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //! has the shape that was asked for; its bytes in the checkpoint are part of the fingerprint, and quantising keeps that; the
 //! weights of a GGUF file are in memory once, as the file.
 
-mod attached;
 mod inspect;
 mod matrix;
 mod parts;
@@ -19,14 +18,13 @@ use std::path::Path;
 use memmap2::Advice;
 use sha2::{Digest, Sha256};
 
+use super::attached::is_file;
 use super::gguf::{self, Gguf, Kind, Problem};
 use super::kernel::Form;
 use super::{Config, Error};
 use crate::config::Weights;
 use matrix::Bytes;
 
-pub use attached::{Attached, attached};
-pub(super) use attached::{is_file, required};
 pub use inspect::{Content, Summary, check, summary};
 pub use matrix::Matrix;
 pub(super) use parts::{Part, Role, parts};

@@ -111,9 +111,9 @@ const COMMANDS: [(&str, Read); 9] = [
     ("request/reload", |_| Ok(Command::Reload)),
 ];
 
-/// Where each command is given, below `<base>/<node>/`.
-pub fn paths() -> impl Iterator<Item = &'static str> {
-    COMMANDS.iter().map(|(path, _)| *path)
+/// What to subscribe to in order to hear the commands there are alone: what lies at others does not come with them.
+pub fn each(topics: &Topics) -> impl Iterator<Item = String> {
+    COMMANDS.iter().map(move |(path, _)| topics.below(path))
 }
 
 /// A command, and what the asker calls it.

@@ -133,11 +133,6 @@ impl Topics {
         [self.below("+/set"), self.below("request/+")]
     }
 
-    /// The same, of the commands there are alone: what lies at others does not come with them.
-    pub fn each_command(&self) -> impl Iterator<Item = String> {
-        super::commands::paths().map(|path| self.below(path))
-    }
-
     /// Where Home Assistant reads what entities this machine has.
     pub fn discovery(&self) -> String {
         format!("{}/device/{}/config", self.discovery_prefix, self.device_id())
@@ -148,7 +143,7 @@ impl Topics {
         format!("{}/status", self.discovery_prefix)
     }
 
-    fn below(&self, path: &str) -> String {
+    pub(super) fn below(&self, path: &str) -> String {
         format!("{}/{path}", self.base)
     }
 }

@@ -2,14 +2,10 @@
 //!
 //! Invariant: they are as they were told.
 
-use std::str::FromStr;
-
-use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Row, params};
 use serde::de::DeserializeOwned;
-use ulid::Ulid;
 
-use super::transcript::{count, utterance};
+use super::transcript::{count, id, unreadable, utterance};
 use super::{Error, Store, from_nanos};
 use crate::event::{Alert, Digest, Utterance};
 
@@ -89,17 +85,8 @@ fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
     })
 }
 
-pub(super) fn id(row: &Row<'_>, at: usize) -> rusqlite::Result<Ulid> {
-    let text: String = row.get(at)?;
-    Ulid::from_str(&text).map_err(|source| unreadable(at, source))
-}
-
 /// An enum by the name it has in JSON.
 fn named<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
     let word: String = row.get(at)?;
     serde_json::from_value(word.into()).map_err(|source| unreadable(at, source))
-}
-
-fn unreadable(at: usize, source: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(at, Type::Text, FromSqlError::other(source).into())
 }

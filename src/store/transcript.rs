@@ -3,12 +3,15 @@
 //! Owns utterances, gaps, digests and alerts, and how far the listener has read. Invariant: reading and its results are
 //! one transaction, so a crash repeats a reading whole or not at all.
 
+use std::str::FromStr;
+
 use jiff::Timestamp;
+use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use ulid::Ulid;
 
-use super::{Error, Store, from_nanos, outbox, recent, set_meta, tell_dropped, to_nanos};
+use super::{Error, Store, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
 use crate::event::{Alert, Digest, Gap, Message, Utterance};
 
 /// What one turn of the listener came to.
@@ -225,7 +228,7 @@ fn insert_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Resul
 
 pub(super) fn utterance(row: &Row<'_>) -> rusqlite::Result<(i64, Utterance)> {
     let utterance = Utterance {
-        id: recent::id(row, 1)?,
+        id: id(row, 1)?,
         start: from_nanos(row.get(2)?),
         end: from_nanos(row.get(3)?),
         room: row.get(4)?,
@@ -234,6 +237,15 @@ pub(super) fn utterance(row: &Row<'_>) -> rusqlite::Result<(i64, Utterance)> {
         no_speech: row.get(7)?,
     };
     Ok((row.get(0)?, utterance))
+}
+
+pub(super) fn id(row: &Row<'_>, at: usize) -> rusqlite::Result<Ulid> {
+    let text: String = row.get(at)?;
+    Ulid::from_str(&text).map_err(|source| unreadable(at, source))
+}
+
+pub(super) fn unreadable(at: usize, source: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(at, Type::Text, FromSqlError::other(source).into())
 }
 
 /// The name an enum has in JSON, which is also its name in the database.

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::machine::{median, seconds_of};
-use super::model::Tokens;
+use super::tokens::Tokens;
 use crate::griffin::{CHUNK, Leaf, Model, State};
 use crate::process::resident_bytes;
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::long::{self, Age};
 use super::machine::{Machine, PASSES, SECONDS, Speed, median, seconds_of};
 use super::plot;
+use super::tokens::Tokens;
 use crate::command::generate;
 use crate::config::Weights;
 use crate::griffin::kernel::{Form, Kernel, Roofs};
@@ -179,21 +180,6 @@ fn limit(roofs: &Roofs, work: &crate::griffin::Work, chunk: usize) -> f64 {
     let read = work.bytes as f64 / chunk as f64 / (roofs.read_gb_s * 1e9);
     let made: f64 = work.forms.iter().map(|(form, operations)| *operations as f64 / (roofs.gop_s(*form) * 1e9)).sum();
     1.0 / read.max(made)
-}
-
-/// Tokens that are the same at every run.
-pub(super) struct Tokens {
-    vocab: u64,
-}
-
-impl Tokens {
-    pub fn new(model: &Model) -> Self {
-        Self { vocab: model.config().vocab as u64 }
-    }
-
-    pub fn take(&self, from: u64, count: usize) -> Vec<u32> {
-        (from..from + count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.vocab) as u32).collect()
-    }
 }
 
 /// Reading `size` tokens at a time.

@@ -11,6 +11,7 @@ use tracing::{error, info};
 
 use super::sending::{Sending, Ticket};
 use crate::event::Message;
+use crate::mqtt::commands;
 use crate::mqtt::topics::Topics;
 
 /// What comes so soon after we asked for it was kept for us.
@@ -62,7 +63,7 @@ impl Subscribing {
         let home_assistant = (self.asking != Asking::Alone).then(|| topics.home_assistant());
         let asked = match self.asking {
             Asking::Freely => sending.subscribe(topics.commands().into_iter().chain(home_assistant)),
-            _ => sending.subscribe(topics.each_command().chain(home_assistant)),
+            _ => sending.subscribe(commands::each(topics).chain(home_assistant)),
         };
         if asked.is_err() {
             error!("the client takes no subscription: commands are not heard until the next connection");
@@ -107,8 +108,7 @@ impl Asking {
 }
 
 fn sweep(sending: &mut Sending, topics: &Topics) {
-    let mut empty: Vec<_> = topics
-        .each_command()
+    let mut empty: Vec<_> = commands::each(topics)
         .map(|topic| (Ticket::Own, Message { topic, payload: String::new(), retain: true }))
         .collect();
     if let Some((ticket, _)) = empty.last_mut() {

@@ -11,10 +11,11 @@ use memmap2::Advice;
 use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 
+use super::super::attached::is_file;
 use super::super::gguf::{Gguf, Kind};
 use super::super::kernel::{Form, Packed};
 use super::super::{Config, Error};
-use super::{Files, Group, Part, Progress, Role, find, is_file, mapped, parts, plain, stored_fingerprint, widen};
+use super::{Files, Group, Part, Progress, Role, find, mapped, parts, plain, stored_fingerprint, widen};
 
 /// Rows, or values of a small tensor, that are looked at together.
 const AT_ONCE: usize = 256;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::command::bench::model::Tokens;
+use crate::command::bench::tokens::Tokens;
 use crate::griffin::{CHUNK, Model, Options};
 use crate::listener::reader::NICE;
 use crate::models;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::Error;
-use super::super::gguf::{self, Gguf, Problem};
+use super::Error;
+use super::gguf::{self, Gguf, Problem};
 
 /// Whether a model is one file rather than a directory.
 pub fn is_file(path: &Path) -> bool {
