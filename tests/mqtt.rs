@@ -400,6 +400,8 @@ fn a_message_too_long_for_any_broker_is_given_up_and_counted() {
     let vitals = house.vitals.clone();
     assert_eq!(house.drain().left, 0);
     assert_eq!(vitals.outbox_dropped.get(), 2);
+    let after = Store::open(dir.path(), ROOMY).unwrap();
+    assert_eq!(after.waiting().unwrap().dropped, 2, "a restart does not forget that they were given up");
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl House {
             Step::Nonsense(packet) => assert_eq!(self.delivery.acknowledged(*packet), None),
             Step::Flush => {
                 let rows: Vec<i64> = self.acknowledged.iter().copied().collect();
-                self.store.acknowledge(&rows).unwrap();
+                self.store.acknowledge(&rows, 0).unwrap();
                 self.acknowledged.clear();
             }
             Step::Lose => self.lose(),
@@ -541,7 +541,7 @@ fn a_newer_state_takes_the_place_of_an_older_one_even_when_that_is_on_its_way() 
     store.enqueue(&[retained("state", "old"), message("event", "a"), retained("other", "o")]).unwrap();
     let under_way = store.outbox_after(0, 1).unwrap()[0].0;
     store.enqueue(&[retained("state", "new")]).unwrap();
-    store.acknowledge(&[under_way]).unwrap();
+    store.acknowledge(&[under_way], 0).unwrap();
     assert_eq!(payloads(&store), ["a", "o", "new"]);
     assert_eq!(store.retained().unwrap(), [retained("other", "o"), retained("state", "new")]);
     store.enqueue(&[retained("other", "")]).unwrap();

@@ -39,9 +39,11 @@ impl Store {
         })
     }
 
-    /// Removes what the broker acknowledged. A seq that has gone already is no error.
-    pub fn acknowledge(&mut self, seqs: &[i64]) -> Result<(), Error> {
+    /// Removes what the broker acknowledged, and what no broker would take: `unsendable` says how many of them that were. A seq that
+    /// has gone already is no error.
+    pub fn acknowledge(&mut self, seqs: &[i64], unsendable: u64) -> Result<(), Error> {
         self.write(|transaction, _| {
+            count_dropped(transaction, unsendable)?;
             let mut delete = transaction.prepare_cached("DELETE FROM outbox WHERE seq = ?1")?;
             seqs.iter().try_for_each(|seq| delete.execute([seq]).map(drop))
         })

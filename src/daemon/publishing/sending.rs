@@ -74,7 +74,7 @@ pub(super) struct Sending {
     /// A full disk can still be read, so the two fail apart.
     reading: Trouble,
     writing: Trouble,
-    /// Rows that can never be sent.
+    /// Messages that can never be sent, and that the store has not counted yet.
     unsendable: u64,
 }
 
@@ -321,8 +321,10 @@ impl Sending {
             return Ok(());
         }
         let rows: Vec<i64> = self.acknowledged.iter().copied().collect();
-        if self.write(|store| store.acknowledge(&rows))?.is_some() {
+        let unsendable = self.unsendable;
+        if self.write(|store| store.acknowledge(&rows, unsendable))?.is_some() {
             self.acknowledged.clear();
+            self.unsendable = 0;
             self.flush_at = None;
         }
         Ok(())
