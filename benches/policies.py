@@ -6,11 +6,13 @@
 All go through hearth's own voice detector, recogniser and scorer (`hearth bench hearing`), on a clock on which a pass takes what
 --cost says, so the figures do not depend on what else the machine does; what differs is when is looked and what is believed:
 
+  stream     whisper.cpp's `stream`: every 3 s the last 10 are decoded, and every second time that is final
   segment    each stretch of speech is decoded once, when it is over
   agreement  LocalAgreement-2 as whisper_streaming has it: a look every second, and what two of them agree on
   hearth     looks while there is time, by the clock and where a pause begins; a sure word needs one look
 
-A pass of `agreement` encodes 30 s, as Whisper does elsewhere, and costs all of it; hearth's encode what was said and the silence
+The programs themselves (whisper_streaming, WhisperLiveKit) want torch and another form of the model; so it is their policy that
+runs here, with the same model, detector and scorer. A pass of `agreement` and of `stream` encodes 30 s, as Whisper does elsewhere, and costs all of it; hearth's encode what was said and the silence
 behind it that the model wants, and cost their share. The offline pass encodes 30 s.
 """
 import argparse
@@ -29,7 +31,7 @@ parser.add_argument("--threads", default="0")
 args = parser.parse_args()
 
 number = lambda value, scale, unit: "–" if value is None else f"{value * scale:.{1 if scale == 100 else 2}f} {unit}"
-policies = {"segment": ["--no-looks"], "agreement": ["--agreement"], "hearth": []}
+policies = {"stream": ["--stream"], "segment": ["--no-looks"], "agreement": ["--agreement"], "hearth": []}
 found = {}
 print(f"{'policy':10} {'WER':>7} {'offline':>8} {'p50':>8} {'p95':>8} {'decoding':>9} {'revisions':>10} {'noise words/h':>14}")
 for policy, options in policies.items():

@@ -263,7 +263,7 @@ impl Hearing {
     }
 
     fn decode(&mut self, room: &str, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        let Live { agreement, news_samples, seen, .. } = live;
+        let Live { agreement, news_samples, seen, whole, .. } = live;
         let committed = agreement.committed();
         let refuse = |reason, text: &str| judging::refuse(reason, text, segment, vitals);
         vitals.decoded_samples.add(segment.samples.len() as u64);
@@ -274,6 +274,8 @@ impl Hearing {
         let pieces = match seen {
             // Nothing was said since the last look: it saw all of it.
             Some(seen) if news_samples == 0 => vec![seen],
+            // Words that another pass put before those behind the cut would change what was told.
+            _ if whole => Vec::new(),
             _ if committed.is_empty() => self.passes.over(room, segment, vitals)?,
             _ => self.passes.behind(room, segment, committed, vitals)?.into_iter().collect(),
         };

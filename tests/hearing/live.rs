@@ -29,12 +29,30 @@ fn hear_at_once(hearing: &mut Hearing, frames: Vec<Frame>, vitals: &Vitals) -> V
     heard
 }
 
+/// Speech without a pause: it is cut where it goes on.
+fn breathless(frames: usize) -> Vec<Frame> {
+    let mut all = household(usize::MAX);
+    let times: Vec<_> = all.iter().map(|frame| (frame.at, frame.time)).collect();
+    all.retain(|frame| frame.samples.iter().any(|sample| sample.abs() > 0.01));
+    let joined = all.into_iter().zip(times).map(|(frame, (at, time))| Frame { at, time, ..frame });
+    joined.take(frames).collect()
+}
+
 #[test]
 fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
+    stay_committed(household(900));
+}
+
+#[test]
+fn committed_words_stay_as_they_are_where_nobody_takes_a_breath() {
+    stay_committed(breathless(2_500));
+}
+
+fn stay_committed(frames: Vec<Frame>) {
     let vitals = Vitals::default();
     let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
     let (mut committed, mut early) = (Vec::new(), 0);
-    for heard in hear_at_once(&mut hearing, household(900), &vitals) {
+    for heard in hear_at_once(&mut hearing, frames, &vitals) {
         match heard {
             Heard::Hypothesis(said) => {
                 assert!(said.committed.starts_with(&committed), "{committed:?} became {:?}", said.committed);

@@ -7,6 +7,7 @@ mod beside;
 mod folder;
 mod replay;
 mod report;
+mod stream;
 mod words;
 
 use std::io::Write;
@@ -47,6 +48,9 @@ pub struct Args {
     /// Look every second at 30 s and commit what two looks agree on alone, as whisper_streaming does: what hearth is to be compared with
     #[arg(long, conflicts_with_all = ["fast", "no_looks"])]
     agreement: bool,
+    /// Every 3 s decode the last 10, whatever is said, as whisper.cpp's own `stream` does: to compare with, too
+    #[arg(long, conflicts_with_all = ["fast", "no_looks", "agreement"])]
+    stream: bool,
     /// Encode 30 s for every pass, as others do, and not what was said and the silence behind it alone
     #[arg(long)]
     whole: bool,
@@ -133,9 +137,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Asr { model: args.model.clone(), language: args.language.clone(), threads: args.threads, ..Asr::default() };
     let path = models::find(&asr.model, Path::new(""))?;
     let whisper = Whisper::load(&path, &asr)?;
-    let hearing = Hearing::new(if args.agreement || args.whole { whisper.encoding_whole() } else { whisper });
+    let whisper = if args.agreement || args.stream || args.whole { whisper.encoding_whole() } else { whisper };
     let mut bench = Bench {
-        hearing: if args.fast { hearing } else { hearing.live(args.looks()) },
+        policy: match (args.stream, args.fast) {
+            (true, _) => Policy::Stream(Box::new(whisper)),
+            (_, true) => Policy::Hearth(Box::new(Hearing::new(whisper))),
+            _ => Policy::Hearth(Box::new(Hearing::new(whisper).live(args.looks()))),
+        },
         offline: Whisper::load(&path, &asr)?.encoding_whole(),
         time: if args.fast { Time::None } else { Time::Room(args.cost) },
         stored: Vec::new(),
@@ -174,8 +182,24 @@ fn create(path: &Path) -> anyhow::Result<std::io::BufWriter<std::fs::File>> {
     Ok(std::io::BufWriter::new(file))
 }
 
+/// Who hears.
+enum Policy {
+    Hearth(Box<Hearing>),
+    Stream(Box<Whisper>),
+}
+
+impl Policy {
+    fn replay(&mut self, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
+        match (self, time) {
+            (Self::Hearth(hearing), _) => replay::replay(hearing, frames, time),
+            (Self::Stream(whisper), Time::Room(cost)) => stream::replay(whisper, frames, cost),
+            (Self::Stream(whisper), Time::None) => stream::replay(whisper, frames, None),
+        }
+    }
+}
+
 struct Bench {
-    hearing: Hearing,
+    policy: Policy,
     offline: Whisper,
     time: Time,
     /// Until each word was in an utterance.
@@ -188,7 +212,7 @@ struct Bench {
 impl Bench {
     fn hear(&mut self, recording: &Recording) -> anyhow::Result<()> {
         let frames = replay::frames(&recording.path)?;
-        let replayed = replay::replay(&mut self.hearing, &frames, self.time)?;
+        let replayed = self.policy.replay(&frames, self.time)?;
         self.report.revisions += replayed.revisions;
         self.report.dropped_s += replayed.dropped_s;
         let said = words::fold(&recording.reference);
@@ -257,7 +281,7 @@ impl Bench {
         if let Some(out) = &mut self.out {
             out.flush()?;
         }
-        let silence = replay::replay(&mut self.hearing, &silent_room(), Time::None)?;
+        let silence = self.policy.replay(&silent_room(), Time::None)?;
         let mut report = std::mem::take(&mut self.report);
         report.cpu_s_per_hour_silence = silence.cpu_s * 60.0 / SILENCE_MIN as f64;
         report.rate(&self.totals);

@@ -32,6 +32,8 @@ pub(super) struct Live {
     pub(super) seen: Option<Piece>,
     /// Words of it were shown.
     pub(super) shown: bool,
+    /// It was cut between words that were committed: nothing can come before those behind the cut, so all of it is known.
+    pub(super) whole: bool,
 }
 
 impl Ear {
@@ -57,10 +59,14 @@ impl Ear {
         self.vad.reset();
         let mut live = std::mem::take(&mut self.live);
         if !self.segmenter.is_idle() {
-            // Cut where it goes on: what was committed behind the cut belongs to what follows.
-            let carried = live.agreement.split_off(segment.seconds());
+            // Cut where it goes on: what was committed behind the cut belongs to what follows, if anything is said there.
+            let follows = self.segmenter.so_far().is_some_and(|rest| rest.speech_samples > 0);
+            let carried = if follows { live.agreement.split_off(segment.seconds()) } else { Vec::new() };
             // The last look saw more than what is in it.
             live.seen = None;
+            live.whole = !carried.is_empty();
+            // What is shown is not over as long as words of it are to come.
+            self.live.shown = live.whole && std::mem::take(&mut live.shown);
             self.live.agreement = Agreement::after(carried);
         }
         Some((segment, live))
