@@ -12,8 +12,9 @@ All go through hearth's own voice detector, recogniser and scorer (`hearth bench
   hearth     looks while there is time, by the clock and where a pause begins; a sure word needs one look
 
 The programs themselves (whisper_streaming, WhisperLiveKit) want torch and another form of the model; so it is their policy that
-runs here, with the same model, detector and scorer. A pass of `agreement` and of `stream` encodes 30 s, as Whisper does elsewhere, and costs all of it; hearth's encode what was said and the silence
-behind it that the model wants, and cost their share. The offline pass encodes 30 s.
+runs here, with the same model, detector and scorer. A pass of `agreement` and of `stream` encodes 30 s, as Whisper does elsewhere,
+and costs all of it; hearth's encode what was said and the silence behind it that the model wants, and cost their share. The offline
+pass encodes 30 s.
 """
 import argparse
 import json
