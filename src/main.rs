@@ -49,7 +49,20 @@ enum Command {
     Papers(papers::Args),
 }
 
+/// Whoever reads our output may have seen enough, as `hearth status | head -1`; std takes that for a panic.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_the_reader();
     let command = Cli::parse().command;
     if !matches!(command, Command::Run(_) | Command::Demo(_)) {
         command::warn_on_stderr();

@@ -34,6 +34,14 @@ fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(HEARTH).args(["models", "list"]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
 fn a_broken_config_ends_with_78_and_every_problem() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "bad.toml", "node = \"a b\"\n[asr]\nthread = 2\n[digest]\nevery_min = -1\n");
