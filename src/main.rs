@@ -2,6 +2,8 @@
 //!
 //! 0: done. 1: it failed. 78 (`EX_CONFIG` of sysexits.h): the config is wrong, and trying again will not help.
 
+use std::any::Any;
+use std::panic;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -49,21 +51,28 @@ enum Command {
     Papers(papers::Args),
 }
 
-/// Whoever reads our output may have seen enough, as `hearth status | head -1`; std takes that for a panic.
-fn end_with_the_reader() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let said = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
-        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
-            std::process::exit(0);
-        }
-        usual(panic);
-    }));
+/// Whoever reads our output has seen enough, as `hearth status | head -1`: std takes that for a panic.
+fn nobody_reads(panic: &(dyn Any + Send)) -> bool {
+    let said = panic.downcast_ref::<String>().map_or("", String::as_str);
+    said.starts_with("failed printing to stdout") && said.contains("Broken pipe")
 }
 
 fn main() -> ExitCode {
-    end_with_the_reader();
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !nobody_reads(info.payload()) {
+            usual(info);
+        }
+    }));
     let command = Cli::parse().command;
+    match panic::catch_unwind(|| carry_out(command)) {
+        Ok(code) => code,
+        Err(panic) if nobody_reads(&*panic) => ExitCode::SUCCESS,
+        Err(panic) => panic::resume_unwind(panic),
+    }
+}
+
+fn carry_out(command: Command) -> ExitCode {
     if !matches!(command, Command::Run(_) | Command::Demo(_)) {
         command::warn_on_stderr();
     }
