@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Form, Kernel};
 
-/// What a kernel cannot beat on this machine with all threads of the current pool.
+/// What bounds a kernel on this machine with all threads of the current pool, over some length of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Roofs {
     /// Reading memory, GB/s.
