@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "request/false_alarm\0{\"value\": \"newest\"}",
         "request/acknowledge\0",
         "request/ask\0{\"value\": \"Who called?\", \"at\": \"yesterday 18:00\"}",
-        "request/forget\010",
+        "request/forget\x0010",
     ];
     for (n, command) in commands.iter().enumerate() {
         std::fs::write(corpus.join(format!("commands/seed-{n}")), command)?;

@@ -15,7 +15,8 @@ static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime can be made"));
 
 fuzz_target!(|bytes: &[u8]| {
-    let about = About { node: "home".into(), broker: "mqtt://127.0.0.1".into(), reads: true, page: None };
+    let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
+    let about = About { node, broker, hears: true, gathers: true, reads: true, page: None };
     let (asked, carried_out) = mpsc::channel(1);
     // Nobody carries anything out: what is understood is answered at once, too.
     drop(carried_out);
