@@ -1,7 +1,7 @@
 //! When words of an unfinished hypothesis may be relied on (LocalAgreement-2, and what a sure word needs no second look for).
 //!
-//! Owns the words that were committed of what is being said. Refuses to know Whisper and the time of day. Invariant: what is
-//! committed is append-only: words are added at its end, and none is ever changed or taken back.
+//! Owns the words that were committed of what is being said, and where they end in what is heard again. Refuses to know Whisper and
+//! the time of day. Invariant: what is committed is append-only: words are added at its end, and none is ever changed or taken back.
 
 use super::Word;
 
@@ -12,10 +12,13 @@ const SURE_S: f64 = 0.4;
 const MARKS: [char; 5] = ['[', '(', '*', '♪', '♫'];
 
 /// What is known of a segment while it is being said.
+///
+/// Whisper is free at every look. It was held to the committed words once, and wrote worse what followed a word that it had misheard:
+/// 18.7 % errors where it writes 15.2 % of whole segments and 15.6 % so (LibriSpeech other, every second recording, tiny.en).
 #[derive(Clone, Debug, Default)]
 pub struct Agreement {
     committed: Vec<Word>,
-    /// The last hypothesis, folded, from its first word on.
+    /// What the last look heard behind them, folded.
     previous: Vec<String>,
 }
 
@@ -29,48 +32,120 @@ impl Agreement {
         &self.committed
     }
 
-    /// Takes a hypothesis, which begins with the committed words, of the first `heard_s` seconds; nothing was said in the last
-    /// `silence_s` of them. Returns how many words it committed.
-    pub fn see(&mut self, hypothesis: &[Word], heard_s: f64, silence_s: f64) -> usize {
-        let folded: Vec<String> = hypothesis.iter().map(|word| fold(&word.text)).collect();
-        let before = self.committed.len();
-        for (at, word) in hypothesis.iter().enumerate().skip(before) {
+    /// What was heard behind the committed words.
+    pub fn rest<'a>(&self, heard: &'a [Word]) -> &'a [Word] {
+        let Some(last) = self.committed.last() else { return heard };
+        let (_, places) = distances(&self.committed, heard);
+        let (least, place) = places.iter().zip(0..).min().expect("there is the place before all words");
+        // With less than half of the letters in common it is something else, and times have to tell.
+        if least * 2 < places[0] {
+            return &heard[place..];
+        }
+        let behind = heard.iter().position(|word| word.middle_s() >= last.end_s);
+        &heard[behind.unwrap_or(heard.len())..]
+    }
+
+    /// Takes what was heard of the first `heard_s` seconds; nothing was said in the last `silence_s` of them. Returns what is not
+    /// committed of it.
+    pub fn see<'a>(&mut self, heard: &'a [Word], heard_s: f64, silence_s: f64) -> &'a [Word] {
+        let fresh = self.rest(heard);
+        let folded: Vec<String> = fresh.iter().map(|word| fold(&word.text)).collect();
+        let agreed = agreed(&self.previous, &folded);
+        let relied = fresh.iter().enumerate().take_while(|(at, word)| {
             // In a pause the last word is whole; otherwise it may be the first half of another, which the next look would not
             // see again.
-            let whole = silence_s > 0.0 || (at + 1 < hypothesis.len() && heard_s - word.end_s >= SURE_S);
-            let agreed = self.previous.get(at) == Some(&folded[at]);
-            if word.text.contains(MARKS) || !(agreed || (whole && word.probability >= SURE)) {
-                break;
-            }
-            self.committed.push(word.clone());
-        }
-        self.previous = folded;
-        self.committed.len() - before
+            let whole = silence_s > 0.0 || (at + 1 < fresh.len() && heard_s - word.end_s >= SURE_S);
+            !word.text.contains(MARKS) && (agreed[*at] || (whole && word.probability >= SURE))
+        });
+        let count = relied.count();
+        self.commit(fresh, folded, count)
     }
 
-    /// Takes a hypothesis as whisper_streaming does: what it and the one before have in common is committed, and nothing else.
-    pub fn see_plainly(&mut self, hypothesis: &[Word]) -> usize {
-        let folded: Vec<String> = hypothesis.iter().map(|word| fold(&word.text)).collect();
-        let before = self.committed.len();
-        let new = hypothesis.iter().enumerate().skip(before);
-        let agreed =
-            new.take_while(|(at, _)| self.previous.get(*at) == Some(&folded[*at])).map(|(_, word)| word.clone());
-        self.committed.extend(agreed);
-        self.previous = folded;
-        self.committed.len() - before
+    /// Takes a hypothesis as whisper_streaming does: what it and the one before begin with alike is committed, and nothing else.
+    pub fn see_plainly<'a>(&mut self, heard: &'a [Word]) -> &'a [Word] {
+        let fresh = self.rest(heard);
+        let folded: Vec<String> = fresh.iter().map(|word| fold(&word.text)).collect();
+        let count = folded.iter().zip(&self.previous).take_while(|(now, before)| now == before).count();
+        self.commit(fresh, folded, count)
     }
 
-    /// The segment was cut after `seconds`: takes out the committed words that lie behind the cut.
-    pub fn split_off(&mut self, seconds: f64) -> Vec<Word> {
-        let behind = self.committed.iter().position(|word| (word.start_s + word.end_s) / 2.0 >= seconds);
-        let mut words = self.committed.split_off(behind.unwrap_or(self.committed.len()));
+    fn commit<'a>(&mut self, fresh: &'a [Word], mut folded: Vec<String>, count: usize) -> &'a [Word] {
+        self.committed.extend_from_slice(&fresh[..count]);
+        folded.drain(..count);
+        self.previous = folded;
+        &fresh[count..]
+    }
+
+    /// The segment was cut after `seconds`, and this was heard before the cut alone: takes out the committed words that lie behind
+    /// it. Whisper's times are too loose to tell on which side of a cut a word was said; where what was heard of one side ends, does.
+    pub fn split_off(&mut self, heard: &[Word], seconds: f64) -> Vec<Word> {
+        let all = self.committed.len();
+        let by_times = self.committed.iter().position(|word| word.middle_s() >= seconds).unwrap_or(all);
+        let (places, further) = distances(&self.committed, heard);
+        let best = places.iter().enumerate().min_by_key(|(place, cost)| (**cost, place.abs_diff(by_times)));
+        let (place, least) = best.expect("there is the place before all words");
+        let before = match further.iter().min() {
+            _ if least * 2 >= places[0] => by_times,
+            // It goes on behind the committed words.
+            Some(beyond) if beyond < least => all,
+            _ => place,
+        };
+        let mut words = self.committed.split_off(before);
         for word in &mut words {
-            // Times are from the start of the segment that they were written in.
-            word.tokens.drain(..std::mem::take(&mut word.times));
             (word.start_s, word.end_s) = ((word.start_s - seconds).max(0.0), (word.end_s - seconds).max(0.0));
         }
         words
     }
+}
+
+/// Which words of a look the one before had, too, in the same order (longest common subsequence).
+fn agreed(was: &[String], is: &[String]) -> Vec<bool> {
+    // The longest of what stands behind each place of both.
+    let mut longest = vec![vec![0usize; is.len() + 1]; was.len() + 1];
+    for (i, j) in (0..was.len()).rev().flat_map(|i| (0..is.len()).rev().map(move |j| (i, j))) {
+        let same = was[i] == is[j];
+        longest[i][j] = if same { longest[i + 1][j + 1] + 1 } else { longest[i + 1][j].max(longest[i][j + 1]) };
+    }
+    let mut agreed = vec![false; is.len()];
+    let (mut i, mut j) = (0, 0);
+    while i < was.len() && j < is.len() {
+        if was[i] == is[j] {
+            agreed[j] = true;
+            (i, j) = (i + 1, j + 1);
+        } else if longest[i + 1][j] >= longest[i][j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    agreed
+}
+
+/// Levenshtein distances of letters: from the first of the known words, for each number of them, to all that was heard; and from
+/// all of them to the first that were heard.
+fn distances(known: &[Word], heard: &[Word]) -> (Vec<usize>, Vec<usize>) {
+    let letters: Vec<Vec<char>> = heard.iter().map(|word| fold(&word.text).chars().collect()).collect();
+    let all = letters.concat();
+    let mut costs: Vec<usize> = (0..=all.len()).collect();
+    let mut of_known = vec![all.len()];
+    for word in known {
+        for letter in fold(&word.text).chars() {
+            let mut corner = costs[0];
+            costs[0] += 1;
+            for (at, other) in all.iter().enumerate() {
+                let replaced = corner + usize::from(letter != *other);
+                corner = costs[at + 1];
+                costs[at + 1] = replaced.min(costs[at] + 1).min(corner + 1);
+            }
+        }
+        of_known.push(costs[all.len()]);
+    }
+    let ends = letters.iter().scan(0, |end, word| {
+        *end += word.len();
+        Some(*end)
+    });
+    let of_heard = std::iter::once(0).chain(ends).map(|end| costs[end]).collect();
+    (of_known, of_heard)
 }
 
 fn fold(word: &str) -> String {
@@ -90,42 +165,71 @@ mod tests {
             end_s: (n + 1) as f64 * 0.1,
             probability: 0.5,
             logprob: -0.7,
-            tokens: vec![-1, n as i32],
             begins: true,
-            times: 1,
         };
         text.split_whitespace().enumerate().map(word).collect()
     }
 
+    fn joined(words: &[Word]) -> String {
+        words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
     fn committed(agreement: &Agreement) -> String {
-        agreement.committed().iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+        joined(agreement.committed())
+    }
+
+    /// Looks at texts in turn; nothing is sure.
+    fn seen(looks: &[&str]) -> Agreement {
+        let mut agreement = Agreement::default();
+        looks.iter().for_each(|look| {
+            agreement.see(&words(look), 1.0, 0.0);
+        });
+        agreement
     }
 
     #[test]
     fn what_two_looks_agree_on_is_committed() {
         let mut agreement = Agreement::default();
-        assert_eq!(agreement.see(&words("good mourning"), 1.0, 0.0), 0);
-        assert_eq!(agreement.see(&words("Good morning Emma"), 1.0, 0.0), 1);
-        assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0), 2);
+        assert_eq!(joined(agreement.see(&words("good mourning"), 1.0, 0.0)), "good mourning");
+        assert_eq!(joined(agreement.see(&words("Good morning Emma"), 1.0, 0.0)), "morning Emma");
+        assert_eq!(joined(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0)), "how");
         assert_eq!(committed(&agreement), "Good morning, Emma", "the case and marks of the look that committed it");
-        assert_eq!(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0), 1, "the last word, too");
+        assert_eq!(joined(agreement.see(&words("Good morning, Emma how"), 1.0, 0.0)), "", "the last word, too");
     }
 
     #[test]
-    fn seen_plainly_only_what_two_looks_agree_on_counts() {
+    fn what_is_committed_stays_however_it_is_heard_later() {
+        let mut agreement = seen(&["I don't think Mr. Hell", "I don't think Mr. Hell you"]);
+        assert_eq!(joined(agreement.see(&words("I don't think, Mr. Hale, you have done"), 1.0, 0.0)), "have done");
+        assert_eq!(committed(&agreement), "I don't think Mr. Hell you");
+        assert_eq!(joined(agreement.rest(&words("don't think Mr. Hell"))), "", "less is heard than was committed");
+        assert_eq!(joined(agreement.rest(&words("No. Never. Not at all. For ever."))), "ever.", "times tell");
+    }
+
+    #[test]
+    fn a_word_more_does_not_shift_what_is_agreed_on() {
+        let mut agreement = seen(&["it is mine"]);
+        let mut said = words("well it is mine too");
+        said[0].probability = 0.99;
+        assert_eq!(joined(agreement.see(&said, 1.0, 0.0)), "too");
+    }
+
+    #[test]
+    fn seen_plainly_only_what_two_looks_begin_with_counts() {
         let mut agreement = Agreement::default();
-        assert_eq!(agreement.see_plainly(&words("good mourning Emma")), 0);
-        assert_eq!(agreement.see_plainly(&words("Good morning Emma")), 1);
-        assert_eq!(agreement.see_plainly(&words("Good morning, Emma")), 2, "the last word, too");
+        assert_eq!(agreement.see_plainly(&words("good mourning Emma")).len(), 3);
+        assert_eq!(agreement.see_plainly(&words("Good morning Emma")).len(), 2);
+        assert_eq!(agreement.see_plainly(&words("Good morning, Emma")).len(), 0, "the last word, too");
     }
 
     #[test]
     fn sure_words_near_the_end_of_what_was_heard_wait_except_in_a_pause() {
         let mut said = words("one two three four five six seven");
         said.iter_mut().for_each(|word| word.probability = 0.99);
-        assert_eq!(Agreement::default().see(&said, 0.75, 0.0), 3);
-        assert_eq!(Agreement::default().see(&said, 9.0, 0.0), 6, "the last may go on");
-        assert_eq!(Agreement::default().see(&said, 0.75, 0.3), 7);
+        let relied = |heard_s, silence_s| said.len() - Agreement::default().see(&said, heard_s, silence_s).len();
+        assert_eq!(relied(0.75, 0.0), 3);
+        assert_eq!(relied(9.0, 0.0), 6, "the last may go on");
+        assert_eq!(relied(0.75, 0.3), 7);
     }
 
     #[test]
@@ -133,38 +237,52 @@ mod tests {
         let mut agreement = Agreement::default();
         let mut said = words("yes it is [Music] perhaps so");
         said.iter_mut().for_each(|word| word.probability = 0.99);
-        assert_eq!(agreement.see(&said, 3.0, 0.0), 3);
-        said[2].probability = 0.0;
-        assert_eq!(agreement.see(&said, 3.0, 0.0), 0);
+        assert_eq!(joined(agreement.see(&said, 3.0, 0.0)), "[Music] perhaps so");
+        agreement.see(&said, 3.0, 0.0);
         assert_eq!(committed(&agreement), "yes it is");
     }
 
+    /// What lies before and behind a cut after 0.2 s, before which this is heard.
+    fn cut(heard: &str) -> (String, String) {
+        let mut agreement = seen(&["one two three four five"; 2]);
+        let rest = agreement.split_off(&words(heard), 0.2);
+        assert!(
+            rest.first().is_none_or(|word| word.start_s < 0.21) && Agreement::after(rest.clone()).committed() == rest
+        );
+        (committed(&agreement), joined(&rest))
+    }
+
     #[test]
-    fn a_cut_takes_the_words_behind_it_along() {
-        let mut agreement = Agreement::default();
-        let said = words("a b c d e");
-        agreement.see(&said, 9.0, 0.0);
-        agreement.see(&said, 9.0, 0.0);
-        let rest = agreement.split_off(0.2);
-        assert_eq!(committed(&agreement), "a b");
-        assert_eq!(rest.iter().map(|word| word.text.as_str()).collect::<String>(), "cde");
-        assert_eq!(rest[1].tokens, [3], "its times are of another segment");
-        assert!(rest[0].start_s.abs() < 1e-9 && Agreement::after(rest).committed().len() == 3);
+    fn what_is_heard_before_a_cut_tells_more_than_times() {
+        let both = |before: &str, behind: &str| (before.to_owned(), behind.to_owned());
+        assert_eq!(cut("One, two."), both("one two", "three four five"));
+        assert_eq!(cut("one too three fou"), both("one two three four", "five"));
+        assert_eq!(cut("one"), both("one", "two three four five"));
+        assert_eq!(cut("one two free four five six seven"), both("one two three four five", ""));
+        assert_eq!((cut(""), cut("thank you")), (cut("One, two."), cut("One, two.")), "otherwise times tell");
     }
 
     proptest! {
         #[test]
-        fn committed_is_append_only(looks in prop::collection::vec((prop::collection::vec("[ab]", 0..8), 0.0f64..2.0, prop::bool::ANY), 1..12)) {
+        fn committed_is_append_only(looks in prop::collection::vec((prop::collection::vec("[ab]{1,2}", 0..8), 0.0f64..2.0, prop::bool::ANY), 1..12)) {
             let mut agreement = Agreement::default();
             for (look, heard_s, paused) in looks {
                 let before = committed(&agreement);
-                // The recogniser is held to what was committed.
-                let kept: Vec<String> = agreement.committed().iter().map(|word| word.text.clone()).collect();
-                let added = look.iter().skip(kept.len()).cloned();
-                let text: Vec<String> = kept.iter().cloned().chain(added).collect();
-                agreement.see(&words(&text.join(" ")), heard_s, if paused { 0.2 } else { 0.0 });
+                let heard = words(&look.join(" "));
+                let open = agreement.see(&heard, heard_s, if paused { 0.2 } else { 0.0 });
+                prop_assert!(heard.ends_with(open));
                 prop_assert!(committed(&agreement).starts_with(&before));
             }
+        }
+
+        #[test]
+        fn a_cut_loses_nothing(said in prop::collection::vec("[ab]{1,3}", 0..9), heard in prop::collection::vec("[ab]{1,3}", 0..9), cut_s in 0.0f64..1.0) {
+            let text = said.join(" ");
+            let mut agreement = seen(&[&text, &text]);
+            let all = committed(&agreement);
+            let behind = agreement.split_off(&words(&heard.join(" ")), cut_s);
+            let parts = [agreement.committed(), &behind].concat();
+            prop_assert_eq!(joined(&parts), all);
         }
     }
 }

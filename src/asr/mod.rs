@@ -32,9 +32,12 @@ pub struct Word {
     pub logprob: f32,
     /// A new piece begins with it: Whisper put a time before it, or began another of its segments.
     pub begins: bool,
-    /// What it was written with. The first `times` of them are no text but times.
-    pub tokens: Vec<i32>,
-    pub times: usize,
+}
+
+impl Word {
+    pub fn middle_s(&self) -> f64 {
+        (self.start_s + self.end_s) / 2.0
+    }
 }
 
 #[derive(Debug, Error)]

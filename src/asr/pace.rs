@@ -17,7 +17,7 @@ const NEWS_S: f64 = 0.25;
 /// Looks stop when a word would come this late, and are taken up again below the other.
 const OFF_S: f64 = 3.0;
 const ON_S: f64 = 2.0;
-/// A segment that ended this long ago, with another behind it, is given up.
+/// A segment that has waited this long, with another behind it, is given up.
 pub const GIVE_UP_S: f64 = 20.0;
 
 /// How the time of the recogniser is spent.
@@ -73,9 +73,9 @@ impl Pace {
         self.pass_s += SMOOTH * (seconds - self.pass_s);
     }
 
-    /// Tells how things stand: how long ago the oldest segment that waits has ended, and how many wait.
-    pub fn observe(&mut self, lag_s: f64, waiting: usize) {
-        let late = lag_s + self.pass_s;
+    /// Tells how things stand: how long the oldest segment has waited, and how many wait.
+    pub fn observe(&mut self, waited_s: f64, waiting: usize) {
+        let late = waited_s + self.pass_s;
         self.short = late > if self.short { ON_S } else { OFF_S } || waiting > 1;
     }
 
@@ -92,9 +92,9 @@ impl Pace {
     }
 }
 
-/// The oldest of several segments that wait, which ended `lag_s` ago, is given up for those behind it.
-pub fn gives_up(lag_s: f64, waiting: usize) -> bool {
-    waiting > 1 && lag_s > GIVE_UP_S
+/// The oldest of several segments that wait, which has waited `waited_s`, is given up for those behind it.
+pub fn gives_up(waited_s: f64, waiting: usize) -> bool {
+    waiting > 1 && waited_s > GIVE_UP_S
 }
 
 #[cfg(test)]

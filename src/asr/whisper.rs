@@ -139,32 +139,12 @@ impl Whisper {
 
     /// Decodes up to 30 s of mono sound at 16 kHz. `prompt` is what was said just before; the hot words stand before it.
     pub fn decode(&mut self, samples: &[f32], prompt: &str) -> Result<Vec<Piece>, Error> {
-        self.full(samples, prompt, None)
-    }
-
-    /// Decodes up to 30 s of which some words are known: the text begins with them. It is one piece at most.
-    pub fn decode_on(&mut self, samples: &[f32], known: &[Word]) -> Result<Option<Piece>, Error> {
-        let tokens = known.iter().flat_map(|word| word.tokens.iter().copied()).collect();
-        let known = Known { tokens, vocabulary: self.context.n_vocab() as usize };
-        Ok(self.full(samples, "", Some(&known))?.into_iter().next())
-    }
-
-    fn full(&mut self, samples: &[f32], prompt: &str, known: Option<&Known>) -> Result<Vec<Piece>, Error> {
         let failed = |source: Cause| failure(samples, source);
         let tokens = self.tokens(prompt).map_err(failed)?;
         let spoken = self.params.iter().find(|(language, _)| *language == self.language);
         let mut params = spoken.expect("whoever sets a language makes its params").1.clone();
         params.set_tokens(&tokens);
         params.set_audio_ctx((self.encoded_samples(samples.len()) / PLACE_SAMPLES) as i32);
-        if let Some(known) = known {
-            params.set_single_segment(true);
-            // SAFETY: `hold` fits the type that whisper.cpp calls, touches nothing of its context or state, and `known`
-            // outlives the call of `full`, which is the only one with these params.
-            unsafe {
-                params.set_filter_logits_callback(Some(hold));
-                params.set_filter_logits_callback_user_data(std::ptr::from_ref(known).cast_mut().cast());
-            }
-        }
         let samples = padded(&mut self.padded, samples);
         self.state.full(params, samples).map_err(|source| failed(source.into()))?;
         let end_of_text = self.context.token_eot();
@@ -290,38 +270,7 @@ fn word(tokens: &[WhisperToken], end_of_text: i32) -> Word {
         end_s: data.last().map_or(0.0, |token| token.t1 as f64 / 100.0),
         probability: data.iter().map(|token| token.p).fold(1.0, f32::min),
         logprob: data.iter().map(|token| token.plog).sum::<f32>() / data.len().max(1) as f32,
-        tokens: tokens.iter().map(|token| token.token_id()).collect(),
         begins: tokens.len() > data.len(),
-        times: tokens.len() - data.len(),
-    }
-}
-
-/// The tokens that a text begins with.
-struct Known {
-    tokens: Vec<i32>,
-    vocabulary: usize,
-}
-
-/// Leaves the decoder no choice while it writes what is known.
-///
-/// # Safety
-/// `logits` holds as many numbers as the vocabulary has tokens, and `known` points to a [`Known`].
-unsafe extern "C" fn hold(
-    _context: *mut whisper_rs::WhisperSysContext,
-    _state: *mut whisper_rs::WhisperSysState,
-    _tokens: *const whisper_rs::WhisperTokenData,
-    written: std::ffi::c_int,
-    logits: *mut f32,
-    known: *mut std::ffi::c_void,
-) {
-    // SAFETY: whisper.cpp passes on what `full` gave it, and its own logits.
-    let (known, logits) = unsafe {
-        let known = &*known.cast::<Known>();
-        (known, std::slice::from_raw_parts_mut(logits, known.vocabulary))
-    };
-    if let Some(token) = known.tokens.get(written as usize) {
-        logits.fill(f32::NEG_INFINITY);
-        logits[*token as usize] = 0.0;
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use ulid::{Generator, Ulid};
 
+use crate::asr::agreement::Agreement;
 use crate::asr::pace::{self, Looks, Pace};
 use crate::asr::whisper::Whisper;
 use crate::asr::{self, Word, guard};
@@ -26,7 +27,7 @@ use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypoth
 use crate::vitals::Vitals;
 
 use ear::{Ear, Live};
-use judging::{joined, judged};
+use judging::{Judged, joined};
 use passes::Passes;
 
 /// Stream time between two tellings that nothing is said.
@@ -60,7 +61,8 @@ pub struct Hearing {
 
 /// What will come out, in this order.
 enum Waiting {
-    Segment(Arc<str>, Segment, Live),
+    /// With the end of what was heard when it came out: where speech is cut, that is behind the segment's.
+    Segment(Arc<str>, Segment, Live, Timestamp),
     Gap(Arc<str>, AudioGap),
     Progress(Timestamp),
 }
@@ -121,7 +123,8 @@ impl Hearing {
         let Some(at) = self.ears.iter().position(|ear| &*ear.room == room) else { return };
         let mut ear = self.ears.remove(at);
         if let Some((segment, live)) = ear.flush() {
-            self.waiting.push_back(Waiting::Segment(ear.room, segment, live));
+            let heard_to = segment.time_at(segment.seconds());
+            self.waiting.push_back(Waiting::Segment(ear.room, segment, live, heard_to));
         }
     }
 
@@ -145,7 +148,7 @@ impl Hearing {
     /// Less than a minute of speech waits: there is room for more.
     pub fn has_room(&self) -> bool {
         let samples = |waiting: &Waiting| match waiting {
-            Waiting::Segment(_, segment, _) => segment.samples.len(),
+            Waiting::Segment(_, segment, ..) => segment.samples.len(),
             _ => 0,
         };
         self.waiting.iter().map(samples).sum::<usize>() < WAITING_SAMPLES
@@ -154,24 +157,30 @@ impl Hearing {
     /// Does one piece of work at `now`, at most one pass of the recogniser. Tell [`Hearing::took`] how long it took.
     pub fn work(&mut self, now: Timestamp, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
         let segments = self.waiting.iter().filter(|waiting| matches!(waiting, Waiting::Segment(..))).count();
-        let lag_s = |segment: &Segment| now.duration_since(segment.time_at(segment.seconds())).as_secs_f64();
+        let waited_s = |heard_to: Timestamp| now.duration_since(heard_to).as_secs_f64();
         if let Some(pace) = &mut self.pace {
             let oldest = self.waiting.iter().find_map(|waiting| match waiting {
-                Waiting::Segment(_, segment, _) => Some(lag_s(segment)),
+                Waiting::Segment(.., heard_to) => Some(waited_s(*heard_to)),
                 _ => None,
             });
             pace.observe(oldest.unwrap_or(0.0), segments);
         }
         match self.waiting.pop_front() {
-            Some(Waiting::Segment(room, segment, live)) => {
+            Some(Waiting::Segment(room, segment, live, heard_to)) => {
                 let untouched = live.agreement.committed().is_empty();
-                if self.pace.is_some() && untouched && pace::gives_up(lag_s(&segment), segments) {
+                if self.pace.is_some() && untouched && pace::gives_up(waited_s(heard_to), segments) {
                     return Ok(vec![self.give_up(&room, &segment, vitals)]);
                 }
                 let shown = live.shown;
-                let mut heard = self.decode(&room, &segment, live, vitals)?;
-                if shown {
-                    heard.push(Heard::Hypothesis(Hypothesis::over(&room, segment.time)));
+                let (mut heard, carried) = self.decode(&room, &segment, live, vitals)?;
+                match self.following(&room, &segment) {
+                    Some(next) if !carried.is_empty() => {
+                        // What is shown is not over as long as words of it are to come.
+                        next.shown = shown;
+                        next.agreement = Agreement::after(carried);
+                    }
+                    _ if shown => heard.push(Heard::Hypothesis(Hypothesis::over(&room, segment.time))),
+                    _ => {}
                 }
                 Ok(heard)
             }
@@ -198,7 +207,7 @@ impl Hearing {
         // Whoever waits for the end has time: nothing is late.
         while let Some(waiting) = self.waiting.front() {
             let now = match waiting {
-                Waiting::Segment(_, segment, _) => segment.time,
+                Waiting::Segment(_, segment, ..) => segment.time,
                 Waiting::Gap(_, gap) => gap.to,
                 Waiting::Progress(time) => *time,
             };
@@ -214,7 +223,8 @@ impl Hearing {
             self.ears.len() - 1
         });
         if let Some((segment, live)) = self.ears[at].hear(frame) {
-            self.waiting.push_back(Waiting::Segment(room.clone(), segment, live));
+            let heard_to = clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64));
+            self.waiting.push_back(Waiting::Segment(room.clone(), segment, live, heard_to));
         }
         // A clock that was set back must not silence the progress until it is where it was.
         let since = frame.time.duration_since(self.told);
@@ -243,63 +253,74 @@ impl Hearing {
         let Some(segment) = ear.segmenter.so_far() else { return Ok(Vec::new()) };
         let live = &mut ear.live;
         (live.since_samples, live.news_samples) = (0, 0);
-        live.seen = self.passes.behind(&ear.room, &segment, live.agreement.committed(), vitals)?;
+        let pieces = self.passes.over(&ear.room, &segment, vitals)?;
         // What nobody said must not be committed because it was written twice.
-        let Some(seen) = live.seen.as_ref().filter(|seen| judged(seen, &segment).is_ok()) else {
+        let Judged { words, refused, .. } = judging::judge(&pieces, segment.speech_samples);
+        let believed = guard::hearable(segment.speech_samples).is_ok() && refused.is_empty() && !words.is_empty();
+        live.seen = Some(pieces);
+        if !believed {
             return Ok(Vec::new());
-        };
-        let silence_s = clock::seconds(ear.segmenter.silence() as i64);
-        if self.pace.as_ref().is_some_and(Pace::believes_sure_words) {
-            live.agreement.see(&seen.words, segment.seconds(), silence_s);
-        } else {
-            live.agreement.see_plainly(&seen.words);
         }
+        let silence_s = clock::seconds(ear.segmenter.silence() as i64);
+        let open = if self.pace.as_ref().is_some_and(Pace::believes_sure_words) {
+            live.agreement.see(&words, segment.seconds(), silence_s)
+        } else {
+            live.agreement.see_plainly(&words)
+        };
         live.shown = true;
-        let committed: Vec<String> = live.agreement.committed().iter().map(|word| word.text.clone()).collect();
-        let tentative: Vec<&str> = seen.words.iter().skip(committed.len()).map(|word| word.text.as_str()).collect();
-        let tentative = tentative.join(" ");
-        let room = ear.room.to_string();
-        Ok(vec![Heard::Hypothesis(Hypothesis { start: segment.time, room, committed, tentative })])
+        Ok(vec![Heard::Hypothesis(Hypothesis {
+            start: segment.time,
+            room: ear.room.to_string(),
+            committed: live.agreement.committed().iter().map(|word| word.text.clone()).collect(),
+            tentative: joined(open),
+        })])
     }
 
-    fn decode(&mut self, room: &str, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        let Live { agreement, news_samples, seen, whole, .. } = live;
-        let committed = agreement.committed();
-        let refuse = |reason, text: &str| judging::refuse(reason, text, segment, vitals);
+    /// What goes on where a segment was cut, if anything is said there.
+    fn following(&mut self, room: &str, segment: &Segment) -> Option<&mut Live> {
+        let waiting = self.waiting.iter_mut().find_map(|waiting| match waiting {
+            Waiting::Segment(of, next, live, _) if **of == *room && next.start == segment.end() => Some(live),
+            _ => None,
+        });
+        let goes_on = |ear: &&mut Ear| {
+            let said = ear.segmenter.so_far();
+            *ear.room == *room && said.is_some_and(|said| said.start == segment.end() && said.speech_samples > 0)
+        };
+        waiting.or_else(|| self.ears.iter_mut().find(goes_on).map(|ear| &mut ear.live))
+    }
+
+    /// Returns the committed words that lie behind the segment, too.
+    fn decode(
+        &mut self,
+        room: &str,
+        segment: &Segment,
+        live: Live,
+        vitals: &Vitals,
+    ) -> Result<(Vec<Heard>, Vec<Word>), asr::Error> {
+        let Live { mut agreement, news_samples, seen, goes_on, .. } = live;
         vitals.decoded_samples.add(segment.samples.len() as u64);
+        let refuse = |reason, text: &str| judging::refuse(reason, text, segment, vitals);
         if let Err(reason) = guard::hearable(segment.speech_samples) {
             refuse(reason, "");
-            return Ok(self.utterances(room, segment, committed.to_vec(), 0.0, vitals));
+            return Ok((self.utterances(room, segment, agreement.committed().to_vec(), 0.0, vitals), Vec::new()));
         }
         let pieces = match seen {
             // Nothing was said since the last look: it saw all of it.
-            Some(seen) if news_samples == 0 => vec![seen],
-            // Words that another pass put before those behind the cut would change what was told.
-            _ if whole => Vec::new(),
-            _ if committed.is_empty() => self.passes.over(room, segment, vitals)?,
-            _ => self.passes.behind(room, segment, committed, vitals)?.into_iter().collect(),
+            Some(seen) if news_samples == 0 => seen,
+            _ => self.passes.over(room, segment, vitals)?,
         };
         vitals.hearing_moved.mark();
-        let mut words = Vec::new();
-        let mut no_speech = 0.0;
-        for piece in pieces {
-            match guard::believable(&piece.text, piece.mean_logprob, piece.no_speech) {
-                Ok(()) => {
-                    no_speech = piece.no_speech;
-                    words.extend(piece.words);
-                }
-                Err(reason) => refuse(reason, &piece.text),
-            }
-        }
-        let text = joined(&words);
-        if let Err(reason) = guard::sayable(&text, segment.speech_samples) {
-            refuse(reason, &text);
-            words.clear();
-        }
-        // What was committed stands, whatever is thought of the rest.
-        let rest = words.into_iter().skip(committed.len());
-        let words = committed.iter().cloned().chain(rest).collect();
-        Ok(self.utterances(room, segment, words, no_speech, vitals))
+        let Judged { words, no_speech, refused } = judging::judge(&pieces, segment.speech_samples);
+        refused.iter().for_each(|(reason, text)| refuse(*reason, text));
+        let carried = if goes_on && self.following(room, segment).is_some() {
+            agreement.split_off(&words, segment.seconds())
+        } else {
+            Vec::new()
+        };
+        // What was committed stands, whatever is thought of the rest. Nothing comes before what is carried over a cut.
+        let rest = if carried.is_empty() { agreement.rest(&words) } else { &[] };
+        let words = [agreement.committed(), rest].concat();
+        Ok((self.utterances(room, segment, words, no_speech, vitals), carried))
     }
 
     /// One for each piece that Whisper made.
@@ -312,9 +333,11 @@ impl Hearing {
         vitals: &Vitals,
     ) -> Vec<Heard> {
         let length = segment.seconds();
+        // Words of several looks: their times do not always follow on each other.
+        let mut end = 0.0;
         let utterance = |words: &[Word]| {
-            let start = words[0].start_s.clamp(0.0, length);
-            let end = words[words.len() - 1].end_s.clamp(start, length);
+            let start = words[0].start_s.clamp(end, length);
+            end = words[words.len() - 1].end_s.clamp(start, length);
             let utterance = Utterance {
                 id: self.id(),
                 start: segment.time_at(start),

@@ -51,7 +51,7 @@ fn committed_words_stay_as_they_are_where_nobody_takes_a_breath() {
 fn stay_committed(frames: Vec<Frame>) {
     let vitals = Vitals::default();
     let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
-    let (mut committed, mut early) = (Vec::new(), 0);
+    let (mut committed, mut early, mut last) = (Vec::new(), 0, Timestamp::MIN);
     for heard in hear_at_once(&mut hearing, frames, &vitals) {
         match heard {
             Heard::Hypothesis(said) => {
@@ -60,6 +60,8 @@ fn stay_committed(frames: Vec<Frame>) {
                 committed = said.committed;
             }
             Heard::Utterance(utterance) => {
+                assert!(last <= utterance.start && utterance.start <= utterance.end, "{last}: {utterance:?}");
+                last = utterance.end;
                 let words: Vec<String> = utterance.text.split_whitespace().map(str::to_owned).collect();
                 let known = committed.len().min(words.len());
                 assert_eq!(committed[..known], words[..known]);
@@ -71,6 +73,21 @@ fn stay_committed(frames: Vec<Frame>) {
     }
     assert_eq!(committed, [""; 0], "what was committed came out");
     assert!(early * 2 > vitals.words.get() as usize, "{early} of {} words were there early", vitals.words.get());
+}
+
+#[test]
+fn a_cut_far_before_what_was_heard_is_no_lag() {
+    let mut frames = breathless(1_400);
+    // The deepest dip when twelve seconds were heard: the segment that comes out then ended almost three seconds ago.
+    frames[572..582].iter_mut().for_each(|frame| frame.samples.fill(0.0));
+    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
+    let heard = hear_at_once(&mut hearing, frames, &Vitals::default());
+    let starts = heard.iter().filter_map(|heard| match heard {
+        Heard::Hypothesis(said) if !said.committed.is_empty() => Some(said.start),
+        _ => None,
+    });
+    let starts: std::collections::BTreeSet<Timestamp> = starts.collect();
+    assert!(starts.len() >= 2, "what follows the cut is looked at, too: {starts:?}");
 }
 
 #[test]

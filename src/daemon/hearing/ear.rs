@@ -29,11 +29,11 @@ pub(super) struct Live {
     pub(super) since_samples: usize,
     pub(super) news_samples: usize,
     /// What the last look saw.
-    pub(super) seen: Option<Piece>,
+    pub(super) seen: Option<Vec<Piece>>,
     /// Words of it were shown.
     pub(super) shown: bool,
-    /// It was cut between words that were committed: nothing can come before those behind the cut, so all of it is known.
-    pub(super) whole: bool,
+    /// It was cut where it goes on, so that committed words may lie behind the cut.
+    pub(super) goes_on: bool,
 }
 
 impl Ear {
@@ -59,15 +59,9 @@ impl Ear {
         self.vad.reset();
         let mut live = std::mem::take(&mut self.live);
         if !self.segmenter.is_idle() {
-            // Cut where it goes on: what was committed behind the cut belongs to what follows, if anything is said there.
-            let follows = self.segmenter.so_far().is_some_and(|rest| rest.speech_samples > 0);
-            let carried = if follows { live.agreement.split_off(segment.seconds()) } else { Vec::new() };
             // The last look saw more than what is in it.
             live.seen = None;
-            live.whole = !carried.is_empty();
-            // What is shown is not over as long as words of it are to come.
-            self.live.shown = live.whole && std::mem::take(&mut live.shown);
-            self.live.agreement = Agreement::after(carried);
+            live.goes_on = true;
         }
         Some((segment, live))
     }

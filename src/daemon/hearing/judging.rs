@@ -22,11 +22,33 @@ fn counted(reason: guard::Rejection, rejected: &Rejected) -> &Count {
     }
 }
 
-/// What the guard thinks of a look.
-pub(super) fn judged(piece: &Piece, segment: &Segment) -> Result<(), guard::Rejection> {
-    guard::hearable(segment.speech_samples)?;
-    guard::believable(&piece.text, piece.mean_logprob, piece.no_speech)?;
-    guard::sayable(&piece.text, segment.speech_samples)
+/// What the guard leaves of a pass.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) words: Vec<Word>,
+    /// Of the last piece that was believed.
+    pub(super) no_speech: f32,
+    pub(super) refused: Vec<(guard::Rejection, String)>,
+}
+
+/// Judges what a pass over so much speech wrote.
+pub(super) fn judge(pieces: &[Piece], speech_samples: usize) -> Judged {
+    let mut judged = Judged::default();
+    for piece in pieces {
+        match guard::believable(&piece.text, piece.mean_logprob, piece.no_speech) {
+            Ok(()) => {
+                judged.no_speech = piece.no_speech;
+                judged.words.extend_from_slice(&piece.words);
+            }
+            Err(reason) => judged.refused.push((reason, piece.text.clone())),
+        }
+    }
+    let text = joined(&judged.words);
+    if let Err(reason) = guard::sayable(&text, speech_samples) {
+        judged.refused.push((reason, text));
+        judged.words.clear();
+    }
+    judged
 }
 
 pub(super) fn joined(words: &[Word]) -> String {

@@ -3,9 +3,9 @@
 //! Owns the one recogniser, and what is known of the language that is spoken in each room. Refuses to judge what it writes.
 //! Invariant: every pass is counted, with what it encoded and wrote.
 
+use crate::asr::Error;
 use crate::asr::language::Conversation;
 use crate::asr::whisper::{Piece, Whisper};
-use crate::asr::{Error, Word};
 use crate::event::Segment;
 use crate::vitals::Vitals;
 
@@ -20,26 +20,14 @@ impl Passes {
         Self { whisper, conversations: Vec::new() }
     }
 
-    /// Over a segment that is whole and of which nothing is known.
+    /// Over a segment, or what was heard of it.
     pub(super) fn over(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, Error> {
         self.in_its_language(room, segment, vitals)?;
         let pieces = self.whisper.decode(&segment.samples, "")?;
-        self.note(&pieces, segment, vitals);
+        vitals.passes.add(1);
+        vitals.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
+        vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
         Ok(pieces)
-    }
-
-    /// Over a segment that begins with known words.
-    pub(super) fn behind(
-        &mut self,
-        room: &str,
-        segment: &Segment,
-        known: &[Word],
-        vitals: &Vitals,
-    ) -> Result<Option<Piece>, Error> {
-        self.in_its_language(room, segment, vitals)?;
-        let piece = self.whisper.decode_on(&segment.samples, known)?;
-        self.note(piece.as_slice(), segment, vitals);
-        Ok(piece)
     }
 
     fn in_its_language(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Result<(), Error> {
@@ -65,11 +53,5 @@ impl Passes {
         };
         self.whisper.speak(language);
         Ok(())
-    }
-
-    fn note(&self, pieces: &[Piece], segment: &Segment, vitals: &Vitals) {
-        vitals.passes.add(1);
-        vitals.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
-        vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
     }
 }
