@@ -1,8 +1,7 @@
 //! Speech to text.
 //!
 //! Owns Whisper and the guard that refuses what it makes up. Refuses to know where a segment comes from and where its text
-//! goes. Invariant: one decoder state for the life of the process, and nothing of one segment in the next unless it is
-//! handed over as a prompt.
+//! goes. Invariant: one decoder state for the life of the process, and nothing of one segment in the next.
 
 pub mod agreement;
 pub mod guard;

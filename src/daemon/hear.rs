@@ -3,10 +3,9 @@
 //! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
 //! tells of it are on disk before the reader is woken.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +15,7 @@ use tracing::{debug, info, warn};
 use super::hearing::{Heard, Hearing};
 use super::patience::patiently;
 use super::reading::Wake;
+use super::untold::Untold;
 use super::writing::{Writing, locked};
 use super::{Error, aging, forget};
 use crate::clock;
@@ -33,8 +33,6 @@ use crate::vitals::Vitals;
 
 /// How long nothing may come before this looks around.
 const IDLE: Duration = Duration::from_secs(1);
-/// Gaps that wait for a reader who is busy: a day of a gap every minute and a half.
-const UNTOLD: usize = 1000;
 /// How often old text is deleted where nobody reads.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
@@ -55,7 +53,7 @@ pub struct Hear {
     /// None where nobody reads.
     pub reader: Option<SyncSender<Wake>>,
     /// Gaps that the reader had no room for: unlike an utterance it finds none in the store.
-    pub untold: VecDeque<Gap>,
+    pub untold: Untold,
     pub closing: Arc<AtomicBool>,
     /// Commands that what was heard and is not stored yet must be dropped for.
     pub forget: Receiver<Asked>,
@@ -97,12 +95,13 @@ impl Hear {
             if let Some(writing) = &mut self.writing {
                 writing.keep_up();
             }
-            self.tell_gaps();
+            // What is behind them waits in the store.
+            self.untold.tell(self.reader.as_ref());
         }
         self.hearing.end();
         while self.hearing.has_work() {
             self.work((Instant::now(), Timestamp::now()))?;
-            self.tell_gaps();
+            self.untold.tell(self.reader.as_ref());
         }
         while let Ok(asked) = self.forget.try_recv() {
             self.forget(asked, &audio)?;
@@ -179,10 +178,7 @@ impl Hear {
                 Heard::Gap(gap) => {
                     self.gap(&gap)?;
                     self.scenes.tell(Scene::Gap(gap.clone()));
-                    self.untold.push_back(gap);
-                    if self.untold.len() > UNTOLD {
-                        self.untold.pop_front();
-                    }
+                    self.untold.push(gap);
                 }
                 Heard::Hypothesis(said) => {
                     if !said.is_over() {
@@ -261,16 +257,6 @@ impl Hear {
     fn wake(&self, wake: Wake) {
         if let Some(reader) = &self.reader {
             let _ = reader.try_send(wake);
-        }
-    }
-
-    /// The reader learns of gaps as soon as it has room; while it has none, what is behind them waits in the store.
-    fn tell_gaps(&mut self) {
-        let Some(reader) = &self.reader else { return self.untold.clear() };
-        while let Some(gap) = self.untold.pop_front() {
-            if let Err(TrySendError::Full(Wake::Gap(gap))) = reader.try_send(Wake::Gap(gap)) {
-                return self.untold.push_front(gap);
-            }
         }
     }
 }

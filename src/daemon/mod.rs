@@ -31,6 +31,7 @@ pub mod reading;
 mod recalling;
 mod reload;
 mod service;
+mod untold;
 mod watching;
 mod writing;
 

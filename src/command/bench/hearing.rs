@@ -241,7 +241,7 @@ impl Bench {
     /// One pass of the model over the whole recording.
     fn offline(&mut self, frames: &[Frame]) -> anyhow::Result<Vec<Timed>> {
         let samples: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
-        let pieces = self.offline.decode(&samples, "")?;
+        let pieces = self.offline.decode(&samples)?;
         Ok(pieces.into_iter().flat_map(|piece| piece.words).map(|word| (word.end_s, word.text)).collect())
     }
 

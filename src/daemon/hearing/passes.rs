@@ -23,7 +23,7 @@ impl Passes {
     /// Over a segment, or what was heard of it.
     pub(super) fn over(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, Error> {
         self.in_its_language(room, segment, vitals)?;
-        let pieces = self.whisper.decode(&segment.samples, "")?;
+        let pieces = self.whisper.decode(&segment.samples)?;
         vitals.passes.add(1);
         vitals.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
         vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());

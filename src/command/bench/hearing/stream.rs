@@ -29,7 +29,7 @@ pub fn replay(whisper: &mut Whisper, frames: &[Frame], cost: Option<PassCost>) -
         let from = line_from.max(until.saturating_sub((until - heard).max(LENGTH + KEEP)));
         heard = until;
         let began = Instant::now();
-        let pieces = whisper.decode(&sound[from..until], "")?;
+        let pieces = whisper.decode(&sound[from..until])?;
         let tokens: usize = pieces.iter().map(|piece| piece.tokens).sum();
         let took =
             cost.map_or_else(|| began.elapsed().as_secs_f64(), |cost| cost.pass_s + cost.token_s * tokens as f64);
