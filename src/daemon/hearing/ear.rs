@@ -1,7 +1,7 @@
 //! One stream of sound, cut into segments.
 //!
 //! Owns the voice detector, the segmenter, and what is known of the segment that is being said. Refuses to know the recogniser.
-//! Invariant: a word that was committed goes with the segment that it was said in, wherever that is cut.
+//! Invariant: what is known of a segment comes out with it.
 
 use std::sync::Arc;
 
