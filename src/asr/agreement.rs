@@ -35,14 +35,9 @@ impl Agreement {
     /// What was heard behind the committed words.
     pub fn rest<'a>(&self, heard: &'a [Word]) -> &'a [Word] {
         let Some(last) = self.committed.last() else { return heard };
+        let by_times = heard.iter().position(|word| word.middle_s() >= last.end_s).unwrap_or(heard.len());
         let (_, places) = distances(&self.committed, heard);
-        let (least, place) = places.iter().zip(0..).min().expect("there is the place before all words");
-        // With less than half of the letters in common it is something else, and times have to tell.
-        if least * 2 < places[0] {
-            return &heard[place..];
-        }
-        let behind = heard.iter().position(|word| word.middle_s() >= last.end_s);
-        &heard[behind.unwrap_or(heard.len())..]
+        &heard[nearest(&places, by_times).unwrap_or(by_times)..]
     }
 
     /// Takes what was heard of the first `heard_s` seconds; nothing was said in the last `silence_s` of them. Returns what is not
@@ -82,13 +77,11 @@ impl Agreement {
         let all = self.committed.len();
         let by_times = self.committed.iter().position(|word| word.middle_s() >= seconds).unwrap_or(all);
         let (places, further) = distances(&self.committed, heard);
-        let best = places.iter().enumerate().min_by_key(|(place, cost)| (**cost, place.abs_diff(by_times)));
-        let (place, least) = best.expect("there is the place before all words");
-        let before = match further.iter().min() {
-            _ if least * 2 >= places[0] => by_times,
+        let before = match nearest(&places, by_times) {
             // It goes on behind the committed words.
-            Some(beyond) if beyond < least => all,
-            _ => place,
+            Some(place) if further.iter().min() < places.get(place) => all,
+            Some(place) => place,
+            None => by_times,
         };
         let mut words = self.committed.split_off(before);
         for word in &mut words {
@@ -121,31 +114,36 @@ fn agreed(was: &[String], is: &[String]) -> Vec<bool> {
     agreed
 }
 
-/// Levenshtein distances of letters: from the first of the known words, for each number of them, to all that was heard; and from
-/// all of them to the first that were heard.
-fn distances(known: &[Word], heard: &[Word]) -> (Vec<usize>, Vec<usize>) {
-    let letters: Vec<Vec<char>> = heard.iter().map(|word| fold(&word.text).chars().collect()).collect();
-    let all = letters.concat();
-    let mut costs: Vec<usize> = (0..=all.len()).collect();
-    let mut of_known = vec![all.len()];
+/// The place of the least distance, of several the one nearest to what times say. None where less than half of the words are alike.
+fn nearest(distances: &[u32], by_times: usize) -> Option<usize> {
+    let (place, least) = distances.iter().enumerate().min_by_key(|(place, far)| (**far, place.abs_diff(by_times)))?;
+    (least * 2 < distances[0]).then_some(place)
+}
+
+/// Levenshtein distances in hundredths of a word: from the first of the known words, for each number of them, to all that was
+/// heard; and from all of them to the first that were heard.
+fn distances(known: &[Word], heard: &[Word]) -> (Vec<u32>, Vec<u32>) {
+    let heard: Vec<String> = heard.iter().map(|word| fold(&word.text)).collect();
+    let mut row: Vec<u32> = (0..=heard.len() as u32).map(|words| 100 * words).collect();
+    let mut of_known = vec![row[heard.len()]];
     for word in known {
-        for letter in fold(&word.text).chars() {
-            let mut corner = costs[0];
-            costs[0] += 1;
-            for (at, other) in all.iter().enumerate() {
-                let replaced = corner + usize::from(letter != *other);
-                corner = costs[at + 1];
-                costs[at + 1] = replaced.min(costs[at] + 1).min(corner + 1);
-            }
+        let word = fold(&word.text);
+        let mut corner = row[0];
+        row[0] += 100;
+        for (at, other) in heard.iter().enumerate() {
+            let replaced = corner + unlike(&word, other);
+            corner = row[at + 1];
+            row[at + 1] = replaced.min(row[at] + 100).min(corner + 100);
         }
-        of_known.push(costs[all.len()]);
+        of_known.push(row[heard.len()]);
     }
-    let ends = letters.iter().scan(0, |end, word| {
-        *end += word.len();
-        Some(*end)
-    });
-    let of_heard = std::iter::once(0).chain(ends).map(|end| costs[end]).collect();
-    (of_known, of_heard)
+    (of_known, row)
+}
+
+/// How unlike two words are, in hundredths; with half of the letters different they may be any two.
+fn unlike(one: &str, other: &str) -> u32 {
+    let alike = strsim::normalized_levenshtein(one, other);
+    if alike > 0.5 { (100.0 * (1.0 - alike)) as u32 } else { 100 }
 }
 
 fn fold(word: &str) -> String {
@@ -203,6 +201,14 @@ mod tests {
         assert_eq!(joined(agreement.see(&words("I don't think, Mr. Hale, you have done"), 1.0, 0.0)), "have done");
         assert_eq!(committed(&agreement), "I don't think Mr. Hell you");
         assert_eq!(joined(agreement.rest(&words("don't think Mr. Hell"))), "", "less is heard than was committed");
+        let mut agreement = seen(&["please press 1", "please press 1"]);
+        agreement.committed[2].end_s = 0.29;
+        assert_eq!(
+            joined(agreement.rest(&words("Please press one to mute"))),
+            "to mute",
+            "written otherwise, it is the same"
+        );
+        let agreement = seen(&["I don't think Mr. Hell you"; 2]);
         assert_eq!(joined(agreement.rest(&words("No. Never. Not at all. For ever."))), "ever.", "times tell");
     }
 
