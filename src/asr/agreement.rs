@@ -14,7 +14,7 @@ const MARKS: [char; 5] = ['[', '(', '*', '♪', '♫'];
 /// What is known of a segment while it is being said.
 ///
 /// Whisper is free at every look. It was held to the committed words once, and wrote worse what followed a word that it had misheard:
-/// 18.7 % errors where it writes 15.2 % of whole segments and 15.6 % so (LibriSpeech other, every second recording, tiny.en).
+/// 18.7 % errors where it writes 15.2 % of whole segments and 15.5 % so (LibriSpeech other, every second recording, tiny.en).
 #[derive(Clone, Debug, Default)]
 pub struct Agreement {
     committed: Vec<Word>,
