@@ -11,10 +11,12 @@ const SURE_S: f64 = 0.4;
 /// Marks with which Whisper begins to describe a sound, which is nothing anybody said.
 const MARKS: [char; 5] = ['[', '(', '*', '♪', '♫'];
 
+const NUMBERS: [&str; 11] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+
 /// What is known of a segment while it is being said.
 ///
 /// Whisper is free at every look. It was held to the committed words once, and wrote worse what followed a word that it had misheard:
-/// 18.7 % errors where it writes 15.2 % of whole segments and 15.5 % so (LibriSpeech other, every second recording, tiny.en).
+/// 18.7 % errors where it writes 15.2 % of whole segments and 15.8 % so (LibriSpeech other, every second recording, tiny.en).
 #[derive(Clone, Debug, Default)]
 pub struct Agreement {
     committed: Vec<Word>,
@@ -45,12 +47,12 @@ impl Agreement {
     pub fn see<'a>(&mut self, heard: &'a [Word], heard_s: f64, silence_s: f64) -> &'a [Word] {
         let fresh = self.rest(heard);
         let folded: Vec<String> = fresh.iter().map(|word| fold(&word.text)).collect();
-        let agreed = agreed(&self.previous, &folded);
         let relied = fresh.iter().enumerate().take_while(|(at, word)| {
             // In a pause the last word is whole; otherwise it may be the first half of another, which the next look would not
             // see again.
             let whole = silence_s > 0.0 || (at + 1 < fresh.len() && heard_s - word.end_s >= SURE_S);
-            !word.text.contains(MARKS) && (agreed[*at] || (whole && word.probability >= SURE))
+            let agreed = self.previous.get(*at) == Some(&folded[*at]);
+            !word.text.contains(MARKS) && (agreed || (whole && word.probability >= SURE))
         });
         let count = relied.count();
         self.commit(fresh, folded, count)
@@ -91,29 +93,6 @@ impl Agreement {
     }
 }
 
-/// Which words of a look the one before had, too, in the same order (longest common subsequence).
-fn agreed(was: &[String], is: &[String]) -> Vec<bool> {
-    // The longest of what stands behind each place of both.
-    let mut longest = vec![vec![0usize; is.len() + 1]; was.len() + 1];
-    for (i, j) in (0..was.len()).rev().flat_map(|i| (0..is.len()).rev().map(move |j| (i, j))) {
-        let same = was[i] == is[j];
-        longest[i][j] = if same { longest[i + 1][j + 1] + 1 } else { longest[i + 1][j].max(longest[i][j + 1]) };
-    }
-    let mut agreed = vec![false; is.len()];
-    let (mut i, mut j) = (0, 0);
-    while i < was.len() && j < is.len() {
-        if was[i] == is[j] {
-            agreed[j] = true;
-            (i, j) = (i + 1, j + 1);
-        } else if longest[i + 1][j] >= longest[i][j + 1] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    agreed
-}
-
 /// The place of the least distance, of several the one nearest to what times say. None where less than half of the words are alike.
 fn nearest(distances: &[u32], by_times: usize) -> Option<usize> {
     let (place, least) = distances.iter().enumerate().min_by_key(|(place, far)| (**far, place.abs_diff(by_times)))?;
@@ -146,8 +125,13 @@ fn unlike(one: &str, other: &str) -> u32 {
     if alike > 0.5 { (100.0 * (1.0 - alike)) as u32 } else { 100 }
 }
 
+/// A word as it is compared. Whisper writes small numbers now in letters, now in digits.
 fn fold(word: &str) -> String {
-    word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    let plain: String = word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    match plain.parse::<usize>().ok().and_then(|number| NUMBERS.get(number)) {
+        Some(letters) => (*letters).into(),
+        None => plain,
+    }
 }
 
 #[cfg(test)]
@@ -201,8 +185,7 @@ mod tests {
         assert_eq!(joined(agreement.see(&words("I don't think, Mr. Hale, you have done"), 1.0, 0.0)), "have done");
         assert_eq!(committed(&agreement), "I don't think Mr. Hell you");
         assert_eq!(joined(agreement.rest(&words("don't think Mr. Hell"))), "", "less is heard than was committed");
-        let mut agreement = seen(&["please press 1", "please press 1"]);
-        agreement.committed[2].end_s = 0.29;
+        let agreement = seen(&["please press 1"; 2]);
         assert_eq!(
             joined(agreement.rest(&words("Please press one to mute"))),
             "to mute",
@@ -210,14 +193,6 @@ mod tests {
         );
         let agreement = seen(&["I don't think Mr. Hell you"; 2]);
         assert_eq!(joined(agreement.rest(&words("No. Never. Not at all. For ever."))), "ever.", "times tell");
-    }
-
-    #[test]
-    fn a_word_more_does_not_shift_what_is_agreed_on() {
-        let mut agreement = seen(&["it is mine"]);
-        let mut said = words("well it is mine too");
-        said[0].probability = 0.99;
-        assert_eq!(joined(agreement.see(&said, 1.0, 0.0)), "too");
     }
 
     #[test]

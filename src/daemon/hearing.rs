@@ -11,8 +11,8 @@
 mod ear;
 mod judging;
 mod passes;
+mod waiting;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,12 +29,10 @@ use crate::vitals::Vitals;
 use ear::{Ear, Live};
 use judging::{Judged, joined};
 use passes::Passes;
+use waiting::{Queue, Waiting};
 
 /// Stream time between two tellings that nothing is said.
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
-
-/// Speech that may wait for the recogniser: a minute. What a source delivers beyond it waits in its channel.
-const WAITING_SAMPLES: usize = 60 * clock::SAMPLE_RATE as usize;
 
 /// What came of a stretch of sound.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,19 +50,11 @@ pub struct Hearing {
     passes: Passes,
     /// The one that was looked at last stands at the end.
     ears: Vec<Ear>,
-    waiting: VecDeque<Waiting>,
+    waiting: Queue,
     /// How the recogniser's time is spent; None where there is no hurry: each segment is decoded once.
     pace: Option<Pace>,
     ids: Generator,
     told: Timestamp,
-}
-
-/// What will come out, in this order.
-enum Waiting {
-    /// With the end of what was heard when it came out: where speech is cut, that is behind the segment's.
-    Segment(Arc<str>, Segment, Live, Timestamp),
-    Gap(Arc<str>, AudioGap),
-    Progress(Timestamp),
 }
 
 impl Hearing {
@@ -72,7 +62,7 @@ impl Hearing {
         Self {
             passes: Passes::new(whisper),
             ears: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Queue::default(),
             pace: None,
             ids: Generator::new(),
             told: Timestamp::MIN,
@@ -104,7 +94,7 @@ impl Hearing {
             Audio::Frame(frame) => self.frame(&room, &frame, vitals),
             Audio::Gap(gap) => {
                 self.end_of(&room);
-                self.waiting.push_back(Waiting::Gap(room, gap));
+                self.waiting.0.push_back(Waiting::Gap(room, gap));
             }
             Audio::End => self.end_of(&room),
         }
@@ -124,19 +114,19 @@ impl Hearing {
         let mut ear = self.ears.remove(at);
         if let Some((segment, live)) = ear.flush() {
             let heard_to = segment.time_at(segment.seconds());
-            self.waiting.push_back(Waiting::Segment(ear.room, segment, live, heard_to));
+            self.waiting.0.push_back(Waiting::Segment(ear.room, segment, live, heard_to));
         }
     }
 
     /// What was heard and has not come out is dropped, what is being said too.
     pub fn drop_all(&mut self) {
-        self.waiting.clear();
+        self.waiting.0.clear();
         self.ears.clear();
     }
 
     /// There is something to do.
     pub fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || self.looks_at().is_some()
+        !self.waiting.0.is_empty() || self.looks_at().is_some()
     }
 
     /// The ear that is worth a look.
@@ -147,42 +137,22 @@ impl Hearing {
 
     /// Less than a minute of speech waits: there is room for more.
     pub fn has_room(&self) -> bool {
-        let samples = |waiting: &Waiting| match waiting {
-            Waiting::Segment(_, segment, ..) => segment.samples.len(),
-            _ => 0,
-        };
-        self.waiting.iter().map(samples).sum::<usize>() < WAITING_SAMPLES
+        self.waiting.has_room()
     }
 
     /// Does one piece of work at `now`, at most one pass of the recogniser. Tell [`Hearing::took`] how long it took.
     pub fn work(&mut self, now: Timestamp, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        let segments = self.waiting.iter().filter(|waiting| matches!(waiting, Waiting::Segment(..))).count();
-        let waited_s = |heard_to: Timestamp| now.duration_since(heard_to).as_secs_f64();
+        let (segments, waited_s) = self.waiting.segments_waiting(now);
         if let Some(pace) = &mut self.pace {
-            let oldest = self.waiting.iter().find_map(|waiting| match waiting {
-                Waiting::Segment(.., heard_to) => Some(waited_s(*heard_to)),
-                _ => None,
-            });
-            pace.observe(oldest.unwrap_or(0.0), segments);
+            pace.observe(waited_s, segments);
         }
-        match self.waiting.pop_front() {
-            Some(Waiting::Segment(room, segment, live, heard_to)) => {
+        match self.waiting.0.pop_front() {
+            Some(Waiting::Segment(room, segment, live, _)) => {
                 let untouched = live.agreement.committed().is_empty();
-                if self.pace.is_some() && untouched && pace::gives_up(waited_s(heard_to), segments) {
+                if self.pace.is_some() && untouched && pace::gives_up(waited_s, segments) {
                     return Ok(vec![self.give_up(&room, &segment, vitals)]);
                 }
-                let shown = live.shown;
-                let (mut heard, carried) = self.decode(&room, &segment, live, vitals)?;
-                match self.following(&room, &segment) {
-                    Some(next) if !carried.is_empty() => {
-                        // What is shown is not over as long as words of it are to come.
-                        next.shown = shown;
-                        next.agreement = Agreement::after(carried);
-                    }
-                    _ if shown => heard.push(Heard::Hypothesis(Hypothesis::over(&room, segment.time))),
-                    _ => {}
-                }
-                Ok(heard)
+                self.decode(&room, &segment, live, vitals)
             }
             Some(Waiting::Gap(room, AudioGap { from, to, reason })) => {
                 Ok(vec![Heard::Gap(Gap { id: self.id(), room: room.to_string(), from, to, reason })])
@@ -205,12 +175,7 @@ impl Hearing {
     fn work_off(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
         let mut heard = Vec::new();
         // Whoever waits for the end has time: nothing is late.
-        while let Some(waiting) = self.waiting.front() {
-            let now = match waiting {
-                Waiting::Segment(_, segment, ..) => segment.time,
-                Waiting::Gap(_, gap) => gap.to,
-                Waiting::Progress(time) => *time,
-            };
+        while let Some(now) = self.waiting.0.front().map(Waiting::time) {
             heard.extend(self.work(now, vitals)?);
         }
         Ok(heard)
@@ -224,13 +189,13 @@ impl Hearing {
         });
         if let Some((segment, live)) = self.ears[at].hear(frame) {
             let heard_to = clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64));
-            self.waiting.push_back(Waiting::Segment(room.clone(), segment, live, heard_to));
+            self.waiting.0.push_back(Waiting::Segment(room.clone(), segment, live, heard_to));
         }
         // A clock that was set back must not silence the progress until it is where it was.
         let since = frame.time.duration_since(self.told);
         if self.ears.iter().all(Ear::is_idle) && (since >= PROGRESS || since.is_negative()) {
             self.told = frame.time;
-            self.waiting.push_back(Waiting::Progress(frame.time));
+            self.waiting.0.push_back(Waiting::Progress(frame.time));
         }
     }
 
@@ -278,49 +243,47 @@ impl Hearing {
 
     /// What goes on where a segment was cut, if anything is said there.
     fn following(&mut self, room: &str, segment: &Segment) -> Option<&mut Live> {
-        let waiting = self.waiting.iter_mut().find_map(|waiting| match waiting {
-            Waiting::Segment(of, next, live, _) if **of == *room && next.start == segment.end() => Some(live),
-            _ => None,
-        });
         let goes_on = |ear: &&mut Ear| {
             let said = ear.segmenter.so_far();
             *ear.room == *room && said.is_some_and(|said| said.start == segment.end() && said.speech_samples > 0)
         };
-        waiting.or_else(|| self.ears.iter_mut().find(goes_on).map(|ear| &mut ear.live))
+        let ears = &mut self.ears;
+        self.waiting.behind(room, segment).or_else(|| ears.iter_mut().find(goes_on).map(|ear| &mut ear.live))
     }
 
-    /// Returns the committed words that lie behind the segment, too.
-    fn decode(
-        &mut self,
-        room: &str,
-        segment: &Segment,
-        live: Live,
-        vitals: &Vitals,
-    ) -> Result<(Vec<Heard>, Vec<Word>), asr::Error> {
-        let Live { mut agreement, news_samples, seen, goes_on, .. } = live;
+    fn decode(&mut self, room: &str, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+        let Live { mut agreement, news_samples, seen, shown, goes_on, .. } = live;
         vitals.decoded_samples.add(segment.samples.len() as u64);
-        let refuse = |reason, text: &str| judging::refuse(reason, text, segment, vitals);
-        if let Err(reason) = guard::hearable(segment.speech_samples) {
-            refuse(reason, "");
-            return Ok((self.utterances(room, segment, agreement.committed().to_vec(), 0.0, vitals), Vec::new()));
-        }
+        let hearable = guard::hearable(segment.speech_samples);
         let pieces = match seen {
+            _ if hearable.is_err() => Vec::new(),
             // Nothing was said since the last look: it saw all of it.
             Some(seen) if news_samples == 0 => seen,
             _ => self.passes.over(room, segment, vitals)?,
         };
         vitals.hearing_moved.mark();
         let Judged { words, no_speech, refused } = judging::judge(&pieces, segment.speech_samples);
-        refused.iter().for_each(|(reason, text)| refuse(*reason, text));
-        let carried = if goes_on && self.following(room, segment).is_some() {
-            agreement.split_off(&words, segment.seconds())
-        } else {
-            Vec::new()
-        };
-        // What was committed stands, whatever is thought of the rest. Nothing comes before what is carried over a cut.
-        let rest = if carried.is_empty() { agreement.rest(&words) } else { &[] };
-        let words = [agreement.committed(), rest].concat();
-        Ok((self.utterances(room, segment, words, no_speech, vitals), carried))
+        let unheard = hearable.err().map(|reason| (reason, String::new()));
+        for (reason, text) in unheard.into_iter().chain(refused) {
+            judging::refuse(reason, &text, segment, vitals);
+        }
+        let mut goes_on_there = false;
+        if goes_on && let Some(next) = self.following(room, segment) {
+            let behind = agreement.split_off(&words, segment.seconds());
+            goes_on_there = !behind.is_empty();
+            if goes_on_there {
+                next.shown = shown;
+                next.agreement = Agreement::after(behind);
+            }
+        }
+        // What was committed stands, whatever is thought of the rest. Nothing comes before what lies behind the cut.
+        let rest = if goes_on_there { &[] } else { agreement.rest(&words) };
+        let mut heard = self.utterances(room, segment, [agreement.committed(), rest].concat(), no_speech, vitals);
+        // What is shown is not over as long as words of it are to come.
+        if shown && !goes_on_there {
+            heard.push(Heard::Hypothesis(Hypothesis::over(room, segment.time)));
+        }
+        Ok(heard)
     }
 
     /// One for each piece that Whisper made.
