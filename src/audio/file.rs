@@ -35,7 +35,8 @@ pub fn seconds(path: &Path) -> Result<Option<f64>, Error> {
 
 pub(super) fn run(path: &Path, pace: Pace, mut gate: Gate, control: &Control) -> Result<(), Error> {
     let mut sound = Sound::open(path)?;
-    let mut framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0)?;
+    let framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0);
+    let mut framer = framer.map_err(|source| Error::NotAudio { path: sound.path.clone(), source: source.into() })?;
     let started = Instant::now();
     let mut pass = |frames: &mut Vec<Frame>| {
         for frame in frames.drain(..) {
