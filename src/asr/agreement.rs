@@ -16,7 +16,7 @@ const NUMBERS: [&str; 11] = ["zero", "one", "two", "three", "four", "five", "six
 /// What is known of a segment while it is being said.
 ///
 /// Whisper is free at every look. It was held to the committed words once, and wrote worse what followed a word that it had misheard:
-/// 18.7 % errors where it writes 15.2 % of whole segments and 15.8 % so (LibriSpeech other, every second recording, tiny.en).
+/// 15.9 % errors where it makes 14.7 so, and 14.4 over the whole recording (tiny.en, 70 recordings of LibriSpeech other).
 #[derive(Clone, Debug, Default)]
 pub struct Agreement {
     committed: Vec<Word>,
