@@ -21,6 +21,9 @@ const AGES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const ROUNDS: usize = 15;
 const SECONDS: f64 = 4.0;
 
+/// Tokens that are written in a turn, after the chunk that was read in it.
+const WRITTEN: usize = 4;
+
 /// What would take longer to read is not read: the state, its window full, is moved to that age.
 const READ_SECONDS: f64 = 300.0;
 
@@ -28,7 +31,9 @@ const READ_SECONDS: f64 = 300.0;
 #[derive(Debug, Serialize)]
 pub struct Age {
     pub tokens: u64,
+    /// Read in chunks of [`CHUNK`].
     pub us_per_token: f64,
+    pub us_per_token_written: f64,
     pub rss_bytes: u64,
     /// All of them; else the state was restored at this age.
     pub read: bool,
@@ -64,34 +69,57 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
             state = model.restore(age, &state.leaves())?;
         }
         // How long the way took decides whether the next one is gone; what counts is measured below.
-        let us_per_token = 1e6 * next(model, tokens, &state) / CHUNK as f64;
+        let us_per_token = us(next(model, tokens, &state).read_s, CHUNK);
         let kept: usize = states.iter().flatten().map(|leaf| leaf.bytes.len()).sum();
         let rss_bytes = resident_bytes().saturating_sub(kept as u64);
         states.push(state.leaves());
-        seen.push(Age { tokens: age, us_per_token, rss_bytes, read });
+        seen.push(Age { tokens: age, us_per_token, us_per_token_written: 0.0, rss_bytes, read });
     }
     bar.finish_and_clear();
 
-    let mut times = vec![Vec::new(); seen.len()];
+    let mut turns: Vec<Vec<Turn>> = seen.iter().map(|_| Vec::new()).collect();
     let begun = Instant::now();
-    while times[0].len() < ROUNDS || begun.elapsed().as_secs_f64() < SECONDS {
-        for ((age, leaves), times) in seen.iter().zip(&states).zip(&mut times) {
+    while turns[0].len() < ROUNDS || begun.elapsed().as_secs_f64() < SECONDS {
+        for ((age, leaves), turns) in seen.iter().zip(&states).zip(&mut turns) {
             let state = model.restore(age.tokens, leaves)?;
-            times.push(next(model, tokens, &state));
+            turns.push(next(model, tokens, &state));
         }
     }
-    println!("{:>12} {:>14} {:>14}", "tokens read", "µs per token", "memory, MB");
-    for (age, times) in seen.iter_mut().zip(times) {
-        age.us_per_token = 1e6 * median(times) / CHUNK as f64;
-        let how = if age.read { "" } else { "  restored at this age, not read" };
-        println!("{:>12} {:>14.1} {:>14.1}{how}", age.tokens, age.us_per_token, age.rss_bytes as f64 / 1e6);
+    println!("{:>12} {:>16} {:>16} {:>14}", "tokens read", "µs a token read", "a token written", "memory, MB");
+    for (age, turns) in seen.iter_mut().zip(turns) {
+        age.us_per_token = us(median(turns.iter().map(|turn| turn.read_s).collect()), CHUNK);
+        age.us_per_token_written = us(median(turns.iter().map(|turn| turn.written_s).collect()), WRITTEN);
+        let Age { tokens, us_per_token, us_per_token_written, rss_bytes, read } = *age;
+        let how = if read { "" } else { "  restored at this age, not read" };
+        let memory = rss_bytes as f64 / 1e6;
+        println!("{tokens:>12} {us_per_token:>16.1} {us_per_token_written:>16.1} {memory:>14.1}{how}");
     }
     Ok(seen)
 }
 
-/// Seconds for the next chunk.
-fn next(model: &Model, tokens: &Tokens, state: &State) -> f64 {
+fn us(seconds: f64, tokens: usize) -> f64 {
+    1e6 * seconds / tokens as f64
+}
+
+/// How long the next tokens took.
+struct Turn {
+    /// A chunk of them, read.
+    read_s: f64,
+    /// [`WRITTEN`] of them.
+    written_s: f64,
+}
+
+/// Reads a chunk and writes some tokens, in a fork.
+fn next(model: &Model, tokens: &Tokens, state: &State) -> Turn {
     let mut fork = state.fork();
     let chunk = tokens.take(fork.tokens_read(), CHUNK);
-    seconds_of(|| model.ingest(&chunk, &mut fork).expect("the tokens are the model's, and so is the state"))
+    let known = "the tokens are the model's, and so is the state";
+    let read_s = seconds_of(|| model.ingest(&chunk, &mut fork).expect(known));
+    let mut logits = model.step(chunk[0], &mut fork).expect(known);
+    let written_s = seconds_of(|| {
+        for _ in 0..WRITTEN {
+            model.step_into(logits.argmax(), &mut fork, &mut logits).expect(known);
+        }
+    });
+    Turn { read_s, written_s }
 }
