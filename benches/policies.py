@@ -9,7 +9,7 @@ All go through hearth's own voice detector, recogniser and scorer (`hearth bench
   stream     whisper.cpp's `stream`: every 3 s the last 10 are decoded, and every second time that is final
   segment    each stretch of speech is decoded once, when it is over
   agreement  LocalAgreement-2 as whisper_streaming has it: a look every second, and what two of them agree on
-  hearth     looks while there is time, by the clock and where a pause begins; a sure word needs one look
+  hearth     looks while there is time, by the clock and where a pause begins; the surer a word, the less has to be heard behind it
 
 The programs themselves (whisper_streaming, WhisperLiveKit) want torch and another form of the model; so it is their policy that
 runs here, with the same model, detector and scorer. A pass of `agreement` and of `stream` encodes 30 s, as Whisper does elsewhere,
