@@ -13,7 +13,7 @@ const SURE: f32 = 0.6;
 /// one that one look saw. Right context is what the last words lack: "thee that" begins as "the", "practitioner is" as
 /// "practitioners". Measured with tiny.en over 142 recordings (errors; p50 and p95 from a word's end to its being committed): 13.5 %,
 /// 1.42 s, 2.53 s. Every word believed that two looks agree on, and no other unsure one: 14.0 %, 1.36 s, 2.85 s. No agreement asked
-/// for: 13.7 %, 1.49 s, 2.77 s. Unsure words 2.5 s back: 13.1 %, 1.70 s, 3.57 s. A few tenths more or less change little.
+/// for: 13.6 %, 1.49 s, 2.77 s. Unsure words 2.5 s back: 13.1 %, 1.70 s, 3.57 s. A few tenths more or less change little.
 const SURE_S: f64 = 0.4;
 const AGREED_S: f64 = 1.2;
 const UNSURE_S: f64 = 1.6;
