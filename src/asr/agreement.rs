@@ -9,7 +9,7 @@ use super::Word;
 /// Whisper is sure of a word this likely.
 const SURE: f32 = 0.6;
 
-/// One look never is enough for a word less likely than this.
+/// One look is never enough for a word less likely than this.
 const DOUBTFUL: f32 = 0.2;
 
 /// So many seconds are to be heard behind a sure word that one look saw; behind an unsure one that two looks saw alike; and behind

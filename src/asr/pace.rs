@@ -63,8 +63,8 @@ impl Pace {
         Self { pass_s: GUESS_S, short: false, looks }
     }
 
-    /// One look is enough for a word that Whisper is sure of.
-    pub fn believes_sure_words(&self) -> bool {
+    /// Words are believed by how sure Whisper is of them, not by what two looks agree on alone.
+    pub fn weighs_words(&self) -> bool {
         self.looks != Looks::EverySecond
     }
 
@@ -118,7 +118,7 @@ mod tests {
         let (every, never) = (Pace::new(Looks::EverySecond), Pace::new(Looks::Never));
         let silent = Said { since_s: 1.0, news_s: 0.0, silence_s: 0.3 };
         assert!(every.looks(silent) && !every.looks(Said { since_s: 0.9, ..TALK }));
-        assert!(!never.looks(TALK) && never.believes_sure_words() && !every.believes_sure_words());
+        assert!(!never.looks(TALK) && never.weighs_words() && !every.weighs_words());
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl Hearing {
             return Ok(Vec::new());
         }
         let silence_s = clock::seconds(ear.segmenter.silence() as i64);
-        let open = if self.pace.as_ref().is_some_and(Pace::believes_sure_words) {
+        let open = if self.pace.as_ref().is_some_and(Pace::weighs_words) {
             live.agreement.see(&words, segment.seconds(), silence_s)
         } else {
             live.agreement.see_plainly(&words)
