@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -13,6 +14,9 @@ use super::Control;
 use super::meter::Meter;
 use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, GapReason, Sound};
 use crate::vitals::{Room, Vitals};
+
+/// Where nothing comes for so long, nothing is said: what was being said is whole.
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
 /// One room's sound on its way to hearing.
 struct Way<'a> {
@@ -97,6 +101,18 @@ impl<'a> Gate<'a> {
         }
         self.way.measure(&frame);
         self.way.send(Audio::Frame(Box::new(frame)))
+    }
+
+    /// Nothing comes at the moment, but the source is alive.
+    pub(super) fn waits(&self) {
+        self.way.room.moved.mark();
+        self.way.vitals.listening.set(self.control.listening());
+    }
+
+    /// Nothing comes any more where something should.
+    pub(super) fn lose(&mut self) -> ControlFlow<()> {
+        self.way.delivers(false);
+        self.end()
     }
 
     /// Since `from` until now nothing was heard: the source was away.

@@ -1,15 +1,17 @@
 //! Raw samples on standard input as a source.
 //!
 //! Owns reading signed 16-bit little-endian samples from a pipe. Refuses to block where a request to stop would go unheard.
-//! Invariant: wall times never run backwards: a stream faster than time keeps its own.
+//! Invariants: wall times never run backwards: a stream faster than time keeps its own; of a pipe that stalls, what was being said
+//! comes out, and how long nothing came is told.
 
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::outlet::Gate;
+use super::outlet::{Gate, PAUSE};
 use super::resample::Framer;
 use super::{Control, Error};
 use crate::clock::SampleClock;
@@ -27,14 +29,41 @@ pub(super) fn run(input: impl AsFd, settings: &config::Stdin, mut gate: Gate, co
     let mut block = vec![0; BLOCK];
     let mut kept = 0;
     let (mut samples, mut frames) = (Vec::new(), Vec::new());
+    let mut last = Instant::now();
+    // Since when nothing comes any more.
+    let mut lost = None;
+    // Only what was waited for is fresh. A stream that is ahead of the wall is a recording being played fast.
+    let mut waited = false;
     loop {
-        let (read, waited) = match read(&input, &mut block[kept..], control) {
+        if control.stopped() {
+            return Ok(());
+        }
+        let read = match read(&input, &mut block[kept..], waited) {
             Ok(Some(read)) => read,
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                waited = true;
+                gate.waits();
+                if lost.is_none() && framer.position() > 0 && control.listening() && last.elapsed() > PAUSE {
+                    tracing::warn!("nothing comes on standard input any more; waiting for it");
+                    lost = Some(framer.clock().time(framer.position()));
+                    if gate.lose().is_break() {
+                        return Ok(());
+                    }
+                }
+                continue;
+            }
             Err(source) => return Err(Error::Stdin { source: source.into() }),
         };
         if read == 0 {
             break;
+        }
+        last = Instant::now();
+        if let Some(from) = lost.take().filter(|from| *from < Timestamp::now()) {
+            // What comes now was not said before the stall.
+            framer.observe(Timestamp::now());
+            if gate.was_lost(from).is_break() {
+                return Ok(());
+            }
         }
         let filled = kept + read;
         let whole = filled - filled % (2 * channels);
@@ -44,9 +73,8 @@ pub(super) fn run(input: impl AsFd, settings: &config::Stdin, mut gate: Gate, co
         framer.push(&samples, |frame| frames.push(frame));
         block.copy_within(whole..filled, 0);
         kept = filled - whole;
-        // Only what was waited for is fresh. A stream that is ahead of the wall is a recording being played fast.
         let now = Timestamp::now();
-        if waited && framer.clock().time(framer.position()) < now {
+        if std::mem::take(&mut waited) && framer.clock().time(framer.position()) < now {
             framer.observe(now);
         }
         if frames.drain(..).try_for_each(|frame| gate.pass(frame)).is_break() {
@@ -63,22 +91,19 @@ pub(super) fn run(input: impl AsFd, settings: &config::Stdin, mut gate: Gate, co
     Ok(())
 }
 
-/// Reads what is there, and tells whether it had to wait for it; 0 bytes at the end, None when told to stop.
-fn read(input: &impl AsFd, block: &mut [u8], control: &Control) -> Result<Option<(usize, bool)>, Errno> {
-    let mut timeout = Timespec::default();
-    while !control.stopped() {
-        match poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => timeout = GLANCE,
-            Ok(_) => match rustix::io::read(input, &mut *block) {
-                Ok(read) => return Ok(Some((read, timeout == GLANCE))),
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                Err(error) => return Err(error),
-            },
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
+/// Reads what is there, or what comes within a glance if it `waits`: 0 bytes at the end, None when there is nothing.
+fn read(input: &impl AsFd, block: &mut [u8], waits: bool) -> Result<Option<usize>, Errno> {
+    let timeout = if waits { GLANCE } else { Timespec::default() };
+    let read = match poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&timeout)) {
+        Ok(0) => return Ok(None),
+        Ok(_) => rustix::io::read(input, block),
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(Errno::INTR | Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(None)
 }
 
 #[cfg(test)]
@@ -127,6 +152,24 @@ mod tests {
         let bytes: Vec<u8> = [16_384i16, 0].iter().cycle().take(512).flat_map(|n| n.to_le_bytes()).collect();
         let heard = hear(stdin(16_000, 2), &Control::default(), |mut writer| writer.write_all(&bytes).unwrap());
         assert!(matches!(&heard[..], [Audio::Frame(frame), Audio::End] if frame.samples == [0.25; 256]));
+    }
+
+    #[test]
+    fn what_was_said_before_a_stall_is_whole_and_the_stall_is_told() {
+        let second = [0; 32_000];
+        let heard = hear(stdin(16_000, 1), &Control::default(), |mut writer| {
+            writer.write_all(&second).unwrap();
+            std::thread::sleep(PAUSE + PAUSE / 10);
+            writer.write_all(&second).unwrap();
+        });
+        let (before, after) = heard.split_at(heard.iter().position(|audio| *audio == Audio::End).unwrap());
+        let [Audio::End, Audio::Gap(gap), Audio::Frame(next), ..] = after else { panic!("{after:?}") };
+        assert_eq!((before.len(), gap.reason), (62, crate::event::GapReason::DeviceLost));
+        assert!(
+            gap.to.duration_since(gap.from)
+                >= jiff::SignedDuration::try_from(PAUSE).unwrap() - jiff::SignedDuration::from_secs(1)
+        );
+        assert!(next.time.duration_since(gap.to).abs() < jiff::SignedDuration::from_secs(1), "{next:?} after {gap:?}");
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Hear {
                     arrived = (Instant::now(), self.listen(sound, arrived.1));
                 }
                 Err(TryRecvError::Empty) if self.hearing.has_work() => self.work(arrived)?,
-                Err(TryRecvError::Empty) => {}
+                // Sources may pause as long as they like.
+                Err(TryRecvError::Empty) => self.vitals.hearing_moved.mark(),
                 Err(TryRecvError::Disconnected) => break,
             }
             if Instant::now() >= retention_due {

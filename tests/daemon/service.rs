@@ -1,7 +1,8 @@
 //! hearth under a service manager: what it is told, what it reads again, what the journal gets.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -110,6 +111,39 @@ fn a_house_whose_network_microphones_have_not_come_yet_is_ready_all_the_same() {
     hearth.terminate();
     let (ended, said) = hearth.wait();
     assert!(ended.success(), "{said}");
+}
+
+#[test]
+fn a_source_that_pauses_is_no_part_that_is_stuck() {
+    let dir = tempfile::tempdir().unwrap();
+    let notify = dir.path().join("notify");
+    let manager = Manager::new(&notify);
+    let satellites = free_address();
+    let settings = format!(
+        "[source.wyoming]\nlisten = \"{satellites}\"\nroom = \"kitchen\"\n[source.stdin]\nroom = \"attic\"\n\
+         [store]\ndir = \"state\"\n[mqtt]\nlisten = \"{}\"\n",
+        free_address()
+    );
+    let watched = [("NOTIFY_SOCKET", notify.as_path()), ("WATCHDOG_USEC", Path::new("1000000"))];
+    let (reader, mut attic) = std::io::pipe().unwrap();
+    let hearth = Hearth::run_as(dir.path(), &settings, Stdio::from(reader), &watched);
+    manager.until_told("READY=1");
+    let second = [0; 32_000];
+    attic.write_all(&second).unwrap();
+    let mut kitchen = TcpStream::connect(satellites).unwrap();
+    let format = r#""data":{"rate":16000,"width":2,"channels":1}"#;
+    let chunk = format!("{{\"type\":\"audio-chunk\",{format},\"payload_length\":{}}}\n", second.len());
+    kitchen.write_all(&[chunk.as_bytes(), &second, b"{\"type\":\"audio-stop\"}\n"].concat()).unwrap();
+    // Both are still there, and say nothing for three times as long as a part may stand still.
+    let end = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < end {
+        assert!(manager.told(LONG).is_some());
+    }
+    hearth.terminate();
+    let (ended, said) = hearth.wait();
+    assert!(ended.success(), "{said}");
+    assert!(!said.contains("has not moved"), "{said}");
+    assert!(said.contains("nothing comes on standard input any more"), "{said}");
 }
 
 #[test]

@@ -15,14 +15,12 @@ use serde_json::{Map, Value, json};
 
 use super::protocol::{Event, Malformed, Parser, written};
 use super::{GLANCE, Shared, ready};
-use crate::audio::outlet::Gate;
+use crate::audio::outlet::{Gate, PAUSE};
 use crate::audio::resample::Framer;
 use crate::clock::SampleClock;
 use crate::event::{Frame, Sound};
 use crate::vitals::Vitals;
 
-/// A microphone that sends nothing for so long says nothing: what was being said is whole.
-const PAUSE: Duration = Duration::from_secs(5);
 /// So long after the beginning of an event its end will not come; so long without any event nobody is there.
 const STALLED: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(600);
@@ -152,6 +150,8 @@ impl<'a> Client<'a> {
                 if silent > PAUSE {
                     self.stop()?;
                 }
+                // One that says nothing for minutes is no part that is stuck.
+                self.heard.iter().for_each(|heard| heard.gate.waits());
                 continue;
             }
             let read = match self.socket.read(&mut block) {
