@@ -120,7 +120,7 @@ pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals
         let closed = closing.is_over(name);
         if !control.listening() || !closed {
             if control.listening() {
-                line.lose();
+                line.lose(heard_to(stream));
             }
             let _ = control.wait_until(Instant::now() + TICK);
             continue;
@@ -131,7 +131,7 @@ pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals
             Err(error) if stream.is_none() && !line.has_gap() => return Err(error),
             Err(error) => {
                 tracing::warn!(device = name, error = %error, again_s = wait.as_secs(), "the microphone is still away");
-                line.lose();
+                line.lose(heard_to(stream));
                 let _ = control.wait_until(Instant::now() + wait);
                 wait = (wait * 2).min(BACKOFF[1]);
                 continue;
@@ -149,7 +149,7 @@ pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals
             Heard::Muted => tracing::info!(device = name, "the microphone is closed: listening was switched off"),
             Heard::Lost => {
                 tracing::warn!(device = name, "the microphone delivers nothing any more; opening it again");
-                line.lose();
+                line.lose(heard_to(stream));
             }
         }
     }
@@ -312,10 +312,15 @@ impl Closing {
     }
 }
 
+/// When what a stream delivered ends.
+fn heard_to(stream: Option<(SampleClock, SamplePos)>) -> Timestamp {
+    stream.map_or_else(Timestamp::now, |(clock, position)| clock.time(position))
+}
+
 /// Where the stream goes on after it was away: as much later as the wall clock says, never earlier.
 fn resume(stream: Option<(SampleClock, SamplePos)>, now: Timestamp) -> (SampleClock, SamplePos) {
     let Some((mut clock, position)) = stream else { return (SampleClock::starting_at(now), 0) };
-    let away = now.duration_since(clock.time(position)).as_secs_f64().max(0.0);
+    let away = now.duration_since(heard_to(stream)).as_secs_f64().max(0.0);
     let position = position + (away * f64::from(SAMPLE_RATE)) as i64;
     clock.observe(position, now);
     (clock, position)

@@ -183,9 +183,10 @@ impl<'a> Line<'a> {
         }
     }
 
-    pub(super) fn lose(&mut self) {
+    /// The device is gone; what it delivered ends at `heard_to`, which may be long before anybody noticed.
+    pub(super) fn lose(&mut self, heard_to: Timestamp) {
         self.way.delivers(false);
-        self.begin_gap(GapReason::DeviceLost);
+        self.begin(GapReason::DeviceLost, heard_to);
     }
 
     /// The end of the stream: what was not heard until now is told, if the receiver has room for it.
@@ -197,6 +198,11 @@ impl<'a> Line<'a> {
 
     /// From now on nothing is heard for another reason than before.
     pub(super) fn begin_gap(&mut self, reason: GapReason) {
+        self.begin(reason, Timestamp::now());
+    }
+
+    /// The same; if all was heard until then, it was until `heard_to`.
+    fn begin(&mut self, reason: GapReason, heard_to: Timestamp) {
         let now = Timestamp::now();
         match self.gap {
             Some((_, before)) if before == reason => {}
@@ -210,7 +216,7 @@ impl<'a> Line<'a> {
             None => {
                 // What was being said is not to wait for the end of the gap; the gap tells it again.
                 let _ = self.try_send(Audio::End);
-                self.gap = Some((now, reason));
+                self.gap = Some((heard_to.min(now), reason));
             }
         }
     }
@@ -262,14 +268,14 @@ mod tests {
         let mut line = Line::new(out, "hall", &vitals);
         line.delivers();
         assert!(vitals.microphone_ok.get());
-        line.lose();
+        line.lose(frame(0).time);
         line.begin_gap(GapReason::Muted);
         line.begin_gap(GapReason::Muted);
         line.pass(frame(0));
         let told = delivered(&received);
         let [Audio::End, Audio::Gap(lost), Audio::Gap(muted), Audio::Frame(_)] = &told[..] else { panic!("{told:?}") };
         assert_eq!((lost.reason, muted.reason), (GapReason::DeviceLost, GapReason::Muted));
-        assert_eq!(lost.to, muted.from);
+        assert_eq!((lost.from, lost.to), (frame(0).time, muted.from), "it is lost since it was heard last");
         line.begin_gap(GapReason::Muted);
         line.close();
         let told = delivered(&received);
