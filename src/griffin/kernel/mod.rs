@@ -2,8 +2,8 @@
 //! what it brought.
 //!
 //! Owns the packed forms, the kernels that read them, the vectors quantised for them, the split over threads, and every `unsafe`
-//! of `griffin` but the mapping of files. Refuses to know what a matrix is for. Invariant: whatever the kernel, the threads and the number of vectors at a
-//! time, each output is the same sum, to f32 rounding; the integer part of it is exact.
+//! of `griffin` but the mapping of files. Refuses to know what a matrix is for. Invariant: whatever the kernel, the threads and the
+//! number of vectors at a time, each output is the same sum, to f32 rounding; the integer part of it is exact.
 //!
 //! Read in this order: `pack` (the layout), `input`, `portable` (what is computed, plainly), then `avx512`, `avx2`, `neon` (the
 //! same, fast), `roofs` (how fast it could be). `lanes` is for the loops between the products.
