@@ -101,12 +101,13 @@ fn q8_0(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     sums.fill([0.0; ROWS]);
     let (quants, scales) = weights.split_at(view.columns * ROWS);
     let (quants, scales) = (quants.as_chunks::<RUN_BYTES>().0, scales.as_chunks::<{ 2 * ROWS }>().0);
+    let (tokens, share) = (sums.len(), share(RUNS * RUN_BYTES, sums.len()));
     for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
-        let tokens = sums.len();
+        let mut next = Next::behind(quants.as_flattened());
         let mut token = 0;
         while token < tokens {
             if tokens > FEW {
-                prefetch_next(quants.as_flattened(), token..token + 4, tokens);
+                next.fetch(share);
             }
             let rest = &mut sums[token..];
             let first = RUNS * index;
@@ -163,19 +164,21 @@ fn q8_0_tile<const N: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     sums.fill([0.0; ROWS]);
+    let (tokens, share) = (sums.len(), share(SUPER_BYTES, sums.len()));
     let mut quants = [[[_mm256_setzero_si256(); 2]; 8]; 8];
     for (index, block) in weights.as_chunks::<SUPER_BYTES>().0.iter().enumerate() {
         let factors = Factors::new(block);
-        let (x, tokens) = (view.super_block(index), sums.len());
+        let x = view.super_block(index);
+        let mut next = Next::behind(block);
         // Unpacking beforehand pays when whole tiles read it.
-        if sums.len() >= 4 {
+        if tokens >= 4 {
             unpack(block, &mut quants);
         }
         let mut token = 0;
-        while token < sums.len() {
+        while token < tokens {
             let (x, rest) = (&x[token..], &mut sums[token..]);
             if tokens > FEW {
-                prefetch_next(block, token..token + 4, tokens);
+                next.fetch(share);
             }
             token += match rest.len() {
                 4.. => q4k_tile::<4>(&quants, &factors, x, rest),
@@ -395,16 +398,33 @@ fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     block[at..].first_chunk().expect("a part lies within its block")
 }
 
-/// Fetches the share of so many of all vectors of as many bytes again as these are: the weights that come next, while these are
-/// worked on. Several vectors keep a kernel at a block so long that the machine's own prefetching has stopped; all of the next
-/// block at once would hold up the loads of inputs.
-#[inline(always)]
-pub fn prefetch_next(bytes: &[u8], vectors: Range<usize>, all: usize) {
-    let next = bytes.as_ptr_range().end;
-    let lines = bytes.len().div_ceil(64);
-    for line in lines * vectors.start / all..lines * vectors.end.min(all) / all {
-        prefetch(next.wrapping_add(64 * line));
+/// The weights that come next, fetched while these are worked on. Several vectors keep a kernel at a block so long that the
+/// machine's own prefetching has stopped; all of the next block at once would hold up the loads of inputs.
+pub struct Next {
+    start: *const u8,
+    lines: Range<usize>,
+}
+
+impl Next {
+    /// As many bytes again as these are.
+    #[inline(always)]
+    pub fn behind(bytes: &[u8]) -> Self {
+        Self { start: bytes.as_ptr_range().end, lines: 0..bytes.len().div_ceil(64) }
     }
+
+    /// Fetches so many cache lines more, or all that are left.
+    #[inline(always)]
+    pub fn fetch(&mut self, count: usize) {
+        for line in self.lines.by_ref().take(count) {
+            prefetch(self.start.wrapping_add(64 * line));
+        }
+    }
+}
+
+/// Cache lines of the next `bytes` that go with each tile of four of so many vectors. Told once for all blocks: it is a division.
+#[inline(always)]
+fn share(bytes: usize, vectors: usize) -> usize {
+    bytes.div_ceil(64).div_ceil(vectors.div_ceil(4))
 }
 
 /// Fetches the cache line of any address, even of none.

@@ -11,7 +11,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::avx2::prefetch_next;
+use super::avx2::Next;
 use super::input::{Super, View};
 use super::pack::{D, D_MIN, Form, MINS, QUANTS, RUN_BYTES, SCALES, SUPER_BYTES, UPPER};
 use super::{ROWS, Sums};
@@ -71,7 +71,7 @@ fn q8_0(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     let (quants, scales) = weights.split_at(view.columns * ROWS);
     let (quants, scales) = (quants.as_chunks::<RUN_BYTES>().0, scales.as_chunks::<{ 2 * ROWS }>().0);
     for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
-        prefetch_next(quants.as_flattened(), 0..1, 1);
+        Next::behind(quants.as_flattened()).fetch(usize::MAX);
         let mut token = 0;
         while token < sums.len() {
             let rest = &mut sums[token..];
@@ -129,7 +129,7 @@ fn q8_0_tile<const N: usize>(
 fn q4k(weights: &[u8], view: &View<'_>, sums: &mut [Sums]) {
     sums.fill([0.0; ROWS]);
     for (index, block) in weights.as_chunks::<SUPER_BYTES>().0.iter().enumerate() {
-        prefetch_next(block, 0..1, 1);
+        Next::behind(block).fetch(usize::MAX);
         let factors = Factors::new(block);
         let x = view.super_block(index);
         let mut token = 0;
