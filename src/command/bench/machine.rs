@@ -1,7 +1,8 @@
 //! The machine's own limits, and how something is measured beside them.
 //!
 //! Owns what a measurement is: the median of some passes, in turns with the limits. Refuses to know what is measured. Invariant:
-//! speed and limits are of the same seconds with the same threads, for other work on a machine takes from both.
+//! speed and limits are of the same seconds with the same threads, for other work on a machine takes from both; a share compares
+//! what was done with the limits right before and right after it, never with those of another minute.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ const READ_BYTES: usize = 2 << 30;
 
 /// Each speed is measured for so long, and at least [`PASSES`] times; the median counts.
 pub const SECONDS: f64 = 4.0;
-pub const PASSES: usize = 9;
+pub const PASSES: usize = 15;
 
 /// After so long the limits are measured again.
 const BETWEEN_LIMITS: f64 = 0.5;
@@ -25,21 +26,39 @@ pub struct Machine {
     buffer: Vec<u8>,
 }
 
-/// How long something took, the median, and the limits meanwhile.
+/// How long something took, and the limits meanwhile.
 pub struct Speed {
+    /// The median.
     pub seconds: f64,
-    roofs: Vec<Measured>,
+    rounds: Vec<Round>,
+}
+
+/// Some passes between two looks at the limits.
+struct Round {
+    /// The mean of a pass.
+    seconds: f64,
+    around: [Measured; 2],
 }
 
 impl Speed {
     /// What was kept up meanwhile, the median of each: the limits of what takes longer than a moment.
     pub fn roofs(&self) -> Roofs {
-        Roofs::median(&self.roofs.iter().map(|roofs| roofs.sustained).collect::<Vec<_>>())
+        Roofs::median(&self.looks().map(|look| look.sustained).collect::<Vec<_>>())
     }
 
     /// The best moment of each.
     pub fn best(&self) -> Roofs {
-        Roofs::highest(&self.roofs.iter().map(|roofs| roofs.best).collect::<Vec<_>>())
+        Roofs::highest(&self.looks().map(|look| look.best).collect::<Vec<_>>())
+    }
+
+    fn looks(&self) -> impl Iterator<Item = &Measured> {
+        self.rounds.iter().flat_map(|round| &round.around)
+    }
+
+    /// The share of a limit that was reached, the median of all rounds; `least` tells the seconds that a pass takes at least.
+    pub fn share(&self, least: impl Fn(&Roofs) -> f64) -> f64 {
+        let least = |around: &[Measured; 2]| around.iter().map(|look| least(&look.sustained)).sum::<f64>() / 2.0;
+        median(self.rounds.iter().map(|round| least(&round.around) / round.seconds).collect())
     }
 }
 
@@ -57,17 +76,19 @@ impl Machine {
     /// Measures something for [`SECONDS`], and the limits in turns with it.
     pub fn measure(&self, mut what: impl FnMut()) -> Speed {
         what();
-        let (mut roofs, mut times, mut since) = (vec![self.roofs()], Vec::new(), 0.0);
+        let (mut times, mut rounds, mut before) = (Vec::new(), Vec::new(), self.roofs());
         while times.len() < PASSES || times.iter().sum::<f64>() < SECONDS {
-            let seconds = seconds_of(&mut what);
-            times.push(seconds);
-            since += seconds;
-            if since >= BETWEEN_LIMITS {
-                roofs.push(self.roofs());
-                since = 0.0;
+            let first = times.len();
+            while times[first..].iter().sum::<f64>() < BETWEEN_LIMITS {
+                times.push(seconds_of(&mut what));
             }
+            let of_round = &times[first..];
+            let after = self.roofs();
+            let seconds = of_round.iter().sum::<f64>() / of_round.len() as f64;
+            rounds.push(Round { seconds, around: [before, after] });
+            before = after;
         }
-        Speed { seconds: median(times), roofs }
+        Speed { seconds: median(times), rounds }
     }
 }
 
