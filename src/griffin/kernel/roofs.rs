@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use super::{Form, Kernel};
+use super::{Form, Kernel, STREAMS};
 
 /// What bounds a kernel on this machine with all threads of the current pool, over some length of time.
 #[derive(Clone, Copy, Debug)]
@@ -107,15 +107,21 @@ fn rate(mut work: impl FnMut() -> f64) -> Rate {
     Rate { sustained: done / seconds, best }
 }
 
+/// Reads a piece from several places in turns, as a kernel does with a single vector: from one place alone a Zen 3 reads
+/// 12 to 18 % less.
 fn sum(piece: &[u8]) -> u64 {
-    const LANES: usize = 16;
-    let mut sums = [0u64; LANES];
-    for line in piece.as_chunks::<{ 8 * LANES }>().0 {
-        for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
-            *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+    let (lines, _) = piece.as_chunks::<64>();
+    let length = lines.len() / STREAMS;
+    let streams: [&[[u8; 64]]; STREAMS] = std::array::from_fn(|stream| &lines[stream * length..][..length]);
+    let mut sums = [[0u64; 8]; STREAMS];
+    for line in 0..length {
+        for (sums, stream) in sums.iter_mut().zip(streams) {
+            for (sum, word) in sums.iter_mut().zip(stream[line].as_chunks::<8>().0) {
+                *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+            }
         }
     }
-    sums.into_iter().fold(0, u64::wrapping_add)
+    sums.into_iter().flatten().fold(0, u64::wrapping_add)
 }
 
 fn spin(kernel: Kernel, form: Form) -> Rate {
