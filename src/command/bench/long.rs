@@ -1,8 +1,8 @@
 //! Time and memory over a stream's age.
 //!
 //! Owns the ages that are looked at and how they are reached. Refuses to call a stream read that was not. Invariants: an age beyond
-//! the window is only ever measured with a window that is full; all ages are measured in turns, for a machine that others use is
-//! not the same minutes later.
+//! the window is only ever measured with a window that is full; all ages are measured in turns, and compared within a turn, for a
+//! machine that others use is not the same minutes later.
 
 use std::time::Instant;
 
@@ -28,12 +28,15 @@ const WRITTEN: usize = 4;
 const READ_SECONDS: f64 = 300.0;
 
 /// A look at a stream of some age.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Age {
     pub tokens: u64,
     /// Read in chunks of [`CHUNK`].
     pub us_per_token: f64,
     pub us_per_token_written: f64,
+    /// How much longer than at the first age: the median of what it was in each turn.
+    pub times_as_long: f64,
+    pub times_as_long_written: f64,
     pub rss_bytes: u64,
     /// All of them; else the state was restored at this age.
     pub read: bool,
@@ -73,7 +76,7 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
         let kept: usize = states.iter().flatten().map(|leaf| leaf.bytes.len()).sum();
         let rss_bytes = resident_bytes().saturating_sub(kept as u64);
         states.push(state.leaves());
-        seen.push(Age { tokens: age, us_per_token, us_per_token_written: 0.0, rss_bytes, read });
+        seen.push(Age { tokens: age, us_per_token, rss_bytes, read, ..Age::default() });
     }
     bar.finish_and_clear();
 
@@ -85,16 +88,36 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
             turns.push(next(model, tokens, &state));
         }
     }
-    println!("{:>12} {:>16} {:>16} {:>14}", "tokens read", "µs a token read", "a token written", "memory, MB");
-    for (age, turns) in seen.iter_mut().zip(turns) {
-        age.us_per_token = us(median(turns.iter().map(|turn| turn.read_s).collect()), CHUNK);
-        age.us_per_token_written = us(median(turns.iter().map(|turn| turn.written_s).collect()), WRITTEN);
-        let Age { tokens, us_per_token, us_per_token_written, rss_bytes, read } = *age;
-        let how = if read { "" } else { "  restored at this age, not read" };
-        let memory = rss_bytes as f64 / 1e6;
-        println!("{tokens:>12} {us_per_token:>16.1} {us_per_token_written:>16.1} {memory:>14.1}{how}");
+    println!(
+        "{:>12} {:>16} {:>8} {:>16} {:>8} {:>12}",
+        "tokens read", "µs a token read", "", "a token written", "", "memory, MB"
+    );
+    for (age, of_age) in seen.iter_mut().zip(&turns) {
+        let median = |seconds: fn(&Turn) -> f64| median(of_age.iter().map(seconds).collect());
+        age.us_per_token = us(median(|turn| turn.read_s), CHUNK);
+        age.us_per_token_written = us(median(|turn| turn.written_s), WRITTEN);
+        age.times_as_long = times_as_long(of_age, &turns[0], |turn| turn.read_s);
+        age.times_as_long_written = times_as_long(of_age, &turns[0], |turn| turn.written_s);
+        age.show();
     }
     Ok(seen)
+}
+
+impl Age {
+    fn show(&self) {
+        let Self { tokens, us_per_token: read, us_per_token_written: written, .. } = self;
+        let Self { times_as_long: read_times, times_as_long_written: written_times, .. } = self;
+        let memory = self.rss_bytes as f64 / 1e6;
+        let how = if self.read { "" } else { "  restored at this age, not read" };
+        println!(
+            "{tokens:>12} {read:>16.1}   ×{read_times:.3} {written:>16.1}   ×{written_times:.3} {memory:>12.1}{how}"
+        );
+    }
+}
+
+/// The median of the ratios within a turn.
+fn times_as_long(turns: &[Turn], first: &[Turn], seconds: fn(&Turn) -> f64) -> f64 {
+    median(turns.iter().zip(first).map(|(turn, first)| seconds(turn) / seconds(first)).collect())
 }
 
 fn us(seconds: f64, tokens: usize) -> f64 {
