@@ -186,14 +186,14 @@ impl LocalAttention {
         let d = config.width;
         let (q_width, kv_width) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let bias = config.attention_bias;
-        let mut linear = |kind: &str, outputs, inputs, bias| {
-            Linear::load(from, &format!("{name}.{kind}_proj"), outputs, inputs, bias, Group::Attention)
+        let mut linear = |kind: &str, outputs, inputs, bias, group| {
+            Linear::load(from, &format!("{name}.{kind}_proj"), outputs, inputs, bias, group)
         };
         Ok(Self {
-            q: linear("q", q_width, d, bias)?,
-            k: linear("k", kv_width, d, bias)?,
-            v: linear("v", kv_width, d, bias)?,
-            o: linear("o", d, q_width, true)?,
+            q: linear("q", q_width, d, bias, Group::Attention)?,
+            k: linear("k", kv_width, d, bias, Group::KeysValues)?,
+            v: linear("v", kv_width, d, bias, Group::KeysValues)?,
+            o: linear("o", d, q_width, true, Group::Attention)?,
             width: d,
             heads: config.heads,
             kv_heads: config.kv_heads,

@@ -90,12 +90,11 @@ fn each_group_takes_the_form_that_serves_and_tells_its_error() {
     let work = tempfile::tempdir().unwrap();
     let report = quantise(&nano_dir(), &work.path().join("a"), Weights::Q4K, false, &mut silent()).unwrap();
     let share = |group| report.groups[&group];
-    for group in [Group::Embedding, Group::Mlp, Group::Recurrent] {
+    for group in [Group::Embedding, Group::Mlp, Group::Recurrent, Group::Attention] {
         assert_eq!(share(group).bits_per_weight(), 4.5);
         assert!((0.01..0.12).contains(&share(group).relative_error()), "{group:?}: {:?}", share(group));
     }
-    for group in [Group::Attention, Group::Gates] {
-        // Rows of 64 are no whole blocks of 256.
+    for group in [Group::KeysValues, Group::Gates] {
         assert_eq!(share(group).bits_per_weight(), 8.5);
         assert!((0.001..0.01).contains(&share(group).relative_error()), "{group:?}: {:?}", share(group));
     }

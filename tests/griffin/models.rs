@@ -53,7 +53,7 @@ fn a_model_is_quantised_listed_shown_verified_and_talked_to() {
     );
     let show = done(&["models", "show", path]);
     assert!(show.contains("5,334,272 parameters") && show.contains("hearth.recipe"), "{show}");
-    assert!(show.contains("mlp        3,538,944   1.99 MB    q4_k"), "{show}");
+    assert!(show.contains("mlp           3,538,944   1.99 MB    q4_k"), "{show}");
     assert!(done(&["models", "verify", path]).contains("is a whole GGUF file"));
     let prompt = ["--max-tokens", "8", "--weights", "auto", "--model"];
     let generate = |model: &str| done(&[&["generate", "The kettle"], &prompt[..], &[model]].concat());

@@ -27,7 +27,7 @@ pub struct Args {
     /// The file to write
     #[arg(value_name = "OUT.gguf")]
     out: PathBuf,
-    /// f32; q8_0; or q4_k, with attention and gates in q8_0. Rows that are no whole blocks take the next finer form
+    /// f32; q8_0; or q4_k, with gates, keys and values in q8_0. Rows that are no whole blocks take the next finer form
     #[arg(long = "type", value_name = "TYPE", default_value = "q4_k", value_parser = form)]
     form: Weights,
     /// Tell how well the quantised model predicts this text; of a small model, how well the checkpoint does, too

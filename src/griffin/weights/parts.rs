@@ -98,8 +98,9 @@ impl List {
     fn attention(&mut self, name: &str, config: &Config) {
         let (d, bias) = (config.width, config.attention_bias);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        for (kind, rows) in [("q", queries), ("k", keys), ("v", keys)] {
-            self.linear(&format!("{name}.{kind}_proj"), Group::Attention, rows, d, bias);
+        let of = [("q", queries, Group::Attention), ("k", keys, Group::KeysValues), ("v", keys, Group::KeysValues)];
+        for (kind, rows, group) in of {
+            self.linear(&format!("{name}.{kind}_proj"), group, rows, d, bias);
         }
         self.linear(&format!("{name}.o_proj"), Group::Attention, d, queries, true);
     }
