@@ -87,7 +87,7 @@ fn q4k<const G: usize>(weights: [&[u8]; G], view: &View<'_>, sums: [&mut Sums; G
     }
 }
 
-/// A block of each of G groups, in turns by a pair of runs.
+/// A block of each of G groups, in turns by 32 bytes: an input that is spread over a register serves all of them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BYTES]; G], x: &Super, totals: &mut [[__m256; 2]; G]) {
@@ -98,28 +98,28 @@ fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BYTES]; G], x: &Super, totals
     }
     let mut sums = [[zero; 2]; G];
     for pair in 0..4 {
-        for g in 0..G {
-            let mut dots = [[zero; 2]; 2];
+        for half in 0..2 {
+            let mut dots = [[zero; 2]; G];
             unrolled!(quad, {
-                let weights = load_pair(part(blocks[g], QUANTS + RUN_BYTES * pair + 64 * quad));
                 let at = 16 * pair + quad;
                 let x = [_mm256_set1_epi32(x.quads[at]), _mm256_set1_epi32(x.quads[at + 8])];
-                for half in 0..2 {
-                    let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(weights[half]), low);
-                    let runs = [_mm256_and_si256(weights[half], low), upper];
+                for g in 0..G {
+                    let weights = load_256(part(blocks[g], QUANTS + RUN_BYTES * pair + 64 * quad + 32 * half));
+                    let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(weights), low);
+                    let runs = [_mm256_and_si256(weights, low), upper];
                     for run in 0..2 {
                         let products = _mm256_maddubs_epi16(runs[run], x[run]);
-                        dots[half][run] = _mm256_add_epi16(dots[half][run], products);
-                        in_order!(dots[half][run]);
+                        dots[g][run] = _mm256_add_epi16(dots[g][run], products);
+                        in_order!(dots[g][run]);
                     }
                 }
             });
-            let both = scales[g][pair];
-            let of_runs = [_mm256_permute4x64_epi64::<0x44>(both), _mm256_permute4x64_epi64::<0xee>(both)];
-            for half in 0..2 {
+            for g in 0..G {
+                let both = scales[g][pair];
+                let of_runs = [_mm256_permute4x64_epi64::<0x44>(both), _mm256_permute4x64_epi64::<0xee>(both)];
                 for run in 0..2 {
                     let scale = _mm256_shuffle_epi8(of_runs[run], load_256(&SPREAD[half]));
-                    sums[g][half] = _mm256_add_epi32(sums[g][half], _mm256_madd_epi16(dots[half][run], scale));
+                    sums[g][half] = _mm256_add_epi32(sums[g][half], _mm256_madd_epi16(dots[g][run], scale));
                 }
             }
         }
