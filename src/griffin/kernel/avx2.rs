@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::input::{Super, View};
-use super::pack::{D, D_MIN, Form, MINS, QUANTS, RUN_BYTES, SCALES, SUPER_BYTES, UPPER};
+use super::pack::{D, D_MIN, Form, QUANTS, RUN_BYTES, SUPER_BYTES};
 use super::{ROWS, Sums};
 
 /// Makes the compiler compute a sum here and as it is written. Integer sums it would otherwise rearrange, and keep so many
@@ -36,6 +36,7 @@ macro_rules! unrolled {
     };
 }
 
+mod block;
 // Behind the macros that it uses.
 mod one;
 pub use one::groups;
@@ -204,28 +205,15 @@ type Pair = [__m256i; 2];
 impl Factors {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn new(block: &[u8; SUPER_BYTES]) -> Self {
-        let (low, high) = (_mm_set1_epi8(0x0f), _mm_set1_epi8(0x30));
-        let zero = _mm256_setzero_si256();
-        let (mut scales, mut mins) = ([[zero; 2]; 8], [[zero; 2]; 4]);
-        for i in 0..4 {
-            let scale = load_128(part(block, SCALES + 16 * i));
-            let min = load_128(part(block, MINS + 16 * i));
-            let upper = load_128(part(block, UPPER + 16 * i));
-            // Of runs 0 to 3, of runs 4 to 7. Whatever a shift carries over from the byte beside is masked off.
-            let scale_bits = [scale, _mm_srli_epi16::<4>(scale)];
-            let scale_upper = [_mm_slli_epi16::<4>(upper), _mm_slli_epi16::<2>(upper)];
-            let min_bits = [min, _mm_srli_epi16::<4>(min)];
-            let min_upper = [upper, _mm_srli_epi16::<2>(upper)];
-            for half in 0..2 {
-                let scale = _mm_or_si128(_mm_and_si128(scale_bits[half], low), _mm_and_si128(scale_upper[half], high));
-                let min = _mm_or_si128(_mm_and_si128(min_bits[half], low), _mm_and_si128(min_upper[half], high));
-                let scales = &mut scales[4 * half + i];
-                scales[0] = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(scale, scale));
-                scales[1] = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(scale, scale));
-                mins[2 * half + i / 2][i % 2] = _mm256_cvtepu8_epi16(min);
+        let mut scales = [[_mm256_setzero_si256(); 2]; 8];
+        let of_pairs = block::scales(block);
+        for pair in 0..4 {
+            let of_runs = block::of_runs(of_pairs[pair]);
+            for run in 0..2 {
+                scales[2 * pair + run] = [block::spread(of_runs[run], 0), block::spread(of_runs[run], 1)];
             }
         }
-        Self { scales, mins, d: halves(part(block, D)), d_min: halves(part(block, D_MIN)) }
+        Self { scales, mins: block::mins(block), d: halves(part(block, D)), d_min: halves(part(block, D_MIN)) }
     }
 }
 
@@ -317,13 +305,7 @@ fn q4k_small<const N: usize>(block: &[u8; SUPER_BYTES], factors: &Factors, x: &[
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn finish(factors: &Factors, x: &Super, totals: Pair, sums: &mut Sums) {
-    let mut mins = [_mm256_setzero_si256(); 2];
-    for (of_pair, sum) in factors.mins.iter().zip(&x.sum_pairs) {
-        let sum = _mm256_set1_epi32(*sum);
-        for half in 0..2 {
-            mins[half] = _mm256_add_epi32(mins[half], _mm256_madd_epi16(of_pair[half], sum));
-        }
-    }
+    let mins = block::mins_of(&factors.mins, x);
     let scale = _mm256_set1_ps(x.scale);
     let mut after = load_sums(sums);
     for half in 0..2 {
@@ -452,10 +434,10 @@ fn load_sums(sums: &Sums) -> [__m256; 2] {
 }
 
 #[inline]
-#[target_feature(enable = "sse2")]
-fn load_128(bytes: &[u8; 16]) -> __m128i {
-    // SAFETY: 16 bytes are read from a reference to 16 bytes.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+#[target_feature(enable = "avx2")]
+fn load_256(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: 32 bytes are read from a reference to 32 bytes.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
 /// Rows 0 to 7, rows 8 to 15.

@@ -38,6 +38,8 @@
 //! | the same: outputs put down tile by tile behind the last block; their lines fetched for writing; fetched twice | 64 | 1 | 0.97; 1.00; 1.005: dropped |
 //! | AVX2: four groups in turns by 32 bytes, not by 512, which spreads an input once for all; memory reads 33 to 35 GB/s | 1 | 1 | 1.03 to 1.06 times as fast, 33 to 35 GB/s |
 //! | the same: scales spread by loads, not by shuffles | 1 | 1 | 1.00 (1.04 from cache): dropped |
+//! | AVX2: scales and minima of a block taken apart two runs at once for several vectors, too | 8 | 1 | 1.02 times as fast |
+//! | the same: the first four vectors unpack on their way and leave the quants for the others | 4, 8; 64 | 1 | 1.03, 1.01; 1.00: dropped |
 //! | tasks of 8 µs instead of 20, written tokens of the whole model, two threads, in pairs; of 4 µs against 8 | 1 | 1 | 1.01 to 1.04 times as fast; 0.97 to 0.99: dropped |
 //! | loading [64, 7680] as Q4K: AVX2, one struct a block | | 214 µs | 95 µs |
 //!

@@ -8,9 +8,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::super::input::{Super, View};
-use super::super::pack::{D, D_MIN, Form, MINS, QUANTS, RUN, RUN_BYTES, SCALES, SUPER, SUPER_BYTES, UPPER};
+use super::super::pack::{D, D_MIN, Form, QUANTS, RUN, RUN_BYTES, SUPER, SUPER_BYTES};
 use super::super::{ROWS, Sums};
-use super::{Pair, halves, load_pair, part, store_pair};
+use super::{block, halves, load_256, load_pair, part, store_pair};
 
 /// One vector times G groups of the same columns.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -94,7 +94,7 @@ fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BYTES]; G], x: &Super, totals
     let (zero, low) = (_mm256_setzero_si256(), _mm256_set1_epi8(0x0f));
     let mut scales = [[zero; 4]; G];
     for g in 0..G {
-        scales[g] = q4k_scales(blocks[g]);
+        scales[g] = block::scales(blocks[g]);
     }
     let mut sums = [[zero; 2]; G];
     for pair in 0..4 {
@@ -115,17 +115,16 @@ fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BYTES]; G], x: &Super, totals
                 }
             });
             for g in 0..G {
-                let both = scales[g][pair];
-                let of_runs = [_mm256_permute4x64_epi64::<0x44>(both), _mm256_permute4x64_epi64::<0xee>(both)];
+                let of_runs = block::of_runs(scales[g][pair]);
                 for run in 0..2 {
-                    let scale = _mm256_shuffle_epi8(of_runs[run], load_256(&SPREAD[half]));
+                    let scale = block::spread(of_runs[run], half);
                     sums[g][half] = _mm256_add_epi32(sums[g][half], _mm256_madd_epi16(dots[g][run], scale));
                 }
             }
         }
     }
     for g in 0..G {
-        let mins = q4k_mins(blocks[g], x);
+        let mins = block::mins_of(&block::mins(blocks[g]), x);
         let (d, d_min) = (halves(part(blocks[g], D)), halves(part(blocks[g], D_MIN)));
         let scale = _mm256_set1_ps(x.scale);
         for half in 0..2 {
@@ -134,66 +133,4 @@ fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BYTES]; G], x: &Super, totals
             totals[g][half] = _mm256_fmadd_ps(scale, total, totals[g][half]);
         }
     }
-}
-
-/// Takes the bytes of rows 0 to 7, and of rows 8 to 15, apart: each as an i16, twice.
-const SPREAD: [[u8; 32]; 2] = {
-    const NONE: u8 = 0x80;
-    let mut spread = [[NONE; 32]; 2];
-    let mut i = 0;
-    while i < 32 {
-        let row = (i / 4) as u8;
-        (spread[0][i], spread[1][i]) = (row, row + 8);
-        i += 2;
-    }
-    spread
-};
-
-/// The scales of runs 2i and 2i + 1, one in each half, a byte for each row.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn q4k_scales(block: &[u8; SUPER_BYTES]) -> [__m256i; 4] {
-    let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
-    let mut scales = [_mm256_setzero_si256(); 4];
-    for i in 0..2 {
-        let (scale, upper) = (load_256(part(block, SCALES + 32 * i)), load_256(part(block, UPPER + 32 * i)));
-        // Whatever a shift carries over from the byte beside is masked off.
-        let bits = [scale, _mm256_srli_epi16::<4>(scale)];
-        let upper = [_mm256_slli_epi16::<4>(upper), _mm256_slli_epi16::<2>(upper)];
-        for half in 0..2 {
-            scales[2 * half + i] =
-                _mm256_or_si256(_mm256_and_si256(bits[half], low), _mm256_and_si256(upper[half], high));
-        }
-    }
-    scales
-}
-
-/// Σ m · Σ x over the runs, of each row.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn q4k_mins(block: &[u8; SUPER_BYTES], x: &Super) -> Pair {
-    let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
-    let mut sums = [_mm256_setzero_si256(); 2];
-    for p in 0..2 {
-        let (min, upper) = (load_256(part(block, MINS + 32 * p)), load_256(part(block, UPPER + 32 * p)));
-        let bits = [min, _mm256_srli_epi16::<4>(min)];
-        let upper = [upper, _mm256_srli_epi16::<2>(upper)];
-        for later in 0..2 {
-            let mins = _mm256_or_si256(_mm256_and_si256(bits[later], low), _mm256_and_si256(upper[later], high));
-            let of_rows = [_mm256_castsi256_si128(mins), _mm256_extracti128_si256::<1>(mins)];
-            let x = _mm256_set1_epi32(x.sum_pairs[2 * later + p]);
-            for half in 0..2 {
-                let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(of_rows[half]), x);
-                sums[half] = _mm256_add_epi32(sums[half], products);
-            }
-        }
-    }
-    sums
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_256(bytes: &[u8; 32]) -> __m256i {
-    // SAFETY: 32 bytes are read from a reference to 32 bytes.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
