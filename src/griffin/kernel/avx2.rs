@@ -1,5 +1,5 @@
 //! AVX2 with FMA and F16C: a register holds 8 rows, half a group. Longer than most files: three forms, each with a path of its
-//! own for few vectors; `one` is the path for a single one.
+//! own for few vectors; `one` is the path for a single one, `block` takes scales and minima apart.
 #![cfg(target_arch = "x86_64")]
 #![allow(
     clippy::needless_range_loop,

@@ -36,7 +36,8 @@
 //! | AVX2 on a Zen 3, Q8_0: weights widened to 16 bits once for all vectors, so that none takes over signs | 64 | 60 % | 40 %: dropped |
 //! | AVX2 on a Zen 3: shares of the prefetching told without a division a tile, two threads, 50 pairs of passes | 64 | 1 | 1.012 and 1.023 times as fast |
 //! | the same: outputs put down tile by tile behind the last block; their lines fetched for writing; fetched twice | 64 | 1 | 0.97; 1.00; 1.005: dropped |
-//! | AVX2: four groups in turns by 32 bytes, not by 512, which spreads an input once for all; memory reads 33 to 35 GB/s | 1 | 1 | 1.03 to 1.06 times as fast, 33 to 35 GB/s |
+//! | AVX2: four groups in turns by 32 bytes, not by 512, so that an input is spread once for all; where plain reading gets 33 to 35 GB/s | 1 | 30 GB/s | 32 to 35 GB/s |
+//! | the same, written tokens of the whole model, two threads, two times 60 s of pairs | 1 | 1 | 1.10 to 1.14 times as fast |
 //! | the same: scales spread by loads, not by shuffles | 1 | 1 | 1.00 (1.04 from cache): dropped |
 //! | AVX2: scales and minima of a block taken apart two runs at once for several vectors, too | 8 | 1 | 1.02 times as fast |
 //! | the same: the first four vectors unpack on their way and leave the quants for the others | 4, 8; 64 | 1 | 1.03, 1.01; 1.00: dropped |
