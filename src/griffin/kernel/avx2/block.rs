@@ -1,7 +1,7 @@
 //! A block of Q4K taken apart: the scales and the minima of its eight runs.
 //!
 //! Owns how their six bits are put together again, of all rows of two runs at once. Refuses to know what they are
-//! multiplied with. Whatever a shift carries over from the byte beside is masked off.
+//! multiplied with. Invariant: whatever a shift carries over from the byte beside is masked off.
 
 use std::arch::x86_64::*;
 
