@@ -9,7 +9,7 @@
 //!
 //! Everything flows one way. An utterance is stored, with the message that tells of it, in one transaction before anything
 //! else learns of it; the listener reads it from the store, so a crash between any two steps loses nothing. What other machines
-//! heard comes from the broker into the same store ([`daemon`]'s gathering task), and goes the same way from there.
+//! heard comes from the broker into the same store ([`services::ingest`]), and goes the same way from there.
 //!
 //! # The map
 //!
@@ -17,7 +17,9 @@
 //! |---|---|
 //! | `main` | the process edge: arguments, exit codes |
 //! | [`command`] | one file per subcommand that is more than a call |
-//! | [`daemon`] | `run(config, shutdown)`: every channel with its capacity, every thread, the order of closing |
+//! | [`app`] | `run(config, shutdown)`: every channel with its capacity, every thread, the order of closing |
+//! | [`services`] | the long-running parts: transcribe, listen, publish, ingest |
+//! | [`retention`] | what is forgotten, and what grew too old |
 //! | [`supervisor`] | named threads and tasks: how they end, who would not stop |
 //! | [`listener`] | the only owner of a [`griffin::State`]: prompt, reading, digests, alerts, answers, snapshots |
 //! | [`audio`] | sources, resampling, voice detection, segmenting |
@@ -34,7 +36,7 @@
 //!
 //! Each is guarded by a test.
 //!
-//! 1. Imports go one way, `main → command → daemon → supervisor, door → listener, audio, asr, mqtt, store → griffin → models,
+//! 1. Imports go one way, `main → command → app → services → retention, supervisor, door → listener, audio, asr, mqtt, store → griffin → models,
 //!    config, scenes → event, clock, names, process, vitals`; siblings never import each other; only `listener` and `command` import `griffin`. (`tests/house.rs`)
 //! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, candle in `griffin`, rumqttc in
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
@@ -61,6 +63,7 @@
 //! - *gap*: a stretch that was not heard, and why.
 //! - *drain*: closing in the order of the flow, so that nothing that was heard is lost.
 
+pub mod app;
 pub mod asr;
 pub mod audio;
 pub mod clock;
@@ -77,7 +80,9 @@ pub mod mqtt;
 pub mod names;
 pub mod process;
 pub mod redact;
+pub mod retention;
 pub mod scenes;
+pub mod services;
 pub mod store;
 pub mod supervisor;
 pub mod vitals;

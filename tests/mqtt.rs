@@ -14,7 +14,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use hearth::config::{Config, Mqtt, Privacy, Rule};
-use hearth::daemon::publishing::{Counts, Publishing, run};
 use hearth::event::{
     Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
 };
@@ -27,6 +26,7 @@ use hearth::mqtt::payload::{self, Cost, Info, RuleState, Stamp};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
 use hearth::scenes::{Scene, Scenes};
+use hearth::services::publish::{Counts, Publishing, run};
 use hearth::store::{self, Store};
 use hearth::vitals::Vitals;
 use jiff::{SignedDuration, Timestamp};

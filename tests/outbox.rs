@@ -88,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The house, as it publishes: what `daemon::publishing` does, step by step.
+/// The house, as it publishes: what `services::publish` does, step by step.
 struct House {
     dir: tempfile::TempDir,
     store: Store,

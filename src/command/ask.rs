@@ -16,11 +16,11 @@ use ulid::Ulid;
 use super::run::{lived_in, read_config};
 use crate::clock::when;
 use crate::config::{self, Weights};
-use crate::daemon::past;
 use crate::event::Utterance;
 use crate::listener::history::History;
 use crate::listener::{Listener, Listeners};
 use crate::models;
+use crate::services::listen::state_at;
 use crate::store::Store;
 
 /// Asks the state of this house, of now or of a moment of the past; or, with --text, one that has read a transcript.
@@ -110,7 +110,7 @@ fn ask_the_house(args: &Args) -> anyhow::Result<()> {
     for room in listeners.asked(args.room.as_deref()).map_err(anyhow::Error::msg)? {
         let room = room.as_deref();
         let told = |then: &mut Listener, reached| Ok(answer(args, then, room, Some(reached)));
-        if let Some(told) = past::at(&mut listeners, &store, room, at, |_| (), told)? {
+        if let Some(told) = state_at::at(&mut listeners, &store, room, at, |_| (), told)? {
             told?;
             answered = true;
         }

@@ -20,7 +20,7 @@ use crate::mqtt::broker;
 use crate::mqtt::client::{self, Connection, Event, Sender};
 use crate::mqtt::topics::Topics;
 use crate::vitals::Vitals;
-use crate::{audio, daemon, journal};
+use crate::{app, audio, journal};
 
 /// 98 s of a household in synthetic speech: two voices, six things worth telling.
 const RECORDING: &[u8] = include_bytes!("../../examples/household.flac");
@@ -85,7 +85,7 @@ async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Ta
     let vitals = Arc::new(Vitals::default());
     let mut show = Show::new(topics, args.json, audio::seconds(recording)?, address);
     show.begin(args.fast);
-    let mut house = std::pin::pin!(daemon::run(config, terminated()?, vitals.clone()));
+    let mut house = std::pin::pin!(app::run(config, terminated()?, vitals.clone()));
     loop {
         tokio::select! {
             ended = &mut house => {

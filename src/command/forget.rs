@@ -13,10 +13,10 @@ use serde_json::json;
 use super::run::{lived_in, read_config};
 use crate::clock::when;
 use crate::config::{Config, Keep};
-use crate::daemon::forget;
 use crate::door::socket;
 use crate::listener::history::History;
 use crate::mqtt::topics::Topics;
+use crate::retention::forget;
 use crate::store::lines::Lines;
 use crate::store::{self, Lock, Store};
 

@@ -21,7 +21,7 @@ pub mod transcribe;
 use std::process::ExitCode;
 
 use crate::config::{Log, LogFormat};
-use crate::{config, daemon, journal};
+use crate::{app, config, journal};
 
 /// `EX_CONFIG` of sysexits.h; the unit does not restart on it.
 const EX_CONFIG: u8 = 78;
@@ -30,7 +30,7 @@ const EX_CONFIG: u8 = 78;
 pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("hearth: {}", sentence(error));
     let config = error.downcast_ref::<config::Error>().is_some()
-        || error.downcast_ref::<daemon::Error>().is_some_and(daemon::Error::is_config)
+        || error.downcast_ref::<app::Error>().is_some_and(app::Error::is_config)
         || error.downcast_ref::<check::NotValid>().is_some();
     if config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
 }

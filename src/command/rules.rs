@@ -17,11 +17,11 @@ use super::progress;
 use super::run::{lived_in, read_config};
 use crate::clock::when;
 use crate::config::{self, Config, Digest, Rule};
-use crate::daemon::past::BATCH;
 use crate::event::{Alert, AlertPhase};
 use crate::listener::history::History;
 use crate::listener::{Listener, Listeners, Outcome, alert};
 use crate::models;
+use crate::services::listen::state_at::BATCH;
 use crate::store::Store;
 
 /// A reading whose odds are at least this part of those at which it would count was nearly one.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app::bootstrap;
 use crate::config::{self, Config};
-use crate::daemon::prepare;
 use crate::store::Store;
 use crate::vitals::Vitals;
-use crate::{daemon, journal};
+use crate::{app, journal};
 
 /// Where a package puts the config.
 const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
@@ -30,7 +30,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let shutdown = terminated()?;
-        daemon::run(config, shutdown, Arc::new(Vitals::default())).await.map_err(anyhow::Error::from)
+        app::run(config, shutdown, Arc::new(Vitals::default())).await.map_err(anyhow::Error::from)
     });
     // A thread that would not stop was named already; it must not keep the process.
     runtime.shutdown_background();
@@ -49,7 +49,7 @@ pub fn read_config(path: Option<&Path>) -> Result<Config, config::Error> {
 /// Where the hearth has lived that a command asks about: as its config says; where that says nothing, systemd's directory of the
 /// service, if this user may look into it, before that of a hearth run by hand.
 pub fn lived_in(config: &Config) -> anyhow::Result<PathBuf> {
-    let own = prepare::state_dir(config)?;
+    let own = bootstrap::state_dir(config)?;
     let by_hand = config.store.dir.is_some()
         || config.file.as_deref().is_some_and(|file| file != Path::new(SYSTEM_CONFIG))
         || std::env::var_os("STATE_DIRECTORY").is_some();

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hearth::config::{Mqtt, Name, Privacy};
-use hearth::daemon::publishing::{Publishing, run};
+use hearth::services::publish::{Publishing, run};
 use hearth::event::{Gap, GapReason, Utterance};
 use hearth::mqtt::client;
 use hearth::mqtt::discovery::Does;

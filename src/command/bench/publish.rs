@@ -14,7 +14,6 @@ use ulid::Ulid;
 
 use crate::command::run::runtime;
 use crate::config::{self, Broker, Mqtt};
-use crate::daemon::publishing::{self, Publishing};
 use crate::event::{Message, Utterance};
 use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Info};
@@ -22,6 +21,7 @@ use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
 use crate::process::resident_bytes;
 use crate::redact::Redactor;
+use crate::services::publish::{self, Publishing};
 use crate::store::{Settings, Store};
 use crate::vitals::Vitals;
 
@@ -106,7 +106,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         grace: Duration::from_secs(5),
     };
     let began = Instant::now();
-    let task = runtime.spawn(publishing::run(publishing, async move { drop(drained.await) }));
+    let task = runtime.spawn(publish::run(publishing, async move { drop(drained.await) }));
     let mut memory_mib = memory_before_mib;
     wait(LOOK, || {
         memory_mib = memory_mib.max(resident_mib());

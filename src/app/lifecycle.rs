@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::service::Service;
+use super::systemd::Service;
 use super::{BEHIND, Error, GATHERING, GRACE, HEARING, House, PUBLISHING, PUBLISHING_GRACE, READING, SOURCE};
 use crate::door::asked::Asked;
 use crate::supervisor::{Ended, deadline};

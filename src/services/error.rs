@@ -3,7 +3,7 @@
 //! Invariant: an error that another start will not mend is told apart, so that nobody tries again for ever.
 
 use crate::door::page;
-use crate::{asr, listener, models, mqtt, store};
+use crate::{asr, listener, models, mqtt, retention, store};
 
 /// Why the house cannot run, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,8 @@ pub enum Error {
     Listener(#[from] listener::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Retention(#[from] retention::Error),
     #[error(transparent)]
     Mqtt(#[from] mqtt::client::Error),
     #[error(transparent)]

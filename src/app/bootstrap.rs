@@ -10,10 +10,10 @@ use std::time::Instant;
 use tracing::info;
 
 use super::Error;
-use super::hearing::Hearing;
 use crate::asr::pace::Looks;
 use crate::asr::whisper::Whisper;
 use crate::config::{Broker, Config, Keep};
+use crate::daemon::hearing::Hearing;
 use crate::listener::Listener;
 use crate::models;
 use crate::mqtt::payload::Info;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::sending::{Sending, Ticket};
+use super::outbox_sender::{Sending, Ticket};
 use crate::event::Message;
 use crate::mqtt::commands;
 use crate::mqtt::topics::Topics;

@@ -3,6 +3,8 @@
 //! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
 //! tells of it are on disk before the reader is woken.
 
+mod pending_gaps;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
@@ -12,21 +14,22 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::hearing::{Heard, Hearing};
-use super::patience::patiently;
-use super::reading::Wake;
-use super::untold::Untold;
-use super::writing::{Writing, locked};
-use super::{Error, aging, forget};
+use self::pending_gaps::Untold;
+use super::Error;
+use super::listen::Wake;
+use super::store_retry::patiently;
+use super::transcript_writer::{Writing, locked};
 use crate::clock;
 use crate::clock::steady::Steady;
 use crate::config::Keep;
+use crate::daemon::hearing::{Heard, Hearing};
 use crate::door::asked::Asked;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
 use crate::listener::history::History;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
+use crate::retention::{age, forget};
 use crate::scenes::{Scene, Scenes};
 use crate::store::{Forgotten, Store};
 use crate::vitals::Vitals;
@@ -234,7 +237,7 @@ impl Hear {
             warn!(%error, "what was forgotten is not gone from every file yet; it is tried again");
         }
         let newest = self.store.newest();
-        let forgotten = newest.and_then(|newest| aging::enforce(&mut self.store, &self.clock, self.keep, newest));
+        let forgotten = newest.and_then(|newest| age::enforce(&mut self.store, &self.clock, self.keep, newest));
         let erased = forgotten.and_then(|_| match self.keep {
             Keep::Nothing if !self.store.is_erased() => self.store.erase(),
             _ => Ok(()),

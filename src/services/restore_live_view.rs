@@ -14,14 +14,14 @@ use crate::store::{Error, Store};
 const PHASES: usize = 10 * ALERTS;
 
 /// What was heard.
-pub(super) fn heard(store: &Store, scenes: &Scenes) -> Result<(), Error> {
+pub fn heard(store: &Store, scenes: &Scenes) -> Result<(), Error> {
     store.last_utterances(UTTERANCES)?.into_iter().for_each(|said| scenes.tell(Scene::Utterance(said)));
     Ok(())
 }
 
 /// What was made of it. Alerts but those that are `on` have ended, also where nobody could tell: their rule went while hearth
 /// did not run.
-pub(super) fn told(store: &Store, scenes: &Scenes, on: &BTreeSet<Ulid>) -> Result<(), Error> {
+pub fn told(store: &Store, scenes: &Scenes, on: &BTreeSet<Ulid>) -> Result<(), Error> {
     store.last_digests(DIGESTS)?.into_iter().for_each(|digest| scenes.tell(Scene::Digest(digest)));
     for alert in store.last_alerts(PHASES)? {
         let phase = if on.contains(&alert.id) { alert.phase } else { AlertPhase::End };

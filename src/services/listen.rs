@@ -7,9 +7,10 @@
 mod announce;
 mod answer;
 mod forget;
-mod meter;
-pub(super) mod notes;
 mod reload;
+pub mod settings_store;
+pub mod state_at;
+mod token_rate;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -21,11 +22,10 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
 use self::announce::Announcer;
-use self::meter::Meter;
-use super::aging::{self, YOUNG};
-use super::patience::patiently;
+use self::token_rate::Meter;
 use super::reload::Fresh;
-use super::{Error, past, recalling};
+use super::store_retry::patiently;
+use super::{Error, restore_live_view};
 use crate::clock::{self, steady::Steady};
 use crate::config::{Config, Keep, Rule};
 use crate::door::asked::Asked;
@@ -34,6 +34,7 @@ use crate::listener::history::{History, Policy};
 use crate::listener::snapshot::Mark;
 use crate::listener::{self, Listener, Listeners, Outcome};
 use crate::mqtt::topics::Topics;
+use crate::retention::age::{self, YOUNG};
 use crate::scenes::{Scene, Scenes};
 use crate::store::lines::Lines;
 use crate::store::{self, Store};
@@ -122,8 +123,8 @@ impl Reading {
             }
             None => Outcome::default(),
         };
-        listeners.set_interval(notes::interval(&store, config.digest.every_min)?);
-        vitals.state_since.set(notes::state_since(&mut store, listeners.tokens_read() == 0)?);
+        listeners.set_interval(settings_store::interval(&store, config.digest.every_min)?);
+        vitals.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
         let announcer = Announcer::new(&config.rules, &topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
@@ -149,7 +150,7 @@ impl Reading {
             retention_due: Instant::now(),
         };
         reading.record(ended, Vec::new())?;
-        recalling::told(&reading.store, &reading.scenes, &reading.listeners.alerts())?;
+        restore_live_view::told(&reading.store, &reading.scenes, &reading.listeners.alerts())?;
         if let Some(forgotten) = reading.store.forgetting()? {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
             // Whether all of it followed is in the log.
@@ -198,7 +199,8 @@ impl Reading {
     fn catch_up(&mut self) -> Result<(), Error> {
         loop {
             self.vitals.reading_moved.mark();
-            let batch = patiently(&self.closing, &self.vitals, || self.store.utterances_after(self.read, past::BATCH))?;
+            let batch =
+                patiently(&self.closing, &self.vitals, || self.store.utterances_after(self.read, state_at::BATCH))?;
             let Some(&(last, _)) = batch.last() else { break };
             let behind = self.store.count_after(self.read)? > CATCH_UP;
             let (told, news): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.told);
@@ -303,7 +305,7 @@ impl Reading {
         };
         let forgotten = told.iter().try_for_each(|prefix| self.store.forget_retained(prefix).map(drop));
         let read = self.told.min(self.read);
-        match forgotten.and_then(|()| aging::enforce(&mut self.store, &self.clock, self.config.store.keep, read)) {
+        match forgotten.and_then(|()| age::enforce(&mut self.store, &self.clock, self.config.store.keep, read)) {
             Ok(rows) => debug!(rows, "old text is forgotten"),
             // Deleting can wait for the disk; reading need not.
             Err(error) if error.may_pass() => warn!(%error, "old text could not be deleted; it will be tried again"),

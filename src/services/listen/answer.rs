@@ -7,15 +7,15 @@ use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use super::{Reading, notes};
+use super::{Reading, settings_store, state_at};
 use crate::clock::{self, when};
-use crate::daemon::patience::patiently;
-use crate::daemon::{Error, past};
 use crate::door::asked::{Answer, Asked};
 use crate::event::{Digest, in_room};
 use crate::listener::Outcome;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
+use crate::services::Error;
+use crate::services::store_retry::patiently;
 
 impl Reading {
     pub(super) fn answer(&mut self, asked: Asked) -> Result<(), Error> {
@@ -36,7 +36,9 @@ impl Reading {
             Command::Interval(minutes) => {
                 self.listeners.set_interval(*minutes);
                 let configured = self.config.digest.every_min;
-                patiently(&self.closing, &self.vitals, || notes::set_interval(&mut self.store, *minutes, configured))?;
+                patiently(&self.closing, &self.vitals, || {
+                    settings_store::set_interval(&mut self.store, *minutes, configured)
+                })?;
                 Ok(fields(json!({ "minutes": minutes })))
             }
             Command::Snooze { rule, minutes } => {
@@ -91,7 +93,7 @@ impl Reading {
         for room in asked {
             let answer = match at {
                 None => Some(listeners.of(room.as_deref()).0.ask(question)?),
-                Some(at) => past::at(
+                Some(at) => state_at::at(
                     listeners,
                     store,
                     room.as_deref(),

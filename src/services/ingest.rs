@@ -16,9 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::patience::blocking;
-use super::reading::Wake;
-use super::writing::Writing;
+use super::listen::Wake;
+use super::store_retry::blocking;
+use super::transcript_writer::Writing;
 use crate::clock;
 use crate::config::Nodes;
 use crate::event::{Gap, Utterance};

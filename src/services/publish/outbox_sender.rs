@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::Counts;
-use super::trouble::Trouble;
+use super::store_backoff::Trouble;
 use crate::event::Message;
 use crate::mqtt::client::{Refusal, Sender};
 use crate::mqtt::delivery::Delivery;

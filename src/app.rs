@@ -14,26 +14,10 @@
 //! | publishing → house | one wish to be listened to or not | a newer one takes its place |
 //! | anyone → outbox | what `[store]` allows | the oldest messages go, and health says how many |
 
-mod aging;
-mod doors;
-mod error;
-pub mod forget;
-mod gathering;
-pub mod hear;
-pub mod hearing;
-mod hook;
-mod obeying;
-pub mod past;
-mod patience;
-pub mod prepare;
-pub mod publishing;
-pub mod reading;
-mod recalling;
-mod reload;
-mod service;
-mod untold;
-mod watching;
-mod writing;
+pub mod bootstrap;
+mod dispatch;
+mod lifecycle;
+mod systemd;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -44,13 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
-pub use self::error::Error;
-use self::gathering::Gathering;
-use self::hear::Hear;
-use self::prepare::Prepared;
-use self::publishing::Publishing;
-use self::reading::{Reading, Wake};
-use self::writing::Writing;
+use self::bootstrap::Prepared;
 use crate::audio::{self, Control};
 use crate::config::Config;
 use crate::door::asked::Asked;
@@ -63,7 +41,15 @@ use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
+use crate::retention::age;
 use crate::scenes::Scenes;
+pub use crate::services::Error;
+use crate::services::ingest::{self, Gathering};
+use crate::services::listen::{self, Reading, Wake};
+use crate::services::publish::{self, Publishing};
+use crate::services::transcribe::Hear;
+use crate::services::transcript_writer::Writing;
+use crate::services::{api, mute_hook, restore_live_view};
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 use crate::vitals::Vitals;
@@ -138,7 +124,7 @@ impl House {
         let settings = store::Settings::from(&config.store);
         let mut supervisor = Supervisor::default();
         let scenes = Arc::new(Scenes::default());
-        recalling::heard(&store, &scenes)?;
+        restore_live_view::heard(&store, &scenes)?;
         let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
@@ -147,7 +133,7 @@ impl House {
             vitals.listening.set(control.listening());
             store.enqueue(&[payload::listening(&topics, Stamp::now(), control.listening())])?;
         }
-        let minutes = reading::notes::interval(&store, config.digest.every_min)?;
+        let minutes = listen::settings_store::interval(&store, config.digest.every_min)?;
         store.enqueue(&[payload::interval(&topics, Stamp::now(), minutes)])?;
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
@@ -165,7 +151,7 @@ impl House {
         };
         let door = Arc::new(Door::new(about, vitals.clone(), scenes.clone(), Redactor::new(&config.privacy), asked_in));
         let (close_doors, closed) = watch::channel(());
-        doors::open(&mut supervisor, &dir, page, &door, &closed);
+        api::open(&mut supervisor, &dir, page, &door, &closed);
 
         let (rules, followed) = watch::channel(if reads { config.rules.clone() } else { Vec::new() });
         let publishing = Publishing {
@@ -185,17 +171,17 @@ impl House {
             grace: PUBLISHING_GRACE,
         };
         supervisor.task(PUBLISHING, async move {
-            publishing::run(publishing, async move { drop(drained.await) }).await?;
+            publish::run(publishing, async move { drop(drained.await) }).await?;
             Ok(())
         });
 
         let lines = lines.map(|lines| Arc::new(Mutex::new(lines)));
-        let clock = Arc::new(aging::clock(&store)?);
+        let clock = Arc::new(age::clock(&store)?);
         let history = History::open(&dir).map_err(listener::Error::from)?;
         let reader = match listener {
             Some(listener) => {
                 let (wake, wakes) = sync_channel(WAKE_CAPACITY);
-                let shared = reading::Shared {
+                let shared = listen::Shared {
                     topics: topics.clone(),
                     config: config.clone(),
                     rules,
@@ -230,7 +216,7 @@ impl House {
             let (drain, drained) = oneshot::channel();
             drain_gathering = Some(drain);
             supervisor.task(GATHERING, async move {
-                gathering::run(gathering, async move { drop(drained.await) }).await?;
+                ingest::run(gathering, async move { drop(drained.await) }).await?;
                 Ok(())
             });
         }
@@ -265,7 +251,7 @@ impl House {
         }
         let (privacy, changes) = (config.privacy.clone(), wishes.subscribe());
         supervisor.task(HOOK, async move {
-            hook::run(privacy, changes).await;
+            mute_hook::run(privacy, changes).await;
             Ok(())
         });
         info!(state = %dir.display(), "hearth is up");
@@ -299,9 +285,7 @@ const GATHERING: &str = "gathering";
 const READING: &str = "reading";
 const PUBLISHING: &str = "publishing";
 const HOOK: &str = "hook";
-const SOCKET: &str = "socket";
-const PAGE: &str = "page";
 /// What goes on when there is nothing more to hear and read.
-const BEHIND: [&str; 4] = [PUBLISHING, HOOK, SOCKET, PAGE];
+const BEHIND: [&str; 4] = [PUBLISHING, HOOK, api::SOCKET, api::PAGE];
 /// The note that the household muted the room.
 const MUTED: &str = "muted";

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::{error, info};
 
-use super::{Announcer, Error, Reading, notes};
+use super::{Announcer, Error, Reading, settings_store};
 use crate::config::Config;
-use crate::daemon::reload::Fresh;
 use crate::listener::Outcome;
 use crate::mqtt::payload::{self, Stamp};
+use crate::services::reload::Fresh;
 
 impl Reading {
     /// Goes on with other rules and schedules, and answers whoever asked. A rule that the model cannot ask changes nothing,
@@ -41,7 +41,7 @@ impl Reading {
         self.config =
             Arc::new(Config { rules: fresh.rules.clone(), digest: fresh.digest.clone(), ..(*self.config).clone() });
         // What the household asked for holds until the config says something new.
-        let minutes = notes::interval(&self.store, fresh.digest.every_min)?;
+        let minutes = settings_store::interval(&self.store, fresh.digest.every_min)?;
         self.listeners.set_interval(minutes);
         self.record(outcome, Vec::new())?;
         self.announcer = Announcer::new(&fresh.rules, &self.topics);

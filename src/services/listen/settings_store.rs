@@ -31,7 +31,7 @@ pub(super) fn state_since(store: &mut Store, fresh: bool) -> Result<Timestamp, E
 }
 
 /// Minutes between summaries; `configured` unless somebody asked for something else since that was written.
-pub(in crate::daemon) fn interval(store: &Store, configured: f64) -> Result<f64, Error> {
+pub fn interval(store: &Store, configured: f64) -> Result<f64, Error> {
     let wish: Option<Wish> = store.note(INTERVAL)?.and_then(|note| serde_json::from_str(&note).ok());
     Ok(wish.filter(|wish| wish.instead_of == configured).map_or(configured, |wish| wish.minutes))
 }

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use super::reading::Wake;
 use crate::event::Gap;
+use crate::services::listen::Wake;
 
 /// A day of a gap every minute and a half.
 const MOST: usize = 1000;

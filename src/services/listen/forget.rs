@@ -5,13 +5,14 @@
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
-use super::{AFRESH, Reading};
+use super::{AFRESH, Reading, state_at};
 use crate::clock;
-use crate::daemon::patience::patiently;
-use crate::daemon::writing::locked;
-use crate::daemon::{Error, forget, past};
 use crate::door::asked::Answer;
+use crate::retention::forget;
 use crate::scenes::Scene;
+use crate::services::Error;
+use crate::services::store_retry::patiently;
+use crate::services::transcript_writer::locked;
 use crate::store::Forgotten;
 
 impl Reading {
@@ -49,7 +50,7 @@ impl Reading {
 
     fn in_the_files(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
         let mut lines = self.lines.as_deref().map(locked);
-        forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)
+        Ok(forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)?)
     }
 
     /// What could not follow in the files is tried again.
@@ -67,7 +68,7 @@ impl Reading {
         let told_until = self.store.told_until()?;
         let mut seq = 0;
         loop {
-            let batch = self.store.utterances_after(seq, past::BATCH)?;
+            let batch = self.store.utterances_after(seq, state_at::BATCH)?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             seq = last;
             let told = batch.iter().filter(|(seq, _)| *seq <= self.told);

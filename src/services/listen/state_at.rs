@@ -5,9 +5,9 @@
 
 use jiff::Timestamp;
 
-use super::Error;
 use crate::event::Utterance;
 use crate::listener::{self, Listener, Listeners};
+use crate::services::Error;
 use crate::store::Store;
 
 /// Utterances that are fetched and read at a time.

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{PAGE, SOCKET};
 use crate::door::page::Page;
 use crate::door::{Door, socket};
 use crate::supervisor::Supervisor;
 
+pub const SOCKET: &str = "socket";
+pub const PAGE: &str = "page";
+
 /// Opens the socket and the page. Without a socket the house lives as well: only `hearth status` does not.
-pub(super) fn open(
+pub fn open(
     supervisor: &mut Supervisor,
     dir: &Path,
     page: Option<Page>,

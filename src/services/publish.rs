@@ -9,14 +9,14 @@
 //! ([`tokio::task::block_in_place`] on a runtime with several threads): nobody but this task waits, and a connection whose
 //! keep-alive is 30 s does not mind.
 
-mod announcing;
-mod answering;
 mod closing;
-mod cost;
-mod saying;
-mod sending;
-mod subscribing;
-mod trouble;
+mod command_intake;
+mod discovery_state;
+mod interim;
+mod outbox_sender;
+mod process_cost;
+mod store_backoff;
+mod subscription;
 
 use std::future::Future;
 use std::pin::pin;
@@ -41,13 +41,13 @@ use crate::scenes::Scene;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
-use announcing::House;
-use answering::Answering;
 use closing::Phase;
-use cost::Meter;
-use sending::{Sending, Ticket};
-use subscribing::Subscribing;
-use trouble::RETRY;
+use command_intake::Answering;
+use discovery_state::House;
+use outbox_sender::{Sending, Ticket};
+use process_cost::Meter;
+use store_backoff::RETRY;
+use subscription::Subscribing;
 
 /// How often health is published.
 const HEALTH: Duration = Duration::from_secs(30);
@@ -121,7 +121,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     } = publishing;
     let (url, patience) = (client.url().to_string(), client.patience());
     let (sender, mut connection) = client::open(client);
-    match announcing::take_back_former(&mut store, &topics) {
+    match discovery_state::take_back_former(&mut store, &topics) {
         Err(error) if error.may_pass() => {
             warn!(%error, "what a former name left behind is taken back at the next start")
         }
@@ -163,7 +163,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
                     () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
                     _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
                     _ = health.tick() => publisher.health()?,
-                    said = saying::next(&mut scenes) => publisher.mention(&said),
+                    said = interim::next(&mut scenes) => publisher.mention(&said),
                     Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
                 }
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use super::sending::Ticket;
+use super::outbox_sender::Ticket;
 use super::{Counts, Publisher};
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::payload;

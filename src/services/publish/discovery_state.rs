@@ -4,7 +4,7 @@
 //! and one that went as taken back, only when a broker acknowledged the message.
 
 use super::ANNOUNCED;
-use super::sending::Ticket;
+use super::outbox_sender::Ticket;
 use crate::config::Rule;
 use crate::event::Message;
 use crate::mqtt::discovery::{self, Announced, Does};

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::aging::YOUNG;
 use crate::clock::steady::Steady;
 use crate::config::Keep;
+use crate::retention::age::YOUNG;
 use crate::store::lines::Lines;
 use crate::store::{self, Store};
 

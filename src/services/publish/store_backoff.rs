@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::daemon::patience::blocking;
 use crate::mqtt::patience::Complaint;
+use crate::services::store_retry::blocking;
 use crate::store;
 
 /// How long a store that is full or locked is left alone.

@@ -8,13 +8,13 @@ use std::sync::mpsc::TrySendError;
 use serde_json::Map;
 use tracing::{error, info, warn};
 
-use super::reading::Wake;
-use super::reload::{self, Fresh};
 use super::{HEARING, House, MUTED};
 use crate::door::asked::{Answer, Asked};
 use crate::event::Message;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
+use crate::services::listen::Wake;
+use crate::services::reload::{self, Fresh};
 
 /// What is answered while the channel to a part is full.
 const BUSY: &str = "busy: ask again in a moment";
