@@ -18,7 +18,7 @@ build: build-deps
 
 test: deps
 	tools/test-models.sh
-	$(CARGO) test $(PROFILE) --lib --bins --tests --examples
+	$(CARGO) test $(PROFILE) --workspace --exclude hearth-fuzz --lib --bins --tests --examples
 
 # An installable package of this machine's architecture, and a trial of it in a bare Debian; the trial wants root.
 deb: build

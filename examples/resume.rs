@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use hearth::griffin::{Model, Options, State, Tokenizer};
+use griffin::{Model, Options, State, Tokenizer};
 use hearth::listener::snapshot;
 
 const PREAMBLE: &str = "user\nYou are listening to a household. This is the running transcript.\n";

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hearth::config::Weights;
-use hearth::griffin::{Config, Model, Options, Temporal, write_random};
+use griffin::Quantization;
+use griffin::{Config, Model, Options, Temporal, write_random};
 use hearth::listener::snapshot::{self, Mark};
 use jiff::Timestamp;
 
@@ -25,7 +25,7 @@ fn config(width: usize) -> Config {
 /// A safetensors file of zeros and its config, as the target splits them.
 fn checkpoint(config: &Config, gguf: &Path) -> Vec<u8> {
     let json = config.to_json();
-    let gguf = hearth::griffin::gguf::Gguf::open(gguf).expect("it was just written");
+    let gguf = griffin::gguf::Gguf::open(gguf).expect("it was just written");
     let mut header = Vec::new();
     let mut end = 0;
     for (name, tensor) in gguf.tensors() {
@@ -47,7 +47,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for target in ["gguf", "safetensors-config", "commands", "snapshot", "config", "status"] {
         std::fs::create_dir_all(corpus.join(target))?;
     }
-    for (name, width, weights) in [("f32", 4, Weights::F32), ("q8_0", 32, Weights::Q8_0), ("q4_k", 256, Weights::Q4K)] {
+    for (name, width, weights) in
+        [("f32", 4, Quantization::F32), ("q8_0", 32, Quantization::Q8_0), ("q4_k", 256, Quantization::Q4K)]
+    {
         let out = corpus.join(format!("gguf/seed-{name}"));
         write_random(&config(width), weights, 1, &out, true, &mut |_, _| ())?;
         if name != "q4_k" {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Severity;
 
-pub use listener::{Listener, States, Weights};
+pub use listener::{Listener, States};
 pub use load::{Error, Problem, from_text, load};
 pub use nodes::Nodes;
 pub use source::{File, Microphone, Pace, Source, Sources, Stdin, Wyoming};

@@ -27,7 +27,7 @@
 //! | [`door`] | the socket of `hearth status`, the page in a browser, metrics |
 //! | [`mqtt`] | topics, payloads, discovery, commands, delivery, client, embedded broker |
 //! | [`store`] | SQLite: transcript, digests, alerts, outbox, retention; `transcript.jsonl` |
-//! | [`griffin`] | RecurrentGemma as the paper has it: weights immutable, all memory in `State` |
+//! | [`griffin`] | a crate of its own, `crates/griffin`: RecurrentGemma, weights immutable, all memory in `State` |
 //! | [`journal`] | tracing to the journal, a terminal or JSON lines |
 //! | [`models`] | where models lie, that they are what they say, and fetching them by name |
 //! | [`config`] [`event`] [`scenes`] [`redact`] [`clock`] [`names`] [`process`] [`vitals`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; names in paths and topics; what hearth costs; what each part says of itself |
@@ -36,12 +36,12 @@
 //!
 //! Each is guarded by a test.
 //!
-//! 1. Imports go one way, `main → command → app → services → retention, supervisor, door → listener, audio, asr, mqtt, store → griffin → models,
-//!    config, scenes → event, clock, names, process, vitals`; siblings never import each other; only `listener` and `command` import `griffin`. (`tests/house.rs`)
-//! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, candle in `griffin`, rumqttc in
+//! 1. Imports go one way, `main → command → app → services → retention, supervisor, door → listener, audio, asr, mqtt, store → models,
+//!    config, scenes → event, clock, names, process, vitals`; siblings never import each other. (`tests/house.rs`)
+//! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, rumqttc in
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
 //! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
-//!    (`tests/griffin.rs`)
+//!    (`crates/griffin/tests/model/laws.rs`)
 //! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox.rs`)
 //! 5. What is committed never changes: words are added at its end, and an utterance is made of them. (`asr/agreement`, `tests/hearing.rs`)
 //! 6. `config/hearth.toml` says what the defaults are. (`tests/config.rs`)
@@ -72,7 +72,6 @@ pub mod config;
 pub mod daemon;
 pub mod door;
 pub mod event;
-pub mod griffin;
 pub mod journal;
 pub mod listener;
 pub mod models;

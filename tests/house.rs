@@ -10,7 +10,6 @@ const FLOORS: &[&[&str]] = &[
     &["config", "scenes"],
     &["redact"],
     &["models"],
-    &["griffin"],
     &["listener", "audio", "asr", "mqtt", "store", "journal"],
     &["supervisor", "door"],
     &["daemon", "retention"],
@@ -28,10 +27,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rubato", "audio/resample"),
     ("earshot", "audio/vad"),
     ("whisper_rs", "asr/whisper"),
-    ("candle_core", "griffin"),
-    ("memmap2", "griffin"),
     ("plotters", "command/bench/plot"),
-    ("tokenizers", "griffin/tokenizer"),
     ("rumqttc", "mqtt/client"),
     ("rumqttd", "mqtt/broker"),
     ("rusqlite", "store"),
@@ -101,8 +97,7 @@ fn imports_go_one_way() {
         };
         for named in rooms_named(&code) {
             let Some(other) = floor(&named) else { continue };
-            let griffin_is_private = named == "griffin" && !["griffin", "listener", "command"].contains(&room);
-            if (other >= own && named != room) || griffin_is_private {
+            if other >= own && named != room {
                 wrong.push(format!("src/{file}.rs uses crate::{named}"));
             }
         }

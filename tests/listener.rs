@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use griffin::Tokenizer;
 use hearth::config::{Config, States};
 use hearth::event::{Alert, AlertPhase, DigestReason, Utterance};
-use hearth::griffin::Tokenizer;
 use hearth::listener::ask::YesNo;
 use hearth::listener::history::History;
 use hearth::listener::reader::Reader;
@@ -76,7 +76,7 @@ fn add(all: &mut Outcome, more: Outcome) {
 }
 
 /// Every leaf of the live state, bit for bit.
-fn leaves(listener: &Listener) -> Vec<hearth::griffin::Leaf> {
+fn leaves(listener: &Listener) -> Vec<griffin::Leaf> {
     listener.state().leaves()
 }
 
@@ -464,14 +464,14 @@ fn two_rooms() -> Vec<(i64, Utterance)> {
 }
 
 /// The state of one who heard only what was said in a room.
-fn of_room_alone(talk: &[(i64, Utterance)], room: &str) -> Vec<hearth::griffin::Leaf> {
+fn of_room_alone(talk: &[(i64, Utterance)], room: &str) -> Vec<griffin::Leaf> {
     let mut alone = open();
     let said: Vec<_> = talk.iter().map(|(_, said)| said).filter(|said| said.room == room).cloned().collect();
     alone.replay(&said).unwrap();
     leaves(&alone)
 }
 
-fn of_each_room(listeners: &mut Listeners) -> [Vec<hearth::griffin::Leaf>; 2] {
+fn of_each_room(listeners: &mut Listeners) -> [Vec<griffin::Leaf>; 2] {
     ["hall", "kitchen"].map(|room| leaves(listeners.of(Some(room)).0))
 }
 

@@ -79,8 +79,7 @@ case ${1:-} in
     set_up
     for CPU in $processors; do
       echo "== griffin on $CPU"
-      cross_cargo test --release --locked --lib -- "griffin::${2:-}"
-      cross_cargo test --release --locked --test griffin -- "${2:-}"
+      cross_cargo test --release --locked --package recurrentgemma -- "${2:-}"
     done ;;
   deb)
     set_up

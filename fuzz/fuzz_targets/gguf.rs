@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use hearth::griffin::{Model, Options, attached, check, summary};
+use griffin::{Model, Options, attached, check, summary};
 use libfuzzer_sys::fuzz_target;
 
 static FILE: LazyLock<PathBuf> =

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use hearth::config::Weights;
-use hearth::griffin::{Model, Options, check};
+use griffin::Quantization;
+use griffin::{Model, Options, check};
 use libfuzzer_sys::fuzz_target;
 
 static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         std::fs::write(DIR.join(name), bytes).expect("a temporary file can be written");
     }
     let sound = check(&DIR, &mut |_, _| ()).is_ok();
-    let options = Options { weights: Weights::Q4K, threads: 1, ..Options::default() };
+    let options = Options { weights: Quantization::Q4K, threads: 1, ..Options::default() };
     match Model::load(&DIR, &options) {
         Ok(model) => {
             let last = model.config().vocab as u32 - 1;

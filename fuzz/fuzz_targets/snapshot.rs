@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use hearth::griffin::{Model, Options};
+use griffin::{Model, Options};
 use hearth::listener::snapshot::{header, load};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};

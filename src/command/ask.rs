@@ -15,13 +15,14 @@ use ulid::Ulid;
 
 use super::run::{lived_in, read_config};
 use crate::clock::when;
-use crate::config::{self, Weights};
+use crate::config;
 use crate::event::Utterance;
 use crate::listener::history::History;
 use crate::listener::{Listener, Listeners};
 use crate::models;
 use crate::services::listen::state_at;
 use crate::store::Store;
+use griffin::Quantization;
 
 /// Asks the state of this house, of now or of a moment of the past; or, with --text, one that has read a transcript.
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub struct Args {
     model: Option<PathBuf>,
     /// With --text: how the weights are held in memory: auto, f32, q8_0 or q4_k
     #[arg(long, value_name = "FORM", default_value = "auto", value_parser = weights, requires = "text")]
-    weights: Weights,
+    weights: Quantization,
 }
 
 /// One answer, as `--json` prints it.
@@ -161,10 +162,10 @@ fn answer(args: &Args, listener: &Listener, room: Option<&str>, at: Option<Times
     Ok(())
 }
 
-fn weights(text: &str) -> Result<Weights, String> {
+fn weights(text: &str) -> Result<Quantization, String> {
     use serde::de::IntoDeserializer;
     use serde::de::value::Error;
-    Weights::deserialize(IntoDeserializer::<Error>::into_deserializer(text)).map_err(|error| error.to_string())
+    Quantization::deserialize(IntoDeserializer::<Error>::into_deserializer(text)).map_err(|error| error.to_string())
 }
 
 /// An utterance of no particular time: nothing here looks at a clock.
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn weights_have_the_names_of_the_config() {
-        assert_eq!(weights("q4_k"), Ok(Weights::Q4K));
+        assert_eq!(weights("q4_k"), Ok(Quantization::Q4K));
         assert!(weights("q5").unwrap_err().contains("unknown variant `q5`, expected one of `auto`, `f32`"));
     }
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use super::progress;
-use crate::config::Weights;
-use crate::griffin::{Model, Options, Sampler, Sampling, Tokenizer};
 use crate::models;
+use griffin::Quantization;
+use griffin::{Model, Options, Sampler, Sampling, Tokenizer};
 
 /// Continue a text with a RecurrentGemma.
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub struct Args {
     pub chat: bool,
     /// The form of the weights in memory: auto, f32, q8_0, q4_k
     #[arg(long, default_value = "auto", value_parser = weights)]
-    pub weights: Weights,
+    pub weights: Quantization,
     /// Threads; 0: one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
@@ -60,7 +60,7 @@ fn probability(text: &str) -> Result<f32, String> {
 }
 
 /// The names that `[listener] weights` knows.
-pub fn weights(text: &str) -> Result<Weights, String> {
+pub fn weights(text: &str) -> Result<Quantization, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected auto, f32, q8_0 or q4_k".into())
 }
 

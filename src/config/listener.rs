@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use griffin::Quantization;
 use serde::{Deserialize, Serialize};
 
 /// The model that reads along.
@@ -13,7 +14,7 @@ pub struct Listener {
     /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file.
     pub model: PathBuf,
     /// How the weights are held in memory; a GGUF file's are held as they are.
-    pub weights: Weights,
+    pub weights: Quantization,
     /// 0: as many as the machine has cores.
     pub threads: usize,
     /// What the model is told before the first word; by default the model's own.
@@ -33,7 +34,7 @@ impl Default for Listener {
         Self {
             enabled: true,
             model: "recurrentgemma-nano".into(),
-            weights: Weights::default(),
+            weights: Quantization::default(),
             threads: 0,
             preamble: None,
             states: States::default(),
@@ -43,20 +44,6 @@ impl Default for Listener {
             snapshots_max_mib: 1024,
         }
     }
-}
-
-/// The form of the large matrices in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Weights {
-    /// f32 below 500 million parameters, q8_0 above.
-    #[default]
-    Auto,
-    F32,
-    #[serde(rename = "q8_0")]
-    Q8_0,
-    #[serde(rename = "q4_k")]
-    Q4K,
 }
 
 /// What a state has heard.

@@ -6,7 +6,7 @@
 use super::Error;
 use super::alert::sigmoid;
 use super::reader::Reader;
-use crate::griffin::{Logits, State};
+use griffin::{Logits, State};
 
 /// A question as the tokens that end a fork's user turn and open the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]

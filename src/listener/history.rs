@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
+use super::Listener;
 use super::snapshot::{self, Error, Header, Mark};
-use super::{Listener, griffin};
 use crate::{config, names};
 
 /// The newest stay whatever the policy says: if one is torn, there is another.

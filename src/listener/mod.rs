@@ -1,6 +1,6 @@
 //! Reads along and tells what matters.
 //!
-//! Owns the live [`State`](crate::griffin::State) of RecurrentGemma: what is said goes in once, in order; summaries, alerts
+//! Owns the live [`State`](griffin::State) of RecurrentGemma: what is said goes in once, in order; summaries, alerts
 //! and answers come out of forks. Refuses to know sound, MQTT and the database, and keeps no clock: its time is the
 //! stream's. Invariants: asking never alters the live state; what is remembered beside the state ([`Listener::memory`])
 //! holds numbers and times, never words.
@@ -31,7 +31,6 @@ use ulid::Ulid;
 
 use crate::config;
 use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, Utterance};
-use crate::griffin;
 
 pub use ask::Answer;
 use memory::Memory;

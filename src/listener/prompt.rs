@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::griffin;
-
 /// The file beside a model's weights.
 pub const FILE: &str = "prompt.json";
 

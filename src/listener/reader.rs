@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Error;
 use super::prompt::Prompt;
 use crate::config;
-use crate::griffin::{Model, Options, State, Tokenizer};
+use griffin::{Model, Options, State, Tokenizer};
 
 /// How much reading yields to hearing: a thread of this niceness gets a tenth of a core that another wants, and all of one that
 /// nobody wants. Measured by `hearth bench hearing --beside MODEL` on two cores that others used, too: with a 2B model that never

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::griffin::{self, Leaf, Model, State};
+use griffin::{self, Leaf, Model, State};
 
 const MAGIC: &[u8; 8] = b"HEARTHST";
 const VERSION: u32 = 2;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use griffin::Leaf;
 use hearth::config::Config;
 use hearth::event::Utterance;
-use hearth::griffin::Leaf;
 use hearth::listener::Listener as Reader;
 use hearth::listener::history::History;
 use hearth::mqtt::payload;

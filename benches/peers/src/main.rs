@@ -19,9 +19,9 @@ use anyhow::{Context, Result, bail};
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor, safetensors::MmapedSafetensors};
 use candle_transformers::models::{quantized_recurrent_gemma as candle_model, recurrent_gemma};
-use hearth::config::Weights;
-use hearth::griffin::gguf::Gguf;
-use hearth::griffin::{self, Config, Model, Options};
+use griffin::Quantization;
+use griffin::gguf::Gguf;
+use griffin::{self, Config, Model, Options};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -54,12 +54,12 @@ fn make(dir: &Path, shape: &str) -> Result<()> {
     std::fs::write(checkpoint.join("config.json"), config.to_json())?;
     eprintln!("drawing random weights");
     // A file of that shape tells the tensors' names and shapes.
-    griffin::write_random(&config, Weights::Q4K, 0, &ours, true, &mut |_, _| ())?;
+    griffin::write_random(&config, Quantization::Q4K, 0, &ours, true, &mut |_, _| ())?;
     let tensors =
         Gguf::open(&ours)?.tensors().map(|(name, tensor)| (name.to_string(), tensor.shape.clone())).collect();
     let names = draw(tensors, &checkpoint.join("model.safetensors"))?;
     eprintln!("quantising for hearth");
-    griffin::quantise(&checkpoint, &ours, Weights::Q4K, true, &mut |_, _| ())?;
+    griffin::quantise(&checkpoint, &ours, Quantization::Q4K, true, &mut |_, _| ())?;
     eprintln!("quantising for candle");
     quantise_for_candle(&checkpoint.join("model.safetensors"), &names, &theirs)?;
     std::fs::remove_file(checkpoint.join("model.safetensors"))?;

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::machine::{median, seconds_of};
 use super::tokens::Tokens;
-use crate::griffin::{CHUNK, Leaf, Model, State};
 use crate::process::resident_bytes;
+use griffin::{CHUNK, Leaf, Model, State};
 
 /// Ages of the stream at which time and memory are looked at.
 const AGES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];

@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
-use crate::griffin::kernel::{Kernel, Measured, Roofs};
 use crate::process::total_bytes;
+use griffin::kernel::{Kernel, Measured, Roofs};
 
 /// Memory that is read to measure how fast memory is read, far more than any cache holds; but no more than an eighth of all.
 const READ_BYTES: usize = 2 << 30;

@@ -15,12 +15,12 @@ use super::machine::{Machine, PASSES, SECONDS, Speed, median, seconds_of};
 use super::plot;
 use super::tokens::Tokens;
 use crate::command::generate;
-use crate::config::Weights;
-use crate::griffin::kernel::{Form, Kernel, Roofs};
-use crate::griffin::{self, CHUNK, Config, Cost, Logits, Model, Options, State};
 use crate::listener::snapshot;
 use crate::models;
 use crate::process::resident_bytes;
+use griffin::Quantization;
+use griffin::kernel::{Form, Kernel, Roofs};
+use griffin::{self, CHUNK, Config, Cost, Logits, Model, Options, State};
 
 /// Chunk sizes that are measured.
 const CHUNKS: [usize; 4] = [1, 8, 16, 64];
@@ -42,7 +42,7 @@ pub struct Args {
     file: Option<PathBuf>,
     /// The form of the weights: auto, f32, q8_0, q4_k
     #[arg(long = "type", default_value = "auto", value_parser = generate::weights)]
-    weights: Weights,
+    weights: Quantization,
     /// Threads; 0: one per core, and one for a small model
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
@@ -180,7 +180,7 @@ fn shape_of(name: &str) -> anyhow::Result<Config> {
 }
 
 /// Tokens a second that nothing can beat: weights are read once for `chunk` tokens, and every product has to be made.
-fn limit(roofs: &Roofs, work: &crate::griffin::Work, chunk: usize) -> f64 {
+fn limit(roofs: &Roofs, work: &griffin::Work, chunk: usize) -> f64 {
     let read = work.bytes as f64 / chunk as f64 / (roofs.read_gb_s * 1e9);
     let made: f64 = work.forms.iter().map(|(form, operations)| *operations as f64 / (roofs.gop_s(*form) * 1e9)).sum();
     1.0 / read.max(made)

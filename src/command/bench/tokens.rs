@@ -1,6 +1,6 @@
 //! What a model is given to read when only its pace counts.
 
-use crate::griffin::Model;
+use griffin::Model;
 
 /// Tokens that are the same at every run.
 pub struct Tokens {

@@ -6,9 +6,9 @@ use anyhow::Context;
 use indicatif::DecimalBytes;
 
 use super::{Kind, table};
+use crate::asr;
 use crate::command::sentence;
 use crate::models;
-use crate::{asr, griffin};
 
 /// Where a package puts the config.
 const SYSTEM: &str = "/etc/hearth";

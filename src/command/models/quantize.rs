@@ -11,10 +11,10 @@ use indicatif::{DecimalBytes, HumanCount};
 
 use super::table;
 use crate::command::{generate, progress};
-use crate::config::Weights;
-use crate::griffin::{self, Model, Options, Perplexity, Report, Share, Tokenizer, perplexity, quantise};
 use crate::listener::prompt::Prompt;
 use crate::models;
+use griffin::Quantization;
+use griffin::{self, Model, Options, Perplexity, Report, Share, Tokenizer, perplexity, quantise};
 
 /// Parameters up to which the checkpoint itself is asked for its perplexity too: in f32 it takes four bytes for each.
 const COMPARED: u64 = 500_000_000;
@@ -29,7 +29,7 @@ pub struct Args {
     out: PathBuf,
     /// f32; q8_0; or q4_k, with gates, keys and values in q8_0. Rows that are no whole blocks take the next finer form
     #[arg(long = "type", value_name = "TYPE", default_value = "q4_k", value_parser = form)]
-    form: Weights,
+    form: Quantization,
     /// Tell how well the quantised model predicts this text; of a small model, how well the checkpoint does, too
     #[arg(long, value_name = "FILE.txt")]
     perplexity: Option<PathBuf>,
@@ -38,11 +38,11 @@ pub struct Args {
     force: bool,
 }
 
-fn form(text: &str) -> Result<Weights, String> {
+fn form(text: &str) -> Result<Quantization, String> {
     match text {
-        "f32" => Ok(Weights::F32),
-        "q8_0" => Ok(Weights::Q8_0),
-        "q4_k" => Ok(Weights::Q4K),
+        "f32" => Ok(Quantization::F32),
+        "q8_0" => Ok(Quantization::Q8_0),
+        "q4_k" => Ok(Quantization::Q4K),
         _ => Err("expected f32, q8_0 or q4_k".into()),
     }
 }
@@ -76,7 +76,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let (tokens, value) = (HumanCount(quantised.tokens as u64), quantised.value);
         print!("perplexity on {} ({tokens} tokens): {value:.4}", path.display());
         if griffin::Config::load(&dir)?.parameters() <= COMPARED {
-            let options = Options { weights: Weights::F32, ..options };
+            let options = Options { weights: Quantization::F32, ..options };
             print!(", of the checkpoint in f32 {:.4}", measure(&dir, &options, &tokenizer, &text)?.value);
         }
         println!();

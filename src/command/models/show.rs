@@ -6,8 +6,8 @@ use anyhow::bail;
 use indicatif::{DecimalBytes, HumanCount};
 
 use super::{Kind, table};
-use crate::griffin::{self, Content, Group, Summary};
 use crate::models;
+use griffin::{self, Content, Group, Summary};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

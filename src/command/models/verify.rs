@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::Kind;
 use crate::asr;
 use crate::command::progress;
-use crate::griffin::{self, Tokenizer};
 use crate::listener::prompt::Prompt;
 use crate::models;
+use griffin::{self, Tokenizer};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -12,9 +12,9 @@ use std::time::Instant;
 use anyhow::Context;
 
 use crate::command::bench::tokens::Tokens;
-use crate::griffin::{CHUNK, Model, Options};
 use crate::listener::reader::NICE;
 use crate::models;
+use griffin::{CHUNK, Model, Options};
 
 /// Reads until it is stopped.
 pub struct Beside {

@@ -1,0 +1,77 @@
+//! Gemma's own tokenizer, 256,000 tokens.
+//!
+//! `make test` fetches Gemma's into target/test-models; without it these tests say that they were skipped.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use griffin::Tokenizer;
+use proptest::prelude::*;
+
+use super::{in_repository, runner};
+
+/// Text as it comes: any characters, and more of those that tokenizers stumble over than chance would bring.
+const TEXT: &str = r"([^\x00]|[a-zA-Z ]{1,12}|[ \n\t▁]{1,4}|<[a-z_]{0,6}|<end_of_turn>|<start_of_turn>|<bos>|<0x0A>|['’.,…?!0-9-]|[äöüßéñçøåÆŒ]|[а-яА-Я]{1,8}|[ぁ-んァ-ン一-龥]{1,6}|\p{Emoji}\u{fe0f}?){0,24}";
+
+fn gemma_dir() -> Option<PathBuf> {
+    let models =
+        std::env::var_os("HEARTH_TEST_MODELS").map_or_else(|| in_repository("target/test-models"), PathBuf::from);
+    Some(models.join("gemma")).filter(|dir| dir.join("tokenizer.json").is_file())
+}
+
+/// Gemma's tokenizer, read once; nothing if it is not here.
+fn gemma() -> Option<&'static Tokenizer> {
+    static GEMMA: OnceLock<Option<Tokenizer>> = OnceLock::new();
+    let gemma = GEMMA.get_or_init(|| gemma_dir().map(|dir| Tokenizer::load(&dir).unwrap()));
+    if gemma.is_none() {
+        println!("skipped: Gemma's tokenizer is not in target/test-models; tools/test-models.sh fetches it");
+    }
+    gemma.as_ref()
+}
+
+#[test]
+fn gemmas_turn_tokens_are_single_and_never_in_text() {
+    let Some(gemma) = gemma() else { return };
+    let turns = gemma.turns();
+    assert_eq!((turns.eos, turns.bos, turns.start, turns.end), (1, 2, 106, 107));
+    let tokens = gemma.encode("Say <end_of_turn>\n<start_of_turn>model\n<bos><eos>").unwrap();
+    assert!([turns.eos, turns.bos, turns.start, turns.end].iter().all(|turn| !tokens.contains(turn)), "{tokens:?}");
+    assert_eq!(gemma.decode(&tokens).unwrap(), "Say <end_of_turn>\n<start_of_turn>model\n<bos><eos>");
+    assert_eq!(gemma.decode(&[2, 106, 1645, 108, 107]).unwrap(), "user\n");
+    let mut decoder = gemma.decoder();
+    let stream: Vec<String> =
+        [2, 106, 1645, 108, 107].iter().filter_map(|&token| decoder.push(token).unwrap()).collect();
+    assert_eq!(stream.concat(), "user\n");
+    assert_eq!(gemma.encode("user\n").unwrap(), [1645, 108]);
+}
+
+#[test]
+fn any_text_survives_gemmas_tokens_whole_and_as_a_stream() {
+    let Some(gemma) = gemma() else { return };
+    let law = |text: String| {
+        // A stream of tokens says nothing of how a space was written, and waits for what follows a character cut in two.
+        let text = text.replace('▁', "_").replace('\u{fffd}', "?");
+        let tokens = gemma.encode(&text).unwrap();
+        prop_assert_eq!(gemma.decode(&tokens).unwrap(), text.clone());
+        let mut decoder = gemma.decoder();
+        let pieces: Vec<String> = tokens.iter().filter_map(|&token| decoder.push(token).unwrap()).collect();
+        prop_assert!(
+            text.contains('\u{fffd}') || pieces.iter().all(|piece| !piece.contains('\u{fffd}')),
+            "{:?}",
+            pieces
+        );
+        prop_assert_eq!(pieces.concat(), text);
+        Ok(())
+    };
+    runner(2_000).run(&TEXT, law).unwrap();
+}
+
+#[test]
+fn a_character_of_many_tokens_comes_with_the_last_of_them() {
+    let Some(gemma) = gemma() else { return };
+    // A script that has no tokens of its own.
+    let tokens = gemma.encode("𒀀!").unwrap();
+    let mut decoder = gemma.decoder();
+    let pieces: Vec<Option<String>> = tokens.iter().map(|&token| decoder.push(token).unwrap()).collect();
+    assert_eq!(pieces, [None, None, None, Some("𒀀".into()), Some("!".into())]);
+}

@@ -1,0 +1,363 @@
+//! One file for a model: what goes in comes out, and what is said of files that are not what they seem.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use griffin::Quantization;
+use griffin::gguf::{self, Contents, Kind, Plan, Problem, Value, Writer};
+use griffin::kernel::{Form, Kernel};
+use griffin::{Config, Group, Model, Options, RingType, Tokenizer, attached, check, quantise, summary, write_random};
+use proptest::prelude::*;
+
+use super::files::copy_with;
+use super::{load_for, nano_dir, runner, tiny_dir, worst};
+
+const FORMS: [Quantization; 3] = [Quantization::F32, Quantization::Q8_0, Quantization::Q4K];
+
+fn silent() -> impl FnMut(u64, u64) + Send {
+    |_, _| ()
+}
+
+fn make(dir: &Path, into: &Path, weights: Quantization) -> PathBuf {
+    let out = into.join(format!("{weights:?}.gguf"));
+    quantise(dir, &out, weights, true, &mut silent()).unwrap();
+    out
+}
+
+fn load(path: &Path, weights: Quantization) -> Model {
+    Model::load(path, &Options { weights, threads: 1, ..Options::default() }).unwrap()
+}
+
+fn predictions(model: &Model) -> Vec<f32> {
+    let vocab = model.config().vocab as u32;
+    let tokens: Vec<u32> = (0..40).map(|i| i * 37 % vocab).collect();
+    let logits = model.logits(&tokens, &mut model.state()).unwrap();
+    logits.iter().flat_map(|logits| logits.values().to_vec()).collect()
+}
+
+#[test]
+fn a_file_computes_what_its_checkpoint_packed_in_memory_does() {
+    let work = tempfile::tempdir().unwrap();
+    for dir in [tiny_dir(), nano_dir()] {
+        let exact = load(&dir, Quantization::F32);
+        for weights in FORMS {
+            let file = make(&dir, work.path(), weights);
+            let (mapped, packed) = (load(&file, Quantization::Auto), load(&dir, weights));
+            assert_eq!(predictions(&mapped), predictions(&packed), "{weights:?} of {}", dir.display());
+            assert_eq!(mapped.fingerprint(), exact.fingerprint(), "states survive quantising");
+            assert_eq!(mapped.config(), exact.config());
+            assert_eq!(mapped.bytes(), packed.bytes());
+            check(&file, &mut silent()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_quantised_model_predicts_is_near_what_its_checkpoint_does() {
+    let work = tempfile::tempdir().unwrap();
+    for (dir, bounds) in [(tiny_dir(), [1e-4, 0.8, 0.8]), (nano_dir(), [1e-3, 0.8, 6.0])] {
+        let exact = predictions(&load(&dir, Quantization::F32));
+        for (weights, bound) in FORMS.into_iter().zip(bounds) {
+            let file = make(&dir, work.path(), weights);
+            for kernel in Kernel::available() {
+                let rough = load_for(kernel, &file, Quantization::Auto, RingType::F32);
+                let off = worst(&predictions(&rough), &exact);
+                let found = format!("{weights:?} of {} with {kernel}: off by {off} at most", dir.display());
+                println!("{found}");
+                assert!(off < bound, "{found}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_of_the_checkpoint_goes_on_in_the_file() {
+    let work = tempfile::tempdir().unwrap();
+    let checkpoint = load(&nano_dir(), Quantization::F32);
+    let file =
+        Model::load(&make(&nano_dir(), work.path(), Quantization::F32), &Options { threads: 1, ..Options::default() });
+    let file = file.unwrap();
+    let mut state = checkpoint.state();
+    checkpoint.ingest(&[2, 5, 9, 11], &mut state).unwrap();
+    let mut other = file.restore(state.tokens_read(), &state.leaves()).unwrap();
+    let expected = checkpoint.step(7, &mut state).unwrap();
+    assert_eq!(file.step(7, &mut other).unwrap(), expected);
+}
+
+#[test]
+fn each_group_takes_the_form_that_serves_and_tells_its_error() {
+    let work = tempfile::tempdir().unwrap();
+    let report = quantise(&nano_dir(), &work.path().join("a"), Quantization::Q4K, false, &mut silent()).unwrap();
+    let share = |group| report.groups[&group];
+    for group in [Group::Embedding, Group::Mlp, Group::Recurrent, Group::Attention] {
+        assert_eq!(share(group).bits_per_weight(), 4.5);
+        assert!((0.01..0.12).contains(&share(group).relative_error()), "{group:?}: {:?}", share(group));
+    }
+    for group in [Group::KeysValues, Group::Gates] {
+        assert_eq!(share(group).bits_per_weight(), 8.5);
+        assert!((0.001..0.01).contains(&share(group).relative_error()), "{group:?}: {:?}", share(group));
+    }
+    assert_eq!((report.small.bits_per_weight(), report.small.relative_error()), (32.0, 0.0));
+    let config = Config::load(&nano_dir()).unwrap();
+    assert_eq!(report.total().parameters, config.parameters());
+    let exact = quantise(&tiny_dir(), &work.path().join("b"), Quantization::F32, false, &mut silent()).unwrap();
+    assert_eq!(exact.total().relative_error(), 0.0);
+}
+
+#[test]
+fn tokenizer_and_prompt_come_out_of_the_file() {
+    let work = tempfile::tempdir().unwrap();
+    let file = make(&nano_dir(), work.path(), Quantization::Q4K);
+    let text = "The kettle is on; milk is needed. Ünïcödé 🙂";
+    let tokens = Tokenizer::load(&nano_dir()).unwrap().encode(text).unwrap();
+    assert_eq!(Tokenizer::load(&file).unwrap().encode(text).unwrap(), tokens);
+    let prompt = |model: &Path| attached(model, "prompt.json").unwrap().map(|found| found.text);
+    assert!(prompt(&file).is_some());
+    assert_eq!(prompt(&file), prompt(&nano_dir()));
+
+    let bare = make(&tiny_dir(), work.path(), Quantization::F32);
+    assert_eq!(prompt(&bare), None);
+    let error = Tokenizer::load(&bare).err().unwrap().to_string();
+    assert!(error.contains("F32.gguf") && error.contains("lacks a tokenizer.json"), "{error}");
+}
+
+#[test]
+fn a_summary_tells_size_and_form_of_either_layout() {
+    let work = tempfile::tempdir().unwrap();
+    let file = make(&nano_dir(), work.path(), Quantization::Q4K);
+    let (checkpoint, packed) = (summary(&nano_dir()).unwrap(), summary(&file).unwrap());
+    let parameters = |summary: &griffin::Summary| summary.contents.values().map(|c| c.parameters).sum::<u64>();
+    assert_eq!(parameters(&checkpoint), checkpoint.config.parameters());
+    assert_eq!(parameters(&packed), checkpoint.config.parameters());
+    assert_eq!(packed.bytes, file.metadata().unwrap().len());
+    let form = |group| packed.contents[&group].forms.iter().cloned().collect::<Vec<_>>();
+    assert_eq!(form(Some(Group::Mlp)), ["q4_k"]);
+    assert_eq!(form(Some(Group::Gates)), ["q8_0"]);
+    assert_eq!(form(None), ["f32"]);
+}
+
+#[test]
+fn a_config_and_the_text_made_of_it_say_the_same() {
+    let read = |dir: PathBuf| Config::load(&dir).unwrap();
+    let presets = ["2b", "9b"].map(|name| Config::preset(name).unwrap());
+    for config in [read(tiny_dir()), read(nano_dir())].into_iter().chain(presets) {
+        assert_eq!(Config::from_json(&config.to_json(), Path::new("config.json")).unwrap(), config);
+    }
+}
+
+#[test]
+fn random_weights_are_the_same_in_memory_and_in_a_file() {
+    let work = tempfile::tempdir().unwrap();
+    // Wide enough that quants are drawn, not packed.
+    let config = Config { width: 1024, lru_width: 1024, mlp_width: 1280, ..Config::load(&nano_dir()).unwrap() };
+    for weights in FORMS {
+        let out = work.path().join(format!("{weights:?}"));
+        let bytes = write_random(&config, weights, 7, &out, false, &mut silent()).unwrap();
+        assert_eq!(bytes, out.metadata().unwrap().len());
+        let options = Options { weights, threads: 1, ..Options::default() };
+        let (file, memory) = (load(&out, weights), Model::random(config.clone(), &options, 7).unwrap());
+        assert_eq!(file.fingerprint(), memory.fingerprint());
+        let predicted = predictions(&file);
+        assert_eq!(predicted, predictions(&memory));
+        let spread = predicted.iter().map(|x| x * x).sum::<f32>() / predicted.len() as f32;
+        assert!(predicted.iter().all(|x| x.is_finite()) && (0.01..100.0).contains(&spread), "{weights:?}: {spread}");
+        check(&out, &mut silent()).unwrap();
+    }
+}
+
+#[test]
+fn a_file_is_not_replaced_unasked_and_never_half_there() {
+    let work = tempfile::tempdir().unwrap();
+    let out = work.path().join("model.gguf");
+    std::fs::write(&out, "precious").unwrap();
+    let error = quantise(&tiny_dir(), &out, Quantization::F32, false, &mut silent()).unwrap_err().to_string();
+    assert!(error.contains("model.gguf exists already") && error.contains("--force"), "{error}");
+    let broken = copy_with(&tiny_dir(), work.path(), |all| {
+        let last = all.iter_mut().find(|tensor| tensor.name == "model.layers.4.mlp_block.down_proj.weight").unwrap();
+        last.bytes[400..404].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let error = quantise(&broken, &out, Quantization::Q8_0, true, &mut silent()).unwrap_err().to_string();
+    assert!(error.contains("layers.4.mlp_block.down_proj.weight") && error.contains("no number"), "{error}");
+    assert_eq!(std::fs::read(&out).unwrap(), b"precious");
+    let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    quantise(&tiny_dir(), &out, Quantization::F32, true, &mut silent()).unwrap();
+    check(&out, &mut silent()).unwrap();
+    let nowhere = quantise(&tiny_dir(), &work.path().join("no/model.gguf"), Quantization::F32, false, &mut silent());
+    assert!(nowhere.unwrap_err().to_string().contains("no/model.gguf cannot be written"));
+}
+
+/// A small file that is sound as far as the format goes.
+fn small() -> Vec<u8> {
+    let keys = [
+        ("general.architecture", Value::Text("recurrentgemma".into())),
+        ("hearth.layout", Value::Text("rows16.v1".into())),
+        ("a.list", Value::Texts(vec!["x".into(), "yz".into()])),
+        ("a.number", Value::F64(0.5)),
+    ];
+    let keys = keys.map(|(key, value)| (key.to_string(), value));
+    let plan = |name: &str, shape: &[usize], kind| Plan { name: name.into(), shape: shape.to_vec(), kind };
+    let plans = [
+        plan("tensor.a", &[5], Kind::Plain),
+        plan("tensor.b", &[3, 64], Kind::Packed(Form::Q8_0)),
+        plan("tensor.c", &[2, 4, 4], Kind::Packed(Form::F32)),
+    ];
+    let mut writer = Writer::begin(Cursor::new(Vec::new()), &keys, &plans).unwrap();
+    plans.iter().for_each(|plan| writer.write(&vec![1; plan.bytes()]).unwrap());
+    writer.finish().unwrap().into_inner()
+}
+
+/// Where `text` ends in a file.
+fn behind(file: &[u8], text: &str) -> usize {
+    file.windows(text.len()).position(|window| window == text.as_bytes()).unwrap() + text.len()
+}
+
+/// What is said of the small file when these bytes stand so far behind a text.
+fn changed(text: &str, offset: usize, bytes: &[u8]) -> String {
+    let mut file = small();
+    let at = behind(&file, text) + offset;
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    Contents::parse(&file).err().map_or("nothing".into(), |problem| problem.to_string())
+}
+
+#[test]
+fn lies_in_a_header_are_told_by_the_name_of_what_lies() {
+    Contents::parse(&small()).unwrap();
+    let huge = u64::MAX.to_le_bytes();
+    let says = |text: &str, offset: usize, bytes: &[u8], expected: &[&str]| {
+        let message = changed(text, offset, bytes);
+        expected.iter().for_each(|part| assert!(message.contains(part), "{message:?} should say {part:?}"));
+    };
+    says("GGU", 0, b"X", &["no GGUF file", "hearth models quantize"]);
+    says("GGUF", 0, &2u32.to_le_bytes(), &["version 2", "reads version 3"]);
+    says("GGUF", 0, &3u32.to_be_bytes(), &["version 50331648", "little-endian"]);
+    says("GGUF", 4, &huge, &["claims 18446744073709551615 tensors"]);
+    says("GGUF", 12, &huge, &["claims 18446744073709551615 keys"]);
+    says("GGUF", 12, &9u64.to_le_bytes(), &["key"]);
+    says("GGUF", 20, &huge, &["bytes in a name"]);
+    says("general.architecture", 12, b"llama\0\0\0", &["architecture", "llama", "RecurrentGemma"]);
+    says("general.architecture", 4, &huge, &["ends within the value of general.architecture", "copy it again"]);
+    says("general.architecture", 0, &4u32.to_le_bytes(), &["bytes in a name"]);
+    says("general.alignment", 4, &48u32.to_le_bytes(), &["general.alignment is 48", "power of two"]);
+    says("general.alignment", 4, &0u32.to_le_bytes(), &["general.alignment is 0"]);
+    says("rows16.v", 0, b"9", &["rows16.v9", "rows16.v1", "quantise the original checkpoint"]);
+    says("hearth.layou", 0, b"x", &["hearth.layout is absent"]);
+    says("a.list", 0, &13u32.to_le_bytes(), &["the type of a.list is 13"]);
+    says("a.list", 4, &9u32.to_le_bytes(), &["the type of a.list is 9"]);
+    says("a.list", 8, &huge, &["ends within the value of a.list"]);
+    says("a.list", 4, &[10, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 63], &["ends within the value of a.list"]);
+    says("a.numbe", 0, &[0xff], &["the name of key 4", "UTF-8"]);
+    says("tensor.", 0, b"b", &["tensor.b is named twice"]);
+    says("tensor.a", 0, &0u32.to_le_bytes(), &["dimensions of tensor.a is 0", "1 to 4"]);
+    says("tensor.a", 0, &u32::MAX.to_le_bytes(), &["dimensions of tensor.a"]);
+    says("tensor.a", 4, &0u64.to_le_bytes(), &["a dimension of tensor.a"]);
+    says("tensor.a", 4, &huge, &["the shape of tensor.a"]);
+    says("tensor.a", 4, &(1u64 << 40).to_le_bytes(), &["ends within tensor.a"]);
+    says("tensor.a", 12, &14u32.to_le_bytes(), &["tensor.a is of type 0xe", "quantise the original checkpoint"]);
+    says("tensor.a", 16, &huge, &["the offset of tensor.a"]);
+    says("tensor.a", 16, &4u64.to_le_bytes(), &["the offset of tensor.a", "multiple of 64"]);
+    says("tensor.a", 16, &(1u64 << 62).to_le_bytes(), &["ends within tensor.a"]);
+    says("tensor.b", 4, &96u64.to_le_bytes(), &["ends within tensor.b"]);
+    says("tensor.b", 4, &63u64.to_le_bytes(), &["the shape of tensor.b is [3, 63]"]);
+    says("tensor.b", 12, &huge, &["the shape of tensor.b"]);
+    says("tensor.b", 24, &0u64.to_le_bytes(), &["share bytes"]);
+    says("tensor.c", 28, &(gguf::PRIVATE + 8).to_le_bytes(), &["the shape of tensor.c"]);
+}
+
+#[test]
+fn a_key_that_is_named_twice_is_refused() {
+    let keys = vec![("twice".to_string(), Value::Bool(true)); 2];
+    let file = Writer::begin(Cursor::new(Vec::new()), &keys, &[]).unwrap().finish().unwrap().into_inner();
+    assert!(matches!(Contents::parse(&file), Err(Problem::Twice { what }) if what == "twice"));
+}
+
+#[test]
+fn a_file_that_was_cut_anywhere_is_refused() {
+    let whole = small();
+    // The last bytes are padding.
+    let needed = whole.iter().rposition(|byte| *byte == 1).unwrap();
+    for length in 0..=needed {
+        let problem = Contents::parse(&whole[..length]).expect_err("a part is no whole");
+        let kind = matches!(problem, Problem::Truncated { .. } | Problem::Magic);
+        assert!(kind, "cut at {length}: {problem}");
+    }
+    Contents::parse(&whole[..=needed]).unwrap();
+
+    let work = tempfile::tempdir().unwrap();
+    let file = make(&tiny_dir(), work.path(), Quantization::Q8_0);
+    let whole = std::fs::read(&file).unwrap();
+    for length in (0..whole.len() - 64).step_by(whole.len() / 97) {
+        std::fs::write(&file, &whole[..length]).unwrap();
+        let error = Model::load(&file, &Options::default()).err().unwrap().to_string();
+        assert!(error.contains("Q8_0.gguf") && (error.contains("cut short") || length < 4), "{length}: {error}");
+    }
+}
+
+#[test]
+fn a_sound_file_of_the_wrong_model_is_refused_by_key_or_tensor() {
+    let work = tempfile::tempdir().unwrap();
+    let file = make(&tiny_dir(), work.path(), Quantization::Q8_0);
+    let whole = std::fs::read(&file).unwrap();
+    let says = |text: &str, offset: isize, bytes: &[u8], expected: &[&str]| {
+        let mut changed = whole.clone();
+        let at = behind(&whole, text).checked_add_signed(offset).unwrap();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        std::fs::write(&file, changed).unwrap();
+        for message in [
+            Model::load(&file, &Options::default()).err().unwrap().to_string(),
+            check(&file, &mut silent()).unwrap_err().to_string(),
+        ] {
+            expected.iter().for_each(|part| assert!(message.contains(part), "{message:?} should say {part:?}"));
+        }
+    };
+    const KEY: &str = "recurrentgemma.embedding_length";
+    says(KEY, 4, &97u32.to_le_bytes(), &[KEY, "97 instead of 96", "hearth.config"]);
+    says("recurrentgemma.embedding_lengt", 0, b"x", &["lacks the key", KEY]);
+    says("hearth.fingerprint", 12, b"x", &["hearth.fingerprint", "64 hexadecimal digits"]);
+    says("hearth.fingerprin", 0, b"x", &["lacks the key hearth.fingerprint"]);
+    says("hearth.config", 12, b"x", &["config.json is not valid JSON"]);
+    says("hearth.confi", 0, b"x", &["lacks a config.json"]);
+    const TENSOR: &str = "model.layers.2.temporal_block.k_proj.weight";
+    says("model.layers.2.temporal_block.k_proj.weigh", 0, b"x", &["holds no tensor", TENSOR]);
+    says(TENSOR, 4, &32u64.to_le_bytes(), &[TENSOR, "[24, 32]", "[24, 96]"]);
+    // The type of a small tensor where a matrix must be, and the other way round.
+    says("model.layers.2.temporal_block.o_proj.bias", 12, &gguf::PRIVATE.to_le_bytes(), &["o_proj.bias", "shape"]);
+    says(TENSOR, 20, &0u32.to_le_bytes(), &[TENSOR]);
+}
+
+#[test]
+fn weights_that_are_no_numbers_do_not_pass_the_check() {
+    let work = tempfile::tempdir().unwrap();
+    let file = make(&tiny_dir(), work.path(), Quantization::Q8_0);
+    let mut bytes = std::fs::read(&file).unwrap();
+    // The scales of a group stand behind its quants; the embedding is the first tensor, 96 columns wide.
+    let opened = gguf::Gguf::open(&file).unwrap();
+    let tensor = opened.tensor("model.embed_tokens.weight").unwrap().clone();
+    drop(opened);
+    let scale = tensor.bytes.start + 16 * 96;
+    bytes[scale..scale + 2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let error = check(&file, &mut silent()).unwrap_err().to_string();
+    assert!(error.contains("model.embed_tokens.weight") && error.contains("infinite"), "{error}");
+}
+
+#[test]
+fn a_header_is_read_or_refused_whatever_is_in_it() {
+    let file = small();
+    let header = behind(&file, "tensor.c") + 40;
+    let change = (0..header, prop_oneof![any::<u8>(), Just(0), Just(0xff), 0..16u8]);
+    let changes = prop::collection::vec(change, 1..6);
+    let cut = 0..file.len() + 1;
+    runner(20_000)
+        .run(&(changes, cut, any::<bool>()), |(changes, cut, whole)| {
+            let mut file = file.clone();
+            changes.into_iter().for_each(|(at, byte)| file[at] = byte);
+            if !whole {
+                file.truncate(cut);
+            }
+            // It may be either; what must not happen is a panic, or a tensor outside.
+            let _ = Contents::parse(&file);
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,260 @@
+//! What holds for any tokens: chunking, forking, fixed size, quantising.
+
+use griffin::Quantization;
+use griffin::kernel::Kernel;
+use griffin::{Error, Logits, Model, RingType, State};
+use proptest::prelude::*;
+
+use super::settings::{odd, read, synthetic, synthetic_dir};
+use super::{bits, load, load_for, nano_dir, runner, tiny, tiny_dir, worst};
+
+/// Tokens of the tiny model, and sizes of chunks to read them in.
+fn tokens_and_sizes() -> impl Strategy<Value = (Vec<u32>, Vec<usize>)> {
+    (prop::collection::vec(0u32..96, 1..80), prop::collection::vec(1usize..30, 1..20))
+}
+
+fn in_chunks(tokens: &[u32], sizes: &[usize], mut each: impl FnMut(&[u32])) {
+    let mut rest = tokens;
+    for &size in sizes.iter().cycle() {
+        let (chunk, left) = rest.split_at(size.min(rest.len()));
+        each(chunk);
+        rest = left;
+        if rest.is_empty() {
+            return;
+        }
+    }
+}
+
+fn stepwise(model: &Model, tokens: &[u32]) -> (State, Logits) {
+    let mut state = model.state();
+    let logits = tokens.iter().map(|&token| model.step(token, &mut state).unwrap()).last().unwrap();
+    (state, logits)
+}
+
+#[test]
+fn any_chunking_is_the_same_as_step_by_step() {
+    let odd = synthetic_dir(&odd(), |_| ());
+    let models = |kernel| {
+        [
+            (load_for(kernel, &tiny_dir(), Quantization::F32, RingType::F32), 1e-4),
+            (load_for(kernel, odd.path(), Quantization::F32, RingType::F32), 1e-4),
+            (load_for(kernel, &tiny_dir(), Quantization::F32, RingType::I16), 2e-2),
+        ]
+    };
+    for (model, tolerance) in Kernel::available().flat_map(models) {
+        let mut runner = runner(40);
+        let law = |(tokens, sizes): (Vec<u32>, Vec<usize>)| {
+            let vocab = model.config().vocab as u32;
+            let tokens: Vec<u32> = tokens.into_iter().map(|token| token % vocab).collect();
+            let (mut one, expected) = stepwise(&model, &tokens);
+            let mut other = model.state();
+            let (&last, before) = tokens.split_last().unwrap();
+            if !before.is_empty() {
+                in_chunks(before, &sizes, |chunk| model.ingest(chunk, &mut other).unwrap());
+            }
+            let found = model.step(last, &mut other).unwrap();
+            prop_assert!(worst(found.values(), expected.values()) <= tolerance);
+            prop_assert_eq!(one.tokens_read(), other.tokens_read());
+            let (one, other) = (model.step(7, &mut one).unwrap(), model.step(7, &mut other).unwrap());
+            prop_assert!(worst(one.values(), other.values()) <= tolerance);
+            Ok(())
+        };
+        runner.run(&tokens_and_sizes(), law).unwrap();
+    }
+}
+
+/// Grouped queries: heads of keys that are copies of each other are one.
+#[test]
+fn two_equal_heads_of_keys_are_as_good_as_one() {
+    let one = json_with(odd(), "num_key_value_heads", 1);
+    let one_dir = synthetic_dir(&one, |_| ());
+    let ones = synthetic(&read(&one).unwrap());
+    let two_dir = synthetic_dir(&odd(), |tensors| {
+        for mut tensor in ones {
+            if tensor.name.contains("k_proj") || tensor.name.contains("v_proj") {
+                tensor.shape[0] *= 2;
+                tensor.bytes = tensor.bytes.repeat(2);
+            }
+            let place = tensors.iter_mut().find(|other| other.name == tensor.name).unwrap();
+            *place = tensor;
+        }
+    });
+    let predict = |dir: &std::path::Path| {
+        let model = load(dir, Quantization::F32, RingType::F32);
+        let tokens: Vec<u32> = (0..40).map(|i| i * 7 % 50).collect();
+        let logits = model.logits(&tokens, &mut model.state()).unwrap();
+        logits.iter().flat_map(|logits| logits.values().to_vec()).collect::<Vec<_>>()
+    };
+    let (one, two) = (predict(one_dir.path()), predict(two_dir.path()));
+    assert!(one.iter().any(|l| l.abs() > 0.1), "the model says something");
+    assert!(worst(&one, &two) <= 1e-5);
+}
+
+fn json_with(mut config: serde_json::Value, key: &str, value: u64) -> serde_json::Value {
+    config[key] = value.into();
+    config
+}
+
+#[test]
+fn a_fork_never_alters_its_parent() {
+    for model in Kernel::available().map(|kernel| load_for(kernel, &tiny_dir(), Quantization::F32, RingType::F32)) {
+        let mut runner = runner(24);
+        let law = |(tokens, question): (Vec<u32>, Vec<u32>)| {
+            let mut parent = model.state();
+            model.ingest(&tokens, &mut parent).unwrap();
+            let before = bits(&parent);
+            let mut fork = parent.fork();
+            prop_assert_eq!(&bits(&fork), &before);
+            model.ingest(&question, &mut fork).unwrap();
+            model.step(1, &mut fork).unwrap();
+            prop_assert_eq!(&bits(&parent), &before);
+            // And the other way round: what the parent reads on is nothing to the fork.
+            let fork_before = bits(&fork);
+            model.ingest(&question, &mut parent).unwrap();
+            prop_assert_eq!(bits(&fork), fork_before);
+            Ok(())
+        };
+        let tokens = || prop::collection::vec(0u32..96, 0..40);
+        runner.run(&(tokens(), tokens()), law).unwrap();
+    }
+}
+
+#[test]
+fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
+    let model = load(&nano_dir(), Quantization::F32, RingType::F32);
+    let mut state = model.state();
+    let fresh = state.bytes();
+    let tokens: Vec<u32> = (0..5000).map(|i| 6 + i * 31 % 2000).collect();
+    for chunk in tokens.chunks(250) {
+        model.ingest(chunk, &mut state).unwrap();
+        assert_eq!(state.bytes(), fresh);
+    }
+    assert_eq!(state.tokens_read(), 5000);
+    let leaves: usize = state.leaves().iter().map(|leaf| leaf.bytes.len()).sum();
+    assert_eq!(leaves as u64, fresh, "what is counted is all there is");
+}
+
+#[test]
+fn questions_side_by_side_are_answered_as_one_by_one() {
+    let models = |kernel| {
+        [
+            (load_for(kernel, &tiny_dir(), Quantization::F32, RingType::F32), 1e-5),
+            (load_for(kernel, &nano_dir(), Quantization::F32, RingType::F32), 1e-3),
+            (load_for(kernel, &nano_dir(), Quantization::Q4K, RingType::I16), 1e-3),
+        ]
+    };
+    for (model, tolerance) in Kernel::available().flat_map(models) {
+        let vocab = model.config().vocab as u32;
+        let mut state = model.state();
+        model.ingest(&(0..100).map(|i| i * 31 % vocab).collect::<Vec<_>>(), &mut state).unwrap();
+        let before = bits(&state);
+        let asked: Vec<Vec<u32>> =
+            [1, 24, 90, 5, 24].iter().map(|&count| (0..count).map(|i| (i * 7 + count) % vocab).collect()).collect();
+        let mut forks: Vec<State> = asked.iter().map(|_| state.fork()).collect();
+        let mut streams: Vec<_> = forks.iter_mut().zip(asked.iter().map(Vec::as_slice)).collect();
+        let answers = model.read_all(&mut streams).unwrap();
+        for ((tokens, answer), fork) in asked.iter().zip(&answers).zip(&mut forks) {
+            let mut alone = state.fork();
+            let expected = model.read(tokens, &mut alone).unwrap();
+            assert!(worst(answer.values(), expected.values()) <= tolerance);
+            assert_eq!(fork.tokens_read(), alone.tokens_read());
+            // What each remembers is the same, too.
+            let (next, expected) = (model.step(3, fork).unwrap(), model.step(3, &mut alone).unwrap());
+            assert!(worst(next.values(), expected.values()) <= tolerance);
+        }
+        assert_eq!(bits(&state), before, "a fork never alters its parent");
+        let mut fork = state.fork();
+        assert!(matches!(model.read_all(&mut [(&mut fork, &[])]), Err(Error::NoTokens)));
+        assert_eq!(model.read_all(&mut []).unwrap(), []);
+    }
+}
+
+#[test]
+fn two_hundred_thousand_tokens_leave_a_state_finite_bounded_and_restorable() {
+    let model = load(&nano_dir(), Quantization::Q8_0, RingType::I16);
+    let tokens: Vec<u32> = (0..200_000u64).map(|i| 6 + (i * 0x9e37_79b9 % 2_040) as u32).collect();
+    let (first, second) = tokens.split_at(100_000);
+    let mut state = model.state();
+    model.ingest(first, &mut state).unwrap();
+    let mut restored = model.restore(state.tokens_read(), &state.leaves()).unwrap();
+    model.ingest(second, &mut state).unwrap();
+    model.ingest(second, &mut restored).unwrap();
+    assert_eq!(bits(&state), bits(&restored), "a snapshot in the middle changes nothing");
+    for leaf in state.leaves() {
+        let values = leaf.bytes.chunks_exact(if leaf.half { 2 } else { 4 });
+        let value = |bytes: &[u8]| match bytes {
+            &[a, b] => half::f16::from_le_bytes([a, b]).to_f32(),
+            bytes => f32::from_le_bytes(bytes.try_into().unwrap()),
+        };
+        let all: Vec<f32> = values.map(value).collect();
+        assert!(all.iter().all(|x| x.is_finite() && x.abs() < 1e4), "{}", leaf.name);
+    }
+}
+
+#[test]
+fn a_call_that_fails_leaves_the_state_as_it_was() {
+    let model = tiny();
+    let mut state = model.state();
+    model.ingest(&[2, 5, 7], &mut state).unwrap();
+    let before = bits(&state);
+    let error = model.ingest(&[3, 96], &mut state).unwrap_err();
+    let message = "token 96 lies outside the model's vocabulary of 96; \
+                   tokenizer and model belong to different checkpoints";
+    assert_eq!(error.to_string(), message);
+    assert!(matches!(model.read(&[], &mut state), Err(Error::NoTokens)));
+    assert_eq!(bits(&state), before);
+    model.ingest(&[], &mut state).unwrap();
+    assert_eq!(bits(&state), before);
+}
+
+#[test]
+fn a_state_of_another_model_is_refused() {
+    let (tiny, nano) = (tiny(), load(&nano_dir(), Quantization::F32, RingType::F32));
+    let error = tiny.ingest(&[1], &mut nano.state()).unwrap_err();
+    assert!(matches!(error, Error::State { .. }), "{error}");
+}
+
+/// A stretch of talk, as nano reads it.
+fn talk() -> Vec<u32> {
+    let tokenizer = griffin::Tokenizer::load(&nano_dir()).unwrap();
+    let text = "user\nYou are listening to a household. This is the running transcript.\n Did you take your pills this \
+                morning? Not yet, they are in the kitchen. The doorbell just rang, can somebody get it? There is water \
+                all over the bathroom floor. What is for dinner tonight? I thought we could have soup.";
+    let mut tokens = vec![tokenizer.turns().bos, tokenizer.turns().start];
+    tokens.extend(tokenizer.encode(text).unwrap());
+    tokens
+}
+
+/// How far predictions are from the exact ones: mean and worst Kullback-Leibler divergence, in nats.
+fn divergence(exact: &[Logits], rough: &[Logits]) -> (f64, f64) {
+    let log_p = |logits: &Logits| {
+        let all: Vec<u32> = (0..logits.values().len() as u32).collect();
+        let total = logits.log_sum_exp(&all);
+        logits.values().iter().map(|&l| f64::from(l) - total).collect::<Vec<_>>()
+    };
+    let each = exact.iter().zip(rough).map(|(exact, rough)| {
+        let pairs = log_p(exact).into_iter().zip(log_p(rough));
+        pairs.map(|(exact, rough)| exact.exp() * (exact - rough)).sum::<f64>()
+    });
+    let each: Vec<f64> = each.collect();
+    (each.iter().sum::<f64>() / each.len() as f64, each.iter().copied().fold(0.0, f64::max))
+}
+
+#[test]
+fn quantised_weights_stay_near_f32() {
+    let tokens = talk();
+    let predict = |model: Model| model.logits(&tokens, &mut model.state()).unwrap();
+    let exact = predict(load(&nano_dir(), Quantization::F32, RingType::F32));
+    for kernel in Kernel::available() {
+        for (form, ring, mean_limit, worst_limit) in [
+            (Quantization::F32, RingType::I16, 1e-6, 1e-5),
+            (Quantization::Q8_0, RingType::I16, 1e-3, 1e-2),
+            (Quantization::Q4K, RingType::I16, 5e-2, 0.4),
+        ] {
+            let (mean, worst) = divergence(&exact, &predict(load_for(kernel, &nano_dir(), form, ring)));
+            let found = format!("{kernel}, {form:?}, a ring of {ring:?}: mean {mean:.2e} nats, worst {worst:.2e}");
+            println!("{found}");
+            assert!(mean <= mean_limit && worst <= worst_limit, "{found}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Changed copies of the smallest models: each is loaded or refused, whatever was changed. What is loaded reads two tokens, so a
+//! file that lies its way past the reader meets the kernels.
+//!
+//! A thousand copies of each layout in every run; `HEARTH_MUTANT_SECONDS` makes it as long as one likes. `fuzz/` does the same
+//! with the compiler's help.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use griffin::Quantization;
+use griffin::gguf::Gguf;
+use griffin::{Config, Model, Options, Temporal, check, write_random};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+const MUTANTS: usize = 1000;
+
+/// Numbers that lie at the edges of something.
+const EDGES: [u64; 12] = [0, 1, 2, 8, 63, 64, 255, 1 << 16, 1 << 31, 1 << 32, 1 << 63, u64::MAX];
+
+fn small(width: usize) -> Config {
+    Config {
+        vocab: 4,
+        width,
+        lru_width: 4,
+        mlp_width: 4,
+        heads: 2,
+        head_dim: 4,
+        rotary_dim: 2,
+        window: 3,
+        layers: vec![Temporal::Recurrent, Temporal::Attention],
+        ..Config::preset("2b").unwrap()
+    }
+}
+
+/// Does with a model what can be done; the models that pass the check can be loaded.
+fn meet(path: &Path, weights: Quantization) -> bool {
+    let sound = check(path, &mut |_, _| ()).is_ok();
+    match Model::load(path, &Options { weights, threads: 1, ..Options::default() }) {
+        Ok(model) => {
+            let last = model.config().vocab as u32 - 1;
+            model.read(&[0, last], &mut model.state()).unwrap();
+            true
+        }
+        Err(error) => {
+            assert!(!sound, "what is sound can be loaded: {error}");
+            assert!(!error.to_string().is_empty());
+            false
+        }
+    }
+}
+
+/// Changes a few places of what matters most: the header.
+fn mutate(bytes: &mut Vec<u8>, header: usize, rng: &mut StdRng) {
+    for _ in 0..rng.random_range(1..4) {
+        let end = if rng.random_bool(0.9) { header } else { bytes.len() };
+        let at = rng.random_range(0..end);
+        match rng.random_range(0..6) {
+            0 => bytes[at] = rng.random(),
+            1 => bytes[at] ^= 1 << rng.random_range(0..8),
+            2 => {
+                let edge = EDGES[rng.random_range(0..EDGES.len())].to_le_bytes();
+                let length = [4, 8][rng.random_range(0..2)].min(bytes.len() - at);
+                bytes[at..at + length].copy_from_slice(&edge[..length]);
+            }
+            3 => {
+                let from = rng.random_range(0..header);
+                let length = rng.random_range(1..32).min(bytes.len() - at.max(from));
+                bytes.copy_within(from..from + length, at);
+            }
+            4 => bytes[at] = b"0123456789-.\"{}[],e"[rng.random_range(0..19)],
+            _ if rng.random_bool(0.1) => bytes.truncate(at.max(1)),
+            _ => bytes[at] = bytes[at].wrapping_add(1),
+        }
+        if bytes.len() <= header {
+            return;
+        }
+    }
+}
+
+fn until_enough(mut one: impl FnMut(&mut StdRng) -> bool) {
+    let seconds = std::env::var("HEARTH_MUTANT_SECONDS").ok().and_then(|text| text.parse().ok());
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut count, mut loaded) = (0, 0);
+    while end.map_or(count < MUTANTS, |end| Instant::now() < end) {
+        loaded += usize::from(one(&mut rng));
+        count += 1;
+    }
+    println!("{count} mutants, {loaded} of them loaded");
+    assert!(loaded < count, "changes are noticed");
+}
+
+#[test]
+fn mutants_of_a_gguf_file_are_loaded_or_refused() {
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("model.gguf");
+    let models: Vec<_> = [(4, Quantization::F32), (32, Quantization::Q8_0), (256, Quantization::Q4K)]
+        .into_iter()
+        .map(|(width, weights)| {
+            write_random(&small(width), weights, 1, &path, true, &mut |_, _| ()).unwrap();
+            let start = Gguf::open(&path).unwrap().tensors().map(|(_, tensor)| tensor.bytes.start).min().unwrap();
+            assert!(meet(&path, weights));
+            (std::fs::read(&path).unwrap(), start)
+        })
+        .collect();
+    until_enough(|rng| {
+        let (bytes, header) = &models[rng.random_range(0..models.len())];
+        let mut bytes = bytes.clone();
+        mutate(&mut bytes, *header, rng);
+        std::fs::write(&path, bytes).unwrap();
+        meet(&path, Quantization::Auto)
+    });
+}
+
+#[test]
+fn mutants_of_a_checkpoint_are_loaded_or_refused() {
+    let work = tempfile::tempdir().unwrap();
+    let gguf = work.path().join("model.gguf");
+    let config = small(32);
+    write_random(&config, Quantization::F32, 1, &gguf, true, &mut |_, _| ()).unwrap();
+    let mut end = 0;
+    let tensor = |(name, tensor): (&str, &griffin::gguf::Tensor)| {
+        let start = end;
+        end += 4 * tensor.shape.iter().product::<usize>();
+        format!(r#""{name}":{{"dtype":"F32","shape":{:?},"data_offsets":[{start},{end}]}}"#, tensor.shape)
+    };
+    let header = format!("{{{}}}", Gguf::open(&gguf).unwrap().tensors().map(tensor).collect::<Vec<_>>().join(","));
+    let mut weights = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    let header = weights.len();
+    weights.resize(header + end, 0x3c);
+    let json = config.to_json().into_bytes();
+    let put = |json: &[u8], weights: &[u8]| {
+        std::fs::write(work.path().join("config.json"), json).unwrap();
+        std::fs::write(work.path().join("model.safetensors"), weights).unwrap();
+    };
+    put(&json, &weights);
+    assert!(meet(work.path(), Quantization::Q4K));
+    until_enough(|rng| {
+        let (mut json, mut weights) = (json.clone(), weights.clone());
+        if rng.random_bool(0.5) {
+            let length = json.len();
+            mutate(&mut json, length, rng);
+        } else {
+            mutate(&mut weights, header, rng);
+        }
+        put(&json, &weights);
+        meet(work.path(), Quantization::Q4K)
+    });
+}
