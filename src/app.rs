@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
-use self::bootstrap::Prepared;
+use self::bootstrap::Resources;
 use crate::audio::{self, Control};
 use crate::config::Config;
 use crate::door::asked::Asked;
@@ -44,11 +44,11 @@ use crate::redact::Redactor;
 use crate::retention::age;
 use crate::scenes::Scenes;
 pub use crate::services::Error;
-use crate::services::ingest::{self, Gathering};
-use crate::services::listen::{self, Reading, Wake};
-use crate::services::publish::{self, Publishing};
-use crate::services::transcribe::Hear;
-use crate::services::transcript_writer::Writing;
+use crate::services::ingest::{self, IngestInputs};
+use crate::services::listen::{self, ListenerEvent, ListenerWorker};
+use crate::services::publish::{self, PublishInputs};
+use crate::services::transcribe::TranscribeWorker;
+use crate::services::transcript_writer::TranscriptWriter;
 use crate::services::{api, mute_hook, restore_live_view};
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
@@ -74,22 +74,22 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc
     let mut hangup = signal(SignalKind::hangup())?;
     let config = Arc::new(config);
     let loading = config.clone();
-    let prepared = tokio::select! {
-        prepared = tokio::task::spawn_blocking(move || Prepared::load(&loading)) => prepared??,
+    let resources = tokio::select! {
+        resources = tokio::task::spawn_blocking(move || Resources::load(&loading)) => resources??,
         () = &mut shutdown => return Ok(()),
     };
     let page = match config.page.listen {
-        Some(listen) => Some(Page::open(listen, &prepared.dir).await?),
+        Some(listen) => Some(Page::open(listen, &resources.dir).await?),
         None => None,
     };
-    let mut house = House::start(config, prepared, page, vitals)?;
+    let mut house = App::start(config, resources, page, vitals)?;
     let ended = house.watch(shutdown, &mut hangup).await;
     let drained = house.drain().await;
     ended.and(drained)
 }
 
 /// Everything that is running.
-struct House {
+struct App {
     /// As it was at the start; rules and schedules are the reader's.
     config: Arc<Config>,
     supervisor: Supervisor,
@@ -97,7 +97,7 @@ struct House {
     closing: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
     /// The sender by which requests reach the reader; dropped to close it.
-    reader: Option<SyncSender<Wake>>,
+    reader: Option<SyncSender<ListenerEvent>>,
     /// Where hearing learns that it is to drop what it holds.
     forget: SyncSender<Asked>,
     /// Commands that came over the broker, and from this machine.
@@ -118,9 +118,14 @@ struct House {
     _lock: store::Lock,
 }
 
-impl House {
-    fn start(config: Arc<Config>, prepared: Prepared, page: Option<Page>, vitals: Arc<Vitals>) -> Result<Self, Error> {
-        let Prepared { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = prepared;
+impl App {
+    fn start(
+        config: Arc<Config>,
+        resources: Resources,
+        page: Option<Page>,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self, Error> {
+        let Resources { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = resources;
         let settings = store::Settings::from(&config.store);
         let mut supervisor = Supervisor::default();
         let scenes = Arc::new(Scenes::default());
@@ -154,7 +159,7 @@ impl House {
         api::open(&mut supervisor, &dir, page, &door, &closed);
 
         let (rules, followed) = watch::channel(if reads { config.rules.clone() } else { Vec::new() });
-        let publishing = Publishing {
+        let publishing = PublishInputs {
             store: Store::open(&dir, settings)?,
             client: broker.clone(),
             topics: topics.clone(),
@@ -193,17 +198,17 @@ impl House {
                     history: history.clone(),
                     clock: clock.clone(),
                 };
-                let reading = Reading::open(listener, Store::open(&dir, settings)?, shared)?;
+                let reading = ListenerWorker::open(listener, Store::open(&dir, settings)?, shared)?;
                 supervisor.thread(READING, move || Ok(reading.run(wakes)?))?;
                 Some(wake)
             }
             None => None,
         };
 
-        let mut writing = Some(Writing::new(lines, config.store.keep, clock.clone(), reopen.clone()));
+        let mut writing = Some(TranscriptWriter::new(lines, config.store.keep, clock.clone(), reopen.clone()));
         let mut drain_gathering = None;
         if let (Some(nodes), Some(reader)) = (&config.source.mqtt, &reader) {
-            let gathering = Gathering {
+            let gathering = IngestInputs {
                 store: Store::open(&dir, settings)?,
                 client: broker,
                 nodes: nodes.clone(),
@@ -225,7 +230,7 @@ impl House {
         if let Some(hearing) = hearing {
             let sources = config.sources();
             let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
-            let hear = Hear {
+            let hear = TranscribeWorker {
                 hearing,
                 store: Store::open(&dir, settings)?,
                 writing,

@@ -26,7 +26,7 @@ use hearth::mqtt::payload::{self, Cost, Info, RuleState, Stamp};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
 use hearth::scenes::{Scene, Scenes};
-use hearth::services::publish::{Counts, Publishing, run};
+use hearth::services::publish::{PublishCounts, PublishInputs, run};
 use hearth::store::{self, Store};
 use hearth::vitals::Vitals;
 use jiff::{SignedDuration, Timestamp};
@@ -77,7 +77,7 @@ struct House {
     listening: watch::Receiver<bool>,
     drain: oneshot::Sender<()>,
     kill: oneshot::Sender<()>,
-    thread: JoinHandle<Option<Counts>>,
+    thread: JoinHandle<Option<PublishCounts>>,
 }
 
 impl House {
@@ -102,7 +102,7 @@ impl House {
         let (ask, requests) = mpsc::channel(1);
         let (rules, followed) = watch::channel(rules);
         let (wish, listening) = watch::channel(true);
-        let publishing = Publishing {
+        let publishing = PublishInputs {
             store: Store::open(dir, ROOMY).unwrap(),
             client,
             topics: topics(),
@@ -143,7 +143,7 @@ impl House {
         said.id
     }
 
-    fn drain(self) -> Counts {
+    fn drain(self) -> PublishCounts {
         self.drain.send(()).unwrap();
         self.thread.join().unwrap().expect("it was not killed")
     }
@@ -464,7 +464,7 @@ fn a_broker_that_stops_acknowledging_does_not_hold_up_the_end() {
     }
     eventually("the window is full", || house.vitals.published.get() == 8);
     let counts = house.drain();
-    assert_eq!(counts, Counts { published: 8, acknowledged: 0, left: 50 });
+    assert_eq!(counts, PublishCounts { published: 8, acknowledged: 0, left: 50 });
     let (heard, last) = broker.join().unwrap();
     assert!(heard > 100);
     assert_ne!(last, 0, "no DISCONNECT (0xe0, 0), or the broker would not say \"offline\" for us");
@@ -501,7 +501,7 @@ fn draining_without_a_broker_ends_and_keeps_everything() {
     let mut house = House::start(dir.path(), &external(free_address()), Vec::new());
     house.say(1);
     let counts = house.drain();
-    assert_eq!(counts, Counts { published: 0, acknowledged: 0, left: 1 });
+    assert_eq!(counts, PublishCounts { published: 0, acknowledged: 0, left: 1 });
 }
 
 #[test]

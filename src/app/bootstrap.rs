@@ -23,7 +23,7 @@ use crate::store::lines::Lines;
 use crate::store::{self, Store};
 
 /// What a house is started from.
-pub struct Prepared {
+pub struct Resources {
     pub dir: PathBuf,
     pub lock: store::Lock,
     pub store: Store,
@@ -36,7 +36,7 @@ pub struct Prepared {
     pub info: Info,
 }
 
-impl Prepared {
+impl Resources {
     /// Loads and opens everything; seconds, or minutes for a large model.
     pub fn load(config: &Config) -> Result<Self, Error> {
         let dir = state_dir(config)?;

@@ -8,18 +8,18 @@ use std::sync::mpsc::TrySendError;
 use serde_json::Map;
 use tracing::{error, info, warn};
 
-use super::{HEARING, House, MUTED};
+use super::{App, HEARING, MUTED};
 use crate::door::asked::{Answer, Asked};
 use crate::event::Message;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
-use crate::services::listen::Wake;
+use crate::services::listen::ListenerEvent;
 use crate::services::reload::{self, Fresh};
 
 /// What is answered while the channel to a part is full.
 const BUSY: &str = "busy: ask again in a moment";
 
-impl House {
+impl App {
     /// Does what a command asks, or hands it to the reader.
     pub(super) fn carry_out(&mut self, asked: Asked) {
         let busy = || Err(BUSY.into());
@@ -40,10 +40,10 @@ impl House {
                 }
             }
             (_, None) => (Err("nothing reads along on this machine ([listener] enabled = false)".into()), asked),
-            (_, Some(reader)) => match reader.try_send(Wake::Asked(asked)) {
+            (_, Some(reader)) => match reader.try_send(ListenerEvent::Command(asked)) {
                 Ok(()) => return,
                 Err(TrySendError::Full(wake) | TrySendError::Disconnected(wake)) => match wake {
-                    Wake::Asked(asked) => (busy(), asked),
+                    ListenerEvent::Command(asked) => (busy(), asked),
                     _ => unreachable!("what comes back is what was sent"),
                 },
             },
@@ -84,10 +84,10 @@ impl House {
                     let answer = fresh.answer();
                     return fresh.asked.into_iter().for_each(|asked| self.answer(asked, answer.clone()));
                 };
-                match reader.try_send(Wake::Reload(Box::new(fresh))) {
+                match reader.try_send(ListenerEvent::ConfigReloaded(Box::new(fresh))) {
                     Ok(()) => return,
                     Err(TrySendError::Full(wake) | TrySendError::Disconnected(wake)) => match wake {
-                        Wake::Reload(fresh) => (fresh.asked, BUSY.to_string()),
+                        ListenerEvent::ConfigReloaded(fresh) => (fresh.asked, BUSY.to_string()),
                         _ => unreachable!("what comes back is what was sent"),
                     },
                 }

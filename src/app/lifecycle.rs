@@ -11,12 +11,12 @@ use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::systemd::Service;
-use super::{BEHIND, Error, GATHERING, GRACE, HEARING, House, PUBLISHING, PUBLISHING_GRACE, READING, SOURCE};
+use super::systemd::SystemdNotifier;
+use super::{App, BEHIND, Error, GATHERING, GRACE, HEARING, PUBLISHING, PUBLISHING_GRACE, READING, SOURCE};
 use crate::door::asked::Asked;
 use crate::supervisor::{Ended, deadline};
 
-impl House {
+impl App {
     /// Watches over the house until it is to close: asked to, because a part broke, or because the source has ended and all of
     /// it was heard and read, however long that takes.
     pub(super) async fn watch(
@@ -24,7 +24,7 @@ impl House {
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
         hangup: &mut Signal,
     ) -> Result<(), Error> {
-        let mut service = Service::new();
+        let mut service = SystemdNotifier::new();
         let mut pulse = tokio::time::interval(service.period());
         loop {
             tokio::select! {
@@ -67,7 +67,7 @@ impl House {
     /// Closes everything in the order of the flow.
     pub(super) async fn drain(&mut self) -> Result<(), Error> {
         info!("closing: what was heard is finished first");
-        Service::stopping();
+        SystemdNotifier::stopping();
         let until = deadline(GRACE);
         let before_publishing = until - PUBLISHING_GRACE - Duration::from_secs(1);
         self.closing.store(true, Ordering::Relaxed);

@@ -21,18 +21,18 @@ const UNWATCHED: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// systemd's view of the house.
-pub struct Service {
+pub struct SystemdNotifier {
     watchdog: Option<Duration>,
     up: Instant,
     ready: bool,
 }
 
-impl Service {
+impl SystemdNotifier {
     pub fn new() -> Self {
         Self { watchdog: sd_notify::watchdog_enabled(), up: Instant::now(), ready: false }
     }
 
-    /// How often [`Service::tell`] wants to be called: half the watchdog's period, or every 2 s at most.
+    /// How often [`SystemdNotifier::tell`] wants to be called: half the watchdog's period, or every 2 s at most.
     pub fn period(&self) -> Duration {
         self.watchdog.map_or(Duration::from_secs(2), |period| period / 2).min(Duration::from_secs(2))
     }

@@ -16,9 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::listen::Wake;
+use super::listen::ListenerEvent;
 use super::store_retry::blocking;
-use super::transcript_writer::Writing;
+use super::transcript_writer::TranscriptWriter;
 use crate::clock;
 use crate::config::Nodes;
 use crate::event::{Gap, Utterance};
@@ -46,28 +46,28 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const ASKED: &str = "gathered_topics";
 
 /// What the task needs.
-pub struct Gathering {
+pub struct IngestInputs {
     /// Its own connection.
     pub store: Store,
     pub client: client::Settings,
     pub nodes: Nodes,
     /// Where this machine itself tells what it hears, and what not: that is in the store already.
     pub own: [String; 2],
-    pub writing: Writing,
+    pub writing: TranscriptWriter,
     pub vitals: Arc<Vitals>,
     pub scenes: Arc<Scenes>,
-    pub reader: SyncSender<Wake>,
+    pub reader: SyncSender<ListenerEvent>,
 }
 
 /// Takes what other machines heard until `drain` is ready.
 ///
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
-pub async fn run(gathering: Gathering, drain: impl Future<Output = ()>) -> Result<(), store::Error> {
+pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Result<(), store::Error> {
     let url = gathering.client.url().to_string();
     let (sender, mut connection) = client::keep_for(gathering.client.clone());
     let now = Instant::now();
-    let mut gatherer = Gatherer {
+    let mut gatherer = RemoteIngest {
         gathering,
         sender,
         url,
@@ -115,8 +115,8 @@ pub async fn run(gathering: Gathering, drain: impl Future<Output = ()>) -> Resul
     Ok(())
 }
 
-struct Gatherer {
-    gathering: Gathering,
+struct RemoteIngest {
+    gathering: IngestInputs,
     sender: Sender,
     url: String,
     /// Arrived and not stored: the packet, and what was heard.
@@ -135,7 +135,7 @@ struct Gatherer {
     outage: Complaint,
 }
 
-impl Gatherer {
+impl RemoteIngest {
     fn hear(&mut self, event: Event) -> Result<(), store::Error> {
         match event {
             Event::Connected { known } => return self.connected(known),
@@ -227,7 +227,7 @@ impl Gatherer {
                 Heard::Gap(gap) => gaps.push(gap),
             }
         }
-        let Gathering { store, vitals, scenes, .. } = &mut self.gathering;
+        let IngestInputs { store, vitals, scenes, .. } = &mut self.gathering;
         let told = utterances.len() + gaps.len();
         if told > 0 {
             match blocking(|| store.take_in(&utterances, &gaps, Timestamp::now())) {
@@ -286,7 +286,7 @@ impl Gatherer {
         }
         let now = Timestamp::now();
         let before = clock::after(now, -self.gathering.nodes.window());
-        let Gathering { store, writing, reader, .. } = &mut self.gathering;
+        let IngestInputs { store, writing, reader, .. } = &mut self.gathering;
         let (moved, empty) = match blocking(|| store.release(before, now)) {
             Ok(released) => released,
             Err(error) => return self.put_off(error),
@@ -295,16 +295,16 @@ impl Gatherer {
         if moved > 0 {
             debug!(moved, "what was heard in the house is in order");
             writing.follow(store);
-            let _ = reader.try_send(Wake::Stored);
+            let _ = reader.try_send(ListenerEvent::UtteranceStored);
             self.written();
         } else if empty && self.arrived.is_empty() && instant >= self.passed_at {
             self.passed_at = instant + PASSED;
-            let _ = reader.try_send(Wake::Passed(before));
+            let _ = reader.try_send(ListenerEvent::StreamReached(before));
         }
         // What was said before a gap has come by now, or comes too late in any case.
         let waited = Duration::from_secs_f64(self.gathering.nodes.window_s.get());
         while let Some((_, gap)) = self.gaps.front().filter(|(arrived, _)| instant >= *arrived + waited) {
-            if self.gathering.reader.try_send(Wake::Gap(gap.clone())).is_err() {
+            if self.gathering.reader.try_send(ListenerEvent::Gap(gap.clone())).is_err() {
                 break;
             }
             self.gaps.pop_front();
@@ -319,7 +319,7 @@ impl Gatherer {
 
     /// Ids need not be kept for ever, by a clock that is believed.
     fn forget_arrivals(&mut self) -> Result<(), store::Error> {
-        let Gathering { store, writing, .. } = &mut self.gathering;
+        let IngestInputs { store, writing, .. } = &mut self.gathering;
         let Some(now) = writing.now() else { return Ok(()) };
         match blocking(|| store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
             // It can wait for the disk.

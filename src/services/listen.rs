@@ -21,10 +21,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
-use self::announce::Announcer;
-use self::token_rate::Meter;
+use self::announce::OutcomeMessages;
+use self::token_rate::TokenRateMeter;
 use super::reload::Fresh;
-use super::store_retry::patiently;
+use super::store_retry::retry_until_stored;
 use super::{Error, restore_live_view};
 use crate::clock::{self, steady::Steady};
 use crate::config::{Config, Keep, Rule};
@@ -41,17 +41,17 @@ use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
 /// What wakes the reader.
-pub enum Wake {
+pub enum ListenerEvent {
     /// There is a new utterance in the store.
-    Stored,
+    UtteranceStored,
     /// The stream has reached this time, and nobody is speaking.
-    Passed(Timestamp),
+    StreamReached(Timestamp),
     /// Something was not heard.
     Gap(Gap),
     /// Somebody asked for something.
-    Asked(Asked),
+    Command(Asked),
     /// Rules and schedules have changed.
-    Reload(Box<Fresh>),
+    ConfigReloaded(Box<Fresh>),
 }
 
 /// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
@@ -66,17 +66,17 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The reading thread's belongings.
-pub struct Reading {
+pub struct ListenerWorker {
     listeners: Listeners,
     store: Store,
-    announcer: Announcer,
+    announcer: OutcomeMessages,
     topics: Topics,
     config: Arc<Config>,
     /// The rules that are in force, for whoever tells of them.
     rules: watch::Sender<Vec<Rule>>,
     vitals: Arc<Vitals>,
     scenes: Arc<Scenes>,
-    meter: Meter,
+    meter: TokenRateMeter,
     /// Told after each commit that put something into the outbox.
     outgoing: Arc<Notify>,
     closing: Arc<AtomicBool>,
@@ -108,7 +108,7 @@ pub struct Shared {
     pub clock: Arc<Steady>,
 }
 
-impl Reading {
+impl ListenerWorker {
     /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
     pub fn open(listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
         let Shared { topics, config, rules, vitals, scenes, outgoing, closing, lines, history, clock } = shared;
@@ -125,7 +125,7 @@ impl Reading {
         };
         listeners.set_interval(settings_store::interval(&store, config.digest.every_min)?);
         vitals.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
-        let announcer = Announcer::new(&config.rules, &topics);
+        let announcer = OutcomeMessages::new(&config.rules, &topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
         let mut reading = Self {
@@ -137,7 +137,7 @@ impl Reading {
             rules,
             vitals,
             scenes,
-            meter: Meter::default(),
+            meter: TokenRateMeter::default(),
             outgoing,
             closing,
             lines,
@@ -160,7 +160,7 @@ impl Reading {
     }
 
     /// Reads until nobody can wake it any more; then tells what is untold and leaves a snapshot.
-    pub fn run(mut self, wakes: Receiver<Wake>) -> Result<(), Error> {
+    pub fn run(mut self, wakes: Receiver<ListenerEvent>) -> Result<(), Error> {
         loop {
             self.catch_up()?;
             self.housekeeping()?;
@@ -182,16 +182,16 @@ impl Reading {
         Ok(())
     }
 
-    fn woken(&mut self, wake: Wake) -> Result<(), Error> {
+    fn woken(&mut self, wake: ListenerEvent) -> Result<(), Error> {
         match wake {
-            Wake::Stored => Ok(()),
-            Wake::Passed(time) => self.pass(time),
-            Wake::Gap(gap) => {
+            ListenerEvent::UtteranceStored => Ok(()),
+            ListenerEvent::StreamReached(time) => self.pass(time),
+            ListenerEvent::Gap(gap) => {
                 self.pass(gap.from)?;
                 Ok(self.listeners.gap(&gap)?)
             }
-            Wake::Asked(asked) => self.answer(asked),
-            Wake::Reload(fresh) => self.reload(*fresh),
+            ListenerEvent::Command(asked) => self.answer(asked),
+            ListenerEvent::ConfigReloaded(fresh) => self.reload(*fresh),
         }
     }
 
@@ -199,8 +199,9 @@ impl Reading {
     fn catch_up(&mut self) -> Result<(), Error> {
         loop {
             self.vitals.reading_moved.mark();
-            let batch =
-                patiently(&self.closing, &self.vitals, || self.store.utterances_after(self.read, state_at::BATCH))?;
+            let batch = retry_until_stored(&self.closing, &self.vitals, || {
+                self.store.utterances_after(self.read, state_at::BATCH)
+            })?;
             let Some(&(last, _)) = batch.last() else { break };
             let behind = self.store.count_after(self.read)? > CATCH_UP;
             let (told, news): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.told);
@@ -249,7 +250,7 @@ impl Reading {
             processed: self.told,
             memory: &memory,
         };
-        patiently(&self.closing, &self.vitals, || self.store.record_reading(reading, &messages))?;
+        retry_until_stored(&self.closing, &self.vitals, || self.store.record_reading(reading, &messages))?;
         if !messages.is_empty() {
             self.outgoing.notify_one();
         }

@@ -41,13 +41,13 @@ use crate::scenes::Scene;
 use crate::store::{self, Store};
 use crate::vitals::Vitals;
 
-use closing::Phase;
-use command_intake::Answering;
-use discovery_state::House;
-use outbox_sender::{Sending, Ticket};
-use process_cost::Meter;
+use closing::PublishPhase;
+use command_intake::CommandIntake;
+use discovery_state::DiscoveryState;
+use outbox_sender::{OutboxSender, OutgoingKind};
+use process_cost::ProcessMeter;
 use store_backoff::RETRY;
-use subscription::Subscribing;
+use subscription::CommandSubscription;
 
 /// How often health is published.
 const HEALTH: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ const JITTER_S: f64 = 5.0;
 const ANNOUNCED: &str = "announced";
 
 /// What the task needs.
-pub struct Publishing {
+pub struct PublishInputs {
     /// Its own connection.
     pub store: Store,
     pub client: client::Settings,
@@ -90,7 +90,7 @@ pub struct Publishing {
 
 /// What it came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PublishCounts {
     /// Messages that left, repeats included.
     pub published: u64,
     pub acknowledged: u64,
@@ -102,8 +102,8 @@ pub struct Counts {
 ///
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
-pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Result<Counts, store::Error> {
-    let Publishing {
+pub async fn run(publishing: PublishInputs, drain: impl Future<Output = ()>) -> Result<PublishCounts, store::Error> {
+    let PublishInputs {
         mut store,
         client,
         topics,
@@ -129,18 +129,18 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
     }
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
-        sending: Sending::new(store, sender, vitals.clone(), redactor, patience),
-        house: House::new(topics, rules.borrow_and_update().clone(), does, discovery, info, before),
+        sending: OutboxSender::new(store, sender, vitals.clone(), redactor, patience),
+        house: DiscoveryState::new(topics, rules.borrow_and_update().clone(), does, discovery, info, before),
         vitals,
-        answering: Answering::new(requests, listening, does.hears, Timestamp::now()),
-        subscribing: Subscribing::default(),
+        answering: CommandIntake::new(requests, listening, does.hears, Timestamp::now()),
+        subscribing: CommandSubscription::default(),
         url,
         outage: Complaint::default(),
         known: false,
         farewell_heard: false,
         tell_at: None,
-        phase: Phase::Running,
-        meter: Meter::default(),
+        phase: PublishPhase::Running,
+        meter: ProcessMeter::default(),
     };
     let mut drain = pin!(drain);
     let mut pulse = interval(PULSE);
@@ -159,7 +159,7 @@ pub async fn run(publishing: Publishing, drain: impl Future<Output = ()>) -> Res
                 tokio::select! {
                     event = &mut poll => break Some(event),
                     () = wake.notified() => {}
-                    () = &mut drain, if publisher.phase == Phase::Running => publisher.drain(grace),
+                    () = &mut drain, if publisher.phase == PublishPhase::Running => publisher.drain(grace),
                     () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
                     _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
                     _ = health.tick() => publisher.health()?,
@@ -185,11 +185,11 @@ async fn at(instant: Option<Instant>) {
 }
 
 struct Publisher {
-    sending: Sending,
-    house: House,
+    sending: OutboxSender,
+    house: DiscoveryState,
     vitals: Arc<Vitals>,
-    answering: Answering,
-    subscribing: Subscribing,
+    answering: CommandIntake,
+    subscribing: CommandSubscription,
     url: String,
     outage: Complaint,
     /// There was a connection before.
@@ -198,13 +198,13 @@ struct Publisher {
     farewell_heard: bool,
     /// When everything is to be told again.
     tell_at: Option<Instant>,
-    phase: Phase,
-    meter: Meter,
+    phase: PublishPhase,
+    meter: ProcessMeter,
 }
 
 impl Publisher {
     fn is_done(&self) -> bool {
-        self.phase == Phase::Done
+        self.phase == PublishPhase::Done
     }
 
     fn hear(&mut self, event: Event) -> Result<(), store::Error> {
@@ -235,7 +235,7 @@ impl Publisher {
 
     fn connected(&mut self) -> Result<(), store::Error> {
         self.vitals.connected.set(true);
-        if self.known && self.phase == Phase::Running {
+        if self.known && self.phase == PublishPhase::Running {
             self.sending.hold(SETTLE);
         }
         if self.outage.over() || !self.known {
@@ -266,17 +266,17 @@ impl Publisher {
 
     fn acknowledged(&mut self, packet: u16) -> Result<(), store::Error> {
         match self.sending.acknowledged(packet) {
-            Some(Ticket::Discovery) => match self.house.announced() {
+            Some(OutgoingKind::Discovery) => match self.house.announced() {
                 Some(note) => self.sending.write(|store| store.set_note(ANNOUNCED, &note)).map(drop),
                 None => Ok(()),
             },
-            Some(Ticket::Swept) => {
+            Some(OutgoingKind::Swept) => {
                 self.subscribing.swept(&self.sending, &self.house.topics);
                 Ok(())
             }
-            Some(Ticket::Farewell) => {
+            Some(OutgoingKind::Farewell) => {
                 self.farewell_heard = true;
-                self.phase = Phase::Done;
+                self.phase = PublishPhase::Done;
                 Ok(())
             }
             _ => Ok(()),
@@ -296,7 +296,7 @@ impl Publisher {
             && self.sending.write(|store| store.enqueue(std::slice::from_ref(&answer)))?.is_none()
         {
             // A disk that is full is no reason to be silent.
-            self.sending.announce([(Ticket::Own, answer)]);
+            self.sending.announce([(OutgoingKind::Own, answer)]);
         }
         Ok(())
     }
@@ -310,9 +310,9 @@ impl Publisher {
             warn!(url = self.url, "{reason}; messages wait in the outbox");
         }
         self.tell_at = None;
-        if self.phase != Phase::Running {
+        if self.phase != PublishPhase::Running {
             // The outbox is on disk, and the broker says "offline" for us.
-            self.phase = Phase::Done;
+            self.phase = PublishPhase::Done;
         }
         self.sending.lost()
     }
@@ -332,7 +332,7 @@ impl Publisher {
     /// Sends what may be sent, and takes the next step of the end when there is nothing more.
     fn pump(&mut self) -> Result<(), store::Error> {
         self.sending.pump()?;
-        if let Phase::Emptying(until) = self.phase
+        if let PublishPhase::Emptying(until) = self.phase
             && self.sending.is_connected()
             && self.sending.is_idle()
         {

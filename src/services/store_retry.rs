@@ -28,7 +28,7 @@ pub fn blocking<T>(act: impl FnOnce() -> T) -> T {
 
 /// Calls `attempt`, and says in `vitals` that the store takes nothing, until it succeeds or fails in a way that time does not heal;
 /// once `closing` is set, for 5 s more.
-pub fn patiently<T>(
+pub fn retry_until_stored<T>(
     closing: &AtomicBool,
     vitals: &Vitals,
     mut attempt: impl FnMut() -> Result<T, store::Error>,

@@ -14,11 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use self::pending_gaps::Untold;
+use self::pending_gaps::PendingGaps;
 use super::Error;
-use super::listen::Wake;
-use super::store_retry::patiently;
-use super::transcript_writer::{Writing, locked};
+use super::listen::ListenerEvent;
+use super::store_retry::retry_until_stored;
+use super::transcript_writer::{TranscriptWriter, locked};
 use crate::clock;
 use crate::clock::steady::Steady;
 use crate::config::Keep;
@@ -40,11 +40,11 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The hearing thread's belongings.
-pub struct Hear {
+pub struct TranscribeWorker {
     pub hearing: Hearing,
     pub store: Store,
     /// None where what several machines heard is put in order first: then it waits for that in the inbox.
-    pub writing: Option<Writing>,
+    pub writing: Option<TranscriptWriter>,
     /// Where the state's snapshots lie, if there are any.
     pub history: History,
     pub keep: Keep,
@@ -54,9 +54,9 @@ pub struct Hear {
     pub scenes: Arc<Scenes>,
     pub outgoing: Arc<Notify>,
     /// None where nobody reads.
-    pub reader: Option<SyncSender<Wake>>,
+    pub reader: Option<SyncSender<ListenerEvent>>,
     /// Gaps that the reader had no room for: unlike an utterance it finds none in the store.
-    pub untold: Untold,
+    pub untold: PendingGaps,
     pub closing: Arc<AtomicBool>,
     /// Commands that what was heard and is not stored yet must be dropped for.
     pub forget: Receiver<Asked>,
@@ -64,7 +64,7 @@ pub struct Hear {
     pub live: bool,
 }
 
-impl Hear {
+impl TranscribeWorker {
     /// Hears until the sources have ended, then what was being said.
     pub fn run(mut self, audio: Receiver<Sound>) -> Result<(), Error> {
         let mut retention_due = Instant::now();
@@ -120,27 +120,27 @@ impl Hear {
         self.untold.clear();
         if let Some(reader) = &self.reader {
             // This may wait: the reader never waits for us.
-            let _ = reader.send(Wake::Asked(asked));
+            let _ = reader.send(ListenerEvent::Command(asked));
             return Ok(());
         }
         let Command::Forget(minutes) = asked.request.command else { return Ok(()) };
         let since = clock::after(Timestamp::now(), SignedDuration::from_secs_f64(-60.0 * minutes));
         let Self { store, topics, closing, vitals, .. } = self;
-        let forgotten = patiently(closing, vitals, || forget::forget(store, topics, since, None))?;
+        let forgotten = retry_until_stored(closing, vitals, || forget::forget(store, topics, since, None))?;
         let answer = self
             .follow(&forgotten)
             .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
         let answer = answer.map(|()| forget::answer(minutes, since, forgotten.utterances));
         self.scenes.tell(Scene::Forgotten(since));
         let message = Vec::from_iter(asked.message(&self.topics, &answer));
-        patiently(&self.closing, &self.vitals, || self.store.enqueue(&message))?;
+        retry_until_stored(&self.closing, &self.vitals, || self.store.enqueue(&message))?;
         self.outgoing.notify_one();
         asked.done(answer);
         Ok(())
     }
 
     fn follow(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
-        let lines = self.writing.as_ref().and_then(Writing::lines);
+        let lines = self.writing.as_ref().and_then(TranscriptWriter::lines);
         let mut lines = lines.as_deref().map(locked);
         forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)?;
         Ok(self.store.forgot()?)
@@ -176,7 +176,7 @@ impl Hear {
                 Heard::Utterance(utterance) => {
                     self.utterance(&utterance)?;
                     self.lag(&utterance, arrived, reached);
-                    self.wake(Wake::Stored);
+                    self.wake(ListenerEvent::UtteranceStored);
                     self.scenes.tell(Scene::Utterance(utterance));
                 }
                 Heard::Gap(gap) => {
@@ -193,7 +193,7 @@ impl Hear {
                     self.scenes.tell(Scene::Hypothesis(said));
                 }
                 // Where others are waited for, time has not passed as long as they may come.
-                Heard::Progress(time) if self.writing.is_some() => self.wake(Wake::Passed(time)),
+                Heard::Progress(time) if self.writing.is_some() => self.wake(ListenerEvent::StreamReached(time)),
                 Heard::Progress(_) => {}
             }
         }
@@ -202,7 +202,7 @@ impl Hear {
 
     fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
         let messages = [payload::utterance(&self.topics, utterance)];
-        patiently(&self.closing, &self.vitals, || match self.writing {
+        retry_until_stored(&self.closing, &self.vitals, || match self.writing {
             Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
             None => self.store.stage(utterance, &messages),
         })?;
@@ -218,7 +218,7 @@ impl Hear {
 
     fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
         let messages = [payload::gap(&self.topics, gap)];
-        patiently(&self.closing, &self.vitals, || self.store.record_gap(gap, &messages))?;
+        retry_until_stored(&self.closing, &self.vitals, || self.store.record_gap(gap, &messages))?;
         self.outgoing.notify_one();
         let seconds = gap.to.duration_since(gap.from).as_secs_f64();
         let Gap { room, reason, .. } = gap;
@@ -258,7 +258,7 @@ impl Hear {
     }
 
     /// A full channel drops the wake: the text is in the store, and whatever wakes the reader next finds it there.
-    fn wake(&self, wake: Wake) {
+    fn wake(&self, wake: ListenerEvent) {
         if let Some(reader) = &self.reader {
             let _ = reader.try_send(wake);
         }

@@ -20,7 +20,7 @@ use crate::store::{self, Store};
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The file, and how long its text is kept.
-pub struct Writing {
+pub struct TranscriptWriter {
     /// None when no text is kept.
     lines: Option<Arc<Mutex<Lines>>>,
     keep: Keep,
@@ -30,7 +30,7 @@ pub struct Writing {
     retention_due: Instant,
 }
 
-impl Writing {
+impl TranscriptWriter {
     pub fn new(lines: Option<Arc<Mutex<Lines>>>, keep: Keep, clock: Arc<Steady>, reopen: Arc<AtomicBool>) -> Self {
         Self { lines, keep, clock, reopen, retention_due: Instant::now() }
     }

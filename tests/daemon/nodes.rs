@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hearth::config::{Mqtt, Name, Privacy};
-use hearth::services::publish::{Publishing, run};
 use hearth::event::{Gap, GapReason, Utterance};
 use hearth::mqtt::client;
 use hearth::mqtt::discovery::Does;
 use hearth::mqtt::payload::{self, Info};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
+use hearth::services::publish::{PublishInputs, run};
 use hearth::store::{Settings, Store};
 use hearth::vitals::Vitals;
 use jiff::{SignedDuration, Timestamp};
@@ -47,7 +47,7 @@ impl Node {
         let dir = dir.join(name);
         let open = || Store::open(&dir, Settings::from(&hearth::config::Store::default())).unwrap();
         let (vitals, wake) = (Arc::new(Vitals::default()), Arc::new(Notify::new()));
-        let publishing = Publishing {
+        let publishing = PublishInputs {
             store: open(),
             client: client::Settings::new(&mqtt, &topics, mqtt.listen).unwrap(),
             topics: topics.clone(),

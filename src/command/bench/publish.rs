@@ -21,7 +21,7 @@ use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
 use crate::process::resident_bytes;
 use crate::redact::Redactor;
-use crate::services::publish::{self, Publishing};
+use crate::services::publish::{self, PublishInputs};
 use crate::store::{Settings, Store};
 use crate::vitals::Vitals;
 
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (vitals, wake) = (Arc::new(Vitals::default()), Arc::new(Notify::new()));
     let (requests, _requests) = mpsc::channel(1);
     let (drain, drained) = oneshot::channel::<()>();
-    let publishing = Publishing {
+    let publishing = PublishInputs {
         store: store()?,
         client: settings,
         topics: topics.clone(),

@@ -18,7 +18,7 @@ use crate::scenes::{Reading, Scene, Scenes};
 const WORTH_TELLING: f64 = 0.01;
 
 /// Tells of changes.
-pub struct Announcer {
+pub struct OutcomeMessages {
     topics: Topics,
     rules: BTreeMap<String, Rule>,
 }
@@ -40,7 +40,7 @@ struct Told {
     snoozed_until: Option<Timestamp>,
 }
 
-impl Announcer {
+impl OutcomeMessages {
     pub fn new(rules: &[config::Rule], topics: &Topics) -> Self {
         let rule = |rule: &config::Rule| Rule { severity: rule.severity, rooms: BTreeMap::new() };
         let rules = rules.iter().map(|it| (it.name.to_string(), rule(it))).collect();

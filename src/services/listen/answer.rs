@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use super::{Reading, settings_store, state_at};
+use super::{ListenerWorker, settings_store, state_at};
 use crate::clock::{self, when};
 use crate::door::asked::{Answer, Asked};
 use crate::event::{Digest, in_room};
@@ -15,9 +15,9 @@ use crate::listener::Outcome;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
 use crate::services::Error;
-use crate::services::store_retry::patiently;
+use crate::services::store_retry::retry_until_stored;
 
-impl Reading {
+impl ListenerWorker {
     pub(super) fn answer(&mut self, asked: Asked) -> Result<(), Error> {
         let mut outcome = Outcome::default();
         let answer: Answer = match &asked.request.command {
@@ -36,7 +36,7 @@ impl Reading {
             Command::Interval(minutes) => {
                 self.listeners.set_interval(*minutes);
                 let configured = self.config.digest.every_min;
-                patiently(&self.closing, &self.vitals, || {
+                retry_until_stored(&self.closing, &self.vitals, || {
                     settings_store::set_interval(&mut self.store, *minutes, configured)
                 })?;
                 Ok(fields(json!({ "minutes": minutes })))
@@ -59,7 +59,7 @@ impl Reading {
             Command::FalseAlarm(which) => match self.listeners.false_alarm(which.name(), self.now) {
                 Some((id, rule, ended)) => {
                     outcome = ended;
-                    patiently(&self.closing, &self.vitals, || {
+                    retry_until_stored(&self.closing, &self.vitals, || {
                         self.store.record_false_alarm(id, rule.as_str(), self.now)
                     })?;
                     info!(kind = "false_alarm", %rule, %id, "the household says that an alert of {rule} was none");

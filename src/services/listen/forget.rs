@@ -5,23 +5,23 @@
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
-use super::{AFRESH, Reading, state_at};
+use super::{AFRESH, ListenerWorker, state_at};
 use crate::clock;
 use crate::door::asked::Answer;
 use crate::retention::forget;
 use crate::scenes::Scene;
 use crate::services::Error;
-use crate::services::store_retry::patiently;
+use crate::services::store_retry::retry_until_stored;
 use crate::services::transcript_writer::locked;
 use crate::store::Forgotten;
 
-impl Reading {
+impl ListenerWorker {
     /// Forgets what was said in the last `minutes`.
     pub(super) fn forget(&mut self, minutes: f64) -> Result<Answer, Error> {
         let since = clock::after(self.now.max(Timestamp::now()), SignedDuration::from_secs_f64(-60.0 * minutes));
         let from = forget::from(self.config.store.keep, &self.history, since)?;
         let Self { store, topics, closing, vitals, .. } = self;
-        let forgotten = patiently(closing, vitals, || forget::forget(store, topics, since, from))?;
+        let forgotten = retry_until_stored(closing, vitals, || forget::forget(store, topics, since, from))?;
         let utterances = forgotten.utterances;
         info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
         let followed = self.follow(&forgotten)?;

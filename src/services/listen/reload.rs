@@ -8,13 +8,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::{error, info};
 
-use super::{Announcer, Error, Reading, settings_store};
+use super::{Error, ListenerWorker, OutcomeMessages, settings_store};
 use crate::config::Config;
 use crate::listener::Outcome;
 use crate::mqtt::payload::{self, Stamp};
 use crate::services::reload::Fresh;
 
-impl Reading {
+impl ListenerWorker {
     /// Goes on with other rules and schedules, and answers whoever asked. A rule that the model cannot ask changes nothing,
     /// here and wherever rules are told.
     pub(super) fn reload(&mut self, mut fresh: Fresh) -> Result<(), Error> {
@@ -44,7 +44,7 @@ impl Reading {
         let minutes = settings_store::interval(&self.store, fresh.digest.every_min)?;
         self.listeners.set_interval(minutes);
         self.record(outcome, Vec::new())?;
-        self.announcer = Announcer::new(&fresh.rules, &self.topics);
+        self.announcer = OutcomeMessages::new(&fresh.rules, &self.topics);
         // The broker learns how each rule stands.
         let mut messages = self.announcer.settle(&self.store.retained()?);
         messages.push(payload::interval(&self.topics, Stamp::now(), minutes));

@@ -12,7 +12,7 @@ const INTERVAL: &str = "interval";
 
 /// Minutes between summaries that were asked for, and what the config said then.
 #[derive(Serialize, Deserialize)]
-struct Wish {
+struct StoredInterval {
     minutes: f64,
     instead_of: f64,
 }
@@ -32,11 +32,11 @@ pub(super) fn state_since(store: &mut Store, fresh: bool) -> Result<Timestamp, E
 
 /// Minutes between summaries; `configured` unless somebody asked for something else since that was written.
 pub fn interval(store: &Store, configured: f64) -> Result<f64, Error> {
-    let wish: Option<Wish> = store.note(INTERVAL)?.and_then(|note| serde_json::from_str(&note).ok());
+    let wish: Option<StoredInterval> = store.note(INTERVAL)?.and_then(|note| serde_json::from_str(&note).ok());
     Ok(wish.filter(|wish| wish.instead_of == configured).map_or(configured, |wish| wish.minutes))
 }
 
 pub(super) fn set_interval(store: &mut Store, minutes: f64, configured: f64) -> Result<(), Error> {
-    let wish = Wish { minutes, instead_of: configured };
+    let wish = StoredInterval { minutes, instead_of: configured };
     store.set_note(INTERVAL, &serde_json::to_string(&wish).expect("numbers are JSON"))
 }

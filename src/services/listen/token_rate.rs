@@ -15,13 +15,13 @@ const AFTER: Duration = Duration::from_secs(60);
 
 /// Sums up what was read since the last sample.
 #[derive(Default)]
-pub struct Meter {
+pub struct TokenRateMeter {
     tokens: u64,
     spent: Duration,
     last: Option<Instant>,
 }
 
-impl Meter {
+impl TokenRateMeter {
     /// `tokens` were read in `spent`. Returns a sample, with the state's age of `read` tokens, when one is due.
     pub fn add(&mut self, tokens: u64, spent: Duration, read: u64) -> Option<Cost> {
         self.tokens += tokens;

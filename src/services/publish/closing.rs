@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use super::outbox_sender::Ticket;
-use super::{Counts, Publisher};
+use super::outbox_sender::OutgoingKind;
+use super::{PublishCounts, Publisher};
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::payload;
 use crate::store;
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Phase {
+pub(super) enum PublishPhase {
     Running,
     /// Asked to end: the outbox may empty until then.
     Emptying(Instant),
@@ -30,20 +30,20 @@ impl Publisher {
         // Without a connection there is nothing to wait for, unless the first attempt is still being made.
         self.sending.release();
         let waits = self.sending.is_connected() || !self.outage.is_open();
-        self.phase = if waits { Phase::Emptying(Instant::now() + grace) } else { Phase::Done };
+        self.phase = if waits { PublishPhase::Emptying(Instant::now() + grace) } else { PublishPhase::Done };
     }
 
     pub(super) fn farewell(&mut self, until: Instant) {
-        self.phase = Phase::Farewell(until);
-        self.sending.announce([(Ticket::Farewell, payload::offline(&self.house.topics))]);
+        self.phase = PublishPhase::Farewell(until);
+        self.sending.announce([(OutgoingKind::Farewell, payload::offline(&self.house.topics))]);
         // What is sent here can fail only for lack of a connection, which ends the phase.
         let _ = self.sending.pump();
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let end = match self.phase {
-            Phase::Emptying(until) | Phase::Farewell(until) => Some(until),
-            Phase::Running | Phase::Done => None,
+            PublishPhase::Emptying(until) | PublishPhase::Farewell(until) => Some(until),
+            PublishPhase::Running | PublishPhase::Done => None,
         };
         [end, self.tell_at, self.subscribing.next_deadline(), self.sending.next_deadline()].into_iter().flatten().min()
     }
@@ -56,18 +56,20 @@ impl Publisher {
         }
         self.subscribing.deadline_passed(now, &mut self.sending, &self.house.topics);
         match self.phase {
-            Phase::Emptying(until) if until <= now && self.sending.is_connected() => {
+            PublishPhase::Emptying(until) if until <= now && self.sending.is_connected() => {
                 // The grace is over: what waits stays on disk, but "offline" is still said, at once.
                 self.sending.set_aside();
                 self.farewell(now + Duration::from_secs(1));
             }
-            Phase::Emptying(until) | Phase::Farewell(until) if until <= now => self.phase = Phase::Done,
+            PublishPhase::Emptying(until) | PublishPhase::Farewell(until) if until <= now => {
+                self.phase = PublishPhase::Done
+            }
             _ => {}
         }
         self.sending.deadline_passed(now)
     }
 
-    pub(super) async fn finish(mut self, mut connection: client::Connection) -> Result<Counts, store::Error> {
+    pub(super) async fn finish(mut self, mut connection: client::Connection) -> Result<PublishCounts, store::Error> {
         self.sending.flush()?;
         // A proper goodbye makes the broker forget the will, so it is for those who said "offline" themselves.
         if self.farewell_heard && self.sending.disconnect().is_ok() {

@@ -16,7 +16,7 @@ use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
 
 /// Takes commands.
-pub(super) struct Answering {
+pub(super) struct CommandIntake {
     desk: Desk,
     requests: mpsc::Sender<Request>,
     listening: watch::Sender<bool>,
@@ -24,7 +24,7 @@ pub(super) struct Answering {
     hears: bool,
 }
 
-impl Answering {
+impl CommandIntake {
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         listening: watch::Sender<bool>,

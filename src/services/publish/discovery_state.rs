@@ -4,7 +4,7 @@
 //! and one that went as taken back, only when a broker acknowledged the message.
 
 use super::ANNOUNCED;
-use super::outbox_sender::Ticket;
+use super::outbox_sender::OutgoingKind;
 use crate::config::Rule;
 use crate::event::Message;
 use crate::mqtt::discovery::{self, Announced, Does};
@@ -31,7 +31,7 @@ pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(),
 }
 
 /// What this house announces of itself.
-pub(super) struct House {
+pub(super) struct DiscoveryState {
     pub(super) topics: Topics,
     rules: Vec<Rule>,
     does: Does,
@@ -43,7 +43,7 @@ pub(super) struct House {
     announcing: Option<Announced>,
 }
 
-impl House {
+impl DiscoveryState {
     pub(super) fn new(
         topics: Topics,
         rules: Vec<Rule>,
@@ -62,18 +62,18 @@ impl House {
     }
 
     /// Everything a broker, or a Home Assistant, that knows nothing of us has to be told, in order.
-    pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(Ticket, Message)> {
+    pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(OutgoingKind, Message)> {
         let mut all = Vec::new();
         if self.discovery {
             let (message, now) = discovery::announce(&self.topics, &self.rules, self.does, &self.before);
             self.announcing = Some(now);
-            all.push((Ticket::Discovery, message));
+            all.push((OutgoingKind::Discovery, message));
         } else if self.before != Announced::default() {
             self.announcing = Some(Announced::default());
-            all.push((Ticket::Discovery, discovery::withdraw(&self.topics)));
+            all.push((OutgoingKind::Discovery, discovery::withdraw(&self.topics)));
         }
         let own = [payload::online(&self.topics), payload::info(&self.topics, Stamp::now(), &self.info)];
-        all.extend(own.into_iter().chain(retained).map(|message| (Ticket::Own, message)));
+        all.extend(own.into_iter().chain(retained).map(|message| (OutgoingKind::Own, message)));
         all
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::Counts;
-use super::store_backoff::Trouble;
+use super::PublishCounts;
+use super::store_backoff::StoreBackoff;
 use crate::event::Message;
 use crate::mqtt::client::{Refusal, Sender};
 use crate::mqtt::delivery::Delivery;
@@ -30,7 +30,7 @@ const OTHER_OUTAGE: Duration = Duration::from_secs(600);
 
 /// What is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ticket {
+pub(super) enum OutgoingKind {
     /// A row of the outbox.
     Row(i64),
     /// An announcement; a lost one is made again at the next connection.
@@ -43,17 +43,17 @@ pub(super) enum Ticket {
     Farewell,
 }
 
-pub(super) struct Sending {
+pub(super) struct OutboxSender {
     store: Store,
     sender: Sender,
     vitals: Arc<Vitals>,
     redactor: Redactor,
     /// What is under way, and since when.
-    delivery: Delivery<(Ticket, Instant)>,
+    delivery: Delivery<(OutgoingKind, Instant)>,
     /// How long the broker may take to acknowledge.
     patience: Duration,
     /// Announcements that wait; they go before the outbox.
-    own: VecDeque<(Ticket, Message)>,
+    own: VecDeque<(OutgoingKind, Message)>,
     /// The newest health, if it was not sent yet.
     health: Option<Message>,
     /// What the store was like when rows were read from it last; none when it must be looked at again.
@@ -72,13 +72,13 @@ pub(super) struct Sending {
     acknowledged: BTreeSet<i64>,
     flush_at: Option<Instant>,
     /// A full disk can still be read, so the two fail apart.
-    reading: Trouble,
-    writing: Trouble,
+    reading: StoreBackoff,
+    writing: StoreBackoff,
     /// Messages that can never be sent, and that the store has not counted yet.
     unsendable: u64,
 }
 
-impl Sending {
+impl OutboxSender {
     pub(super) fn new(
         store: Store,
         sender: Sender,
@@ -103,8 +103,8 @@ impl Sending {
             set_aside: false,
             acknowledged: BTreeSet::new(),
             flush_at: None,
-            reading: Trouble::default(),
-            writing: Trouble::default(),
+            reading: StoreBackoff::default(),
+            writing: StoreBackoff::default(),
             unsendable: 0,
         }
     }
@@ -149,7 +149,7 @@ impl Sending {
         self.hold_until = None;
     }
 
-    pub(super) fn announce(&mut self, messages: impl IntoIterator<Item = (Ticket, Message)>) {
+    pub(super) fn announce(&mut self, messages: impl IntoIterator<Item = (OutgoingKind, Message)>) {
         self.own.extend(messages);
     }
 
@@ -227,12 +227,12 @@ impl Sending {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<(Ticket, Message)>, store::Error> {
+    fn next(&mut self) -> Result<Option<(OutgoingKind, Message)>, store::Error> {
         if let Some(own) = self.own.pop_front() {
             return Ok(Some(own));
         }
         if let Some(health) = self.health.take() {
-            return Ok(Some((Ticket::Own, health)));
+            return Ok(Some((OutgoingKind::Own, health)));
         }
         if self.hold_until.is_some() {
             return Ok(None);
@@ -245,17 +245,17 @@ impl Sending {
             let acknowledged = &self.acknowledged;
             self.due.extend(rows.into_iter().filter(|(seq, _)| !acknowledged.contains(seq)));
         }
-        Ok(self.due.pop_front().map(|(seq, message)| (Ticket::Row(seq), message)))
+        Ok(self.due.pop_front().map(|(seq, message)| (OutgoingKind::Row(seq), message)))
     }
 
-    fn put_back(&mut self, ticket: Ticket, message: Message) {
+    fn put_back(&mut self, ticket: OutgoingKind, message: Message) {
         match ticket {
-            Ticket::Row(seq) => self.due.push_front((seq, message)),
+            OutgoingKind::Row(seq) => self.due.push_front((seq, message)),
             _ => self.own.push_front((ticket, message)),
         }
     }
 
-    fn give_up(&mut self, ticket: Ticket, message: &Message) {
+    fn give_up(&mut self, ticket: OutgoingKind, message: &Message) {
         let bytes = message.payload.len();
         error!(
             topic = message.topic,
@@ -263,7 +263,7 @@ impl Sending {
         );
         self.unsendable += 1;
         self.vitals.outbox_dropped.add(1);
-        if let Ticket::Row(seq) = ticket {
+        if let OutgoingKind::Row(seq) = ticket {
             self.remove_later(seq);
         }
     }
@@ -273,10 +273,10 @@ impl Sending {
         self.delivery.sent(packet);
     }
 
-    pub(super) fn acknowledged(&mut self, packet: u16) -> Option<Ticket> {
+    pub(super) fn acknowledged(&mut self, packet: u16) -> Option<OutgoingKind> {
         let (ticket, _) = self.delivery.acknowledged(packet)?;
         self.vitals.acknowledged.add(1);
-        if let Ticket::Row(seq) = ticket {
+        if let OutgoingKind::Row(seq) = ticket {
             self.remove_later(seq);
         }
         Some(ticket)
@@ -330,9 +330,9 @@ impl Sending {
         Ok(())
     }
 
-    pub(super) fn counts(&mut self) -> Result<Counts, store::Error> {
+    pub(super) fn counts(&mut self) -> Result<PublishCounts, store::Error> {
         let left = self.read(Store::outbox_len)?.unwrap_or_default();
-        Ok(Counts { published: self.vitals.published.get(), acknowledged: self.vitals.acknowledged.get(), left })
+        Ok(PublishCounts { published: self.vitals.published.get(), acknowledged: self.vitals.acknowledged.get(), left })
     }
 
     fn read<T>(&mut self, ask: impl FnOnce(&Store) -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {

@@ -6,19 +6,19 @@ use crate::mqtt::payload::Cost;
 use crate::process::{cpu_seconds, resident_bytes};
 
 /// Measures from one reading to the next.
-pub(super) struct Meter {
+pub(super) struct ProcessMeter {
     started: Instant,
     last: Instant,
     last_cpu_s: f64,
 }
 
-impl Default for Meter {
+impl Default for ProcessMeter {
     fn default() -> Self {
         Self { started: Instant::now(), last: Instant::now(), last_cpu_s: cpu_seconds() }
     }
 }
 
-impl Meter {
+impl ProcessMeter {
     pub(super) fn read(&mut self) -> Cost {
         let (now, cpu_s) = (Instant::now(), cpu_seconds());
         let elapsed = now.duration_since(self.last).as_secs_f64();

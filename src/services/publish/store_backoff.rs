@@ -18,12 +18,12 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// A store that is full or locked is left alone for a while.
 #[derive(Default)]
-pub(super) struct Trouble {
+pub(super) struct StoreBackoff {
     retry_at: Option<Instant>,
     complaint: Complaint,
 }
 
-impl Trouble {
+impl StoreBackoff {
     /// When it is tried again; none while there is no trouble.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at

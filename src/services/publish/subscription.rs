@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::outbox_sender::{Sending, Ticket};
+use super::outbox_sender::{OutboxSender, OutgoingKind};
 use crate::event::Message;
 use crate::mqtt::commands;
 use crate::mqtt::topics::Topics;
@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_secs(600);
 
 /// How much is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Asking {
+enum SubscriptionLevel {
     /// All that could be a command, so that a mistyped one is answered too, and Home Assistant's start.
     #[default]
     Freely,
@@ -34,20 +34,20 @@ enum Asking {
 
 /// What is asked for now.
 #[derive(Debug, Default)]
-pub(super) struct Subscribing {
-    asking: Asking,
+pub(super) struct CommandSubscription {
+    asking: SubscriptionLevel,
     connected: Option<Instant>,
     again_at: Option<Instant>,
 }
 
-impl Subscribing {
-    pub(super) fn connected(&mut self, sending: &mut Sending, topics: &Topics) {
+impl CommandSubscription {
+    pub(super) fn connected(&mut self, sending: &mut OutboxSender, topics: &Topics) {
         let now = Instant::now();
         self.connected = Some(now);
         match self.asking {
-            Asking::Freely => self.ask(sending, topics),
-            Asking::Each | Asking::Alone => sweep(sending, topics),
-            Asking::Nothing => {
+            SubscriptionLevel::Freely => self.ask(sending, topics),
+            SubscriptionLevel::Each | SubscriptionLevel::Alone => sweep(sending, topics),
+            SubscriptionLevel::Nothing => {
                 error!("commands are not heard: a message is in their way that hearth can neither take nor remove");
                 self.again_at = Some(now + REST);
             }
@@ -55,14 +55,14 @@ impl Subscribing {
     }
 
     /// What was left at the commands' topics is removed. A retained command is never carried out, so nothing is lost.
-    pub(super) fn swept(&self, sending: &Sending, topics: &Topics) {
+    pub(super) fn swept(&self, sending: &OutboxSender, topics: &Topics) {
         self.ask(sending, topics);
     }
 
-    fn ask(&self, sending: &Sending, topics: &Topics) {
-        let home_assistant = (self.asking != Asking::Alone).then(|| topics.home_assistant());
+    fn ask(&self, sending: &OutboxSender, topics: &Topics) {
+        let home_assistant = (self.asking != SubscriptionLevel::Alone).then(|| topics.home_assistant());
         let asked = match self.asking {
-            Asking::Freely => sending.subscribe(topics.commands().into_iter().chain(home_assistant)),
+            SubscriptionLevel::Freely => sending.subscribe(topics.commands().into_iter().chain(home_assistant)),
             _ => sending.subscribe(commands::each(topics).chain(home_assistant)),
         };
         if asked.is_err() {
@@ -75,10 +75,10 @@ impl Subscribing {
         let lasted = self.connected.take().map(|since| since.elapsed());
         self.again_at = None;
         self.asking = match (too_long, lasted) {
-            (false, Some(lasted)) if lasted >= SOON => Asking::Freely,
+            (false, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Freely,
             (false, _) => self.asking,
             // One that is sent to us now is not kept for us: only care is due.
-            (true, Some(lasted)) if lasted >= SOON => Asking::Each,
+            (true, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Each,
             (true, _) => self.asking.less(),
         };
     }
@@ -87,17 +87,17 @@ impl Subscribing {
         self.again_at
     }
 
-    pub(super) fn deadline_passed(&mut self, now: Instant, sending: &mut Sending, topics: &Topics) {
+    pub(super) fn deadline_passed(&mut self, now: Instant, sending: &mut OutboxSender, topics: &Topics) {
         if self.again_at.is_some_and(|at| at <= now) {
             self.again_at = None;
-            self.asking = Asking::Each;
+            self.asking = SubscriptionLevel::Each;
             self.connected = Some(now);
             sweep(sending, topics);
         }
     }
 }
 
-impl Asking {
+impl SubscriptionLevel {
     fn less(self) -> Self {
         match self {
             Self::Freely => Self::Each,
@@ -107,12 +107,12 @@ impl Asking {
     }
 }
 
-fn sweep(sending: &mut Sending, topics: &Topics) {
+fn sweep(sending: &mut OutboxSender, topics: &Topics) {
     let mut empty: Vec<_> = commands::each(topics)
-        .map(|topic| (Ticket::Own, Message { topic, payload: String::new(), retain: true }))
+        .map(|topic| (OutgoingKind::Own, Message { topic, payload: String::new(), retain: true }))
         .collect();
     if let Some((ticket, _)) = empty.last_mut() {
-        *ticket = Ticket::Swept;
+        *ticket = OutgoingKind::Swept;
     }
     info!("what was left at the commands' topics is removed: a message that came is too long to take");
     sending.announce(empty);

@@ -7,15 +7,15 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use crate::event::Gap;
-use crate::services::listen::Wake;
+use crate::services::listen::ListenerEvent;
 
 /// A day of a gap every minute and a half.
 const MOST: usize = 1000;
 
 #[derive(Default)]
-pub struct Untold(VecDeque<Gap>);
+pub struct PendingGaps(VecDeque<Gap>);
 
-impl Untold {
+impl PendingGaps {
     /// The oldest goes where there are too many.
     pub fn push(&mut self, gap: Gap) {
         self.0.push_back(gap);
@@ -25,10 +25,10 @@ impl Untold {
     }
 
     /// Tells as many as the reader has room for.
-    pub fn tell(&mut self, reader: Option<&SyncSender<Wake>>) {
+    pub fn tell(&mut self, reader: Option<&SyncSender<ListenerEvent>>) {
         let Some(reader) = reader else { return self.clear() };
         while let Some(gap) = self.0.pop_front() {
-            if let Err(TrySendError::Full(Wake::Gap(gap))) = reader.try_send(Wake::Gap(gap)) {
+            if let Err(TrySendError::Full(ListenerEvent::Gap(gap))) = reader.try_send(ListenerEvent::Gap(gap)) {
                 return self.0.push_front(gap);
             }
         }
@@ -55,15 +55,16 @@ mod tests {
         Gap { id: Ulid::nil(), room: "kitchen".into(), from, to, reason: GapReason::Overload }
     }
 
-    fn told(reader: &Receiver<Wake>) -> Vec<i64> {
-        let second = |wake| if let Wake::Gap(gap) = wake { gap.from.as_second() } else { panic!("that is no gap") };
+    fn told(reader: &Receiver<ListenerEvent>) -> Vec<i64> {
+        let second =
+            |wake| if let ListenerEvent::Gap(gap) = wake { gap.from.as_second() } else { panic!("that is no gap") };
         reader.try_iter().map(second).collect()
     }
 
     #[test]
     fn gaps_wait_in_order_for_a_reader_who_is_busy() {
         let (sender, reader) = sync_channel(2);
-        let mut untold = Untold::default();
+        let mut untold = PendingGaps::default();
         (0..5).for_each(|second| untold.push(gap(second)));
         let rounds: Vec<Vec<i64>> = (0..4)
             .map(|_| {
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn they_are_bounded_and_nobody_else_is_waited_for() {
         let (sender, reader) = sync_channel(2 * MOST);
-        let mut untold = Untold::default();
+        let mut untold = PendingGaps::default();
         let count = MOST as i64 + 3;
         (0..count).for_each(|second| untold.push(gap(second)));
         untold.tell(Some(&sender));
