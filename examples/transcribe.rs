@@ -11,8 +11,8 @@ use hearth::asr::whisper::Whisper;
 use hearth::audio::{self, Control};
 use hearth::config::{Asr, File, Pace, Source};
 use hearth::daemon::hearing::{Heard, Hearing};
+use hearth::metrics::Metrics;
 use hearth::models;
-use hearth::vitals::Vitals;
 
 fn main() -> anyhow::Result<()> {
     let path = std::env::args_os().nth(1).map(PathBuf::from);
@@ -24,13 +24,13 @@ fn main() -> anyhow::Result<()> {
     // Sources run on threads of their own and hand frames of 16 ms over a bounded channel; their end is the channel's.
     let (out, frames) = sync_channel(64);
     let sources = [("example".into(), Source::File(File { path, pace: Pace::Fast, room: None }))];
-    let (control, vitals) = (Control::default(), Vitals::default());
+    let (control, metrics) = (Control::default(), Metrics::default());
     std::thread::scope(|threads| {
-        let playing = threads.spawn(|| audio::run(&sources, Path::new(""), out, &control, &vitals));
+        let playing = threads.spawn(|| audio::run(&sources, Path::new(""), out, &control, &metrics));
         for sound in frames {
-            hearing.push(sound, &vitals)?.iter().for_each(print);
+            hearing.push(sound, &metrics)?.iter().for_each(print);
         }
-        hearing.finish(&vitals)?.iter().for_each(print);
+        hearing.finish(&metrics)?.iter().for_each(print);
         playing.join().expect("a source does not panic")?;
         Ok(())
     })

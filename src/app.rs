@@ -36,6 +36,7 @@ use crate::door::page::Page;
 use crate::door::{About, Door};
 use crate::listener;
 use crate::listener::history::History;
+use crate::metrics::Metrics;
 use crate::mqtt::commands::Request;
 use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Stamp};
@@ -52,7 +53,6 @@ use crate::services::transcript_writer::TranscriptWriter;
 use crate::services::{api, mute_hook, restore_live_view};
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
-use crate::vitals::Vitals;
 
 /// One minute of frames: longer than any decode, 4 MiB.
 const AUDIO_CAPACITY: usize = 60_000 / 16;
@@ -68,7 +68,7 @@ const PUBLISHING_GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Something it needs is missing, or a part of it ended unasked; what was heard until then was drained as far as possible.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc<Vitals>) -> Result<(), Error> {
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>, metrics: Arc<Metrics>) -> Result<(), Error> {
     let mut shutdown = std::pin::pin!(shutdown);
     // From the first moment on: unheeded it would end a hearth that still loads its models.
     let mut hangup = signal(SignalKind::hangup())?;
@@ -82,7 +82,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, vitals: Arc
         Some(listen) => Some(Page::open(listen, &resources.dir).await?),
         None => None,
     };
-    let mut house = App::start(config, resources, page, vitals)?;
+    let mut house = App::start(config, resources, page, metrics)?;
     let ended = house.watch(shutdown, &mut hangup).await;
     let drained = house.drain().await;
     ended.and(drained)
@@ -114,7 +114,7 @@ struct App {
     store: Store,
     topics: Topics,
     outgoing: Arc<Notify>,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     _lock: store::Lock,
 }
 
@@ -123,7 +123,7 @@ impl App {
         config: Arc<Config>,
         resources: Resources,
         page: Option<Page>,
-        vitals: Arc<Vitals>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let Resources { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = resources;
         let settings = store::Settings::from(&config.store);
@@ -135,7 +135,7 @@ impl App {
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
         if config.hears() {
             // Nobody is to think the house muted, or without ears, until the source has begun.
-            vitals.listening.set(control.listening());
+            metrics.listening.set(control.listening());
             store.enqueue(&[payload::listening(&topics, Stamp::now(), control.listening())])?;
         }
         let minutes = listen::settings_store::interval(&store, config.digest.every_min)?;
@@ -154,7 +154,8 @@ impl App {
             reads,
             page: page.as_ref().map(Page::url),
         };
-        let door = Arc::new(Door::new(about, vitals.clone(), scenes.clone(), Redactor::new(&config.privacy), asked_in));
+        let door =
+            Arc::new(Door::new(about, metrics.clone(), scenes.clone(), Redactor::new(&config.privacy), asked_in));
         let (close_doors, closed) = watch::channel(());
         api::open(&mut supervisor, &dir, page, &door, &closed);
 
@@ -168,7 +169,7 @@ impl App {
             discovery: config.mqtt.discovery,
             scenes: config.mqtt.interim.then(|| scenes.look().1),
             info,
-            vitals: vitals.clone(),
+            metrics: metrics.clone(),
             redactor: Redactor::new(&config.privacy),
             wake: outgoing.clone(),
             requests: requests_in,
@@ -190,7 +191,7 @@ impl App {
                     topics: topics.clone(),
                     config: config.clone(),
                     rules,
-                    vitals: vitals.clone(),
+                    metrics: metrics.clone(),
                     scenes: scenes.clone(),
                     outgoing: outgoing.clone(),
                     closing: closing.clone(),
@@ -214,7 +215,7 @@ impl App {
                 nodes: nodes.clone(),
                 own: [topics.utterance(), topics.gap()],
                 writing: writing.take().expect("nobody has it yet"),
-                vitals: vitals.clone(),
+                metrics: metrics.clone(),
                 scenes: scenes.clone(),
                 reader: reader.clone(),
             };
@@ -238,7 +239,7 @@ impl App {
                 keep: config.store.keep,
                 clock,
                 topics: topics.clone(),
-                vitals: vitals.clone(),
+                metrics: metrics.clone(),
                 scenes: scenes.clone(),
                 outgoing: outgoing.clone(),
                 reader: reader.clone(),
@@ -249,9 +250,9 @@ impl App {
             };
             supervisor.thread(HEARING, move || Ok(hear.run(audio)?))?;
 
-            let (source_control, source_vitals, sounds) = (control.clone(), vitals.clone(), config.clone());
+            let (source_control, source_metrics, sounds) = (control.clone(), metrics.clone(), config.clone());
             supervisor.thread(SOURCE, move || {
-                Ok(audio::run(&sources, &sounds.base, audio_in, &source_control, &source_vitals)?)
+                Ok(audio::run(&sources, &sounds.base, audio_in, &source_control, &source_metrics)?)
             })?;
         }
         let (privacy, changes) = (config.privacy.clone(), wishes.subscribe());
@@ -278,7 +279,7 @@ impl App {
             store,
             topics,
             outgoing,
-            vitals,
+            metrics,
             _lock: lock,
         })
     }

@@ -26,7 +26,7 @@ use hearth::audio::{self, Control};
 use hearth::config::{Asr, File, Pace, Source};
 use hearth::daemon::hearing::{Heard, Hearing};
 use hearth::event::{Audio, Frame, Sound, Utterance};
-use hearth::vitals::Vitals;
+use hearth::metrics::Metrics;
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -47,7 +47,7 @@ fn fixtures() -> Option<PathBuf> {
 /// Plays a file as fast as possible; what it delivers before its end.
 fn play(path: &Path) -> Result<Vec<Audio>, audio::Error> {
     let (sender, receiver) = sync_channel(100_000);
-    audio::run(&[playing(path, Pace::Fast)], Path::new(""), sender, &Control::default(), &Vitals::default())?;
+    audio::run(&[playing(path, Pace::Fast)], Path::new(""), sender, &Control::default(), &Metrics::default())?;
     Ok(receiver.into_iter().map(|sound| sound.audio).filter(|audio| *audio != Audio::End).collect())
 }
 
@@ -68,10 +68,10 @@ fn frames(path: &Path) -> Vec<Frame> {
 }
 
 /// Everything that comes of a stream.
-fn hear(hearing: &mut Hearing, stream: impl IntoIterator<Item = Audio>, vitals: &Vitals) -> Vec<Heard> {
+fn hear(hearing: &mut Hearing, stream: impl IntoIterator<Item = Audio>, metrics: &Metrics) -> Vec<Heard> {
     let mut heard: Vec<Heard> =
-        stream.into_iter().flat_map(|audio| hearing.push(in_the_kitchen(audio), vitals).unwrap()).collect();
-    heard.extend(hearing.finish(vitals).unwrap());
+        stream.into_iter().flat_map(|audio| hearing.push(in_the_kitchen(audio), metrics).unwrap()).collect();
+    heard.extend(hearing.finish(metrics).unwrap());
     heard
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the ground up. A room may use what lies below it; rooms on one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "names", "process", "vitals"],
+    &["clock", "names", "process", "metrics"],
     &["event"],
     &["config", "scenes"],
     &["redact"],
@@ -37,7 +37,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("axum", "door/page"),
     ("clap_complete", "command/papers"),
     ("clap_mangen", "command/papers"),
-    ("prometheus_client", "door/metrics"),
+    ("prometheus_client", "door/openmetrics"),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

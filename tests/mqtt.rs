@@ -17,6 +17,7 @@ use hearth::config::{Config, Mqtt, Privacy, Rule};
 use hearth::event::{
     Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
 };
+use hearth::metrics::Metrics;
 use hearth::mqtt::broker;
 use hearth::mqtt::client::{self, Settings};
 use hearth::mqtt::commands::{self, Command, Request, Which};
@@ -28,7 +29,6 @@ use hearth::redact::Redactor;
 use hearth::scenes::{Scene, Scenes};
 use hearth::services::publish::{PublishCounts, PublishInputs, run};
 use hearth::store::{self, Store};
-use hearth::vitals::Vitals;
 use jiff::{SignedDuration, Timestamp};
 use mosquitto::faulty::{self, Conduct};
 use mosquitto::{LONG, Listener, Mosquitto, certificates, free_address, openssl, short_lived};
@@ -69,7 +69,7 @@ fn utterance(n: i64) -> Utterance {
 /// The publishing task of one house, on a thread of its own.
 struct House {
     store: Store,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     scenes: Scenes,
     wake: Arc<Notify>,
     requests: mpsc::Receiver<Request>,
@@ -96,7 +96,7 @@ impl House {
     }
 
     fn with(dir: &Path, mqtt: &Mqtt, client: Settings, rules: Vec<Rule>, grace: Duration) -> Self {
-        let vitals = Arc::new(Vitals::default());
+        let metrics = Arc::new(Metrics::default());
         let wake = Arc::new(Notify::new());
         let scenes = Scenes::default();
         let (ask, requests) = mpsc::channel(1);
@@ -111,7 +111,7 @@ impl House {
             discovery: mqtt.discovery,
             scenes: mqtt.interim.then(|| scenes.look().1),
             info: Info::default(),
-            vitals: vitals.clone(),
+            metrics: metrics.clone(),
             redactor: Redactor::new(&Privacy::default()),
             wake: wake.clone(),
             requests: ask,
@@ -133,7 +133,7 @@ impl House {
             })
         });
         let store = Store::open(dir, ROOMY).unwrap();
-        Self { store, vitals, scenes, wake, requests, rules, listening, drain, kill, thread }
+        Self { store, metrics, scenes, wake, requests, rules, listening, drain, kill, thread }
     }
 
     fn say(&mut self, n: i64) -> Ulid {
@@ -362,8 +362,8 @@ fn a_network_that_never_holds_for_long_still_lets_everything_through() {
     let passed = (0..6).any(|_| {
         gate.close();
         gate.open();
-        eventually("the loss is noticed", || !house.vitals.connected.get());
-        eventually("there is a connection again", || house.vitals.connected.get());
+        eventually("the loss is noticed", || !house.metrics.connected.get());
+        eventually("there is a connection again", || house.metrics.connected.get());
         let heard = std::iter::from_fn(|| listener.try_next(Duration::from_secs(3)));
         heard.map(|message| message.json()["id"].clone()).any(|id| id == second)
     });
@@ -397,9 +397,9 @@ fn a_message_too_long_for_any_broker_is_given_up_and_counted() {
     house.store.enqueue(&[long, wrong]).unwrap();
     let id = house.say(1).to_string();
     assert_eq!(listener.next().json()["id"], id);
-    let vitals = house.vitals.clone();
+    let metrics = house.metrics.clone();
     assert_eq!(house.drain().left, 0);
-    assert_eq!(vitals.outbox_dropped.get(), 2);
+    assert_eq!(metrics.outbox_dropped.get(), 2);
     let after = Store::open(dir.path(), ROOMY).unwrap();
     assert_eq!(after.waiting().unwrap().dropped, 2, "a restart does not forget that they were given up");
 }
@@ -462,7 +462,7 @@ fn a_broker_that_stops_acknowledging_does_not_hold_up_the_end() {
     for n in 0..50 {
         house.say(n);
     }
-    eventually("the window is full", || house.vitals.published.get() == 8);
+    eventually("the window is full", || house.metrics.published.get() == 8);
     let counts = house.drain();
     assert_eq!(counts, PublishCounts { published: 8, acknowledged: 0, left: 50 });
     let (heard, last) = broker.join().unwrap();
@@ -513,7 +513,7 @@ fn whoever_comes_late_finds_the_retained_states() {
     house.store.enqueue(&[payload::listening(&topics(), stamp, true)]).unwrap();
     house.wake.notify_one();
     eventually("discovery, status, info, listening and health are sent", || {
-        house.vitals.acknowledged.get() >= 5 && house.vitals.acknowledged.get() == house.vitals.published.get()
+        house.metrics.acknowledged.get() >= 5 && house.metrics.acknowledged.get() == house.metrics.published.get()
     });
     let listener = Listener::new(broker.address, "#", None);
     let mut wanted: BTreeSet<String> =
@@ -542,9 +542,9 @@ fn a_broker_that_forgot_everything_is_told_everything_again() {
     let leak = Message { topic: topics().rule("leak"), payload: r#"{"state": "ON"}"#.into(), retain: true };
     house.store.enqueue(&[payload::listening(&topics(), Stamp::now(), false), leak.clone()]).unwrap();
     house.wake.notify_one();
-    eventually("it is told", || house.vitals.connected.get() && house.store.outbox_len().unwrap() == 0);
+    eventually("it is told", || house.metrics.connected.get() && house.store.outbox_len().unwrap() == 0);
     broker.kill();
-    eventually("it is missed", || !house.vitals.connected.get());
+    eventually("it is missed", || !house.metrics.connected.get());
     let _broker = Mosquitto::start(dir.path(), address, "");
     let listener = Listener::new(address, "#", None);
     let mut wanted: BTreeSet<String> =
@@ -599,7 +599,7 @@ fn a_refused_password_is_said_with_the_user_and_the_address() {
     );
     assert_eq!(probe(&mqtt).unwrap_err().to_string(), expected);
     let house = House::start(dir.path(), &mqtt, Vec::new());
-    assert!(!house.vitals.connected.get());
+    assert!(!house.metrics.connected.get());
     house.drain();
 
     std::fs::write(&secret, "right\r\n").unwrap();
@@ -700,7 +700,7 @@ fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
         .collect();
     house.store.enqueue(&states).unwrap();
     house.wake.notify_one();
-    eventually("the outbox empties", || house.vitals.connected.get() && house.vitals.outbox.get() == 0);
+    eventually("the outbox empties", || house.metrics.connected.get() && house.metrics.outbox.get() == 0);
     let listener = Listener::new(address, "hearth/home/rule/+", None);
     let mut missing: BTreeSet<String> = states.iter().map(|state| state.topic.clone()).collect();
     while !missing.is_empty() {
@@ -860,7 +860,7 @@ fn a_message_too_long_to_take_that_somebody_left_does_not_cost_the_commands() {
             somebody.publish("hearth/home/listening/set", "OFF", false);
             somebody.try_next(desk::EVERY.unsigned_abs());
         }
-        assert!(house.vitals.commands_ok.get());
+        assert!(house.metrics.commands_ok.get());
         house.drain();
     }
 }
@@ -938,7 +938,7 @@ fn what_is_being_said_is_told_and_not_stored() {
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Listener::new(broker.address, "hearth/home/interim", None);
     let house = House::start(dir.path(), &Mqtt { interim: true, ..external(broker.address) }, Vec::new());
-    eventually("it connects", || house.vitals.connected.get());
+    eventually("it connects", || house.metrics.connected.get());
     let saying = Hypothesis { tentative: "good mor".into(), ..Hypothesis::over("kitchen", Timestamp::UNIX_EPOCH) };
     for said in [saying.clone(), Hypothesis { tentative: String::new(), ..saying }] {
         house.scenes.tell(Scene::Hypothesis(said.clone()));
@@ -1227,12 +1227,12 @@ fn examples() -> Vec<Message> {
         transaction: None,
         error: "there is no command request/x".into(),
     };
-    let vitals = Vitals::default();
-    vitals.rooms.open(&"home".into());
+    let metrics = Metrics::default();
+    metrics.rooms.open(&"home".into());
     vec![
         payload::online(&topics),
         payload::info(&topics, stamp, &info),
-        payload::health(&topics, stamp, &vitals, Cost { cpu_percent: 12.5, memory_mib: 180.0, uptime_s: 3600.0 }),
+        payload::health(&topics, stamp, &metrics, Cost { cpu_percent: 12.5, memory_mib: 180.0, uptime_s: 3600.0 }),
         payload::listening(&topics, stamp, true),
         payload::interval(&topics, stamp, 15.0),
         payload::summary(&topics, &digest),

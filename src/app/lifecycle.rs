@@ -44,7 +44,7 @@ impl App {
                     self.reload(None);
                     service.reloaded();
                 }
-                _ = pulse.tick() => service.tell(&self.vitals, self.reader.is_some()),
+                _ = pulse.tick() => service.tell(&self.metrics, self.reader.is_some()),
             }
         }
     }

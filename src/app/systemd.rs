@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tracing::{error, info};
 
-use crate::vitals::{Pulse, Vitals};
+use crate::metrics::{Heartbeat, Metrics};
 
 /// A part that has not moved for so many of the watchdog's periods is stuck: with the unit's two minutes, longer than any
 /// decode or digest on the slowest machine.
@@ -38,16 +38,16 @@ impl SystemdNotifier {
     }
 
     /// Says how the house is.
-    pub fn tell(&mut self, vitals: &Vitals, reads: bool) {
-        let status = status(vitals);
-        if !self.ready && (vitals.microphone_ok.get() || !vitals.listening.get() || self.up.elapsed() > SETTLED) {
+    pub fn tell(&mut self, metrics: &Metrics, reads: bool) {
+        let status = status(metrics);
+        if !self.ready && (metrics.microphone_ok.get() || !metrics.listening.get() || self.up.elapsed() > SETTLED) {
             self.ready = true;
             send(&[NotifyState::Ready]);
-            info!("{}", ears(vitals));
+            info!("{}", ears(metrics));
         }
         send(&[NotifyState::Status(&status)]);
         let limit = self.watchdog.unwrap_or(UNWATCHED) * STUCK_PERIODS;
-        match stuck(vitals, reads, limit) {
+        match stuck(metrics, reads, limit) {
             None => send(&[NotifyState::Watchdog]),
             Some(part) => error!(part, "{part} has not moved for {} s", limit.as_secs()),
         }
@@ -80,38 +80,38 @@ fn send(states: &[NotifyState<'_>]) {
     }
 }
 
-fn ears(vitals: &Vitals) -> &'static str {
-    match (vitals.listening.get(), vitals.microphone_ok.get()) {
-        (false, _) if vitals.rooms.each().is_empty() => "without ears",
+fn ears(metrics: &Metrics) -> &'static str {
+    match (metrics.listening.get(), metrics.microphone_ok.get()) {
+        (false, _) if metrics.rooms.each().is_empty() => "without ears",
         (false, _) => "muted",
         (true, true) => "listening",
         (true, false) => "waiting for a microphone",
     }
 }
 
-fn status(vitals: &Vitals) -> String {
-    let ears = ears(vitals);
-    let broker = if vitals.connected.get() { "connected" } else { "waiting for the broker" };
+fn status(metrics: &Metrics) -> String {
+    let ears = ears(metrics);
+    let broker = if metrics.connected.get() { "connected" } else { "waiting for the broker" };
     format!(
         "{ears}, {broker}; {} utterances, lag {:.1} s, {} tokens read, {} messages waiting",
-        vitals.utterances.get(),
-        vitals.lag.last_s(),
-        vitals.tokens.get(),
-        vitals.outbox.get(),
+        metrics.utterances.get(),
+        metrics.lag.last_s(),
+        metrics.tokens.get(),
+        metrics.outbox.get(),
     )
 }
 
 /// The first part that should have moved and did not. Sound reaches hearing only while a microphone is open.
-fn stuck(vitals: &Vitals, reads: bool, limit: Duration) -> Option<String> {
-    let rooms = vitals.rooms.each();
-    let hearing = rooms.iter().filter(|(_, room)| vitals.listening.get() && room.delivers.get());
-    let sources: Vec<_> = hearing.map(|(name, room)| (&**name, true, &room.moved)).collect();
+fn stuck(metrics: &Metrics, reads: bool, limit: Duration) -> Option<String> {
+    let rooms = metrics.rooms.each();
+    let hearing = rooms.iter().filter(|(_, room)| metrics.listening.get() && room.delivers.get());
+    let sources: Vec<_> = hearing.map(|(name, room)| (&**name, true, &room.heartbeat)).collect();
     let parts = [
-        ("hearing", !sources.is_empty(), &vitals.hearing_moved),
-        ("reading", reads, &vitals.reading_moved),
-        ("publishing", true, &vitals.publishing_moved),
+        ("hearing", !sources.is_empty(), &metrics.hearing_heartbeat),
+        ("reading", reads, &metrics.reading_heartbeat),
+        ("publishing", true, &metrics.publishing_heartbeat),
     ];
-    let still = |(_, expected, moved): &&(_, bool, &Pulse)| *expected && moved.age().is_some_and(|age| age > limit);
+    let still = |(_, expected, moved): &&(_, bool, &Heartbeat)| *expected && moved.age().is_some_and(|age| age > limit);
     sources.iter().chain(&parts).find(still).map(|(name, _, _)| (*name).to_owned())
 }
 
@@ -121,18 +121,18 @@ mod tests {
 
     #[test]
     fn what_moved_within_the_limit_or_has_not_begun_is_not_stuck() {
-        let vitals = Vitals::default();
-        vitals.reading_moved.mark();
-        let age = || vitals.reading_moved.age().unwrap();
+        let metrics = Metrics::default();
+        metrics.reading_heartbeat.beat();
+        let age = || metrics.reading_heartbeat.age().unwrap();
         while age() < Duration::from_millis(2) {}
-        assert_eq!(stuck(&vitals, true, Duration::from_secs(60)), None);
-        assert_eq!(stuck(&vitals, true, Duration::from_millis(1)).as_deref(), Some("reading"));
+        assert_eq!(stuck(&metrics, true, Duration::from_secs(60)), None);
+        assert_eq!(stuck(&metrics, true, Duration::from_millis(1)).as_deref(), Some("reading"));
         assert_eq!(
-            stuck(&vitals, false, Duration::from_millis(1)),
+            stuck(&metrics, false, Duration::from_millis(1)),
             None,
             "nobody reads, and nothing was published yet"
         );
-        vitals.reading_moved.mark();
-        assert_eq!(stuck(&vitals, true, Duration::from_secs(60)), None);
+        metrics.reading_heartbeat.beat();
+        assert_eq!(stuck(&metrics, true, Duration::from_secs(60)), None);
     }
 }

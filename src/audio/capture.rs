@@ -21,7 +21,7 @@ use super::resample::Framer;
 use super::{Control, Error};
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
 use crate::event::GapReason;
-use crate::vitals::Vitals;
+use crate::metrics::Metrics;
 
 /// A device that delivered nothing for this long is gone, whatever its driver says.
 const SILENT_LIMIT: Duration = Duration::from_secs(2);
@@ -105,14 +105,14 @@ fn find(name: &str) -> Result<cpal::Device, Error> {
     found.ok_or_else(|| missing(devices().unwrap_or_default().into_iter().map(|device| device.name).collect()))
 }
 
-pub(super) fn run(name: &str, mut line: Line, control: &Control, vitals: &Vitals) -> Result<(), Error> {
+pub(super) fn run(name: &str, mut line: Line, control: &Control, metrics: &Metrics) -> Result<(), Error> {
     // Where the stream goes on: nothing before the first opening.
     let mut stream: Option<(SampleClock, SamplePos)> = None;
     let mut wait = BACKOFF[0];
     let mut closing = Closing::default();
     while !control.stopped() {
         line.moved();
-        vitals.listening.set(control.listening());
+        metrics.listening.set(control.listening());
         if !control.listening() {
             line.begin_gap(GapReason::Muted);
         }

@@ -1,10 +1,10 @@
 //! How loud it is.
 //!
-//! Owns the measures of a stream's level that its vitals show. Refuses to change a sample.
+//! Owns the measures of a stream's level that its metrics show. Refuses to change a sample.
 
 use crate::clock::SAMPLE_RATE;
 use crate::event::FRAME_SAMPLES;
-use crate::vitals::Room;
+use crate::metrics::RoomMetrics;
 
 /// Frames over which the level is taken: a second.
 const FRAMES: usize = SAMPLE_RATE as usize / FRAME_SAMPLES;
@@ -27,7 +27,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Takes the next frame. True when the microphone is found dead with it.
-    pub(super) fn measure(&mut self, samples: &[f32; FRAME_SAMPLES], room: &Room) -> bool {
+    pub(super) fn measure(&mut self, samples: &[f32; FRAME_SAMPLES], room: &RoomMetrics) -> bool {
         let clipped = samples.iter().filter(|sample| sample.abs() >= CLIPPED).count();
         if clipped > 0 {
             room.clipped_samples.add(clipped as u64);
@@ -54,8 +54,8 @@ mod tests {
     use super::*;
 
     /// What a room is found to be after frames that `sample` makes.
-    fn heard(frames: usize, sample: impl Fn(usize) -> f32) -> (Room, usize) {
-        let (room, mut meter) = (Room::default(), Meter::default());
+    fn heard(frames: usize, sample: impl Fn(usize) -> f32) -> (RoomMetrics, usize) {
+        let (room, mut meter) = (RoomMetrics::default(), Meter::default());
         let dead = (0..frames).filter(|n| {
             let samples = std::array::from_fn(|i| sample(n * FRAME_SAMPLES + i));
             meter.measure(&samples, &room)
@@ -74,7 +74,7 @@ mod tests {
         assert!((room.level.db() - (-23.0)).abs() < 0.2, "{} dB", room.level.db());
         assert_eq!(room.clipped_samples.get(), 0);
         assert_eq!(heard(FRAMES, |_| 0.0).0.level.db(), -120.0);
-        assert_eq!(Room::default().level.db(), -120.0);
+        assert_eq!(RoomMetrics::default().level.db(), -120.0);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use thiserror::Error;
 use self::outlet::{Gate, Line};
 use crate::config::Source;
 use crate::event::Sound;
-use crate::vitals::Vitals;
+use crate::metrics::Metrics;
 
 pub use capture::{Device, Format, devices};
 pub use file::seconds;
@@ -139,20 +139,20 @@ pub fn run(
     base: &Path,
     out: SyncSender<Sound>,
     control: &Control,
-    vitals: &Vitals,
+    metrics: &Metrics,
 ) -> Result<(), Error> {
-    vitals.listening.set(control.listening());
+    metrics.listening.set(control.listening());
     let one = |room: &str, source: &Source, out: SyncSender<Sound>| {
         // Without one of its ears the house is not what it was set up to be: all stop, and whoever started it is told.
         let stopper = Stopper(control);
-        let gate = |out| Gate::new(out, room, control, vitals);
+        let gate = |out| Gate::new(out, room, control, metrics);
         match source {
             Source::Microphone(settings) => {
-                capture::run(&settings.device, Line::new(out, room, vitals), control, vitals)
+                capture::run(&settings.device, Line::new(out, room, metrics), control, metrics)
             }
             Source::File(settings) => file::run(&base.join(&settings.path), settings.pace, gate(out), control),
             Source::Stdin(settings) => stdin::run(std::io::stdin(), settings, gate(out), control),
-            Source::Wyoming(settings) => wyoming::run(settings, room, out, control, vitals),
+            Source::Wyoming(settings) => wyoming::run(settings, room, out, control, metrics),
         }?;
         std::mem::forget(stopper);
         Ok(())

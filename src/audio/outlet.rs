@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::Control;
 use super::meter::Meter;
 use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, GapReason, Sound};
-use crate::vitals::{Room, Vitals};
+use crate::metrics::{Metrics, RoomMetrics};
 
 /// Where nothing comes for so long, nothing is said: what was being said is whole.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
@@ -22,17 +22,17 @@ pub(super) const PAUSE: Duration = Duration::from_secs(5);
 struct Way<'a> {
     out: SyncSender<Sound>,
     name: Arc<str>,
-    vitals: &'a Vitals,
-    room: Arc<Room>,
+    metrics: &'a Metrics,
+    room: Arc<RoomMetrics>,
     meter: Meter,
 }
 
 impl<'a> Way<'a> {
-    fn new(out: SyncSender<Sound>, name: &str, vitals: &'a Vitals) -> Self {
+    fn new(out: SyncSender<Sound>, name: &str, metrics: &'a Metrics) -> Self {
         let name = Arc::from(name);
-        let room = vitals.rooms.open(&name);
-        room.moved.mark();
-        let way = Self { out, name, vitals, room, meter: Meter::default() };
+        let room = metrics.rooms.open(&name);
+        room.heartbeat.beat();
+        let way = Self { out, name, metrics, room, meter: Meter::default() };
         way.delivers(false);
         way
     }
@@ -44,7 +44,7 @@ impl<'a> Way<'a> {
     /// Tells whether the source is open and delivers.
     fn delivers(&self, yes: bool) {
         self.room.delivers.set(yes);
-        self.vitals.microphone_ok.set(self.vitals.rooms.all_deliver());
+        self.metrics.microphone_ok.set(self.metrics.rooms.all_deliver());
     }
 
     /// Waits until there is room for it. Breaks when nobody receives any more.
@@ -79,16 +79,16 @@ pub(super) struct Gate<'a> {
 }
 
 impl<'a> Gate<'a> {
-    pub(super) fn new(out: SyncSender<Sound>, room: &str, control: &'a Control, vitals: &'a Vitals) -> Self {
-        Self { way: Way::new(out, room, vitals), control, muted_from: None }
+    pub(super) fn new(out: SyncSender<Sound>, room: &str, control: &'a Control, metrics: &'a Metrics) -> Self {
+        Self { way: Way::new(out, room, metrics), control, muted_from: None }
     }
 
     /// Breaks when nobody receives any more.
     pub(super) fn pass(&mut self, frame: Frame) -> ControlFlow<()> {
         let listening = self.control.listening();
-        self.way.room.moved.mark();
+        self.way.room.heartbeat.beat();
         self.way.delivers(true);
-        self.way.vitals.listening.set(listening);
+        self.way.metrics.listening.set(listening);
         if !listening {
             if self.muted_from.is_none() {
                 self.muted_from = Some(frame.time);
@@ -105,8 +105,8 @@ impl<'a> Gate<'a> {
 
     /// Nothing comes at the moment, but the source is alive.
     pub(super) fn waits(&self) {
-        self.way.room.moved.mark();
-        self.way.vitals.listening.set(self.control.listening());
+        self.way.room.heartbeat.beat();
+        self.way.metrics.listening.set(self.control.listening());
     }
 
     /// Nothing comes any more where something should.
@@ -134,8 +134,8 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(out: SyncSender<Sound>, room: &str, vitals: &'a Vitals) -> Self {
-        Self { way: Way::new(out, room, vitals), gap: None }
+    pub(super) fn new(out: SyncSender<Sound>, room: &str, metrics: &'a Metrics) -> Self {
+        Self { way: Way::new(out, room, metrics), gap: None }
     }
 
     /// Something is not heard at the moment, or was not until now.
@@ -145,7 +145,7 @@ impl<'a> Line<'a> {
 
     /// The source is alive, whether it delivers or not.
     pub(super) fn moved(&self) {
-        self.way.room.moved.mark();
+        self.way.room.heartbeat.beat();
     }
 
     /// The device delivers.
@@ -176,7 +176,7 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn drop_samples(&mut self, samples: u64, from: Timestamp) {
-        self.way.vitals.dropped_samples.add(samples);
+        self.way.metrics.dropped_samples.add(samples);
         if self.gap.is_none() {
             tracing::warn!(room = &*self.way.name, "hearing is too slow for the microphone; sound is being dropped");
             self.gap = Some((from, GapReason::Overload));
@@ -248,11 +248,11 @@ mod tests {
 
     #[test]
     fn a_slow_receiver_loses_frames_and_is_told_which() {
-        let vitals = Vitals::default();
+        let metrics = Metrics::default();
         let (out, received) = sync_channel(2);
-        let mut line = Line::new(out, "hall", &vitals);
+        let mut line = Line::new(out, "hall", &metrics);
         assert!((0..5).all(|n| line.pass(frame(n * 256))));
-        assert_eq!(vitals.dropped_samples.get(), 3 * 256);
+        assert_eq!(metrics.dropped_samples.get(), 3 * 256);
         assert_eq!(delivered(&received).len(), 2);
         assert!(line.pass(frame(5 * 256)));
         let gap = AudioGap { from: frame(512).time, to: frame(1_280).time, reason: GapReason::Overload };
@@ -263,11 +263,11 @@ mod tests {
 
     #[test]
     fn a_mute_in_a_lost_stretch_is_a_gap_of_its_own() {
-        let vitals = Vitals::default();
+        let metrics = Metrics::default();
         let (out, received) = sync_channel(8);
-        let mut line = Line::new(out, "hall", &vitals);
+        let mut line = Line::new(out, "hall", &metrics);
         line.delivers();
-        assert!(vitals.microphone_ok.get());
+        assert!(metrics.microphone_ok.get());
         line.lose(frame(0).time);
         line.begin_gap(GapReason::Muted);
         line.begin_gap(GapReason::Muted);
@@ -280,18 +280,18 @@ mod tests {
         line.close();
         let told = delivered(&received);
         assert!(matches!(&told[..], [Audio::End, Audio::Gap(gap)] if gap.reason == GapReason::Muted), "{told:?}");
-        assert!(!vitals.microphone_ok.get());
+        assert!(!metrics.microphone_ok.get());
     }
 
     #[test]
     fn what_is_muted_is_thrown_away_and_told_as_one_gap() {
         let (out, received) = sync_channel(8);
-        let (control, vitals) = (Control::default(), Vitals::default());
-        let mut gate = Gate::new(out, "hall", &control, &vitals);
+        let (control, metrics) = (Control::default(), Metrics::default());
+        let mut gate = Gate::new(out, "hall", &control, &metrics);
         for (n, listening) in [(0, true), (1, false), (2, false), (3, true), (4, true)] {
             control.set_listening(listening);
             assert!(gate.pass(frame(n * 256)).is_continue());
-            assert_eq!(vitals.listening.get(), listening);
+            assert_eq!(metrics.listening.get(), listening);
         }
         let gap = AudioGap { from: frame(256).time, to: frame(3 * 256).time, reason: GapReason::Muted };
         assert_eq!(delivered(&received), [whole(0), Audio::End, Audio::Gap(gap), whole(3), whole(4)]);
@@ -301,13 +301,13 @@ mod tests {
 
     #[test]
     fn the_microphones_are_well_when_each_of_them_is() {
-        let (control, vitals) = (Control::default(), Vitals::default());
+        let (control, metrics) = (Control::default(), Metrics::default());
         let (out, _received) = sync_channel(8);
-        let mut hall = Gate::new(out.clone(), "hall", &control, &vitals);
-        let mut kitchen = Gate::new(out, "kitchen", &control, &vitals);
-        assert!(hall.pass(frame(0)).is_continue() && !vitals.microphone_ok.get());
-        assert!(kitchen.pass(frame(0)).is_continue() && vitals.microphone_ok.get());
+        let mut hall = Gate::new(out.clone(), "hall", &control, &metrics);
+        let mut kitchen = Gate::new(out, "kitchen", &control, &metrics);
+        assert!(hall.pass(frame(0)).is_continue() && !metrics.microphone_ok.get());
+        assert!(kitchen.pass(frame(0)).is_continue() && metrics.microphone_ok.get());
         drop(hall);
-        assert!(!vitals.microphone_ok.get());
+        assert!(!metrics.microphone_ok.get());
     }
 }

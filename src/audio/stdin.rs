@@ -110,18 +110,18 @@ fn read(input: &impl AsFd, block: &mut [u8], waits: bool) -> Result<Option<usize
 mod tests {
     use super::*;
     use crate::event::{Audio, GapReason};
-    use crate::vitals::Vitals;
+    use crate::metrics::Metrics;
     use jiff::SignedDuration;
     use std::io::Write;
     use std::sync::mpsc::sync_channel;
 
     /// Runs a source on a pipe that `write` fills; returns what came out.
     fn hear(settings: config::Stdin, control: &Control, write: impl FnOnce(std::io::PipeWriter)) -> Vec<Audio> {
-        let vitals = Vitals::default();
+        let metrics = Metrics::default();
         let (reader, writer) = std::io::pipe().unwrap();
         let (out, received) = sync_channel(1_000);
         std::thread::scope(|threads| {
-            let gate = Gate::new(out, "home", control, &vitals);
+            let gate = Gate::new(out, "home", control, &metrics);
             let source = threads.spawn(|| run(reader, &settings, gate, control));
             write(writer);
             source.join().unwrap().unwrap();

@@ -23,7 +23,7 @@ use super::outlet::Gate;
 use super::{Control, Error};
 use crate::config;
 use crate::event::Sound;
-use crate::vitals::Vitals;
+use crate::metrics::Metrics;
 
 /// More microphones than a house has rooms are no microphones.
 const MAX_CLIENTS: usize = 16;
@@ -35,7 +35,7 @@ struct Shared<'a> {
     /// The room of a microphone that nobody has named.
     room: &'a str,
     control: &'a Control,
-    vitals: &'a Vitals,
+    metrics: &'a Metrics,
     clients: AtomicUsize,
     /// Rooms that went away in the middle of a stream, and when.
     lost: Mutex<BTreeMap<Arc<str>, Timestamp>>,
@@ -46,14 +46,14 @@ pub(super) fn run(
     room: &str,
     out: SyncSender<Sound>,
     control: &Control,
-    vitals: &Vitals,
+    metrics: &Metrics,
 ) -> Result<(), Error> {
     let address = settings.listen;
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     tracing::info!(address = %listener.local_addr().map_err(failed)?, "network microphones may connect");
-    let shared = Shared { settings, room, control, vitals, clients: AtomicUsize::new(0), lost: Mutex::default() };
+    let shared = Shared { settings, room, control, metrics, clients: AtomicUsize::new(0), lost: Mutex::default() };
     std::thread::scope(|threads| {
         while !control.stopped() {
             if !ready(&listener, &GLANCE).map_err(|error| failed(error.into()))? {
@@ -122,12 +122,12 @@ impl<'a> Shared<'a> {
         let room = named.or(name).unwrap_or(self.room);
         // Held until the room is in the list, so that two that come at once do not take the same.
         let _taking = self.lost();
-        let listed = self.vitals.rooms.each();
+        let listed = self.metrics.rooms.each();
         let free = |name: &str| listed.iter().all(|(taken, _)| **taken != *name);
         let numbered = (2..).map(|n| format!("{room}-{n}"));
         let room = std::iter::once(room.to_owned()).chain(numbered).find(|name| free(name));
         let name: Arc<str> = room.expect("numbers do not end").into();
         tracing::info!(%peer, room = &*name, "a network microphone is heard");
-        Heard::new(Gate::new(out, &name, self.control, self.vitals), name, self.vitals)
+        Heard::new(Gate::new(out, &name, self.control, self.metrics), name, self.metrics)
     }
 }

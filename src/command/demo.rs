@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use self::show::{Show, Table};
 use super::run::{runtime, terminated};
 use crate::config::{self, File, Log, LogFormat, Pace, Source};
+use crate::metrics::Metrics;
 use crate::mqtt::broker;
 use crate::mqtt::client::{self, Connection, Event, Sender};
 use crate::mqtt::topics::Topics;
-use crate::vitals::Vitals;
 use crate::{app, audio, journal};
 
 /// 98 s of a household in synthetic speech: two voices, six things worth telling.
@@ -82,24 +82,24 @@ async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Ta
     let seated = timeout(Duration::from_secs(10), take_a_seat(&sender, &mut connection, &topics)).await;
     seated.context("the embedded broker does not answer")??;
 
-    let vitals = Arc::new(Vitals::default());
+    let metrics = Arc::new(Metrics::default());
     let mut show = Show::new(topics, args.json, audio::seconds(recording)?, address);
     show.begin(args.fast);
-    let mut house = std::pin::pin!(app::run(config, terminated()?, vitals.clone()));
+    let mut house = std::pin::pin!(app::run(config, terminated()?, metrics.clone()));
     loop {
         tokio::select! {
             ended = &mut house => {
                 ended?;
                 break;
             }
-            event = connection.poll() => show.see(event, &vitals),
+            event = connection.poll() => show.see(event, &metrics),
         }
     }
     // The broker has everything by now; what it has not passed on to us comes within moments.
     while let Ok(event) = timeout(LAST_WORDS, connection.poll()).await {
-        show.see(event, &vitals);
+        show.see(event, &metrics);
     }
-    Ok(show.table(&vitals))
+    Ok(show.table(&metrics))
 }
 
 /// Connects and subscribes; ends when the broker passes everything on.

@@ -8,8 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::bootstrap;
 use crate::config::{self, Config};
+use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::vitals::Vitals;
 use crate::{app, journal};
 
 /// Where a package puts the config.
@@ -30,7 +30,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let shutdown = terminated()?;
-        app::run(config, shutdown, Arc::new(Vitals::default())).await.map_err(anyhow::Error::from)
+        app::run(config, shutdown, Arc::new(Metrics::default())).await.map_err(anyhow::Error::from)
     });
     // A thread that would not stop was named already; it must not keep the process.
     runtime.shutdown_background();

@@ -15,8 +15,8 @@ use crate::audio::{self, Control};
 use crate::config::{Asr, File, Pace, Source};
 use crate::daemon::hearing::{Heard, Hearing};
 use crate::event::{Audio, Utterance};
+use crate::metrics::Metrics;
 use crate::models;
-use crate::vitals::Vitals;
 
 /// Frames between decoding and hearing: a second of sound.
 const QUEUE: usize = 64;
@@ -81,14 +81,14 @@ fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
 
 fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let bar = bar(file)?;
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let source = [("file".into(), Source::File(File { path: file.into(), pace: Pace::Fast, room: None }))];
     let (sender, receiver) = sync_channel(QUEUE);
     let control = Control::default();
     std::thread::scope(|threads| {
         let reading = std::thread::Builder::new()
             .name("capture".into())
-            .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &vitals))
+            .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &metrics))
             .context("cannot start a thread to read the file")?;
         let mut origin = Timestamp::UNIX_EPOCH;
         let mut print = |origin, heard| bar.suspend(|| print(file, origin, heard, json, out));
@@ -99,9 +99,9 @@ fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Wri
                 }
                 bar.set_position(frame.time.duration_since(origin).as_millis() as u64);
             }
-            print(origin, hearing.push(sound, &vitals)?)?;
+            print(origin, hearing.push(sound, &metrics)?)?;
         }
-        print(origin, hearing.finish(&vitals)?)?;
+        print(origin, hearing.finish(&metrics)?)?;
         bar.finish_and_clear();
         reading.join().map_err(|_| anyhow::anyhow!("reading {} broke off", file.display()))??;
         Ok(())

@@ -24,7 +24,7 @@ use crate::asr::whisper::Whisper;
 use crate::asr::{self, Word, guard};
 use crate::clock;
 use crate::event::{Audio, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, Segment, Sound, Utterance};
-use crate::vitals::Vitals;
+use crate::metrics::Metrics;
 
 use ear::{Ear, Live};
 use judging::{Judged, joined};
@@ -76,22 +76,22 @@ impl Hearing {
     }
 
     /// Takes what the source delivers, in order, and does at once whatever there is to do: for a source that can wait.
-    pub fn push(&mut self, sound: Sound, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
-        self.listen(sound, vitals);
-        self.work_off(vitals)
+    pub fn push(&mut self, sound: Sound, metrics: &Metrics) -> Result<Vec<Heard>, asr::Error> {
+        self.listen(sound, metrics);
+        self.work_off(metrics)
     }
 
     /// The end of the stream: what was being said, and what still waited.
-    pub fn finish(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    pub fn finish(&mut self, metrics: &Metrics) -> Result<Vec<Heard>, asr::Error> {
         self.end();
-        self.work_off(vitals)
+        self.work_off(metrics)
     }
 
     /// Takes what a source delivers, in order.
-    pub fn listen(&mut self, Sound { room, audio }: Sound, vitals: &Vitals) {
-        vitals.hearing_moved.mark();
+    pub fn listen(&mut self, Sound { room, audio }: Sound, metrics: &Metrics) {
+        metrics.hearing_heartbeat.beat();
         match audio {
-            Audio::Frame(frame) => self.frame(&room, &frame, vitals),
+            Audio::Frame(frame) => self.frame(&room, &frame, metrics),
             Audio::Gap(gap) => {
                 self.end_of(&room);
                 self.waiting.0.push_back(Waiting::Gap(room, gap));
@@ -141,7 +141,7 @@ impl Hearing {
     }
 
     /// Does one piece of work at `now`, at most one pass of the recogniser. Tell [`Hearing::took`] how long it took.
-    pub fn work(&mut self, now: Timestamp, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    pub fn work(&mut self, now: Timestamp, metrics: &Metrics) -> Result<Vec<Heard>, asr::Error> {
         let (segments, waited_s) = self.waiting.segments_waiting(now);
         if let Some(pace) = &mut self.pace {
             pace.observe(waited_s, segments);
@@ -150,16 +150,16 @@ impl Hearing {
             Some(Waiting::Segment(room, segment, live, _)) => {
                 let untouched = live.agreement.committed().is_empty();
                 if self.pace.is_some() && untouched && pace::gives_up(waited_s, segments) {
-                    return Ok(vec![self.give_up(&room, &segment, vitals)]);
+                    return Ok(vec![self.give_up(&room, &segment, metrics)]);
                 }
-                self.decode(&room, &segment, live, vitals)
+                self.decode(&room, &segment, live, metrics)
             }
             Some(Waiting::Gap(room, AudioGap { from, to, reason })) => {
                 Ok(vec![Heard::Gap(Gap { id: self.id(), room: room.to_string(), from, to, reason })])
             }
             Some(Waiting::Progress(time)) => Ok(vec![Heard::Progress(time)]),
             None => match self.looks_at() {
-                Some(at) => self.look(at, vitals),
+                Some(at) => self.look(at, metrics),
                 None => Ok(Vec::new()),
             },
         }
@@ -172,17 +172,17 @@ impl Hearing {
         }
     }
 
-    fn work_off(&mut self, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    fn work_off(&mut self, metrics: &Metrics) -> Result<Vec<Heard>, asr::Error> {
         let mut heard = Vec::new();
         // Whoever waits for the end has time: nothing is late.
         while let Some(now) = self.waiting.0.front().map(Waiting::time) {
-            heard.extend(self.work(now, vitals)?);
+            heard.extend(self.work(now, metrics)?);
         }
         Ok(heard)
     }
 
-    fn frame(&mut self, room: &Arc<str>, frame: &Frame, vitals: &Vitals) {
-        vitals.heard_samples.add(FRAME_SAMPLES as u64);
+    fn frame(&mut self, room: &Arc<str>, frame: &Frame, metrics: &Metrics) {
+        metrics.heard_samples.add(FRAME_SAMPLES as u64);
         let at = self.ears.iter().position(|ear| ear.room == *room).unwrap_or_else(|| {
             self.ears.push(Ear::new(room.clone()));
             self.ears.len() - 1
@@ -200,8 +200,8 @@ impl Hearing {
     }
 
     /// There is no time for a segment: it is told as a gap.
-    fn give_up(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Heard {
-        vitals.dropped_samples.add(segment.samples.len() as u64);
+    fn give_up(&mut self, room: &str, segment: &Segment, metrics: &Metrics) -> Heard {
+        metrics.dropped_samples.add(segment.samples.len() as u64);
         let (from, to) = (segment.time, segment.time_at(segment.seconds()));
         tracing::warn!(
             room,
@@ -212,13 +212,13 @@ impl Hearing {
     }
 
     /// Looks at what is being said.
-    fn look(&mut self, at: usize, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    fn look(&mut self, at: usize, metrics: &Metrics) -> Result<Vec<Heard>, asr::Error> {
         self.ears[at..].rotate_left(1);
         let Some(ear) = self.ears.last_mut() else { return Ok(Vec::new()) };
         let Some(segment) = ear.segmenter.so_far() else { return Ok(Vec::new()) };
         let live = &mut ear.live;
         (live.since_samples, live.news_samples) = (0, 0);
-        let pieces = self.passes.over(&ear.room, &segment, vitals)?;
+        let pieces = self.passes.over(&ear.room, &segment, metrics)?;
         // What nobody said must not be committed because it was written twice.
         let Judged { words, refused, .. } = judging::judge(&pieces, segment.speech_samples);
         let believed = guard::hearable(segment.speech_samples).is_ok() && refused.is_empty() && !words.is_empty();
@@ -251,21 +251,27 @@ impl Hearing {
         self.waiting.behind(room, segment).or_else(|| ears.iter_mut().find(goes_on).map(|ear| &mut ear.live))
     }
 
-    fn decode(&mut self, room: &str, segment: &Segment, live: Live, vitals: &Vitals) -> Result<Vec<Heard>, asr::Error> {
+    fn decode(
+        &mut self,
+        room: &str,
+        segment: &Segment,
+        live: Live,
+        metrics: &Metrics,
+    ) -> Result<Vec<Heard>, asr::Error> {
         let Live { mut agreement, news_samples, seen, shown, goes_on, .. } = live;
-        vitals.decoded_samples.add(segment.samples.len() as u64);
+        metrics.decoded_samples.add(segment.samples.len() as u64);
         let hearable = guard::hearable(segment.speech_samples);
         let pieces = match seen {
             _ if hearable.is_err() => Vec::new(),
             // Nothing was said since the last look: it saw all of it.
             Some(seen) if news_samples == 0 => seen,
-            _ => self.passes.over(room, segment, vitals)?,
+            _ => self.passes.over(room, segment, metrics)?,
         };
-        vitals.hearing_moved.mark();
+        metrics.hearing_heartbeat.beat();
         let Judged { words, no_speech, refused } = judging::judge(&pieces, segment.speech_samples);
         let unheard = hearable.err().map(|reason| (reason, String::new()));
         for (reason, text) in unheard.into_iter().chain(refused) {
-            judging::refuse(reason, &text, segment, vitals);
+            judging::refuse(reason, &text, segment, metrics);
         }
         let mut goes_on_there = false;
         if goes_on && let Some(next) = self.following(room, segment) {
@@ -278,7 +284,7 @@ impl Hearing {
         }
         // What was committed stands, whatever is thought of the rest. Nothing comes before what lies behind the cut.
         let rest = if goes_on_there { &[] } else { agreement.rest(&words) };
-        let mut heard = self.utterances(room, segment, [agreement.committed(), rest].concat(), no_speech, vitals);
+        let mut heard = self.utterances(room, segment, [agreement.committed(), rest].concat(), no_speech, metrics);
         // What is shown is not over as long as words of it are to come.
         if shown && !goes_on_there {
             heard.push(Heard::Hypothesis(Hypothesis::over(room, segment.time)));
@@ -293,7 +299,7 @@ impl Hearing {
         segment: &Segment,
         words: Vec<Word>,
         no_speech: f32,
-        vitals: &Vitals,
+        metrics: &Metrics,
     ) -> Vec<Heard> {
         let length = segment.seconds();
         // Words of several looks: their times do not always follow on each other.
@@ -310,8 +316,8 @@ impl Hearing {
                 confidence: (words.iter().map(|word| word.logprob).sum::<f32>() / words.len() as f32).exp(),
                 no_speech,
             };
-            vitals.utterances.add(1);
-            vitals.words.add(utterance.words() as u64);
+            metrics.utterances.add(1);
+            metrics.words.add(utterance.words() as u64);
             Heard::Utterance(utterance)
         };
         words.chunk_by(|_, next| !next.begins).map(utterance).collect()

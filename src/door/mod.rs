@@ -5,7 +5,7 @@
 //! may not read the state directory or does not know the token.
 
 pub mod asked;
-mod metrics;
+mod openmetrics;
 pub mod page;
 pub mod socket;
 pub mod status;
@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 use self::asked::{Answer, Asked};
 use self::status::Status;
+use crate::metrics::Metrics;
 use crate::mqtt::{commands, payload};
 use crate::redact::Redactor;
 use crate::scenes::Scenes;
-use crate::vitals::Vitals;
 
 /// The longest answer: a large model that reads a long question, or reads a day again after something was forgotten.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -46,7 +46,7 @@ pub struct About {
 /// What can be seen of a running house, and the way to ask something of it.
 pub struct Door {
     about: About,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     scenes: Arc<Scenes>,
     /// The page leaves this process; the socket is for those who may read the database.
     redactor: Redactor,
@@ -57,17 +57,17 @@ pub struct Door {
 impl Door {
     pub fn new(
         about: About,
-        vitals: Arc<Vitals>,
+        metrics: Arc<Metrics>,
         scenes: Arc<Scenes>,
         redactor: Redactor,
         asked: mpsc::Sender<Asked>,
     ) -> Self {
-        Self { about, vitals, scenes, redactor, asked, opened: Instant::now() }
+        Self { about, metrics, scenes, redactor, asked, opened: Instant::now() }
     }
 
     /// How the house is.
     pub fn status(&self) -> Status {
-        Status::of(&self.about, &self.vitals, &self.scenes.recent(), self.opened.elapsed())
+        Status::of(&self.about, &self.metrics, &self.scenes.recent(), self.opened.elapsed())
     }
 
     /// Answers a line that came over the socket: with the status, or with what came of a command.

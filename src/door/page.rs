@@ -32,7 +32,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::seats::Seats;
-use super::{Door, metrics};
+use super::{Door, openmetrics};
 use crate::mqtt::commands;
 use crate::scenes::Scene;
 
@@ -109,7 +109,9 @@ fn router(door: Arc<Door>, token: &str) -> Router {
         .route("/events", get(events))
         .route(
             "/metrics",
-            get(async |State(door): Door_| ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&door))),
+            get(async |State(door): Door_| {
+                ([(header::CONTENT_TYPE, openmetrics::CONTENT_TYPE)], openmetrics::text(&door))
+            }),
         )
         .route(
             "/command",
@@ -212,17 +214,17 @@ mod tests {
     use super::*;
     use crate::config::Privacy;
     use crate::door::About;
+    use crate::metrics::Metrics;
     use crate::redact::Redactor;
-    use crate::vitals::Vitals;
 
     #[test]
     fn every_figure_that_the_page_shows_is_one_that_it_is_given() {
         let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
         let about = About { node, broker, hears: true, gathers: true, reads: true, page: None };
-        let vitals = Arc::new(Vitals::default());
-        vitals.rooms.open(&"hall".into());
+        let metrics = Arc::new(Metrics::default());
+        metrics.rooms.open(&"hall".into());
         let (asked, _house) = mpsc::channel(1);
-        let door = Door::new(about, vitals, Arc::default(), Redactor::new(&Privacy::default()), asked);
+        let door = Door::new(about, metrics, Arc::default(), Redactor::new(&Privacy::default()), asked);
         let status = serde_json::to_value(door.status()).unwrap();
         let (hears, reads, tells) = (&status["hears"], &status["reads"], &status["tells"]);
         let given = [

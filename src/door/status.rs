@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::About;
 use crate::clock;
 use crate::event::{Alert, AlertPhase};
+use crate::metrics::{self, Metrics};
 use crate::process;
 use crate::scenes::Recent;
-use crate::vitals::{self, Vitals};
 
 /// A running house at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,26 +120,26 @@ pub struct Said {
 }
 
 impl Status {
-    pub(super) fn of(about: &About, vitals: &Vitals, recent: &Recent, uptime: Duration) -> Self {
+    pub(super) fn of(about: &About, metrics: &Metrics, recent: &Recent, uptime: Duration) -> Self {
         let on = |alert: &&Alert| alert.phase != AlertPhase::End;
         let others = about.gathers.then(|| Others {
-            taken: vitals.others_taken.get(),
-            repeated: vitals.others_repeated.get(),
-            refused: vitals.others_refused.get(),
+            taken: metrics.others_taken.get(),
+            repeated: metrics.others_repeated.get(),
+            refused: metrics.others_refused.get(),
         });
         let hears = Hears {
             ears: about.hears,
-            listening: vitals.listening.get(),
-            source_ok: vitals.microphone_ok.get(),
-            rooms: vitals.rooms.each().into_iter().map(|(name, room)| (name.to_string(), Room::of(&room))).collect(),
-            heard_s: clock::seconds(vitals.heard_samples.get() as i64),
-            dropped_s: clock::seconds(vitals.dropped_samples.get() as i64),
-            utterances: vitals.utterances.get(),
-            words: vitals.words.get(),
-            rejected: rejected(vitals),
-            lag_s: vitals.lag.quantile_s(0.5).map(|_| vitals.lag.last_s()),
-            lag_p50_s: vitals.lag.quantile_s(0.5),
-            lag_p95_s: vitals.lag.quantile_s(0.95),
+            listening: metrics.listening.get(),
+            source_ok: metrics.microphone_ok.get(),
+            rooms: metrics.rooms.each().into_iter().map(|(name, room)| (name.to_string(), Room::of(&room))).collect(),
+            heard_s: clock::seconds(metrics.heard_samples.get() as i64),
+            dropped_s: clock::seconds(metrics.dropped_samples.get() as i64),
+            utterances: metrics.utterances.get(),
+            words: metrics.words.get(),
+            rejected: rejected(metrics),
+            lag_s: metrics.lag.quantile_s(0.5).map(|_| metrics.lag.last_s()),
+            lag_p50_s: metrics.lag.quantile_s(0.5),
+            lag_p95_s: metrics.lag.quantile_s(0.95),
             saying: recent
                 .hypotheses
                 .iter()
@@ -148,20 +148,20 @@ impl Status {
             last: recent.utterances.back().map(|u| Said { time: u.start, text: u.text.clone() }),
             others,
         };
-        let token_ns = vitals.token_ns.get();
+        let token_ns = metrics.token_ns.get();
         let reads = about.reads.then(|| Reads {
-            tokens: vitals.tokens.get(),
-            unread: vitals.unread.get(),
-            state_bytes: vitals.state_bytes.get(),
+            tokens: metrics.tokens.get(),
+            unread: metrics.unread.get(),
+            state_bytes: metrics.state_bytes.get(),
             us_per_token: (token_ns > 0).then_some(token_ns as f64 / 1e3),
         });
         let tells = Tells {
             broker: about.broker.clone(),
-            connected: vitals.connected.get(),
-            waiting: vitals.outbox.get(),
-            acknowledged: vitals.acknowledged.get(),
-            given_up: vitals.outbox_dropped.get(),
-            store_ok: !vitals.store_refuses.get(),
+            connected: metrics.connected.get(),
+            waiting: metrics.outbox.get(),
+            acknowledged: metrics.acknowledged.get(),
+            given_up: metrics.outbox_dropped.get(),
+            store_ok: !metrics.store_refuses.get(),
         };
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -187,7 +187,7 @@ impl Status {
 }
 
 impl Room {
-    fn of(room: &vitals::Room) -> Self {
+    fn of(room: &metrics::RoomMetrics) -> Self {
         Self {
             delivers: room.delivers.get(),
             level_db: room.level.db(),
@@ -198,8 +198,8 @@ impl Room {
 }
 
 /// Segments that were refused, by reason; reasons that never were are left out.
-pub(super) fn rejected(vitals: &Vitals) -> BTreeMap<String, u64> {
-    let by = &vitals.rejected_by;
+pub(super) fn rejected(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let by = &metrics.rejected_by;
     let reasons = [
         ("too_short", &by.too_short),
         ("too_fast", &by.too_fast),

@@ -15,7 +15,7 @@ use ulid::Ulid;
 use super::commands::Request;
 use super::topics::Topics;
 use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Severity, Utterance};
-use crate::vitals::Vitals;
+use crate::metrics::Metrics;
 
 /// The version of all payloads here. It counts up when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -168,10 +168,10 @@ pub struct Cost {
 }
 
 /// What each part says of itself, retained.
-pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Message {
+pub fn health(topics: &Topics, stamp: Stamp, metrics: &Metrics, cost: Cost) -> Message {
     let samples = |n: u64| rounded(crate::clock::seconds(i64::try_from(n).unwrap_or(i64::MAX)));
-    let age_s = vitals.state_since.get().map_or(0.0, |since| stamp.time.duration_since(since).as_secs_f64().max(0.0));
-    let rejected = &vitals.rejected_by;
+    let age_s = metrics.state_since.get().map_or(0.0, |since| stamp.time.duration_since(since).as_secs_f64().max(0.0));
+    let rejected = &metrics.rejected_by;
     let rejected_by = json!({
         "too_short": rejected.too_short.get(),
         "too_fast": rejected.too_fast.get(),
@@ -179,7 +179,7 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
         "repetition": rejected.repetition.get(),
         "no_words": rejected.no_words.get(),
     });
-    let rooms = vitals.rooms.each().into_iter().map(|(name, room)| {
+    let rooms = metrics.rooms.each().into_iter().map(|(name, room)| {
         let state = json!({
             "ok": room.delivers.get(),
             "level_db": rounded(room.level.db().into()),
@@ -190,32 +190,32 @@ pub fn health(topics: &Topics, stamp: Stamp, vitals: &Vitals, cost: Cost) -> Mes
     });
     let rooms: Map<String, Value> = rooms.collect();
     let body = json!({
-        "listening": vitals.listening.get(),
-        "microphone_ok": vitals.microphone_ok.get(),
+        "listening": metrics.listening.get(),
+        "microphone_ok": metrics.microphone_ok.get(),
         "rooms": rooms,
-        "heard_s": samples(vitals.heard_samples.get()),
-        "decoded_s": samples(vitals.decoded_samples.get()),
-        "dropped_s": samples(vitals.dropped_samples.get()),
-        "utterances": vitals.utterances.get(),
-        "words": vitals.words.get(),
-        "rejected": vitals.rejected.get(),
+        "heard_s": samples(metrics.heard_samples.get()),
+        "decoded_s": samples(metrics.decoded_samples.get()),
+        "dropped_s": samples(metrics.dropped_samples.get()),
+        "utterances": metrics.utterances.get(),
+        "words": metrics.words.get(),
+        "rejected": metrics.rejected.get(),
         "rejected_by": rejected_by,
-        "lag_s": rounded(vitals.lag.last_s()),
+        "lag_s": rounded(metrics.lag.last_s()),
         "others": {
-            "taken": vitals.others_taken.get(),
-            "repeated": vitals.others_repeated.get(),
-            "refused": vitals.others_refused.get(),
+            "taken": metrics.others_taken.get(),
+            "repeated": metrics.others_repeated.get(),
+            "refused": metrics.others_refused.get(),
         },
-        "tokens": vitals.tokens.get(),
+        "tokens": metrics.tokens.get(),
         "state_age_s": rounded(age_s),
-        "state_bytes": vitals.state_bytes.get(),
-        "unread": vitals.unread.get(),
-        "published": vitals.published.get(),
-        "acknowledged": vitals.acknowledged.get(),
-        "commands_ok": vitals.commands_ok.get(),
-        "store_ok": !vitals.store_refuses.get(),
-        "outbox": vitals.outbox.get(),
-        "outbox_dropped": vitals.outbox_dropped.get(),
+        "state_bytes": metrics.state_bytes.get(),
+        "unread": metrics.unread.get(),
+        "published": metrics.published.get(),
+        "acknowledged": metrics.acknowledged.get(),
+        "commands_ok": metrics.commands_ok.get(),
+        "store_ok": !metrics.store_refuses.get(),
+        "outbox": metrics.outbox.get(),
+        "outbox_dropped": metrics.outbox_dropped.get(),
         "cpu_percent": rounded(cost.cpu_percent),
         "memory_mib": rounded(cost.memory_mib),
         "uptime_s": rounded(cost.uptime_s),

@@ -22,12 +22,12 @@ use super::transcript_writer::TranscriptWriter;
 use crate::clock;
 use crate::config::Nodes;
 use crate::event::{Gap, Utterance};
+use crate::metrics::Metrics;
 use crate::mqtt::client::{self, Event, Sender};
 use crate::mqtt::heard::{self, Heard};
 use crate::mqtt::patience::Complaint;
 use crate::scenes::{Scene, Scenes};
 use crate::store::{self, Store};
-use crate::vitals::Vitals;
 
 /// Messages stored in one transaction, at most; a broker has no more under way than 20 or so.
 const BATCH: usize = 64;
@@ -54,7 +54,7 @@ pub struct IngestInputs {
     /// Where this machine itself tells what it hears, and what not: that is in the store already.
     pub own: [String; 2],
     pub writing: TranscriptWriter,
-    pub vitals: Arc<Vitals>,
+    pub metrics: Arc<Metrics>,
     pub scenes: Arc<Scenes>,
     pub reader: SyncSender<ListenerEvent>,
 }
@@ -199,7 +199,7 @@ impl RemoteIngest {
         match heard::read(topic, payload, retain, Timestamp::now()) {
             Ok(heard) => Some(heard),
             Err(reason) => {
-                self.gathering.vitals.others_refused.add(1);
+                self.gathering.metrics.others_refused.add(1);
                 if self.refusals.worth_saying(&format!("{topic}: {reason}"), Timestamp::now()) {
                     warn!(topic, "what another machine sent is refused: {reason}");
                 }
@@ -227,14 +227,14 @@ impl RemoteIngest {
                 Heard::Gap(gap) => gaps.push(gap),
             }
         }
-        let IngestInputs { store, vitals, scenes, .. } = &mut self.gathering;
+        let IngestInputs { store, metrics, scenes, .. } = &mut self.gathering;
         let told = utterances.len() + gaps.len();
         if told > 0 {
             match blocking(|| store.take_in(&utterances, &gaps, Timestamp::now())) {
                 Ok(new) => {
                     let taken = new.utterances.len() + new.gaps.len();
-                    vitals.others_taken.add(taken as u64);
-                    vitals.others_repeated.add((told - taken) as u64);
+                    metrics.others_taken.add(taken as u64);
+                    metrics.others_repeated.add((told - taken) as u64);
                     new.utterances.into_iter().for_each(|said| scenes.tell(Scene::Utterance(said)));
                     new.gaps.iter().for_each(|gap| scenes.tell(Scene::Gap(gap.clone())));
                     self.gaps.extend(new.gaps.into_iter().map(|gap| (Instant::now(), gap)));
@@ -250,7 +250,7 @@ impl RemoteIngest {
     /// The store took something.
     fn written(&mut self) {
         if self.trouble.is_open() {
-            self.gathering.vitals.store_refuses.set(false);
+            self.gathering.metrics.store_refuses.set(false);
         }
         if self.trouble.over() {
             info!("the store takes what other machines heard again");
@@ -261,7 +261,7 @@ impl RemoteIngest {
         if !error.may_pass() {
             return Err(error);
         }
-        self.gathering.vitals.store_refuses.set(true);
+        self.gathering.metrics.store_refuses.set(true);
         if self.trouble.worth_saying(&error.to_string(), Timestamp::now()) {
             warn!(%error, "what other machines heard waits at the broker");
         }

@@ -33,12 +33,12 @@ use crate::event::{Gap, Message, Utterance};
 use crate::listener::history::{History, Policy};
 use crate::listener::snapshot::Mark;
 use crate::listener::{self, Listener, Listeners, Outcome};
+use crate::metrics::Metrics;
 use crate::mqtt::topics::Topics;
 use crate::retention::age::{self, YOUNG};
 use crate::scenes::{Scene, Scenes};
 use crate::store::lines::Lines;
 use crate::store::{self, Store};
-use crate::vitals::Vitals;
 
 /// What wakes the reader.
 pub enum ListenerEvent {
@@ -74,7 +74,7 @@ pub struct ListenerWorker {
     config: Arc<Config>,
     /// The rules that are in force, for whoever tells of them.
     rules: watch::Sender<Vec<Rule>>,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     scenes: Arc<Scenes>,
     meter: TokenRateMeter,
     /// Told after each commit that put something into the outbox.
@@ -98,7 +98,7 @@ pub struct Shared {
     pub topics: Topics,
     pub config: Arc<Config>,
     pub rules: watch::Sender<Vec<Rule>>,
-    pub vitals: Arc<Vitals>,
+    pub metrics: Arc<Metrics>,
     pub scenes: Arc<Scenes>,
     pub outgoing: Arc<Notify>,
     pub closing: Arc<AtomicBool>,
@@ -111,7 +111,7 @@ pub struct Shared {
 impl ListenerWorker {
     /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
     pub fn open(listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
-        let Shared { topics, config, rules, vitals, scenes, outgoing, closing, lines, history, clock } = shared;
+        let Shared { topics, config, rules, metrics, scenes, outgoing, closing, lines, history, clock } = shared;
         let (told, memory) = store.reader()?;
         let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
         let read = listeners.restore(|mark| mark.read <= told, store.back_from(told, AFRESH)?)?;
@@ -124,7 +124,7 @@ impl ListenerWorker {
             None => Outcome::default(),
         };
         listeners.set_interval(settings_store::interval(&store, config.digest.every_min)?);
-        vitals.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
+        metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
         let announcer = OutcomeMessages::new(&config.rules, &topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
@@ -135,7 +135,7 @@ impl ListenerWorker {
             topics,
             config,
             rules,
-            vitals,
+            metrics,
             scenes,
             meter: TokenRateMeter::default(),
             outgoing,
@@ -198,8 +198,8 @@ impl ListenerWorker {
     /// Reads what is in the store and not in the state.
     fn catch_up(&mut self) -> Result<(), Error> {
         loop {
-            self.vitals.reading_moved.mark();
-            let batch = retry_until_stored(&self.closing, &self.vitals, || {
+            self.metrics.reading_heartbeat.beat();
+            let batch = retry_until_stored(&self.closing, &self.metrics, || {
                 self.store.utterances_after(self.read, state_at::BATCH)
             })?;
             let Some(&(last, _)) = batch.last() else { break };
@@ -250,7 +250,7 @@ impl ListenerWorker {
             processed: self.told,
             memory: &memory,
         };
-        retry_until_stored(&self.closing, &self.vitals, || self.store.record_reading(reading, &messages))?;
+        retry_until_stored(&self.closing, &self.metrics, || self.store.record_reading(reading, &messages))?;
         if !messages.is_empty() {
             self.outgoing.notify_one();
         }
@@ -265,17 +265,17 @@ impl ListenerWorker {
         read(&mut self.listeners)?;
         let age = self.listeners.tokens_read();
         if let Some(cost) = self.meter.add(age - before, began.elapsed(), age) {
-            self.vitals.token_ns.set((cost.us_per_token * 1e3) as u64);
+            self.metrics.token_ns.set((cost.us_per_token * 1e3) as u64);
             self.scenes.tell(Scene::Cost(cost));
         }
         Ok(())
     }
 
     fn figures(&self) -> Result<(), Error> {
-        self.vitals.tokens.set(self.listeners.tokens_read());
-        self.vitals.state_bytes.set(self.listeners.bytes());
-        self.vitals.unread.set(self.store.count_after(self.read)?);
-        self.vitals.reading_moved.mark();
+        self.metrics.tokens.set(self.listeners.tokens_read());
+        self.metrics.state_bytes.set(self.listeners.bytes());
+        self.metrics.unread.set(self.store.count_after(self.read)?);
+        self.metrics.reading_heartbeat.beat();
         Ok(())
     }
 

@@ -30,6 +30,7 @@ use tracing::{info, warn};
 
 use crate::config::Rule;
 use crate::event::Hypothesis;
+use crate::metrics::Metrics;
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::commands::Request;
 use crate::mqtt::discovery::Does;
@@ -39,7 +40,6 @@ use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
 use crate::scenes::Scene;
 use crate::store::{self, Store};
-use crate::vitals::Vitals;
 
 use closing::PublishPhase;
 use command_intake::CommandIntake;
@@ -75,7 +75,7 @@ pub struct PublishInputs {
     /// Where what is being said is seen, if it is to be told before it is over.
     pub scenes: Option<broadcast::Receiver<Arc<Scene>>>,
     pub info: Info,
-    pub vitals: Arc<Vitals>,
+    pub metrics: Arc<Metrics>,
     /// What every message passes on its way out.
     pub redactor: Redactor,
     /// Whoever commits to the outbox calls `notify_one`, which is remembered if the task is busy.
@@ -112,7 +112,7 @@ pub async fn run(publishing: PublishInputs, drain: impl Future<Output = ()>) -> 
         discovery,
         mut scenes,
         info,
-        vitals,
+        metrics,
         redactor,
         wake,
         requests,
@@ -129,9 +129,9 @@ pub async fn run(publishing: PublishInputs, drain: impl Future<Output = ()>) -> 
     }
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
-        sending: OutboxSender::new(store, sender, vitals.clone(), redactor, patience),
+        sending: OutboxSender::new(store, sender, metrics.clone(), redactor, patience),
         house: DiscoveryState::new(topics, rules.borrow_and_update().clone(), does, discovery, info, before),
-        vitals,
+        metrics,
         answering: CommandIntake::new(requests, listening, does.hears, Timestamp::now()),
         subscribing: CommandSubscription::default(),
         url,
@@ -161,7 +161,7 @@ pub async fn run(publishing: PublishInputs, drain: impl Future<Output = ()>) -> 
                     () = wake.notified() => {}
                     () = &mut drain, if publisher.phase == PublishPhase::Running => publisher.drain(grace),
                     () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
-                    _ = pulse.tick() => publisher.vitals.publishing_moved.mark(),
+                    _ = pulse.tick() => publisher.metrics.publishing_heartbeat.beat(),
                     _ = health.tick() => publisher.health()?,
                     said = interim::next(&mut scenes) => publisher.mention(&said),
                     Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
@@ -187,7 +187,7 @@ async fn at(instant: Option<Instant>) {
 struct Publisher {
     sending: OutboxSender,
     house: DiscoveryState,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     answering: CommandIntake,
     subscribing: CommandSubscription,
     url: String,
@@ -208,7 +208,7 @@ impl Publisher {
     }
 
     fn hear(&mut self, event: Event) -> Result<(), store::Error> {
-        self.vitals.publishing_moved.mark();
+        self.metrics.publishing_heartbeat.beat();
         match event {
             Event::Connected { .. } => self.connected(),
             Event::Sent(packet) => {
@@ -218,11 +218,11 @@ impl Publisher {
             Event::Acknowledged(packet) => self.acknowledged(packet),
             Event::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
             Event::Subscribed => {
-                self.vitals.commands_ok.set(true);
+                self.metrics.commands_ok.set(true);
                 Ok(())
             }
             Event::Deaf => {
-                self.vitals.commands_ok.set(false);
+                self.metrics.commands_ok.set(false);
                 let refusal = "the broker does not let hearth listen to its commands: check its access rules";
                 if self.outage.worth_saying(refusal, Timestamp::now()) {
                     warn!(url = self.url, "{refusal}");
@@ -234,7 +234,7 @@ impl Publisher {
     }
 
     fn connected(&mut self) -> Result<(), store::Error> {
-        self.vitals.connected.set(true);
+        self.metrics.connected.set(true);
         if self.known && self.phase == PublishPhase::Running {
             self.sending.hold(SETTLE);
         }
@@ -302,8 +302,8 @@ impl Publisher {
     }
 
     fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {
-        self.vitals.connected.set(false);
-        self.vitals.commands_ok.set(false);
+        self.metrics.connected.set(false);
+        self.metrics.commands_ok.set(false);
         self.subscribing.lost(matches!(error, client::Error::TooLong { .. }));
         let reason = error.to_string();
         if self.outage.worth_saying(&reason, Timestamp::now()) {
@@ -320,7 +320,7 @@ impl Publisher {
     fn health(&mut self) -> Result<(), store::Error> {
         self.sending.look()?;
         let topics = &self.house.topics;
-        let message = payload::health(topics, Stamp::now(), &self.vitals, self.meter.read());
+        let message = payload::health(topics, Stamp::now(), &self.metrics, self.meter.read());
         self.sending.health(message);
         Ok(())
     }

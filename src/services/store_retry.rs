@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::{error, info};
 
+use crate::metrics::Metrics;
 use crate::store;
-use crate::vitals::Vitals;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a lasting failure is told again.
@@ -26,11 +26,11 @@ pub fn blocking<T>(act: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Calls `attempt`, and says in `vitals` that the store takes nothing, until it succeeds or fails in a way that time does not heal;
+/// Calls `attempt`, and says in `metrics` that the store takes nothing, until it succeeds or fails in a way that time does not heal;
 /// once `closing` is set, for 5 s more.
 pub fn retry_until_stored<T>(
     closing: &AtomicBool,
-    vitals: &Vitals,
+    metrics: &Metrics,
     mut attempt: impl FnMut() -> Result<T, store::Error>,
 ) -> Result<T, store::Error> {
     let mut told: Option<Instant> = None;
@@ -39,7 +39,7 @@ pub fn retry_until_stored<T>(
         let error = match attempt() {
             Ok(done) => {
                 if told.is_some() {
-                    vitals.store_refuses.set(false);
+                    metrics.store_refuses.set(false);
                     info!("the store takes text again");
                 }
                 return Ok(done);
@@ -54,7 +54,7 @@ pub fn retry_until_stored<T>(
         }
         if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
             error!(error = %error, "the store takes nothing; what was heard waits");
-            vitals.store_refuses.set(true);
+            metrics.store_refuses.set(true);
             told = Some(Instant::now());
         }
         std::thread::sleep(RETRY);

@@ -26,13 +26,13 @@ use crate::daemon::hearing::{Heard, Hearing};
 use crate::door::asked::Asked;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
 use crate::listener::history::History;
+use crate::metrics::Metrics;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::retention::{age, forget};
 use crate::scenes::{Scene, Scenes};
 use crate::store::{Forgotten, Store};
-use crate::vitals::Vitals;
 
 /// How long nothing may come before this looks around.
 const IDLE: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ pub struct TranscribeWorker {
     pub keep: Keep,
     pub clock: Arc<Steady>,
     pub topics: Topics,
-    pub vitals: Arc<Vitals>,
+    pub metrics: Arc<Metrics>,
     pub scenes: Arc<Scenes>,
     pub outgoing: Arc<Notify>,
     /// None where nobody reads.
@@ -89,7 +89,7 @@ impl TranscribeWorker {
                 }
                 Err(TryRecvError::Empty) if self.hearing.has_work() => self.work(arrived)?,
                 // Sources may pause as long as they like.
-                Err(TryRecvError::Empty) => self.vitals.hearing_moved.mark(),
+                Err(TryRecvError::Empty) => self.metrics.hearing_heartbeat.beat(),
                 Err(TryRecvError::Disconnected) => break,
             }
             if Instant::now() >= retention_due {
@@ -125,15 +125,15 @@ impl TranscribeWorker {
         }
         let Command::Forget(minutes) = asked.request.command else { return Ok(()) };
         let since = clock::after(Timestamp::now(), SignedDuration::from_secs_f64(-60.0 * minutes));
-        let Self { store, topics, closing, vitals, .. } = self;
-        let forgotten = retry_until_stored(closing, vitals, || forget::forget(store, topics, since, None))?;
+        let Self { store, topics, closing, metrics, .. } = self;
+        let forgotten = retry_until_stored(closing, metrics, || forget::forget(store, topics, since, None))?;
         let answer = self
             .follow(&forgotten)
             .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
         let answer = answer.map(|()| forget::answer(minutes, since, forgotten.utterances));
         self.scenes.tell(Scene::Forgotten(since));
         let message = Vec::from_iter(asked.message(&self.topics, &answer));
-        retry_until_stored(&self.closing, &self.vitals, || self.store.enqueue(&message))?;
+        retry_until_stored(&self.closing, &self.metrics, || self.store.enqueue(&message))?;
         self.outgoing.notify_one();
         asked.done(answer);
         Ok(())
@@ -153,18 +153,18 @@ impl TranscribeWorker {
             Audio::Gap(gap) => gap.to,
             Audio::End => before,
         };
-        if self.vitals.heard_since.get().is_none() {
-            self.vitals.heard_since.set(reached);
+        if self.metrics.heard_since.get().is_none() {
+            self.metrics.heard_since.set(reached);
         }
-        self.hearing.listen(sound, &self.vitals);
+        self.hearing.listen(sound, &self.metrics);
         reached
     }
 
     fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), Error> {
-        let (began, passes) = (Instant::now(), self.vitals.passes.get());
+        let (began, passes) = (Instant::now(), self.metrics.passes.get());
         let now = if self.live { Timestamp::now() } else { reached };
-        let heard = self.hearing.work(now, &self.vitals)?;
-        if self.vitals.passes.get() > passes {
+        let heard = self.hearing.work(now, &self.metrics)?;
+        if self.metrics.passes.get() > passes {
             self.hearing.took(began.elapsed().as_secs_f64());
         }
         self.keep(heard, arrived, reached)
@@ -202,7 +202,7 @@ impl TranscribeWorker {
 
     fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
         let messages = [payload::utterance(&self.topics, utterance)];
-        retry_until_stored(&self.closing, &self.vitals, || match self.writing {
+        retry_until_stored(&self.closing, &self.metrics, || match self.writing {
             Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
             None => self.store.stage(utterance, &messages),
         })?;
@@ -218,7 +218,7 @@ impl TranscribeWorker {
 
     fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
         let messages = [payload::gap(&self.topics, gap)];
-        retry_until_stored(&self.closing, &self.vitals, || self.store.record_gap(gap, &messages))?;
+        retry_until_stored(&self.closing, &self.metrics, || self.store.record_gap(gap, &messages))?;
         self.outgoing.notify_one();
         let seconds = gap.to.duration_since(gap.from).as_secs_f64();
         let Gap { room, reason, .. } = gap;
@@ -254,7 +254,7 @@ impl TranscribeWorker {
             // Played fast: what the segmenter waited for on the stream's clock, and what we took on ours.
             reached.duration_since(utterance.end).as_millis() + arrived.elapsed().as_millis() as i128
         };
-        self.vitals.lag.add_ms(u64::try_from(lag_ms).unwrap_or(0));
+        self.metrics.lag.add_ms(u64::try_from(lag_ms).unwrap_or(0));
     }
 
     /// A full channel drops the wake: the text is in the store, and whatever wakes the reader next finds it there.

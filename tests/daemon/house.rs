@@ -10,7 +10,7 @@ use hearth::audio::{self, Control};
 use hearth::clock::SAMPLE_RATE;
 use hearth::config::{File, Pace, Source};
 use hearth::event::{Audio, Sound};
-use hearth::vitals::Vitals;
+use hearth::metrics::Metrics;
 use serde_json::Value;
 
 use super::mosquitto::{Heard, LONG, Listener};
@@ -27,7 +27,7 @@ pub fn samples(seconds: usize) -> Vec<i16> {
     let source = ("home".into(), Source::File(File { path: household(), pace: Pace::Fast, room: None }));
     let (sender, receiver) = sync_channel(64);
     let reading = std::thread::spawn(move || {
-        audio::run(&[source], Path::new(""), sender, &Control::default(), &Vitals::default())
+        audio::run(&[source], Path::new(""), sender, &Control::default(), &Metrics::default())
     });
     let wanted = seconds * SAMPLE_RATE as usize;
     let mut samples = Vec::new();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use hearth::config::{Mqtt, Name, Privacy};
 use hearth::event::{Gap, GapReason, Utterance};
+use hearth::metrics::Metrics;
 use hearth::mqtt::client;
 use hearth::mqtt::discovery::Does;
 use hearth::mqtt::payload::{self, Info};
@@ -17,7 +18,6 @@ use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
 use hearth::services::publish::{PublishInputs, run};
 use hearth::store::{Settings, Store};
-use hearth::vitals::Vitals;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -35,7 +35,7 @@ struct Node {
     topics: Topics,
     store: Store,
     wake: Arc<Notify>,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     drain: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -46,7 +46,7 @@ impl Node {
         let topics = Topics::new(&mqtt, &name.parse::<Name>().unwrap());
         let dir = dir.join(name);
         let open = || Store::open(&dir, Settings::from(&hearth::config::Store::default())).unwrap();
-        let (vitals, wake) = (Arc::new(Vitals::default()), Arc::new(Notify::new()));
+        let (metrics, wake) = (Arc::new(Metrics::default()), Arc::new(Notify::new()));
         let publishing = PublishInputs {
             store: open(),
             client: client::Settings::new(&mqtt, &topics, mqtt.listen).unwrap(),
@@ -56,7 +56,7 @@ impl Node {
             does: Does { hears: true, reads: false },
             discovery: false,
             info: Info::default(),
-            vitals: vitals.clone(),
+            metrics: metrics.clone(),
             redactor: Redactor::new(&Privacy::default()),
             wake: wake.clone(),
             requests: mpsc::channel(1).0,
@@ -68,8 +68,8 @@ impl Node {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             runtime.block_on(run(publishing, async move { drop(drained.await) })).unwrap();
         });
-        let node = Self { topics, store: open(), wake, vitals, drain, thread };
-        eventually("the node is connected", || node.vitals.connected.get());
+        let node = Self { topics, store: open(), wake, metrics, drain, thread };
+        eventually("the node is connected", || node.metrics.connected.get());
         node
     }
 

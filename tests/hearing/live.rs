@@ -15,17 +15,17 @@ fn end(frame: &Frame) -> Timestamp {
 }
 
 /// Hears frames as they arrive, by a recogniser that takes no time.
-fn hear_at_once(hearing: &mut Hearing, frames: Vec<Frame>, vitals: &Vitals) -> Vec<Heard> {
+fn hear_at_once(hearing: &mut Hearing, frames: Vec<Frame>, metrics: &Metrics) -> Vec<Heard> {
     let mut heard = Vec::new();
     for frame in frames {
         let now = end(&frame);
-        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), vitals);
+        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), metrics);
         while hearing.has_work() {
-            heard.extend(hearing.work(now, vitals).unwrap());
+            heard.extend(hearing.work(now, metrics).unwrap());
             hearing.took(0.6);
         }
     }
-    heard.extend(hearing.finish(vitals).unwrap());
+    heard.extend(hearing.finish(metrics).unwrap());
     heard
 }
 
@@ -49,10 +49,10 @@ fn committed_words_stay_as_they_are_where_nobody_takes_a_breath() {
 }
 
 fn stay_committed(frames: Vec<Frame>) {
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
     let (mut committed, mut early, mut last) = (Vec::new(), 0, Timestamp::MIN);
-    for heard in hear_at_once(&mut hearing, frames, &vitals) {
+    for heard in hear_at_once(&mut hearing, frames, &metrics) {
         match heard {
             Heard::Hypothesis(said) => {
                 assert!(said.committed.starts_with(&committed), "{committed:?} became {:?}", said.committed);
@@ -72,7 +72,7 @@ fn stay_committed(frames: Vec<Frame>) {
         }
     }
     assert_eq!(committed, [""; 0], "what was committed came out");
-    assert!(early * 2 > vitals.words.get() as usize, "{early} of {} words were there early", vitals.words.get());
+    assert!(early * 2 > metrics.words.get() as usize, "{early} of {} words were there early", metrics.words.get());
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_cut_far_before_what_was_heard_is_no_lag() {
     // The deepest dip when twelve seconds were heard: the segment that comes out then ended almost three seconds ago.
     frames[572..582].iter_mut().for_each(|frame| frame.samples.fill(0.0));
     let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
-    let heard = hear_at_once(&mut hearing, frames, &Vitals::default());
+    let heard = hear_at_once(&mut hearing, frames, &Metrics::default());
     let starts = heard.iter().filter_map(|heard| match heard {
         Heard::Hypothesis(said) if !said.committed.is_empty() => Some(said.start),
         _ => None,
@@ -92,22 +92,22 @@ fn a_cut_far_before_what_was_heard_is_no_lag() {
 
 #[test]
 fn what_is_dropped_never_comes_out() {
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
     for frame in household(190) {
-        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &vitals);
+        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &metrics);
     }
     assert!(hearing.has_work());
     hearing.drop_all();
     assert!(!hearing.has_work());
-    assert_eq!(hearing.finish(&vitals).unwrap(), []);
+    assert_eq!(hearing.finish(&metrics).unwrap(), []);
 }
 
 #[test]
 fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
     // Four sentences without a pause, one segment: 33.6 to 43 s.
     let said: Vec<Audio> = household(2_690).into_iter().skip(2_100).map(|f| Audio::Frame(Box::new(f))).collect();
-    let heard = utterances(hear(&mut Hearing::new(whisper()), said, &Vitals::default()));
+    let heard = utterances(hear(&mut Hearing::new(whisper()), said, &Metrics::default()));
     let texts: Vec<&str> = heard.iter().map(|utterance| utterance.text.as_str()).collect();
     assert!(texts.len() >= 3 && texts.iter().any(|text| text.starts_with("It is the courier")), "{texts:?}");
     assert!(heard.is_sorted_by(|a, b| a.end <= b.start), "{heard:?}");
@@ -115,14 +115,14 @@ fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
 
 #[test]
 fn what_there_is_no_time_for_is_told_as_a_gap() {
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
     let frames = household(1_800);
     let late = end(frames.last().unwrap()) + SignedDuration::from_secs(60);
-    frames.into_iter().for_each(|frame| hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &vitals));
+    frames.into_iter().for_each(|frame| hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &metrics));
     let mut heard = Vec::new();
     while hearing.has_work() {
-        heard.extend(hearing.work(late, &vitals).unwrap());
+        heard.extend(hearing.work(late, &metrics).unwrap());
     }
     let gaps: Vec<_> =
         heard.iter().filter_map(|heard| if let Heard::Gap(gap) = heard { Some(gap) } else { None }).collect();
@@ -133,21 +133,21 @@ fn what_there_is_no_time_for_is_told_as_a_gap() {
     assert!(heard.iter().any(|heard| matches!(heard, Heard::Utterance(_))), "the last stretch is heard");
     assert!(!heard.iter().any(|heard| matches!(heard, Heard::Hypothesis(_))), "no looks under load");
     let told: f64 = gaps.iter().map(|gap| gap.to.duration_since(gap.from).as_secs_f64()).sum();
-    assert!((told - vitals.dropped_samples.get() as f64 / 16_000.0).abs() < 0.01, "{told} s");
+    assert!((told - metrics.dropped_samples.get() as f64 / 16_000.0).abs() < 0.01, "{told} s");
 }
 
 #[test]
 fn rooms_are_heard_side_by_side() {
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let mut hearing = Hearing::new(whisper());
     let mut heard = Vec::new();
     for frame in household(700) {
         for room in ["hall", "kitchen"] {
             let sound = Sound { room: room.into(), audio: Audio::Frame(Box::new(frame.clone())) };
-            heard.extend(hearing.push(sound, &vitals).unwrap());
+            heard.extend(hearing.push(sound, &metrics).unwrap());
         }
     }
-    heard.extend(hearing.finish(&vitals).unwrap());
+    heard.extend(hearing.finish(&metrics).unwrap());
     let said = |room: &str| {
         let of_it = utterances(heard.clone()).into_iter().filter(|utterance| utterance.room == room);
         of_it.map(|utterance| (utterance.start, utterance.text)).collect::<Vec<_>>()
@@ -162,7 +162,7 @@ fn sources_run_side_by_side_and_one_that_fails_ends_all() {
     let hall = |path: &Path, pace| ("hall".to_owned(), playing(path, pace).1);
     let run = |sources: [(String, Source); 2]| {
         let (sender, receiver) = sync_channel(100_000);
-        let ended = audio::run(&sources, Path::new(""), sender, &Control::default(), &Vitals::default());
+        let ended = audio::run(&sources, Path::new(""), sender, &Control::default(), &Metrics::default());
         (ended, receiver.into_iter().collect::<Vec<Sound>>())
     };
     let (ended, heard) = run([playing(&one, Pace::Fast), hall(&one, Pace::Fast)]);

@@ -151,7 +151,7 @@ impl Drop for Ends<'_> {
 }
 
 fn in_a_house_with_an_array(pipe: &Path) {
-    let (control, vitals) = (Control::default(), Vitals::default());
+    let (control, metrics) = (Control::default(), Metrics::default());
     let device = Device::new(&control);
     std::thread::scope(|threads| {
         let _ends = Ends(&device);
@@ -160,12 +160,12 @@ fn in_a_house_with_an_array(pipe: &Path) {
         let format = self::device();
         assert_eq!((format.rate, format.channels, format.samples.as_str()), (48_000, 6, "f32"));
         let (sender, receiver) = sync_channel(100_000);
-        let (control, vitals) = (&control, &vitals);
-        let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, vitals));
-        let room = vitals.rooms.open(&"kitchen".into());
+        let (control, metrics) = (&control, &metrics);
+        let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, metrics));
+        let room = metrics.rooms.open(&"kitchen".into());
         wait_for("a microphone that only says zero to be told dead", || room.dead.get());
         assert_eq!((room.level.db(), room.clipped_samples.get()), (-120.0, 0));
-        assert!(vitals.microphone_ok.get(), "it delivers");
+        assert!(metrics.microphone_ok.get(), "it delivers");
 
         device.play(0.1);
         wait_for("it to live", || !room.dead.get() && room.level.db() > -25.0);
@@ -176,10 +176,10 @@ fn in_a_house_with_an_array(pipe: &Path) {
         // Pulled out: it delivers nothing more, and for a while its name leads nowhere.
         device.delivers_nothing();
         std::fs::remove_file(pipe).unwrap();
-        wait_for("the device to be given up", || !vitals.microphone_ok.get());
+        wait_for("the device to be given up", || !metrics.microphone_ok.get());
         device.play(0.1);
         make_pipe(pipe);
-        wait_for("the device to deliver again", || vitals.microphone_ok.get());
+        wait_for("the device to deliver again", || metrics.microphone_ok.get());
         let gap = next_gap(&receiver);
         assert!(gap.reason == GapReason::DeviceLost && gap.to.duration_since(gap.from) > jiff::SignedDuration::ZERO);
 
@@ -189,33 +189,33 @@ fn in_a_house_with_an_array(pipe: &Path) {
 }
 
 fn in_a_house_with_a_driver_that_hangs(pipe: &Path) {
-    let (control, vitals) = (Control::default(), Vitals::default());
+    let (control, metrics) = (Control::default(), Metrics::default());
     let device = Device::new(&control);
     std::thread::scope(|threads| {
         let _ends = Ends(&device);
         threads.spawn(|| device.run(pipe, 2));
         device.play(0.1);
         let (sender, receiver) = sync_channel(100_000);
-        let (control, vitals) = (&control, &vitals);
-        let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, vitals));
-        wait_for("the device to deliver", || vitals.microphone_ok.get());
+        let (control, metrics) = (&control, &metrics);
+        let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, metrics));
+        wait_for("the device to deliver", || metrics.microphone_ok.get());
 
         // From here on the driver's read returns no more, and the device cannot be closed.
         device.delivers_nothing();
-        wait_for("the device to be given up", || !vitals.microphone_ok.get());
+        wait_for("the device to be given up", || !metrics.microphone_ok.get());
         control.set_listening(false);
-        wait_for("the house to be mute", || !vitals.listening.get());
+        wait_for("the house to be mute", || !metrics.listening.get());
         control.set_listening(true);
-        wait_for("the house to listen", || vitals.listening.get());
-        assert!(!vitals.microphone_ok.get() && readers(pipe) == 2, "the driver still holds the device");
+        wait_for("the house to listen", || metrics.listening.get());
+        assert!(!metrics.microphone_ok.get() && readers(pipe) == 2, "the driver still holds the device");
 
         device.play(0.1);
-        wait_for("the driver to let go, and the device to deliver again", || vitals.microphone_ok.get());
+        wait_for("the driver to let go, and the device to deliver again", || metrics.microphone_ok.get());
         let gaps = [(); 3].map(|()| next_gap(&receiver).reason);
         assert_eq!(gaps, [GapReason::DeviceLost, GapReason::Muted, GapReason::DeviceLost]);
 
         device.delivers_nothing();
-        wait_for("the device to be given up again", || !vitals.microphone_ok.get());
+        wait_for("the device to be given up again", || !metrics.microphone_ok.get());
         control.stop();
         capture.join().unwrap().unwrap();
         assert_eq!(readers(pipe), 2, "its end did not wait for the driver");
@@ -228,7 +228,7 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
     let device = device();
     assert_eq!((device.rate, device.channels, device.samples.as_str()), (48_000, 2, "f32"));
 
-    let (control, vitals) = (Control::default(), Vitals::default());
+    let (control, metrics) = (Control::default(), Metrics::default());
     let (speaking, over) = (AtomicBool::new(true), AtomicBool::new(false));
     let speech = speech();
     std::thread::scope(|threads| {
@@ -244,24 +244,24 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
         });
         let (sender, receiver) = sync_channel(100_000);
         let source = microphone("pipe");
-        let (control, vitals) = (&control, &vitals);
-        let capture = threads.spawn(move || audio::run(&[source], Path::new(""), sender, control, vitals));
+        let (control, metrics) = (&control, &metrics);
+        let capture = threads.spawn(move || audio::run(&[source], Path::new(""), sender, control, metrics));
 
         hears_speech(&receiver);
-        assert!(vitals.microphone_ok.get() && vitals.listening.get());
+        assert!(metrics.microphone_ok.get() && metrics.listening.get());
         assert_eq!(readers(pipe), 2, "the device and this test hold the pipe");
 
         control.set_listening(false);
         wait_for("the device to be closed", || readers(pipe) == 1);
-        assert!(!vitals.listening.get());
+        assert!(!metrics.listening.get());
         control.set_listening(true);
         assert_eq!(next_gap(&receiver).reason, GapReason::Muted);
 
         speaking.store(false, Relaxed);
-        wait_for("the silent device to be given up", || !vitals.microphone_ok.get());
+        wait_for("the silent device to be given up", || !metrics.microphone_ok.get());
         speaking.store(true, Relaxed);
         assert_eq!(next_gap(&receiver).reason, GapReason::DeviceLost);
-        wait_for("the device to deliver again", || vitals.microphone_ok.get());
+        wait_for("the device to deliver again", || metrics.microphone_ok.get());
 
         // While somebody reads: into a full pipe that nobody reads it would write for ever.
         over.store(true, Relaxed);
@@ -273,7 +273,7 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
     let gone = microphone("hw:CARD=Gone");
     let (sender, _receiver) = sync_channel(1);
     let error =
-        audio::run(&[gone], Path::new(""), sender, &Control::default(), &Vitals::default()).unwrap_err().to_string();
+        audio::run(&[gone], Path::new(""), sender, &Control::default(), &Metrics::default()).unwrap_err().to_string();
     assert!(error.contains("\"hw:CARD=Gone\"") && error.contains("this machine has pipe"), "{error}");
 }
 
@@ -298,14 +298,14 @@ fn speech() -> Vec<u8> {
 
 fn hears_speech(receiver: &Receiver<Sound>) {
     let mut hearing = Hearing::new(whisper());
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let mut position = 0;
     loop {
         let sound = receiver.recv_timeout(PATIENCE).unwrap();
         let Audio::Frame(frame) = &sound.audio else { panic!("nothing was lost yet: {sound:?}") };
         assert_eq!(frame.at, position);
         position += 256;
-        let heard = utterances(hearing.push(sound, &vitals).unwrap());
+        let heard = utterances(hearing.push(sound, &metrics).unwrap());
         if let Some(first) = heard.first() {
             assert!(first.text.contains("Good morning"), "{first:?}");
             return;

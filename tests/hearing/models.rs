@@ -164,10 +164,10 @@ fn a_language_is_detected_once_a_conversation() {
 
     let stream = play(&root("examples/household.flac")).unwrap();
     let encoded = |whisper: Whisper| {
-        let vitals = Vitals::default();
-        hear(&mut Hearing::new(whisper), stream[..1_000].iter().cloned(), &vitals);
-        assert!(vitals.passes.get() > 2, "{} passes", vitals.passes.get());
-        vitals.encoded_samples.get() / vitals.passes.get()
+        let metrics = Metrics::default();
+        hear(&mut Hearing::new(whisper), stream[..1_000].iter().cloned(), &metrics);
+        assert!(metrics.passes.get() > 2, "{} passes", metrics.passes.get());
+        metrics.encoded_samples.get() / metrics.passes.get()
     };
     let (told, detected) = (encoded(german("de")), encoded(german("auto")));
     assert!(detected > told && detected < told + told / 2, "{detected} samples a pass, {told} without detecting");

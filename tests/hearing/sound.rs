@@ -213,7 +213,7 @@ fn a_whole_file_gives_no_warning() {
 fn start(pace: Pace, control: Arc<Control>) -> (std::sync::mpsc::Receiver<Sound>, std::thread::JoinHandle<bool>) {
     let (sender, receiver) = sync_channel(4);
     let source = playing(Path::new("examples/household.flac"), pace);
-    let run = move || audio::run(&[source], &root(""), sender, &control, &Vitals::default()).is_ok();
+    let run = move || audio::run(&[source], &root(""), sender, &control, &Metrics::default()).is_ok();
     (receiver, std::thread::spawn(run))
 }
 

@@ -58,12 +58,12 @@ fn the_word_error_rate_counts_what_it_says() {
 #[test]
 fn the_household_is_understood_and_timed() {
     let said = household();
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let stream = play(&root("examples/household.flac")).unwrap();
     let Audio::Frame(first) = &stream[0] else { panic!("a file starts with a frame") };
     let origin = first.time;
     let count = stream.len() as u64;
-    let heard = utterances(hear(&mut Hearing::new(whisper()), stream, &vitals));
+    let heard = utterances(hear(&mut Hearing::new(whisper()), stream, &metrics));
 
     let texts = |all: Vec<&str>| all.join(" ");
     let reference = texts(said.iter().map(|said| said.text.as_str()).collect());
@@ -84,10 +84,10 @@ fn the_household_is_understood_and_timed() {
     for pair in heard.windows(2) {
         assert!(pair[0].id < pair[1].id && pair[0].start <= pair[1].start, "{pair:?}");
     }
-    assert_eq!(vitals.heard_samples.get(), count * 256);
-    assert_eq!(vitals.utterances.get(), heard.len() as u64);
-    assert_eq!(vitals.words.get(), heard.iter().map(|utterance| utterance.words() as u64).sum::<u64>());
-    assert!(vitals.decoded_samples.get() < vitals.heard_samples.get());
+    assert_eq!(metrics.heard_samples.get(), count * 256);
+    assert_eq!(metrics.utterances.get(), heard.len() as u64);
+    assert_eq!(metrics.words.get(), heard.iter().map(|utterance| utterance.words() as u64).sum::<u64>());
+    assert!(metrics.decoded_samples.get() < metrics.heard_samples.get());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_gap_comes_after_what_was_said_before_it() {
     let Audio::Frame(last) = cut.last().unwrap() else { panic!("a file has frames") };
     let (from, to) = (last.time, last.time + SignedDuration::from_secs(60));
     cut.push(Audio::Gap(AudioGap { from, to, reason: GapReason::Muted }));
-    let heard = hear(&mut Hearing::new(whisper()), cut, &Vitals::default());
+    let heard = hear(&mut Hearing::new(whisper()), cut, &Metrics::default());
     let [.., Heard::Utterance(before), Heard::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };
     assert!(before.text.contains("morning"), "{before:?}");
     assert_eq!((gap.from, gap.to, gap.reason), (from, to, GapReason::Muted));
@@ -110,8 +110,8 @@ fn silence_says_nothing_but_that_time_passes() {
     let origin: Timestamp = "2026-01-01T08:00:00Z".parse().unwrap();
     let clock = hearth::clock::SampleClock::starting_at(origin);
     let silent = |n: i64| Audio::Frame(Box::new(Frame { at: n * 256, time: clock.time(n * 256), samples: [0.0; 256] }));
-    let vitals = Vitals::default();
-    let heard = hear(&mut Hearing::new(whisper()), (0..625).map(silent), &vitals);
+    let metrics = Metrics::default();
+    let heard = hear(&mut Hearing::new(whisper()), (0..625).map(silent), &metrics);
     let times: Vec<Timestamp> = heard
         .iter()
         .map(|heard| match heard {
@@ -121,7 +121,7 @@ fn silence_says_nothing_but_that_time_passes() {
         .collect();
     assert_eq!(times.len(), 10);
     assert_eq!(times[0], origin);
-    assert_eq!(vitals.decoded_samples.get(), 0);
+    assert_eq!(metrics.decoded_samples.get(), 0);
 }
 
 #[test]
@@ -130,15 +130,15 @@ fn noise_makes_next_to_no_words() {
         println!("skipped: no recordings of noise (HEARTH_FIXTURES)");
         return;
     };
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let mut hearing = Hearing::new(whisper());
     let mut heard = Vec::new();
     let clips = ["silence", "things_ceiling-fan", "things_boiling-water", "things_typewriter", "nature_river"];
     for clip in clips.map(|clip| fixtures.join(format!("noise/noise_moodist-{clip}.flac"))) {
-        heard.extend(utterances(hear(&mut hearing, play(&clip).unwrap(), &vitals)));
+        heard.extend(utterances(hear(&mut hearing, play(&clip).unwrap(), &metrics)));
     }
     let words: usize = heard.iter().map(Utterance::words).sum();
     assert!(words <= 1, "{words} words in two minutes of noise: {heard:?}");
     // Most of it must not even be decoded.
-    assert!(vitals.decoded_samples.get() < vitals.heard_samples.get() / 4);
+    assert!(metrics.decoded_samples.get() < metrics.heard_samples.get() / 4);
 }

@@ -20,7 +20,7 @@ struct Ears {
     address: SocketAddr,
     received: Receiver<Sound>,
     control: Arc<Control>,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     running: Option<std::thread::JoinHandle<Result<(), audio::Error>>>,
 }
 
@@ -31,10 +31,10 @@ impl Ears {
         let rooms = rooms.iter().map(|(address, room)| (address.parse().unwrap(), room.parse().unwrap())).collect();
         let source = ("home".into(), Source::Wyoming(Wyoming { listen: address, room: None, rooms }));
         let (sender, received) = sync_channel(10_000);
-        let (control, vitals) = (Arc::new(Control::default()), Arc::new(Vitals::default()));
-        let shared = (control.clone(), vitals.clone());
+        let (control, metrics) = (Arc::new(Control::default()), Arc::new(Metrics::default()));
+        let shared = (control.clone(), metrics.clone());
         let run = move || audio::run(&[source], Path::new(""), sender, &shared.0, &shared.1);
-        Self { address, received, control, vitals, running: Some(std::thread::spawn(run)) }
+        Self { address, received, control, metrics, running: Some(std::thread::spawn(run)) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -61,7 +61,7 @@ impl Ears {
     }
 
     fn rooms(&self) -> Vec<String> {
-        self.vitals.rooms.each().iter().map(|(name, _)| name.to_string()).collect()
+        self.metrics.rooms.each().iter().map(|(name, _)| name.to_string()).collect()
     }
 
     fn until_rooms(&self, rooms: &[&str]) {
@@ -216,7 +216,7 @@ fn addresses_have_rooms_and_others_are_turned_away() {
 
     let (sender, _received) = sync_channel(1);
     let taken = ("home".into(), Source::Wyoming(Wyoming { listen: ears.address, ..Wyoming::default() }));
-    let error = audio::run(&[taken], Path::new(""), sender, &Control::default(), &Vitals::default()).unwrap_err();
+    let error = audio::run(&[taken], Path::new(""), sender, &Control::default(), &Metrics::default()).unwrap_err();
     assert!(error.to_string().contains(&ears.address.to_string()), "{error}");
 }
 

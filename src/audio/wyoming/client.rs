@@ -19,7 +19,7 @@ use crate::audio::outlet::{Gate, PAUSE};
 use crate::audio::resample::Framer;
 use crate::clock::SampleClock;
 use crate::event::{Frame, Sound};
-use crate::vitals::Vitals;
+use crate::metrics::Metrics;
 
 /// So long after the beginning of an event its end will not come; so long without any event nobody is there.
 const STALLED: Duration = Duration::from_secs(10);
@@ -96,18 +96,18 @@ pub(super) struct Client<'a> {
 pub(super) struct Heard<'a> {
     gate: Gate<'a>,
     name: Arc<str>,
-    vitals: &'a Vitals,
+    metrics: &'a Metrics,
 }
 
 impl<'a> Heard<'a> {
-    pub(super) fn new(gate: Gate<'a>, name: Arc<str>, vitals: &'a Vitals) -> Self {
-        Self { gate, name, vitals }
+    pub(super) fn new(gate: Gate<'a>, name: Arc<str>, metrics: &'a Metrics) -> Self {
+        Self { gate, name, metrics }
     }
 }
 
 impl Drop for Heard<'_> {
     fn drop(&mut self) {
-        self.vitals.rooms.close(&self.name);
+        self.metrics.rooms.close(&self.name);
     }
 }
 

@@ -15,6 +15,7 @@ use ulid::Ulid;
 use crate::command::run::runtime;
 use crate::config::{self, Broker, Mqtt};
 use crate::event::{Message, Utterance};
+use crate::metrics::Metrics;
 use crate::mqtt::discovery::Does;
 use crate::mqtt::payload::{self, Info};
 use crate::mqtt::topics::Topics;
@@ -23,7 +24,6 @@ use crate::process::resident_bytes;
 use crate::redact::Redactor;
 use crate::services::publish::{self, PublishInputs};
 use crate::store::{Settings, Store};
-use crate::vitals::Vitals;
 
 /// Utterances that are said while the broker listens, one after the other, to see how long each takes.
 const LIVE: usize = 500;
@@ -86,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     drop(messages);
 
     let memory_before_mib = resident_mib();
-    let (vitals, wake) = (Arc::new(Vitals::default()), Arc::new(Notify::new()));
+    let (metrics, wake) = (Arc::new(Metrics::default()), Arc::new(Notify::new()));
     let (requests, _requests) = mpsc::channel(1);
     let (drain, drained) = oneshot::channel::<()>();
     let publishing = PublishInputs {
@@ -98,7 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         does: Does { hears: true, reads: false },
         discovery: false,
         info: Info::default(),
-        vitals: vitals.clone(),
+        metrics: metrics.clone(),
         redactor: Redactor::new(&config::Privacy::default()),
         wake: wake.clone(),
         requests,
@@ -110,17 +110,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut memory_mib = memory_before_mib;
     wait(LOOK, || {
         memory_mib = memory_mib.max(resident_mib());
-        vitals.acknowledged.get() >= args.count
+        metrics.acknowledged.get() >= args.count
     })?;
     let drain_s = began.elapsed().as_secs_f64();
 
     let mut latencies_ms = Vec::new();
     for n in 0..LIVE as u64 {
-        let before = vitals.acknowledged.get();
+        let before = metrics.acknowledged.get();
         let began = Instant::now();
         say(&mut filling, &topics, n)?;
         wake.notify_one();
-        wait(LOOK_CLOSELY, || vitals.acknowledged.get() > before)?;
+        wait(LOOK_CLOSELY, || metrics.acknowledged.get() > before)?;
         latencies_ms.push(began.elapsed().as_secs_f64() * 1e3);
     }
     latencies_ms.sort_by(f64::total_cmp);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::mqtt::client::Event;
 use crate::mqtt::topics::Topics;
 use crate::process::cpu_seconds;
-use crate::{clock, vitals::Vitals};
+use crate::{clock, metrics::Metrics};
 
 /// Columns of a terminal that text is wrapped to.
 const WIDTH: usize = 100;
@@ -78,9 +78,9 @@ impl Show {
     }
 
     /// Shows a message. One that is none of ours is somebody else's on our broker.
-    pub fn see(&mut self, event: Event, vitals: &Vitals) {
+    pub fn see(&mut self, event: Event, metrics: &Metrics) {
         let Event::Message { topic, payload, .. } = event else { return };
-        let since = vitals.heard_since.get();
+        let since = metrics.heard_since.get();
         let at = |time: Timestamp| since.map_or(0.0, |since| time.duration_since(since).as_secs_f64().max(0.0));
         if topic == self.topics.utterance() {
             if let Ok(Utterance { start, text }) = serde_json::from_slice(&payload) {
@@ -159,17 +159,17 @@ impl Show {
     }
 
     /// What it came to.
-    pub fn table(self, vitals: &Vitals) -> Table {
+    pub fn table(self, metrics: &Metrics) -> Table {
         Table {
-            audio_s: round(clock::seconds(vitals.heard_samples.get() as i64)),
-            words: vitals.words.get(),
-            tokens: vitals.tokens.get(),
-            state_bytes: vitals.state_bytes.get(),
-            lag_p50_s: vitals.lag.quantile_s(0.5),
-            lag_p95_s: vitals.lag.quantile_s(0.95),
+            audio_s: round(clock::seconds(metrics.heard_samples.get() as i64)),
+            words: metrics.words.get(),
+            tokens: metrics.tokens.get(),
+            state_bytes: metrics.state_bytes.get(),
+            lag_p50_s: metrics.lag.quantile_s(0.5),
+            lag_p95_s: metrics.lag.quantile_s(0.95),
             cpu_s: round(cpu_seconds()),
-            published: vitals.published.get(),
-            acknowledged: vitals.acknowledged.get(),
+            published: metrics.published.get(),
+            acknowledged: metrics.acknowledged.get(),
             alerts: self.alerts,
             summaries: self.summaries,
         }

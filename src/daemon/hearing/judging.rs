@@ -3,12 +3,12 @@
 use crate::asr::whisper::Piece;
 use crate::asr::{Word, guard};
 use crate::event::Segment;
-use crate::vitals::{Count, Rejected, Vitals};
+use crate::metrics::{Count, Metrics, Rejected};
 
 /// Text, or a segment without any, is refused.
-pub(super) fn refuse(reason: guard::Rejection, text: &str, segment: &Segment, vitals: &Vitals) {
-    vitals.rejected.add(1);
-    counted(reason, &vitals.rejected_by).add(1);
+pub(super) fn refuse(reason: guard::Rejection, text: &str, segment: &Segment, metrics: &Metrics) {
+    metrics.rejected.add(1);
+    counted(reason, &metrics.rejected_by).add(1);
     tracing::debug!(%reason, text, at = %segment.time, "refused");
 }
 

@@ -7,7 +7,7 @@ use crate::asr::Error;
 use crate::asr::language::Conversation;
 use crate::asr::whisper::{Piece, Whisper};
 use crate::event::Segment;
-use crate::vitals::Vitals;
+use crate::metrics::Metrics;
 
 pub(super) struct Passes {
     whisper: Whisper,
@@ -21,16 +21,16 @@ impl Passes {
     }
 
     /// Over a segment, or what was heard of it.
-    pub(super) fn over(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Result<Vec<Piece>, Error> {
-        self.in_its_language(room, segment, vitals)?;
+    pub(super) fn over(&mut self, room: &str, segment: &Segment, metrics: &Metrics) -> Result<Vec<Piece>, Error> {
+        self.in_its_language(room, segment, metrics)?;
         let pieces = self.whisper.decode(&segment.samples)?;
-        vitals.passes.add(1);
-        vitals.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
-        vitals.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
+        metrics.passes.add(1);
+        metrics.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
+        metrics.written_tokens.add(pieces.iter().map(|piece| piece.tokens as u64).sum());
         Ok(pieces)
     }
 
-    fn in_its_language(&mut self, room: &str, segment: &Segment, vitals: &Vitals) -> Result<(), Error> {
+    fn in_its_language(&mut self, room: &str, segment: &Segment, metrics: &Metrics) -> Result<(), Error> {
         if !self.whisper.detects() {
             return Ok(());
         }
@@ -44,7 +44,7 @@ impl Passes {
             Some(language) => language,
             None => {
                 let (language, probability) = self.whisper.detect(&segment.samples)?;
-                vitals.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
+                metrics.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
                 tracing::debug!(room, language, probability, "a language was detected");
                 let speech_s = crate::clock::seconds(segment.speech_samples as i64);
                 conversation.detected(language, probability, speech_s);

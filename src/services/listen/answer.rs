@@ -36,7 +36,7 @@ impl ListenerWorker {
             Command::Interval(minutes) => {
                 self.listeners.set_interval(*minutes);
                 let configured = self.config.digest.every_min;
-                retry_until_stored(&self.closing, &self.vitals, || {
+                retry_until_stored(&self.closing, &self.metrics, || {
                     settings_store::set_interval(&mut self.store, *minutes, configured)
                 })?;
                 Ok(fields(json!({ "minutes": minutes })))
@@ -59,7 +59,7 @@ impl ListenerWorker {
             Command::FalseAlarm(which) => match self.listeners.false_alarm(which.name(), self.now) {
                 Some((id, rule, ended)) => {
                     outcome = ended;
-                    retry_until_stored(&self.closing, &self.vitals, || {
+                    retry_until_stored(&self.closing, &self.metrics, || {
                         self.store.record_false_alarm(id, rule.as_str(), self.now)
                     })?;
                     info!(kind = "false_alarm", %rule, %id, "the household says that an alert of {rule} was none");
@@ -88,7 +88,7 @@ impl ListenerWorker {
             Ok(asked) => asked,
             Err(reason) => return Ok(Err(reason)),
         };
-        let Self { listeners, store, vitals, .. } = self;
+        let Self { listeners, store, metrics, .. } = self;
         let (mut answers, mut reached) = (Vec::new(), None);
         for room in asked {
             let answer = match at {
@@ -98,7 +98,7 @@ impl ListenerWorker {
                     store,
                     room.as_deref(),
                     at,
-                    |_| vitals.reading_moved.mark(),
+                    |_| metrics.reading_heartbeat.beat(),
                     |then, until| {
                         reached = reached.max(Some(until));
                         then.ask(question)
@@ -106,7 +106,7 @@ impl ListenerWorker {
                 )?,
             };
             answers.extend(answer.map(|answer| (room, answer)));
-            vitals.reading_moved.mark();
+            metrics.reading_heartbeat.beat();
         }
         if let (Some(at), true) = (at, answers.is_empty()) {
             return Ok(Err(format!("no snapshot is as old as {at}")));

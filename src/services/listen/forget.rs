@@ -20,8 +20,8 @@ impl ListenerWorker {
     pub(super) fn forget(&mut self, minutes: f64) -> Result<Answer, Error> {
         let since = clock::after(self.now.max(Timestamp::now()), SignedDuration::from_secs_f64(-60.0 * minutes));
         let from = forget::from(self.config.store.keep, &self.history, since)?;
-        let Self { store, topics, closing, vitals, .. } = self;
-        let forgotten = retry_until_stored(closing, vitals, || forget::forget(store, topics, since, from))?;
+        let Self { store, topics, closing, metrics, .. } = self;
+        let forgotten = retry_until_stored(closing, metrics, || forget::forget(store, topics, since, from))?;
         let utterances = forgotten.utterances;
         info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
         let followed = self.follow(&forgotten)?;

@@ -80,7 +80,7 @@ impl Publisher {
                 }
             }
         }
-        self.vitals.connected.set(false);
+        self.metrics.connected.set(false);
         let counts = self.sending.counts()?;
         info!(published = counts.published, acknowledged = counts.acknowledged, left = counts.left, "publishing ends");
         Ok(counts)

@@ -13,11 +13,11 @@ use tracing::error;
 use super::PublishCounts;
 use super::store_backoff::StoreBackoff;
 use crate::event::Message;
+use crate::metrics::Metrics;
 use crate::mqtt::client::{Refusal, Sender};
 use crate::mqtt::delivery::Delivery;
 use crate::redact::Redactor;
 use crate::store::{self, Store};
-use crate::vitals::Vitals;
 
 /// Rows read from the outbox at a time.
 const BATCH: usize = 32;
@@ -46,7 +46,7 @@ pub(super) enum OutgoingKind {
 pub(super) struct OutboxSender {
     store: Store,
     sender: Sender,
-    vitals: Arc<Vitals>,
+    metrics: Arc<Metrics>,
     redactor: Redactor,
     /// What is under way, and since when.
     delivery: Delivery<(OutgoingKind, Instant)>,
@@ -82,14 +82,14 @@ impl OutboxSender {
     pub(super) fn new(
         store: Store,
         sender: Sender,
-        vitals: Arc<Vitals>,
+        metrics: Arc<Metrics>,
         redactor: Redactor,
         patience: Duration,
     ) -> Self {
         Self {
             store,
             sender,
-            vitals,
+            metrics,
             redactor,
             delivery: Delivery::default(),
             patience,
@@ -221,8 +221,8 @@ impl OutboxSender {
         self.due.clear();
         self.more = !self.set_aside;
         if let Some(waiting) = self.read(Store::waiting)? {
-            self.vitals.outbox.set(waiting.messages.saturating_sub(self.acknowledged.len() as u64));
-            self.vitals.outbox_dropped.set(waiting.dropped + self.unsendable);
+            self.metrics.outbox.set(waiting.messages.saturating_sub(self.acknowledged.len() as u64));
+            self.metrics.outbox_dropped.set(waiting.dropped + self.unsendable);
         }
         Ok(())
     }
@@ -262,20 +262,20 @@ impl OutboxSender {
             bytes, "a message can never be sent and is given up: it is too long, or its topic is none"
         );
         self.unsendable += 1;
-        self.vitals.outbox_dropped.add(1);
+        self.metrics.outbox_dropped.add(1);
         if let OutgoingKind::Row(seq) = ticket {
             self.remove_later(seq);
         }
     }
 
     pub(super) fn sent(&mut self, packet: u16) {
-        self.vitals.published.add(1);
+        self.metrics.published.add(1);
         self.delivery.sent(packet);
     }
 
     pub(super) fn acknowledged(&mut self, packet: u16) -> Option<OutgoingKind> {
         let (ticket, _) = self.delivery.acknowledged(packet)?;
-        self.vitals.acknowledged.add(1);
+        self.metrics.acknowledged.add(1);
         if let OutgoingKind::Row(seq) = ticket {
             self.remove_later(seq);
         }
@@ -332,7 +332,11 @@ impl OutboxSender {
 
     pub(super) fn counts(&mut self) -> Result<PublishCounts, store::Error> {
         let left = self.read(Store::outbox_len)?.unwrap_or_default();
-        Ok(PublishCounts { published: self.vitals.published.get(), acknowledged: self.vitals.acknowledged.get(), left })
+        Ok(PublishCounts {
+            published: self.metrics.published.get(),
+            acknowledged: self.metrics.acknowledged.get(),
+            left,
+        })
     }
 
     fn read<T>(&mut self, ask: impl FnOnce(&Store) -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {

@@ -16,8 +16,8 @@ use crate::clock::{self, SampleClock, seconds};
 use crate::config::{File, Pace, Source};
 use crate::daemon::hearing::{Heard, Hearing};
 use crate::event::{Audio, FRAME_SAMPLES, Frame, Sound};
+use crate::metrics::Metrics;
 use crate::process::cpu_seconds;
-use crate::vitals::Vitals;
 
 /// Where recordings are heard.
 const ROOM: &str = "bench";
@@ -67,12 +67,12 @@ pub struct Replayed {
 /// Reads a recording whole.
 pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
     let source = [(ROOM.into(), Source::File(File { path: path.into(), pace: Pace::Fast, room: None }))];
-    let (control, vitals) = (Control::default(), Vitals::default());
+    let (control, metrics) = (Control::default(), Metrics::default());
     let (sender, receiver) = sync_channel(QUEUE);
     std::thread::scope(|threads| {
         let reading = std::thread::Builder::new()
             .name("capture".into())
-            .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &vitals))
+            .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &metrics))
             .context("cannot start a thread to read the file")?;
         let frame = |sound: Sound| match sound.audio {
             Audio::Frame(frame) => Some(*frame),
@@ -86,19 +86,19 @@ pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
 
 /// Hears frames that follow on each other.
 pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
-    let vitals = Vitals::default();
+    let metrics = Metrics::default();
     let cpu = cpu_seconds();
     let mut replayed = Replayed { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..Replayed::default() };
     match time {
-        Time::Room(cost) => at_the_rooms_pace(hearing, frames, cost, &vitals, &mut replayed)?,
+        Time::Room(cost) => at_the_rooms_pace(hearing, frames, cost, &metrics, &mut replayed)?,
         Time::None => {
             for frame in frames.iter().cloned().chain(silence_behind(frames)) {
-                let heard = hearing.push(sound(frame), &vitals)?;
+                let heard = hearing.push(sound(frame), &metrics)?;
                 replayed.take(heard, 0.0);
             }
         }
     }
-    let rest = hearing.finish(&vitals)?;
+    let rest = hearing.finish(&metrics)?;
     replayed.take(rest, replayed.audio_s + BEHIND_S as f64);
     // What was committed and never came out was changed to nothing.
     replayed.revisions += replayed.words.len() - replayed.stored.len();
@@ -110,7 +110,7 @@ fn at_the_rooms_pace(
     hearing: &mut Hearing,
     frames: &[Frame],
     cost: Option<PassCost>,
-    vitals: &Vitals,
+    metrics: &Metrics,
     replayed: &mut Replayed,
 ) -> anyhow::Result<()> {
     let start = frames.first().map_or(0, |frame| frame.at);
@@ -120,21 +120,21 @@ fn at_the_rooms_pace(
     let mut now = 0.0;
     loop {
         while let Some(frame) = arriving.next_if(|frame| arrival(frame) <= now) {
-            hearing.listen(sound(frame), vitals);
+            hearing.listen(sound(frame), metrics);
         }
         if hearing.has_work() {
-            let (began, passes) = (Instant::now(), vitals.passes.get());
-            let (encoded, tokens) = (vitals.encoded_samples.get(), vitals.written_tokens.get());
-            let heard = hearing.work(clock::after(origin, SignedDuration::from_secs_f64(now)), vitals)?;
+            let (began, passes) = (Instant::now(), metrics.passes.get());
+            let (encoded, tokens) = (metrics.encoded_samples.get(), metrics.written_tokens.get());
+            let heard = hearing.work(clock::after(origin, SignedDuration::from_secs_f64(now)), metrics)?;
             let took = match cost {
                 Some(cost) => {
-                    let whole = seconds((vitals.encoded_samples.get() - encoded) as i64) / WHOLE_S;
-                    cost.pass_s * whole + cost.token_s * (vitals.written_tokens.get() - tokens) as f64
+                    let whole = seconds((metrics.encoded_samples.get() - encoded) as i64) / WHOLE_S;
+                    cost.pass_s * whole + cost.token_s * (metrics.written_tokens.get() - tokens) as f64
                 }
                 None => began.elapsed().as_secs_f64(),
             };
             now += took;
-            if vitals.passes.get() > passes {
+            if metrics.passes.get() > passes {
                 hearing.took(took);
                 replayed.busy_s += took;
             }

@@ -39,41 +39,41 @@ impl fmt::Debug for House {
 
 impl Collector for House {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
-        let (vitals, about) = (&self.0.vitals, &self.0.about);
+        let (metrics, about) = (&self.0.metrics, &self.0.about);
         let seconds = |samples: u64| clock::seconds(samples as i64);
         let flag = |on: bool| f64::from(u8::from(on));
 
         let mut gauge = |name, help, value: f64| single(&mut to, name, help, &ConstGauge::new(value));
-        gauge("hearth_listening", "1 while the room is not muted", flag(vitals.listening.get()))?;
-        gauge("hearth_source_ok", "1 while a source of sound delivers", flag(vitals.microphone_ok.get()))?;
-        gauge("hearth_connected", "1 while a broker is connected", flag(vitals.connected.get()))?;
-        gauge("hearth_store_ok", "1 while the disk takes what is written", flag(!vitals.store_refuses.get()))?;
-        gauge("hearth_outbox_messages", "Messages that wait for the broker", vitals.outbox.get() as f64)?;
-        gauge("hearth_unread_utterances", "Utterances the state has not read yet", vitals.unread.get() as f64)?;
-        gauge("hearth_state_bytes", "Size of the state", vitals.state_bytes.get() as f64)?;
-        gauge("hearth_token_seconds", "What reading a token took lately", vitals.token_ns.get() as f64 / 1e9)?;
-        gauge("hearth_state_tokens", "Tokens the state has read since it was made", vitals.tokens.get() as f64)?;
+        gauge("hearth_listening", "1 while the room is not muted", flag(metrics.listening.get()))?;
+        gauge("hearth_source_ok", "1 while a source of sound delivers", flag(metrics.microphone_ok.get()))?;
+        gauge("hearth_connected", "1 while a broker is connected", flag(metrics.connected.get()))?;
+        gauge("hearth_store_ok", "1 while the disk takes what is written", flag(!metrics.store_refuses.get()))?;
+        gauge("hearth_outbox_messages", "Messages that wait for the broker", metrics.outbox.get() as f64)?;
+        gauge("hearth_unread_utterances", "Utterances the state has not read yet", metrics.unread.get() as f64)?;
+        gauge("hearth_state_bytes", "Size of the state", metrics.state_bytes.get() as f64)?;
+        gauge("hearth_token_seconds", "What reading a token took lately", metrics.token_ns.get() as f64 / 1e9)?;
+        gauge("hearth_state_tokens", "Tokens the state has read since it was made", metrics.tokens.get() as f64)?;
         gauge("process_resident_memory_bytes", "Memory of the process", process::resident_bytes() as f64)?;
 
         let mut count = |name, help, value: f64| single(&mut to, name, help, &ConstCounter::new(value));
-        count("hearth_heard_seconds", "Sound that went through voice detection", seconds(vitals.heard_samples.get()))?;
-        count("hearth_decoded_seconds", "Sound that was given to Whisper", seconds(vitals.decoded_samples.get()))?;
-        count("hearth_dropped_seconds", "Sound that was dropped", seconds(vitals.dropped_samples.get()))?;
-        count("hearth_utterances", "Utterances", vitals.utterances.get() as f64)?;
-        count("hearth_words", "Words of utterances", vitals.words.get() as f64)?;
-        count("hearth_acknowledged_messages", "Messages the broker has", vitals.acknowledged.get() as f64)?;
-        count("hearth_given_up_messages", "Messages that were too many", vitals.outbox_dropped.get() as f64)?;
+        count("hearth_heard_seconds", "Sound that went through voice detection", seconds(metrics.heard_samples.get()))?;
+        count("hearth_decoded_seconds", "Sound that was given to Whisper", seconds(metrics.decoded_samples.get()))?;
+        count("hearth_dropped_seconds", "Sound that was dropped", seconds(metrics.dropped_samples.get()))?;
+        count("hearth_utterances", "Utterances", metrics.utterances.get() as f64)?;
+        count("hearth_words", "Words of utterances", metrics.words.get() as f64)?;
+        count("hearth_acknowledged_messages", "Messages the broker has", metrics.acknowledged.get() as f64)?;
+        count("hearth_given_up_messages", "Messages that were too many", metrics.outbox_dropped.get() as f64)?;
         count("process_cpu_seconds", "Processor time of the process", process::cpu_seconds())?;
 
-        let rooms = vitals.rooms.each();
+        let rooms = metrics.rooms.each();
         let levels = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(f64::from(room.level.db()))));
         family(&mut to, "hearth_level_db", "Of the last second, of full scale", "room", levels)?;
         let dead = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(flag(room.dead.get()))));
         family(&mut to, "hearth_room_dead", "1 while a microphone gives nothing but one number", "room", dead)?;
-        let lag = [0.5, 0.95].map(|q| (q.to_string(), vitals.lag.quantile_s(q)));
+        let lag = [0.5, 0.95].map(|q| (q.to_string(), metrics.lag.quantile_s(q)));
         let lag = lag.into_iter().filter_map(|(q, s)| Some((q, ConstGauge::new(s?))));
         family(&mut to, "hearth_lag_seconds", "From the end of an utterance to its text", "quantile", lag)?;
-        let refused = rejected(vitals).into_iter().map(|(reason, n)| (reason, ConstCounter::new(n as f64)));
+        let refused = rejected(metrics).into_iter().map(|(reason, n)| (reason, ConstCounter::new(n as f64)));
         family(&mut to, "hearth_rejected_segments", "Segments that were refused", "reason", refused)?;
         let recent = self.0.scenes.recent();
         let last = recent.readings.iter().filter_map(|(rule, readings)| Some((rule, readings.back()?)));

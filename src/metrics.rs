@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub use rooms::{Level, Room, Rooms};
+pub use rooms::{AtomicDecibels, RoomMetrics, RoomMetricsMap};
 
-/// The vitals of one running house; shared by reference.
+/// The metrics of one running house; shared by reference.
 #[derive(Debug, Default)]
-pub struct Vitals {
+pub struct Metrics {
     /// Capture: each room that is heard; every one of them delivers.
-    pub rooms: Rooms,
+    pub rooms: RoomMetricsMap,
     pub microphone_ok: Flag,
     /// Capture: the household has not muted it.
     pub listening: Flag,
@@ -38,9 +38,9 @@ pub struct Vitals {
     pub rejected: Count,
     pub rejected_by: Rejected,
     /// Hearing: time from the end of an utterance to its text being stored.
-    pub lag: Spread,
+    pub lag: Histogram,
     /// Hearing: when the first sample was heard.
-    pub heard_since: Moment,
+    pub heard_since: AtomicTimestamp,
     /// Hearing and reading: the store takes nothing; what was heard waits.
     pub store_refuses: Flag,
     /// Reading: tokens the live state has read since it was made, over restarts.
@@ -48,7 +48,7 @@ pub struct Vitals {
     /// Reading: nanoseconds the state took for a token, lately.
     pub token_ns: Count,
     /// Reading: when the live state was made.
-    pub state_since: Moment,
+    pub state_since: AtomicTimestamp,
     /// Reading: bytes of the live state.
     pub state_bytes: Count,
     /// Reading: utterances stored that the state has not read yet.
@@ -67,9 +67,9 @@ pub struct Vitals {
     pub outbox: Count,
     pub outbox_dropped: Count,
     /// When each part last moved, for the watchdog.
-    pub hearing_moved: Pulse,
-    pub reading_moved: Pulse,
-    pub publishing_moved: Pulse,
+    pub hearing_heartbeat: Heartbeat,
+    pub reading_heartbeat: Heartbeat,
+    pub publishing_heartbeat: Heartbeat,
 }
 
 /// A counter or a gauge.
@@ -102,24 +102,24 @@ pub struct Rejected {
 
 /// Where a duration has been, in steps of 50 ms up to a minute.
 #[derive(Debug)]
-pub struct Spread {
+pub struct Histogram {
     last_ms: AtomicU64,
-    steps: [AtomicU64; SPREAD_STEPS],
+    steps: [AtomicU64; HISTOGRAM_STEPS],
 }
 
-const SPREAD_STEP_MS: u64 = 50;
-const SPREAD_STEPS: usize = 1200;
+const HISTOGRAM_STEP_MS: u64 = 50;
+const HISTOGRAM_STEPS: usize = 1200;
 
-impl Default for Spread {
+impl Default for Histogram {
     fn default() -> Self {
         Self { last_ms: AtomicU64::new(0), steps: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
-impl Spread {
+impl Histogram {
     pub fn add_ms(&self, ms: u64) {
         self.last_ms.store(ms, Relaxed);
-        self.steps[((ms / SPREAD_STEP_MS) as usize).min(SPREAD_STEPS - 1)].fetch_add(1, Relaxed);
+        self.steps[((ms / HISTOGRAM_STEP_MS) as usize).min(HISTOGRAM_STEPS - 1)].fetch_add(1, Relaxed);
     }
 
     /// The last duration, in seconds.
@@ -136,7 +136,7 @@ impl Spread {
             seen += n;
             seen >= wanted
         })?;
-        Some(((step as u64 + 1) * SPREAD_STEP_MS) as f64 / 1000.0)
+        Some(((step as u64 + 1) * HISTOGRAM_STEP_MS) as f64 / 1000.0)
     }
 }
 
@@ -156,9 +156,9 @@ impl Flag {
 
 /// A wall time, given by whoever knows it; the epoch until then.
 #[derive(Debug, Default)]
-pub struct Moment(AtomicI64);
+pub struct AtomicTimestamp(AtomicI64);
 
-impl Moment {
+impl AtomicTimestamp {
     pub fn set(&self, time: Timestamp) {
         self.0.store(time.as_millisecond(), Relaxed);
     }
@@ -175,13 +175,13 @@ impl Moment {
 /// When something last moved, by a clock that nobody sets: a wall clock that jumps neither makes a part look stuck nor hides one
 /// that is.
 #[derive(Debug, Default)]
-pub struct Pulse(AtomicU64);
+pub struct Heartbeat(AtomicU64);
 
 /// What pulses are counted from, in milliseconds; 0 is none.
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-impl Pulse {
-    pub fn mark(&self) {
+impl Heartbeat {
+    pub fn beat(&self) {
         self.0.store(BEGAN.elapsed().as_millis() as u64 + 1, Relaxed);
     }
 
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_the_upper_ends_of_their_steps() {
-        let lag = Spread::default();
+        let lag = Histogram::default();
         assert_eq!(lag.quantile_s(0.5), None);
         (0..100).for_each(|i| lag.add_ms(i * 10));
         assert_eq!(lag.quantile_s(0.5), Some(0.5));

@@ -7,21 +7,21 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Count, Flag, Pulse};
+use super::{Count, Flag, Heartbeat};
 
 /// Every room, by its name.
 #[derive(Debug, Default)]
-pub struct Rooms(Mutex<BTreeMap<Arc<str>, Arc<Room>>>);
+pub struct RoomMetricsMap(Mutex<BTreeMap<Arc<str>, Arc<RoomMetrics>>>);
 
 /// How a room is heard.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct RoomMetrics {
     /// Its source is open and delivers.
     pub delivers: Flag,
     /// When the source last moved, for the watchdog.
-    pub moved: Pulse,
+    pub heartbeat: Heartbeat,
     /// Root mean square of the last second.
-    pub level: Level,
+    pub level: AtomicDecibels,
     /// Samples at 16 kHz at the end of the scale.
     pub clipped_samples: Count,
     /// For ten seconds nothing but the same number came: a microphone that is dead, or muted at itself. A quiet room hums.
@@ -30,18 +30,18 @@ pub struct Room {
 
 /// Decibels of full scale.
 #[derive(Debug)]
-pub struct Level(AtomicU32);
+pub struct AtomicDecibels(AtomicU32);
 
 /// What no level lies below: the step of 20 bits.
 const FLOOR_DB: f32 = -120.0;
 
-impl Default for Level {
+impl Default for AtomicDecibels {
     fn default() -> Self {
         Self(AtomicU32::new(FLOOR_DB.to_bits()))
     }
 }
 
-impl Level {
+impl AtomicDecibels {
     /// Keeps the level of a root mean square of 0 … 1.
     pub fn set(&self, rms: f32) {
         self.0.store((20.0 * rms.log10()).max(FLOOR_DB).to_bits(), Relaxed);
@@ -52,9 +52,9 @@ impl Level {
     }
 }
 
-impl Rooms {
+impl RoomMetricsMap {
     /// The room of that name, from now on in the list.
-    pub fn open(&self, name: &Arc<str>) -> Arc<Room> {
+    pub fn open(&self, name: &Arc<str>) -> Arc<RoomMetrics> {
         self.list().entry(name.clone()).or_default().clone()
     }
 
@@ -63,7 +63,7 @@ impl Rooms {
     }
 
     /// All of them at the moment, in the order of their names.
-    pub fn each(&self) -> Vec<(Arc<str>, Arc<Room>)> {
+    pub fn each(&self) -> Vec<(Arc<str>, Arc<RoomMetrics>)> {
         self.list().iter().map(|(name, room)| (name.clone(), room.clone())).collect()
     }
 
@@ -72,7 +72,7 @@ impl Rooms {
         self.list().values().all(|room| room.delivers.get())
     }
 
-    fn list(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Room>>> {
+    fn list(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<RoomMetrics>>> {
         // Nothing in it can be left half done by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
