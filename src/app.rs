@@ -36,6 +36,7 @@ use crate::door::page::Page;
 use crate::door::{About, Door};
 use crate::listener;
 use crate::listener::history::History;
+use crate::live::LiveFeed;
 use crate::metrics::Metrics;
 use crate::mqtt::commands::Request;
 use crate::mqtt::discovery::Does;
@@ -43,7 +44,6 @@ use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
 use crate::retention::age;
-use crate::scenes::Scenes;
 pub use crate::services::Error;
 use crate::services::ingest::{self, IngestInputs};
 use crate::services::listen::{self, ListenerEvent, ListenerWorker};
@@ -128,8 +128,8 @@ impl App {
         let Resources { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = resources;
         let settings = store::Settings::from(&config.store);
         let mut supervisor = Supervisor::default();
-        let scenes = Arc::new(Scenes::default());
-        restore_live_view::heard(&store, &scenes)?;
+        let live_feed = Arc::new(LiveFeed::default());
+        restore_live_view::heard(&store, &live_feed)?;
         let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
@@ -155,7 +155,7 @@ impl App {
             page: page.as_ref().map(Page::url),
         };
         let door =
-            Arc::new(Door::new(about, metrics.clone(), scenes.clone(), Redactor::new(&config.privacy), asked_in));
+            Arc::new(Door::new(about, metrics.clone(), live_feed.clone(), Redactor::new(&config.privacy), asked_in));
         let (close_doors, closed) = watch::channel(());
         api::open(&mut supervisor, &dir, page, &door, &closed);
 
@@ -167,7 +167,7 @@ impl App {
             rules: followed,
             does: Does { hears: config.hears(), reads: config.listener.enabled },
             discovery: config.mqtt.discovery,
-            scenes: config.mqtt.interim.then(|| scenes.look().1),
+            live_feed: config.mqtt.interim.then(|| live_feed.subscribe().1),
             info,
             metrics: metrics.clone(),
             redactor: Redactor::new(&config.privacy),
@@ -192,7 +192,7 @@ impl App {
                     config: config.clone(),
                     rules,
                     metrics: metrics.clone(),
-                    scenes: scenes.clone(),
+                    live_feed: live_feed.clone(),
                     outgoing: outgoing.clone(),
                     closing: closing.clone(),
                     lines: lines.clone(),
@@ -216,7 +216,7 @@ impl App {
                 own: [topics.utterance(), topics.gap()],
                 writing: writing.take().expect("nobody has it yet"),
                 metrics: metrics.clone(),
-                scenes: scenes.clone(),
+                live_feed: live_feed.clone(),
                 reader: reader.clone(),
             };
             let (drain, drained) = oneshot::channel();
@@ -240,7 +240,7 @@ impl App {
                 clock,
                 topics: topics.clone(),
                 metrics: metrics.clone(),
-                scenes: scenes.clone(),
+                live_feed: live_feed.clone(),
                 outgoing: outgoing.clone(),
                 reader: reader.clone(),
                 untold: Default::default(),

@@ -30,14 +30,14 @@
 //! | [`griffin`] | a crate of its own, `crates/griffin`: RecurrentGemma, weights immutable, all memory in `State` |
 //! | [`journal`] | tracing to the journal, a terminal or JSON lines |
 //! | [`models`] | where models lie, that they are what they say, and fetching them by name |
-//! | [`config`] [`event`] [`scenes`] [`redact`] [`clock`] [`names`] [`process`] [`metrics`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; names in paths and topics; what hearth costs; what each part says of itself |
+//! | [`config`] [`event`] [`live`] [`redact`] [`clock`] [`names`] [`process`] [`metrics`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; names in paths and topics; what hearth costs; what each part says of itself |
 //!
 //! # The invariants
 //!
 //! Each is guarded by a test.
 //!
 //! 1. Imports go one way, `main → command → app → services → retention, supervisor, door → listener, audio, asr, mqtt, store → models,
-//!    config, scenes → event, clock, names, process, metrics`; siblings never import each other. (`tests/house.rs`)
+//!    config, live → event, clock, names, process, metrics`; siblings never import each other. (`tests/house.rs`)
 //! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, rumqttc in
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
 //! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
@@ -74,6 +74,7 @@ pub mod door;
 pub mod event;
 pub mod journal;
 pub mod listener;
+pub mod live;
 pub mod metrics;
 pub mod models;
 pub mod mqtt;
@@ -81,7 +82,6 @@ pub mod names;
 pub mod process;
 pub mod redact;
 pub mod retention;
-pub mod scenes;
 pub mod services;
 pub mod store;
 pub mod supervisor;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["clock", "names", "process", "metrics"],
     &["event"],
-    &["config", "scenes"],
+    &["config", "live"],
     &["redact"],
     &["models"],
     &["listener", "audio", "asr", "mqtt", "store", "journal"],

@@ -17,6 +17,7 @@ use hearth::config::{Config, Mqtt, Privacy, Rule};
 use hearth::event::{
     Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
 };
+use hearth::live::{LiveEvent, LiveFeed};
 use hearth::metrics::Metrics;
 use hearth::mqtt::broker;
 use hearth::mqtt::client::{self, Settings};
@@ -26,7 +27,6 @@ use hearth::mqtt::discovery::{self, Announced, Does};
 use hearth::mqtt::payload::{self, Cost, Info, RuleState, Stamp};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
-use hearth::scenes::{Scene, Scenes};
 use hearth::services::publish::{PublishCounts, PublishInputs, run};
 use hearth::store::{self, Store};
 use jiff::{SignedDuration, Timestamp};
@@ -70,7 +70,7 @@ fn utterance(n: i64) -> Utterance {
 struct House {
     store: Store,
     metrics: Arc<Metrics>,
-    scenes: Scenes,
+    live_feed: LiveFeed,
     wake: Arc<Notify>,
     requests: mpsc::Receiver<Request>,
     rules: watch::Sender<Vec<Rule>>,
@@ -98,7 +98,7 @@ impl House {
     fn with(dir: &Path, mqtt: &Mqtt, client: Settings, rules: Vec<Rule>, grace: Duration) -> Self {
         let metrics = Arc::new(Metrics::default());
         let wake = Arc::new(Notify::new());
-        let scenes = Scenes::default();
+        let live_feed = LiveFeed::default();
         let (ask, requests) = mpsc::channel(1);
         let (rules, followed) = watch::channel(rules);
         let (wish, listening) = watch::channel(true);
@@ -109,7 +109,7 @@ impl House {
             rules: followed,
             does: BOTH,
             discovery: mqtt.discovery,
-            scenes: mqtt.interim.then(|| scenes.look().1),
+            live_feed: mqtt.interim.then(|| live_feed.subscribe().1),
             info: Info::default(),
             metrics: metrics.clone(),
             redactor: Redactor::new(&Privacy::default()),
@@ -133,7 +133,7 @@ impl House {
             })
         });
         let store = Store::open(dir, ROOMY).unwrap();
-        Self { store, metrics, scenes, wake, requests, rules, listening, drain, kill, thread }
+        Self { store, metrics, live_feed, wake, requests, rules, listening, drain, kill, thread }
     }
 
     fn say(&mut self, n: i64) -> Ulid {
@@ -941,7 +941,7 @@ fn what_is_being_said_is_told_and_not_stored() {
     eventually("it connects", || house.metrics.connected.get());
     let saying = Hypothesis { tentative: "good mor".into(), ..Hypothesis::over("kitchen", Timestamp::UNIX_EPOCH) };
     for said in [saying.clone(), Hypothesis { tentative: String::new(), ..saying }] {
-        house.scenes.tell(Scene::Hypothesis(said.clone()));
+        house.live_feed.publish(LiveEvent::Hypothesis(said.clone()));
         let heard = listener.next();
         assert_eq!((&heard.json()["room"], &heard.json()["tentative"]), (&json!("kitchen"), &json!(said.tentative)));
         assert!(!heard.retain);

@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 use self::asked::{Answer, Asked};
 use self::status::Status;
+use crate::live::LiveFeed;
 use crate::metrics::Metrics;
 use crate::mqtt::{commands, payload};
 use crate::redact::Redactor;
-use crate::scenes::Scenes;
 
 /// The longest answer: a large model that reads a long question, or reads a day again after something was forgotten.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -47,7 +47,7 @@ pub struct About {
 pub struct Door {
     about: About,
     metrics: Arc<Metrics>,
-    scenes: Arc<Scenes>,
+    live_feed: Arc<LiveFeed>,
     /// The page leaves this process; the socket is for those who may read the database.
     redactor: Redactor,
     asked: mpsc::Sender<Asked>,
@@ -58,16 +58,16 @@ impl Door {
     pub fn new(
         about: About,
         metrics: Arc<Metrics>,
-        scenes: Arc<Scenes>,
+        live_feed: Arc<LiveFeed>,
         redactor: Redactor,
         asked: mpsc::Sender<Asked>,
     ) -> Self {
-        Self { about, metrics, scenes, redactor, asked, opened: Instant::now() }
+        Self { about, metrics, live_feed, redactor, asked, opened: Instant::now() }
     }
 
     /// How the house is.
     pub fn status(&self) -> Status {
-        Status::of(&self.about, &self.metrics, &self.scenes.recent(), self.opened.elapsed())
+        Status::of(&self.about, &self.metrics, &self.live_feed.snapshot(), self.opened.elapsed())
     }
 
     /// Answers a line that came over the socket: with the status, or with what came of a command.

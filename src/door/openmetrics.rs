@@ -75,7 +75,7 @@ impl Collector for House {
         family(&mut to, "hearth_lag_seconds", "From the end of an utterance to its text", "quantile", lag)?;
         let refused = rejected(metrics).into_iter().map(|(reason, n)| (reason, ConstCounter::new(n as f64)));
         family(&mut to, "hearth_rejected_segments", "Segments that were refused", "reason", refused)?;
-        let recent = self.0.scenes.recent();
+        let recent = self.0.live_feed.snapshot();
         let last = recent.readings.iter().filter_map(|(rule, readings)| Some((rule, readings.back()?)));
         let rules: Vec<_> = last.map(|(rule, r)| (rule.clone(), r.probability, flag(r.active))).collect();
         drop(recent);

@@ -33,8 +33,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::seats::Seats;
 use super::{Door, openmetrics};
+use crate::live::LiveEvent;
 use crate::mqtt::commands;
-use crate::scenes::Scene;
 
 /// Where the token is kept.
 const TOKEN_FILE: &str = "page.token";
@@ -157,22 +157,22 @@ async fn with_token(State(known): State<Known>, headers: HeaderMap, request: Req
     }
 }
 
-/// First what was (`recent`), then each [`Scene`] as it happens (`scene`), and the figures every second (`status`).
+/// First what was (`recent`), then each [`LiveEvent`] as it happens (`scene`), and the figures every second (`status`).
 async fn events(State(door): Door_) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let (recent, scenes) = door.scenes.look();
+    let (recent, live_feed) = door.live_feed.subscribe();
     let mut figures = interval(FIGURES);
     figures.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let first = event(&door, "recent", &recent);
     let first = stream::once(async move { first });
     let then =
-        stream::unfold(Looker { door, scenes, figures }, async |mut looker| Some((looker.next().await?, looker)));
+        stream::unfold(Looker { door, live_feed, figures }, async |mut looker| Some((looker.next().await?, looker)));
     Sse::new(first.chain(then).map(Ok)).keep_alive(KeepAlive::default())
 }
 
 /// One who looks at the page.
 struct Looker {
     door: Arc<Door>,
-    scenes: tokio::sync::broadcast::Receiver<Arc<Scene>>,
+    live_feed: tokio::sync::broadcast::Receiver<Arc<LiveEvent>>,
     figures: Interval,
 }
 
@@ -180,12 +180,12 @@ impl Looker {
     /// The next thing to show; none when the house has closed.
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
-            scene = self.scenes.recv() => match scene {
+            scene = self.live_feed.recv() => match scene {
                 Ok(scene) => Some(event(&self.door, "scene", &*scene)),
                 // It was too slow: it is shown what there is now.
                 Err(RecvError::Lagged(_)) => {
-                    let (recent, scenes) = self.door.scenes.look();
-                    self.scenes = scenes;
+                    let (recent, live_feed) = self.door.live_feed.subscribe();
+                    self.live_feed = live_feed;
                     Some(event(&self.door, "recent", &recent))
                 }
                 Err(RecvError::Closed) => None,

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::About;
 use crate::clock;
 use crate::event::{Alert, AlertPhase};
+use crate::live::LiveSnapshot;
 use crate::metrics::{self, Metrics};
 use crate::process;
-use crate::scenes::Recent;
 
 /// A running house at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ pub struct Said {
 }
 
 impl Status {
-    pub(super) fn of(about: &About, metrics: &Metrics, recent: &Recent, uptime: Duration) -> Self {
+    pub(super) fn of(about: &About, metrics: &Metrics, recent: &LiveSnapshot, uptime: Duration) -> Self {
         let on = |alert: &&Alert| alert.phase != AlertPhase::End;
         let others = about.gathers.then(|| Others {
             taken: metrics.others_taken.get(),

@@ -22,11 +22,11 @@ use super::transcript_writer::TranscriptWriter;
 use crate::clock;
 use crate::config::Nodes;
 use crate::event::{Gap, Utterance};
+use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
 use crate::mqtt::client::{self, Event, Sender};
 use crate::mqtt::heard::{self, Heard};
 use crate::mqtt::patience::Complaint;
-use crate::scenes::{Scene, Scenes};
 use crate::store::{self, Store};
 
 /// Messages stored in one transaction, at most; a broker has no more under way than 20 or so.
@@ -55,7 +55,7 @@ pub struct IngestInputs {
     pub own: [String; 2],
     pub writing: TranscriptWriter,
     pub metrics: Arc<Metrics>,
-    pub scenes: Arc<Scenes>,
+    pub live_feed: Arc<LiveFeed>,
     pub reader: SyncSender<ListenerEvent>,
 }
 
@@ -227,7 +227,7 @@ impl RemoteIngest {
                 Heard::Gap(gap) => gaps.push(gap),
             }
         }
-        let IngestInputs { store, metrics, scenes, .. } = &mut self.gathering;
+        let IngestInputs { store, metrics, live_feed, .. } = &mut self.gathering;
         let told = utterances.len() + gaps.len();
         if told > 0 {
             match blocking(|| store.take_in(&utterances, &gaps, Timestamp::now())) {
@@ -235,8 +235,8 @@ impl RemoteIngest {
                     let taken = new.utterances.len() + new.gaps.len();
                     metrics.others_taken.add(taken as u64);
                     metrics.others_repeated.add((told - taken) as u64);
-                    new.utterances.into_iter().for_each(|said| scenes.tell(Scene::Utterance(said)));
-                    new.gaps.iter().for_each(|gap| scenes.tell(Scene::Gap(gap.clone())));
+                    new.utterances.into_iter().for_each(|said| live_feed.publish(LiveEvent::Utterance(said)));
+                    new.gaps.iter().for_each(|gap| live_feed.publish(LiveEvent::Gap(gap.clone())));
                     self.gaps.extend(new.gaps.into_iter().map(|gap| (Instant::now(), gap)));
                     self.written();
                 }

@@ -33,10 +33,10 @@ use crate::event::{Gap, Message, Utterance};
 use crate::listener::history::{History, Policy};
 use crate::listener::snapshot::Mark;
 use crate::listener::{self, Listener, Listeners, Outcome};
+use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
 use crate::mqtt::topics::Topics;
 use crate::retention::age::{self, YOUNG};
-use crate::scenes::{Scene, Scenes};
 use crate::store::lines::Lines;
 use crate::store::{self, Store};
 
@@ -75,7 +75,7 @@ pub struct ListenerWorker {
     /// The rules that are in force, for whoever tells of them.
     rules: watch::Sender<Vec<Rule>>,
     metrics: Arc<Metrics>,
-    scenes: Arc<Scenes>,
+    live_feed: Arc<LiveFeed>,
     meter: TokenRateMeter,
     /// Told after each commit that put something into the outbox.
     outgoing: Arc<Notify>,
@@ -99,7 +99,7 @@ pub struct Shared {
     pub config: Arc<Config>,
     pub rules: watch::Sender<Vec<Rule>>,
     pub metrics: Arc<Metrics>,
-    pub scenes: Arc<Scenes>,
+    pub live_feed: Arc<LiveFeed>,
     pub outgoing: Arc<Notify>,
     pub closing: Arc<AtomicBool>,
     /// The hearing thread's file; none when no text is kept.
@@ -111,7 +111,7 @@ pub struct Shared {
 impl ListenerWorker {
     /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
     pub fn open(listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
-        let Shared { topics, config, rules, metrics, scenes, outgoing, closing, lines, history, clock } = shared;
+        let Shared { topics, config, rules, metrics, live_feed, outgoing, closing, lines, history, clock } = shared;
         let (told, memory) = store.reader()?;
         let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
         let read = listeners.restore(|mark| mark.read <= told, store.back_from(told, AFRESH)?)?;
@@ -136,7 +136,7 @@ impl ListenerWorker {
             config,
             rules,
             metrics,
-            scenes,
+            live_feed,
             meter: TokenRateMeter::default(),
             outgoing,
             closing,
@@ -150,7 +150,7 @@ impl ListenerWorker {
             retention_due: Instant::now(),
         };
         reading.record(ended, Vec::new())?;
-        restore_live_view::told(&reading.store, &reading.scenes, &reading.listeners.alerts())?;
+        restore_live_view::told(&reading.store, &reading.live_feed, &reading.listeners.alerts())?;
         if let Some(forgotten) = reading.store.forgetting()? {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
             // Whether all of it followed is in the log.
@@ -255,7 +255,7 @@ impl ListenerWorker {
             self.outgoing.notify_one();
         }
         announce::log(&outcome);
-        announce::show(outcome, &self.scenes);
+        announce::show(outcome, &self.live_feed);
         Ok(())
     }
 
@@ -266,7 +266,7 @@ impl ListenerWorker {
         let age = self.listeners.tokens_read();
         if let Some(cost) = self.meter.add(age - before, began.elapsed(), age) {
             self.metrics.token_ns.set((cost.us_per_token * 1e3) as u64);
-            self.scenes.tell(Scene::Cost(cost));
+            self.live_feed.publish(LiveEvent::TokenCost(cost));
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ use tracing::{info, warn};
 
 use crate::config::Rule;
 use crate::event::Hypothesis;
+use crate::live::LiveEvent;
 use crate::metrics::Metrics;
 use crate::mqtt::client::{self, Event};
 use crate::mqtt::commands::Request;
@@ -38,7 +39,6 @@ use crate::mqtt::patience::Complaint;
 use crate::mqtt::payload::{self, Info, Stamp};
 use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
-use crate::scenes::Scene;
 use crate::store::{self, Store};
 
 use closing::PublishPhase;
@@ -73,7 +73,7 @@ pub struct PublishInputs {
     /// Announce entities to Home Assistant.
     pub discovery: bool,
     /// Where what is being said is seen, if it is to be told before it is over.
-    pub scenes: Option<broadcast::Receiver<Arc<Scene>>>,
+    pub live_feed: Option<broadcast::Receiver<Arc<LiveEvent>>>,
     pub info: Info,
     pub metrics: Arc<Metrics>,
     /// What every message passes on its way out.
@@ -110,7 +110,7 @@ pub async fn run(publishing: PublishInputs, drain: impl Future<Output = ()>) -> 
         mut rules,
         does,
         discovery,
-        mut scenes,
+        mut live_feed,
         info,
         metrics,
         redactor,
@@ -163,7 +163,7 @@ pub async fn run(publishing: PublishInputs, drain: impl Future<Output = ()>) -> 
                     () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
                     _ = pulse.tick() => publisher.metrics.publishing_heartbeat.beat(),
                     _ = health.tick() => publisher.health()?,
-                    said = interim::next(&mut scenes) => publisher.mention(&said),
+                    said = interim::next(&mut live_feed) => publisher.mention(&said),
                     Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
                 }
             }

@@ -26,12 +26,12 @@ use crate::daemon::hearing::{Heard, Hearing};
 use crate::door::asked::Asked;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
 use crate::listener::history::History;
+use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::retention::{age, forget};
-use crate::scenes::{Scene, Scenes};
 use crate::store::{Forgotten, Store};
 
 /// How long nothing may come before this looks around.
@@ -51,7 +51,7 @@ pub struct TranscribeWorker {
     pub clock: Arc<Steady>,
     pub topics: Topics,
     pub metrics: Arc<Metrics>,
-    pub scenes: Arc<Scenes>,
+    pub live_feed: Arc<LiveFeed>,
     pub outgoing: Arc<Notify>,
     /// None where nobody reads.
     pub reader: Option<SyncSender<ListenerEvent>>,
@@ -131,7 +131,7 @@ impl TranscribeWorker {
             .follow(&forgotten)
             .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
         let answer = answer.map(|()| forget::answer(minutes, since, forgotten.utterances));
-        self.scenes.tell(Scene::Forgotten(since));
+        self.live_feed.publish(LiveEvent::Forgotten(since));
         let message = Vec::from_iter(asked.message(&self.topics, &answer));
         retry_until_stored(&self.closing, &self.metrics, || self.store.enqueue(&message))?;
         self.outgoing.notify_one();
@@ -177,11 +177,11 @@ impl TranscribeWorker {
                     self.utterance(&utterance)?;
                     self.lag(&utterance, arrived, reached);
                     self.wake(ListenerEvent::UtteranceStored);
-                    self.scenes.tell(Scene::Utterance(utterance));
+                    self.live_feed.publish(LiveEvent::Utterance(utterance));
                 }
                 Heard::Gap(gap) => {
                     self.gap(&gap)?;
-                    self.scenes.tell(Scene::Gap(gap.clone()));
+                    self.live_feed.publish(LiveEvent::Gap(gap.clone()));
                     self.untold.push(gap);
                 }
                 Heard::Hypothesis(said) => {
@@ -190,7 +190,7 @@ impl TranscribeWorker {
                         let room = &said.room;
                         debug!(kind = "hypothesis", room, committed, tentative, "{committed} … {tentative}");
                     }
-                    self.scenes.tell(Scene::Hypothesis(said));
+                    self.live_feed.publish(LiveEvent::Hypothesis(said));
                 }
                 // Where others are waited for, time has not passed as long as they may come.
                 Heard::Progress(time) if self.writing.is_some() => self.wake(ListenerEvent::StreamReached(time)),

@@ -52,7 +52,7 @@ impl Node {
             client: client::Settings::new(&mqtt, &topics, mqtt.listen).unwrap(),
             topics: topics.clone(),
             rules: watch::channel(Vec::new()).1,
-            scenes: None,
+            live_feed: None,
             does: Does { hears: true, reads: false },
             discovery: false,
             info: Info::default(),

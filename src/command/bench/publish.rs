@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         client: settings,
         topics: topics.clone(),
         rules: watch::channel(Vec::new()).1,
-        scenes: None,
+        live_feed: None,
         does: Does { hears: true, reads: false },
         discovery: false,
         info: Info::default(),

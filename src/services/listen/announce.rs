@@ -1,4 +1,4 @@
-//! From what the listener came to, to the messages, log lines and scenes that tell of it.
+//! From what the listener came to, to the messages, log lines and live_feed that tell of it.
 //!
 //! Owns what was last told of each rule, so that only a change is published. Refuses to know the store and the state.
 
@@ -10,9 +10,9 @@ use tracing::{info, warn};
 use crate::config::{self, Name};
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
 use crate::listener::{self, Outcome};
+use crate::live::{LiveEvent, LiveFeed, RuleReading};
 use crate::mqtt::payload::{self, RuleState, Stamp};
 use crate::mqtt::topics::Topics;
-use crate::scenes::{Reading, Scene, Scenes};
 
 /// Probabilities that differ by less are the same to a household.
 const WORTH_TELLING: f64 = 0.01;
@@ -162,11 +162,11 @@ pub fn log(outcome: &Outcome) {
 }
 
 /// Shows what happened to whoever looks.
-pub fn show(outcome: Outcome, scenes: &Scenes) {
+pub fn show(outcome: Outcome, live_feed: &LiveFeed) {
     let Outcome { digests, alerts, readings } = outcome;
     for listener::Reading { rule, room, probability, time, active } in readings {
-        scenes.tell(Scene::Reading(Reading { rule: rule.to_string(), room, time, probability, active }));
+        live_feed.publish(LiveEvent::Reading(RuleReading { rule: rule.to_string(), room, time, probability, active }));
     }
-    alerts.into_iter().for_each(|alert| scenes.tell(Scene::Alert(alert)));
-    digests.into_iter().for_each(|digest| scenes.tell(Scene::Digest(digest)));
+    alerts.into_iter().for_each(|alert| live_feed.publish(LiveEvent::Alert(alert)));
+    digests.into_iter().for_each(|digest| live_feed.publish(LiveEvent::Digest(digest)));
 }

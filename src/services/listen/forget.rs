@@ -8,8 +8,8 @@ use tracing::{info, warn};
 use super::{AFRESH, ListenerWorker, state_at};
 use crate::clock;
 use crate::door::asked::Answer;
+use crate::live::LiveEvent;
 use crate::retention::forget;
-use crate::scenes::Scene;
 use crate::services::Error;
 use crate::services::store_retry::retry_until_stored;
 use crate::services::transcript_writer::locked;
@@ -25,7 +25,7 @@ impl ListenerWorker {
         let utterances = forgotten.utterances;
         info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
         let followed = self.follow(&forgotten)?;
-        self.scenes.tell(Scene::Forgotten(since));
+        self.live_feed.publish(LiveEvent::Forgotten(since));
         Ok(followed.map(|()| forget::answer(minutes, since, utterances)))
     }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::live::TokenCost;
 use crate::process::resident_bytes;
-use crate::scenes::Cost;
 
 /// A sample is taken when so many tokens were read, or after so long if there were fewer.
 const TOKENS: u64 = 256;
@@ -23,7 +23,7 @@ pub struct TokenRateMeter {
 
 impl TokenRateMeter {
     /// `tokens` were read in `spent`. Returns a sample, with the state's age of `read` tokens, when one is due.
-    pub fn add(&mut self, tokens: u64, spent: Duration, read: u64) -> Option<Cost> {
+    pub fn add(&mut self, tokens: u64, spent: Duration, read: u64) -> Option<TokenCost> {
         self.tokens += tokens;
         self.spent += spent;
         let late = self.last.is_none_or(|last| last.elapsed() >= AFTER);
@@ -32,6 +32,6 @@ impl TokenRateMeter {
         }
         let us_per_token = self.spent.as_secs_f64() * 1e6 / self.tokens as f64;
         *self = Self { last: Some(Instant::now()), ..Self::default() };
-        Some(Cost { time: Timestamp::now(), tokens: read, us_per_token, rss_bytes: resident_bytes() })
+        Some(TokenCost { time: Timestamp::now(), tokens: read, us_per_token, rss_bytes: resident_bytes() })
     }
 }

@@ -1,7 +1,7 @@
 //! What goes on in the house, for whoever looks: the page and `hearth status`.
 //!
-//! Owns the last scenes and the channel they are told on. Refuses to know who looks, and decides nothing. Invariant: bounded, in
-//! memory alone, and nobody who tells ever waits for anybody who looks: one who is too slow misses scenes.
+//! Owns the last live_feed and the channel they are told on. Refuses to know who looks, and decides nothing. Invariant: bounded, in
+//! memory alone, and nobody who tells ever waits for anybody who looks: one who is too slow misses live_feed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,37 +12,38 @@ use tokio::sync::broadcast;
 
 use crate::event::{Alert, AlertPhase, Digest, Gap, Hypothesis, Utterance};
 
-/// Scenes that somebody who looks may be behind.
-const BEHIND: usize = 256;
+/// LiveFeed that somebody who looks may be behind.
+const CHANNEL_CAPACITY: usize = 256;
 /// How many of each kind are kept for whoever comes later.
 pub const UTTERANCES: usize = 200;
 pub const DIGESTS: usize = 20;
 pub const ALERTS: usize = 50;
 /// Readings kept of each rule, and samples of what a token costs.
-const READINGS: usize = 500;
-const COSTS: usize = 500;
+const RULE_READINGS: usize = 500;
+const TOKEN_COSTS: usize = 500;
 /// Curves that are remembered: of a dozen rules in as many rooms.
 const RULES: usize = 144;
 
 /// Something that happened. As JSON an object of one key, which names it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scene {
+pub enum LiveEvent {
     Utterance(Utterance),
     /// What is being said in a room; it replaces the one before.
     Hypothesis(Hypothesis),
     Gap(Gap),
     Digest(Digest),
     Alert(Alert),
-    Reading(Reading),
-    Cost(Cost),
+    Reading(RuleReading),
+    #[serde(rename = "cost")]
+    TokenCost(TokenCost),
     /// Everything from this time on was forgotten.
     Forgotten(Timestamp),
 }
 
 /// The answer to a rule's question, as a number.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reading {
+pub struct RuleReading {
     pub rule: String,
     /// The room whose state was asked; none for that of the house.
     pub room: Option<String>,
@@ -53,7 +54,7 @@ pub struct Reading {
     pub active: bool,
 }
 
-impl Reading {
+impl RuleReading {
     /// What its curve is called.
     pub fn name(&self) -> String {
         self.room.as_ref().map_or_else(|| self.rule.clone(), |room| format!("{} · {room}", self.rule))
@@ -62,7 +63,7 @@ impl Reading {
 
 /// What a token cost at a time: flat, however old the state is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Cost {
+pub struct TokenCost {
     pub time: Timestamp,
     /// Tokens the state has read.
     pub tokens: u64,
@@ -72,7 +73,7 @@ pub struct Cost {
 
 /// What is kept for whoever comes later, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Recent {
+pub struct LiveSnapshot {
     pub utterances: VecDeque<Utterance>,
     /// What is being said, by room.
     pub hypotheses: BTreeMap<String, Hypothesis>,
@@ -80,69 +81,69 @@ pub struct Recent {
     /// One for each alert: how it stands.
     pub alerts: VecDeque<Alert>,
     /// By rule, and by room where there is one.
-    pub readings: BTreeMap<String, VecDeque<Reading>>,
-    pub costs: VecDeque<Cost>,
+    pub readings: BTreeMap<String, VecDeque<RuleReading>>,
+    pub costs: VecDeque<TokenCost>,
 }
 
-/// Where scenes are told, and looked at.
+/// Where live_feed are told, and looked at.
 #[derive(Debug)]
-pub struct Scenes {
-    recent: Mutex<Recent>,
-    lookers: broadcast::Sender<Arc<Scene>>,
+pub struct LiveFeed {
+    recent: Mutex<LiveSnapshot>,
+    subscribers: broadcast::Sender<Arc<LiveEvent>>,
 }
 
-impl Default for Scenes {
+impl Default for LiveFeed {
     fn default() -> Self {
-        Self { recent: Mutex::default(), lookers: broadcast::Sender::new(BEHIND) }
+        Self { recent: Mutex::default(), subscribers: broadcast::Sender::new(CHANNEL_CAPACITY) }
     }
 }
 
-impl Scenes {
+impl LiveFeed {
     /// Tells of a scene.
-    pub fn tell(&self, scene: Scene) {
+    pub fn publish(&self, scene: LiveEvent) {
         // Under one lock: whoever begins to look sees each scene once, in `recent` or on the channel.
-        let mut recent = self.recent();
+        let mut recent = self.snapshot();
         recent.add(&scene);
         // Nobody looks: nobody is told.
-        let _ = self.lookers.send(Arc::new(scene));
+        let _ = self.subscribers.send(Arc::new(scene));
     }
 
     /// What was, and a channel of what comes after it.
-    pub fn look(&self) -> (Recent, broadcast::Receiver<Arc<Scene>>) {
-        let recent = self.recent();
-        (recent.clone(), self.lookers.subscribe())
+    pub fn subscribe(&self) -> (LiveSnapshot, broadcast::Receiver<Arc<LiveEvent>>) {
+        let recent = self.snapshot();
+        (recent.clone(), self.subscribers.subscribe())
     }
 
     /// What was.
-    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+    pub fn snapshot(&self) -> MutexGuard<'_, LiveSnapshot> {
         // A clone that panicked half-way leaves what it cloned whole.
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Recent {
-    fn add(&mut self, scene: &Scene) {
+impl LiveSnapshot {
+    fn add(&mut self, scene: &LiveEvent) {
         match scene {
-            Scene::Utterance(utterance) => {
+            LiveEvent::Utterance(utterance) => {
                 self.hypotheses.remove(&utterance.room);
                 keep(&mut self.utterances, utterance.clone(), UTTERANCES);
             }
-            Scene::Hypothesis(said) if said.is_over() => drop(self.hypotheses.remove(&said.room)),
-            Scene::Hypothesis(said) => {
+            LiveEvent::Hypothesis(said) if said.is_over() => drop(self.hypotheses.remove(&said.room)),
+            LiveEvent::Hypothesis(said) => {
                 self.hypotheses.insert(said.room.clone(), said.clone());
             }
-            Scene::Gap(_) => {}
-            Scene::Digest(digest) => keep(&mut self.digests, digest.clone(), DIGESTS),
-            Scene::Alert(alert) => self.alert(alert),
-            Scene::Reading(reading) => {
+            LiveEvent::Gap(_) => {}
+            LiveEvent::Digest(digest) => keep(&mut self.digests, digest.clone(), DIGESTS),
+            LiveEvent::Alert(alert) => self.alert(alert),
+            LiveEvent::Reading(reading) => {
                 let name = reading.name();
                 if self.readings.len() < RULES || self.readings.contains_key(&name) {
                     let of_rule = self.readings.entry(name).or_default();
-                    keep(of_rule, reading.clone(), READINGS);
+                    keep(of_rule, reading.clone(), RULE_READINGS);
                 }
             }
-            Scene::Cost(cost) => keep(&mut self.costs, *cost, COSTS),
-            Scene::Forgotten(since) => self.forget(*since),
+            LiveEvent::TokenCost(cost) => keep(&mut self.costs, *cost, TOKEN_COSTS),
+            LiveEvent::Forgotten(since) => self.forget(*since),
         }
     }
 
@@ -190,41 +191,46 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_and_whoever_comes_later_finds_the_newest() {
-        let scenes = Scenes::default();
-        (0..1_000).for_each(|s| scenes.tell(Scene::Utterance(utterance(s))));
-        let (recent, mut channel) = scenes.look();
+        let live_feed = LiveFeed::default();
+        (0..1_000).for_each(|s| live_feed.publish(LiveEvent::Utterance(utterance(s))));
+        let (recent, mut channel) = live_feed.subscribe();
         assert_eq!((recent.utterances.len(), recent.utterances[UTTERANCES - 1].start), (UTTERANCES, at(999)));
-        let next = Scene::Utterance(utterance(1_000));
-        scenes.tell(next.clone());
+        let next = LiveEvent::Utterance(utterance(1_000));
+        live_feed.publish(next.clone());
         assert_eq!(*channel.try_recv().unwrap(), next, "told once: not in what was, but on the channel");
     }
 
     #[test]
     fn one_who_is_slow_misses_scenes_and_holds_nobody_up() {
-        let scenes = Scenes::default();
-        let (_, mut channel) = scenes.look();
-        (0..BEHIND as i64 + 10).for_each(|s| scenes.tell(Scene::Utterance(utterance(s))));
+        let live_feed = LiveFeed::default();
+        let (_, mut channel) = live_feed.subscribe();
+        (0..CHANNEL_CAPACITY as i64 + 10).for_each(|s| live_feed.publish(LiveEvent::Utterance(utterance(s))));
         assert!(matches!(channel.try_recv(), Err(broadcast::error::TryRecvError::Lagged(10))));
-        assert!(matches!(&*channel.try_recv().unwrap(), Scene::Utterance(u) if u.start == at(10)));
+        assert!(matches!(&*channel.try_recv().unwrap(), LiveEvent::Utterance(u) if u.start == at(10)));
     }
 
     #[test]
     fn an_alert_stands_once_and_keeps_its_evidence_when_it_ends() {
-        let scenes = Scenes::default();
+        let live_feed = LiveFeed::default();
         let evidence =
             vec![Evidence { utterance: Ulid::generate(), time: at(0), room: "home".into(), text: "Help!".into() }];
         let (rule, severity) = ("help".into(), Severity::Critical);
         let (id, time, phase) = (Ulid::generate(), at(1), AlertPhase::New);
         let new = Alert { id, rule, phase, severity, room: None, time, probability: Some(0.9), answer: None, evidence };
-        scenes.tell(Scene::Alert(new.clone()));
-        scenes.tell(Scene::Alert(Alert { phase: AlertPhase::End, evidence: Vec::new(), time: at(9), ..new.clone() }));
-        assert_eq!(scenes.recent().alerts, [Alert { phase: AlertPhase::End, ..new }]);
+        live_feed.publish(LiveEvent::Alert(new.clone()));
+        live_feed.publish(LiveEvent::Alert(Alert {
+            phase: AlertPhase::End,
+            evidence: Vec::new(),
+            time: at(9),
+            ..new.clone()
+        }));
+        assert_eq!(live_feed.snapshot().alerts, [Alert { phase: AlertPhase::End, ..new }]);
     }
 
     #[test]
     fn what_is_forgotten_is_not_shown_to_whoever_comes_later() {
-        let scenes = Scenes::default();
-        (0..10).for_each(|s| scenes.tell(Scene::Utterance(utterance(s))));
+        let live_feed = LiveFeed::default();
+        (0..10).for_each(|s| live_feed.publish(LiveEvent::Utterance(utterance(s))));
         let evidence =
             vec![Evidence { utterance: Ulid::generate(), time: at(6), room: "home".into(), text: "secret".into() }];
         let (rule, severity, phase) = ("door".into(), Severity::Info, AlertPhase::New);
@@ -239,9 +245,9 @@ mod tests {
             answer: None,
             evidence,
         };
-        scenes.tell(Scene::Alert(alert));
-        scenes.tell(Scene::Forgotten(at(5)));
-        let recent = scenes.recent();
+        live_feed.publish(LiveEvent::Alert(alert));
+        live_feed.publish(LiveEvent::Forgotten(at(5)));
+        let recent = live_feed.snapshot();
         assert_eq!(recent.utterances.back().unwrap().start, at(3), "one that went on into that time goes as a whole");
         assert!(recent.alerts.is_empty());
     }
