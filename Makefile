@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients systemd
 
-.PHONY: demo build test deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -16,9 +16,31 @@ demo: build
 build: build-deps
 	$(CARGO) build $(PROFILE)
 
+# What a contributor runs after each change: under two minutes once everything is built.
+check: lint
+	$(CARGO) test $(PROFILE) --workspace --lib --bins
+
+lint: build-deps
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(PROFILE) --workspace --all-targets -- -D warnings
+
+doc: build-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --workspace --no-deps
+
 test: deps
 	tools/test-models.sh
 	$(CARGO) test $(PROFILE) --workspace --exclude hearth-fuzz --lib --bins --tests --examples
+
+# Each fuzz target for some seconds, from the seeds in fuzz/corpus. With no nightly compiler: coverage guides it, without sanitizers.
+FUZZ_SECONDS ?= 20
+fuzz: build-deps
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	tools/fuzz.sh $(FUZZ_SECONDS)
+
+# Licenses, duplicates and sources of every dependency (deny.toml). Advisories need a network: cargo deny check advisories.
+deny:
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check licenses bans sources
 
 # An installable package of this machine's architecture, and a trial of it in a bare Debian; the trial wants root.
 deb: build
