@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
         hear(&model, &tokenizer, &format!(" {text}"), &mut state)?;
     }
     let path = std::env::temp_dir().join(format!("hearth-resume-{}", std::process::id()));
-    let half_way = snapshot::Mark { read: before.len() as i64, time: jiff::Timestamp::now() };
+    let half_way = snapshot::ReadPosition { read: before.len() as i64, time: jiff::Timestamp::now() };
     snapshot::save(&path, &state, model.fingerprint(), &half_way)?;
     let size = std::fs::metadata(&path)?.len();
     println!("read {} of {} utterances, {} tokens; saved {size} bytes", before.len(), said.len(), state.tokens_read());

@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 
 use hearth::asr::whisper::Whisper;
 use hearth::audio::{self, Control};
-use hearth::config::{Asr, File, Pace, Source};
+use hearth::config::{AsrConfig, FileConfig, PlaybackPace, SourceConfig};
 use hearth::daemon::hearing::{Heard, Hearing};
 use hearth::metrics::Metrics;
 use hearth::models;
@@ -17,13 +17,13 @@ use hearth::models;
 fn main() -> anyhow::Result<()> {
     let path = std::env::args_os().nth(1).map(PathBuf::from);
     let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/household.flac"));
-    let settings = Asr::default();
+    let settings = AsrConfig::default();
     let whisper = Whisper::load(&models::find(&settings.model, Path::new(""))?, &settings)?;
     let mut hearing = Hearing::new(whisper);
 
     // Sources run on threads of their own and hand frames of 16 ms over a bounded channel; their end is the channel's.
     let (out, frames) = sync_channel(64);
-    let sources = [("example".into(), Source::File(File { path, pace: Pace::Fast, room: None }))];
+    let sources = [("example".into(), SourceConfig::File(FileConfig { path, pace: PlaybackPace::Fast, room: None }))];
     let (control, metrics) = (Control::default(), Metrics::default());
     std::thread::scope(|threads| {
         let playing = threads.spawn(|| audio::run(&sources, Path::new(""), out, &control, &metrics));

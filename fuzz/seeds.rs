@@ -4,7 +4,7 @@ use std::path::Path;
 
 use griffin::Quantization;
 use griffin::{Config, Model, Options, Temporal, write_random};
-use hearth::listener::snapshot::{self, Mark};
+use hearth::listener::snapshot::{self, ReadPosition};
 use jiff::Timestamp;
 
 fn config(width: usize) -> Config {
@@ -60,7 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::load(&corpus.join("gguf/seed-f32"), &Options { threads: 1, ..Options::default() })?;
     let mut state = model.state();
     for (read, name) in ["fresh", "begun"].iter().enumerate() {
-        let (out, mark) = (corpus.join("snapshot/seed"), Mark { read: read as i64, time: Timestamp::UNIX_EPOCH });
+        let (out, mark) =
+            (corpus.join("snapshot/seed"), ReadPosition { read: read as i64, time: Timestamp::UNIX_EPOCH });
         snapshot::save(&out, &state, model.fingerprint(), &mark)?;
         std::fs::write(corpus.join(format!("snapshot/seed-{name}")), [&[1], &std::fs::read(&out)?[..]].concat())?;
         std::fs::remove_file(out)?;

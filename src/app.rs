@@ -35,7 +35,7 @@ use crate::door::asked::Asked;
 use crate::door::page::Page;
 use crate::door::{About, Door};
 use crate::listener;
-use crate::listener::history::History;
+use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::LiveFeed;
 use crate::metrics::Metrics;
 use crate::mqtt::commands::Request;
@@ -126,7 +126,7 @@ impl App {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let Resources { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = resources;
-        let settings = store::Settings::from(&config.store);
+        let settings = store::OutboxLimits::from(&config.store);
         let mut supervisor = Supervisor::default();
         let live_feed = Arc::new(LiveFeed::default());
         restore_live_view::heard(&store, &live_feed)?;
@@ -183,7 +183,7 @@ impl App {
 
         let lines = lines.map(|lines| Arc::new(Mutex::new(lines)));
         let clock = Arc::new(age::clock(&store)?);
-        let history = History::open(&dir).map_err(listener::Error::from)?;
+        let history = SnapshotStore::open(&dir).map_err(listener::ListenerError::from)?;
         let reader = match listener {
             Some(listener) => {
                 let (wake, wakes) = sync_channel(WAKE_CAPACITY);

@@ -3,8 +3,8 @@
 //! Owns the one conversion between samples counted at 16 kHz and wall time. Refuses to know where samples come from.
 //! Invariant: a sample position only counts up, and no time in hearth is taken from Whisper's own sums.
 
-pub mod steady;
-pub mod when;
+pub mod human_time;
+pub mod trusted_clock;
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Severity;
 
-pub use listener::{Listener, States};
-pub use load::{Error, Problem, from_text, load};
-pub use nodes::Nodes;
-pub use source::{File, Microphone, Pace, Source, Sources, Stdin, Wyoming};
-pub use values::{Confirm, Days, Filter, Keep, Name, Probability, Seconds, Topic};
+pub use listener::{ListenerConfig, States};
+pub use load::{ConfigError, ConfigProblem, from_text, load};
+pub use nodes::NodesConfig;
+pub use source::{FileConfig, MicrophoneConfig, PlaybackPace, SourceConfig, SourcesConfig, StdinConfig, WyomingConfig};
+pub use values::{Confirm, Days, Keep, Name, Probability, Seconds, Topic, TopicFilter};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,17 +28,17 @@ pub use values::{Confirm, Days, Filter, Keep, Name, Probability, Seconds, Topic}
 pub struct Config {
     /// The name of this machine in topics and entities, and of the room it hears.
     pub node: Name,
-    pub source: Sources,
-    pub asr: Asr,
-    pub listener: Listener,
-    pub digest: Digest,
+    pub source: SourcesConfig,
+    pub asr: AsrConfig,
+    pub listener: ListenerConfig,
+    pub digest: DigestConfig,
     #[serde(rename = "rule")]
     pub rules: Vec<Rule>,
-    pub store: Store,
-    pub privacy: Privacy,
-    pub mqtt: Mqtt,
-    pub page: Page,
-    pub log: Log,
+    pub store: StoreConfig,
+    pub privacy: PrivacyConfig,
+    pub mqtt: MqttConfig,
+    pub page: PageConfig,
+    pub log: LogConfig,
     /// Where it was read from; none: these are the defaults.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -51,16 +51,16 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             node: "home".parse().expect("the default name is valid"),
-            source: Sources::default(),
-            asr: Asr::default(),
-            listener: Listener::default(),
-            digest: Digest::default(),
+            source: SourcesConfig::default(),
+            asr: AsrConfig::default(),
+            listener: ListenerConfig::default(),
+            digest: DigestConfig::default(),
             rules: home_rules(),
-            store: Store::default(),
-            privacy: Privacy::default(),
-            mqtt: Mqtt::default(),
-            page: Page::default(),
-            log: Log::default(),
+            store: StoreConfig::default(),
+            privacy: PrivacyConfig::default(),
+            mqtt: MqttConfig::default(),
+            page: PageConfig::default(),
+            log: LogConfig::default(),
             file: None,
             base: PathBuf::from("."),
         }
@@ -69,8 +69,8 @@ impl Default for Config {
 
 impl Config {
     /// Every source with the room it hears.
-    pub fn sources(&self) -> Vec<(String, Source)> {
-        let room = |source: &Source| source.room().unwrap_or(&self.node).to_string();
+    pub fn sources(&self) -> Vec<(String, SourceConfig)> {
+        let room = |source: &SourceConfig| source.room().unwrap_or(&self.node).to_string();
         self.source.each().map(|source| (room(&source), source)).collect()
     }
 
@@ -88,17 +88,17 @@ impl Config {
     }
 
     /// `[mqtt]` with the paths of its files made absolute.
-    pub fn mqtt_paths(&self) -> Mqtt {
+    pub fn mqtt_paths(&self) -> MqttConfig {
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(|path| self.base.join(path));
-        let Mqtt { password_file, ca_file, .. } = &self.mqtt;
-        Mqtt { password_file: absolute(password_file), ca_file: absolute(ca_file), ..self.mqtt.clone() }
+        let MqttConfig { password_file, ca_file, .. } = &self.mqtt;
+        MqttConfig { password_file: absolute(password_file), ca_file: absolute(ca_file), ..self.mqtt.clone() }
     }
 }
 
 /// Speech to text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Asr {
+pub struct AsrConfig {
     /// A bundled model's name, or the path of a Whisper model in ggml form.
     pub model: PathBuf,
     /// ISO 639-1, or "auto".
@@ -111,7 +111,7 @@ pub struct Asr {
     pub interim: bool,
 }
 
-impl Default for Asr {
+impl Default for AsrConfig {
     fn default() -> Self {
         Self {
             model: "whisper-tiny.en-q5_1.bin".into(),
@@ -126,7 +126,7 @@ impl Default for Asr {
 /// When the state is asked for a summary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Digest {
+pub struct DigestConfig {
     /// Minutes between two digests while people talk, from the first word not yet told; 0 switches the interval off.
     pub every_min: f64,
     /// Fewer words than this are not worth a digest; of a conversation that ended, or at the end of the stream, a third of
@@ -136,7 +136,7 @@ pub struct Digest {
     pub quiet_min: f64,
 }
 
-impl Default for Digest {
+impl Default for DigestConfig {
     fn default() -> Self {
         Self { every_min: 15.0, min_words: 40, quiet_min: 3.0 }
     }
@@ -225,7 +225,7 @@ fn home_rules() -> Vec<Rule> {
 /// What is kept on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Store {
+pub struct StoreConfig {
     /// By default `$STATE_DIRECTORY` (systemd sets it), else `~/.local/state/hearth`.
     pub dir: Option<PathBuf>,
     /// How long text is kept: "nothing", "forever", or "N days".
@@ -236,7 +236,7 @@ pub struct Store {
     pub outbox_max_days: Days,
 }
 
-impl Default for Store {
+impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             dir: None,
@@ -250,7 +250,7 @@ impl Default for Store {
 /// What the household wants nobody else to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Privacy {
+pub struct PrivacyConfig {
     /// A program and its arguments, run when the room is muted, and when it is not any more.
     pub on_mute: Vec<String>,
     pub on_unmute: Vec<String>,
@@ -263,7 +263,7 @@ pub struct Privacy {
 /// Where it is published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Mqtt {
+pub struct MqttConfig {
     /// "embedded", "mqtt://host:port" or "mqtts://host:port".
     pub url: Broker,
     /// Where the embedded broker listens.
@@ -283,7 +283,7 @@ pub struct Mqtt {
     pub interim: bool,
 }
 
-impl Default for Mqtt {
+impl Default for MqttConfig {
     fn default() -> Self {
         Self {
             url: Broker::Embedded,
@@ -304,7 +304,7 @@ pub use values::Broker;
 /// The page in a browser, and the metrics beside it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Page {
+pub struct PageConfig {
     /// Where it listens; none: there is no page.
     pub listen: Option<std::net::SocketAddr>,
 }
@@ -312,13 +312,13 @@ pub struct Page {
 /// What it says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub struct LogConfig {
     /// "error", "warn", "info", "debug", "trace", or a filter such as "info,hearth::mqtt=debug".
     pub level: String,
     pub format: LogFormat,
 }
 
-impl Default for Log {
+impl Default for LogConfig {
     fn default() -> Self {
         Self { level: "info".into(), format: LogFormat::default() }
     }

@@ -16,7 +16,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 use self::budget::Budget;
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that talk of their own affairs; a filter in the config comes after these and wins.
 const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=error,whisper_rs=warn,cpal=warn";
@@ -33,7 +33,7 @@ pub enum Error {
 }
 
 /// Sets logging up for the whole process.
-pub fn init(config: &Log) -> Result<(), Error> {
+pub fn init(config: &LogConfig) -> Result<(), Error> {
     // The config's own directives stand last: of two for one target the later wins, and a bare level stands for the rest.
     let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level))
         .map_err(|source| Error::Filter { level: config.level.clone(), source })?;

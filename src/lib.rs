@@ -16,7 +16,7 @@
 //! | room | what it owns |
 //! |---|---|
 //! | `main` | the process edge: arguments, exit codes |
-//! | [`command`] | one file per subcommand that is more than a call |
+//! | [`cli`] | one file for each subcommand |
 //! | [`app`] | `run(config, shutdown)`: every channel with its capacity, every thread, the order of closing |
 //! | [`services`] | the long-running parts: transcribe, listen, publish, ingest |
 //! | [`retention`] | what is forgotten, and what grew too old |
@@ -30,14 +30,14 @@
 //! | [`griffin`] | a crate of its own, `crates/griffin`: RecurrentGemma, weights immutable, all memory in `State` |
 //! | [`journal`] | tracing to the journal, a terminal or JSON lines |
 //! | [`models`] | where models lie, that they are what they say, and fetching them by name |
-//! | [`config`] [`event`] [`live`] [`redact`] [`clock`] [`names`] [`process`] [`metrics`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; names in paths and topics; what hearth costs; what each part says of itself |
+//! | [`config`] [`event`] [`live`] [`redact`] [`clock`] [`percent_encode`] [`process`] [`metrics`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; names in paths and topics; what hearth costs; what each part says of itself |
 //!
 //! # The invariants
 //!
 //! Each is guarded by a test.
 //!
-//! 1. Imports go one way, `main → command → app → services → retention, supervisor, door → listener, audio, asr, mqtt, store → models,
-//!    config, live → event, clock, names, process, metrics`; siblings never import each other. (`tests/house.rs`)
+//! 1. Imports go one way, `main → cli → app → services → retention, supervisor, door → listener, audio, asr, mqtt, store → models,
+//!    config, live → event, clock, percent_encode, process, metrics`; siblings never import each other. (`tests/house.rs`)
 //! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, rumqttc in
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
 //! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
@@ -66,8 +66,8 @@
 pub mod app;
 pub mod asr;
 pub mod audio;
+pub mod cli;
 pub mod clock;
-pub mod command;
 pub mod config;
 pub mod daemon;
 pub mod door;
@@ -78,7 +78,7 @@ pub mod live;
 pub mod metrics;
 pub mod models;
 pub mod mqtt;
-pub mod names;
+pub mod percent_encode;
 pub mod process;
 pub mod redact;
 pub mod retention;

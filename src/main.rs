@@ -7,8 +7,8 @@ use std::panic;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use hearth::command::{
-    self, ask, bench, check, demo, devices, forget, generate, models, mqtt, papers, rules, run, status, transcribe,
+use hearth::cli::{
+    self, ask, bench, check, demo, devices, forget, generate, manpages, models, mqtt, rules, run, status, transcribe,
 };
 
 #[derive(Parser)]
@@ -47,8 +47,8 @@ enum Command {
     /// Tell everything that is wrong with a config, and probe what it names
     Check(check::Args),
     /// Write manual pages and shell completions
-    #[command(hide = true)]
-    Papers(papers::Args),
+    #[command(alias = "papers", hide = true)]
+    Manpages(manpages::Args),
 }
 
 /// Whoever reads our output has seen enough, as `hearth status | head -1`: std takes that for a panic.
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> ExitCode {
     if !matches!(command, Command::Run(_) | Command::Demo(_)) {
-        command::warn_on_stderr();
+        cli::warn_on_stderr();
     }
     let done = match command {
         Command::Run(args) => run::run(args),
@@ -90,10 +90,10 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Check(args) => check::run(args),
-        Command::Papers(args) => papers::run(args, Cli::command()),
+        Command::Manpages(args) => manpages::run(args, Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => command::report(&error),
+        Err(error) => cli::report(&error),
     }
 }

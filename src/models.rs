@@ -22,7 +22,7 @@ const FETCHED: &str = "/var/lib/hearth/models";
 const HERE: &str = "models";
 
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum ModelError {
     #[error(
         "there is no model named {name:?}; looked in {}. Put it into one of these, point HEARTH_MODELS at its folder, or \
          write a path with a slash in it",
@@ -49,20 +49,20 @@ fn places(looked: &[PathBuf]) -> String {
 /// Finds a model. A bare name is looked for where models may lie: `$HEARTH_MODELS`, `<config_dir>`, `<config_dir>/models`,
 /// `<folder of hearth>/../share/hearth/models`, `/var/lib/hearth/models`, `/usr/share/hearth/models`, `./models`, and the
 /// `models` folder of a source tree that hearth was built in. A path is relative to `config_dir`.
-pub fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
+pub fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
     if !is_bare(value) {
         let path = config_dir.join(value);
-        return if path.exists() { Ok(path) } else { Err(Error::NoSuchPath { path }) };
+        return if path.exists() { Ok(path) } else { Err(ModelError::NoSuchPath { path }) };
     }
     let looked = search_path(std::env::var_os("HEARTH_MODELS"), config_dir, std::env::current_exe().ok().as_deref());
     match looked.iter().map(|place| place.join(value)).find(|path| path.exists()) {
         Some(path) => Ok(path),
-        None => Err(Error::NotFound { name: value.display().to_string(), looked }),
+        None => Err(ModelError::NotFound { name: value.display().to_string(), looked }),
     }
 }
 
 /// Finds a model and makes sure that it is what it says: [`resolve`], then [`verify`].
-pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, Error> {
+pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
     let path = resolve(value, config_dir)?;
     verify(&path)?;
     Ok(path)
@@ -108,13 +108,13 @@ fn search_path(variable: Option<OsString>, config_dir: &Path, executable: Option
 }
 
 /// Holds a model, a file or a folder, against the `SHA256SUMS` beside it. What is not listed is accepted.
-pub fn verify(model: &Path) -> Result<(), Error> {
+pub fn verify(model: &Path) -> Result<(), ModelError> {
     let Some(Listed { sums, files }) = listed(model)? else { return Ok(()) };
     files.iter().try_for_each(|(expected, path)| compare(path, expected, &sums))
 }
 
 /// Whether [`verify`] has anything to hold a model against.
-pub fn is_listed(model: &Path) -> Result<bool, Error> {
+pub fn is_listed(model: &Path) -> Result<bool, ModelError> {
     Ok(listed(model)?.is_some_and(|listed| !listed.files.is_empty()))
 }
 
@@ -124,8 +124,8 @@ struct Listed {
     files: Vec<(String, PathBuf)>,
 }
 
-fn listed(model: &Path) -> Result<Option<Listed>, Error> {
-    let model = std::path::absolute(model).map_err(|source| Error::Read { path: model.into(), source })?;
+fn listed(model: &Path) -> Result<Option<Listed>, ModelError> {
+    let model = std::path::absolute(model).map_err(|source| ModelError::Read { path: model.into(), source })?;
     // A file may be a model of its own or a part of one: its folder may be the models directory or lie in it.
     let nearest = model.ancestors().skip(1).take(2).find(|directory| directory.join(SUMS).is_file());
     let Some(directory) = nearest else { return Ok(None) };
@@ -134,12 +134,12 @@ fn listed(model: &Path) -> Result<Option<Listed>, Error> {
     Ok(Some(Listed { files: all.filter(|(_, path)| path.starts_with(&model)).collect(), sums }))
 }
 
-fn read_sums(path: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+fn read_sums(path: &Path) -> Result<Vec<(String, PathBuf)>, ModelError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.into(), source })?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
-            let bad = || Error::BadSums { path: path.into(), line: index + 1 };
+            let bad = || ModelError::BadSums { path: path.into(), line: index + 1 };
             let (hash, name) = line.split_once(' ').ok_or_else(bad)?;
             // The second separator is a space for text and a star for binary files; they mean the same here.
             let name = name.strip_prefix([' ', '*']).unwrap_or(name);
@@ -149,12 +149,12 @@ fn read_sums(path: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
         .collect()
 }
 
-fn compare(path: &Path, expected: &str, sums: &Path) -> Result<(), Error> {
-    let found = hash(path).map_err(|source| Error::Read { path: path.into(), source })?;
+fn compare(path: &Path, expected: &str, sums: &Path) -> Result<(), ModelError> {
+    let found = hash(path).map_err(|source| ModelError::Read { path: path.into(), source })?;
     if found == expected {
         return Ok(());
     }
-    Err(Error::Mismatch { path: path.into(), sums: sums.into(), found, expected: expected.into() })
+    Err(ModelError::Mismatch { path: path.into(), sums: sums.into(), found, expected: expected.into() })
 }
 
 fn hash(path: &Path) -> io::Result<String> {
@@ -210,7 +210,7 @@ mod tests {
         std::fs::write(config.path().join("own.bin"), "hello").unwrap();
         assert_eq!(resolve(Path::new("./own.bin"), config.path()).unwrap(), config.path().join("./own.bin"));
         let error = resolve(Path::new("../other.bin"), config.path()).unwrap_err();
-        assert!(matches!(error, Error::NoSuchPath { .. }), "{error}");
+        assert!(matches!(error, ModelError::NoSuchPath { .. }), "{error}");
     }
 
     #[test]
@@ -235,11 +235,11 @@ mod tests {
 
         std::fs::write(nano.join("a"), "hullo").unwrap();
         let error = verify(&nano).unwrap_err();
-        assert!(matches!(&error, Error::Mismatch { path, .. } if path == &nano.join("a")), "{error}");
+        assert!(matches!(&error, ModelError::Mismatch { path, .. } if path == &nano.join("a")), "{error}");
         verify(&models.path().join("whisper.bin")).unwrap();
 
         std::fs::remove_file(nano.join("a")).unwrap();
-        assert!(matches!(verify(&nano).unwrap_err(), Error::Read { .. }));
+        assert!(matches!(verify(&nano).unwrap_err(), ModelError::Read { .. }));
     }
 
     #[test]
@@ -250,6 +250,6 @@ mod tests {
         verify(&own).unwrap();
         std::fs::write(models.path().join(SUMS), format!("{HELLO}  other\nnonsense\n")).unwrap();
         let error = verify(&own).unwrap_err();
-        assert!(matches!(error, Error::BadSums { line: 2, .. }), "{error}");
+        assert!(matches!(error, ModelError::BadSums { line: 2, .. }), "{error}");
     }
 }

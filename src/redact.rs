@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-use crate::config::Privacy;
+use crate::config::PrivacyConfig;
 use crate::event::Message;
 
 /// What stands there instead.
@@ -32,7 +32,7 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    pub fn new(privacy: &Privacy) -> Self {
+    pub fn new(privacy: &PrivacyConfig) -> Self {
         let words = |name: &String| name.split_whitespace().map(regex::escape).collect::<Vec<_>>().join(r"\s+");
         // The longer first: of "Anna" and "Anna Maria" the second is meant where it stands.
         let mut names: Vec<_> = privacy.redact.iter().map(words).filter(|name| !name.is_empty()).collect();
@@ -141,7 +141,7 @@ mod tests {
 
     fn redactor(numbers: bool, names: &[&str]) -> Redactor {
         let redact = names.iter().map(ToString::to_string).collect();
-        Redactor::new(&Privacy { redact_numbers: numbers, redact, ..Privacy::default() })
+        Redactor::new(&PrivacyConfig { redact_numbers: numbers, redact, ..PrivacyConfig::default() })
     }
 
     #[test]

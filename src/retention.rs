@@ -7,7 +7,7 @@ pub mod forget;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Listener(#[from] crate::listener::Error),
+    Listener(#[from] crate::listener::ListenerError),
     #[error(transparent)]
-    Store(#[from] crate::store::Error),
+    Store(#[from] crate::store::StoreError),
 }

@@ -23,7 +23,7 @@ use std::sync::mpsc::sync_channel;
 
 use hearth::asr::whisper::Whisper;
 use hearth::audio::{self, Control};
-use hearth::config::{Asr, File, Pace, Source};
+use hearth::config::{AsrConfig, FileConfig, PlaybackPace, SourceConfig};
 use hearth::daemon::hearing::{Heard, Hearing};
 use hearth::event::{Audio, Frame, Sound, Utterance};
 use hearth::metrics::Metrics;
@@ -34,7 +34,7 @@ fn root(path: &str) -> PathBuf {
 
 /// The bundled recogniser. Tests run side by side: more threads would only wait for each other.
 fn whisper() -> Whisper {
-    let settings = Asr { threads: 1, ..Asr::default() };
+    let settings = AsrConfig { threads: 1, ..AsrConfig::default() };
     Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap()
 }
 
@@ -47,12 +47,12 @@ fn fixtures() -> Option<PathBuf> {
 /// Plays a file as fast as possible; what it delivers before its end.
 fn play(path: &Path) -> Result<Vec<Audio>, audio::Error> {
     let (sender, receiver) = sync_channel(100_000);
-    audio::run(&[playing(path, Pace::Fast)], Path::new(""), sender, &Control::default(), &Metrics::default())?;
+    audio::run(&[playing(path, PlaybackPace::Fast)], Path::new(""), sender, &Control::default(), &Metrics::default())?;
     Ok(receiver.into_iter().map(|sound| sound.audio).filter(|audio| *audio != Audio::End).collect())
 }
 
-fn playing(path: &Path, pace: Pace) -> (String, Source) {
-    ("kitchen".into(), Source::File(File { path: path.into(), pace, room: None }))
+fn playing(path: &Path, pace: PlaybackPace) -> (String, SourceConfig) {
+    ("kitchen".into(), SourceConfig::File(FileConfig { path: path.into(), pace, room: None }))
 }
 
 fn in_the_kitchen(audio: Audio) -> Sound {

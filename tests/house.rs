@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the ground up. A room may use what lies below it; rooms on one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "names", "process", "metrics"],
+    &["clock", "percent_encode", "process", "metrics"],
     &["event"],
     &["config", "live"],
     &["redact"],
@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["daemon", "retention"],
     &["services"],
     &["app"],
-    &["command"],
+    &["cli"],
     &["main"],
 ];
 
@@ -27,7 +27,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rubato", "audio/resample"),
     ("earshot", "audio/vad"),
     ("whisper_rs", "asr/whisper"),
-    ("plotters", "command/bench/plot"),
+    ("plotters", "cli/bench/plot"),
     ("rumqttc", "mqtt/client"),
     ("rumqttd", "mqtt/broker"),
     ("rusqlite", "store"),
@@ -35,8 +35,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("systemd_journal_logger", "journal"),
     ("sd_notify", "app/systemd"),
     ("axum", "door/page"),
-    ("clap_complete", "command/papers"),
-    ("clap_mangen", "command/papers"),
+    ("clap_complete", "cli/manpages"),
+    ("clap_mangen", "cli/manpages"),
     ("prometheus_client", "door/openmetrics"),
 ];
 

@@ -6,10 +6,10 @@ use griffin::Tokenizer;
 use hearth::config::{Config, States};
 use hearth::event::{Alert, AlertPhase, DigestReason, Utterance};
 use hearth::listener::ask::YesNo;
-use hearth::listener::history::History;
 use hearth::listener::reader::Reader;
-use hearth::listener::snapshot::Mark;
-use hearth::listener::{Listener, Listeners, Outcome};
+use hearth::listener::snapshot::ReadPosition;
+use hearth::listener::snapshot_store::SnapshotStore;
+use hearth::listener::{Listener, ListenerOutcome, Listeners};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -59,8 +59,8 @@ fn household() -> Vec<Utterance> {
 }
 
 /// Hears and considers each utterance, then the end.
-fn follow(listener: &mut Listener, talk: &[Utterance]) -> Outcome {
-    let mut all = Outcome::default();
+fn follow(listener: &mut Listener, talk: &[Utterance]) -> ListenerOutcome {
+    let mut all = ListenerOutcome::default();
     for utterance in talk {
         listener.hear(utterance).unwrap();
         add(&mut all, listener.consider(utterance.end).unwrap());
@@ -69,7 +69,7 @@ fn follow(listener: &mut Listener, talk: &[Utterance]) -> Outcome {
     all
 }
 
-fn add(all: &mut Outcome, more: Outcome) {
+fn add(all: &mut ListenerOutcome, more: ListenerOutcome) {
     all.alerts.extend(more.alerts);
     all.digests.extend(more.digests);
     all.readings.extend(more.readings);
@@ -80,7 +80,7 @@ fn leaves(listener: &Listener) -> Vec<griffin::Leaf> {
     listener.state().leaves()
 }
 
-fn fired(outcome: &Outcome) -> Vec<&Alert> {
+fn fired(outcome: &ListenerOutcome) -> Vec<&Alert> {
     outcome.alerts.iter().filter(|alert| alert.phase == AlertPhase::New).collect()
 }
 
@@ -117,22 +117,22 @@ fn a_backlog_considered_once_leaves_the_same_state_as_one_by_one() {
 fn a_restart_goes_on_as_if_nothing_had_happened() {
     let talk = household();
     let dir = tempfile::tempdir().unwrap();
-    let history = History::open(dir.path()).unwrap();
+    let history = SnapshotStore::open(dir.path()).unwrap();
     let (mut steady, mut first) = (open(), open());
     let steady_told = follow(&mut steady, &talk);
 
     // The snapshot is older than the memory: what was said between them is replayed, and tells nothing.
-    let mut told = Outcome::default();
+    let mut told = ListenerOutcome::default();
     for (i, utterance) in talk[..14].iter().enumerate() {
         if i == 10 {
-            first.save(&history, &Mark { read: 10, time: utterance.start }).unwrap();
+            first.save(&history, &ReadPosition { read: 10, time: utterance.start }).unwrap();
         }
         first.hear(utterance).unwrap();
         add(&mut told, first.consider(utterance.end).unwrap());
     }
     let mut second = open();
-    let (state, mark) = second.recollect(&history, |_| true).unwrap().unwrap();
-    assert_eq!(mark, Mark { read: 10, time: talk[10].start });
+    let (state, mark) = second.load_latest(&history, |_| true).unwrap().unwrap();
+    assert_eq!(mark, ReadPosition { read: 10, time: talk[10].start });
     second.resume(Some(state));
     second.recall(&first.memory()).unwrap();
     second.replay(&talk[10..14]).unwrap();
@@ -140,9 +140,9 @@ fn a_restart_goes_on_as_if_nothing_had_happened() {
     add(&mut told, follow(&mut second, &talk[14..]));
 
     assert_eq!(leaves(&second), leaves(&steady));
-    let brief = |o: &Outcome| o.alerts.iter().map(|a| (a.rule.clone(), a.phase, a.time)).collect::<Vec<_>>();
+    let brief = |o: &ListenerOutcome| o.alerts.iter().map(|a| (a.rule.clone(), a.phase, a.time)).collect::<Vec<_>>();
     assert_eq!(brief(&told), brief(&steady_told));
-    let texts = |o: &Outcome| o.digests.iter().map(|d| (d.from, d.words, d.text.clone())).collect::<Vec<_>>();
+    let texts = |o: &ListenerOutcome| o.digests.iter().map(|d| (d.from, d.words, d.text.clone())).collect::<Vec<_>>();
     assert_eq!(texts(&told), texts(&steady_told));
 }
 
@@ -157,11 +157,11 @@ fn snapshots(dir: &Path) -> Vec<String> {
 #[test]
 fn of_broken_snapshots_the_next_older_one_is_taken_and_another_models_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let history = History::open(dir.path()).unwrap();
+    let history = SnapshotStore::open(dir.path()).unwrap();
     let mut listener = open();
     for (read, utterance) in household()[..4].iter().enumerate() {
         listener.hear(utterance).unwrap();
-        listener.save(&history, &Mark { read: read as i64 + 1, time: utterance.end }).unwrap();
+        listener.save(&history, &ReadPosition { read: read as i64 + 1, time: utterance.end }).unwrap();
     }
     let kept: Vec<_> = history.list().unwrap().into_iter().map(|kept| kept.path).collect();
     let whole = std::fs::read(&kept[0]).unwrap();
@@ -172,15 +172,15 @@ fn of_broken_snapshots_the_next_older_one_is_taken_and_another_models_are_left_a
     other[20] ^= 1;
     std::fs::write(&kept[2], sealed(&other)).unwrap();
 
-    let beside = History::look(dir.path());
-    let read = |history| listener.recollect(history, |_| true).unwrap().map(|(_, mark)| mark.read);
+    let beside = SnapshotStore::look(dir.path());
+    let read = |history| listener.load_latest(history, |_| true).unwrap().map(|(_, mark)| mark.read);
     let before = snapshots(dir.path());
     assert_eq!(read(&beside), Some(1));
     assert_eq!(snapshots(dir.path()), before, "who only looks changes nothing");
     assert_eq!(read(&history), Some(1));
     let aside = snapshots(dir.path()).into_iter().filter(|name| name.contains(".bad-")).count();
     assert_eq!((aside, snapshots(dir.path()).len()), (2, 4));
-    assert!(listener.recollect(&history, |mark| mark.read < 1).unwrap().is_none());
+    assert!(listener.load_latest(&history, |mark| mark.read < 1).unwrap().is_none());
 
     // What is forgotten goes with every file that may know of it.
     history.forget(2).unwrap();
@@ -200,12 +200,12 @@ fn the_one_snapshot_of_an_older_hearth_is_taken_in() {
     let dir = tempfile::tempdir().unwrap();
     let mut listener = open();
     listener.hear(&household()[0]).unwrap();
-    let history = History::open(dir.path()).unwrap();
-    listener.save(&history, &Mark { read: 1, time: at(1.0) }).unwrap();
+    let history = SnapshotStore::open(dir.path()).unwrap();
+    listener.save(&history, &ReadPosition { read: 1, time: at(1.0) }).unwrap();
     let path = history.list().unwrap().remove(0).path;
     std::fs::rename(path, dir.path().join("state.snapshot")).unwrap();
-    let history = History::open(dir.path()).unwrap();
-    let (state, mark) = listener.recollect(&history, |_| true).unwrap().unwrap();
+    let history = SnapshotStore::open(dir.path()).unwrap();
+    let (state, mark) = listener.load_latest(&history, |_| true).unwrap().unwrap();
     assert_eq!((state.tokens_read(), mark.read), (listener.state().tokens_read(), 1));
     assert!(!dir.path().join("state.snapshot").exists());
 }
@@ -475,17 +475,17 @@ fn of_each_room(listeners: &mut Listeners) -> [Vec<griffin::Leaf>; 2] {
     ["hall", "kitchen"].map(|room| leaves(listeners.of(Some(room)).0))
 }
 
-fn policy() -> hearth::listener::history::Policy {
-    hearth::listener::history::Policy::new(&Config::default().listener, hearth::config::Keep::Forever)
+fn policy() -> hearth::listener::snapshot_store::SnapshotPolicy {
+    hearth::listener::snapshot_store::SnapshotPolicy::new(&Config::default().listener, hearth::config::Keep::Forever)
 }
 
 #[test]
 fn each_room_knows_only_what_was_said_in_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut listeners = Listeners::new(open(), States::Room, History::open(dir.path()).unwrap()).unwrap();
+    let mut listeners = Listeners::new(open(), States::Room, SnapshotStore::open(dir.path()).unwrap()).unwrap();
     assert_eq!(listeners.asked(None), Ok(vec![None]), "nothing was heard in any room");
     let talk = two_rooms();
-    let mut all = Outcome::default();
+    let mut all = ListenerOutcome::default();
     for (seq, utterance) in &talk {
         listeners.hear(*seq, utterance).unwrap();
         all.add(listeners.consider(utterance.end).unwrap());
@@ -515,15 +515,15 @@ fn each_room_knows_only_what_was_said_in_it() {
 #[test]
 fn every_room_goes_on_after_a_restart_and_goes_back_when_it_must_forget() {
     let dir = tempfile::tempdir().unwrap();
-    let history = History::open(dir.path()).unwrap();
+    let history = SnapshotStore::open(dir.path()).unwrap();
     let talk = two_rooms();
     let mut first = Listeners::new(open(), States::Room, history.clone()).unwrap();
     for (seq, utterance) in &talk[..2] {
         first.hear(*seq, utterance).unwrap();
     }
-    first.save(&Mark { read: 2, time: at(20.0) }, &policy(), Timestamp::MIN).unwrap();
+    first.save(&ReadPosition { read: 2, time: at(20.0) }, &policy(), Timestamp::MIN).unwrap();
     first.hear(3, &talk[2].1).unwrap();
-    first.save(&Mark { read: 3, time: at(30.0) }, &policy(), Timestamp::MIN).unwrap();
+    first.save(&ReadPosition { read: 3, time: at(30.0) }, &policy(), Timestamp::MIN).unwrap();
     let memory = first.memory();
 
     let mut second = Listeners::new(open(), States::Room, history.clone()).unwrap();
@@ -551,13 +551,13 @@ fn every_room_goes_on_after_a_restart_and_goes_back_when_it_must_forget() {
 #[test]
 fn snapshots_grow_old_also_where_nothing_is_said_any_more_or_the_house_has_one_state_again() {
     let dir = tempfile::tempdir().unwrap();
-    let history = History::open(dir.path()).unwrap();
+    let history = SnapshotStore::open(dir.path()).unwrap();
     let kitchen = history.of_room("kitchen");
     let kept = || kitchen.list().unwrap().len();
     let say = |seq: i64, room: &str| (seq, Utterance { room: room.into(), ..said(0.0, 1.0, "Good evening.") });
     let hours = |hours: i64| at(3600.0 * hours as f64);
     let save = |listeners: &mut Listeners, read, hour, oldest| {
-        listeners.save(&Mark { read, time: hours(hour) }, &policy(), oldest).unwrap();
+        listeners.save(&ReadPosition { read, time: hours(hour) }, &policy(), oldest).unwrap();
     };
     let mut rooms = Listeners::new(open(), States::Room, history.clone()).unwrap();
     for seq in 1..=4 {
@@ -577,14 +577,14 @@ fn snapshots_grow_old_also_where_nothing_is_said_any_more_or_the_house_has_one_s
 fn one_state_for_the_house_hears_every_room_and_so_do_the_rooms_that_are_too_many() {
     let dir = tempfile::tempdir().unwrap();
     let talk = two_rooms();
-    let mut house = Listeners::new(open(), States::House, History::open(dir.path()).unwrap()).unwrap();
+    let mut house = Listeners::new(open(), States::House, SnapshotStore::open(dir.path()).unwrap()).unwrap();
     house.replay(&talk).unwrap();
     assert!(house.rooms().is_empty() && house.asked(Some("hall")).unwrap_err().contains("share one state"));
     let mut alone = open();
     alone.replay(&talk.iter().map(|(_, said)| said.clone()).collect::<Vec<_>>()).unwrap();
     assert_eq!(leaves(house.of(None).0), leaves(&alone));
 
-    let mut many = Listeners::new(open(), States::Room, History::open(dir.path()).unwrap()).unwrap();
+    let mut many = Listeners::new(open(), States::Room, SnapshotStore::open(dir.path()).unwrap()).unwrap();
     for seq in 1..20 {
         many.hear(seq, &Utterance { room: format!("room {seq}"), ..said(0.0, 1.0, "Good evening.") }).unwrap();
     }
@@ -600,7 +600,7 @@ fn one_state_for_the_house_hears_every_room_and_so_do_the_rooms_that_are_too_man
 #[test]
 fn alerts_of_rooms_end_where_the_house_has_one_state_again() {
     let dir = tempfile::tempdir().unwrap();
-    let history = History::open(dir.path()).unwrap();
+    let history = SnapshotStore::open(dir.path()).unwrap();
     let mut rooms = Listeners::new(open(), States::Room, history.clone()).unwrap();
     for (seq, utterance) in &two_rooms() {
         rooms.hear(*seq, utterance).unwrap();

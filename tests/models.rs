@@ -8,20 +8,20 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use hearth::models::fetch::catalogue::{self, Entry};
+use hearth::models::fetch::catalogue::{self, CatalogEntry};
 use hearth::models::fetch::hub::{Hub as Client, Token};
-use hearth::models::fetch::{Error, Event, Fetcher, Patience};
+use hearth::models::fetch::{FetchError, FetchEvent, Fetcher, Patience};
 use hub::{COMMIT, Faults, Hub, sha256};
 use proptest::prelude::*;
 
 const FILE: &str = "ggml-tiny.en-q5_1.bin";
 const INDEX: &str = r#"{"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
 
-fn whisper() -> Entry {
+fn whisper() -> CatalogEntry {
     catalogue::find("whisper-tiny.en-q5_1").unwrap()
 }
 
-fn gemma() -> Entry {
+fn gemma() -> CatalogEntry {
     catalogue::find("recurrentgemma-2b-it").unwrap()
 }
 
@@ -33,16 +33,16 @@ fn noise(len: usize, seed: u8) -> Vec<u8> {
 /// Fetches with so many tries and no pause; returns what was told too.
 fn fetch_with(
     hub: &Hub,
-    entry: &Entry,
+    entry: &CatalogEntry,
     to: &Path,
     tries: u32,
     token: Option<&str>,
-) -> (Result<(), Error>, Vec<String>) {
+) -> (Result<(), FetchError>, Vec<String>) {
     let token = token.map(|token| Token::new(token, "the test").unwrap());
     let client = Client::new(&hub.endpoint(), token).unwrap();
     let mut told = Vec::new();
-    let mut tell = |event: Event<'_>| match event {
-        Event::Bytes { done, size, .. } => assert!(done <= size),
+    let mut tell = |event: FetchEvent<'_>| match event {
+        FetchEvent::Bytes { done, size, .. } => assert!(done <= size),
         other => told.push(format!("{other:?}")),
     };
     let patience = Patience { tries, pause: Duration::ZERO };
@@ -53,7 +53,7 @@ fn fetch_with(
     (fetched.map(drop), told)
 }
 
-fn fetch(hub: &Hub, entry: &Entry, to: &Path, tries: u32) -> Result<(), Error> {
+fn fetch(hub: &Hub, entry: &CatalogEntry, to: &Path, tries: u32) -> Result<(), FetchError> {
     fetch_with(hub, entry, to, tries, None).0
 }
 
@@ -149,7 +149,7 @@ fn a_part_of_another_version_is_not_gone_on_from() {
 fn a_wrong_hash_is_refused_with_both_and_nothing_stays() {
     let (hub, bytes, dir) = one_file(Faults { lies: true, ..Faults::default() });
     let error = fetch(&hub, &whisper(), dir.path(), 5).unwrap_err();
-    assert!(matches!(error, Error::Mismatch { .. }), "{error}");
+    assert!(matches!(error, FetchError::Mismatch { .. }), "{error}");
     let told = error.to_string();
     assert!(told.contains(&sha256(&bytes)) && told.contains(&"0".repeat(64)) && told.contains(FILE), "{told}");
     assert_eq!(names(dir.path()), [""; 0]);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use hearth::config::{Config, Mqtt, Privacy, Rule};
+use hearth::config::{Config, MqttConfig, PrivacyConfig, Rule};
 use hearth::event::{
     Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
 };
@@ -38,18 +38,18 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use ulid::Ulid;
 
 const BOTH: Does = Does { hears: true, reads: true };
-const ROOMY: store::Settings =
-    store::Settings { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
+const ROOMY: store::OutboxLimits =
+    store::OutboxLimits { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
 
 fn topics() -> Topics {
-    Topics::new(&Mqtt::default(), &Config::default().node)
+    Topics::new(&MqttConfig::default(), &Config::default().node)
 }
 
-fn external(address: SocketAddr) -> Mqtt {
-    Mqtt { url: format!("mqtt://{address}").parse().unwrap(), ..Mqtt::default() }
+fn external(address: SocketAddr) -> MqttConfig {
+    MqttConfig { url: format!("mqtt://{address}").parse().unwrap(), ..MqttConfig::default() }
 }
 
-fn settings(mqtt: &Mqtt) -> Settings {
+fn settings(mqtt: &MqttConfig) -> Settings {
     Settings::new(mqtt, &topics(), mqtt.listen).unwrap()
 }
 
@@ -81,21 +81,21 @@ struct House {
 }
 
 impl House {
-    fn start(dir: &Path, mqtt: &Mqtt, rules: Vec<Rule>) -> Self {
+    fn start(dir: &Path, mqtt: &MqttConfig, rules: Vec<Rule>) -> Self {
         Self::with_grace(dir, mqtt, rules, Duration::from_secs(30))
     }
 
-    fn with_grace(dir: &Path, mqtt: &Mqtt, rules: Vec<Rule>, grace: Duration) -> Self {
+    fn with_grace(dir: &Path, mqtt: &MqttConfig, rules: Vec<Rule>, grace: Duration) -> Self {
         Self::with(dir, mqtt, settings(mqtt), rules, grace)
     }
 
     /// One that notices within two seconds that nobody is there any more.
-    fn watchful(dir: &Path, mqtt: &Mqtt) -> Self {
+    fn watchful(dir: &Path, mqtt: &MqttConfig) -> Self {
         let client = settings(mqtt).with_keep_alive(Duration::from_secs(1));
         Self::with(dir, mqtt, client, Vec::new(), LONG)
     }
 
-    fn with(dir: &Path, mqtt: &Mqtt, client: Settings, rules: Vec<Rule>, grace: Duration) -> Self {
+    fn with(dir: &Path, mqtt: &MqttConfig, client: Settings, rules: Vec<Rule>, grace: Duration) -> Self {
         let metrics = Arc::new(Metrics::default());
         let wake = Arc::new(Notify::new());
         let live_feed = LiveFeed::default();
@@ -112,7 +112,7 @@ impl House {
             live_feed: mqtt.interim.then(|| live_feed.subscribe().1),
             info: Info::default(),
             metrics: metrics.clone(),
-            redactor: Redactor::new(&Privacy::default()),
+            redactor: Redactor::new(&PrivacyConfig::default()),
             wake: wake.clone(),
             requests: ask,
             listening: wish,
@@ -423,7 +423,7 @@ fn a_full_disk_delays_what_is_removed_but_repeats_and_loses_nothing() {
     while filler.write_all(&[0; 4096]).is_ok() {}
     drop(filler);
     let error = house.store.record_utterance(&utterance(99), &[]).unwrap_err();
-    assert!(matches!(error, store::Error::Full { .. }), "{error}");
+    assert!(matches!(error, store::StoreError::Full { .. }), "{error}");
 
     gate.open();
     let heard: Vec<String> = (0..40).map(|_| listener.next().json()["id"].as_str().unwrap().to_owned()).collect();
@@ -590,7 +590,7 @@ fn a_refused_password_is_said_with_the_user_and_the_address() {
     let more = format!("allow_anonymous false\npassword_file {}", passwords.display());
     let broker = Mosquitto::start(dir.path(), free_address(), &more);
     let mut mqtt =
-        Mqtt { username: Some("anna".into()), password_file: Some(secret.clone()), ..external(broker.address) };
+        MqttConfig { username: Some("anna".into()), password_file: Some(secret.clone()), ..external(broker.address) };
 
     std::fs::write(&secret, "wrong\n").unwrap();
     let expected = format!(
@@ -614,12 +614,12 @@ fn a_refused_password_is_said_with_the_user_and_the_address() {
     mqtt.username = None;
     let error = Settings::new(&mqtt, &topics(), mqtt.listen).unwrap_err();
     assert_eq!(error.to_string(), "[mqtt] password_file needs a username beside it");
-    mqtt = Mqtt { username: Some("anna".into()), password_file: Some(dir.path().join("nothing")), ..mqtt };
+    mqtt = MqttConfig { username: Some("anna".into()), password_file: Some(dir.path().join("nothing")), ..mqtt };
     let error = Settings::new(&mqtt, &topics(), mqtt.listen).unwrap_err().to_string();
     assert!(error.contains("nothing") && error.contains("[mqtt] password_file"), "{error}");
 }
 
-fn probe(mqtt: &Mqtt) -> Result<(), client::Error> {
+fn probe(mqtt: &MqttConfig) -> Result<(), client::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(client::probe(&settings(mqtt), LONG))
 }
@@ -630,7 +630,7 @@ fn a_broker_that_is_not_there_is_named() {
     let error = probe(&external(address)).unwrap_err().to_string();
     assert!(error.contains(&format!("mqtt://{address} cannot be reached")), "{error}");
     assert!(error.contains("refused"), "{error}");
-    let nowhere = Mqtt { url: "mqtt://no-such-host.invalid".parse().unwrap(), ..Mqtt::default() };
+    let nowhere = MqttConfig { url: "mqtt://no-such-host.invalid".parse().unwrap(), ..MqttConfig::default() };
     let error = probe(&nowhere).unwrap_err().to_string();
     assert!(error.contains("mqtt://no-such-host.invalid:1883 cannot be reached"), "{error}");
 }
@@ -646,16 +646,16 @@ fn a_certificate_is_verified() {
     // The name in the certificate leads to this address.
     let broker = Mosquitto::start(dir.path(), local_port(), &more);
     let url = format!("mqtts://localhost:{}", broker.address.port());
-    let trusting = Mqtt { url: url.parse().unwrap(), ca_file: Some(ca.clone()), ..Mqtt::default() };
+    let trusting = MqttConfig { url: url.parse().unwrap(), ca_file: Some(ca.clone()), ..MqttConfig::default() };
     probe(&trusting).unwrap();
 
     // Signed by itself, not by the one we trust.
-    let strict = Mqtt { ca_file: Some(other_ca(dir.path())), ..trusting.clone() };
+    let strict = MqttConfig { ca_file: Some(other_ca(dir.path())), ..trusting.clone() };
     let error = probe(&strict).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{url} is not trusted")) && error.contains("ca_file"), "{error}");
 
     let elsewhere =
-        Mqtt { url: format!("mqtts://127.0.0.1:{}", broker.address.port()).parse().unwrap(), ..trusting.clone() };
+        MqttConfig { url: format!("mqtts://127.0.0.1:{}", broker.address.port()).parse().unwrap(), ..trusting.clone() };
     let error = probe(&elsewhere).unwrap_err().to_string();
     assert!(
         error.contains("not valid for name") && error.ends_with("the name that stands in the certificate"),
@@ -664,7 +664,8 @@ fn a_certificate_is_verified() {
 
     let more = format!("certfile {}\nkeyfile {}", short_lived(dir.path()).display(), key.display());
     let old = Mosquitto::start(dir.path(), local_port(), &more);
-    let late = Mqtt { url: format!("mqtts://localhost:{}", old.address.port()).parse().unwrap(), ..trusting.clone() };
+    let late =
+        MqttConfig { url: format!("mqtts://localhost:{}", old.address.port()).parse().unwrap(), ..trusting.clone() };
     eventually("it expires", || probe(&late).is_err());
     let error = probe(&late).unwrap_err().to_string();
     assert!(error.contains("expired") && error.contains("new certificate") && error.contains("clock"), "{error}");
@@ -693,7 +694,7 @@ fn local(port: u16) -> SocketAddr {
 fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
     let address = broker::start(local(0), None).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let mqtt = Mqtt { listen: address, discovery: false, ..Mqtt::default() };
+    let mqtt = MqttConfig { listen: address, discovery: false, ..MqttConfig::default() };
     let mut house = House::start(dir.path(), &mqtt, Vec::new());
     let states: Vec<Message> = (0..1_200)
         .map(|n| Message { topic: format!("hearth/home/rule/{n}"), payload: format!("{n:0>200}"), retain: true })
@@ -715,8 +716,12 @@ fn the_embedded_broker_asks_for_its_password() {
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "right").unwrap();
-    let mqtt =
-        Mqtt { username: Some("anna".into()), password_file: Some(secret.clone()), listen: address, ..Mqtt::default() };
+    let mqtt = MqttConfig {
+        username: Some("anna".into()),
+        password_file: Some(secret.clone()),
+        listen: address,
+        ..MqttConfig::default()
+    };
     probe(&mqtt).unwrap();
     let listener = Listener::new(address, "hearth/home/utterance", Some(("anna", "right")));
     let mut house = House::start(dir.path(), &mqtt, Vec::new());
@@ -937,7 +942,7 @@ fn what_is_being_said_is_told_and_not_stored() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Listener::new(broker.address, "hearth/home/interim", None);
-    let house = House::start(dir.path(), &Mqtt { interim: true, ..external(broker.address) }, Vec::new());
+    let house = House::start(dir.path(), &MqttConfig { interim: true, ..external(broker.address) }, Vec::new());
     eventually("it connects", || house.metrics.connected.get());
     let saying = Hypothesis { tentative: "good mor".into(), ..Hypothesis::over("kitchen", Timestamp::UNIX_EPOCH) };
     for said in [saying.clone(), Hypothesis { tentative: String::new(), ..saying }] {
@@ -1159,7 +1164,7 @@ fn home_assistant_is_told_everything_again_when_it_starts_and_removed_rules_are_
     assert_eq!(info.json()["rules"], json!(["help", "fire"]));
     house.drain();
 
-    let house = House::start(dir.path(), &Mqtt { discovery: false, ..mqtt }, Vec::new());
+    let house = House::start(dir.path(), &MqttConfig { discovery: false, ..mqtt }, Vec::new());
     assert_eq!(listener.on(config).payload, "", "discovery was switched off: everything is taken back");
     house.drain();
 }
@@ -1167,7 +1172,7 @@ fn home_assistant_is_told_everything_again_when_it_starts_and_removed_rules_are_
 #[test]
 fn a_renamed_machine_takes_back_what_it_left_under_its_former_name() {
     let former = topics();
-    let study = Topics::new(&Mqtt::default(), &"study".parse().unwrap());
+    let study = Topics::new(&MqttConfig::default(), &"study".parse().unwrap());
     let retained = |topic: String| Message { topic, payload: "{}".into(), retain: true };
     let stored = [retained(former.rule("fire")), retained(study.interval()), retained("other/topic".into())];
     let taken: BTreeSet<String> = former.take_back(&stored, &study).into_iter().map(|m| m.topic).collect();
@@ -1177,7 +1182,7 @@ fn a_renamed_machine_takes_back_what_it_left_under_its_former_name() {
     assert_eq!(former.take_back(&stored, &former), [], "one that kept its name takes nothing back");
 
     // With another prefix only Home Assistant's entry moves.
-    let prefix = Mqtt { discovery_prefix: "ha".parse().unwrap(), ..Mqtt::default() };
+    let prefix = MqttConfig { discovery_prefix: "ha".parse().unwrap(), ..MqttConfig::default() };
     let moved = Topics::new(&prefix, &"home".parse().unwrap());
     let taken: Vec<String> = former.take_back(&stored, &moved).into_iter().map(|m| m.topic).collect();
     assert_eq!(taken, [discovery]);

@@ -12,14 +12,15 @@ use std::process::{Command, Stdio};
 use hearth::config::Keep;
 use hearth::event::{Alert, AlertPhase, Gap, GapReason, Message, Severity, Utterance};
 use hearth::mqtt::delivery::{Delivery, WINDOW};
-use hearth::store::lines::Lines;
-use hearth::store::{Error, Reading, Settings, Store};
+use hearth::store::transcript_jsonl::TranscriptJsonl;
+use hearth::store::{ListenerTurn, OutboxLimits, Store, StoreError};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use ulid::Ulid;
 
-const ROOMY: Settings = Settings { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
+const ROOMY: OutboxLimits =
+    OutboxLimits { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
 
 fn open(dir: &Path) -> Store {
     Store::open(dir, ROOMY).unwrap()
@@ -321,7 +322,7 @@ fn a_full_disk_is_said_and_costs_nothing_that_was_stored() {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, Error::Full { .. }) && error.may_pass(), "{error:?}");
+        assert!(matches!(error, StoreError::Full { .. }) && error.may_pass(), "{error:?}");
         assert!(error.to_string().contains("hearth.db") && error.to_string().contains("full"), "{error}");
         drop(store);
         // Opening needs a little room.
@@ -432,7 +433,7 @@ fn a_damaged_database_is_refused_and_left_as_it_is() {
     let error = Store::open(dir.path(), ROOMY)
         .and_then(|mut store| store.record_utterance(&utterance(0, "x"), &[message("u", 0)]))
         .unwrap_err();
-    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
     assert!(error.to_string().contains("is damaged") && error.to_string().contains(".recover"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap().len(), size);
 }
@@ -452,7 +453,7 @@ fn the_files_are_for_this_user_alone() {
     let house = dir.path().join("house");
     let mut store = open(&house);
     store.record_utterance(&utterance(0, "hello"), &[]).unwrap();
-    Lines::open(&house, TimeZone::UTC).unwrap().follow(&store).unwrap();
+    TranscriptJsonl::open(&house, TimeZone::UTC).unwrap().follow(&store).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&house), 0o700);
     let files: Vec<_> = std::fs::read_dir(&house).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -480,7 +481,7 @@ fn a_false_alarm_is_kept_with_the_probability_its_alert_began_at_when_the_words_
         evidence: Vec::new(),
     };
     let alerts = [alert(AlertPhase::New, 0.83), alert(AlertPhase::Update, 0.97)];
-    let reading = Reading { digests: &[], alerts: &alerts, processed: 0, memory: "{}" };
+    let reading = ListenerTurn { digests: &[], alerts: &alerts, processed: 0, memory: "{}" };
     store.record_reading(reading, &[]).unwrap();
     for _ in 0..2 {
         store.record_false_alarm(Ulid::from_parts(1, 1), "leak", Timestamp::UNIX_EPOCH).unwrap();
@@ -554,7 +555,7 @@ fn a_newer_state_takes_the_place_of_an_older_one_even_when_that_is_on_its_way() 
 #[test]
 fn the_bounds_give_up_the_oldest_and_count_them() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { outbox_max_bytes: 1_000, outbox_max_age: SignedDuration::from_hours(1) };
+    let settings = OutboxLimits { outbox_max_bytes: 1_000, outbox_max_age: SignedDuration::from_hours(1) };
     let mut store = Store::open(dir.path(), settings).unwrap();
     for n in 0..30 {
         store.enqueue(&[message("topic", format!("{n:0>95}"))]).unwrap();
@@ -572,7 +573,7 @@ fn what_was_read_is_stored_with_what_came_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     assert_eq!(store.reader().unwrap(), (0, None));
-    let reading = Reading { digests: &[], alerts: &[], processed: 7, memory: "{\"a\":1}" };
+    let reading = ListenerTurn { digests: &[], alerts: &[], processed: 7, memory: "{\"a\":1}" };
     store.record_reading(reading, &[retained("summary", "s")]).unwrap();
     let (from, to) = (Timestamp::UNIX_EPOCH, Timestamp::now());
     let gap = Gap { id: Ulid::generate(), room: "hall".into(), from, to, reason: GapReason::Muted };
@@ -622,7 +623,7 @@ fn the_file_of_lines_is_repaired_and_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("transcript.jsonl");
     let mut store = open(dir.path());
-    let mut lines = Lines::open(dir.path(), TimeZone::UTC).unwrap();
+    let mut lines = TranscriptJsonl::open(dir.path(), TimeZone::UTC).unwrap();
     for n in 0..3 {
         store.record_utterance(&utterance(n, "hello"), &[]).unwrap();
         lines.follow(&store).unwrap();
@@ -632,7 +633,7 @@ fn the_file_of_lines_is_repaired_and_brought_up_to_date() {
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{torn}")).unwrap();
         store.record_utterance(&utterance(9, "more"), &[]).unwrap();
-        let mut lines = Lines::open(dir.path(), TimeZone::UTC).unwrap();
+        let mut lines = TranscriptJsonl::open(dir.path(), TimeZone::UTC).unwrap();
         lines.follow(&store).unwrap();
         lines.follow(&store).unwrap();
         assert_eq!(seqs(&path), (1..=store.newest().unwrap()).collect::<Vec<_>>());
@@ -645,11 +646,11 @@ fn the_file_of_lines_changes_with_the_day_and_reopens_after_it_was_moved() {
     let file =
         |n: usize| dir.path().join(if n == 0 { "transcript.jsonl".into() } else { format!("transcript.jsonl.{n}") });
     let mut store = open(dir.path());
-    let mut lines = Lines::open(dir.path(), TimeZone::UTC).unwrap();
+    let mut lines = TranscriptJsonl::open(dir.path(), TimeZone::UTC).unwrap();
     for day in 0..10 {
         store.record_utterance(&utterance(86_400 * day, "good morning"), &[]).unwrap();
         lines.follow(&store).unwrap();
-        lines = Lines::open(dir.path(), TimeZone::UTC).unwrap();
+        lines = TranscriptJsonl::open(dir.path(), TimeZone::UTC).unwrap();
     }
     assert_eq!(seqs(&file(0)), [10]);
     assert_eq!((seqs(&file(1)), seqs(&file(7))), (vec![9], vec![3]));
@@ -667,7 +668,7 @@ fn the_file_of_lines_changes_with_the_day_and_reopens_after_it_was_moved() {
     store.record_utterance(&utterance(86_400 * 9 + 2, "still here"), &[]).unwrap();
     lines.follow(&store).unwrap();
     assert_eq!(seqs(&file(0)), [12]);
-    Lines::remove(dir.path()).unwrap();
+    TranscriptJsonl::remove(dir.path()).unwrap();
     assert!(!file(0).exists());
 }
 
@@ -675,7 +676,7 @@ fn the_file_of_lines_changes_with_the_day_and_reopens_after_it_was_moved() {
 fn a_database_that_begins_anew_is_followed_from_its_beginning() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let mut lines = Lines::open(dir.path(), TimeZone::UTC).unwrap();
+    let mut lines = TranscriptJsonl::open(dir.path(), TimeZone::UTC).unwrap();
     for n in 0..5 {
         store.record_utterance(&utterance(n, "before"), &[]).unwrap();
     }
@@ -686,6 +687,6 @@ fn a_database_that_begins_anew_is_followed_from_its_beginning() {
     }
     let mut store = open(dir.path());
     store.record_utterance(&utterance(100, "after"), &[]).unwrap();
-    Lines::open(dir.path(), TimeZone::UTC).unwrap().follow(&store).unwrap();
+    TranscriptJsonl::open(dir.path(), TimeZone::UTC).unwrap().follow(&store).unwrap();
     assert_eq!(seqs(&dir.path().join("transcript.jsonl")), [1, 2, 3, 4, 5, 1]);
 }

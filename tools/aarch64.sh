@@ -87,7 +87,7 @@ case ${1:-} in
     cross_cargo build --release --locked
     mkdir -p "target/$triple/release"
     cp "$root/target/$triple/release/hearth" "target/$triple/release/hearth"
-    target/release/hearth papers target/papers
+    target/release/hearth manpages target/manpages
     cargo deb --no-build --no-strip --locked --target "$triple" --variant bookworm
     rm -rf "$root/deb" && mkdir -p "$root/deb" "$chroot/deb"
     # shellcheck disable=SC2012

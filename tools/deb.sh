@@ -10,7 +10,7 @@ suite=${SUITE:-bookworm}
 
 build() {
   command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
-  target/release/hearth papers target/papers
+  target/release/hearth manpages target/manpages
   cargo deb --no-build --locked
 }
 

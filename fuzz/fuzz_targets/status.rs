@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use hearth::config::Privacy;
+use hearth::config::PrivacyConfig;
 use hearth::door::{About, Door};
 use hearth::redact::Redactor;
 use libfuzzer_sys::fuzz_target;
@@ -20,7 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
     let (asked, carried_out) = mpsc::channel(1);
     // Nobody carries anything out: what is understood is answered at once, too.
     drop(carried_out);
-    let door = Door::new(about, Default::default(), Default::default(), Redactor::new(&Privacy::default()), asked);
+    let door =
+        Door::new(about, Default::default(), Default::default(), Redactor::new(&PrivacyConfig::default()), asked);
     let answer = RUNTIME.block_on(door.line(bytes));
     let is_status = answer.get("version").is_some();
     assert!(is_status || answer["status"] == "error" && !answer["error"].as_str().unwrap_or_default().is_empty());

@@ -19,7 +19,7 @@ use crate::models;
 use crate::mqtt::payload::Info;
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
-use crate::store::lines::Lines;
+use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 
 /// What a house is started from.
@@ -30,7 +30,7 @@ pub struct Resources {
     pub topics: Topics,
     /// None on a machine without ears.
     pub hearing: Option<Hearing>,
-    pub lines: Option<Lines>,
+    pub lines: Option<TranscriptJsonl>,
     pub listener: Option<Listener>,
     pub broker: client::Settings,
     pub info: Info,
@@ -40,14 +40,14 @@ impl Resources {
     /// Loads and opens everything; seconds, or minutes for a large model.
     pub fn load(config: &Config) -> Result<Self, Error> {
         let dir = state_dir(config)?;
-        let store = Store::open(&dir, store::Settings::from(&config.store))?;
+        let store = Store::open(&dir, store::OutboxLimits::from(&config.store))?;
         let lock = store::Lock::take(&dir)?;
         let lines = match config.store.keep {
             Keep::Nothing => {
-                Lines::remove(&dir)?;
+                TranscriptJsonl::remove(&dir)?;
                 None
             }
-            _ => Some(Lines::open(&dir, jiff::tz::TimeZone::system())?),
+            _ => Some(TranscriptJsonl::open(&dir, jiff::tz::TimeZone::system())?),
         };
         let whisper = config.hears().then(|| models::find(&config.asr.model, &config.base)).transpose()?;
         let hearing = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(Hearing::new);

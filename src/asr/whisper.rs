@@ -75,7 +75,7 @@ pub struct Whisper {
 
 impl Whisper {
     /// Loads a model in ggml form, after it was verified and walked through.
-    pub fn load(path: &Path, settings: &config::Asr) -> Result<Self, Error> {
+    pub fn load(path: &Path, settings: &config::AsrConfig) -> Result<Self, Error> {
         whisper_rs::install_logging_hooks();
         model_file::check(path)?;
         models::verify(path).map_err(|source| Error::Load { path: path.into(), source: source.into() })?;

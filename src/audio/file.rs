@@ -22,7 +22,7 @@ use super::outlet::Gate;
 use super::resample::Framer;
 use super::{Control, Error};
 use crate::clock::{self, SampleClock};
-use crate::config::Pace;
+use crate::config::PlaybackPace;
 use crate::event::{FRAME_SAMPLES, Frame};
 
 /// The length a file says it has, in seconds; None when its header does not tell. Its first samples are read, so a header with
@@ -33,14 +33,14 @@ pub fn seconds(path: &Path) -> Result<Option<f64>, Error> {
     Ok(sound.frames.map(|frames| frames as f64 / f64::from(sound.rate)))
 }
 
-pub(super) fn run(path: &Path, pace: Pace, mut gate: Gate, control: &Control) -> Result<(), Error> {
+pub(super) fn run(path: &Path, pace: PlaybackPace, mut gate: Gate, control: &Control) -> Result<(), Error> {
     let mut sound = Sound::open(path)?;
     let framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0);
     let mut framer = framer.map_err(|source| Error::NotAudio { path: sound.path.clone(), source: source.into() })?;
     let started = Instant::now();
     let mut pass = |frames: &mut Vec<Frame>| {
         for frame in frames.drain(..) {
-            if pace == Pace::RealTime {
+            if pace == PlaybackPace::RealTime {
                 // A microphone, too, delivers a frame when its last sample was heard.
                 let end = clock::seconds(frame.at + FRAME_SAMPLES as i64);
                 control.wait_until(started + Duration::from_secs_f64(end))?;

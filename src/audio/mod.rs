@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use self::outlet::{Gate, Line};
-use crate::config::Source;
+use crate::config::SourceConfig;
 use crate::event::Sound;
 use crate::metrics::Metrics;
 
@@ -135,24 +135,24 @@ impl Control {
 /// wait. A microphone that goes away is opened again by the same name, for ever; one that is not there at the start is an
 /// error, as is everything else that a change of the config can mend.
 pub fn run(
-    sources: &[(String, Source)],
+    sources: &[(String, SourceConfig)],
     base: &Path,
     out: SyncSender<Sound>,
     control: &Control,
     metrics: &Metrics,
 ) -> Result<(), Error> {
     metrics.listening.set(control.listening());
-    let one = |room: &str, source: &Source, out: SyncSender<Sound>| {
+    let one = |room: &str, source: &SourceConfig, out: SyncSender<Sound>| {
         // Without one of its ears the house is not what it was set up to be: all stop, and whoever started it is told.
         let stopper = Stopper(control);
         let gate = |out| Gate::new(out, room, control, metrics);
         match source {
-            Source::Microphone(settings) => {
+            SourceConfig::Microphone(settings) => {
                 capture::run(&settings.device, Line::new(out, room, metrics), control, metrics)
             }
-            Source::File(settings) => file::run(&base.join(&settings.path), settings.pace, gate(out), control),
-            Source::Stdin(settings) => stdin::run(std::io::stdin(), settings, gate(out), control),
-            Source::Wyoming(settings) => wyoming::run(settings, room, out, control, metrics),
+            SourceConfig::File(settings) => file::run(&base.join(&settings.path), settings.pace, gate(out), control),
+            SourceConfig::Stdin(settings) => stdin::run(std::io::stdin(), settings, gate(out), control),
+            SourceConfig::Wyoming(settings) => wyoming::run(settings, room, out, control, metrics),
         }?;
         std::mem::forget(stopper);
         Ok(())
@@ -160,7 +160,7 @@ pub fn run(
     let Some(((room, source), others)) = sources.split_last() else { return Ok(()) };
     std::thread::scope(|threads| {
         let (one, out) = (&one, &out);
-        let start = |(room, source): &'_ (String, Source)| {
+        let start = |(room, source): &'_ (String, SourceConfig)| {
             let (room, source, out) = (room.clone(), source.clone(), out.clone());
             let thread = std::thread::Builder::new().name(room.clone());
             thread.spawn_scoped(threads, move || one(&room, &source, out)).map_err(|source| Error::Thread { source })

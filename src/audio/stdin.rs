@@ -23,7 +23,12 @@ const BLOCK: usize = 1 << 16;
 /// How long a request to stop may go unnoticed while nothing arrives.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 
-pub(super) fn run(input: impl AsFd, settings: &config::Stdin, mut gate: Gate, control: &Control) -> Result<(), Error> {
+pub(super) fn run(
+    input: impl AsFd,
+    settings: &config::StdinConfig,
+    mut gate: Gate,
+    control: &Control,
+) -> Result<(), Error> {
     let channels = usize::from(settings.channels);
     let mut framer = Framer::new(settings.rate, channels, SampleClock::starting_at(Timestamp::now()), 0)?;
     let mut block = vec![0; BLOCK];
@@ -116,7 +121,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     /// Runs a source on a pipe that `write` fills; returns what came out.
-    fn hear(settings: config::Stdin, control: &Control, write: impl FnOnce(std::io::PipeWriter)) -> Vec<Audio> {
+    fn hear(settings: config::StdinConfig, control: &Control, write: impl FnOnce(std::io::PipeWriter)) -> Vec<Audio> {
         let metrics = Metrics::default();
         let (reader, writer) = std::io::pipe().unwrap();
         let (out, received) = sync_channel(1_000);
@@ -129,8 +134,8 @@ mod tests {
         received.try_iter().map(|sound| sound.audio).collect()
     }
 
-    fn stdin(rate: u32, channels: u16) -> config::Stdin {
-        config::Stdin { rate, channels, room: None }
+    fn stdin(rate: u32, channels: u16) -> config::StdinConfig {
+        config::StdinConfig { rate, channels, room: None }
     }
 
     #[test]

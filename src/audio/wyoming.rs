@@ -31,7 +31,7 @@ const MAX_CLIENTS: usize = 16;
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 /// What all clients share.
 struct Shared<'a> {
-    settings: &'a config::Wyoming,
+    settings: &'a config::WyomingConfig,
     /// The room of a microphone that nobody has named.
     room: &'a str,
     control: &'a Control,
@@ -42,7 +42,7 @@ struct Shared<'a> {
 }
 
 pub(super) fn run(
-    settings: &config::Wyoming,
+    settings: &config::WyomingConfig,
     room: &str,
     out: SyncSender<Sound>,
     control: &Control,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The model that reads along.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Listener {
+pub struct ListenerConfig {
     /// false: this machine only hears and publishes utterances.
     pub enabled: bool,
     /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file.
@@ -29,7 +29,7 @@ pub struct Listener {
     pub snapshots_max_mib: u32,
 }
 
-impl Default for Listener {
+impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
             enabled: true,

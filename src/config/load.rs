@@ -15,41 +15,41 @@ use super::Config;
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ConfigError {
     #[error("cannot read the config {path}: {source}; name another with --config")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}", list(path, problems))]
-    Invalid { path: PathBuf, problems: Vec<Problem> },
+    Invalid { path: PathBuf, problems: Vec<ConfigProblem> },
 }
 
 /// One thing that is wrong in a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Both count from 1; columns are characters.
     pub line: usize,
     pub column: usize,
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
     }
 }
 
-fn list(path: &Path, problems: &[Problem]) -> String {
+fn list(path: &Path, problems: &[ConfigProblem]) -> String {
     let lines: Vec<_> =
         problems.iter().map(|p| format!("{}:{}:{}: {}", path.display(), p.line, p.column, p.message)).collect();
     lines.join("\n")
 }
 
 /// Reads the config at `path`; its own folder becomes [`Config::base`], which relative paths start from.
-pub fn load(path: &Path) -> Result<Config, Error> {
-    let read = |source| Error::Read { path: path.into(), source };
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let read = |source| ConfigError::Read { path: path.into(), source };
     let bytes = std::fs::read(path).map_err(read)?;
     let text = String::from_utf8(bytes)
         .map_err(|e| read(std::io::Error::new(std::io::ErrorKind::InvalidData, e.utf8_error())))?;
-    let mut config = from_text(&text).map_err(|problems| Error::Invalid { path: path.into(), problems })?;
+    let mut config = from_text(&text).map_err(|problems| ConfigError::Invalid { path: path.into(), problems })?;
     let absolute = std::path::absolute(path).map_err(read)?;
     config.base = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
     config.file = Some(absolute);
@@ -60,7 +60,7 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 ///
 /// # Errors
 /// All problems, in the order of their lines.
-pub fn from_text(text: &str) -> Result<Config, Vec<Problem>> {
+pub fn from_text(text: &str) -> Result<Config, Vec<ConfigProblem>> {
     let (mut table, syntax) = DeTable::parse_recoverable(text);
     let mut problems: Vec<_> = syntax.iter().map(|e| at(text, e.span(), e.message().to_string())).collect();
     if !problems.is_empty() {
@@ -89,10 +89,10 @@ pub fn from_text(text: &str) -> Result<Config, Vec<Problem>> {
     }
 }
 
-fn at(text: &str, span: Option<Range<usize>>, message: String) -> Problem {
+fn at(text: &str, span: Option<Range<usize>>, message: String) -> ConfigProblem {
     let before = &text[..span.map_or(0, |s| s.start).min(text.len())];
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    Problem { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message }
+    ConfigProblem { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message }
 }
 
 /// Turns serde's "unknown field `x`, expected one of `a`, `b`" into a sentence with the nearest name.

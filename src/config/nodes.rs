@@ -3,19 +3,19 @@
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, Seconds};
+use super::{Seconds, TopicFilter};
 
 /// Text that other machines heard, taken from the broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Nodes {
+pub struct NodesConfig {
     /// Where they tell their utterances; may hold wildcards.
-    pub topics: Vec<Filter>,
+    pub topics: Vec<TopicFilter>,
     /// What arrives within this time of each other is put in the order in which it was said.
     pub window_s: Seconds,
 }
 
-impl Default for Nodes {
+impl Default for NodesConfig {
     fn default() -> Self {
         Self {
             topics: vec!["hearth/+/utterance".parse().expect("the default filter is valid")],
@@ -24,7 +24,7 @@ impl Default for Nodes {
     }
 }
 
-impl Nodes {
+impl NodesConfig {
     pub fn window(&self) -> SignedDuration {
         SignedDuration::from_secs_f64(self.window_s.get())
     }

@@ -12,67 +12,67 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Name, Nodes};
+use super::{Name, NodesConfig};
 
 /// Every source of this machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sources {
+pub struct SourcesConfig {
     #[serde(default, deserialize_with = "once_or_several")]
-    pub microphone: Vec<Microphone>,
+    pub microphone: Vec<MicrophoneConfig>,
     #[serde(default, deserialize_with = "once_or_several")]
-    pub file: Vec<File>,
-    pub stdin: Option<Stdin>,
-    pub wyoming: Option<Wyoming>,
+    pub file: Vec<FileConfig>,
+    pub stdin: Option<StdinConfig>,
+    pub wyoming: Option<WyomingConfig>,
     /// What other machines heard, beside these or alone.
-    pub mqtt: Option<Nodes>,
+    pub mqtt: Option<NodesConfig>,
 }
 
-impl Default for Sources {
+impl Default for SourcesConfig {
     fn default() -> Self {
-        Self { microphone: vec![Microphone::default()], file: Vec::new(), stdin: None, wyoming: None, mqtt: None }
+        Self { microphone: vec![MicrophoneConfig::default()], file: Vec::new(), stdin: None, wyoming: None, mqtt: None }
     }
 }
 
-impl From<Source> for Sources {
-    fn from(source: Source) -> Self {
+impl From<SourceConfig> for SourcesConfig {
+    fn from(source: SourceConfig) -> Self {
         let mut sources = Self { microphone: Vec::new(), ..Self::default() };
         match source {
-            Source::Microphone(microphone) => sources.microphone.push(microphone),
-            Source::File(file) => sources.file.push(file),
-            Source::Stdin(stdin) => sources.stdin = Some(stdin),
-            Source::Wyoming(wyoming) => sources.wyoming = Some(wyoming),
+            SourceConfig::Microphone(microphone) => sources.microphone.push(microphone),
+            SourceConfig::File(file) => sources.file.push(file),
+            SourceConfig::Stdin(stdin) => sources.stdin = Some(stdin),
+            SourceConfig::Wyoming(wyoming) => sources.wyoming = Some(wyoming),
         }
         sources
     }
 }
 
-impl Sources {
+impl SourcesConfig {
     /// Each source of sound.
-    pub fn each(&self) -> impl Iterator<Item = Source> {
-        let microphones = self.microphone.iter().cloned().map(Source::Microphone);
-        let files = self.file.iter().cloned().map(Source::File);
-        let stdin = self.stdin.iter().cloned().map(Source::Stdin);
-        let wyoming = self.wyoming.iter().cloned().map(Source::Wyoming);
+    pub fn each(&self) -> impl Iterator<Item = SourceConfig> {
+        let microphones = self.microphone.iter().cloned().map(SourceConfig::Microphone);
+        let files = self.file.iter().cloned().map(SourceConfig::File);
+        let stdin = self.stdin.iter().cloned().map(SourceConfig::Stdin);
+        let wyoming = self.wyoming.iter().cloned().map(SourceConfig::Wyoming);
         microphones.chain(files).chain(stdin).chain(wyoming)
     }
 
     /// They run at the pace of the room: nothing waits for hearing to be done.
     pub fn live(&self) -> bool {
-        self.file.iter().all(|file| file.pace == Pace::RealTime)
+        self.file.iter().all(|file| file.pace == PlaybackPace::RealTime)
     }
 }
 
 /// One source.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    Microphone(Microphone),
-    File(File),
-    Stdin(Stdin),
-    Wyoming(Wyoming),
+pub enum SourceConfig {
+    Microphone(MicrophoneConfig),
+    File(FileConfig),
+    Stdin(StdinConfig),
+    Wyoming(WyomingConfig),
 }
 
-impl Source {
+impl SourceConfig {
     /// What the config calls it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -96,14 +96,14 @@ impl Source {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Microphone {
+pub struct MicrophoneConfig {
     /// A name as `hearth devices` prints it, or "default".
     pub device: String,
     /// The room it hears; by default the node.
     pub room: Option<Name>,
 }
 
-impl Default for Microphone {
+impl Default for MicrophoneConfig {
     fn default() -> Self {
         Self { device: "default".into(), room: None }
     }
@@ -111,18 +111,18 @@ impl Default for Microphone {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub struct FileConfig {
     /// WAV or FLAC, any rate and number of channels.
     pub path: PathBuf,
     #[serde(default)]
-    pub pace: Pace,
+    pub pace: PlaybackPace,
     pub room: Option<Name>,
 }
 
 /// How fast a file is played.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Pace {
+pub enum PlaybackPace {
     #[default]
     RealTime,
     Fast,
@@ -131,23 +131,23 @@ pub enum Pace {
 /// Raw signed 16-bit little-endian samples on standard input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Stdin {
+pub struct StdinConfig {
     /// Hz.
     pub rate: u32,
     pub channels: u16,
     pub room: Option<Name>,
 }
 
-impl Default for Stdin {
+impl Default for StdinConfig {
     fn default() -> Self {
         Self { rate: 16_000, channels: 1, room: None }
     }
 }
 
-/// Network microphones that speak the Wyoming protocol, as Home Assistant's satellites do.
+/// Network microphones that speak the WyomingConfig protocol, as Home Assistant's satellites do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wyoming {
+pub struct WyomingConfig {
     pub listen: SocketAddr,
     /// The room of a microphone that does not say its name; by default the node.
     pub room: Option<Name>,
@@ -155,7 +155,7 @@ pub struct Wyoming {
     pub rooms: BTreeMap<IpAddr, Name>,
 }
 
-impl Default for Wyoming {
+impl Default for WyomingConfig {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 10_700)), room: None, rooms: BTreeMap::new() }
     }

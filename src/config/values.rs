@@ -83,10 +83,10 @@ impl fmt::Display for Topic {
 /// What to subscribe to: a topic in which `+` stands for one level and `#`, at the end, for all that follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Filter(String);
-as_string!(Filter);
+pub struct TopicFilter(String);
+as_string!(TopicFilter);
 
-impl FromStr for Filter {
+impl FromStr for TopicFilter {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let levels: Vec<&str> = text.split('/').collect();
@@ -104,7 +104,7 @@ impl FromStr for Filter {
     }
 }
 
-impl fmt::Display for Filter {
+impl fmt::Display for TopicFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -212,7 +212,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::config::Privacy;
+    use crate::config::PrivacyConfig;
     use crate::door::About;
     use crate::metrics::Metrics;
     use crate::redact::Redactor;
@@ -224,7 +224,7 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         metrics.rooms.open(&"hall".into());
         let (asked, _house) = mpsc::channel(1);
-        let door = Door::new(about, metrics, Arc::default(), Redactor::new(&Privacy::default()), asked);
+        let door = Door::new(about, metrics, Arc::default(), Redactor::new(&PrivacyConfig::default()), asked);
         let status = serde_json::to_value(door.status()).unwrap();
         let (hears, reads, tells) = (&status["hears"], &status["reads"], &status["tells"]);
         let given = [

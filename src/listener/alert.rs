@@ -28,7 +28,7 @@ const UPDATE_RISE: f64 = 2.0;
 
 /// What a rule's settings come to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
+pub struct AlertPolicy {
     /// Thresholds in log-odds.
     enter: f64,
     exit: f64,
@@ -40,7 +40,7 @@ pub struct Policy {
     matches: bool,
 }
 
-impl From<&Rule> for Policy {
+impl From<&Rule> for AlertPolicy {
     fn from(rule: &Rule) -> Self {
         Self {
             enter: log_odds(rule.enter.get()),
@@ -66,7 +66,7 @@ pub fn sigmoid(x: f64) -> f64 {
 
 /// What was found when a rule was looked at, after something was said.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reading {
+pub struct RuleObservation {
     /// Of yes to the rule's question; `None` when it was not asked.
     pub log_odds: Option<f64>,
     /// The pattern was found in what was said.
@@ -77,7 +77,7 @@ pub struct Reading {
 
 /// A phase that begins.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct AlertChange {
     pub id: Ulid,
     pub phase: AlertPhase,
     pub evidence: Vec<Evidence>,
@@ -86,12 +86,12 @@ pub struct Change {
 /// What a rule remembers: numbers and times; the words it quotes are never written with them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Watch {
+pub struct RuleState {
     /// Newest last.
-    recent: VecDeque<Seen>,
+    recent: VecDeque<RecentReading>,
     /// Log-odds of the reading before.
     last: Option<f64>,
-    active: Option<Active>,
+    active: Option<ActiveAlert>,
     /// When the last alert ended.
     ended: Option<Timestamp>,
     /// The last alert ended by itself, with the question still at "yes": it must read "no", or its pattern be
@@ -106,7 +106,7 @@ pub struct Watch {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Seen {
+struct RecentReading {
     hit: bool,
     matched: bool,
     /// By how much the log-odds rose.
@@ -116,7 +116,7 @@ struct Seen {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Active {
+struct ActiveAlert {
     id: Ulid,
     /// When a reading last counted for the alert.
     confirmed: Timestamp,
@@ -127,7 +127,7 @@ struct Active {
     acknowledged: bool,
 }
 
-impl Watch {
+impl RuleState {
     /// Whether the alert is on.
     pub fn active(&self) -> bool {
         self.active.is_some()
@@ -157,24 +157,24 @@ impl Watch {
     }
 
     /// Nothing is told of this rule until `until`; an alert that is on ends. A time that is past ends the silence.
-    pub fn snooze(&mut self, now: Timestamp, until: Timestamp) -> Option<Change> {
+    pub fn snooze(&mut self, now: Timestamp, until: Timestamp) -> Option<AlertChange> {
         self.snoozed = (until > now).then_some((now, until));
         (self.snoozed.is_some() && self.active()).then(|| self.end(now))
     }
 
     /// The last alert was none: it ends, and the question must read "no", or the pattern be found anew, before the next.
-    pub fn false_alarm(&mut self, now: Timestamp) -> Option<Change> {
+    pub fn false_alarm(&mut self, now: Timestamp) -> Option<AlertChange> {
         self.disarmed = true;
         self.active().then(|| self.end(now))
     }
 
     /// The rule goes: an alert that is on ends.
-    pub fn retire(&mut self, now: Timestamp) -> Option<Change> {
+    pub fn retire(&mut self, now: Timestamp) -> Option<AlertChange> {
         self.active().then(|| self.end(now))
     }
 
     /// Forgets every reading, and what it quotes; an alert that is `forgotten` ends, and was none.
-    pub fn forget(&mut self, forgotten: impl Fn(Ulid) -> bool, now: Timestamp) -> Option<Change> {
+    pub fn forget(&mut self, forgotten: impl Fn(Ulid) -> bool, now: Timestamp) -> Option<AlertChange> {
         self.recent.clear();
         (self.last, self.gate) = (None, 0);
         self.last_alert = self.last_alert.filter(|id| !forgotten(*id));
@@ -189,7 +189,7 @@ impl Watch {
 
     /// Whether the question is worth a fork now. A rule with a pattern as well asks from a match on for as many readings as
     /// it confirms over, and while its alert is on.
-    pub fn worth_asking(&mut self, policy: &Policy, matched: bool) -> bool {
+    pub fn worth_asking(&mut self, policy: &AlertPolicy, matched: bool) -> bool {
         if matched {
             self.gate = policy.confirm.of;
         }
@@ -199,7 +199,13 @@ impl Watch {
     }
 
     /// Takes a reading at `now`. `id` names the alert if this is the one that fires it.
-    pub fn read(&mut self, policy: &Policy, reading: Reading, now: Timestamp, id: Ulid) -> Option<Change> {
+    pub fn read(
+        &mut self,
+        policy: &AlertPolicy,
+        reading: RuleObservation,
+        now: Timestamp,
+        id: Ulid,
+    ) -> Option<AlertChange> {
         // Weights gone wrong give no number; that is no reason to remember one.
         let odds = reading.log_odds.filter(|x| x.is_finite());
         if policy.asks && odds.is_none() {
@@ -212,7 +218,7 @@ impl Watch {
         self.last = odds;
         self.disarmed &= !(miss || reading.matched);
         if !self.resting(policy, now) {
-            let seen = Seen { hit, matched: reading.matched, rise, said: reading.said };
+            let seen = RecentReading { hit, matched: reading.matched, rise, said: reading.said };
             self.recent.push_back(seen);
             while self.recent.len() > policy.confirm.of.max(EVIDENCE_READINGS) {
                 self.recent.pop_front();
@@ -220,7 +226,7 @@ impl Watch {
         }
         let Some(active) = &mut self.active else {
             return self.fires(policy).then(|| {
-                self.active = Some(Active { id, confirmed: now, told: None, acknowledged: false });
+                self.active = Some(ActiveAlert { id, confirmed: now, told: None, acknowledged: false });
                 self.last_alert = Some(id);
                 self.tell(AlertPhase::New, odds)
             });
@@ -238,7 +244,7 @@ impl Watch {
     }
 
     /// Time has passed: an alert that nothing confirmed for long ends.
-    pub fn tick(&mut self, policy: &Policy, now: Timestamp) -> Option<Change> {
+    pub fn tick(&mut self, policy: &AlertPolicy, now: Timestamp) -> Option<AlertChange> {
         let active = self.active.as_mut()?;
         // A clock that was set back must not keep the alert on until it has caught up.
         active.confirmed = active.confirmed.min(now);
@@ -249,38 +255,38 @@ impl Watch {
         })
     }
 
-    fn fires(&self, policy: &Policy) -> bool {
+    fn fires(&self, policy: &AlertPolicy) -> bool {
         let hits = self.recent.iter().rev().take(policy.confirm.of).filter(|seen| seen.hit).count();
         let now_too = self.recent.back().is_some_and(|seen| seen.hit);
         now_too && hits >= policy.confirm.hits && !self.disarmed
     }
 
     /// Whether the cooldown or a snooze runs: what is read in it counts for nothing. A clock set back ends it.
-    fn resting(&self, policy: &Policy, now: Timestamp) -> bool {
+    fn resting(&self, policy: &AlertPolicy, now: Timestamp) -> bool {
         self.snoozed(now).is_some()
             || self.ended.is_some_and(|ended| now >= ended && now.duration_since(ended) < policy.cooldown)
     }
 
-    fn tell(&mut self, phase: AlertPhase, odds: Option<f64>) -> Change {
+    fn tell(&mut self, phase: AlertPhase, odds: Option<f64>) -> AlertChange {
         let evidence = evidence(&self.recent);
         let active = self.active.as_mut().expect("only an active alert is told of");
         active.told = odds.into_iter().chain(active.told).reduce(f64::max);
         self.recent.iter_mut().for_each(|seen| seen.said.clear());
-        Change { id: active.id, phase, evidence }
+        AlertChange { id: active.id, phase, evidence }
     }
 
-    fn end(&mut self, now: Timestamp) -> Change {
+    fn end(&mut self, now: Timestamp) -> AlertChange {
         let active = self.active.take().expect("only an active alert ends");
         self.recent.clear();
         self.ended = Some(now);
-        Change { id: active.id, phase: AlertPhase::End, evidence: Vec::new() }
+        AlertChange { id: active.id, phase: AlertPhase::End, evidence: Vec::new() }
     }
 }
 
 /// The words at which the log-odds rose most, and those that matched; oldest first.
-fn evidence(recent: &VecDeque<Seen>) -> Vec<Evidence> {
+fn evidence(recent: &VecDeque<RecentReading>) -> Vec<Evidence> {
     let most = recent.iter().map(|seen| seen.rise).fold(0.0, f64::max);
-    let tells = |seen: &&Seen| seen.matched || (seen.rise > 0.0 && 2.0 * seen.rise >= most);
+    let tells = |seen: &&RecentReading| seen.matched || (seen.rise > 0.0 && 2.0 * seen.rise >= most);
     let mut quoted: Vec<Evidence> = recent.iter().filter(tells).flat_map(|seen| seen.said.iter().cloned()).collect();
     if quoted.is_empty() {
         quoted = recent.iter().filter(|seen| seen.hit).flat_map(|seen| seen.said.iter().cloned()).collect();

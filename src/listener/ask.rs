@@ -3,7 +3,7 @@
 //! Owns the frame of a question, the words for yes and no, the generation of an answer. Refuses to alter the live state: it
 //! only ever sees forks. Invariant: asking changes nothing that another question could notice.
 
-use super::Error;
+use super::ListenerError;
 use super::alert::sigmoid;
 use super::reader::Reader;
 use griffin::{Logits, State};
@@ -38,10 +38,10 @@ pub struct YesNo {
 impl YesNo {
     /// The first token of each of the prompt's words; a token that begins words of both kinds (a space of its own, say) tells
     /// nothing and does not count.
-    pub fn new(reader: &Reader) -> Result<Self, Error> {
-        let first = |words: &[String]| -> Result<Vec<u32>, Error> {
+    pub fn new(reader: &Reader) -> Result<Self, ListenerError> {
+        let first = |words: &[String]| -> Result<Vec<u32>, ListenerError> {
             let tokens = words.iter().map(|word| Ok(reader.encode(word)?.first().copied()));
-            let mut tokens: Vec<u32> = tokens.filter_map(Result::transpose).collect::<Result<_, Error>>()?;
+            let mut tokens: Vec<u32> = tokens.filter_map(Result::transpose).collect::<Result<_, ListenerError>>()?;
             tokens.sort_unstable();
             tokens.dedup();
             Ok(tokens)
@@ -49,7 +49,7 @@ impl YesNo {
         let (yes, no) = (first(&reader.prompt.yes)?, first(&reader.prompt.no)?);
         let own = |key, words: &[String], mine: &[u32], other: &[u32]| {
             let own: Vec<u32> = mine.iter().filter(|token| !other.contains(token)).copied().collect();
-            if own.is_empty() { Err(Error::NoWord { key, words: words.join(", ") }) } else { Ok(own) }
+            if own.is_empty() { Err(ListenerError::NoWord { key, words: words.join(", ") }) } else { Ok(own) }
         };
         Ok(Self { yes: own("yes", &reader.prompt.yes, &yes, &no)?, no: own("no", &reader.prompt.no, &no, &yes)? })
     }
@@ -62,7 +62,7 @@ impl YesNo {
 
 impl Reader {
     /// Prepares a question.
-    pub fn question(&self, question: &str) -> Result<Question, Error> {
+    pub fn question(&self, question: &str) -> Result<Question, ListenerError> {
         let turns = self.tokenizer.turns();
         let mut tokens = self.encode(&self.prompt.question(question))?;
         tokens.push(turns.end);
@@ -74,32 +74,32 @@ impl Reader {
 
     /// Log-odds of yes to each of some questions, without generating anything. They are put to forks of one state side by
     /// side, so that the weights are read once for all.
-    pub fn log_odds(&self, yes_no: &YesNo, questions: &[&Question]) -> Result<Vec<f64>, Error> {
+    pub fn log_odds(&self, yes_no: &YesNo, questions: &[&Question]) -> Result<Vec<f64>, ListenerError> {
         let mut forks = questions.iter().map(|_| self.fork()).collect::<Result<Vec<_>, _>>()?;
         let mut streams: Vec<_> = forks.iter_mut().zip(questions.iter().map(|q| q.tokens())).collect();
         Ok(self.model.read_all(&mut streams)?.iter().map(|logits| yes_no.log_odds(logits)).collect())
     }
 
     /// The model's own words, at most `max_tokens` of them; the same every time.
-    pub fn answer(&self, question: &Question, max_tokens: usize) -> Result<String, Error> {
+    pub fn answer(&self, question: &Question, max_tokens: usize) -> Result<String, ListenerError> {
         let (logits, fork) = self.put(question)?;
         self.generate(logits, fork, max_tokens)
     }
 
     /// Asks whatever somebody wants to know.
-    pub fn ask(&self, yes_no: &YesNo, question: &str, max_tokens: usize) -> Result<Answer, Error> {
+    pub fn ask(&self, yes_no: &YesNo, question: &str, max_tokens: usize) -> Result<Answer, ListenerError> {
         let (logits, fork) = self.put(&self.question(question)?)?;
         let probability = reads_as_yes_no(question).then(|| sigmoid(yes_no.log_odds(&logits)));
         Ok(Answer { text: self.generate(logits, fork, max_tokens)?, probability })
     }
 
-    fn put(&self, question: &Question) -> Result<(Logits, State), Error> {
+    fn put(&self, question: &Question) -> Result<(Logits, State), ListenerError> {
         let mut fork = self.fork()?;
         let logits = self.model.read(&question.tokens, &mut fork)?;
         Ok((logits, fork))
     }
 
-    fn generate(&self, mut logits: Logits, mut fork: State, max_tokens: usize) -> Result<String, Error> {
+    fn generate(&self, mut logits: Logits, mut fork: State, max_tokens: usize) -> Result<String, ListenerError> {
         let turns = self.tokenizer.turns();
         let mut tokens = Vec::new();
         while tokens.len() < max_tokens {

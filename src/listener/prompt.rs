@@ -14,7 +14,7 @@ pub const FILE: &str = "prompt.json";
 
 /// What is wrong with a prompt file.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum PromptError {
     #[error(transparent)]
     Read(#[from] griffin::Error),
     /// The source names the key, and line and column.
@@ -87,16 +87,16 @@ impl Default for Prompt {
 impl Prompt {
     /// Reads the prompt of a model: in its directory, or in its GGUF file. A model without one is put to as Gemma's instruct
     /// models are.
-    pub fn load(model: &Path) -> Result<Self, Error> {
+    pub fn load(model: &Path) -> Result<Self, PromptError> {
         match griffin::attached(model, FILE)? {
             Some(found) => Self::parse(&found.text, &found.path),
             None => Ok(Self::default()),
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+    fn parse(text: &str, path: &Path) -> Result<Self, PromptError> {
         let path = || path.to_path_buf();
-        let prompt: Self = serde_json::from_str(text).map_err(|source| Error::Parse { path: path(), source })?;
+        let prompt: Self = serde_json::from_str(text).map_err(|source| PromptError::Parse { path: path(), source })?;
         let frames = [
             ("utterance", "{text}", &prompt.utterance),
             ("room", "{room}", &prompt.room),
@@ -104,12 +104,12 @@ impl Prompt {
         ];
         for (key, placeholder, frame) in frames {
             if frame.matches(placeholder).count() != 1 {
-                return Err(Error::Placeholder { path: path(), key, placeholder });
+                return Err(PromptError::Placeholder { path: path(), key, placeholder });
             }
         }
         for (key, words) in [("yes", &prompt.yes), ("no", &prompt.no)] {
             if words.iter().all(|word| word.trim().is_empty()) {
-                return Err(Error::NoWord { path: path(), key });
+                return Err(PromptError::NoWord { path: path(), key });
             }
         }
         Ok(prompt)

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Error;
+use super::ListenerError;
 use super::prompt::Prompt;
 use crate::config;
 use griffin::{Model, Options, State, Tokenizer};
@@ -31,7 +31,7 @@ pub struct Reader {
 impl Reader {
     /// Loads the model in `dir`. Nothing is read yet: the preamble comes with the first word, so that a state from a
     /// snapshot can take the place of a fresh one at no cost.
-    pub fn open(dir: &Path, settings: &config::Listener) -> Result<Self, Error> {
+    pub fn open(dir: &Path, settings: &config::ListenerConfig) -> Result<Self, ListenerError> {
         let prompt = Prompt::load(dir)?.with_preamble(settings.preamble.as_deref());
         let model = Model::load(
             dir,
@@ -64,29 +64,29 @@ impl Reader {
     }
 
     /// Reads one utterance.
-    pub fn read(&mut self, text: &str) -> Result<(), Error> {
+    pub fn read(&mut self, text: &str) -> Result<(), ListenerError> {
         self.read_in(text, None)
     }
 
     /// Reads one utterance and, where that matters, in which room it was said.
-    pub fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), Error> {
+    pub fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.utterance(text, room)?;
         self.ingest(&tokens)
     }
 
     /// The tokens of an utterance: none of an empty one. Each is encoded by itself, so what was read does not depend on what
     /// was heard together.
-    pub fn utterance(&self, text: &str, room: Option<&str>) -> Result<Vec<u32>, Error> {
+    pub fn utterance(&self, text: &str, room: Option<&str>) -> Result<Vec<u32>, ListenerError> {
         self.prompt.utterance(text, room).map_or(Ok(Vec::new()), |text| self.encode(&text))
     }
 
     /// Reads that `seconds` were not heard, if the model is to be told.
-    pub fn gap(&mut self, seconds: f64, room: Option<&str>) -> Result<(), Error> {
+    pub fn gap(&mut self, seconds: f64, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.prompt.gap(seconds, room).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
         self.ingest(&tokens)
     }
 
-    fn ingest(&mut self, tokens: &[u32]) -> Result<(), Error> {
+    fn ingest(&mut self, tokens: &[u32]) -> Result<(), ListenerError> {
         if tokens.is_empty() {
             return Ok(());
         }
@@ -96,7 +96,7 @@ impl Reader {
 
     /// Text to tokens, none of which frames a turn. The tokenizer reads special tokens as plain text already, but only where
     /// `tokenizer.json` calls them special.
-    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, ListenerError> {
         let turns = self.tokenizer.turns();
         let tokens = self.tokenizer.encode(text)?;
         if tokens.iter().any(|token| turns.has(*token)) {
@@ -106,13 +106,13 @@ impl Reader {
     }
 
     /// A copy to ask questions of. Of a stream in which nothing was said yet, it has read the preamble.
-    pub fn fork(&self) -> Result<State, Error> {
+    pub fn fork(&self) -> Result<State, ListenerError> {
         let mut fork = self.state.fork();
         Self::begin(&self.model, &self.opening, &mut fork)?;
         Ok(fork)
     }
 
-    fn begin(model: &Model, opening: &[u32], state: &mut State) -> Result<(), Error> {
+    fn begin(model: &Model, opening: &[u32], state: &mut State) -> Result<(), ListenerError> {
         if state.tokens_read() == 0 {
             model.ingest(opening, state)?;
         }

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{Error, Listener, Outcome, Watched};
+use super::{Listener, ListenerError, ListenerOutcome, RuleMonitor};
 use crate::config;
 
 impl Listener {
@@ -15,12 +15,12 @@ impl Listener {
     /// A rule cannot be used with this model; then nothing has changed.
     pub fn reload(
         &mut self,
-        digest: &config::Digest,
+        digest: &config::DigestConfig,
         rules: &[config::Rule],
         now: Timestamp,
-    ) -> Result<Outcome, Error> {
-        let mut fresh = rules.iter().map(|rule| Watched::new(rule, &self.reader)).collect::<Result<Vec<_>, _>>()?;
-        let mut outcome = Outcome::default();
+    ) -> Result<ListenerOutcome, ListenerError> {
+        let mut fresh = rules.iter().map(|rule| RuleMonitor::new(rule, &self.reader)).collect::<Result<Vec<_>, _>>()?;
+        let mut outcome = ListenerOutcome::default();
         for mut old in std::mem::take(&mut self.rules) {
             match fresh.iter_mut().find(|new| is_same(&new.rule, &old.rule)) {
                 Some(new) => (new.watch, new.matches) = (old.watch, old.matches),
@@ -35,12 +35,12 @@ impl Listener {
         Ok(outcome.of(self.room.as_deref()))
     }
 
-    /// Nothing is watched for any more: alerts that are on end.
-    pub(super) fn retire(&mut self, now: Timestamp) -> Outcome {
-        let mut outcome = Outcome::default();
-        for watched in &mut self.rules {
-            let ended = watched.watch.retire(now);
-            outcome.alerts.extend(ended.map(|change| watched.alert(change, None, None, now)));
+    /// Nothing is monitor for any more: alerts that are on end.
+    pub(super) fn retire(&mut self, now: Timestamp) -> ListenerOutcome {
+        let mut outcome = ListenerOutcome::default();
+        for monitor in &mut self.rules {
+            let ended = monitor.watch.retire(now);
+            outcome.alerts.extend(ended.map(|change| monitor.alert(change, None, None, now)));
         }
         outcome.of(self.room.as_deref())
     }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 use ulid::Ulid;
 
-use super::history::{History, Policy};
-use super::snapshot::Mark;
-use super::{Error, Listener, Memory, Outcome};
+use super::snapshot::ReadPosition;
+use super::snapshot_store::{SnapshotPolicy, SnapshotStore};
+use super::{Listener, ListenerError, ListenerOutcome, PersistedState};
 use crate::config::{self, States};
 use crate::event::{Digest, Gap, Utterance};
 
@@ -23,29 +23,29 @@ const ROOMS: usize = 16;
 pub struct Listeners {
     states: States,
     /// Hears every room that has no listener of its own.
-    house: Seat,
-    rooms: BTreeMap<String, Seat>,
+    house: RoomListener,
+    rooms: BTreeMap<String, RoomListener>,
     /// That there are too many rooms was said.
     crowded: bool,
 }
 
 /// A listener and its snapshots.
-struct Seat {
+struct RoomListener {
     listener: Listener,
-    history: History,
+    history: SnapshotStore,
     /// The number of the last utterance in its state, and in its newest snapshot.
     read: i64,
     saved: i64,
 }
 
-impl Seat {
-    fn new(listener: Listener, history: History) -> Self {
+impl RoomListener {
+    fn new(listener: Listener, history: SnapshotStore) -> Self {
         Self { listener, history, read: 0, saved: 0 }
     }
 
     /// Goes on from the newest snapshot that is `wanted`, or afresh with what is told behind `floor`.
-    fn restore(&mut self, wanted: impl Fn(&Mark) -> bool, floor: i64) -> Result<(), Error> {
-        let found = self.listener.recollect(&self.history, wanted)?;
+    fn restore(&mut self, wanted: impl Fn(&ReadPosition) -> bool, floor: i64) -> Result<(), ListenerError> {
+        let found = self.listener.load_latest(&self.history, wanted)?;
         let room = self.listener.room.as_deref().unwrap_or("house");
         match &found {
             Some((state, mark)) => {
@@ -67,10 +67,11 @@ impl Listeners {
     ///
     /// # Errors
     /// The directory of the snapshots cannot be read.
-    pub fn new(house: Listener, states: States, history: History) -> Result<Self, Error> {
+    pub fn new(house: Listener, states: States, history: SnapshotStore) -> Result<Self, ListenerError> {
         let rooms = if states == States::Room { history.rooms()? } else { Vec::new() };
         let house = if states == States::Room { house.in_several_rooms(true) } else { house };
-        let mut listeners = Self { states, house: Seat::new(house, history), rooms: BTreeMap::new(), crowded: false };
+        let mut listeners =
+            Self { states, house: RoomListener::new(house, history), rooms: BTreeMap::new(), crowded: false };
         for room in rooms {
             listeners.seat(&room);
         }
@@ -108,7 +109,7 @@ impl Listeners {
     }
 
     /// The listener of a room, or that of the house, and its snapshots.
-    pub fn of(&mut self, room: Option<&str>) -> (&mut Listener, &History) {
+    pub fn of(&mut self, room: Option<&str>) -> (&mut Listener, &SnapshotStore) {
         let seat = match room {
             Some(room) => self.rooms.get_mut(room).unwrap_or(&mut self.house),
             None => &mut self.house,
@@ -117,10 +118,10 @@ impl Listeners {
     }
 
     /// Who hears `room`; a room that is new is given a listener.
-    fn seat(&mut self, room: &str) -> &mut Seat {
+    fn seat(&mut self, room: &str) -> &mut RoomListener {
         let new = self.states == States::Room && !self.rooms.contains_key(room);
         if new && self.rooms.len() < ROOMS {
-            let seat = Seat::new(self.house.listener.another(room), self.house.history.of_room(room));
+            let seat = RoomListener::new(self.house.listener.another(room), self.house.history.of_room(room));
             self.rooms.insert(room.into(), seat);
         } else if new && !self.crowded {
             self.crowded = true;
@@ -132,11 +133,11 @@ impl Listeners {
         self.rooms.get_mut(room).unwrap_or(&mut self.house)
     }
 
-    fn seats(&self) -> impl Iterator<Item = &Seat> {
+    fn seats(&self) -> impl Iterator<Item = &RoomListener> {
         std::iter::once(&self.house).chain(self.rooms.values())
     }
 
-    fn seats_mut(&mut self) -> impl Iterator<Item = &mut Seat> {
+    fn seats_mut(&mut self) -> impl Iterator<Item = &mut RoomListener> {
         std::iter::once(&mut self.house).chain(self.rooms.values_mut())
     }
 
@@ -144,7 +145,10 @@ impl Listeners {
         self.seats_mut().map(|seat| &mut seat.listener)
     }
 
-    fn gather(&mut self, act: impl FnMut(&mut Listener) -> Result<Outcome, Error>) -> Result<Outcome, Error> {
+    fn gather(
+        &mut self,
+        act: impl FnMut(&mut Listener) -> Result<ListenerOutcome, ListenerError>,
+    ) -> Result<ListenerOutcome, ListenerError> {
         self.each().map(act).collect()
     }
 
@@ -153,7 +157,7 @@ impl Listeners {
     ///
     /// # Errors
     /// A directory of snapshots cannot be read.
-    pub fn restore(&mut self, wanted: impl Fn(&Mark) -> bool, floor: i64) -> Result<i64, Error> {
+    pub fn restore(&mut self, wanted: impl Fn(&ReadPosition) -> bool, floor: i64) -> Result<i64, ListenerError> {
         self.seats_mut().try_for_each(|seat| seat.restore(&wanted, floor))?;
         Ok(self.seats().map(|seat| seat.read).min().unwrap_or(floor))
     }
@@ -162,7 +166,7 @@ impl Listeners {
     ///
     /// # Errors
     /// A directory of snapshots cannot be read.
-    pub fn roll_back(&mut self, from: i64, floor: i64) -> Result<Option<i64>, Error> {
+    pub fn roll_back(&mut self, from: i64, floor: i64) -> Result<Option<i64>, ListenerError> {
         let mut told_again = None;
         for seat in self.seats_mut().filter(|seat| seat.read >= from) {
             seat.restore(|mark| mark.read < from, floor)?;
@@ -177,8 +181,13 @@ impl Listeners {
     ///
     /// # Errors
     /// A snapshot was not written, or not removed.
-    pub fn save(&mut self, mark: &Mark, policy: &Policy, oldest: Timestamp) -> Result<(), Error> {
-        let save = |seat: &mut Seat| {
+    pub fn save(
+        &mut self,
+        mark: &ReadPosition,
+        policy: &SnapshotPolicy,
+        oldest: Timestamp,
+    ) -> Result<(), ListenerError> {
+        let save = |seat: &mut RoomListener| {
             if seat.read != seat.saved {
                 seat.listener.save(&seat.history, mark)?;
                 seat.saved = seat.read;
@@ -189,11 +198,11 @@ impl Listeners {
         let all = self.house.history.all()?;
         let policy = policy.shared(all.len());
         let thinned = all.iter().map(|history| history.thin(&policy, oldest)).fold(Ok(()), Result::and);
-        saved.and(thinned.map_err(Error::from))
+        saved.and(thinned.map_err(ListenerError::from))
     }
 
     /// Reads an utterance; see [`Listener::hear`].
-    pub fn hear(&mut self, seq: i64, utterance: &Utterance) -> Result<(), Error> {
+    pub fn hear(&mut self, seq: i64, utterance: &Utterance) -> Result<(), ListenerError> {
         let seat = self.seat(&utterance.room);
         seat.listener.hear(utterance)?;
         seat.read = seq;
@@ -201,7 +210,7 @@ impl Listeners {
     }
 
     /// Reads utterances again that were considered before, as far as their state lacks them; see [`Listener::replay`].
-    pub fn replay(&mut self, utterances: &[(i64, Utterance)]) -> Result<(), Error> {
+    pub fn replay(&mut self, utterances: &[(i64, Utterance)]) -> Result<(), ListenerError> {
         for (seq, utterance) in utterances {
             let seat = self.seat(&utterance.room);
             if *seq > seat.read {
@@ -213,7 +222,7 @@ impl Listeners {
     }
 
     /// Takes note of a stretch that was not heard.
-    pub fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
+    pub fn gap(&mut self, gap: &Gap) -> Result<(), ListenerError> {
         self.seat(&gap.room).listener.gap(gap)
     }
 
@@ -226,22 +235,26 @@ impl Listeners {
     }
 
     /// See [`Listener::consider`].
-    pub fn consider(&mut self, now: Timestamp) -> Result<Outcome, Error> {
+    pub fn consider(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         self.gather(|listener| listener.consider(now))
     }
 
     /// See [`Listener::tick`].
-    pub fn tick(&mut self, now: Timestamp) -> Result<Outcome, Error> {
+    pub fn tick(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         self.gather(|listener| listener.tick(now))
     }
 
     /// See [`Listener::finish`].
-    pub fn finish(&mut self, now: Timestamp) -> Result<Outcome, Error> {
+    pub fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         self.gather(|listener| listener.finish(now))
     }
 
     /// A digest at once: of `room`, or of each room of which something is untold; one that says so if there is none.
-    pub fn summarise(&mut self, room: Option<&str>, now: Timestamp) -> Result<Result<Vec<Digest>, String>, Error> {
+    pub fn summarise(
+        &mut self,
+        room: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Result<Vec<Digest>, String>, ListenerError> {
         let asked = match self.asked(room) {
             Ok(asked) => asked,
             Err(reason) => return Ok(Err(reason)),
@@ -262,22 +275,23 @@ impl Listeners {
     /// See [`Listener::reload`]. What one listener takes all take: they stand on the same weights.
     pub fn reload(
         &mut self,
-        digest: &config::Digest,
+        digest: &config::DigestConfig,
         rules: &[config::Rule],
         now: Timestamp,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<ListenerOutcome, ListenerError> {
         self.gather(|listener| listener.reload(digest, rules, now))
     }
 
     /// See [`Listener::forget`].
-    pub fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> Outcome {
+    pub fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
         self.each().map(|listener| listener.forget(alerts, now)).collect()
     }
 
     /// See [`Listener::snooze`].
-    pub fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<Outcome> {
+    pub fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<ListenerOutcome> {
         // Every listener has the same rules.
-        let outcomes: Option<Vec<Outcome>> = self.each().map(|listener| listener.snooze(rule, now, until)).collect();
+        let outcomes: Option<Vec<ListenerOutcome>> =
+            self.each().map(|listener| listener.snooze(rule, now, until)).collect();
         outcomes.map(|outcomes| outcomes.into_iter().collect())
     }
 
@@ -287,7 +301,11 @@ impl Listeners {
     }
 
     /// See [`Listener::false_alarm`].
-    pub fn false_alarm(&mut self, named: Option<&str>, now: Timestamp) -> Option<(Ulid, config::Name, Outcome)> {
+    pub fn false_alarm(
+        &mut self,
+        named: Option<&str>,
+        now: Timestamp,
+    ) -> Option<(Ulid, config::Name, ListenerOutcome)> {
         self.alerting(named).false_alarm(named, now)
     }
 
@@ -309,16 +327,16 @@ impl Listeners {
     /// What all listeners remember: see [`Listener::memory`].
     pub fn memory(&self) -> String {
         let rooms = self.rooms.iter().map(|(room, seat)| (room.clone(), seat.listener.remembered())).collect();
-        Memory { rooms, ..self.house.listener.remembered() }.to_json()
+        PersistedState { rooms, ..self.house.listener.remembered() }.to_json()
     }
 
     /// Goes on from what [`Listeners::memory`] gave. Alerts of rooms that share the state of the house now end.
     ///
     /// # Errors
     /// It cannot be read; the listeners are as they were.
-    pub fn recall(&mut self, memory: &str, now: Timestamp) -> Result<Outcome, Error> {
-        let mut memory = Memory::of_json(memory)?;
-        let mut ended = Outcome::default();
+    pub fn recall(&mut self, memory: &str, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
+        let mut memory = PersistedState::of_json(memory)?;
+        let mut ended = ListenerOutcome::default();
         for (room, of_room) in std::mem::take(&mut memory.rooms) {
             let listener = &mut self.seat(&room).listener;
             if listener.room.is_some() {

@@ -1,7 +1,7 @@
 //! A state on disk.
 //!
 //! Owns the file format and how it gets onto the disk whole. Refuses to know when a snapshot is due and which are kept: see
-//! [`super::history`]. Invariants: the file under the snapshot's name is always a whole one, the last that was saved; what
+//! [`super::snapshot_store`]. Invariants: the file under the snapshot's name is always a whole one, the last that was saved; what
 //! is loaded is bit for bit what was saved, or an error says why not; a file never makes us allocate more than the model's
 //! own state could need.
 //!
@@ -45,7 +45,7 @@ const LEVEL: i32 = 1;
 
 /// What a state has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct ReadPosition {
     /// The sequence number of the last utterance in it.
     pub read: i64,
     /// How far the stream had come; it then held nothing that was said later.
@@ -54,18 +54,18 @@ pub struct Mark {
 
 /// What a snapshot says of itself before its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct SnapshotHeader {
     /// Of the model that made it.
     pub fingerprint: [u8; 32],
     pub tokens_read: u64,
-    pub mark: Mark,
+    pub mark: ReadPosition,
     /// Of the file.
     pub bytes: u64,
 }
 
 /// Why a snapshot was not saved or not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SnapshotError {
     #[error("there is no snapshot {}", path.display())]
     Missing { path: PathBuf },
     #[error("the snapshot {} cannot be read; check the disk and who owns the file", path.display())]
@@ -89,9 +89,9 @@ pub enum Error {
 /// Writes a state: to a file beside, synced, then renamed over `path`. Mode 0600: a state knows what was said.
 ///
 /// # Errors
-/// [`Error::Write`]; the file under `path` is then the one that was there before.
-pub fn save(path: &Path, state: &State, fingerprint: [u8; 32], mark: &Mark) -> Result<(), Error> {
-    let failed = |source| Error::Write { path: path.into(), source };
+/// [`SnapshotError::Write`]; the file under `path` is then the one that was there before.
+pub fn save(path: &Path, state: &State, fingerprint: [u8; 32], mark: &ReadPosition) -> Result<(), SnapshotError> {
+    let failed = |source| SnapshotError::Write { path: path.into(), source };
     let bytes = encode(state, fingerprint, mark).map_err(failed)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(PART);
@@ -107,10 +107,10 @@ pub fn save(path: &Path, state: &State, fingerprint: [u8; 32], mark: &Mark) -> R
 /// Reads a snapshot that this model made.
 ///
 /// # Errors
-/// All variants but [`Error::Write`].
-pub fn load(path: &Path, model: &Model) -> Result<(State, Mark), Error> {
+/// All variants but [`SnapshotError::Write`].
+pub fn load(path: &Path, model: &Model) -> Result<(State, ReadPosition), SnapshotError> {
     let (bytes, header) = read(path, model)?;
-    let damaged = |reason| Error::Damaged { path: path.into(), reason };
+    let damaged = |reason| SnapshotError::Damaged { path: path.into(), reason };
     let Some((content, checksum)) = bytes.split_last_chunk::<CHECKSUM>() else {
         return Err(damaged("it ends too soon"));
     };
@@ -118,31 +118,31 @@ pub fn load(path: &Path, model: &Model) -> Result<(State, Mark), Error> {
         return Err(damaged("its checksum does not match"));
     }
     if header.fingerprint != model.fingerprint() {
-        return Err(Error::OtherModel { path: path.into() });
+        return Err(SnapshotError::OtherModel { path: path.into() });
     }
     let leaves = leaves(content, limit(model)).ok_or(damaged("its parts do not add up"))?;
     let state = model.restore(header.tokens_read, &leaves);
-    let state = state.map_err(|source| Error::State { path: path.into(), source: Box::new(source) })?;
+    let state = state.map_err(|source| SnapshotError::State { path: path.into(), source: Box::new(source) })?;
     Ok((state, header.mark))
 }
 
 /// Reads what a snapshot says of itself, and nothing else: whether the rest is whole only [`load`] can tell.
 ///
 /// # Errors
-/// [`Error::Missing`], [`Error::Read`], [`Error::Foreign`], [`Error::Version`], [`Error::Damaged`].
-pub fn header(path: &Path) -> Result<Header, Error> {
+/// [`SnapshotError::Missing`], [`SnapshotError::Read`], [`SnapshotError::Foreign`], [`SnapshotError::Version`], [`SnapshotError::Damaged`].
+pub fn header(path: &Path) -> Result<SnapshotHeader, SnapshotError> {
     open(path).map(|(_, _, header)| header)
 }
 
 /// Renames a file that cannot be used to `….bad-<time>`, so that a fresh one can take its place, and returns that name.
 ///
 /// # Errors
-/// [`Error::Write`].
-pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+/// [`SnapshotError::Write`].
+pub fn set_aside(path: &Path) -> Result<PathBuf, SnapshotError> {
     let mut name = path.as_os_str().to_owned();
     name.push(Timestamp::now().strftime(".bad-%Y%m%dT%H%M%S.%3fZ").to_string());
     let aside = PathBuf::from(name);
-    std::fs::rename(path, &aside).map_err(|source| Error::Write { path: path.into(), source })?;
+    std::fs::rename(path, &aside).map_err(|source| SnapshotError::Write { path: path.into(), source })?;
     Ok(aside)
 }
 
@@ -161,21 +161,21 @@ fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// The file, what was read of it, and what that says.
-fn open(path: &Path) -> Result<(File, Vec<u8>, Header), Error> {
+fn open(path: &Path) -> Result<(File, Vec<u8>, SnapshotHeader), SnapshotError> {
     let unreadable = |source| unreadable(path, source);
-    let damaged = |reason| Error::Damaged { path: path.into(), reason };
+    let damaged = |reason| SnapshotError::Damaged { path: path.into(), reason };
     let file = File::open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     let mut bytes = Vec::new();
     (&file).take(MARKED as u64).read_to_end(&mut bytes).map_err(unreadable)?;
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
-        return Err(Error::Foreign { path: path.into() });
+        return Err(SnapshotError::Foreign { path: path.into() });
     }
     let too_short = || damaged("it ends too soon");
     let mut rest = Rest(bytes.get(MAGIC.len()..).ok_or_else(too_short)?);
     let version = u32::from_le_bytes(rest.array().ok_or_else(too_short)?);
     if ![PLAIN, VERSION].contains(&version) {
-        return Err(Error::Version { path: path.into(), found: version });
+        return Err(SnapshotError::Version { path: path.into(), found: version });
     }
     let fingerprint = rest.array().ok_or_else(too_short)?;
     let tokens_read = u64::from_le_bytes(rest.array().ok_or_else(too_short)?);
@@ -191,14 +191,14 @@ fn open(path: &Path) -> Result<(File, Vec<u8>, Header), Error> {
         let note = bytes.get(HEADER + 4..HEADER + 4 + length).ok_or_else(too_short)?;
         let Note { read } = serde_json::from_slice(note).map_err(|_| damaged("its note cannot be read"))?;
         let written = meta.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
-        Mark { read, time: written.unwrap_or(Timestamp::UNIX_EPOCH) }
+        ReadPosition { read, time: written.unwrap_or(Timestamp::UNIX_EPOCH) }
     } else {
         let read = i64::from_le_bytes(rest.array().ok_or_else(too_short)?);
         let nanos = i64::from_le_bytes(rest.array().ok_or_else(too_short)?);
         let time = Timestamp::from_nanosecond(nanos.into()).expect("the years 1677 to 2262 are within the calendar");
-        Mark { read, time }
+        ReadPosition { read, time }
     };
-    Ok((file, bytes, Header { fingerprint, tokens_read, mark, bytes: meta.len() }))
+    Ok((file, bytes, SnapshotHeader { fingerprint, tokens_read, mark, bytes: meta.len() }))
 }
 
 /// What the listener noted in version 1.
@@ -207,22 +207,22 @@ struct Note {
     read: i64,
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> Error {
+fn unreadable(path: &Path, source: std::io::Error) -> SnapshotError {
     match source.kind() {
-        std::io::ErrorKind::NotFound => Error::Missing { path: path.into() },
-        _ => Error::Read { path: path.into(), source },
+        std::io::ErrorKind::NotFound => SnapshotError::Missing { path: path.into() },
+        _ => SnapshotError::Read { path: path.into(), source },
     }
 }
 
 /// The bytes of a file that is no larger than this model's snapshots can be.
-fn read(path: &Path, model: &Model) -> Result<(Vec<u8>, Header), Error> {
+fn read(path: &Path, model: &Model) -> Result<(Vec<u8>, SnapshotHeader), SnapshotError> {
     let limit = limit(model);
     let (file, mut bytes, header) = open(path)?;
     if header.bytes > limit {
         // A larger model's snapshot is no damage.
         return Err(match header.fingerprint == model.fingerprint() {
-            false => Error::OtherModel { path: path.into() },
-            true => Error::TooLarge { path: path.into(), bytes: header.bytes, limit },
+            false => SnapshotError::OtherModel { path: path.into() },
+            true => SnapshotError::TooLarge { path: path.into(), bytes: header.bytes, limit },
         });
     }
     file.take(limit).read_to_end(&mut bytes).map_err(|source| unreadable(path, source))?;
@@ -235,7 +235,7 @@ fn limit(model: &Model) -> u64 {
     (MARKED + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves + leaves / 64
 }
 
-fn encode(state: &State, fingerprint: [u8; 32], mark: &Mark) -> std::io::Result<Vec<u8>> {
+fn encode(state: &State, fingerprint: [u8; 32], mark: &ReadPosition) -> std::io::Result<Vec<u8>> {
     let leaves = plain(&state.leaves());
     // Times beyond the year 2262 are kept as that.
     let nanos = i64::try_from(mark.time.as_nanosecond()).unwrap_or(i64::MAX);

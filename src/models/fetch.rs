@@ -1,7 +1,7 @@
 //! Models from the Hugging Face hub, whole and right or not at all.
 //!
 //! Owns the order of things: what a model is made of, whether there is room, what is there already, when to try again. Refuses
-//! to know HTTP ([`hub`]), the form of parts (`part`) and what a person sees ([`Event`] goes to whoever asked).
+//! to know HTTP ([`hub`]), the form of parts (`part`) and what a person sees ([`FetchEvent`] goes to whoever asked).
 //! Invariant: what has its own name in a model's folder was verified against the hash that the hub names.
 
 pub mod catalogue;
@@ -14,10 +14,10 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use catalogue::{Entry, FOLDER, INDEX, Parts, WEIGHTS};
-pub use error::Error;
+use catalogue::{CatalogEntry, FOLDER, INDEX, Parts, WEIGHTS};
+pub use error::FetchError;
 use hub::{Hub, Remote};
-use part::Part;
+use part::PartialFile;
 
 /// What is fetched when nothing else is said.
 const REVISION: &str = "main";
@@ -28,7 +28,7 @@ const BLOCK: usize = 1 << 18;
 
 /// What is going on, for a person to see.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum FetchEvent<'a> {
     /// The file is there, and it is what the hub has.
     Present { file: &'a str },
     /// Bytes come, from `at` on.
@@ -38,7 +38,7 @@ pub enum Event<'a> {
     /// So many bytes are there.
     Bytes { file: &'a str, done: u64, size: u64 },
     /// It did not go well and is tried again.
-    Again { why: &'a Error },
+    Again { why: &'a FetchError },
     /// The file is there.
     Done { file: &'a str },
 }
@@ -69,7 +69,7 @@ impl Patience {
 pub struct Fetcher<'a> {
     pub hub: Hub,
     pub patience: Patience,
-    pub tell: &'a mut dyn FnMut(Event<'_>),
+    pub tell: &'a mut dyn FnMut(FetchEvent<'_>),
 }
 
 impl Fetcher<'_> {
@@ -77,8 +77,8 @@ impl Fetcher<'_> {
     /// model lies.
     ///
     /// # Errors
-    /// Any but [`Error::Unknown`]. What came until then is kept and gone on with the next time, unless it was wrong.
-    pub fn fetch(&mut self, entry: &Entry, to: &Path) -> Result<PathBuf, Error> {
+    /// Any but [`FetchError::Unknown`]. What came until then is kept and gone on with the next time, unless it was wrong.
+    pub fn fetch(&mut self, entry: &CatalogEntry, to: &Path) -> Result<PathBuf, FetchError> {
         match &entry.parts {
             Parts::File(file) => {
                 let remote = self.describe(entry, REVISION, file)?;
@@ -95,7 +95,7 @@ impl Fetcher<'_> {
     }
 
     /// The files of a folder, all of one commit; the weights come last. A list of shards is fetched to know them.
-    fn folder(&mut self, entry: &Entry, dir: &Path) -> Result<Vec<Remote>, Error> {
+    fn folder(&mut self, entry: &CatalogEntry, dir: &Path) -> Result<Vec<Remote>, FetchError> {
         let first = self.describe(entry, REVISION, FOLDER[0])?;
         let commit = first.commit.clone();
         let mut remotes = vec![first];
@@ -106,35 +106,35 @@ impl Fetcher<'_> {
             Ok(index) => {
                 self.take(dir, &[index])?;
                 let path = dir.join(INDEX);
-                let text = std::fs::read_to_string(&path).map_err(Error::read(path))?;
-                let bad = |reason| Error::BadIndex { repo: entry.repo.into(), file: INDEX, reason };
+                let text = std::fs::read_to_string(&path).map_err(FetchError::read(path))?;
+                let bad = |reason| FetchError::BadIndex { repo: entry.repo.into(), file: INDEX, reason };
                 for shard in catalogue::shards(&text).map_err(bad)? {
                     remotes.push(self.describe(entry, &commit, &shard)?);
                 }
             }
-            Err(Error::NotFound { .. }) => remotes.push(self.describe(entry, &commit, WEIGHTS)?),
+            Err(FetchError::NotFound { .. }) => remotes.push(self.describe(entry, &commit, WEIGHTS)?),
             Err(error) => return Err(error),
         }
         Ok(remotes)
     }
 
     /// Fetches files into a folder once there is room for all.
-    fn take(&mut self, dir: &Path, remotes: &[Remote]) -> Result<(), Error> {
-        std::fs::create_dir_all(dir).map_err(Error::write(dir))?;
+    fn take(&mut self, dir: &Path, remotes: &[Remote]) -> Result<(), FetchError> {
+        std::fs::create_dir_all(dir).map_err(FetchError::write(dir))?;
         let needed = remotes.iter().map(|remote| remote.size - part::have(dir, remote)).fold(0, u64::saturating_add);
         let free = free(dir)?;
         if needed > free {
-            return Err(Error::NoRoom { path: dir.into(), needed, free });
+            return Err(FetchError::NoRoom { path: dir.into(), needed, free });
         }
         remotes.iter().try_for_each(|remote| self.file(dir, remote))
     }
 
-    fn file(&mut self, dir: &Path, remote: &Remote) -> Result<(), Error> {
+    fn file(&mut self, dir: &Path, remote: &Remote) -> Result<(), FetchError> {
         if part::is_present(dir, remote)? {
-            (self.tell)(Event::Present { file: &remote.file });
+            (self.tell)(FetchEvent::Present { file: &remote.file });
             return Ok(());
         }
-        let mut part = Part::open(dir, remote)?;
+        let mut part = PartialFile::open(dir, remote)?;
         let mut failures = 0;
         while !part.is_whole() {
             let before = part.len();
@@ -144,35 +144,35 @@ impl Fetcher<'_> {
             }
         }
         part.finish()?;
-        (self.tell)(Event::Done { file: &remote.file });
+        (self.tell)(FetchEvent::Done { file: &remote.file });
         Ok(())
     }
 
     /// Reads into a part what one connection gives.
-    fn stream(&mut self, remote: &Remote, part: &mut Part) -> Result<(), Error> {
+    fn stream(&mut self, remote: &Remote, part: &mut PartialFile) -> Result<(), FetchError> {
         let mut stream = self.hub.open(remote, part.len())?;
         let (file, size) = (remote.file.as_str(), remote.size);
         if stream.from != part.len() {
-            (self.tell)(Event::Anew { file });
+            (self.tell)(FetchEvent::Anew { file });
             part.restart()?;
         }
-        (self.tell)(Event::Begin { file, at: part.len(), size });
+        (self.tell)(FetchEvent::Begin { file, at: part.len(), size });
         let mut block = vec![0; BLOCK];
         loop {
             match stream.body.read(&mut block) {
                 Ok(0) if part.is_whole() => return Ok(()),
-                Ok(0) => return Err(Error::Broken { file: file.into(), done: part.len(), size, source: None }),
+                Ok(0) => return Err(FetchError::Broken { file: file.into(), done: part.len(), size, source: None }),
                 Ok(read) => part.add(&block[..read])?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    return Err(Error::Broken { file: file.into(), done: part.len(), size, source: Some(error) });
+                    return Err(FetchError::Broken { file: file.into(), done: part.len(), size, source: Some(error) });
                 }
             }
-            (self.tell)(Event::Bytes { file, done: part.len(), size });
+            (self.tell)(FetchEvent::Bytes { file, done: part.len(), size });
         }
     }
 
-    fn describe(&mut self, entry: &Entry, revision: &str, file: &str) -> Result<Remote, Error> {
+    fn describe(&mut self, entry: &CatalogEntry, revision: &str, file: &str) -> Result<Remote, FetchError> {
         let mut failures = 0;
         loop {
             match self.hub.describe(entry, revision, file) {
@@ -186,18 +186,19 @@ impl Fetcher<'_> {
     }
 
     /// Waits before the next try, or gives up after so many.
-    fn again(&mut self, why: Error, failures: u32, tries: u32) -> Result<(), Error> {
+    fn again(&mut self, why: FetchError, failures: u32, tries: u32) -> Result<(), FetchError> {
         if !why.is_passing() || failures >= tries.min(self.patience.tries) {
             return Err(why);
         }
-        (self.tell)(Event::Again { why: &why });
+        (self.tell)(FetchEvent::Again { why: &why });
         std::thread::sleep(self.patience.pause(failures));
         Ok(())
     }
 }
 
 /// Bytes that may still be written into a folder.
-fn free(dir: &Path) -> Result<u64, Error> {
-    let found = rustix::fs::statvfs(dir).map_err(|error| Error::Read { path: dir.into(), source: error.into() })?;
+fn free(dir: &Path) -> Result<u64, FetchError> {
+    let found =
+        rustix::fs::statvfs(dir).map_err(|error| FetchError::Read { path: dir.into(), source: error.into() })?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }

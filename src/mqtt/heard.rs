@@ -133,7 +133,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::{Mqtt, Name};
+    use crate::config::{MqttConfig, Name};
     use crate::mqtt::payload;
     use crate::mqtt::topics::Topics;
 
@@ -146,7 +146,7 @@ mod tests {
 
     fn sent() -> Value {
         let name: Name = "kitchen".parse().unwrap();
-        let message = payload::utterance(&Topics::new(&Mqtt::default(), &name), &said());
+        let message = payload::utterance(&Topics::new(&MqttConfig::default(), &name), &said());
         serde_json::from_str(&message.payload).unwrap()
     }
 
@@ -199,7 +199,7 @@ mod tests {
     fn a_gap_is_told_beside_the_utterances() {
         assert_eq!(gaps("hearth/+/utterance").as_deref(), Some("hearth/+/gap"));
         assert_eq!(gaps("hearth/#"), None, "they come with the rest");
-        let topics = Topics::new(&Mqtt::default(), &"kitchen".parse().unwrap());
+        let topics = Topics::new(&MqttConfig::default(), &"kitchen".parse().unwrap());
         let (id, from, to) = (Ulid::from_parts(7, 9), said().start, said().end);
         let gap = Gap { id, room: "kitchen".into(), from, to, reason: GapReason::DeviceLost };
         let message = payload::gap(&topics, &gap);

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Mqtt, Name};
+use crate::config::{MqttConfig, Name};
 use crate::event::Message;
-use crate::names;
+use crate::percent_encode;
 
 /// The topics of one machine; kept over restarts, since a machine that was renamed must take its former ones back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub fn new(mqtt: &Mqtt, node: &Name) -> Self {
+    pub fn new(mqtt: &MqttConfig, node: &Name) -> Self {
         Self {
             base: format!("{}/{node}", mqtt.base_topic),
             discovery_prefix: mqtt.discovery_prefix.to_string(),
@@ -57,7 +57,7 @@ impl Topics {
 
     /// The last summary of a room that has a state of its own, retained.
     pub fn summary_of(&self, room: &str) -> String {
-        self.below(&format!("summary/{}", names::safe(room)))
+        self.below(&format!("summary/{}", percent_encode::encode(room)))
     }
 
     /// Whether the microphone is open, retained.

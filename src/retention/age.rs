@@ -4,9 +4,9 @@
 
 use jiff::Timestamp;
 
-use crate::clock::steady::Steady;
+use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Keep;
-use crate::store::{Error, Store};
+use crate::store::{Store, StoreError};
 
 /// By this time nothing is old.
 pub const YOUNG: Timestamp = Timestamp::MIN;
@@ -14,12 +14,12 @@ pub const YOUNG: Timestamp = Timestamp::MIN;
 const BELIEVED: &str = "clock";
 
 /// The clock, as the last run left it.
-pub fn clock(store: &Store) -> Result<Steady, Error> {
-    Ok(Steady::new(store.note(BELIEVED)?.and_then(|time| time.parse().ok())))
+pub fn clock(store: &Store) -> Result<TrustedClock, StoreError> {
+    Ok(TrustedClock::new(store.note(BELIEVED)?.and_then(|time| time.parse().ok())))
 }
 
 /// Deletes text that `keep` no longer allows, up to the utterance `read`; returns how much went.
-pub fn enforce(store: &mut Store, clock: &Steady, keep: Keep, read: i64) -> Result<u64, Error> {
+pub fn enforce(store: &mut Store, clock: &TrustedClock, keep: Keep, read: i64) -> Result<u64, StoreError> {
     let now = clock.now();
     let rows = store.enforce(now.unwrap_or(YOUNG), keep, read)?;
     // Where no text is kept this is asked after each utterance, and age matters to little.
@@ -37,12 +37,12 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::event::Utterance;
-    use crate::store::Settings;
+    use crate::store::OutboxLimits;
 
     #[test]
     fn what_is_old_by_a_clock_that_jumped_stays_until_the_clock_is_believed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path(), Settings::from(&config::Store::default())).unwrap();
+        let mut store = Store::open(dir.path(), OutboxLimits::from(&config::StoreConfig::default())).unwrap();
         let start = Timestamp::now() - SignedDuration::from_hours(24 * 31);
         let (id, end) = (Ulid::generate(), start + SignedDuration::from_secs(1));
         let (room, text) = ("home".into(), "Good evening.".into());
@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(enforce(&mut store, &jumped, keep, read).unwrap(), 0);
         assert_eq!(store.note(BELIEVED).unwrap().unwrap(), "2020-01-01T00:00:00Z");
         // A house that keeps nothing keeps nothing by any clock.
-        assert_eq!(enforce(&mut store, &Steady::new(None), keep, read).unwrap(), 1);
+        assert_eq!(enforce(&mut store, &TrustedClock::new(None), keep, read).unwrap(), 1);
         let read = store.record_utterance(&Utterance { id: Ulid::generate(), ..said }, &[]).unwrap();
         assert_eq!(enforce(&mut store, &jumped, Keep::Nothing, read).unwrap(), 1);
     }

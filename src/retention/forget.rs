@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use super::Error;
 use crate::config::Keep;
 use crate::event::Message;
-use crate::listener::history::History;
+use crate::listener::snapshot_store::SnapshotStore;
 use crate::mqtt::topics::Topics;
-use crate::store::lines::Lines;
+use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{Forgotten, Store, Verdict};
 use crate::{listener, store};
 
@@ -25,18 +25,18 @@ pub fn forget(
     topics: &Topics,
     since: Timestamp,
     from: Option<i64>,
-) -> Result<Forgotten, store::Error> {
+) -> Result<Forgotten, store::StoreError> {
     store.forget(since, from, |message, ids| judge(topics, message, since, ids))
 }
 
 /// Where no text is kept, nothing tells when an utterance was heard but the snapshots: all behind the last of them that is older
 /// than `since` may have been later.
-pub fn from(keep: Keep, history: &History, since: Timestamp) -> Result<Option<i64>, Error> {
+pub fn from(keep: Keep, history: &SnapshotStore, since: Timestamp) -> Result<Option<i64>, Error> {
     if keep != Keep::Nothing {
         return Ok(None);
     }
-    let of_all = history.all().and_then(|all| all.iter().map(History::list).collect::<Result<Vec<_>, _>>());
-    let kept = of_all.map_err(listener::Error::from)?;
+    let of_all = history.all().and_then(|all| all.iter().map(SnapshotStore::list).collect::<Result<Vec<_>, _>>());
+    let kept = of_all.map_err(listener::ListenerError::from)?;
     let older = kept.iter().flatten().map(|kept| kept.header.mark).filter(|mark| mark.time <= since);
     Ok(Some(older.map(|mark| mark.read).max().unwrap_or(0) + 1))
 }
@@ -46,14 +46,14 @@ pub fn from(keep: Keep, history: &History, since: Timestamp) -> Result<Option<i6
 pub fn follow(
     store: &mut Store,
     forgotten: &Forgotten,
-    lines: Option<&mut Lines>,
-    history: &History,
+    lines: Option<&mut TranscriptJsonl>,
+    history: &SnapshotStore,
 ) -> Result<(), Error> {
     let erased = store.erase();
     let Some(span) = forgotten.span else { return Ok(erased?) };
     let taken_out = lines.map_or(Ok(()), |lines| lines.forget(span));
     let of_all = history.all().and_then(|all| all.iter().map(|of_one| of_one.forget(span.0)).fold(Ok(()), Result::and));
-    of_all.map_err(listener::Error::from)?;
+    of_all.map_err(listener::ListenerError::from)?;
     Ok(erased.and(taken_out)?)
 }
 

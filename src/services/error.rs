@@ -9,13 +9,13 @@ use crate::{asr, listener, models, mqtt, retention, store};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Models(#[from] models::Error),
+    Models(#[from] models::ModelError),
     #[error(transparent)]
     Asr(#[from] asr::Error),
     #[error(transparent)]
-    Listener(#[from] listener::Error),
+    Listener(#[from] listener::ListenerError),
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(#[from] store::StoreError),
     #[error(transparent)]
     Retention(#[from] retention::Error),
     #[error(transparent)]
@@ -42,6 +42,6 @@ impl Error {
     /// Starting again will not help: the config, or what it names, must change first.
     pub fn is_config(&self) -> bool {
         matches!(self, Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory)
-            || matches!(self, Self::Listener(error) if !matches!(error, listener::Error::Snapshot(_)))
+            || matches!(self, Self::Listener(error) if !matches!(error, listener::ListenerError::Snapshot(_)))
     }
 }

@@ -20,7 +20,7 @@ use super::listen::ListenerEvent;
 use super::store_retry::blocking;
 use super::transcript_writer::TranscriptWriter;
 use crate::clock;
-use crate::config::Nodes;
+use crate::config::NodesConfig;
 use crate::event::{Gap, Utterance};
 use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
@@ -50,7 +50,7 @@ pub struct IngestInputs {
     /// Its own connection.
     pub store: Store,
     pub client: client::Settings,
-    pub nodes: Nodes,
+    pub nodes: NodesConfig,
     /// Where this machine itself tells what it hears, and what not: that is in the store already.
     pub own: [String; 2],
     pub writing: TranscriptWriter,
@@ -63,7 +63,7 @@ pub struct IngestInputs {
 ///
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
-pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Result<(), store::Error> {
+pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Result<(), store::StoreError> {
     let url = gathering.client.url().to_string();
     let (sender, mut connection) = client::keep_for(gathering.client.clone());
     let now = Instant::now();
@@ -136,7 +136,7 @@ struct RemoteIngest {
 }
 
 impl RemoteIngest {
-    fn hear(&mut self, event: Event) -> Result<(), store::Error> {
+    fn hear(&mut self, event: Event) -> Result<(), store::StoreError> {
         match event {
             Event::Connected { known } => return self.connected(known),
             Event::Message { topic, payload, retain, packet } => {
@@ -160,7 +160,7 @@ impl RemoteIngest {
         Ok(())
     }
 
-    fn connected(&mut self, known: bool) -> Result<(), store::Error> {
+    fn connected(&mut self, known: bool) -> Result<(), store::StoreError> {
         if self.outage.over() {
             info!(url = self.url, "connected to the broker again, for what other machines heard");
         }
@@ -219,7 +219,7 @@ impl RemoteIngest {
     }
 
     /// Stores what arrived; then, and only then, the broker is told.
-    fn keep(&mut self) -> Result<(), store::Error> {
+    fn keep(&mut self) -> Result<(), store::StoreError> {
         let (mut utterances, mut gaps): (Vec<Utterance>, Vec<Gap>) = (Vec::new(), Vec::new());
         for heard in self.arrived.iter().filter_map(|(_, heard)| heard.clone()) {
             match heard {
@@ -257,7 +257,7 @@ impl RemoteIngest {
         }
     }
 
-    fn put_off(&mut self, error: store::Error) -> Result<(), store::Error> {
+    fn put_off(&mut self, error: store::StoreError) -> Result<(), store::StoreError> {
         if !error.may_pass() {
             return Err(error);
         }
@@ -279,7 +279,7 @@ impl RemoteIngest {
     }
 
     /// Tells the reader what has waited for the window.
-    fn look(&mut self) -> Result<(), store::Error> {
+    fn look(&mut self) -> Result<(), store::StoreError> {
         let instant = Instant::now();
         if instant < self.retry_at {
             return Ok(());
@@ -318,7 +318,7 @@ impl RemoteIngest {
     }
 
     /// Ids need not be kept for ever, by a clock that is believed.
-    fn forget_arrivals(&mut self) -> Result<(), store::Error> {
+    fn forget_arrivals(&mut self) -> Result<(), store::StoreError> {
         let IngestInputs { store, writing, .. } = &mut self.gathering;
         let Some(now) = writing.now() else { return Ok(()) };
         match blocking(|| store.forget_arrivals(clock::after(now, -KEEP_IDS))) {

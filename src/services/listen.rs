@@ -26,18 +26,18 @@ use self::token_rate::TokenRateMeter;
 use super::reload::Fresh;
 use super::store_retry::retry_until_stored;
 use super::{Error, restore_live_view};
-use crate::clock::{self, steady::Steady};
+use crate::clock::{self, trusted_clock::TrustedClock};
 use crate::config::{Config, Keep, Rule};
 use crate::door::asked::Asked;
 use crate::event::{Gap, Message, Utterance};
-use crate::listener::history::{History, Policy};
-use crate::listener::snapshot::Mark;
-use crate::listener::{self, Listener, Listeners, Outcome};
+use crate::listener::snapshot::ReadPosition;
+use crate::listener::snapshot_store::{SnapshotPolicy, SnapshotStore};
+use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
 use crate::mqtt::topics::Topics;
 use crate::retention::age::{self, YOUNG};
-use crate::store::lines::Lines;
+use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 
 /// What wakes the reader.
@@ -80,9 +80,9 @@ pub struct ListenerWorker {
     /// Told after each commit that put something into the outbox.
     outgoing: Arc<Notify>,
     closing: Arc<AtomicBool>,
-    lines: Option<Arc<Mutex<Lines>>>,
-    history: History,
-    clock: Arc<Steady>,
+    lines: Option<Arc<Mutex<TranscriptJsonl>>>,
+    history: SnapshotStore,
+    clock: Arc<TrustedClock>,
     /// Sequence numbers of the last utterance that the states have read, and of the last one told of: ahead only after a crash,
     /// until the states have caught up.
     read: i64,
@@ -103,9 +103,9 @@ pub struct Shared {
     pub outgoing: Arc<Notify>,
     pub closing: Arc<AtomicBool>,
     /// The hearing thread's file; none when no text is kept.
-    pub lines: Option<Arc<Mutex<Lines>>>,
-    pub history: History,
-    pub clock: Arc<Steady>,
+    pub lines: Option<Arc<Mutex<TranscriptJsonl>>>,
+    pub history: SnapshotStore,
+    pub clock: Arc<TrustedClock>,
 }
 
 impl ListenerWorker {
@@ -119,9 +119,9 @@ impl ListenerWorker {
             Some(Ok(ended)) => ended,
             Some(Err(error)) => {
                 warn!(%error, "the rules begin at rest");
-                Outcome::default()
+                ListenerOutcome::default()
             }
-            None => Outcome::default(),
+            None => ListenerOutcome::default(),
         };
         listeners.set_interval(settings_store::interval(&store, config.digest.every_min)?);
         metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
@@ -229,7 +229,7 @@ impl ListenerWorker {
         self.now = clock::forward(self.now, utterance.end);
         self.read = seq;
         self.told = seq;
-        let outcome = if in_passing { Outcome::default() } else { self.listeners.consider(self.now)? };
+        let outcome = if in_passing { ListenerOutcome::default() } else { self.listeners.consider(self.now)? };
         self.record(outcome, Vec::new())
     }
 
@@ -237,14 +237,14 @@ impl ListenerWorker {
     fn pass(&mut self, time: Timestamp) -> Result<(), Error> {
         self.now = clock::forward(self.now, time);
         let outcome = self.listeners.tick(self.now)?;
-        if outcome == Outcome::default() { Ok(()) } else { self.record(outcome, Vec::new()) }
+        if outcome == ListenerOutcome::default() { Ok(()) } else { self.record(outcome, Vec::new()) }
     }
 
     /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.
-    fn record(&mut self, outcome: Outcome, mut messages: Vec<Message>) -> Result<(), Error> {
+    fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), Error> {
         messages.extend(self.announcer.messages(&outcome, self.listeners.standings(self.now)));
         let memory = self.listeners.memory();
-        let reading = store::Reading {
+        let reading = store::ListenerTurn {
             digests: &outcome.digests,
             alerts: &outcome.alerts,
             processed: self.told,
@@ -260,7 +260,10 @@ impl ListenerWorker {
     }
 
     /// Lets the listeners read, and keeps what a token of it cost.
-    fn measured(&mut self, read: impl FnOnce(&mut Listeners) -> Result<(), listener::Error>) -> Result<(), Error> {
+    fn measured(
+        &mut self,
+        read: impl FnOnce(&mut Listeners) -> Result<(), listener::ListenerError>,
+    ) -> Result<(), Error> {
         let (began, before) = (Instant::now(), self.listeners.tokens_read());
         read(&mut self.listeners)?;
         let age = self.listeners.tokens_read();
@@ -325,8 +328,8 @@ impl ListenerWorker {
             }
             Keep::Forever | Keep::Nothing => Timestamp::MIN,
         };
-        let policy = Policy::new(&self.config.listener, self.config.store.keep);
-        if let Err(error) = self.listeners.save(&Mark { read: self.read, time }, &policy, oldest) {
+        let policy = SnapshotPolicy::new(&self.config.listener, self.config.store.keep);
+        if let Err(error) = self.listeners.save(&ReadPosition { read: self.read, time }, &policy, oldest) {
             warn!(%error, "the snapshots are not as they should be; those that were made stay, and it is tried again");
         }
     }

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::config::Privacy;
+use crate::config::PrivacyConfig;
 
 /// No lamp takes longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Runs a command now and at each change, until nobody can change it any more.
-pub async fn run(privacy: Privacy, mut listening: watch::Receiver<bool>) {
+pub async fn run(privacy: PrivacyConfig, mut listening: watch::Receiver<bool>) {
     loop {
         let on = *listening.borrow_and_update();
         call(if on { &privacy.on_unmute } else { &privacy.on_mute }).await;
@@ -77,8 +77,11 @@ mod tests {
     async fn the_last_change_is_the_last_that_is_shown_and_a_missing_program_stops_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lamp");
-        let privacy =
-            Privacy { on_mute: says(&file, "muted"), on_unmute: vec!["/nonexistent".into()], ..Privacy::default() };
+        let privacy = PrivacyConfig {
+            on_mute: says(&file, "muted"),
+            on_unmute: vec!["/nonexistent".into()],
+            ..PrivacyConfig::default()
+        };
         let (tell, told) = watch::channel(true);
         tell.send_replace(false);
         tell.send_replace(true);

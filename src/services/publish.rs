@@ -102,7 +102,10 @@ pub struct PublishCounts {
 ///
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
-pub async fn run(publishing: PublishInputs, drain: impl Future<Output = ()>) -> Result<PublishCounts, store::Error> {
+pub async fn run(
+    publishing: PublishInputs,
+    drain: impl Future<Output = ()>,
+) -> Result<PublishCounts, store::StoreError> {
     let PublishInputs {
         mut store,
         client,
@@ -207,7 +210,7 @@ impl Publisher {
         self.phase == PublishPhase::Done
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), store::Error> {
+    fn hear(&mut self, event: Event) -> Result<(), store::StoreError> {
         self.metrics.publishing_heartbeat.beat();
         match event {
             Event::Connected { .. } => self.connected(),
@@ -233,7 +236,7 @@ impl Publisher {
         }
     }
 
-    fn connected(&mut self) -> Result<(), store::Error> {
+    fn connected(&mut self) -> Result<(), store::StoreError> {
         self.metrics.connected.set(true);
         if self.known && self.phase == PublishPhase::Running {
             self.sending.hold(SETTLE);
@@ -248,12 +251,12 @@ impl Publisher {
     }
 
     /// Other rules: entities of those that went are taken back, and those of new ones announced.
-    fn rules(&mut self, rules: Vec<Rule>) -> Result<(), store::Error> {
+    fn rules(&mut self, rules: Vec<Rule>) -> Result<(), store::StoreError> {
         self.house.follow(rules);
         if self.sending.is_connected() { self.tell_everything() } else { Ok(()) }
     }
 
-    fn tell_everything(&mut self) -> Result<(), store::Error> {
+    fn tell_everything(&mut self) -> Result<(), store::StoreError> {
         let retained = self.sending.retained()?;
         if retained.is_none() {
             // The store is in trouble; what it holds is told when it works again.
@@ -264,7 +267,7 @@ impl Publisher {
         self.health()
     }
 
-    fn acknowledged(&mut self, packet: u16) -> Result<(), store::Error> {
+    fn acknowledged(&mut self, packet: u16) -> Result<(), store::StoreError> {
         match self.sending.acknowledged(packet) {
             Some(OutgoingKind::Discovery) => match self.house.announced() {
                 Some(note) => self.sending.write(|store| store.set_note(ANNOUNCED, &note)).map(drop),
@@ -283,7 +286,7 @@ impl Publisher {
         }
     }
 
-    fn message(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::Error> {
+    fn message(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::StoreError> {
         if topic == self.house.topics.home_assistant() {
             if payload == payload::ONLINE.as_bytes() && !retain {
                 self.sending.release();
@@ -301,7 +304,7 @@ impl Publisher {
         Ok(())
     }
 
-    fn lost(&mut self, error: &client::Error) -> Result<(), store::Error> {
+    fn lost(&mut self, error: &client::Error) -> Result<(), store::StoreError> {
         self.metrics.connected.set(false);
         self.metrics.commands_ok.set(false);
         self.subscribing.lost(matches!(error, client::Error::TooLong { .. }));
@@ -317,7 +320,7 @@ impl Publisher {
         self.sending.lost()
     }
 
-    fn health(&mut self) -> Result<(), store::Error> {
+    fn health(&mut self) -> Result<(), store::StoreError> {
         self.sending.look()?;
         let topics = &self.house.topics;
         let message = payload::health(topics, Stamp::now(), &self.metrics, self.meter.read());
@@ -330,7 +333,7 @@ impl Publisher {
     }
 
     /// Sends what may be sent, and takes the next step of the end when there is nothing more.
-    fn pump(&mut self) -> Result<(), store::Error> {
+    fn pump(&mut self) -> Result<(), store::StoreError> {
         self.sending.pump()?;
         if let PublishPhase::Emptying(until) = self.phase
             && self.sending.is_connected()

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{self, Config, Digest, Rule};
+use crate::config::{self, Config, DigestConfig, Rule};
 use crate::door::asked::{Answer, Asked};
 
 /// A config that was read again.
@@ -13,7 +13,7 @@ use crate::door::asked::{Answer, Asked};
 pub struct Fresh {
     /// What takes effect at once.
     pub rules: Vec<Rule>,
-    pub digest: Digest,
+    pub digest: DigestConfig,
     /// The tables that take effect with the next start.
     pub needs_restart: Vec<String>,
     /// Who asked; none for a signal.

@@ -31,8 +31,8 @@ pub fn blocking<T>(act: impl FnOnce() -> T) -> T {
 pub fn retry_until_stored<T>(
     closing: &AtomicBool,
     metrics: &Metrics,
-    mut attempt: impl FnMut() -> Result<T, store::Error>,
-) -> Result<T, store::Error> {
+    mut attempt: impl FnMut() -> Result<T, store::StoreError>,
+) -> Result<T, store::StoreError> {
     let mut told: Option<Instant> = None;
     let mut closing_since: Option<Instant> = None;
     loop {

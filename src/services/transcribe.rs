@@ -20,12 +20,12 @@ use super::listen::ListenerEvent;
 use super::store_retry::retry_until_stored;
 use super::transcript_writer::{TranscriptWriter, locked};
 use crate::clock;
-use crate::clock::steady::Steady;
+use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Keep;
 use crate::daemon::hearing::{Heard, Hearing};
 use crate::door::asked::Asked;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
-use crate::listener::history::History;
+use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
 use crate::mqtt::commands::Command;
@@ -46,9 +46,9 @@ pub struct TranscribeWorker {
     /// None where what several machines heard is put in order first: then it waits for that in the inbox.
     pub writing: Option<TranscriptWriter>,
     /// Where the state's snapshots lie, if there are any.
-    pub history: History,
+    pub history: SnapshotStore,
     pub keep: Keep,
-    pub clock: Arc<Steady>,
+    pub clock: Arc<TrustedClock>,
     pub topics: Topics,
     pub metrics: Arc<Metrics>,
     pub live_feed: Arc<LiveFeed>,

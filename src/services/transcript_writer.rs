@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::clock::steady::Steady;
+use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Keep;
 use crate::retention::age::YOUNG;
-use crate::store::lines::Lines;
+use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 
 /// How often old files are deleted.
@@ -22,21 +22,26 @@ const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 /// The file, and how long its text is kept.
 pub struct TranscriptWriter {
     /// None when no text is kept.
-    lines: Option<Arc<Mutex<Lines>>>,
+    lines: Option<Arc<Mutex<TranscriptJsonl>>>,
     keep: Keep,
-    clock: Arc<Steady>,
+    clock: Arc<TrustedClock>,
     /// SIGHUP came: open the files anew.
     reopen: Arc<AtomicBool>,
     retention_due: Instant,
 }
 
 impl TranscriptWriter {
-    pub fn new(lines: Option<Arc<Mutex<Lines>>>, keep: Keep, clock: Arc<Steady>, reopen: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        lines: Option<Arc<Mutex<TranscriptJsonl>>>,
+        keep: Keep,
+        clock: Arc<TrustedClock>,
+        reopen: Arc<AtomicBool>,
+    ) -> Self {
         Self { lines, keep, clock, reopen, retention_due: Instant::now() }
     }
 
     /// The file, for whoever takes lines out of it.
-    pub fn lines(&self) -> Option<Arc<Mutex<Lines>>> {
+    pub fn lines(&self) -> Option<Arc<Mutex<TranscriptJsonl>>> {
         self.lines.clone()
     }
 
@@ -58,11 +63,11 @@ impl TranscriptWriter {
             self.attempt(|lines| lines.enforce(now, keep));
         }
         if self.reopen.swap(false, Ordering::Relaxed) {
-            self.attempt(Lines::reopen);
+            self.attempt(TranscriptJsonl::reopen);
         }
     }
 
-    fn attempt(&mut self, write: impl FnOnce(&mut Lines) -> Result<(), store::Error>) {
+    fn attempt(&mut self, write: impl FnOnce(&mut TranscriptJsonl) -> Result<(), store::StoreError>) {
         if let Some(lines) = &self.lines
             && let Err(error) = write(&mut locked(lines))
         {
@@ -72,7 +77,7 @@ impl TranscriptWriter {
 }
 
 /// The file that the reading thread, too, may take lines out of.
-pub fn locked(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
+pub fn locked(lines: &Mutex<TranscriptJsonl>) -> MutexGuard<'_, TranscriptJsonl> {
     // Whoever panicked with it left whole lines.
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Store, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
+use super::{Store, StoreError, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
 use crate::event::Message;
 
 const PENDING: &str = "forgetting";
@@ -45,7 +45,7 @@ impl Store {
         since: Timestamp,
         from: Option<i64>,
         judge: impl Fn(&Message, &BTreeSet<String>) -> Verdict,
-    ) -> Result<Forgotten, Error> {
+    ) -> Result<Forgotten, StoreError> {
         let (before, newest) = (self.forgetting()?, self.newest()?);
         let (forgotten, dropped) = self.write(|transaction, settings| {
             let mut forgotten = before.unwrap_or_default();
@@ -67,21 +67,21 @@ impl Store {
     }
 
     /// A deletion that the rest of the house has not followed yet.
-    pub fn forgetting(&self) -> Result<Option<Forgotten>, Error> {
+    pub fn forgetting(&self) -> Result<Option<Forgotten>, StoreError> {
         let note = self.note(PENDING)?;
         // A note that cannot be read is of a hearth to come; what it asks for cannot be known.
         Ok(note.and_then(|note| serde_json::from_str(&note).ok()))
     }
 
     /// The rest of the house has followed.
-    pub fn forgot(&mut self) -> Result<(), Error> {
+    pub fn forgot(&mut self) -> Result<(), StoreError> {
         self.write(|transaction, _| {
             transaction.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([PENDING]).map(drop)
         })
     }
 
     /// When the last thing that stored digests tell of was said, of each state that has any: a room's, or the house's.
-    pub fn told_until(&self) -> Result<BTreeMap<Option<String>, Timestamp>, Error> {
+    pub fn told_until(&self) -> Result<BTreeMap<Option<String>, Timestamp>, StoreError> {
         self.read(|connection| {
             let newest = r#"SELECT room, "end", max(seq) FROM digest WHERE words > 0 GROUP BY room"#;
             connection
@@ -130,7 +130,7 @@ fn delete(transaction: &Transaction<'_>, since: i64, forgotten: &mut Forgotten) 
 /// Puts every message, waiting or retained, before `judge`. Returns how many the bounds of the outbox gave up.
 fn judge_messages(
     transaction: &Transaction<'_>,
-    settings: &super::Settings,
+    settings: &super::OutboxLimits,
     judge: impl Fn(&Message) -> Verdict,
 ) -> rusqlite::Result<u64> {
     let mut replaced = Vec::new();

@@ -9,19 +9,19 @@ use rusqlite::{Transaction, params};
 
 use ulid::Ulid;
 
-use super::{Error, Store, outbox, tell_dropped, to_nanos, transcript};
+use super::{Store, StoreError, outbox, tell_dropped, to_nanos, transcript};
 use crate::event::{Gap, Message, Utterance};
 
 /// What other machines told for the first time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct New {
+pub struct NewArrivals {
     pub utterances: Vec<Utterance>,
     pub gaps: Vec<Gap>,
 }
 
 impl Store {
     /// Puts an utterance of this machine into the inbox, with its messages.
-    pub fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), Error> {
+    pub fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), StoreError> {
         let now = to_nanos(Timestamp::now());
         let dropped = self.write(|transaction, settings| {
             // A bridge may bring it back under another topic, when its text is forgotten too.
@@ -36,10 +36,15 @@ impl Store {
 
     /// Puts what other machines heard into the inbox, and what they did not hear where that is kept, all in one transaction;
     /// returns what was new. What was said in a time that was forgotten on request comes too late.
-    pub fn take_in(&mut self, utterances: &[Utterance], gaps: &[Gap], now: Timestamp) -> Result<New, Error> {
+    pub fn take_in(
+        &mut self,
+        utterances: &[Utterance],
+        gaps: &[Gap],
+        now: Timestamp,
+    ) -> Result<NewArrivals, StoreError> {
         let now = to_nanos(now);
         self.write(|transaction, _| {
-            let mut new = New::default();
+            let mut new = NewArrivals::default();
             for utterance in utterances {
                 if arrives(transaction, "utterance", utterance.id, now)? && !is_forgotten(transaction, utterance)? {
                     put(transaction, utterance, now)?;
@@ -58,7 +63,7 @@ impl Store {
 
     /// Moves into the transcript what arrived by `before`, and what was said before that, in the order of time; returns how
     /// many, and whether nothing waits any more. What arrived after `now` did so before the clock was set back.
-    pub fn release(&mut self, before: Timestamp, now: Timestamp) -> Result<(u64, bool), Error> {
+    pub fn release(&mut self, before: Timestamp, now: Timestamp) -> Result<(u64, bool), StoreError> {
         let (before, now) = (to_nanos(before), to_nanos(now));
         // Mostly there is nothing to do, and that needs no transaction.
         let (due, waiting) = self.read(|connection| {
@@ -83,7 +88,7 @@ impl Store {
     }
 
     /// Forgets the ids of what arrived before `time`, and what somebody asked to forget before that.
-    pub fn forget_arrivals(&mut self, time: Timestamp) -> Result<(), Error> {
+    pub fn forget_arrivals(&mut self, time: Timestamp) -> Result<(), StoreError> {
         let time = to_nanos(time);
         self.write(|transaction, _| {
             transaction.prepare_cached("DELETE FROM arrival WHERE time < ?1")?.execute([time])?;
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Keep};
     use crate::event::GapReason;
-    use crate::store::{Settings, Verdict};
+    use crate::store::{OutboxLimits, Verdict};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + seconds).unwrap()
@@ -150,7 +155,7 @@ mod tests {
     }
 
     fn open(dir: &std::path::Path) -> Store {
-        Store::open(dir, Settings::from(&config::Store::default())).unwrap()
+        Store::open(dir, OutboxLimits::from(&config::StoreConfig::default())).unwrap()
     }
 
     fn take_in(store: &mut Store, said: &[Utterance], at: Timestamp) -> usize {
@@ -209,7 +214,7 @@ mod tests {
         assert_eq!(texts(&store), Vec::<String>::new());
         let gap = Gap { id: Ulid::generate(), room: "hall".into(), from: at(0), to: at(60), reason: GapReason::Muted };
         store.record_gap(&gap, &[]).unwrap();
-        assert_eq!(store.take_in(&[], &[gap], at(61)).unwrap(), New::default());
+        assert_eq!(store.take_in(&[], &[gap], at(61)).unwrap(), NewArrivals::default());
     }
 
     #[test]

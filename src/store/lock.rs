@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::Error;
+use super::StoreError;
 
 /// Held while a daemon runs; the system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -17,13 +17,13 @@ impl Lock {
     ///
     /// # Errors
     /// Another hearth has it.
-    pub fn take(dir: &Path) -> Result<Self, Error> {
+    pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("hearth.lock");
-        let open = |source| Error::Open { path: path.clone(), source };
+        let open = |source| StoreError::Open { path: path.clone(), source };
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(open)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::InUse { path }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path }),
             Err(TryLockError::Error(source)) => Err(open(source)),
         }
     }

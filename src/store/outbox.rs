@@ -7,12 +7,12 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Error, Settings, Store, tell_dropped, to_nanos};
+use super::{OutboxLimits, Store, StoreError, tell_dropped, to_nanos};
 use crate::event::Message;
 
 /// What waits in the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
+pub struct OutboxTotals {
     pub messages: u64,
     pub bytes: u64,
     /// Messages that were given up by the bounds since the database was made.
@@ -21,14 +21,14 @@ pub struct Waiting {
 
 impl Store {
     /// Puts messages into the outbox.
-    pub fn enqueue(&mut self, messages: &[Message]) -> Result<(), Error> {
+    pub fn enqueue(&mut self, messages: &[Message]) -> Result<(), StoreError> {
         let dropped = self.write(|transaction, settings| push(transaction, settings, messages))?;
         tell_dropped(&self.path, dropped);
         Ok(())
     }
 
     /// The messages behind `seq`, oldest first, at most `limit`.
-    pub fn outbox_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Message)>, Error> {
+    pub fn outbox_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Message)>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT seq, topic, payload, retain FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")?
@@ -41,7 +41,7 @@ impl Store {
 
     /// Removes what the broker acknowledged, and what no broker would take: `unsendable` says how many of them that were. A seq that
     /// has gone already is no error.
-    pub fn acknowledge(&mut self, seqs: &[i64], unsendable: u64) -> Result<(), Error> {
+    pub fn acknowledge(&mut self, seqs: &[i64], unsendable: u64) -> Result<(), StoreError> {
         self.write(|transaction, _| {
             count_dropped(transaction, unsendable)?;
             let mut delete = transaction.prepare_cached("DELETE FROM outbox WHERE seq = ?1")?;
@@ -50,22 +50,22 @@ impl Store {
     }
 
     /// How many messages wait.
-    pub fn outbox_len(&self) -> Result<u64, Error> {
+    pub fn outbox_len(&self) -> Result<u64, StoreError> {
         self.waiting().map(|waiting| waiting.messages)
     }
 
     /// What waits, and what was given up.
-    pub fn waiting(&self) -> Result<Waiting, Error> {
+    pub fn waiting(&self) -> Result<OutboxTotals, StoreError> {
         self.read(|connection| {
             connection.prepare_cached("SELECT messages, bytes, dropped FROM outbox_total")?.query_row([], |row| {
                 let unsigned = |at| row.get::<_, i64>(at).map(|n| n as u64);
-                Ok(Waiting { messages: unsigned(0)?, bytes: unsigned(1)?, dropped: unsigned(2)? })
+                Ok(OutboxTotals { messages: unsigned(0)?, bytes: unsigned(1)?, dropped: unsigned(2)? })
             })
         })
     }
 
     /// The newest message of every retained topic, sent or not, in the order of the topics.
-    pub fn retained(&self) -> Result<Vec<Message>, Error> {
+    pub fn retained(&self) -> Result<Vec<Message>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT topic, payload FROM retained ORDER BY topic")?
@@ -76,7 +76,7 @@ impl Store {
 
     /// Forgets every retained topic that starts with `prefix`, here and, by an empty message, at the broker. Returns how
     /// many there were.
-    pub fn forget_retained(&mut self, prefix: &str) -> Result<usize, Error> {
+    pub fn forget_retained(&mut self, prefix: &str) -> Result<usize, StoreError> {
         self.write(|transaction, settings| {
             let topics: Vec<String> = transaction
                 .prepare_cached("SELECT topic FROM retained WHERE substr(topic, 1, length(?1)) = ?1")?
@@ -94,7 +94,11 @@ impl Store {
 ///
 /// A retained message takes the place of an older one of its topic, but under a new seq: if the older one is on its way,
 /// its acknowledgement finds nothing to remove, and the newer one is still sent after it.
-pub(super) fn push(transaction: &Transaction<'_>, settings: &Settings, messages: &[Message]) -> rusqlite::Result<u64> {
+pub(super) fn push(
+    transaction: &Transaction<'_>,
+    settings: &OutboxLimits,
+    messages: &[Message],
+) -> rusqlite::Result<u64> {
     let now = to_nanos(Timestamp::now());
     for Message { topic, payload, retain } in messages {
         if *retain {

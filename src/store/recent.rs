@@ -6,12 +6,12 @@ use rusqlite::{Row, params};
 use serde::de::DeserializeOwned;
 
 use super::transcript::{count, id, unreadable, utterance};
-use super::{Error, Store, from_nanos};
+use super::{Store, StoreError, from_nanos};
 use crate::event::{Alert, Digest, Utterance};
 
 impl Store {
     /// The last utterances, oldest first.
-    pub fn last_utterances(&self, limit: usize) -> Result<Vec<Utterance>, Error> {
+    pub fn last_utterances(&self, limit: usize) -> Result<Vec<Utterance>, StoreError> {
         self.read(|connection| {
             let rows = connection
                 .prepare_cached(
@@ -25,7 +25,7 @@ impl Store {
     }
 
     /// The last digests, oldest first.
-    pub fn last_digests(&self, limit: usize) -> Result<Vec<Digest>, Error> {
+    pub fn last_digests(&self, limit: usize) -> Result<Vec<Digest>, StoreError> {
         let digest = |row: &Row<'_>| {
             Ok(Digest {
                 id: id(row, 0)?,
@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// The last phases of alerts, oldest first.
-    pub fn last_alerts(&self, limit: usize) -> Result<Vec<Alert>, Error> {
+    pub fn last_alerts(&self, limit: usize) -> Result<Vec<Alert>, StoreError> {
         let alert = |row: &Row<'_>| {
             let evidence: String = row.get(8)?;
             Ok(Alert {

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Transaction, params};
 
-use super::{Error, Store, outbox, tell_dropped, to_nanos};
+use super::{Store, StoreError, outbox, tell_dropped, to_nanos};
 use crate::clock;
 use crate::config::Keep;
 
@@ -17,7 +17,7 @@ impl Store {
     /// The outbox holds its own copy of what it has to tell, so with [`Keep::Nothing`] the transcript goes as soon as it
     /// was read; a message's text goes with its acknowledgement. The newest message of each retained topic stays: it is
     /// what the house shows now, and the broker holds it too.
-    pub fn enforce(&mut self, now: Timestamp, keep: Keep, processed: i64) -> Result<u64, Error> {
+    pub fn enforce(&mut self, now: Timestamp, keep: Keep, processed: i64) -> Result<u64, StoreError> {
         let before = match keep {
             Keep::Forever => None,
             Keep::Days(days) => Some(clock::after(now, SignedDuration::from_hours(-24 * i64::from(days)))),
@@ -40,12 +40,12 @@ impl Store {
 
     /// Text that was deleted is still in the write-ahead log: empties it, and gives free pages back. Waits for readers as for
     /// a writer; one that is still in the middle of a question then holds the log, and the next time will do.
-    pub fn erase(&self) -> Result<(), Error> {
+    pub fn erase(&self) -> Result<(), StoreError> {
         let held = self.read(|connection| {
             connection.execute_batch("PRAGMA incremental_vacuum")?;
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
         })?;
-        if held { Err(Error::Locked { path: self.path.clone() }) } else { Ok(()) }
+        if held { Err(StoreError::Locked { path: self.path.clone() }) } else { Ok(()) }
     }
 
     /// Whether the write-ahead log may hold text.

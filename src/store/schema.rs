@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{Error, Store, fault};
+use super::{Store, StoreError, fault};
 
 /// "hrth": marks the file as hearth's in its header.
 const APPLICATION: i64 = 0x6872_7468;
@@ -94,7 +94,7 @@ ALTER TABLE alert ADD COLUMN room TEXT;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Sets the connection up and brings the database to [`VERSION`].
-pub(super) fn prepare(store: &mut Store) -> Result<(), Error> {
+pub(super) fn prepare(store: &mut Store) -> Result<(), StoreError> {
     let path = store.path.clone();
     let sql = |source| fault(&path, source);
     check_owner(store)?;
@@ -115,7 +115,7 @@ pub(super) fn prepare(store: &mut Store) -> Result<(), Error> {
 
 /// Refuses a file that is not hearth's before anything in it is changed. One transaction, for another opening may be
 /// making the tables of a new database meanwhile: all of its answers are from before that, or all from after.
-pub(super) fn check_owner(store: &Store) -> Result<(), Error> {
+pub(super) fn check_owner(store: &Store) -> Result<(), StoreError> {
     let path = store.path.clone();
     let (tables, application, found) = store.read(|connection| {
         let transaction = connection.unchecked_transaction()?;
@@ -123,10 +123,10 @@ pub(super) fn check_owner(store: &Store) -> Result<(), Error> {
         Ok((ask("SELECT count(*) FROM sqlite_schema")?, ask("PRAGMA application_id")?, version(&transaction)?))
     })?;
     if application != APPLICATION && (tables > 0 || application != 0) {
-        return Err(Error::Foreign { path });
+        return Err(StoreError::Foreign { path });
     }
     if found > VERSION {
-        return Err(Error::Newer { path, found, known: VERSION });
+        return Err(StoreError::Newer { path, found, known: VERSION });
     }
     Ok(())
 }

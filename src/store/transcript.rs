@@ -11,12 +11,12 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use ulid::Ulid;
 
-use super::{Error, Store, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
+use super::{Store, StoreError, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
 use crate::event::{Alert, Digest, Gap, Message, Utterance};
 
 /// What one turn of the listener came to.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
+pub struct ListenerTurn<'a> {
     pub digests: &'a [Digest],
     pub alerts: &'a [Alert],
     /// The seq of the last utterance the live state has read.
@@ -27,7 +27,7 @@ pub struct Reading<'a> {
 
 impl Store {
     /// Stores an utterance and its messages; returns its seq, which only counts up.
-    pub fn record_utterance(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<i64, Error> {
+    pub fn record_utterance(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<i64, StoreError> {
         let (seq, dropped) = self.write(|transaction, settings| {
             let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
             transaction
@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// Stores a gap and its messages.
-    pub fn record_gap(&mut self, gap: &Gap, messages: &[Message]) -> Result<(), Error> {
+    pub fn record_gap(&mut self, gap: &Gap, messages: &[Message]) -> Result<(), StoreError> {
         let dropped = self.write(|transaction, settings| {
             insert_gap(transaction, gap)?;
             outbox::push(transaction, settings, messages)
@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// Stores what a turn of the listener came to, and how far it has read, with its messages.
-    pub fn record_reading(&mut self, reading: Reading<'_>, messages: &[Message]) -> Result<(), Error> {
+    pub fn record_reading(&mut self, reading: ListenerTurn<'_>, messages: &[Message]) -> Result<(), StoreError> {
         let dropped = self.write(|transaction, settings| {
             reading.digests.iter().try_for_each(|digest| insert_digest(transaction, digest))?;
             reading.alerts.iter().try_for_each(|alert| insert_alert(transaction, alert))?;
@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// Keeps that an alert was none, with the probability it began at: numbers by which thresholds can be judged, no text.
-    pub fn record_false_alarm(&mut self, alert: Ulid, rule: &str, time: Timestamp) -> Result<(), Error> {
+    pub fn record_false_alarm(&mut self, alert: Ulid, rule: &str, time: Timestamp) -> Result<(), StoreError> {
         self.write(|transaction, _| {
             transaction
                 .prepare_cached(
@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// The alerts that were none, oldest first: the rule, and the probability it began at.
-    pub fn false_alarms(&self) -> Result<Vec<(String, Option<f64>)>, Error> {
+    pub fn false_alarms(&self) -> Result<Vec<(String, Option<f64>)>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT rule, probability FROM false_alarm ORDER BY time")?
@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// How far the listener has read (0 at first) and what it remembered.
-    pub fn reader(&self) -> Result<(i64, Option<String>), Error> {
+    pub fn reader(&self) -> Result<(i64, Option<String>), StoreError> {
         self.read(|connection| {
             let processed = connection
                 .query_row("SELECT value FROM meta WHERE key = 'processed'", [], |row| row.get(0))
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// The utterances behind `seq`, oldest first, at most `limit`.
-    pub fn utterances_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Utterance)>, Error> {
+    pub fn utterances_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Utterance)>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(
@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// The seq of the newest utterance ever stored, 0 when there was none; text that was forgotten counts.
-    pub fn newest(&self) -> Result<i64, Error> {
+    pub fn newest(&self) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
                 .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'utterance'", [], |row| row.get(0))
@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// The number behind which the last `limit` utterances up to `seq` lie.
-    pub fn back_from(&self, seq: i64, limit: usize) -> Result<i64, Error> {
+    pub fn back_from(&self, seq: i64, limit: usize) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT seq FROM utterance WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2")?
@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// How many stored utterances lie behind `seq`.
-    pub fn count_after(&self, seq: i64) -> Result<u64, Error> {
+    pub fn count_after(&self, seq: i64) -> Result<u64, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT count(*) FROM utterance WHERE seq > ?1")?
@@ -156,7 +156,7 @@ impl Store {
     }
 
     /// The utterances that hold all of `words` (whole words, without case or accents), newest first, at most `limit`.
-    pub fn search(&self, words: &str, limit: usize) -> Result<Vec<(i64, Utterance)>, Error> {
+    pub fn search(&self, words: &str, limit: usize) -> Result<Vec<(i64, Utterance)>, StoreError> {
         // Each word is quoted, so nothing a person types is taken for FTS5's own syntax.
         let quoted: Vec<String> =
             words.split_whitespace().map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use hearth::config::Config;
 use hearth::event::{Gap, GapReason};
 use hearth::listener::Listener as Reader;
-use hearth::listener::history::History;
-use hearth::store::{Settings, Store};
+use hearth::listener::snapshot_store::SnapshotStore;
+use hearth::store::{OutboxLimits, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use ulid::Ulid;
@@ -204,7 +204,7 @@ fn a_card_that_its_own_fault_made_read_only_is_said_and_costs_nothing_that_was_s
 
 /// Ids of all utterances in the database of a hearth that is not running.
 fn stored(dir: &Path) -> Vec<String> {
-    let store = Store::open(&dir.join("state"), Settings::from(&hearth::config::Store::default())).unwrap();
+    let store = Store::open(&dir.join("state"), OutboxLimits::from(&hearth::config::StoreConfig::default())).unwrap();
     store.utterances_after(0, 10_000).unwrap().into_iter().map(|(_, utterance)| utterance.id.to_string()).collect()
 }
 
@@ -344,7 +344,7 @@ fn what_there_was_no_time_for_is_stored_told_and_read_as_a_gap() {
     let settings = Config::default();
     let fresh = || Reader::open(&model, &settings.listener, &settings.digest, &[]).unwrap();
     let (mut all, mut left) = (fresh(), fresh());
-    let store = Store::look(&dir.path().join("state"), Settings::from(&settings.store)).unwrap();
+    let store = Store::look(&dir.path().join("state"), OutboxLimits::from(&settings.store)).unwrap();
     for (_, utterance) in store.utterances_after(0, 1_000).unwrap() {
         all.replay(std::slice::from_ref(&utterance)).unwrap();
     }
@@ -358,7 +358,7 @@ fn what_there_was_no_time_for_is_stored_told_and_read_as_a_gap() {
         let to = from + SignedDuration::from_secs_f64(*seconds);
         all.gap(&Gap { id: Ulid::nil(), room: "home".into(), from, to, reason }).unwrap();
     }
-    let (state, _) = left.recollect(&History::look(&dir.path().join("state")), |_| true).unwrap().unwrap();
+    let (state, _) = left.load_latest(&SnapshotStore::look(&dir.path().join("state")), |_| true).unwrap().unwrap();
     left.resume(Some(state));
     assert_eq!(left.state().tokens_read(), all.state().tokens_read(), "the state has read each of {gaps:?}");
 }
@@ -400,7 +400,8 @@ fn a_broker_that_refuses_the_password_is_named_and_everything_waits_for_it() {
     assert!(status.success(), "{said}");
     assert!(said.contains("refuses") && said.contains("password_file"), "{said}");
     assert!(!said.contains("wrong"), "the password is in the log: {said}");
-    let store = Store::open(&dir.path().join("state"), Settings::from(&hearth::config::Store::default())).unwrap();
+    let store =
+        Store::open(&dir.path().join("state"), OutboxLimits::from(&hearth::config::StoreConfig::default())).unwrap();
     assert!(store.outbox_len().unwrap() > 0, "what could not be sent waits");
 }
 

@@ -7,11 +7,11 @@ use griffin::Leaf;
 use hearth::config::Config;
 use hearth::event::Utterance;
 use hearth::listener::Listener as Reader;
-use hearth::listener::history::History;
+use hearth::listener::snapshot_store::SnapshotStore;
 use hearth::mqtt::payload;
 use hearth::mqtt::topics::Topics;
-use hearth::store::lines::Lines;
-use hearth::store::{Settings, Store};
+use hearth::store::transcript_jsonl::TranscriptJsonl;
+use hearth::store::{OutboxLimits, Store};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -27,7 +27,7 @@ const FORGOTTEN: [&str; 2] =
     ["Help! I fell in the bathroom. My ankle hurts so much. I can't get up.", "Stay there with the zebrafinch."];
 
 fn store(dir: &Path) -> Store {
-    Store::open(&dir.join("state"), Settings::from(&Config::default().store)).unwrap()
+    Store::open(&dir.join("state"), OutboxLimits::from(&Config::default().store)).unwrap()
 }
 
 /// Puts on disk what a hearth would have heard: half an hour ago what is kept, five minutes ago what is to be forgotten.
@@ -35,7 +35,7 @@ fn furnish(dir: &Path) {
     let config = Config::default();
     let topics = Topics::new(&config.mqtt, &config.node);
     let mut store = store(dir);
-    let mut lines = Lines::open(&dir.join("state"), TimeZone::UTC).unwrap();
+    let mut lines = TranscriptJsonl::open(&dir.join("state"), TimeZone::UTC).unwrap();
     let ago = |minutes: i64| Timestamp::now() - SignedDuration::from_mins(minutes);
     let said = KEPT.iter().zip([30, 29]).chain(FORGOTTEN.iter().zip([5, 4]));
     for (text, minutes) in said {
@@ -83,9 +83,9 @@ fn newest_state(dir: &Path) -> (Vec<Leaf>, i64) {
     let config = Config::default();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
     let mut reader = Reader::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
-    let history = History::look(&dir.join("state"));
+    let history = SnapshotStore::look(&dir.join("state"));
     let last = history.list().unwrap().iter().map(|kept| kept.header.mark.read).max().unwrap();
-    let (state, _) = reader.recollect(&history, |_| true).unwrap().unwrap();
+    let (state, _) = reader.load_latest(&history, |_| true).unwrap().unwrap();
     reader.resume(Some(state));
     (reader.state().leaves(), last)
 }
@@ -164,7 +164,7 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     let said = forget(dir.path(), "2h");
     assert!(said.contains("2 utterances since") && said.contains("next start"), "{said}");
     assert_eq!(holding(&state, "plumber"), Vec::<String>::new());
-    let history = History::look(&state);
+    let history = SnapshotStore::look(&state);
     assert!(history.list().unwrap().iter().all(|kept| kept.header.mark.read == 0));
     let (hearth, _stdin) = silent(dir.path(), &broker);
     listener.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload.contains("online") && !h.retain);
@@ -253,9 +253,9 @@ fn a_state_of_the_past_is_asked_by_its_time() {
     let config = Config::default();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
     let reader = Reader::open(&model, &config.listener, &config.digest, &[]).unwrap();
-    let history = History::open(&dir.path().join("state")).unwrap();
+    let history = SnapshotStore::open(&dir.path().join("state")).unwrap();
     let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
-    reader.save(&history, &hearth::listener::snapshot::Mark { read: 0, time: hour_ago }).unwrap();
+    reader.save(&history, &hearth::listener::snapshot::ReadPosition { read: 0, time: hour_ago }).unwrap();
 
     let (hearth, _stdin) = silent(dir.path(), &broker);
     listener.wait_for("the alert", |h| h.topic == "hearth/home/rule/help" && h.json()["state"] == "ON");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hearth::audio::{self, Control};
 use hearth::clock::SAMPLE_RATE;
-use hearth::config::{File, Pace, Source};
+use hearth::config::{FileConfig, PlaybackPace, SourceConfig};
 use hearth::event::{Audio, Sound};
 use hearth::metrics::Metrics;
 use serde_json::Value;
@@ -24,7 +24,8 @@ pub fn household() -> PathBuf {
 
 /// The first `seconds` of the household as 16-bit samples at 16 kHz, one channel.
 pub fn samples(seconds: usize) -> Vec<i16> {
-    let source = ("home".into(), Source::File(File { path: household(), pace: Pace::Fast, room: None }));
+    let source =
+        ("home".into(), SourceConfig::File(FileConfig { path: household(), pace: PlaybackPace::Fast, room: None }));
     let (sender, receiver) = sync_channel(64);
     let reading = std::thread::spawn(move || {
         audio::run(&[source], Path::new(""), sender, &Control::default(), &Metrics::default())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hearth::config::{Mqtt, Name, Privacy};
+use hearth::config::{MqttConfig, Name, PrivacyConfig};
 use hearth::event::{Gap, GapReason, Utterance};
 use hearth::metrics::Metrics;
 use hearth::mqtt::client;
@@ -17,7 +17,7 @@ use hearth::mqtt::payload::{self, Info};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
 use hearth::services::publish::{PublishInputs, run};
-use hearth::store::{Settings, Store};
+use hearth::store::{OutboxLimits, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -42,10 +42,11 @@ struct Node {
 
 impl Node {
     fn start(dir: &Path, name: &str, address: std::net::SocketAddr) -> Self {
-        let mqtt = Mqtt { url: format!("mqtt://{address}").parse().unwrap(), discovery: false, ..Mqtt::default() };
+        let mqtt =
+            MqttConfig { url: format!("mqtt://{address}").parse().unwrap(), discovery: false, ..MqttConfig::default() };
         let topics = Topics::new(&mqtt, &name.parse::<Name>().unwrap());
         let dir = dir.join(name);
-        let open = || Store::open(&dir, Settings::from(&hearth::config::Store::default())).unwrap();
+        let open = || Store::open(&dir, OutboxLimits::from(&hearth::config::StoreConfig::default())).unwrap();
         let (metrics, wake) = (Arc::new(Metrics::default()), Arc::new(Notify::new()));
         let publishing = PublishInputs {
             store: open(),
@@ -57,7 +58,7 @@ impl Node {
             discovery: false,
             info: Info::default(),
             metrics: metrics.clone(),
-            redactor: Redactor::new(&Privacy::default()),
+            redactor: Redactor::new(&PrivacyConfig::default()),
             wake: wake.clone(),
             requests: mpsc::channel(1).0,
             listening: watch::Sender::default(),
@@ -199,7 +200,8 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
     assert_eq!(known(), [format!("kitchen {gap}")], "what a machine did not hear is known once");
 
     assert!(ids(&transcript(&reader)) == said, "each once, in the order in which it was said");
-    let store = Store::open(&reader.join("state"), Settings::from(&hearth::config::Store::default())).unwrap();
+    let store =
+        Store::open(&reader.join("state"), OutboxLimits::from(&hearth::config::StoreConfig::default())).unwrap();
     assert_eq!(store.reader().unwrap().0, store.newest().unwrap(), "the state has read to the end");
     let rooms: BTreeSet<String> =
         store.search("number", 300).unwrap().into_iter().map(|(_, utterance)| utterance.room).collect();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use hearth::config::Config;
 use hearth::event::Utterance;
-use hearth::store::{Settings, Store};
+use hearth::store::{OutboxLimits, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use ulid::Ulid;
@@ -76,7 +76,7 @@ const TALK: [(&str, i64, &str); 4] = [
 
 /// Puts on disk what a hearth would have heard, some minutes ago.
 fn furnish(dir: &Path) {
-    let mut store = Store::open(&dir.join("state"), Settings::from(&Config::default().store)).unwrap();
+    let mut store = Store::open(&dir.join("state"), OutboxLimits::from(&Config::default().store)).unwrap();
     for (room, minutes, text) in TALK {
         let start = Timestamp::now() - SignedDuration::from_mins(minutes);
         let (id, end) = (Ulid::generate(), start + SignedDuration::from_secs(3));

@@ -160,18 +160,18 @@ fn rooms_are_heard_side_by_side() {
 fn sources_run_side_by_side_and_one_that_fails_ends_all() {
     let (one, gone) = (root("examples/household.flac"), root("examples/gone.flac"));
     let hall = |path: &Path, pace| ("hall".to_owned(), playing(path, pace).1);
-    let run = |sources: [(String, Source); 2]| {
+    let run = |sources: [(String, SourceConfig); 2]| {
         let (sender, receiver) = sync_channel(100_000);
         let ended = audio::run(&sources, Path::new(""), sender, &Control::default(), &Metrics::default());
         (ended, receiver.into_iter().collect::<Vec<Sound>>())
     };
-    let (ended, heard) = run([playing(&one, Pace::Fast), hall(&one, Pace::Fast)]);
+    let (ended, heard) = run([playing(&one, PlaybackPace::Fast), hall(&one, PlaybackPace::Fast)]);
     ended.unwrap();
     let of = |room: &str| heard.iter().filter(|sound| &*sound.room == room).count();
     assert!(of("hall") > 6_000 && of("hall") == of("kitchen") && of("hall") * 2 == heard.len());
     for sources in [
-        [playing(&one, Pace::RealTime), hall(&gone, Pace::Fast)],
-        [hall(&gone, Pace::Fast), playing(&one, Pace::RealTime)],
+        [playing(&one, PlaybackPace::RealTime), hall(&gone, PlaybackPace::Fast)],
+        [hall(&gone, PlaybackPace::Fast), playing(&one, PlaybackPace::RealTime)],
     ] {
         let (ended, _) = run(sources);
         assert!(ended.unwrap_err().to_string().contains("gone.flac"), "not after a minute and a half of the other");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use hearth::config::Microphone;
+use hearth::config::MicrophoneConfig;
 use hearth::event::{AudioGap, GapReason};
 
 use super::*;
@@ -277,8 +277,8 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
     assert!(error.contains("\"hw:CARD=Gone\"") && error.contains("this machine has pipe"), "{error}");
 }
 
-fn microphone(device: &str) -> (String, Source) {
-    ("kitchen".into(), Source::Microphone(Microphone { device: device.into(), room: None }))
+fn microphone(device: &str) -> (String, SourceConfig) {
+    ("kitchen".into(), SourceConfig::Microphone(MicrophoneConfig { device: device.into(), room: None }))
 }
 
 fn device() -> audio::Format {

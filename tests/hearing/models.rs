@@ -6,7 +6,7 @@ use super::ggml::{Form, Ggml};
 use super::*;
 
 fn load(path: &Path, language: &str) -> Result<Whisper, asr::Error> {
-    Whisper::load(path, &Asr { language: language.into(), threads: 1, ..Asr::default() })
+    Whisper::load(path, &AsrConfig { language: language.into(), threads: 1, ..AsrConfig::default() })
 }
 
 fn refusal(path: &Path, language: &str) -> String {
@@ -108,10 +108,10 @@ fn however_little_is_decoded_nothing_breaks() {
 #[test]
 fn hot_words_of_any_length_are_taken() {
     let hot_words = vec!["Kowalczyk".into(), "Größe".repeat(100), "名前".into(), "and then she said ".repeat(200)];
-    let settings = Asr { hot_words, threads: 1, ..Asr::default() };
+    let settings = AsrConfig { hot_words, threads: 1, ..AsrConfig::default() };
     let mut whisper = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap();
     whisper.decode(&[0.0; 16_000]).unwrap();
-    let settings = Asr { hot_words: vec!["a\0b".into()], ..settings };
+    let settings = AsrConfig { hot_words: vec!["a\0b".into()], ..settings };
     let error = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).err().unwrap().to_string();
     assert!(error.contains("hot_words"), "{error}");
 }

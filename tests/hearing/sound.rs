@@ -210,7 +210,10 @@ fn a_whole_file_gives_no_warning() {
 }
 
 /// Starts a source of its own thread; returns what it delivers and how it ended.
-fn start(pace: Pace, control: Arc<Control>) -> (std::sync::mpsc::Receiver<Sound>, std::thread::JoinHandle<bool>) {
+fn start(
+    pace: PlaybackPace,
+    control: Arc<Control>,
+) -> (std::sync::mpsc::Receiver<Sound>, std::thread::JoinHandle<bool>) {
     let (sender, receiver) = sync_channel(4);
     let source = playing(Path::new("examples/household.flac"), pace);
     let run = move || audio::run(&[source], &root(""), sender, &control, &Metrics::default()).is_ok();
@@ -221,7 +224,7 @@ fn start(pace: Pace, control: Arc<Control>) -> (std::sync::mpsc::Receiver<Sound>
 fn at_its_own_pace_a_file_takes_its_time_and_stops_when_told() {
     let control = Arc::new(Control::default());
     let started = Instant::now();
-    let (receiver, source) = start(Pace::RealTime, control.clone());
+    let (receiver, source) = start(PlaybackPace::RealTime, control.clone());
     assert_eq!(receiver.iter().take(20).count(), 20);
     assert!(started.elapsed() >= Duration::from_millis(20 * 16), "a frame came before it was over");
     control.stop();
@@ -232,7 +235,7 @@ fn at_its_own_pace_a_file_takes_its_time_and_stops_when_told() {
 
 #[test]
 fn a_source_ends_when_nobody_receives_any_more() {
-    let (receiver, source) = start(Pace::Fast, Arc::default());
+    let (receiver, source) = start(PlaybackPace::Fast, Arc::default());
     assert!(receiver.recv().is_ok());
     drop(receiver);
     assert!(source.join().unwrap());

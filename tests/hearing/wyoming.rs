@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use hearth::config::Wyoming;
+use hearth::config::WyomingConfig;
 use hearth::event::{AudioGap, GapReason};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ impl Ears {
         // Nobody else takes a port between these two lines, but for bad luck.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let rooms = rooms.iter().map(|(address, room)| (address.parse().unwrap(), room.parse().unwrap())).collect();
-        let source = ("home".into(), Source::Wyoming(Wyoming { listen: address, room: None, rooms }));
+        let source = ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: address, room: None, rooms }));
         let (sender, received) = sync_channel(10_000);
         let (control, metrics) = (Arc::new(Control::default()), Arc::new(Metrics::default()));
         let shared = (control.clone(), metrics.clone());
@@ -215,7 +215,8 @@ fn addresses_have_rooms_and_others_are_turned_away() {
     until_closed(strict.connect());
 
     let (sender, _received) = sync_channel(1);
-    let taken = ("home".into(), Source::Wyoming(Wyoming { listen: ears.address, ..Wyoming::default() }));
+    let taken =
+        ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: ears.address, ..WyomingConfig::default() }));
     let error = audio::run(&[taken], Path::new(""), sender, &Control::default(), &Metrics::default()).unwrap_err();
     assert!(error.to_string().contains(&ears.address.to_string()), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::io::{Error, ErrorKind, Write};
 
 use clap::Parser;
-use hearth::command::generate;
+use hearth::cli::generate;
 
 use super::nano_dir;
 

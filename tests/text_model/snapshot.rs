@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use griffin::Quantization;
 use griffin::kernel::Kernel;
 use griffin::{Model, RingType, State};
-use hearth::listener::snapshot::{self, Error, Mark};
+use hearth::listener::snapshot::{self, ReadPosition, SnapshotError};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{bits, load, load_for, runner, tiny, tiny_dir};
 
 /// An instant without a fraction of a nanosecond, as everywhere.
-const MARK: Mark = Mark { read: 7, time: Timestamp::constant(1_700_000_000, 123_456_789) };
+const MARK: ReadPosition = ReadPosition { read: 7, time: Timestamp::constant(1_700_000_000, 123_456_789) };
 
 fn state_after(model: &Model, tokens: &[u32]) -> State {
     let mut state = model.state();
@@ -31,7 +31,7 @@ fn saved(model: &Model) -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-fn refusal(path: &Path, model: &Model) -> Error {
+fn refusal(path: &Path, model: &Model) -> SnapshotError {
     match snapshot::load(path, model) {
         Ok(_) => panic!("{} was taken", path.display()),
         Err(error) => error,
@@ -48,7 +48,7 @@ fn restoring_a_snapshot_gives_the_same_state_and_the_same_predictions() {
         let mut runner = runner(16);
         let law = |(tokens, read, nanos): (Vec<u32>, i64, i64)| {
             let mut state = state_after(&model, &tokens);
-            let mark = Mark { read, time: Timestamp::from_nanosecond(nanos.into()).unwrap() };
+            let mark = ReadPosition { read, time: Timestamp::from_nanosecond(nanos.into()).unwrap() };
             snapshot::save(&path, &state, model.fingerprint(), &mark).unwrap();
             let header = snapshot::header(&path).unwrap();
             prop_assert_eq!((header.mark, header.tokens_read), (mark, state.tokens_read()));
@@ -85,10 +85,10 @@ fn a_snapshot_cut_at_any_place_is_refused() {
     for length in places {
         std::fs::write(&path, &whole[..length]).unwrap();
         let error = refusal(&path, &model);
-        assert!(matches!(error, Error::Damaged { .. }), "{length} bytes: {error}");
+        assert!(matches!(error, SnapshotError::Damaged { .. }), "{length} bytes: {error}");
     }
     std::fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
-    assert!(matches!(refusal(&path, &model), Error::Damaged { .. }), "a byte too many");
+    assert!(matches!(refusal(&path, &model), SnapshotError::Damaged { .. }), "a byte too many");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_snapshot_of_an_older_hearth_is_taken() {
     assert_eq!((bits(&restored), mark.read), (bits(&state), 3));
     assert_eq!(mark, snapshot::header(&path).unwrap().mark);
     std::fs::write(&path, in_version_1(&model, &state, b"{\"red\":3}")).unwrap();
-    assert!(matches!(refusal(&path, &model), Error::Damaged { .. }));
+    assert!(matches!(refusal(&path, &model), SnapshotError::Damaged { .. }));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn lengths_that_lie_under_a_right_checksum_are_refused() {
         bytes[place..place + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         std::fs::write(&path, sealed(bytes)).unwrap();
         let error = refusal(&path, &model);
-        assert!(matches!(error, Error::Damaged { .. } | Error::State { .. }), "at {place}: {error}");
+        assert!(matches!(error, SnapshotError::Damaged { .. } | SnapshotError::State { .. }), "at {place}: {error}");
     };
     let plain = in_version_1(&model, &state, b"{\"read\":3}");
     for place in [note, count, count + 4, count + 4 + 1 + 4, count + 4 + 1 + 4 + 1, count + 4 + 1 + 4 + 2] {
@@ -193,7 +193,7 @@ fn each_fault_has_its_own_words() {
     flipped[200] ^= 1;
     says(&flipped, "its checksum does not match");
     let missing = refusal(&dir.path().join("nothing"), &model);
-    assert!(matches!(missing, Error::Missing { .. }), "{missing}");
+    assert!(matches!(missing, SnapshotError::Missing { .. }), "{missing}");
 }
 
 #[test]
@@ -209,11 +209,11 @@ fn a_snapshot_of_another_model_is_refused() {
     weights[last] ^= 1;
     std::fs::write(other_dir.join("model.safetensors"), weights).unwrap();
     let other = load(&other_dir, Quantization::F32, RingType::F32);
-    assert!(matches!(refusal(&path, &other), Error::OtherModel { .. }));
+    assert!(matches!(refusal(&path, &other), SnapshotError::OtherModel { .. }));
     // Nor does it matter that a larger model's file is larger than ours can be.
     let bytes = [std::fs::read(&path).unwrap(), vec![0; 4 << 20]].concat();
     std::fs::write(&path, bytes).unwrap();
-    assert!(matches!(refusal(&path, &other), Error::OtherModel { .. }));
+    assert!(matches!(refusal(&path, &other), SnapshotError::OtherModel { .. }));
 }
 
 #[test]

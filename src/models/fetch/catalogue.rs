@@ -5,14 +5,14 @@
 
 use serde::Deserialize;
 
-use super::Error;
+use super::FetchError;
 
 /// The hub, unless another is named.
 pub const HUB: &str = "https://huggingface.co";
 
 /// A model that can be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct CatalogEntry {
     /// What a person calls it.
     pub name: String,
     /// Owner and repository on the hub.
@@ -89,8 +89,8 @@ const WHISPER: [(&str, u64); 33] = [
 ];
 
 /// Everything that can be fetched by name.
-pub fn entries() -> impl Iterator<Item = Entry> {
-    let gemma = RECURRENTGEMMA.iter().map(|&(name, repo, megabytes)| Entry {
+pub fn entries() -> impl Iterator<Item = CatalogEntry> {
+    let gemma = RECURRENTGEMMA.iter().map(|&(name, repo, megabytes)| CatalogEntry {
         name: name.into(),
         repo,
         parts: Parts::Folder,
@@ -98,7 +98,7 @@ pub fn entries() -> impl Iterator<Item = Entry> {
         licence: GEMMA,
         gated: true,
     });
-    let whisper = WHISPER.iter().map(|&(form, megabytes)| Entry {
+    let whisper = WHISPER.iter().map(|&(form, megabytes)| CatalogEntry {
         name: format!("whisper-{form}"),
         repo: "ggerganov/whisper.cpp",
         parts: Parts::File(format!("ggml-{form}.bin")),
@@ -112,17 +112,17 @@ pub fn entries() -> impl Iterator<Item = Entry> {
 /// What a name means. It may be written as on the hub too: `google/recurrentgemma-2b-it`, `ggml-base.en.bin`, `base.en`.
 ///
 /// # Errors
-/// [`Error::Unknown`], with the nearest name.
-pub fn find(name: &str) -> Result<Entry, Error> {
+/// [`FetchError::Unknown`], with the nearest name.
+pub fn find(name: &str) -> Result<CatalogEntry, FetchError> {
     let wanted = name.trim().to_ascii_lowercase();
     let bare = wanted.rsplit_once('/').map_or(wanted.as_str(), |(_, bare)| bare);
     let bare = bare.strip_suffix(".bin").unwrap_or(bare);
     let form = bare.strip_prefix("ggml-").unwrap_or(bare);
-    let means = |entry: &Entry| entry.name == bare || entry.name.strip_prefix("whisper-") == Some(form);
+    let means = |entry: &CatalogEntry| entry.name == bare || entry.name.strip_prefix("whisper-") == Some(form);
     entries().find(means).ok_or_else(|| {
-        let near = |entry: &Entry| (strsim::jaro_winkler(&entry.name, bare) * 1e6) as u64;
+        let near = |entry: &CatalogEntry| (strsim::jaro_winkler(&entry.name, bare) * 1e6) as u64;
         let nearest = entries().max_by_key(near).expect("the catalogue is not empty").name;
-        Error::Unknown { name: name.into(), nearest }
+        FetchError::Unknown { name: name.into(), nearest }
     })
 }
 
@@ -137,7 +137,7 @@ pub fn page(repo: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Index {
+struct ShardIndex {
     weight_map: std::collections::BTreeMap<String, String>,
 }
 
@@ -146,7 +146,7 @@ struct Index {
 /// # Errors
 /// What is wrong with the list: it comes from outside, and a shard may not be put elsewhere than beside it.
 pub fn shards(index: &str) -> Result<Vec<String>, String> {
-    let index: Index = serde_json::from_str(index).map_err(|error| error.to_string())?;
+    let index: ShardIndex = serde_json::from_str(index).map_err(|error| error.to_string())?;
     let shards: std::collections::BTreeSet<String> = index.weight_map.into_values().collect();
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match shards.iter().find(|name| !name.ends_with(".safetensors") || !name.chars().all(fine)) {

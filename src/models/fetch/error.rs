@@ -7,7 +7,7 @@ use super::catalogue;
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum FetchError {
     #[error("there is no model named {name:?} to fetch; did you mean {nearest}? `hearth models fetch` lists the names")]
     Unknown { name: String, nearest: String },
     #[error("{endpoint:?} is no address of a hub; write it as https://host or http://host:port")]
@@ -75,7 +75,7 @@ pub enum Error {
     Read { path: PathBuf, source: io::Error },
 }
 
-impl Error {
+impl FetchError {
     /// Whether it may go well in a moment.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::Broken { .. })
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_from_other_failures() {
-        let told = |code| Error::write("/m/x.part")(io::Error::from_raw_os_error(code)).to_string();
+        let told = |code| FetchError::write("/m/x.part")(io::Error::from_raw_os_error(code)).to_string();
         assert!(told(28).starts_with("the disk with /m/x.part is full"), "{}", told(28));
         assert_eq!(told(13), "cannot write /m/x.part");
     }

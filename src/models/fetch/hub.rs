@@ -17,8 +17,8 @@ use ureq::Body;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::Error;
-use super::catalogue::{self, Entry};
+use super::FetchError;
+use super::catalogue::{self, CatalogEntry};
 use super::origin::Origin;
 
 /// Redirects in a row: the hub makes one or two.
@@ -35,12 +35,12 @@ impl Token {
     /// `origin` says where the text came from.
     ///
     /// # Errors
-    /// [`Error::NoToken`]; it does not quote the text.
-    pub fn new(text: &str, origin: &str) -> Result<Self, Error> {
+    /// [`FetchError::NoToken`]; it does not quote the text.
+    pub fn new(text: &str, origin: &str) -> Result<Self, FetchError> {
         let text = text.trim();
         let word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         let value = word.then(|| HeaderValue::from_str(&format!("Bearer {text}")).ok()).flatten();
-        let mut value = value.ok_or_else(|| Error::NoToken { origin: origin.into() })?;
+        let mut value = value.ok_or_else(|| FetchError::NoToken { origin: origin.into() })?;
         value.set_sensitive(true);
         Ok(Self(value))
     }
@@ -88,12 +88,12 @@ pub struct Remote {
     pub hash: Hash,
     /// The commit that `file` was described at, to fetch its siblings from the same.
     pub commit: String,
-    entry: Entry,
+    entry: CatalogEntry,
     url: String,
 }
 
 /// A stream of a file's bytes from `from` on.
-pub struct Stream {
+pub struct Download {
     pub from: u64,
     pub body: Box<dyn Read>,
 }
@@ -108,16 +108,16 @@ pub struct Hub {
 
 impl Hub {
     /// # Errors
-    /// [`Error::Endpoint`], [`Error::Unprotected`], [`Error::NoCertificates`].
-    pub fn new(endpoint: &str, token: Option<Token>) -> Result<Self, Error> {
-        let bad = || Error::Endpoint { endpoint: endpoint.into() };
+    /// [`FetchError::Endpoint`], [`FetchError::Unprotected`], [`FetchError::NoCertificates`].
+    pub fn new(endpoint: &str, token: Option<Token>) -> Result<Self, FetchError> {
+        let bad = || FetchError::Endpoint { endpoint: endpoint.into() };
         let origin = endpoint.parse().ok().and_then(|uri| Origin::of(&uri)).ok_or_else(bad)?;
         if token.is_some() && origin.scheme == "http" && !origin.is_this_machine() {
-            return Err(Error::Unprotected { endpoint: endpoint.into() });
+            return Err(FetchError::Unprotected { endpoint: endpoint.into() });
         }
         let roots = rustls_native_certs::load_native_certs().certs;
         if roots.is_empty() && origin.scheme == "https" {
-            return Err(Error::NoCertificates);
+            return Err(FetchError::NoCertificates);
         }
         let roots = roots.iter().map(|root| Certificate::from_der(root).to_owned());
         let tls = TlsConfig::builder()
@@ -142,8 +142,8 @@ impl Hub {
     /// Size, hash and commit of a file.
     ///
     /// # Errors
-    /// What the hub refuses, and [`Error::Odd`] if it does not say what is needed.
-    pub fn describe(&self, entry: &Entry, revision: &str, file: &str) -> Result<Remote, Error> {
+    /// What the hub refuses, and [`FetchError::Odd`] if it does not say what is needed.
+    pub fn describe(&self, entry: &CatalogEntry, revision: &str, file: &str) -> Result<Remote, FetchError> {
         let url = catalogue::url(&self.endpoint, entry.repo, revision, file);
         let mut found = Description::default();
         self.follow(&Method::HEAD, &url, None, entry, file, &mut |response, elsewhere| {
@@ -151,7 +151,7 @@ impl Hub {
             // The store that large files lie in knows less than the hub.
             elsewhere
         })?;
-        let odd = |what: &str| Error::Odd { host: self.origin.host.clone(), file: file.into(), what: what.into() };
+        let odd = |what: &str| FetchError::Odd { host: self.origin.host.clone(), file: file.into(), what: what.into() };
         let hash = found.hash.ok_or_else(|| odd("it names no hash"))?;
         let size = found.size.ok_or_else(|| odd("it names no size"))?;
         let commit = found.commit.unwrap_or_else(|| revision.into());
@@ -159,11 +159,11 @@ impl Hub {
         Ok(Remote { file: file.into(), size, hash, commit, entry: entry.clone(), url })
     }
 
-    /// The bytes of a file, from `from` on if the other side can; see [`Stream::from`].
+    /// The bytes of a file, from `from` on if the other side can; see [`Download::from`].
     ///
     /// # Errors
     /// What the hub or the store behind it refuses.
-    pub fn open(&self, remote: &Remote, from: u64) -> Result<Stream, Error> {
+    pub fn open(&self, remote: &Remote, from: u64) -> Result<Download, FetchError> {
         let range = (from > 0).then(|| format!("bytes={from}-"));
         let response =
             self.follow(&Method::GET, &remote.url, range.as_deref(), &remote.entry, &remote.file, &mut |_, _| false)?;
@@ -174,11 +174,11 @@ impl Hub {
         };
         match starts {
             Some(starts) if starts == from || starts == 0 => {
-                Ok(Stream { from: starts, body: Box::new(response.into_body().into_reader()) })
+                Ok(Download { from: starts, body: Box::new(response.into_body().into_reader()) })
             }
             // Not what was asked for: the whole file is never wrong.
             _ if from > 0 => self.open(remote, 0),
-            _ => Err(Error::Odd {
+            _ => Err(FetchError::Odd {
                 host: self.origin.host.clone(),
                 file: remote.file.clone(),
                 what: format!("a part that was not asked for ({})", range.unwrap_or("no Content-Range")),
@@ -193,13 +193,13 @@ impl Hub {
         method: &Method,
         url: &str,
         range: Option<&str>,
-        entry: &Entry,
+        entry: &CatalogEntry,
         file: &str,
         enough: &mut dyn FnMut(&Response<Body>, bool) -> bool,
-    ) -> Result<Response<Body>, Error> {
+    ) -> Result<Response<Body>, FetchError> {
         let mut url = url.to_string();
         for _ in 0..HOPS {
-            let odd = |what: String| Error::Odd { host: self.origin.host.clone(), file: file.into(), what };
+            let odd = |what: String| FetchError::Odd { host: self.origin.host.clone(), file: file.into(), what };
             let uri: Uri = url.parse().map_err(|_| odd("a redirect to nowhere".into()))?;
             let origin = Origin::of(&uri).ok_or_else(|| odd("a redirect to no web address".into()))?;
             let response = self.send(method, &uri, &origin, range)?;
@@ -225,10 +225,16 @@ impl Hub {
             }
             url = next;
         }
-        Err(Error::Odd { host: self.origin.host.clone(), file: file.into(), what: "redirects without end".into() })
+        Err(FetchError::Odd { host: self.origin.host.clone(), file: file.into(), what: "redirects without end".into() })
     }
 
-    fn send(&self, method: &Method, uri: &Uri, origin: &Origin, range: Option<&str>) -> Result<Response<Body>, Error> {
+    fn send(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        origin: &Origin,
+        range: Option<&str>,
+    ) -> Result<Response<Body>, FetchError> {
         let mut request = Request::builder().method(method.clone()).uri(uri.clone());
         if let Some(Token(token)) = self.token.as_ref().filter(|_| *origin == self.origin) {
             request = request.header(header::AUTHORIZATION, token.clone());
@@ -240,22 +246,22 @@ impl Hub {
             request.body(()).expect("an address that was parsed and headers that were checked make a request");
         self.agent
             .run(request)
-            .map_err(|source| Error::Unreachable { host: origin.host.clone(), source: Box::new(source) })
+            .map_err(|source| FetchError::Unreachable { host: origin.host.clone(), source: Box::new(source) })
     }
 
-    fn refusal(&self, response: &Response<Body>, origin: &Origin, entry: &Entry, file: &str) -> Error {
+    fn refusal(&self, response: &Response<Body>, origin: &Origin, entry: &CatalogEntry, file: &str) -> FetchError {
         let said =
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string();
         let (repo, file, host) = (entry.repo.to_string(), file.to_string(), origin.host.clone());
         let at_the_hub = *origin == self.origin;
         let gated = at_the_hub && (entry.gated || said("x-error-code") == "GatedRepo");
         match response.status().as_u16() {
-            401 | 403 if gated && self.token.is_none() => Error::Gated { repo },
-            401 if at_the_hub && self.token.is_some() => Error::BadToken,
-            403 if gated => Error::NotAccepted { repo },
-            404 if at_the_hub => Error::NotFound { repo, file },
-            status @ (408 | 429 | 500..) => Error::Busy { host, status },
-            status => Error::Refused { host, file, status, reason: said("x-error-message") },
+            401 | 403 if gated && self.token.is_none() => FetchError::Gated { repo },
+            401 if at_the_hub && self.token.is_some() => FetchError::BadToken,
+            403 if gated => FetchError::NotAccepted { repo },
+            404 if at_the_hub => FetchError::NotFound { repo, file },
+            status @ (408 | 429 | 500..) => FetchError::Busy { host, status },
+            status => FetchError::Refused { host, file, status, reason: said("x-error-message") },
         }
     }
 }
@@ -311,12 +317,12 @@ mod tests {
     #[test]
     fn a_token_is_not_sent_in_the_clear_but_to_this_machine() {
         let hub = |endpoint| Hub::new(endpoint, Some(Token::new("t", "").unwrap()));
-        assert!(matches!(hub("http://mirror.example"), Err(Error::Unprotected { .. })));
+        assert!(matches!(hub("http://mirror.example"), Err(FetchError::Unprotected { .. })));
         for fine in ["http://127.0.0.1:80", "http://localhost:8080", "http://[::1]:8080"] {
             assert!(hub(fine).is_ok(), "{fine}");
         }
         for bad in ["", "huggingface.co", "ftp://huggingface.co", "https://"] {
-            assert!(matches!(Hub::new(bad, None), Err(Error::Endpoint { .. })), "{bad}");
+            assert!(matches!(Hub::new(bad, None), Err(FetchError::Endpoint { .. })), "{bad}");
         }
     }
 

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::Error;
+use super::FetchError;
 use super::hub::{Hash, Remote};
 
 /// Bytes read at once.
 const BLOCK: usize = 1 << 18;
 
-pub struct Part {
+pub struct PartialFile {
     file: File,
     path: PathBuf,
     target: PathBuf,
@@ -27,25 +27,30 @@ pub struct Part {
     len: u64,
 }
 
-impl Part {
+impl PartialFile {
     /// The part of `remote` in `dir`: what is there already, or nothing yet. Parts of other versions of the file go.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process is at it; [`Error::Read`], [`Error::Write`], [`Error::Full`].
-    pub fn open(dir: &Path, remote: &Remote) -> Result<Self, Error> {
+    /// [`FetchError::Locked`] if another process is at it; [`FetchError::Read`], [`FetchError::Write`], [`FetchError::Full`].
+    pub fn open(dir: &Path, remote: &Remote) -> Result<Self, FetchError> {
         let path = path(dir, remote);
         let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::write(&path))?;
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(FetchError::write(&path))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path }),
-            Err(TryLockError::Error(source)) => return Err(Error::Write { path, source }),
+            Err(TryLockError::WouldBlock) => return Err(FetchError::Locked { path }),
+            Err(TryLockError::Error(source)) => return Err(FetchError::Write { path, source }),
         }
         forget_other_versions(dir, remote, &path);
         let target = dir.join(&remote.file);
         let mut part = Self { file, path, target, hasher: Hasher::new(remote), remote: remote.clone(), len: 0 };
-        part.len = part.hasher.take(&mut part.file).map_err(Error::read(&part.path))?;
+        part.len = part.hasher.take(&mut part.file).map_err(FetchError::read(&part.path))?;
         if part.len > remote.size {
             part.restart()?;
         }
@@ -62,8 +67,11 @@ impl Part {
     }
 
     /// Forgets what is there.
-    pub fn restart(&mut self) -> Result<(), Error> {
-        self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0))).map_err(Error::write(&self.path))?;
+    pub fn restart(&mut self) -> Result<(), FetchError> {
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .map_err(FetchError::write(&self.path))?;
         self.hasher = Hasher::new(&self.remote);
         self.len = 0;
         Ok(())
@@ -72,13 +80,13 @@ impl Part {
     /// Adds what came.
     ///
     /// # Errors
-    /// [`Error::TooLong`], and the part is gone; [`Error::Write`], [`Error::Full`], and it stays.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// [`FetchError::TooLong`], and the part is gone; [`FetchError::Write`], [`FetchError::Full`], and it stays.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
         if self.len + bytes.len() as u64 > self.remote.size {
             self.remove();
-            return Err(Error::TooLong { file: self.remote.file.clone(), size: self.remote.size });
+            return Err(FetchError::TooLong { file: self.remote.file.clone(), size: self.remote.size });
         }
-        self.file.write_all(bytes).map_err(Error::write(&self.path))?;
+        self.file.write_all(bytes).map_err(FetchError::write(&self.path))?;
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
         Ok(())
@@ -87,18 +95,18 @@ impl Part {
     /// Gives a whole part its own name.
     ///
     /// # Errors
-    /// [`Error::Mismatch`], and the part is gone; [`Error::Write`], [`Error::Full`].
-    pub fn finish(self) -> Result<PathBuf, Error> {
+    /// [`FetchError::Mismatch`], and the part is gone; [`FetchError::Write`], [`FetchError::Full`].
+    pub fn finish(self) -> Result<PathBuf, FetchError> {
         let found = self.hasher.hex();
         if found != self.remote.hash.hex() {
             self.remove();
             let expected = self.remote.hash.hex().into();
-            return Err(Error::Mismatch { file: self.remote.file, expected, found });
+            return Err(FetchError::Mismatch { file: self.remote.file, expected, found });
         }
         // Whatever the umask: the daemon is another user than who fetches.
-        self.file.set_permissions(Permissions::from_mode(0o644)).map_err(Error::write(&self.path))?;
-        self.file.sync_all().map_err(Error::write(&self.path))?;
-        std::fs::rename(&self.path, &self.target).map_err(Error::write(&self.target))?;
+        self.file.set_permissions(Permissions::from_mode(0o644)).map_err(FetchError::write(&self.path))?;
+        self.file.sync_all().map_err(FetchError::write(&self.path))?;
+        std::fs::rename(&self.path, &self.target).map_err(FetchError::write(&self.target))?;
         Ok(self.target)
     }
 
@@ -121,19 +129,19 @@ pub fn have(dir: &Path, remote: &Remote) -> u64 {
 /// Whether `dir` holds the file whole and right.
 ///
 /// # Errors
-/// [`Error::Read`], unless it is not there.
-pub fn is_present(dir: &Path, remote: &Remote) -> Result<bool, Error> {
+/// [`FetchError::Read`], unless it is not there.
+pub fn is_present(dir: &Path, remote: &Remote) -> Result<bool, FetchError> {
     let path = dir.join(&remote.file);
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(source) => return Err(Error::Read { path, source }),
+        Err(source) => return Err(FetchError::Read { path, source }),
     };
-    if file.metadata().map_err(Error::read(&path))?.len() != remote.size {
+    if file.metadata().map_err(FetchError::read(&path))?.len() != remote.size {
         return Ok(false);
     }
     let mut hasher = Hasher::new(remote);
-    hasher.take(&mut file).map_err(Error::read(&path))?;
+    hasher.take(&mut file).map_err(FetchError::read(&path))?;
     Ok(hasher.hex() == remote.hash.hex())
 }
 

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::super::topics::Topics;
-use crate::config::{Broker, Mqtt};
+use crate::config::{Broker, MqttConfig};
 
 /// How often a silent connection is looked at; one that does not answer is noticed at the second look.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ impl Settings {
     ///
     /// # Errors
     /// When the password or the certificates cannot be read.
-    pub fn new(mqtt: &Mqtt, topics: &Topics, embedded: SocketAddr) -> Result<Self, Error> {
+    pub fn new(mqtt: &MqttConfig, topics: &Topics, embedded: SocketAddr) -> Result<Self, Error> {
         let (url, host, port, tls) = match &mqtt.url {
             Broker::Embedded => {
                 let address = reachable(embedded);
@@ -147,7 +147,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 ///
 /// # Errors
 /// When the password file cannot be read, or has no username beside it.
-pub fn credentials(mqtt: &Mqtt) -> Result<Option<(String, String)>, Error> {
+pub fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>, Error> {
     let Some(username) = &mqtt.username else {
         return if mqtt.password_file.is_some() { Err(Error::NoUsername) } else { Ok(None) };
     };

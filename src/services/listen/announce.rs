@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::config::{self, Name};
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
-use crate::listener::{self, Outcome};
+use crate::listener::{self, ListenerOutcome};
 use crate::live::{LiveEvent, LiveFeed, RuleReading};
 use crate::mqtt::payload::{self, RuleState, Stamp};
 use crate::mqtt::topics::Topics;
@@ -61,7 +61,7 @@ impl OutcomeMessages {
     /// somebody knows of, and until when a rule is silent.
     pub fn messages<'a>(
         &mut self,
-        outcome: &Outcome,
+        outcome: &ListenerOutcome,
         standings: impl Iterator<Item = (Option<&'a str>, &'a Name, bool, Option<Timestamp>)>,
     ) -> Vec<Message> {
         let mut messages: Vec<_> = outcome.alerts.iter().map(|alert| payload::alert(&self.topics, alert)).collect();
@@ -145,7 +145,7 @@ impl Told {
 
 /// Says what happened, with fields a journal can be searched by. Words are the broker's and the store's, not the log's: a
 /// journal is kept by others, for as long as they like.
-pub fn log(outcome: &Outcome) {
+pub fn log(outcome: &ListenerOutcome) {
     for alert in &outcome.alerts {
         let (rule, severity, probability) = (&alert.rule, alert.severity, alert.probability.unwrap_or(1.0));
         match alert.phase {
@@ -162,9 +162,9 @@ pub fn log(outcome: &Outcome) {
 }
 
 /// Shows what happened to whoever looks.
-pub fn show(outcome: Outcome, live_feed: &LiveFeed) {
-    let Outcome { digests, alerts, readings } = outcome;
-    for listener::Reading { rule, room, probability, time, active } in readings {
+pub fn show(outcome: ListenerOutcome, live_feed: &LiveFeed) {
+    let ListenerOutcome { digests, alerts, readings } = outcome;
+    for listener::RuleEvaluation { rule, room, probability, time, active } in readings {
         live_feed.publish(LiveEvent::Reading(RuleReading { rule: rule.to_string(), room, time, probability, active }));
     }
     alerts.into_iter().for_each(|alert| live_feed.publish(LiveEvent::Alert(alert)));

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use tracing::info;
 
 use super::{ListenerWorker, settings_store, state_at};
-use crate::clock::{self, when};
+use crate::clock::{self, human_time};
 use crate::door::asked::{Answer, Asked};
 use crate::event::{Digest, in_room};
-use crate::listener::Outcome;
+use crate::listener::ListenerOutcome;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
 use crate::services::Error;
@@ -19,7 +19,7 @@ use crate::services::store_retry::retry_until_stored;
 
 impl ListenerWorker {
     pub(super) fn answer(&mut self, asked: Asked) -> Result<(), Error> {
-        let mut outcome = Outcome::default();
+        let mut outcome = ListenerOutcome::default();
         let answer: Answer = match &asked.request.command {
             Command::Summarise { room } => {
                 let now = self.now.max(Timestamp::now());
@@ -80,7 +80,7 @@ impl ListenerWorker {
 
     /// Asks the state of a room, or of the house, of now or of a moment of the past.
     fn ask(&mut self, question: &str, room: Option<&str>, at: Option<&str>) -> Result<Answer, Error> {
-        let at = match at.map(|at| when::moment(at, &ZonedDateTime::now())).transpose() {
+        let at = match at.map(|at| human_time::parse(at, &ZonedDateTime::now())).transpose() {
             Ok(at) => at,
             Err(error) => return Ok(Err(error.to_string())),
         };

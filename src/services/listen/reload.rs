@@ -10,7 +10,7 @@ use tracing::{error, info};
 
 use super::{Error, ListenerWorker, OutcomeMessages, settings_store};
 use crate::config::Config;
-use crate::listener::Outcome;
+use crate::listener::ListenerOutcome;
 use crate::mqtt::payload::{self, Stamp};
 use crate::services::reload::Fresh;
 
@@ -23,7 +23,7 @@ impl ListenerWorker {
             Err(reason) => Err(reason),
         };
         if let Some(asked) = fresh.asked.take() {
-            self.record(Outcome::default(), Vec::from_iter(asked.message(&self.topics, &answer)))?;
+            self.record(ListenerOutcome::default(), Vec::from_iter(asked.message(&self.topics, &answer)))?;
             asked.done(answer);
         }
         Ok(())
@@ -48,7 +48,7 @@ impl ListenerWorker {
         // The broker learns how each rule stands.
         let mut messages = self.announcer.settle(&self.store.retained()?);
         messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
-        self.record(Outcome::default(), messages)?;
+        self.record(ListenerOutcome::default(), messages)?;
         self.rules.send_replace(fresh.rules.clone());
         info!(kind = "reload", rules = fresh.rules.len(), "rules and schedules are read again");
         Ok(Ok(()))

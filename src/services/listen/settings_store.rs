@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Error, Store};
+use crate::store::{Store, StoreError};
 
 const SINCE: &str = "state_since";
 const INTERVAL: &str = "interval";
@@ -18,7 +18,7 @@ struct StoredInterval {
 }
 
 /// When the state was made; now, when it is a `fresh` one.
-pub(super) fn state_since(store: &mut Store, fresh: bool) -> Result<Timestamp, Error> {
+pub(super) fn state_since(store: &mut Store, fresh: bool) -> Result<Timestamp, StoreError> {
     let noted = store.note(SINCE)?.and_then(|note| note.parse().ok());
     match noted.filter(|_| !fresh) {
         Some(since) => Ok(since),
@@ -31,12 +31,12 @@ pub(super) fn state_since(store: &mut Store, fresh: bool) -> Result<Timestamp, E
 }
 
 /// Minutes between summaries; `configured` unless somebody asked for something else since that was written.
-pub fn interval(store: &Store, configured: f64) -> Result<f64, Error> {
+pub fn interval(store: &Store, configured: f64) -> Result<f64, StoreError> {
     let wish: Option<StoredInterval> = store.note(INTERVAL)?.and_then(|note| serde_json::from_str(&note).ok());
     Ok(wish.filter(|wish| wish.instead_of == configured).map_or(configured, |wish| wish.minutes))
 }
 
-pub(super) fn set_interval(store: &mut Store, minutes: f64, configured: f64) -> Result<(), Error> {
+pub(super) fn set_interval(store: &mut Store, minutes: f64, configured: f64) -> Result<(), StoreError> {
     let wish = StoredInterval { minutes, instead_of: configured };
     store.set_note(INTERVAL, &serde_json::to_string(&wish).expect("numbers are JSON"))
 }

@@ -21,13 +21,13 @@ pub fn at<T>(
     room: Option<&str>,
     at: Timestamp,
     mut progress: impl FnMut(usize),
-    act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::Error>,
+    act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::ListenerError>,
 ) -> Result<Option<T>, Error> {
     let apart = listeners.rooms();
     let its_own = |said: &Utterance| room == apart.get(&said.room).map(String::as_str);
     let (listener, history) = listeners.of(room);
-    let Some((state, mark)) = listener.recollect(history, |mark| mark.time <= at)? else { return Ok(None) };
-    let done = listener.elsewhere(state, |listener| -> Result<T, Error> {
+    let Some((state, mark)) = listener.load_latest(history, |mark| mark.time <= at)? else { return Ok(None) };
+    let done = listener.with_state(state, |listener| -> Result<T, Error> {
         let (mut read, mut reached) = (mark.read, mark.time);
         loop {
             let batch = store.utterances_after(read, BATCH)?;

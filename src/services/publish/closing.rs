@@ -48,7 +48,7 @@ impl Publisher {
         [end, self.tell_at, self.subscribing.next_deadline(), self.sending.next_deadline()].into_iter().flatten().min()
     }
 
-    pub(super) fn deadline_passed(&mut self) -> Result<(), store::Error> {
+    pub(super) fn deadline_passed(&mut self) -> Result<(), store::StoreError> {
         let now = Instant::now();
         if self.tell_at.is_some_and(|at| at <= now) {
             self.tell_at = None;
@@ -69,7 +69,10 @@ impl Publisher {
         self.sending.deadline_passed(now)
     }
 
-    pub(super) async fn finish(mut self, mut connection: client::Connection) -> Result<PublishCounts, store::Error> {
+    pub(super) async fn finish(
+        mut self,
+        mut connection: client::Connection,
+    ) -> Result<PublishCounts, store::StoreError> {
         self.sending.flush()?;
         // A proper goodbye makes the broker forget the will, so it is for those who said "offline" themselves.
         if self.farewell_heard && self.sending.disconnect().is_ok() {

@@ -16,7 +16,7 @@ use crate::store::{self, Store};
 const TOPICS: &str = "topics";
 
 /// A machine that was renamed takes back what it left under its former name. A crash half-way repeats that.
-pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(), store::Error> {
+pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(), store::StoreError> {
     let former: Option<Topics> = store.note(TOPICS)?.and_then(|note| serde_json::from_str(&note).ok());
     if former.as_ref() == Some(topics) {
         return Ok(());

@@ -124,7 +124,7 @@ impl OutboxSender {
     }
 
     /// Everything that was not acknowledged is due again.
-    pub(super) fn lost(&mut self) -> Result<(), store::Error> {
+    pub(super) fn lost(&mut self) -> Result<(), store::StoreError> {
         self.start_over();
         self.flush()
     }
@@ -182,13 +182,13 @@ impl OutboxSender {
     }
 
     /// The newest message of every retained topic; none while the store is in trouble.
-    pub(super) fn retained(&mut self) -> Result<Option<Vec<Message>>, store::Error> {
+    pub(super) fn retained(&mut self) -> Result<Option<Vec<Message>>, store::StoreError> {
         self.read(Store::retained)
     }
 
     /// Hands over as much as may be under way: the next with each acknowledgement. A broker may hold acknowledgements back until
     /// it hears from us, as TCP does by itself.
-    pub(super) fn pump(&mut self) -> Result<(), store::Error> {
+    pub(super) fn pump(&mut self) -> Result<(), store::StoreError> {
         if self.is_connected() && self.delivery.room() == 0 {
             return Ok(());
         }
@@ -208,7 +208,7 @@ impl OutboxSender {
     }
 
     /// Somebody may have stored something since the last time.
-    pub(super) fn look(&mut self) -> Result<(), store::Error> {
+    pub(super) fn look(&mut self) -> Result<(), store::StoreError> {
         // Asked with each acknowledgement, and answered from memory: this needs no other thread to take over. One that cannot be
         // read now is asked for more below, and the trouble told there.
         let version = self.store.version().ok();
@@ -227,7 +227,7 @@ impl OutboxSender {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<(OutgoingKind, Message)>, store::Error> {
+    fn next(&mut self) -> Result<Option<(OutgoingKind, Message)>, store::StoreError> {
         if let Some(own) = self.own.pop_front() {
             return Ok(Some(own));
         }
@@ -305,7 +305,7 @@ impl OutboxSender {
         self.overdue_at().is_some_and(|at| at <= Instant::now())
     }
 
-    pub(super) fn deadline_passed(&mut self, now: Instant) -> Result<(), store::Error> {
+    pub(super) fn deadline_passed(&mut self, now: Instant) -> Result<(), store::StoreError> {
         if self.is_connected() {
             self.hold_until = self.hold_until.filter(|at| *at > now);
         }
@@ -315,7 +315,7 @@ impl OutboxSender {
     }
 
     /// Removes from the outbox what was acknowledged.
-    pub(super) fn flush(&mut self) -> Result<(), store::Error> {
+    pub(super) fn flush(&mut self) -> Result<(), store::StoreError> {
         if self.acknowledged.is_empty() {
             self.flush_at = None;
             return Ok(());
@@ -330,7 +330,7 @@ impl OutboxSender {
         Ok(())
     }
 
-    pub(super) fn counts(&mut self) -> Result<PublishCounts, store::Error> {
+    pub(super) fn counts(&mut self) -> Result<PublishCounts, store::StoreError> {
         let left = self.read(Store::outbox_len)?.unwrap_or_default();
         Ok(PublishCounts {
             published: self.metrics.published.get(),
@@ -339,15 +339,18 @@ impl OutboxSender {
         })
     }
 
-    fn read<T>(&mut self, ask: impl FnOnce(&Store) -> Result<T, store::Error>) -> Result<Option<T>, store::Error> {
+    fn read<T>(
+        &mut self,
+        ask: impl FnOnce(&Store) -> Result<T, store::StoreError>,
+    ) -> Result<Option<T>, store::StoreError> {
         self.reading.attempt(|| ask(&self.store))
     }
 
     /// Writes to the store; none when that must wait.
     pub(super) fn write<T>(
         &mut self,
-        act: impl FnOnce(&mut Store) -> Result<T, store::Error>,
-    ) -> Result<Option<T>, store::Error> {
+        act: impl FnOnce(&mut Store) -> Result<T, store::StoreError>,
+    ) -> Result<Option<T>, store::StoreError> {
         self.seen = None;
         self.writing.attempt(|| act(&mut self.store))
     }

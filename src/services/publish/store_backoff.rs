@@ -32,8 +32,8 @@ impl StoreBackoff {
     /// Uses the store; none when it is in trouble, which is said and tried again later.
     pub(super) fn attempt<T>(
         &mut self,
-        act: impl FnOnce() -> Result<T, store::Error>,
-    ) -> Result<Option<T>, store::Error> {
+        act: impl FnOnce() -> Result<T, store::StoreError>,
+    ) -> Result<Option<T>, store::StoreError> {
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return Ok(None);
         }

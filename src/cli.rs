@@ -1,0 +1,56 @@
+//! What the command line can do: one file per subcommand.
+//!
+//! Owns how results and errors look to a person. Refuses to compute anything: it calls the rooms below.
+
+pub mod ask;
+pub mod bench;
+pub mod check;
+pub mod demo;
+pub mod devices;
+pub mod forget;
+pub mod generate;
+pub mod manpages;
+pub mod models;
+pub mod mqtt;
+mod progress;
+pub mod rules;
+pub mod run;
+pub mod status;
+pub mod transcribe;
+
+use std::process::ExitCode;
+
+use crate::config::{LogConfig, LogFormat};
+use crate::{app, config, journal};
+
+/// `EX_CONFIG` of sysexits.h; the unit does not restart on it.
+const EX_CONFIG: u8 = 78;
+
+/// Tells of an error on standard error, with what caused it; returns the exit code it stands for.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("hearth: {}", sentence(error));
+    let config = error.downcast_ref::<config::ConfigError>().is_some()
+        || error.downcast_ref::<app::Error>().is_some_and(app::Error::is_config)
+        || error.downcast_ref::<check::NotValid>().is_some();
+    if config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+}
+
+/// Logging for commands that answer on standard output: warnings, in words.
+pub fn warn_on_stderr() {
+    if let Err(error) = journal::init(&LogConfig { level: "warn".into(), format: LogFormat::Text }) {
+        eprintln!("hearth: {error}");
+    }
+}
+
+/// An error and its causes in one line. Causes that the sentence before them already quotes are left out.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}

@@ -1,0 +1,193 @@
+//! `hearth ask`: questions about what was said, in the house or in a transcript that lies in a file.
+//!
+//! Owns how answers are printed. Refuses to know how a model reads: what is asked is the same listener as in the daemon's.
+//! Invariant: standard output holds answers and nothing else; a hearth that runs is not disturbed.
+
+mod transcript;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure};
+use jiff::{Timestamp, ZonedDateTime};
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use super::run::{lived_in, read_config};
+use crate::clock::human_time;
+use crate::config;
+use crate::event::Utterance;
+use crate::listener::snapshot_store::SnapshotStore;
+use crate::listener::{Listener, Listeners};
+use crate::models;
+use crate::services::listen::state_at;
+use crate::store::Store;
+use griffin::Quantization;
+
+/// Asks the state of this house, of now or of a moment of the past; or, with --text, one that has read a transcript.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A transcript to ask about instead: text, one utterance a line, or transcript.jsonl; "-" reads standard input
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Ask the state of then: "18:00", "yesterday 18:00", "2026-03-01", "2h" (ago), or RFC 3339
+    #[arg(long, value_name = "TIME", conflicts_with = "text")]
+    at: Option<String>,
+    /// Ask the state of one room, where each has its own; by default each room is asked
+    #[arg(long, value_name = "ROOM", conflicts_with = "text")]
+    room: Option<String>,
+    /// The config file of the house; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    config: Option<PathBuf>,
+    /// Questions; one that can be answered by yes or no also gets its probability
+    #[arg(required = true, value_name = "QUESTION")]
+    questions: Vec<String>,
+    /// One line of JSON for each answer
+    #[arg(long)]
+    json: bool,
+    /// With --text: a bundled model's name, a directory in Hugging Face layout, or a GGUF file
+    #[arg(long, value_name = "MODEL", requires = "text")]
+    model: Option<PathBuf>,
+    /// With --text: how the weights are held in memory: auto, f32, q8_0 or q4_k
+    #[arg(long, value_name = "FORM", default_value = "auto", value_parser = weights, requires = "text")]
+    weights: Quantization,
+}
+
+/// One answer, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    question: &'a str,
+    /// Whose state was asked; null for that of the house.
+    room: Option<&'a str>,
+    answer: &'a str,
+    /// Of yes; null for a question that cannot be answered by yes or no.
+    probability: Option<f64>,
+    /// The probability is at least one half.
+    yes: Option<bool>,
+    /// Tokens, those of the preamble included, that the state had read.
+    tokens: u64,
+    /// Up to when it had heard; null for a transcript in a file.
+    at: Option<Timestamp>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The file cannot be read, is not UTF-8 or holds no text; a question is empty; the model cannot be loaded; there is no state as old.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    for question in &args.questions {
+        ensure!(!question.trim().is_empty(), "a question is empty; ask in words");
+    }
+    match &args.text {
+        Some(text) => {
+            let said: Vec<_> = transcript::read(text)?.iter().map(|text| utterance(text)).collect();
+            let mut settings = config::ListenerConfig { weights: args.weights, ..Default::default() };
+            if let Some(model) = &args.model {
+                settings.model.clone_from(model);
+            }
+            let dir = models::resolve(&settings.model, Path::new("."))?;
+            models::verify(&dir)?;
+            let mut listener = Listener::open(&dir, &settings, &config::DigestConfig::default(), &[])?;
+            listener.replay(&said)?;
+            answer(&args, &listener, None, None)
+        }
+        None => ask_the_house(&args),
+    }
+}
+
+/// Asks the state of a moment: a snapshot, and the text that was stored from there on.
+fn ask_the_house(args: &Args) -> anyhow::Result<()> {
+    let config = read_config(args.config.as_deref())?;
+    let now = ZonedDateTime::now();
+    let at = args.at.as_deref().map_or(Ok(now.timestamp()), |at| human_time::parse(at, &now))?;
+    let dir = lived_in(&config)?;
+    let store = Store::look(&dir, (&config.store).into())?;
+    let model = models::find(&config.listener.model, &config.base)?;
+    let listener = Listener::open(&model, &config.listener, &config::DigestConfig::default(), &[])?;
+    let listener = listener.in_several_rooms(config.several_rooms());
+    let history = SnapshotStore::look(&dir);
+    let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
+    let mut answered = false;
+    for room in listeners.asked(args.room.as_deref()).map_err(anyhow::Error::msg)? {
+        let room = room.as_deref();
+        let told = |then: &mut Listener, reached| Ok(answer(args, then, room, Some(reached)));
+        if let Some(told) = state_at::at(&mut listeners, &store, room, at, |_| (), told)? {
+            told?;
+            answered = true;
+        }
+    }
+    if answered {
+        return Ok(());
+    }
+    let kept: Vec<_> = history.all()?.iter().map(SnapshotStore::list).collect::<Result<_, _>>()?;
+    let oldest = kept.into_iter().flatten().map(|kept| kept.header.mark.time).min();
+    let local = |time: Timestamp| time.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
+    match oldest {
+        Some(oldest) => {
+            bail!("no snapshot of this model is as old as {}; the oldest of all is of {}", local(at), local(oldest))
+        }
+        None => {
+            bail!("{} holds no snapshot yet: one is made every {} minutes", dir.display(), config.listener.snapshot_min)
+        }
+    }
+}
+
+/// Answers each question from a fork of the listener's state.
+fn answer(args: &Args, listener: &Listener, room: Option<&str>, at: Option<Timestamp>) -> anyhow::Result<()> {
+    let tokens = listener.state().tokens_read();
+    if let Some(at) = at {
+        eprintln!("the state of {} is asked", at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%F %T"));
+    }
+    let mut out = std::io::stdout().lock();
+    for question in &args.questions {
+        let answer = listener.ask(question)?;
+        let (text, probability) = (answer.text.as_str(), answer.probability);
+        let written = if args.json {
+            let yes = probability.map(|p| p >= 0.5);
+            let line = Line { question, room, answer: text, probability, yes, tokens, at };
+            writeln!(out, "{}", serde_json::to_string(&line)?)
+        } else {
+            let room = room.map(|room| format!("{room}: ")).unwrap_or_default();
+            match probability {
+                Some(p) => writeln!(out, "{room}{question} → {text} (yes {:.0} %)", p * 100.0),
+                None => writeln!(out, "{room}{question} → {text}"),
+            }
+        };
+        // Whoever reads may have read enough.
+        match written {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
+    }
+    Ok(())
+}
+
+fn weights(text: &str) -> Result<Quantization, String> {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::Error;
+    Quantization::deserialize(IntoDeserializer::<Error>::into_deserializer(text)).map_err(|error| error.to_string())
+}
+
+/// An utterance of no particular time: nothing here looks at a clock.
+fn utterance(text: &str) -> Utterance {
+    Utterance {
+        id: Ulid::nil(),
+        start: Timestamp::UNIX_EPOCH,
+        end: Timestamp::UNIX_EPOCH,
+        room: String::new(),
+        text: text.into(),
+        confidence: 1.0,
+        no_speech: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_have_the_names_of_the_config() {
+        assert_eq!(weights("q4_k"), Ok(Quantization::Q4K));
+        assert!(weights("q5").unwrap_err().contains("unknown variant `q5`, expected one of `auto`, `f32`"));
+    }
+}

@@ -1,0 +1,335 @@
+//! `hearth bench hearing`: how well, how soon and at what cost a folder of recordings is heard.
+//!
+//! Owns what is measured and how it is shown. Refuses to know how hearing works. Invariant: every figure that depends on the
+//! machine stands beside the same model's own: one offline pass over each recording.
+
+mod beside;
+mod folder;
+mod replay;
+mod report;
+mod stream;
+mod words;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use self::beside::Beside;
+use self::folder::Recording;
+use self::replay::{PassCost, Replayed, Time};
+use self::report::{Report, Set, Totals};
+use super::plot;
+use crate::asr::pace::Looks;
+use crate::asr::whisper::Whisper;
+use crate::cli::progress;
+use crate::clock::{SAMPLE_RATE, SampleClock};
+use crate::config::AsrConfig;
+use crate::daemon::hearing::Hearing;
+use crate::event::{FRAME_SAMPLES, Frame};
+use crate::models;
+use crate::process::peak_resident_bytes;
+
+/// Minutes of a silent room whose cost is measured.
+const SILENCE_MIN: usize = 5;
+
+/// Measure hearing over a folder of recordings with a manifest.tsv.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A folder that holds a manifest.tsv, or whose folders do
+    folder: PathBuf,
+    /// As fast as the machine can: words alone, no latency, and no decoding before a segment has ended
+    #[arg(long, conflicts_with_all = ["cost", "plot"])]
+    fast: bool,
+    /// Decode each segment once, as on a machine without time for more
+    #[arg(long)]
+    no_looks: bool,
+    /// Look every second at 30 s and commit what two looks agree on alone, as whisper_streaming does: what hearth is to be compared with
+    #[arg(long, conflicts_with_all = ["fast", "no_looks"])]
+    agreement: bool,
+    /// Every 3 s decode the last 10, whatever is said, as whisper.cpp's own `stream` does: to compare with, too
+    #[arg(long, conflicts_with_all = ["fast", "no_looks", "agreement"])]
+    stream: bool,
+    /// Encode 30 s for every pass, as others do, and not what was said and the silence behind it alone
+    #[arg(long)]
+    whole: bool,
+    /// Only recordings of this set; may be given more than once
+    #[arg(long = "set", value_name = "SET")]
+    sets: Vec<String>,
+    /// Only the first of so many recordings, in their order: a sample of all sets where there is no time for all
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    every: u16,
+    /// What a pass over 30 s takes on the clock, and each token, in seconds: for the same figures on a busy machine
+    #[arg(long, value_name = "PASS,TOKEN", value_parser = pass_cost)]
+    cost: Option<PassCost>,
+    /// A bundled model's name, or the path of a Whisper model in ggml form
+    #[arg(long, default_value_os_t = AsrConfig::default().model)]
+    model: PathBuf,
+    /// ISO 639-1, or "auto"
+    #[arg(long, default_value_t = AsrConfig::default().language)]
+    language: String,
+    /// 0: one less than the machine has cores, at most 4
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Let this model read on and on meanwhile, as the daemon's does when it has fallen behind
+    #[arg(long, value_name = "MODEL", conflicts_with = "cost")]
+    beside: Option<PathBuf>,
+    /// Threads of the model that reads beside; 0: one per core, and one for a small model
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "beside")]
+    beside_threads: usize,
+    /// Draw how the latency is distributed
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Write every word with its time to this file, one line of JSON for each recording
+    #[arg(long, value_name = "FILE.jsonl")]
+    words: Option<PathBuf>,
+    /// The result as JSON on the last line
+    #[arg(long)]
+    json: bool,
+}
+
+fn pass_cost(text: &str) -> Result<PassCost, String> {
+    let parts = text.split_once(',').and_then(|(pass, token)| Some((pass.parse().ok()?, token.parse().ok()?)));
+    match parts {
+        Some((pass_s, token_s)) if pass_s >= 0.0 && token_s >= 0.0 => Ok(PassCost { pass_s, token_s }),
+        _ => Err(format!("\"{text}\" is not two numbers of seconds such as 0.75,0.008")),
+    }
+}
+
+impl Args {
+    fn looks(&self) -> Looks {
+        match (self.no_looks, self.agreement) {
+            (true, _) => Looks::Never,
+            (_, true) => Looks::EverySecond,
+            _ => Looks::InTime,
+        }
+    }
+}
+
+/// A word and a second of the recording: when it ended, or when it was committed.
+type Timed = (f64, String);
+
+/// One recording, heard.
+#[derive(Serialize)]
+struct Line<'a> {
+    file: &'a Path,
+    set: &'a str,
+    reference: &'a str,
+    seconds: f64,
+    busy_s: f64,
+    /// Words of the offline pass, with their ends.
+    offline: &'a [Timed],
+    /// Committed words, with the moment at which each was.
+    heard: &'a [Timed],
+}
+
+/// # Errors
+/// The folder, a recording or the model cannot be read.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let mut recordings = folder::read(&args.folder)?;
+    if !args.sets.is_empty() {
+        recordings.retain(|recording| args.sets.contains(&recording.set));
+        anyhow::ensure!(!recordings.is_empty(), "no recording in {} is of set {:?}", args.folder.display(), args.sets);
+    }
+    recordings = recordings.into_iter().step_by(args.every.into()).collect();
+    let asr = AsrConfig {
+        model: args.model.clone(),
+        language: args.language.clone(),
+        threads: args.threads,
+        ..AsrConfig::default()
+    };
+    let path = models::find(&asr.model, Path::new(""))?;
+    let whisper = Whisper::load(&path, &asr)?;
+    let whisper = if args.agreement || args.stream || args.whole { whisper.encoding_whole() } else { whisper };
+    let mut bench = Bench {
+        policy: match (args.stream, args.fast) {
+            (true, _) => Policy::Stream(Box::new(whisper)),
+            (_, true) => Policy::Hearth(Box::new(Hearing::new(whisper))),
+            _ => Policy::Hearth(Box::new(Hearing::new(whisper).live(args.looks()))),
+        },
+        offline: Whisper::load(&path, &asr)?.encoding_whole(),
+        time: if args.fast { Time::None } else { Time::Room(args.cost) },
+        stored: Vec::new(),
+        report: Report::default(),
+        totals: Totals::default(),
+        out: args.words.as_deref().map(create).transpose()?,
+    };
+    let beside = args.beside.as_deref().map(|model| Beside::start(model, args.beside_threads)).transpose()?;
+    progress::show("hearing", "recordings", |done| {
+        for (n, recording) in recordings.iter().enumerate() {
+            done(n as u64, recordings.len() as u64);
+            bench.hear(recording)?;
+        }
+        anyhow::Ok(())
+    })?;
+    bench.report.read_beside_tok_s = beside.map(Beside::stop);
+    let mut report = bench.finish()?;
+    if report.read_beside_tok_s.is_some() {
+        // The process's time was not hearing's alone.
+        report.cpu_s_per_hour_speech = None;
+    }
+    report.show();
+    if let Some(path) = &args.plot {
+        let title = "Seconds from the end of a word to its being committed";
+        plot::histogram(path, title, ["seconds", "words"], 0.25, &report.latencies)?;
+        println!("drawn: {}", path.display());
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+fn create(path: &Path) -> anyhow::Result<std::io::BufWriter<std::fs::File>> {
+    let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(std::io::BufWriter::new(file))
+}
+
+/// Who hears.
+enum Policy {
+    Hearth(Box<Hearing>),
+    Stream(Box<Whisper>),
+}
+
+impl Policy {
+    fn replay(&mut self, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
+        match (self, time) {
+            (Self::Hearth(hearing), _) => replay::replay(hearing, frames, time),
+            (Self::Stream(whisper), Time::Room(cost)) => stream::replay(whisper, frames, cost),
+            (Self::Stream(whisper), Time::None) => stream::replay(whisper, frames, None),
+        }
+    }
+}
+
+struct Bench {
+    policy: Policy,
+    offline: Whisper,
+    time: Time,
+    /// Until each word was in an utterance.
+    stored: Vec<f64>,
+    report: Report,
+    totals: Totals,
+    out: Option<std::io::BufWriter<std::fs::File>>,
+}
+
+impl Bench {
+    fn hear(&mut self, recording: &Recording) -> anyhow::Result<()> {
+        let frames = replay::frames(&recording.path)?;
+        let replayed = self.policy.replay(&frames, self.time)?;
+        self.report.revisions += replayed.revisions;
+        self.report.dropped_s += replayed.dropped_s;
+        let said = words::fold(&recording.reference);
+        let offline = if said.is_empty() { Vec::new() } else { self.offline(&frames)? };
+        if said.is_empty() {
+            self.totals.noise_s += replayed.audio_s;
+            self.totals.noise_words += replayed.words.len();
+        } else {
+            self.speech(recording, &said, &offline, &replayed);
+        }
+        let Some(out) = &mut self.out else { return Ok(()) };
+        let line = Line {
+            file: &recording.path,
+            set: &recording.set,
+            reference: &recording.reference,
+            seconds: replayed.audio_s,
+            busy_s: replayed.busy_s,
+            offline: &offline,
+            heard: &replayed.words,
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")?;
+        Ok(())
+    }
+
+    /// One pass of the model over the whole recording.
+    fn offline(&mut self, frames: &[Frame]) -> anyhow::Result<Vec<Timed>> {
+        let samples: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
+        let pieces = self.offline.decode(&samples)?;
+        Ok(pieces.into_iter().flat_map(|piece| piece.words).map(|word| (word.end_s, word.text)).collect())
+    }
+
+    fn speech(&mut self, recording: &Recording, said: &[String], offline: &[Timed], replayed: &Replayed) {
+        let (offline, heard) = (folded(offline), folded(&replayed.words));
+        let texts = |timed: &[Timed]| timed.iter().map(|(_, word)| word.clone()).collect::<Vec<_>>();
+        let mut set = Set {
+            words: said.len(),
+            errors: words::align(said, &texts(&heard)).errors,
+            errors_offline: words::align(said, &texts(&offline)).errors,
+            ..Set::default()
+        };
+        if self.time != Time::None {
+            let ends = match &recording.word_ends {
+                Some(ends) => folded(
+                    &ends
+                        .iter()
+                        .copied()
+                        .zip(recording.reference.split_whitespace().map(str::to_owned))
+                        .collect::<Vec<_>>(),
+                ),
+                None => offline,
+            };
+            let pairs = words::align(&texts(&ends), &texts(&heard)).same;
+            set.latencies.extend(pairs.iter().map(|(said, at)| heard[*at].0 - ends[*said].0));
+            let stored: Vec<Timed> = replayed.stored.iter().copied().zip(texts(&replayed.words)).collect();
+            let stored = folded(&stored);
+            self.stored.extend(pairs.iter().map(|(said, at)| stored[*at].0 - ends[*said].0));
+        }
+        self.report.by_set.entry(recording.set.clone()).or_default().add(&set);
+        self.totals.speech_s += replayed.audio_s;
+        self.totals.busy_s += replayed.busy_s;
+        self.totals.speech_cpu_s += replayed.cpu_s;
+    }
+
+    fn finish(&mut self) -> anyhow::Result<Report> {
+        if let Some(out) = &mut self.out {
+            out.flush()?;
+        }
+        let minutes = match self.policy {
+            Policy::Hearth(_) => SILENCE_MIN,
+            // It decodes silence as it does speech.
+            Policy::Stream(_) => 1,
+        };
+        let silence = self.policy.replay(&silent_room(minutes), Time::None)?;
+        let mut report = std::mem::take(&mut self.report);
+        report.cpu_s_per_hour_silence = silence.cpu_s * 60.0 / minutes as f64;
+        report.rate(&self.totals);
+        report.spread(&mut self.stored);
+        report.rss_bytes = peak_resident_bytes();
+        Ok(report)
+    }
+}
+
+/// Each word as it is compared; one may be several.
+fn folded(timed: &[Timed]) -> Vec<Timed> {
+    timed.iter().flat_map(|(time, word)| words::fold(word).into_iter().map(move |word| (*time, word))).collect()
+}
+
+/// A room in which nothing happens: the faint noise of the microphone's own amplifier, the same at every run.
+fn silent_room(minutes: usize) -> Vec<Frame> {
+    let clock = SampleClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+    let mut random = 1u32;
+    let mut noise = || {
+        // xorshift32
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        (random as i32 as f32 / i32::MAX as f32) * 3e-4
+    };
+    let count = minutes * 60 * SAMPLE_RATE as usize / FRAME_SAMPLES;
+    let at = (0..count).map(|n| (n * FRAME_SAMPLES) as i64);
+    at.map(|at| Frame { at, time: clock.time(at), samples: std::array::from_fn(|_| noise()) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_is_two_numbers() {
+        assert_eq!(pass_cost("0.75,0.008"), Ok(PassCost { pass_s: 0.75, token_s: 0.008 }));
+        for wrong in ["", "1", "a,b", "-1,0", "NaN,0"] {
+            assert!(pass_cost(wrong).unwrap_err().contains("0.75,0.008"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! `hearth bench model`: how fast a model reads and writes here, beside the machine's own limits, all in one run.
+//!
+//! Owns what is measured and how it is shown. Refuses to know how it is computed. Invariant: every speed is measured beside its
+//! limit, as `machine.rs` does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+
+use super::long::{self, Age};
+use super::machine::{Machine, PASSES, SECONDS, Speed, median, seconds_of};
+use super::plot;
+use super::tokens::Tokens;
+use crate::cli::generate;
+use crate::listener::snapshot;
+use crate::models;
+use crate::process::resident_bytes;
+use griffin::Quantization;
+use griffin::kernel::{Form, Kernel, Roofs};
+use griffin::{self, CHUNK, Config, Cost, Logits, Model, Options, State};
+
+/// Chunk sizes that are measured.
+const CHUNKS: [usize; 4] = [1, 8, 16, 64];
+
+const QUESTIONS: usize = 8;
+const QUESTION_TOKENS: usize = 24;
+
+/// Measure a model.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Random weights of a published shape, 2b or 9b, or the bundled nano
+    #[arg(long, default_value = "nano", conflicts_with = "model", value_parser = ["2b", "9b", "nano"])]
+    shape: String,
+    /// A GGUF file or a directory in Hugging Face layout
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Keep the random weights in this GGUF file and map it from there, as a real model is; an existing file is taken as it is
+    #[arg(long, value_name = "FILE.gguf", conflicts_with = "model")]
+    file: Option<PathBuf>,
+    /// The form of the weights: auto, f32, q8_0, q4_k
+    #[arg(long = "type", default_value = "auto", value_parser = generate::weights)]
+    weights: Quantization,
+    /// Threads; 0: one per core, and one for a small model
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Instructions to compute with: portable, avx2, avx512, neon, neon-dot; by default the best there are
+    #[arg(long)]
+    kernel: Option<Kernel>,
+    /// Look at time and memory on the way to N tokens; what would take over five minutes to read is not read, but the state,
+    /// its window full, is restored at that age
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    long: u64,
+    /// Draw time per token over the stream's age
+    #[arg(long, value_name = "FILE.svg", requires = "long")]
+    plot: Option<PathBuf>,
+    /// The result as JSON on the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    kernel: String,
+    threads: usize,
+    read_gb_s: f64,
+    peak_gop_s: f64,
+    best_read_gb_s: f64,
+    best_gop_s: f64,
+    ingest_tok_s: BTreeMap<String, f64>,
+    ingest_limit_tok_s: f64,
+    ingest_share: f64,
+    generate_tok_s: f64,
+    generate_limit_tok_s: f64,
+    generate_share: f64,
+    ingest_bytes_per_token: u64,
+    ingest_gop_per_token: f64,
+    generate_bytes_per_token: u64,
+    generate_gop_per_token: f64,
+    fork_ms: f64,
+    snapshot_ms: f64,
+    restore_ms: f64,
+    questions_ms: f64,
+    rss_bytes: u64,
+    load_s: f64,
+    long: Vec<Age>,
+}
+
+/// # Errors
+/// When the model cannot be loaded or a file not be written.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let options = Options { weights: args.weights, threads: args.threads, kernel: args.kernel, ..Options::default() };
+    let (model, load_s) = open(&args, &options)?;
+    let (kernel, threads) = (model.kernel(), model.threads());
+    println!("{} on {threads} thread{}", kernel.name(), if threads == 1 { "" } else { "s" });
+
+    let cost = model.cost();
+    let mut state = model.state();
+    let tokens = Tokens::new(&model);
+    let machine = Machine::new(kernel, threads)?;
+    let ingest = CHUNKS.map(|size| (size, ingest(&machine, &model, &tokens, size)));
+    let written = write(&machine, &model, &tokens, &mut state)?;
+    // Its memory is given back before the model's is looked at.
+    drop(machine);
+    let [.., (_, read)] = &ingest;
+    let best = Roofs::highest(&[read.best(), written.best()]);
+    model.ingest(&tokens.take(state.tokens_read(), model.config().window.min(2 * CHUNK)), &mut state)?;
+    let (snapshot_ms, restore_ms) = snapshots(&model, &state)?;
+    let mut report = Report {
+        kernel: kernel.name().into(),
+        threads,
+        read_gb_s: written.roofs().read_gb_s,
+        peak_gop_s: read.roofs().gop_s(cost.main_form()),
+        best_read_gb_s: best.read_gb_s,
+        best_gop_s: best.gop_s(cost.main_form()),
+        ingest_tok_s: ingest.iter().map(|(size, speed)| (size.to_string(), *size as f64 / speed.seconds)).collect(),
+        ingest_limit_tok_s: limit(&read.roofs(), &cost.ingest, CHUNK),
+        ingest_share: read.share(|roofs| CHUNK as f64 / limit(roofs, &cost.ingest, CHUNK)),
+        generate_tok_s: 1.0 / written.seconds,
+        generate_limit_tok_s: limit(&written.roofs(), &cost.generate, 1),
+        generate_share: written.share(|roofs| 1.0 / limit(roofs, &cost.generate, 1)),
+        ingest_bytes_per_token: cost.ingest.bytes,
+        ingest_gop_per_token: cost.ingest.operations() as f64 / 1e9,
+        generate_bytes_per_token: cost.generate.bytes,
+        generate_gop_per_token: cost.generate.operations() as f64 / 1e9,
+        fork_ms: median_ms(|| drop(std::hint::black_box(state.fork()))),
+        snapshot_ms,
+        restore_ms,
+        questions_ms: questions(&model, &tokens, &state)?,
+        rss_bytes: resident_bytes(),
+        load_s,
+        long: Vec::new(),
+    };
+    report.show(&cost);
+    if args.long > 0 {
+        report.long = long::look(&model, &tokens, args.long)?;
+        if let Some(path) = &args.plot {
+            let points: Vec<_> = report.long.iter().map(|age| (age.tokens as f64, age.us_per_token)).collect();
+            plot::line(path, "Time per token over the stream's age", ["tokens read", "µs per token"], &points)?;
+            println!("drawn: {}", path.display());
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+/// The model, and the seconds until it had read its first token.
+fn open(args: &Args, options: &Options) -> anyhow::Result<(Model, f64)> {
+    let path = match (&args.model, &args.file, args.shape.as_str()) {
+        (Some(path), ..) => models::find(path, Path::new(""))?,
+        (None, None, "nano") => models::find(Path::new("recurrentgemma-nano"), Path::new(""))?,
+        (None, Some(file), shape) => {
+            if !file.exists() {
+                ensure!(shape != "nano", "nano has weights of its own; leave --file out");
+                println!("writing random weights to {}", file.display());
+                griffin::write_random(&shape_of(shape)?, options.weights, 0, file, false, &mut |_, _| ())?;
+            }
+            file.clone()
+        }
+        (None, None, shape) => {
+            let started = Instant::now();
+            let model = Model::random(shape_of(shape)?, options, 0)?;
+            model.ingest(&[2], &mut model.state())?;
+            return Ok((model, started.elapsed().as_secs_f64()));
+        }
+    };
+    let started = Instant::now();
+    let model = generate::load(&path, options).with_context(|| format!("cannot load {}", path.display()))?;
+    model.ingest(&[2], &mut model.state())?;
+    Ok((model, started.elapsed().as_secs_f64()))
+}
+
+fn shape_of(name: &str) -> anyhow::Result<Config> {
+    Config::preset(name).with_context(|| format!("there is no shape {name}"))
+}
+
+/// Tokens a second that nothing can beat: weights are read once for `chunk` tokens, and every product has to be made.
+fn limit(roofs: &Roofs, work: &griffin::Work, chunk: usize) -> f64 {
+    let read = work.bytes as f64 / chunk as f64 / (roofs.read_gb_s * 1e9);
+    let made: f64 = work.forms.iter().map(|(form, operations)| *operations as f64 / (roofs.gop_s(*form) * 1e9)).sum();
+    1.0 / read.max(made)
+}
+
+/// Reading `size` tokens at a time.
+fn ingest(machine: &Machine, model: &Model, tokens: &Tokens, size: usize) -> Speed {
+    let mut state = model.state();
+    machine.measure(|| {
+        let chunk = tokens.take(state.tokens_read(), size);
+        model.ingest(&chunk, &mut state).expect("the tokens are the model's, and so is the state");
+    })
+}
+
+/// Writing a token, each chosen from the predictions after the one before.
+fn write(machine: &Machine, model: &Model, tokens: &Tokens, state: &mut State) -> anyhow::Result<Speed> {
+    let mut logits: Logits = model.read(&tokens.take(0, CHUNK), state)?;
+    Ok(machine.measure(|| {
+        let token = logits.argmax();
+        model.step_into(token, state, &mut logits).expect("the token is the model's, and so is the state");
+    }))
+}
+
+/// Milliseconds until questions put to forks of one state are answered by a number each.
+fn questions(model: &Model, tokens: &Tokens, state: &State) -> anyhow::Result<f64> {
+    let asked: Vec<_> = (0..QUESTIONS).map(|i| tokens.take(1_000 * i as u64, QUESTION_TOKENS)).collect();
+    let mut ask = || {
+        let mut forks: Vec<_> = asked.iter().map(|_| state.fork()).collect();
+        let mut streams: Vec<_> = forks.iter_mut().zip(asked.iter().map(Vec::as_slice)).collect();
+        model.read_all(&mut streams).expect("the tokens are the model's, and so are the states");
+    };
+    Ok(1e3 * median_s(&mut ask))
+}
+
+/// Milliseconds to put a state on disk, synced, and to have it back.
+fn snapshots(model: &Model, state: &State) -> anyhow::Result<(f64, f64)> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("state.snapshot");
+    let mark = snapshot::ReadPosition { read: 0, time: jiff::Timestamp::UNIX_EPOCH };
+    let save = median_ms(|| {
+        snapshot::save(&path, state, model.fingerprint(), &mark).expect("a temporary file can be written");
+    });
+    let load = median_ms(|| drop(snapshot::load(&path, model).expect("it was just written")));
+    Ok((save, load))
+}
+
+/// The median of how long something takes, in seconds.
+fn median_s(mut what: impl FnMut()) -> f64 {
+    what();
+    let started = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < PASSES || started.elapsed().as_secs_f64() < SECONDS && times.len() < 10_000 {
+        times.push(seconds_of(&mut what));
+    }
+    median(times)
+}
+
+fn median_ms(what: impl FnMut()) -> f64 {
+    1e3 * median_s(what)
+}
+
+impl Report {
+    fn show(&self, cost: &Cost) {
+        let form = |form: Form| format!("{form:?}");
+        println!(
+            "this machine keeps reading {:.1} GB/s and making {:.0} Gop/s ({}); its best moments were {:.1} and {:.0}",
+            self.read_gb_s,
+            self.peak_gop_s,
+            form(cost.main_form()),
+            self.best_read_gb_s,
+            self.best_gop_s,
+        );
+        println!(
+            "a token read:    {:.2} GB, {:.2} Gop; at most {:.1} a second in chunks of {CHUNK}",
+            self.ingest_bytes_per_token as f64 / 1e9,
+            self.ingest_gop_per_token,
+            self.ingest_limit_tok_s
+        );
+        println!(
+            "a token written: {:.2} GB, {:.2} Gop; at most {:.1} a second\n",
+            self.generate_bytes_per_token as f64 / 1e9,
+            self.generate_gop_per_token,
+            self.generate_limit_tok_s
+        );
+        for size in CHUNKS {
+            let speed = self.ingest_tok_s[&size.to_string()];
+            let share = if size == CHUNK { share(self.ingest_share) } else { String::new() };
+            println!("reads {size:>3} at a time  {speed:>9.1} tokens a second{share}");
+        }
+        let share = share(self.generate_share);
+        println!("writes              {:>9.1} tokens a second{share}\n", self.generate_tok_s);
+        println!("fork                {:>9.2} ms", self.fork_ms);
+        println!("snapshot, synced    {:>9.2} ms", self.snapshot_ms);
+        println!("restore             {:>9.2} ms", self.restore_ms);
+        println!("{QUESTIONS} questions of {QUESTION_TOKENS} {:>9.1} ms", self.questions_ms);
+        println!("memory              {:>9.1} MB", self.rss_bytes as f64 / 1e6);
+        println!("load to first token {:>9.2} s\n", self.load_s);
+    }
+}
+
+fn share(share: f64) -> String {
+    format!(", {:.0} % of the limit meanwhile", 100.0 * share)
+}

@@ -1,0 +1,124 @@
+//! `hearth check`: everything that is wrong with a config, and whether what it names is there.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::{run, sentence};
+use crate::config::{Broker, Config, SourceConfig};
+use crate::listener::Listener;
+use crate::mqtt::client;
+use crate::mqtt::topics::Topics;
+use crate::store::{self, Store};
+use crate::{asr, audio, models};
+
+/// How long a broker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Something the config names is not as it must be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of what the config names cannot be used as it is")]
+pub struct NotValid(usize);
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let config = run::read_config(args.config.as_deref())?;
+    match &args.config {
+        Some(path) => println!("✓ {} is valid", path.display()),
+        None => println!("✓ the config is valid"),
+    }
+    let mut failed = 0;
+    let mut tell = |what: &str, found: anyhow::Result<String>| match found {
+        Ok(found) => println!("✓ {what}: {found}"),
+        Err(error) => {
+            failed += 1;
+            println!("✗ {what}: {}", sentence(&error));
+        }
+    };
+    for (room, source) in config.sources() {
+        tell(&format!("source of {room}"), probed(&source, &config));
+    }
+    tell("speech model", speech_model(&config));
+    if config.listener.enabled {
+        tell("reading model", reading_model(&config));
+    }
+    tell("state directory", state(&config));
+    tell("broker", mqtt(&config));
+    if failed > 0 {
+        bail!(NotValid(failed));
+    }
+    Ok(())
+}
+
+fn probed(source: &SourceConfig, config: &Config) -> anyhow::Result<String> {
+    match source {
+        SourceConfig::Microphone(microphone) => {
+            let devices = audio::devices()?;
+            let wanted =
+                |d: &&audio::Device| d.name == microphone.device || (microphone.device == "default" && d.default);
+            let Some(device) = devices.iter().find(wanted) else {
+                let known = devices.into_iter().map(|d| d.name).collect();
+                bail!(audio::Error::NoDevice { name: microphone.device.clone(), known });
+            };
+            let format = device.format.as_ref().map_err(|reason| anyhow!("{}: {reason}", device.name))?;
+            Ok(format!(
+                "microphone {}, {} Hz, {} channels, {}",
+                device.name, format.rate, format.channels, format.samples
+            ))
+        }
+        SourceConfig::File(file) => {
+            let path = config.base.join(&file.path);
+            let length = audio::seconds(&path)?.map_or("of unknown length".into(), |s| format!("{s:.1} s"));
+            Ok(format!("{}, {length}", path.display()))
+        }
+        SourceConfig::Stdin(stdin) => Ok(format!("standard input, {} Hz, {} channels", stdin.rate, stdin.channels)),
+        SourceConfig::Wyoming(wyoming) => {
+            let address = wyoming.listen;
+            TcpListener::bind(address).with_context(|| {
+                format!("nothing can listen on {address}; is hearth, or a satellite, running there?")
+            })?;
+            Ok(format!("network microphones, can listen on {address}"))
+        }
+    }
+}
+
+fn speech_model(config: &Config) -> anyhow::Result<String> {
+    let path = models::find(&config.asr.model, &config.base)?;
+    asr::whisper::Whisper::load(&path, &config.asr)?;
+    Ok(path.display().to_string())
+}
+
+fn reading_model(config: &Config) -> anyhow::Result<String> {
+    let path = models::find(&config.listener.model, &config.base)?;
+    Listener::open(&path, &config.listener, &config.digest, &config.rules)?;
+    Ok(path.display().to_string())
+}
+
+fn state(config: &Config) -> anyhow::Result<String> {
+    let dir = run::lived_in(config)?;
+    Store::open(&dir, store::OutboxLimits::from(&config.store))?;
+    Ok(dir.display().to_string())
+}
+
+fn mqtt(config: &Config) -> anyhow::Result<String> {
+    let mqtt = config.mqtt_paths();
+    if mqtt.url == Broker::Embedded {
+        client::credentials(&mqtt)?;
+        let socket = TcpListener::bind(mqtt.listen);
+        socket.with_context(|| {
+            format!("nothing can listen on {}; is hearth, or another broker, running there?", mqtt.listen)
+        })?;
+        return Ok(format!("embedded, can listen on {}", mqtt.listen));
+    }
+    let settings = client::Settings::new(&mqtt, &Topics::new(&mqtt, &config.node), mqtt.listen)?;
+    run::runtime()?.block_on(client::probe(&settings, PATIENCE))?;
+    Ok(format!("{} takes us in", settings.url()))
+}

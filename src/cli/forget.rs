@@ -1,0 +1,78 @@
+//! `hearth forget 10m`: what was said since then is deleted, and the state goes back to before it.
+//!
+//! A hearth that runs does it itself, asked over its socket; of one that does not, the files do it here, and its state follows at the
+//! next start. Invariant: it says that all is gone only when it is.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
+use serde_json::json;
+
+use super::run::{lived_in, read_config};
+use crate::clock::human_time;
+use crate::config::{Config, Keep};
+use crate::door::socket;
+use crate::listener::snapshot_store::SnapshotStore;
+use crate::mqtt::topics::Topics;
+use crate::retention::forget;
+use crate::store::transcript_jsonl::TranscriptJsonl;
+use crate::store::{self, Lock, Store};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long ago it begins: "10m", "2h"; or when: "18:00", "yesterday 18:00", RFC 3339
+    #[arg(value_name = "TIME")]
+    since: String,
+    /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let now = ZonedDateTime::now();
+    let since = human_time::parse(&args.since, &now)?;
+    let config = read_config(args.config.as_deref())?;
+    let dir = lived_in(&config)?;
+    // Makes nothing where no hearth ever ran.
+    Store::look(&dir, (&config.store).into())?;
+    let (utterances, who) = match Lock::take(&dir) {
+        Ok(_lock) => (in_the_files(&config, &dir, since)?, "in the files; the state follows at the next start"),
+        Err(store::StoreError::InUse { .. }) => {
+            let minutes = now.timestamp().duration_since(since).as_secs_f64() / 60.0;
+            (by_the_daemon(&dir, minutes)?, "by the hearth that runs")
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let since = since.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
+    println!("{utterances} utterances since {since} are forgotten, {who}");
+    Ok(())
+}
+
+fn in_the_files(config: &Config, dir: &Path, since: Timestamp) -> anyhow::Result<u64> {
+    let mut store = Store::open(dir, (&config.store).into())?;
+    let topics = Topics::new(&config.mqtt, &config.node);
+    let mut lines = match config.store.keep {
+        Keep::Nothing => None,
+        _ => Some(TranscriptJsonl::open(dir, TimeZone::system())?),
+    };
+    let history = SnapshotStore::open(dir)?;
+    let from = forget::from(config.store.keep, &history, since)?;
+    let forgotten = forget::forget(&mut store, &topics, since, from)?;
+    forget::follow(&mut store, &forgotten, lines.as_mut(), &history)?;
+    Ok(forgotten.utterances)
+}
+
+/// Asks the hearth that runs, and waits for its answer.
+fn by_the_daemon(dir: &Path, minutes: f64) -> anyhow::Result<u64> {
+    let answer = socket::ask(Some(dir), &json!({ "command": "forget", "value": minutes }))
+        .context("a hearth runs with this state directory, so it must be asked, or stopped first")?;
+    match (answer["status"].as_str(), answer["utterances"].as_u64()) {
+        (Some("ok"), Some(utterances)) => Ok(utterances),
+        _ => bail!(
+            "the hearth that runs says: {}",
+            answer["error"].as_str().unwrap_or("nothing that is understood here")
+        ),
+    }
+}

@@ -1,0 +1,114 @@
+//! `hearth models quantize`: a checkpoint in Hugging Face layout becomes one file.
+//!
+//! Owns the command's arguments and its table. Refuses to know how a file is written. The table goes to standard output,
+//! everything else to standard error.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use indicatif::{DecimalBytes, HumanCount};
+
+use super::table;
+use crate::cli::{generate, progress};
+use crate::listener::prompt::Prompt;
+use crate::models;
+use griffin::Quantization;
+use griffin::{self, Model, Options, Perplexity, Report, Share, Tokenizer, perplexity, quantise};
+
+/// Parameters up to which the checkpoint itself is asked for its perplexity too: in f32 it takes four bytes for each.
+const COMPARED: u64 = 500_000_000;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model's name, or a directory in Hugging Face layout
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The file to write
+    #[arg(value_name = "OUT.gguf")]
+    out: PathBuf,
+    /// f32; q8_0; or q4_k, with gates, keys and values in q8_0. Rows that are no whole blocks take the next finer form
+    #[arg(long = "type", value_name = "TYPE", default_value = "q4_k", value_parser = form)]
+    form: Quantization,
+    /// Tell how well the quantised model predicts this text; of a small model, how well the checkpoint does, too
+    #[arg(long, value_name = "FILE.txt")]
+    perplexity: Option<PathBuf>,
+    /// Replace OUT.gguf if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+fn form(text: &str) -> Result<Quantization, String> {
+    match text {
+        "f32" => Ok(Quantization::F32),
+        "q8_0" => Ok(Quantization::Q8_0),
+        "q4_k" => Ok(Quantization::Q4K),
+        _ => Err("expected f32, q8_0 or q4_k".into()),
+    }
+}
+
+/// Writes the file and tells what it cost.
+///
+/// # Errors
+/// When the checkpoint is not whole, the file cannot be written, or the text not be read. Nothing bears the file's name then
+/// but what bore it before.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let dir = models::find(&args.dir, Path::new(""))?;
+    ensure!(dir.is_dir(), "{} is no directory in Hugging Face layout; quantising begins with one", dir.display());
+    // What can be wrong with a text is better told now than after minutes of packing.
+    Prompt::load(&dir)?;
+    let has_tokenizer = dir.join("tokenizer.json").exists();
+    let tokenizer = has_tokenizer.then(|| Tokenizer::load(&dir)).transpose()?;
+    let text = args.perplexity.as_deref().map(|path| text(path).map(|text| (path, text))).transpose()?;
+    ensure!(text.is_none() || tokenizer.is_some(), "{} has no tokenizer.json, and perplexity needs one", dir.display());
+
+    let started = Instant::now();
+    let made =
+        progress::show("quantising", "parameters", |tell| quantise(&dir, &args.out, args.form, args.force, tell));
+    let report = made.with_context(|| format!("{} was not quantised", dir.display()))?;
+    let seconds = started.elapsed().as_secs_f64();
+    print!("{}", show(&report));
+    println!("{}: {} in {seconds:.1} s", args.out.display(), DecimalBytes(report.bytes));
+
+    if let (Some((path, text)), Some(tokenizer)) = (text, tokenizer) {
+        let options = Options::default();
+        let quantised = measure(&args.out, &options, &tokenizer, &text)?;
+        let (tokens, value) = (HumanCount(quantised.tokens as u64), quantised.value);
+        print!("perplexity on {} ({tokens} tokens): {value:.4}", path.display());
+        if griffin::Config::load(&dir)?.parameters() <= COMPARED {
+            let options = Options { weights: Quantization::F32, ..options };
+            print!(", of the checkpoint in f32 {:.4}", measure(&dir, &options, &tokenizer, &text)?.value);
+        }
+        println!();
+    }
+    Ok(())
+}
+
+fn text(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("{} cannot be read as text in UTF-8", path.display()))?;
+    ensure!(!text.trim().is_empty(), "{} holds no text to predict", path.display());
+    Ok(text)
+}
+
+fn measure(model: &Path, options: &Options, tokenizer: &Tokenizer, text: &str) -> anyhow::Result<Perplexity> {
+    let model: Model = generate::load(model, options)?;
+    Ok(progress::show("predicting", "tokens", |tell| perplexity(&model, tokenizer, text, tell))?)
+}
+
+/// Size and error of each group.
+fn show(report: &Report) -> String {
+    let mut rows = vec![["weights", "parameters", "bytes", "bits a weight", "relative error"].map(String::from)];
+    let row = |name: &str, share: &Share| {
+        let error = match share.relative_error() {
+            0.0 => "0".into(),
+            error => format!("{:.3} %", 100.0 * error),
+        };
+        let bits = format!("{:.2}", share.bits_per_weight());
+        [name.into(), HumanCount(share.parameters).to_string(), DecimalBytes(share.bytes).to_string(), bits, error]
+    };
+    rows.extend(report.groups.iter().map(|(group, share)| row(group.name(), share)));
+    rows.push(row("small", &report.small));
+    rows.push(row("all", &report.total()));
+    table(&rows)
+}

@@ -1,0 +1,45 @@
+//! `hearth models verify`: whether a model is whole.
+//!
+//! Owns which checks belong to which kind of model. Refuses to know how they are made.
+
+use std::path::{Path, PathBuf};
+
+use super::Kind;
+use crate::asr;
+use crate::cli::progress;
+use crate::listener::prompt::Prompt;
+use crate::models;
+use griffin::{self, Tokenizer};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model's name or path
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+}
+
+/// Checks the hashes of a model if a SHA256SUMS lists them, its structure, and every weight.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let path = models::resolve(&args.model, Path::new(""))?;
+    models::verify(&path)?;
+    let listed = models::is_listed(&path)?;
+    let kind = Kind::of(&path)?;
+    match kind {
+        Kind::Whisper => asr::check_file(&path)?,
+        Kind::Checkpoint | Kind::Gguf => {
+            progress::show("verifying", "parameters", |tell| griffin::check(&path, tell))?;
+            Prompt::load(&path)?;
+            if griffin::attached(&path, "tokenizer.json")?.is_some() {
+                Tokenizer::load(&path)?;
+            } else {
+                println!("{} has no tokenizer: it can be measured, but not talked to", path.display());
+            }
+        }
+    }
+    let hash = if listed { "as SHA256SUMS lists it" } else { "not listed in a SHA256SUMS" };
+    println!("{} is a whole {}, {hash}", path.display(), kind.name());
+    Ok(())
+}

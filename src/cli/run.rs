@@ -1,0 +1,100 @@
+//! `hearth run`: the daemon, from a config to its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::bootstrap;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::{app, journal};
+
+/// Where a package puts the config.
+const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
+/// Where systemd keeps the service's state, as its unit says.
+const SYSTEM_STATE: &str = "/var/lib/hearth";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let config = read_config(args.config.as_deref())?;
+    journal::init(&config.log)?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let shutdown = terminated()?;
+        app::run(config, shutdown, Arc::new(Metrics::default())).await.map_err(anyhow::Error::from)
+    });
+    // A thread that would not stop was named already; it must not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+/// The config that is named, else the system's, else the defaults.
+pub fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigError> {
+    match path {
+        Some(path) => config::load(path),
+        None if Path::new(SYSTEM_CONFIG).exists() => config::load(Path::new(SYSTEM_CONFIG)),
+        None => Ok(Config::default()),
+    }
+}
+
+/// Where the hearth has lived that a command asks about: as its config says; where that says nothing, systemd's directory of the
+/// service, if this user may look into it, before that of a hearth run by hand.
+pub fn lived_in(config: &Config) -> anyhow::Result<PathBuf> {
+    let own = bootstrap::state_dir(config)?;
+    let by_hand = config.store.dir.is_some()
+        || config.file.as_deref().is_some_and(|file| file != Path::new(SYSTEM_CONFIG))
+        || std::env::var_os("STATE_DIRECTORY").is_some();
+    Ok(if by_hand { own } else { the_services(own, Path::new(SYSTEM_STATE)) })
+}
+
+fn the_services(own: PathBuf, service: &Path) -> PathBuf {
+    if Store::lies_in(service) { service.into() } else { own }
+}
+
+/// The runtime of publishing and commands. Two workers: nothing on it computes.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// Ends at SIGTERM or SIGINT.
+pub fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_asked_about_where_there_is_one() {
+        let (own, service) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let asked = || the_services(own.path().into(), service.path());
+        assert_eq!(asked(), own.path());
+        std::fs::write(service.path().join("hearth.db"), "").unwrap();
+        assert_eq!(asked(), service.path());
+        let dir = Some("state".into());
+        let store = config::StoreConfig { dir, ..config::StoreConfig::default() };
+        let config = Config { store, base: own.path().into(), ..Config::default() };
+        assert_eq!(lived_in(&config).unwrap(), own.path().join("state"), "its config says where");
+    }
+}

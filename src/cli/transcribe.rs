@@ -1,0 +1,182 @@
+//! `hearth transcribe`: files to text.
+
+use std::io::{IsTerminal, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+
+use anyhow::{Context, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::sentence;
+use crate::asr::whisper::Whisper;
+use crate::audio::{self, Control};
+use crate::config::{AsrConfig, FileConfig, PlaybackPace, SourceConfig};
+use crate::daemon::hearing::{Heard, Hearing};
+use crate::event::{Audio, Utterance};
+use crate::metrics::Metrics;
+use crate::models;
+
+/// Frames between decoding and hearing: a second of sound.
+const QUEUE: usize = 64;
+
+/// Turns recordings into text.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// WAV or FLAC files, any rate and number of channels.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// One JSON object a line: file, start and end in seconds, text, confidence.
+    #[arg(long)]
+    pub json: bool,
+    /// A bundled model's name, or the path of a Whisper model in ggml form.
+    #[arg(long, default_value_os_t = AsrConfig::default().model)]
+    pub model: PathBuf,
+    /// ISO 639-1, or "auto".
+    #[arg(long, default_value_t = AsrConfig::default().language)]
+    pub language: String,
+    /// 0: one less than the machine has cores, at most 4.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    file: &'a Path,
+    start: f64,
+    end: f64,
+    text: &'a str,
+    confidence: f32,
+}
+
+/// Runs the command. A file that fails is told of, and the others are done.
+///
+/// # Errors
+/// The model cannot be loaded, or some of the files could not be transcribed.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    write(args, &mut stdout())
+}
+
+fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let asr = AsrConfig { model: args.model, language: args.language, threads: args.threads, ..AsrConfig::default() };
+    let path = models::find(&asr.model, Path::new(""))?;
+    let mut hearing = Hearing::new(Whisper::load(&path, &asr)?);
+    let mut failed = 0;
+    for file in &args.files {
+        if args.files.len() > 1 && !args.json {
+            writeln!(out, "{}", file.display())?;
+        }
+        if let Err(error) = transcribe(file, &mut hearing, args.json, out) {
+            if args.files.len() == 1 {
+                return Err(error);
+            }
+            tracing::error!("{}", sentence(&error));
+            failed += 1;
+        }
+    }
+    ensure!(failed == 0, "{failed} of {} files could not be transcribed", args.files.len());
+    Ok(())
+}
+
+fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let bar = bar(file)?;
+    let metrics = Metrics::default();
+    let source =
+        [("file".into(), SourceConfig::File(FileConfig { path: file.into(), pace: PlaybackPace::Fast, room: None }))];
+    let (sender, receiver) = sync_channel(QUEUE);
+    let control = Control::default();
+    std::thread::scope(|threads| {
+        let reading = std::thread::Builder::new()
+            .name("capture".into())
+            .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &metrics))
+            .context("cannot start a thread to read the file")?;
+        let mut origin = Timestamp::UNIX_EPOCH;
+        let mut print = |origin, heard| bar.suspend(|| print(file, origin, heard, json, out));
+        for sound in receiver {
+            if let Audio::Frame(frame) = &sound.audio {
+                if frame.at == 0 {
+                    origin = frame.time;
+                }
+                bar.set_position(frame.time.duration_since(origin).as_millis() as u64);
+            }
+            print(origin, hearing.push(sound, &metrics)?)?;
+        }
+        print(origin, hearing.finish(&metrics)?)?;
+        bar.finish_and_clear();
+        reading.join().map_err(|_| anyhow::anyhow!("reading {} broke off", file.display()))??;
+        Ok(())
+    })
+}
+
+fn print(file: &Path, origin: Timestamp, heard: Vec<Heard>, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    for heard in heard {
+        let Heard::Utterance(Utterance { start, end, text, confidence, .. }) = heard else { continue };
+        let seconds = |time: Timestamp| (time.duration_since(origin).as_secs_f64() * 1e3).round() / 1e3;
+        let (start, end) = (seconds(start), seconds(end));
+        if json {
+            writeln!(out, "{}", serde_json::to_string(&Line { file, start, end, text: &text, confidence })?)?;
+        } else {
+            writeln!(out, "[{} – {}] {text}", minutes(start), minutes(end))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// `mm:ss.s`
+fn minutes(seconds: f64) -> String {
+    let tenths = (seconds * 10.0).round() as u64;
+    format!("{:02}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
+}
+
+fn bar(file: &Path) -> anyhow::Result<ProgressBar> {
+    let length = audio::seconds(file)?.map(|seconds| (seconds * 1e3) as u64);
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(length, target);
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}% {elapsed}")?);
+    Ok(bar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(files: &[&Path], json: bool) -> Args {
+        let asr = AsrConfig::default();
+        let files = files.iter().map(|file| file.to_path_buf()).collect();
+        Args { files, json, model: asr.model, language: asr.language, threads: 1 }
+    }
+
+    #[test]
+    fn a_file_that_fails_does_not_keep_the_others_from_being_heard() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (empty, folder) = (tempfile::NamedTempFile::new().unwrap(), tempfile::tempdir().unwrap());
+        // Eighteen seconds of the household are enough.
+        let household = std::fs::read(root.join("examples/household.flac")).unwrap();
+        let morning = folder.path().join("morning.flac");
+        std::fs::write(&morning, &household[..household.len() / 8]).unwrap();
+
+        let mut out = Vec::new();
+        let error = write(args(&[empty.path(), &morning, folder.path()], true), &mut out).unwrap_err();
+        assert_eq!(error.to_string(), "2 of 3 files could not be transcribed");
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["file"], morning.to_str().unwrap());
+        assert_eq!(lines[0]["text"], "Good morning, Emma, how are you?");
+        let (start, end) = (lines[0]["start"].as_f64().unwrap(), lines[0]["end"].as_f64().unwrap());
+        assert!((0.4..1.2).contains(&start) && (2.4..3.4).contains(&end), "{start} {end}");
+
+        let mut out = Vec::new();
+        write(args(&[&morning], false), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("[00:0") && text.contains("] Good morning, Emma, how are you?\n"), "{text}");
+    }
+
+    #[test]
+    fn minutes_are_written_as_a_clock_has_them() {
+        assert_eq!(minutes(0.04), "00:00.0");
+        assert_eq!(minutes(59.96), "01:00.0");
+        assert_eq!(minutes(3_725.5), "62:05.5");
+    }
+}

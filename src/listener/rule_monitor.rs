@@ -1,0 +1,91 @@
+//! A rule, and where it stands.
+//!
+//! Owns a rule's question and pattern in the form the model and the text need. Refuses to know when it is asked. Invariant: what
+//! it watches is changed by readings and by the household alone.
+
+use jiff::Timestamp;
+use ulid::Ulid;
+
+use super::reader::Reader;
+use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert, ask};
+use crate::config;
+use crate::event::{Alert, AlertPhase, Evidence};
+
+/// A rule and where it stands.
+#[derive(Clone)]
+pub(super) struct RuleMonitor {
+    pub(super) rule: config::Rule,
+    pub(super) policy: alert::AlertPolicy,
+    pub(super) pattern: Option<regex::Regex>,
+    pub(super) question: Option<ask::Question>,
+    pub(super) watch: alert::RuleState,
+    /// Utterances in which the pattern was found since the last reading.
+    pub(super) matches: Vec<Evidence>,
+}
+
+impl RuleMonitor {
+    pub(super) fn new(rule: &config::Rule, reader: &Reader) -> Result<Self, ListenerError> {
+        let wrong = |source| ListenerError::Pattern { rule: rule.name.clone(), source };
+        Ok(Self {
+            policy: rule.into(),
+            pattern: rule.pattern.as_deref().map(config::pattern).transpose().map_err(wrong)?,
+            question: rule.question.as_deref().map(|question| reader.question(question)).transpose()?,
+            watch: alert::RuleState::default(),
+            matches: Vec::new(),
+            rule: rule.clone(),
+        })
+    }
+
+    /// Whether the rule's question is to be asked now.
+    pub(super) fn asks(&mut self) -> bool {
+        self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty())
+    }
+
+    /// Takes a reading of this rule after `said`; `log_odds` answer what it asks.
+    pub(super) fn read(
+        &mut self,
+        reader: &Reader,
+        log_odds: Option<f64>,
+        said: &[Evidence],
+        now: Timestamp,
+        outcome: &mut ListenerOutcome,
+    ) -> Result<(), ListenerError> {
+        let matches = std::mem::take(&mut self.matches);
+        let matched = !matches.is_empty();
+        let said = if matched { matches } else { said.to_vec() };
+        let change =
+            self.watch.read(&self.policy, alert::RuleObservation { log_odds, matched, said }, now, Ulid::generate());
+        let probability = log_odds.map(alert::sigmoid);
+        if let Some(probability) = probability {
+            let (rule, active) = (self.rule.name.clone(), self.watch.active());
+            outcome.readings.push(RuleEvaluation { rule, room: None, probability, time: now, active });
+        }
+        if let Some(change) = change {
+            let asked = self.question.as_ref().filter(|_| log_odds.is_some());
+            let why = asked.filter(|_| change.phase != AlertPhase::End);
+            let answer = why.map(|question| reader.answer(question, ALERT_TOKENS)).transpose()?;
+            outcome.alerts.push(self.alert(change, probability, answer, now));
+        }
+        Ok(())
+    }
+
+    pub(super) fn alert(
+        &self,
+        change: alert::AlertChange,
+        probability: Option<f64>,
+        answer: Option<String>,
+        now: Timestamp,
+    ) -> Alert {
+        Alert {
+            id: change.id,
+            rule: self.rule.name.to_string(),
+            phase: change.phase,
+            severity: self.rule.severity,
+            room: None,
+            time: now,
+            probability,
+            answer,
+            evidence: change.evidence,
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The snapshots of a state over the last month: which are kept, and how one goes on from them. Longer than most files by its tests.
+//!
+//! Owns the directory `snapshots` of a state directory, and the policy of what stays in it ([`stay`], pure). Refuses to know
+//! the text. Invariants: the order of snapshots is that of what they have read, so a clock that jumps confuses nothing; a file
+//! that cannot be used is kept aside, and the next older one is taken.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::Listener;
+use super::snapshot::{self, ReadPosition, SnapshotError, SnapshotHeader};
+use crate::{config, percent_encode};
+
+/// The newest stay whatever the policy says: if one is torn, there is another.
+const NEWEST: usize = 2;
+/// Files that were kept aside, at most.
+const ASIDE: usize = 3;
+const ENDING: &str = "snapshot";
+/// Below the directory: one for each room that has a state of its own.
+const ROOMS: &str = "rooms";
+/// The one snapshot that an older hearth kept.
+const FORMER: &str = "state.snapshot";
+
+/// What stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// The last snapshot of each of so many hours, and days, stays.
+    pub hourly: usize,
+    pub daily: usize,
+    pub max_bytes: u64,
+}
+
+impl SnapshotPolicy {
+    /// A house that keeps no text keeps no history either.
+    pub fn new(listener: &config::ListenerConfig, keep: config::Keep) -> Self {
+        let max_bytes = u64::from(listener.snapshots_max_mib) << 20;
+        match keep {
+            config::Keep::Nothing => Self { hourly: 0, daily: 0, max_bytes },
+            _ => Self { hourly: listener.snapshots_hourly, daily: listener.snapshots_daily, max_bytes },
+        }
+    }
+
+    /// The part of one of so many states.
+    pub fn shared(&self, states: usize) -> Self {
+        Self { max_bytes: self.max_bytes / states as u64, ..*self }
+    }
+}
+
+/// Which of some snapshots stay; their times and sizes, newest first.
+pub fn stay(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<bool> {
+    let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
+    let mut bytes = 0u64;
+    let stays = |(at, (time, size)): (usize, &(Timestamp, u64))| {
+        let (hour, day) = (time.as_second().div_euclid(3_600), time.as_second().div_euclid(86_400));
+        // The newest snapshot of an hour, or a day, is the first that is met of it.
+        let hourly = hours.len() < policy.hourly && hours.insert(hour);
+        let daily = days.len() < policy.daily && days.insert(day);
+        let wanted = hourly || daily;
+        bytes += if wanted || at < NEWEST { *size } else { 0 };
+        at < NEWEST || (wanted && bytes <= policy.max_bytes)
+    };
+    snapshots.iter().enumerate().map(stays).collect()
+}
+
+/// A snapshot in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    pub path: PathBuf,
+    pub header: SnapshotHeader,
+}
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub struct SnapshotStore {
+    dir: PathBuf,
+    /// It belongs to us: what is broken is kept aside.
+    own: bool,
+}
+
+impl SnapshotStore {
+    /// For the hearth that runs with this state directory. Takes in the one snapshot of an older hearth.
+    ///
+    /// # Errors
+    /// The directory cannot be made or changed.
+    pub fn open(state: &Path) -> Result<Self, SnapshotError> {
+        let history = Self { dir: state.join("snapshots"), own: true };
+        make(&history.dir)?;
+        let former = state.join(FORMER);
+        let failed = |source| SnapshotError::Write { path: former.clone(), source };
+        match fs::metadata(&former).and_then(|meta| meta.modified()) {
+            Ok(written) => {
+                let written = Timestamp::try_from(written).unwrap_or(Timestamp::UNIX_EPOCH);
+                fs::rename(&former, history.path(written)).map_err(failed)?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(failed(source)),
+        }
+        Ok(history)
+    }
+
+    /// To look at, beside whoever it belongs to.
+    pub fn look(state: &Path) -> Self {
+        Self { dir: state.join("snapshots"), own: false }
+    }
+
+    /// The snapshots of the state of one room. The directory is made with the first.
+    pub fn of_room(&self, room: &str) -> Self {
+        Self { dir: self.dir.join(ROOMS).join(percent_encode::encode(room)), own: self.own }
+    }
+
+    /// The rooms that have snapshots of their own.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn rooms(&self) -> Result<Vec<String>, SnapshotError> {
+        let mut rooms: Vec<_> = (self.entries(&self.dir.join(ROOMS))?.into_iter())
+            .filter_map(|path| percent_encode::decode(path.file_name()?.to_str()?))
+            .collect();
+        rooms.sort();
+        Ok(rooms)
+    }
+
+    /// Those of the house, and those of each room.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn all(&self) -> Result<Vec<Self>, SnapshotError> {
+        let rooms = self.rooms()?;
+        Ok([self.clone()].into_iter().chain(rooms.iter().map(|room| self.of_room(room))).collect())
+    }
+
+    /// Every snapshot that says it is one, newest first. Those of another version of hearth stay, unread, for when that comes back.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn list(&self) -> Result<Vec<StoredSnapshot>, SnapshotError> {
+        let paths = self.files()?.into_iter().filter(|path| path.extension().is_some_and(|it| it == ENDING));
+        let mut kept = Vec::new();
+        for path in paths {
+            match snapshot::header(&path) {
+                Ok(header) => kept.push(StoredSnapshot { path, header }),
+                Err(SnapshotError::Missing { .. } | SnapshotError::Version { .. }) => {}
+                Err(error) => self.aside(&path, &error)?,
+            }
+        }
+        kept.sort_by(|a, b| {
+            (b.header.mark.read, b.header.mark.time, &b.path).cmp(&(a.header.mark.read, a.header.mark.time, &a.path))
+        });
+        Ok(kept)
+    }
+
+    /// Removes what the policy does not keep, and what was made before `oldest`.
+    ///
+    /// # Errors
+    /// The directory cannot be read or changed.
+    pub fn thin(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
+        let kept = self.list()?;
+        let sizes: Vec<_> = kept.iter().map(|kept| (kept.header.mark.time, kept.header.bytes)).collect();
+        for (at, (kept, stays)) in kept.iter().zip(stay(&sizes, policy)).enumerate() {
+            if !stays || (at >= NEWEST && kept.header.mark.time < oldest) {
+                remove(&kept.path)?;
+            }
+        }
+        // Those of another version tell no time that can be read.
+        for path in self.files()?.iter().filter(|path| is_of_another_version(path)) {
+            let written = fs::metadata(path).and_then(|meta| meta.modified());
+            let written = written.map_err(|source| SnapshotError::Read { path: path.clone(), source })?;
+            if Timestamp::try_from(written).is_ok_and(|written| written < oldest) {
+                remove(path)?;
+            }
+        }
+        let mut aside: Vec<_> = self.files()?.into_iter().filter(|path| is_aside(path)).collect();
+        // Their names begin and end with times.
+        aside.sort();
+        aside.iter().rev().skip(ASIDE).try_for_each(|path| remove(path))
+    }
+
+    /// Removes every snapshot that has read the utterance `from` or a later one, and every file that cannot be shown to be
+    /// older.
+    ///
+    /// # Errors
+    /// The directory cannot be read or changed.
+    pub fn forget(&self, from: i64) -> Result<(), SnapshotError> {
+        let is_older = |path: &PathBuf| {
+            path.extension().is_some_and(|it| it == ENDING)
+                && snapshot::header(path).is_ok_and(|header| header.mark.read < from)
+        };
+        self.files()?.iter().filter(|path| !is_older(path)).try_for_each(|path| remove(path))
+    }
+
+    fn path(&self, time: Timestamp) -> PathBuf {
+        self.dir.join(format!("{}.{ENDING}", time.strftime("%Y%m%dT%H%M%S.%3fZ")))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, SnapshotError> {
+        Ok(self.entries(&self.dir)?.into_iter().filter(|path| !path.is_dir()).collect())
+    }
+
+    fn entries(&self, dir: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
+        let failed = |source| SnapshotError::Read { path: dir.into(), source };
+        match fs::read_dir(dir) {
+            Ok(entries) => entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    fn aside(&self, path: &Path, error: &SnapshotError) -> Result<(), SnapshotError> {
+        if self.own {
+            let kept = snapshot::set_aside(path)?;
+            warn!(%error, kept = %kept.display(), "a snapshot cannot be used; it is kept aside, and an older one is taken");
+        } else {
+            warn!(%error, "a snapshot cannot be used; an older one is taken");
+        }
+        Ok(())
+    }
+}
+
+fn make(dir: &Path) -> Result<(), SnapshotError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| SnapshotError::Write { path: dir.into(), source })
+}
+
+fn is_aside(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".bad-"))
+}
+
+fn is_of_another_version(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == ENDING)
+        && matches!(snapshot::header(path), Err(SnapshotError::Version { .. }))
+}
+
+fn remove(path: &Path) -> Result<(), SnapshotError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(SnapshotError::Write { path: path.into(), source }),
+        _ => Ok(()),
+    }
+}
+
+impl Listener {
+    /// Puts the live state on disk whole.
+    pub fn save(&self, history: &SnapshotStore, mark: &ReadPosition) -> Result<(), super::ListenerError> {
+        let path = history.path(mark.time);
+        make(&history.dir)?;
+        Ok(snapshot::save(&path, self.reader.state(), self.reader.model.fingerprint(), mark)?)
+    }
+
+    /// The newest snapshot of this model that is `wanted` and can be used.
+    pub fn load_latest(
+        &self,
+        history: &SnapshotStore,
+        wanted: impl Fn(&ReadPosition) -> bool,
+    ) -> Result<Option<(griffin::State, ReadPosition)>, super::ListenerError> {
+        let mut others = 0;
+        for kept in history.list()?.into_iter().filter(|kept| wanted(&kept.header.mark)) {
+            match snapshot::load(&kept.path, &self.reader.model) {
+                Ok(found) => return Ok(Some(found)),
+                // Its own model may come back.
+                Err(SnapshotError::OtherModel { .. }) => others += 1,
+                Err(SnapshotError::Missing { .. }) => {}
+                Err(error) => history.aside(&kept.path, &error)?,
+            }
+        }
+        if others > 0 {
+            info!(snapshots = others, "every snapshot was made by another model; they stay for when that comes back");
+        }
+        Ok(None)
+    }
+
+    /// Does something with another state in the place of the live one, which comes back afterwards.
+    pub fn with_state<T>(&mut self, state: griffin::State, act: impl FnOnce(&mut Self) -> T) -> T {
+        let live = self.reader.restore(state);
+        let done = act(self);
+        self.reader.restore(live);
+        done
+    }
+
+    /// Goes on from another state of this model, or from one that has read nothing.
+    pub fn resume(&mut self, state: Option<griffin::State>) {
+        let state = state.unwrap_or_else(|| self.reader.model.state());
+        self.reader.restore(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    fn policy(hourly: usize, daily: usize, max_bytes: u64) -> SnapshotPolicy {
+        SnapshotPolicy { hourly, daily, max_bytes }
+    }
+
+    /// One snapshot each `minutes`, newest first, the newest at `end`.
+    fn every(minutes: i64, count: i64, end: &str) -> Vec<(Timestamp, u64)> {
+        let end: Timestamp = end.parse().unwrap();
+        (0..count).map(|n| (end - SignedDuration::from_mins(n * minutes), 10)).collect()
+    }
+
+    fn kept(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<String> {
+        let stays = stay(snapshots, policy);
+        let times = snapshots.iter().zip(stays).filter(|(_, stays)| *stays);
+        times.map(|((time, _), _)| time.strftime("%d %H:%M").to_string()).collect()
+    }
+
+    #[test]
+    fn the_last_of_each_hour_and_each_day_stays_and_the_newest_two() {
+        let month = every(5, 12 * 24 * 40, "2026-03-31T10:02:00Z");
+        let all = kept(&month, &policy(24, 30, 1 << 30));
+        assert_eq!(all[..5], ["31 10:02", "31 09:57", "31 08:57", "31 07:57", "31 06:57"]);
+        assert_eq!(all.len(), 24 + 28, "24 hours, and what is older than the two days they touch");
+        assert_eq!(all[24..26], ["29 23:57", "28 23:57"]);
+        assert_eq!(kept(&month, &policy(0, 0, 1 << 30)), ["31 10:02", "31 09:57"]);
+        assert_eq!(kept(&month, &policy(1, 2, 1 << 30)), ["31 10:02", "31 09:57", "30 23:57"]);
+    }
+
+    #[test]
+    fn beyond_the_bytes_the_oldest_go_but_never_the_newest_two() {
+        let day = every(60, 24, "2026-03-31T10:02:00Z");
+        assert_eq!(kept(&day, &policy(24, 30, 45)).len(), 4);
+        assert_eq!(kept(&day, &policy(24, 30, 0)).len(), 2);
+    }
+
+    #[test]
+    fn what_another_version_of_hearth_saved_stays_for_when_that_comes_back_but_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = SnapshotStore::open(dir.path()).unwrap();
+        let paths: Vec<_> = (0..2 * ASIDE as i64).map(|s| history.path(Timestamp::from_second(s).unwrap())).collect();
+        let later = [b"HEARTHST".as_slice(), &3u32.to_le_bytes(), &[0; 100]].concat();
+        paths.iter().for_each(|path| fs::write(path, &later).unwrap());
+        assert_eq!(history.list().unwrap(), []);
+        history.thin(&policy(0, 0, 0), Timestamp::now() - SignedDuration::from_hours(1)).unwrap();
+        assert!(paths.iter().all(|path| path.exists()));
+        history.thin(&policy(0, 0, 0), Timestamp::now() + SignedDuration::from_hours(1)).unwrap();
+        assert!(!paths.iter().any(|path| path.exists()), "no longer than text is kept");
+        paths.iter().for_each(|path| fs::write(path, &later).unwrap());
+        history.forget(i64::MAX).unwrap();
+        assert!(!paths.iter().any(|path| path.exists()), "nobody can tell that it had not heard it");
+    }
+
+    #[test]
+    fn thinning_again_and_again_comes_to_the_same_as_once() {
+        let policy = policy(6, 3, 1 << 30);
+        let mut all = every(7, 2_000, "2026-03-31T10:02:00Z");
+        all.reverse();
+        let mut stepwise: Vec<(Timestamp, u64)> = Vec::new();
+        for snapshot in &all {
+            stepwise.insert(0, *snapshot);
+            let stays = stay(&stepwise, &policy);
+            stepwise = stepwise.into_iter().zip(stays).filter(|(_, stays)| *stays).map(|(it, _)| it).collect();
+        }
+        all.reverse();
+        let stays = stay(&all, &policy);
+        let once: Vec<_> = all.into_iter().zip(stays).filter(|(_, stays)| *stays).map(|(it, _)| it).collect();
+        assert_eq!(stepwise, once);
+    }
+}

@@ -1,0 +1,264 @@
+//! The transcript, what was made of it, and the outbox, in one SQLite database.
+//!
+//! Owns `hearth.db` and every statement that touches it, and `transcript.jsonl` beside it ([`transcript_jsonl`]). Refuses to know
+//! what the messages say or who sends them. Invariant: what a caller hands over together is on disk together or not at
+//! all: an utterance is never without the message that tells of it.
+//!
+//! One [`Store`] is one connection. Each thread opens its own; SQLite's write-ahead log lets them read beside one writer,
+//! and writers wait for each other.
+
+mod forgetting;
+mod inbox;
+mod lock;
+mod outbox;
+mod recent;
+mod retention;
+mod schema;
+mod transcript;
+pub mod transcript_jsonl;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use tracing::warn;
+
+pub use forgetting::{Forgotten, Verdict};
+pub use inbox::NewArrivals;
+pub use lock::Lock;
+pub use outbox::OutboxTotals;
+pub use transcript::ListenerTurn;
+
+const FILE: &str = "hearth.db";
+
+/// How long a writer waits for another: longer than the slowest card takes to make a large transaction durable.
+const BUSY: Duration = Duration::from_secs(15);
+
+/// What bounds the outbox.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutboxLimits {
+    /// Bytes of topics and payloads that may wait; the oldest go first.
+    pub outbox_max_bytes: u64,
+    /// How long a message may wait.
+    pub outbox_max_age: SignedDuration,
+}
+
+impl From<&crate::config::StoreConfig> for OutboxLimits {
+    fn from(config: &crate::config::StoreConfig) -> Self {
+        Self {
+            outbox_max_bytes: u64::from(config.outbox_max_mib) << 20,
+            outbox_max_age: SignedDuration::from_hours(24 * i64::from(config.outbox_max_days.get())),
+        }
+    }
+}
+
+/// Why something could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{} cannot be made: {source}; choose another [store] dir, or make it writable", path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("{} cannot be opened for writing: {source}; make it and its directory writable for this user", path.display())]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("{} cannot be read: {source}; name the config of a hearth that has run, with --config, or ask as root about the service", path.display())]
+    Absent { path: PathBuf, source: std::io::Error },
+    #[error("{} is held: another hearth runs with this state directory; stop it, or set another [store] dir", path.display())]
+    InUse { path: PathBuf },
+    #[error("{} is no hearth database; move it away and start again: a new one is made", path.display())]
+    Foreign { path: PathBuf },
+    #[error(
+        "{} was written by a newer hearth (schema {found}, this one knows {known}); install that hearth again, or move the \
+         file away and start afresh",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{} is damaged: {source}; save what can be saved with `sqlite3 {} .recover`, move it away and start again: a new \
+         one is made",
+        path.display(), path.display()
+    )]
+    Damaged { path: PathBuf, source: rusqlite::Error },
+    #[error("the disk that holds {} is full; free some space: nothing that was stored is lost", path.display())]
+    Full { path: PathBuf },
+    #[error("{} cannot be written: {source}; make it and its directory writable for this user", path.display())]
+    ReadOnly { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "{} cannot be read or written: {source}; the disk fails, or the system made it read-only after a fault: see `dmesg`, and \
+         check the card",
+        path.display()
+    )]
+    Failing { path: PathBuf, source: rusqlite::Error },
+    #[error("{} is locked by another program for longer than {} s; close that program", path.display(), BUSY.as_secs())]
+    Locked { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+    #[error("{}: {doing}: {source}; check the disk and the permissions of its directory", path.display())]
+    Lines { path: PathBuf, doing: &'static str, source: std::io::Error },
+}
+
+impl StoreError {
+    /// Says whether trying again later can help without anybody touching the database: space is made, a card is mounted
+    /// for writing again.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::ReadOnly { .. } | Self::Failing { .. } | Self::Locked { .. } | Self::Lines { .. }
+        )
+    }
+}
+
+/// One connection to `hearth.db`.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    settings: OutboxLimits,
+}
+
+impl Store {
+    /// Opens `hearth.db` in `dir`, making both when there are none: the directory for this user alone, the file too.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or written, the file is no database, not hearth's, damaged or from a newer hearth.
+    pub fn open(dir: &Path, settings: OutboxLimits) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| StoreError::Directory { path: dir.into(), source })?;
+        // SQLite gives its other two files the mode of this one, so it must exist with the right mode first.
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| StoreError::Open { path: path.clone(), source })?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
+        connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
+        let mut store = Self { connection, path, settings };
+        // SQLite does not wait while another connection turns a new file into a WAL file: it says "locked" at once.
+        let begun = Instant::now();
+        loop {
+            match schema::prepare(&mut store) {
+                Ok(()) => return Ok(store),
+                Err(StoreError::Locked { .. }) if begun.elapsed() < BUSY => thread::sleep(Duration::from_millis(10)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens `hearth.db` in `dir` to read it, beside whoever writes it: nothing is made, and nothing can be changed.
+    ///
+    /// # Errors
+    /// There is none, it is not hearth's, or of a newer hearth.
+    pub fn look(dir: &Path, settings: OutboxLimits) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        if let Err(source) = std::fs::metadata(&path) {
+            return Err(StoreError::Absent { path, source });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
+        connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
+        let store = Self { connection, path, settings };
+        schema::check_owner(&store)?;
+        Ok(store)
+    }
+
+    /// Whether there is a database in `dir` that this user can see.
+    pub fn lies_in(dir: &Path) -> bool {
+        dir.join(FILE).is_file()
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A number that is another one when another connection has changed something.
+    pub fn version(&self) -> Result<i64, StoreError> {
+        self.read(|connection| connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0)))
+    }
+
+    /// A value kept under `key` by [`Store::set_note`].
+    pub fn note(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+                .query_row([key], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Keeps a small value under `key`.
+    pub fn set_note(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
+        self.write(|transaction, _| set_meta(transaction, key, value))
+    }
+
+    fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        ask(&self.connection).map_err(|source| fault(&self.path, source))
+    }
+
+    /// One transaction, durable when this returns. It takes the write lock at its start: a reader that becomes a writer
+    /// half-way would be refused when another wrote in between.
+    fn write<T>(
+        &mut self,
+        act: impl FnOnce(&Transaction<'_>, &OutboxLimits) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let Self { connection, path, settings } = self;
+        let run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = act(&transaction, settings)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|source| fault(path, source))
+    }
+}
+
+fn set_meta(transaction: &Transaction<'_>, key: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO meta(key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
+        )?
+        .execute(params![key, value])
+        .map(drop)
+}
+
+/// What SQLite's refusal means to the household.
+fn fault(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_path_buf();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign { path },
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, source },
+        Some(ErrorCode::DiskFull) => StoreError::Full { path },
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            StoreError::ReadOnly { path, source }
+        }
+        // What a file system that its own fault made read-only says to whoever has the file open.
+        Some(ErrorCode::SystemIoFailure) => StoreError::Failing { path, source },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { path },
+        _ => StoreError::Sqlite { path, source },
+    }
+}
+
+/// Nanoseconds since the epoch, as stored. They last until the year 2262; a later time is stored as that.
+fn to_nanos(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanosecond()).unwrap_or(if time.as_nanosecond() < 0 { i64::MIN } else { i64::MAX })
+}
+
+fn from_nanos(nanos: i64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(nanos)).expect("the years 1677 to 2262 are within the calendar")
+}
+
+/// Says that the bounds of the outbox gave messages up; the count is kept with the outbox.
+fn tell_dropped(path: &Path, dropped: u64) {
+    if dropped > 0 {
+        warn!(dropped, path = %path.display(), "the outbox is full: its oldest messages were given up");
+    }
+}

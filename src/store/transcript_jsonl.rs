@@ -1,0 +1,283 @@
+//! `transcript.jsonl`: the transcript as lines of JSON, for `tail -f`.
+//!
+//! Owns that file and its older ones. It follows the database: the last line's `seq` says what is missing, so it needs no
+//! promise of its own. Invariant: every line is whole, and each utterance stands in it once, in the order of the database.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use super::{Store, StoreError};
+use crate::clock;
+use crate::config::Keep;
+use crate::event::Utterance;
+
+/// A file that has grown beyond this is put aside.
+const MAX_BYTES: u64 = 10 << 20;
+/// Files kept beside the one that is written: `transcript.jsonl.1`, the youngest, to `.7`.
+const OLD_FILES: usize = 7;
+/// Utterances read from the database at a time.
+const BATCH: usize = 256;
+
+/// One line, as it is read by people and programs.
+#[derive(Serialize)]
+struct TranscriptLine<'a> {
+    seq: i64,
+    id: Ulid,
+    start: Timestamp,
+    end: Timestamp,
+    room: &'a str,
+    text: &'a str,
+    confidence: f32,
+}
+
+/// What is needed of the last line to go on behind it.
+#[derive(Deserialize)]
+struct LastLine {
+    seq: i64,
+    end: Timestamp,
+}
+
+/// The file that is being written.
+#[derive(Debug)]
+pub struct TranscriptJsonl {
+    path: PathBuf,
+    zone: TimeZone,
+    file: File,
+    bytes: u64,
+    /// The local day of the last line.
+    day: Option<Date>,
+    /// The seq of the last line.
+    seq: i64,
+}
+
+impl TranscriptJsonl {
+    /// Opens `transcript.jsonl` in `dir` and cuts off a line that a crash left torn. Days change in `zone`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, read or cut.
+    pub fn open(dir: &Path, zone: TimeZone) -> Result<Self, StoreError> {
+        let path = dir.join("transcript.jsonl");
+        let (file, bytes, last) = repair(&path).map_err(failed(&path, "opening it"))?;
+        let last = match last {
+            Some(last) => Some(last),
+            // Just put aside: the line before stands in the youngest old file.
+            None => last_line(&fs::read(old(&path, 1)).unwrap_or_default()).map(|(last, _)| last),
+        };
+        let day = last.as_ref().filter(|_| bytes > 0).map(|last| day(&zone, last.end));
+        Ok(Self { path, zone, file, bytes, day, seq: last.map_or(0, |last| last.seq) })
+    }
+
+    /// Appends every utterance of the database that is not in the file yet. Call it after each commit.
+    pub fn follow(&mut self, store: &Store) -> Result<(), StoreError> {
+        if self.seq > store.newest()? {
+            // The database was moved away and begins anew; so do we.
+            self.seq = 0;
+        }
+        loop {
+            let missing = store.utterances_after(self.seq, BATCH)?;
+            for (seq, utterance) in &missing {
+                self.append(*seq, utterance)?;
+            }
+            if missing.len() < BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Opens the file anew, after a program that rotates logs moved it away (SIGHUP).
+    pub fn reopen(&mut self) -> Result<(), StoreError> {
+        let (file, bytes, last) = repair(&self.path).map_err(failed(&self.path, "opening it again"))?;
+        (self.file, self.bytes) = (file, bytes);
+        self.day = last.map(|last| day(&self.zone, last.end));
+        Ok(())
+    }
+
+    /// Takes the utterances from one sequence number to another out of every file.
+    pub fn forget(&mut self, (from, to): (i64, i64)) -> Result<(), StoreError> {
+        let files: Vec<_> = (1..=OLD_FILES).map(|n| old(&self.path, n)).chain([self.path.clone()]).collect();
+        for path in files {
+            let taken_out =
+                take_out(&path, |seq| (from..=to).contains(&seq)).map_err(failed(&path, "forgetting lines"))?;
+            if taken_out && path == self.path {
+                // Where it goes on in the database stays as it was.
+                self.reopen()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes old files that hold nothing younger than `keep` allows at `now`; all files when nothing is kept.
+    pub fn enforce(&mut self, now: Timestamp, keep: Keep) -> Result<(), StoreError> {
+        let oldest = match keep {
+            Keep::Forever => return Ok(()),
+            Keep::Days(days) => clock::after(now, SignedDuration::from_hours(-24 * i64::from(days))),
+            Keep::Nothing => Timestamp::MAX,
+        };
+        if self.day.is_some_and(|last| last < day(&self.zone, oldest)) {
+            self.rotate()?;
+        }
+        for n in 1..=OLD_FILES {
+            let path = old(&self.path, n);
+            let written = fs::metadata(&path).and_then(|meta| meta.modified()).ok().map(Timestamp::try_from);
+            if matches!(written, Some(Ok(written)) if written < oldest) {
+                fs::remove_file(&path).map_err(failed(&path, "removing it"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every file of the transcript in `dir`: for a house that keeps no text.
+    pub fn remove(dir: &Path) -> Result<(), StoreError> {
+        let path = dir.join("transcript.jsonl");
+        for path in std::iter::once(path.clone()).chain((1..=OLD_FILES).map(|n| old(&path, n))) {
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(failed(&path, "removing it")(source));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, seq: i64, utterance: &Utterance) -> Result<(), StoreError> {
+        let Utterance { id, start, end, room, text, confidence, no_speech: _ } = utterance;
+        let line = TranscriptLine { seq, id: *id, start: *start, end: *end, room, text, confidence: *confidence };
+        let mut line = serde_json::to_vec(&line).expect("words, numbers and times can be written as JSON");
+        line.push(b'\n');
+        let today = day(&self.zone, *end);
+        if self.bytes > 0 && (self.bytes + line.len() as u64 > MAX_BYTES || self.day.is_some_and(|day| day != today)) {
+            self.rotate()?;
+        }
+        if let Err(source) = self.file.write_all(&line) {
+            // A part of it may stand there: take it back, so that the next line starts on its own.
+            let _ = self.file.set_len(self.bytes);
+            return Err(failed(&self.path, "writing a line")(source));
+        }
+        self.bytes += line.len() as u64;
+        self.seq = seq;
+        self.day = Some(today);
+        Ok(())
+    }
+
+    /// Puts the file aside and begins a new one.
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        let shift = || {
+            for n in (1..OLD_FILES).rev() {
+                rename_if_there(&old(&self.path, n), &old(&self.path, n + 1))?;
+            }
+            rename_if_there(&self.path, &old(&self.path, 1))?;
+            open(&self.path)
+        };
+        self.file = shift().map_err(failed(&self.path, "putting it aside"))?;
+        self.bytes = 0;
+        self.day = None;
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_path_buf();
+    move |source| StoreError::Lines { path, doing, source }
+}
+
+fn old(path: &Path, n: usize) -> PathBuf {
+    path.with_extension(format!("jsonl.{n}"))
+}
+
+/// Writes a file anew without the lines whose sequence number is `forgotten`; false when there are none. It stays as old as it was, for
+/// by that it is deleted one day, and whose it was, for root may forget what a service without root goes on with.
+fn take_out(path: &Path, forgotten: impl Fn(i64) -> bool) -> io::Result<bool> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        text => text?,
+    };
+    let goes = |line: &&[u8]| serde_json::from_slice::<LastLine>(line).is_ok_and(|line| forgotten(line.seq));
+    let lines = || text.split_inclusive(|byte| *byte == b'\n');
+    if !lines().any(|line| goes(&line)) {
+        return Ok(false);
+    }
+    let beside = path.with_extension("jsonl.part");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    lines().filter(|line| !goes(line)).try_for_each(|line| file.write_all(line))?;
+    let before = fs::metadata(path)?;
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+        fchown(&file, Some(before.uid()), Some(before.gid()))?;
+    }
+    file.set_modified(before.modified()?)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    Ok(true)
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// Opens the file behind its last whole line.
+fn repair(path: &Path) -> io::Result<(File, u64, Option<LastLine>)> {
+    let file = open(path)?;
+    // At most MAX_BYTES and a line: small enough to read once at each start.
+    let text = fs::read(path)?;
+    let (last, bytes) = last_line(&text).map_or((None, 0), |(last, end)| (Some(last), end as u64));
+    if bytes < text.len() as u64 {
+        file.set_len(bytes)?;
+    }
+    Ok((file, bytes, last))
+}
+
+/// The last line that is whole, and where it ends. A power cut can leave a torn line, or one of zeros.
+fn last_line(text: &[u8]) -> Option<(LastLine, usize)> {
+    let mut end = text.len();
+    loop {
+        end = text[..end].iter().rposition(|byte| *byte == b'\n')?;
+        let start = text[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if let Ok(last) = serde_json::from_slice(&text[start..end]) {
+            return Some((last, end + 1));
+        }
+    }
+}
+
+fn day(zone: &TimeZone, time: Timestamp) -> Date {
+    zone.to_datetime(time).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_some_of_its_lines_is_as_old_as_it_was_and_whose_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("transcript.jsonl.3");
+        let line = |seq| format!("{{\"seq\":{seq},\"end\":\"2026-03-01T18:00:00Z\"}}\n");
+        fs::write(&path, [line(1), line(2), line(3)].concat()).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(20 * 86_400);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        // Only root can give a file away.
+        let given = std::os::unix::fs::chown(&path, Some(12_345), Some(12_345)).is_ok();
+        assert!(!take_out(&path, |seq| seq > 3).unwrap() && take_out(&path, |seq| seq == 2).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), [line(1), line(3)].concat());
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.modified().unwrap(), meta.mode() & 0o777), (old, 0o600));
+        assert!(!given || (meta.uid(), meta.gid()) == (12_345, 12_345));
+    }
+}
