@@ -29,11 +29,11 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
 use self::bootstrap::Resources;
+use crate::api::pending_command::PendingCommand;
+use crate::api::web::WebServer;
+use crate::api::{Api, DaemonInfo};
 use crate::audio::{self, Control};
 use crate::config::Config;
-use crate::door::asked::Asked;
-use crate::door::page::Page;
-use crate::door::{About, Door};
 use crate::listener;
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::LiveFeed;
@@ -79,7 +79,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, metrics: Ar
         () = &mut shutdown => return Ok(()),
     };
     let page = match config.page.listen {
-        Some(listen) => Some(Page::open(listen, &resources.dir).await?),
+        Some(listen) => Some(WebServer::open(listen, &resources.dir).await?),
         None => None,
     };
     let mut house = App::start(config, resources, page, metrics)?;
@@ -99,10 +99,10 @@ struct App {
     /// The sender by which requests reach the reader; dropped to close it.
     reader: Option<SyncSender<ListenerEvent>>,
     /// Where hearing learns that it is to drop what it holds.
-    forget: SyncSender<Asked>,
+    forget: SyncSender<PendingCommand>,
     /// Commands that came over the broker, and from this machine.
     requests: mpsc::Receiver<Request>,
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<PendingCommand>,
     /// Dropped to close the socket and the page.
     close_doors: Option<watch::Sender<()>>,
     /// Whether the household wants to be listened to: anybody's newest wish, and whether it was heeded. Whoever shows it follows
@@ -122,7 +122,7 @@ impl App {
     fn start(
         config: Arc<Config>,
         resources: Resources,
-        page: Option<Page>,
+        page: Option<WebServer>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let Resources { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = resources;
@@ -146,18 +146,18 @@ impl App {
         let (drain_publishing, drained) = oneshot::channel();
         let (asked_in, asked) = mpsc::channel(REQUEST_CAPACITY);
         let reads = listener.is_some();
-        let about = About {
+        let about = DaemonInfo {
             node: config.node.to_string(),
             broker: broker.url().to_string(),
             hears: config.hears(),
             gathers: config.source.mqtt.is_some(),
             reads,
-            page: page.as_ref().map(Page::url),
+            page: page.as_ref().map(WebServer::url),
         };
-        let door =
-            Arc::new(Door::new(about, metrics.clone(), live_feed.clone(), Redactor::new(&config.privacy), asked_in));
+        let api =
+            Arc::new(Api::new(about, metrics.clone(), live_feed.clone(), Redactor::new(&config.privacy), asked_in));
         let (close_doors, closed) = watch::channel(());
-        api::open(&mut supervisor, &dir, page, &door, &closed);
+        api::open(&mut supervisor, &dir, page, &api, &closed);
 
         let (rules, followed) = watch::channel(if reads { config.rules.clone() } else { Vec::new() });
         let publishing = PublishInputs {

@@ -24,7 +24,7 @@
 //! | [`listener`] | the only owner of a [`griffin::State`]: prompt, reading, digests, alerts, answers, snapshots |
 //! | [`audio`] | sources, resampling, voice detection, segmenting |
 //! | [`asr`] | Whisper, and the guard that refuses what it makes up |
-//! | [`door`] | the socket of `hearth status`, the page in a browser, metrics |
+//! | [`api`] | the socket of `hearth status`, the page in a browser, metrics |
 //! | [`mqtt`] | topics, payloads, discovery, commands, delivery, client, embedded broker |
 //! | [`store`] | SQLite: transcript, digests, alerts, outbox, retention; `transcript.jsonl` |
 //! | [`griffin`] | a crate of its own, `crates/griffin`: RecurrentGemma, weights immutable, all memory in `State` |
@@ -36,7 +36,7 @@
 //!
 //! Each is guarded by a test.
 //!
-//! 1. Imports go one way, `main → cli → app → services → retention, supervisor, door → listener, audio, asr, mqtt, store → models,
+//! 1. Imports go one way, `main → cli → app → services → retention, supervisor, api → listener, audio, asr, mqtt, store → models,
 //!    config, live → event, clock, percent_encode, process, metrics`; siblings never import each other. (`tests/house.rs`)
 //! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, rumqttc in
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
@@ -63,6 +63,7 @@
 //! - *gap*: a stretch that was not heard, and why.
 //! - *drain*: closing in the order of the flow, so that nothing that was heard is lost.
 
+pub mod api;
 pub mod app;
 pub mod asr;
 pub mod audio;
@@ -70,7 +71,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
-pub mod door;
 pub mod event;
 pub mod journal;
 pub mod listener;

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["redact"],
     &["models"],
     &["listener", "audio", "asr", "mqtt", "store", "journal"],
-    &["supervisor", "door"],
+    &["supervisor", "api"],
     &["daemon", "retention"],
     &["services"],
     &["app"],
@@ -34,10 +34,10 @@ const OWNERS: &[(&str, &str)] = &[
     ("ureq", "models/fetch"),
     ("systemd_journal_logger", "journal"),
     ("sd_notify", "app/systemd"),
-    ("axum", "door/page"),
+    ("axum", "api/web"),
     ("clap_complete", "cli/manpages"),
     ("clap_mangen", "cli/manpages"),
-    ("prometheus_client", "door/openmetrics"),
+    ("prometheus_client", "api/openmetrics"),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -398,10 +398,10 @@ fn questions_about_unknown_households_are_answered_as_well_as_was_measured() {
     #[derive(Deserialize)]
     struct Home {
         text: String,
-        questions: Vec<Asked>,
+        questions: Vec<PendingCommand>,
     }
     #[derive(Deserialize)]
-    struct Asked {
+    struct PendingCommand {
         kind: String,
         question: String,
         answer: serde_json::Value,

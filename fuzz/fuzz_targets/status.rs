@@ -4,8 +4,8 @@
 
 use std::sync::LazyLock;
 
+use hearth::api::{Api, DaemonInfo};
 use hearth::config::PrivacyConfig;
-use hearth::door::{About, Door};
 use hearth::redact::Redactor;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
@@ -16,13 +16,12 @@ static RUNTIME: LazyLock<Runtime> =
 
 fuzz_target!(|bytes: &[u8]| {
     let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
-    let about = About { node, broker, hears: true, gathers: true, reads: true, page: None };
+    let about = DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None };
     let (asked, carried_out) = mpsc::channel(1);
     // Nobody carries anything out: what is understood is answered at once, too.
     drop(carried_out);
-    let door =
-        Door::new(about, Default::default(), Default::default(), Redactor::new(&PrivacyConfig::default()), asked);
-    let answer = RUNTIME.block_on(door.line(bytes));
+    let api = Api::new(about, Default::default(), Default::default(), Redactor::new(&PrivacyConfig::default()), asked);
+    let answer = RUNTIME.block_on(api.line(bytes));
     let is_status = answer.get("version").is_some();
     assert!(is_status || answer["status"] == "error" && !answer["error"].as_str().unwrap_or_default().is_empty());
     let line = answer.to_string();

@@ -9,7 +9,7 @@ use serde_json::Map;
 use tracing::{error, info, warn};
 
 use super::{App, HEARING, MUTED};
-use crate::door::asked::{Answer, Asked};
+use crate::api::pending_command::{CommandOutcome, PendingCommand};
 use crate::event::Message;
 use crate::mqtt::commands::Command;
 use crate::mqtt::payload::{self, Stamp};
@@ -21,9 +21,9 @@ const BUSY: &str = "busy: ask again in a moment";
 
 impl App {
     /// Does what a command asks, or hands it to the reader.
-    pub(super) fn carry_out(&mut self, asked: Asked) {
+    pub(super) fn carry_out(&mut self, asked: PendingCommand) {
         let busy = || Err(BUSY.into());
-        let (answer, asked): (Answer, Asked) = match (&asked.request.command, &self.reader) {
+        let (answer, asked): (CommandOutcome, PendingCommand) = match (&asked.request.command, &self.reader) {
             (Command::Listening(on), _) => {
                 if let Some(wishes) = &self.wishes {
                     wishes.send_replace(*on);
@@ -51,11 +51,11 @@ impl App {
         self.answer(asked, answer);
     }
 
-    fn answer(&mut self, asked: Asked, answer: Answer) {
+    fn answer(&mut self, asked: PendingCommand, answer: CommandOutcome) {
         if let Some(message) = asked.message(&self.topics, &answer) {
             self.say(&[message]);
         }
-        asked.done(answer);
+        asked.answer(answer);
     }
 
     /// Opens or closes the ears, as was last wished. A household that muted the room finds it muted after a power cut, too.
@@ -72,7 +72,7 @@ impl App {
 
     /// Reads the config file again: what else than rules and schedules has changed is named, and the reader takes those, or says
     /// why not. Where nobody reads there are none.
-    pub(super) fn reload(&mut self, asked: Option<Asked>) {
+    pub(super) fn reload(&mut self, asked: Option<PendingCommand>) {
         let refused = match (reload::read(&self.config), &self.reader) {
             (Ok(new), reader) => {
                 let needs_restart = reload::needs_restart(&self.config, &new);

@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use super::systemd::SystemdNotifier;
 use super::{App, BEHIND, Error, GATHERING, GRACE, HEARING, PUBLISHING, PUBLISHING_GRACE, READING, SOURCE};
-use crate::door::asked::Asked;
+use crate::api::pending_command::PendingCommand;
 use crate::supervisor::{Ended, deadline};
 
 impl App {
@@ -36,7 +36,7 @@ impl App {
                     }
                 }
                 Ok(()) = self.listening.changed() => self.listen(),
-                Some(request) = self.requests.recv() => self.carry_out(Asked::afar(request)),
+                Some(request) = self.requests.recv() => self.carry_out(PendingCommand::from_broker(request)),
                 Some(asked) = self.asked.recv() => self.carry_out(asked),
                 _ = hangup.recv() => {
                     self.reopen.store(true, Ordering::Relaxed);

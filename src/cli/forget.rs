@@ -11,9 +11,9 @@ use jiff::{Timestamp, ZonedDateTime};
 use serde_json::json;
 
 use super::run::{lived_in, read_config};
+use crate::api::control_socket;
 use crate::clock::human_time;
 use crate::config::{Config, Keep};
-use crate::door::socket;
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::mqtt::topics::Topics;
 use crate::retention::forget;
@@ -66,7 +66,7 @@ fn in_the_files(config: &Config, dir: &Path, since: Timestamp) -> anyhow::Result
 
 /// Asks the hearth that runs, and waits for its answer.
 fn by_the_daemon(dir: &Path, minutes: f64) -> anyhow::Result<u64> {
-    let answer = socket::ask(Some(dir), &json!({ "command": "forget", "value": minutes }))
+    let answer = control_socket::ask(Some(dir), &json!({ "command": "forget", "value": minutes }))
         .context("a hearth runs with this state directory, so it must be asked, or stopped first")?;
     match (answer["status"].as_str(), answer["utterances"].as_u64()) {
         (Some("ok"), Some(utterances)) => Ok(utterances),

@@ -6,9 +6,9 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::run::read_config;
+use crate::api::control_socket;
+use crate::api::status::Status;
 use crate::app::bootstrap;
-use crate::door::socket;
-use crate::door::status::Status;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -22,7 +22,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
-    let answer = socket::ask(bootstrap::state_dir(&config).ok().as_deref(), &json!({ "command": "status" }))?;
+    let answer = control_socket::ask(bootstrap::state_dir(&config).ok().as_deref(), &json!({ "command": "status" }))?;
     if args.json {
         println!("{answer:#}");
         return Ok(());

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::door::page::Page;
-use crate::door::{Door, socket};
+use crate::api::web::WebServer;
+use crate::api::{Api, control_socket};
 use crate::supervisor::Supervisor;
 
 pub const SOCKET: &str = "socket";
@@ -19,16 +19,16 @@ pub const PAGE: &str = "page";
 pub fn open(
     supervisor: &mut Supervisor,
     dir: &Path,
-    page: Option<Page>,
-    door: &Arc<Door>,
+    page: Option<WebServer>,
+    api: &Arc<Api>,
     closed: &watch::Receiver<()>,
 ) {
-    match socket::open(dir) {
+    match control_socket::open(dir) {
         Ok(listener) => {
-            let (door, mut closed) = (door.clone(), closed.clone());
+            let (api, mut closed) = (api.clone(), closed.clone());
             supervisor.task(SOCKET, async move {
                 tokio::select! {
-                    () = socket::serve(listener, door) => {}
+                    () = control_socket::serve(listener, api) => {}
                     _ = closed.changed() => {}
                 }
                 Ok(())
@@ -38,10 +38,10 @@ pub fn open(
     }
     if let Some(page) = page {
         info!("the page is open; `hearth status` prints its address");
-        let (door, mut closed) = (door.clone(), closed.clone());
+        let (api, mut closed) = (api.clone(), closed.clone());
         supervisor.task(PAGE, async move {
             tokio::select! {
-                ended = page.serve(door) => Ok(ended?),
+                ended = page.serve(api) => Ok(ended?),
                 _ = closed.changed() => Ok(()),
             }
         });

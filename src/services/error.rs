@@ -2,7 +2,7 @@
 //!
 //! Invariant: an error that another start will not mend is told apart, so that nobody tries again for ever.
 
-use crate::door::page;
+use crate::api::web;
 use crate::{asr, listener, models, mqtt, retention, store};
 
 /// Why the house cannot run, or could not go on.
@@ -23,7 +23,7 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] mqtt::broker::Error),
     #[error(transparent)]
-    Page(#[from] page::Error),
+    Page(#[from] web::Error),
     #[error("neither $STATE_DIRECTORY nor $HOME is set: say in [store] dir where to keep the transcript")]
     NoStateDirectory,
     #[error("the system gives no thread or signal: {0}")]

@@ -26,9 +26,9 @@ use self::token_rate::TokenRateMeter;
 use super::reload::Fresh;
 use super::store_retry::retry_until_stored;
 use super::{Error, restore_live_view};
+use crate::api::pending_command::PendingCommand;
 use crate::clock::{self, trusted_clock::TrustedClock};
 use crate::config::{Config, Keep, Rule};
-use crate::door::asked::Asked;
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::{SnapshotPolicy, SnapshotStore};
@@ -49,7 +49,7 @@ pub enum ListenerEvent {
     /// Something was not heard.
     Gap(Gap),
     /// Somebody asked for something.
-    Command(Asked),
+    Command(PendingCommand),
     /// Rules and schedules have changed.
     ConfigReloaded(Box<Fresh>),
 }

@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::pending_command::{CommandOutcome, PendingCommand};
 use crate::config::{self, Config, DigestConfig, Rule};
-use crate::door::asked::{Answer, Asked};
 
 /// A config that was read again.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Fresh {
     /// The tables that take effect with the next start.
     pub needs_restart: Vec<String>,
     /// Who asked; none for a signal.
-    pub asked: Option<Asked>,
+    pub asked: Option<PendingCommand>,
 }
 
 /// Reads the config file of a running house again.
@@ -45,7 +45,7 @@ pub fn needs_restart(running: &Config, new: &Config) -> Vec<String> {
 
 impl Fresh {
     /// What is answered once it has taken effect.
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> CommandOutcome {
         let rules: Vec<_> = self.rules.iter().map(|rule| rule.name.as_str()).collect();
         let answer = json!({ "rules": rules, "every_min": self.digest.every_min, "needs_restart": self.needs_restart });
         Ok(answer.as_object().cloned().unwrap_or_default())

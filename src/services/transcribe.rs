@@ -19,11 +19,11 @@ use super::Error;
 use super::listen::ListenerEvent;
 use super::store_retry::retry_until_stored;
 use super::transcript_writer::{TranscriptWriter, locked};
+use crate::api::pending_command::PendingCommand;
 use crate::clock;
 use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Keep;
 use crate::daemon::hearing::{Heard, Hearing};
-use crate::door::asked::Asked;
 use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::{LiveEvent, LiveFeed};
@@ -59,7 +59,7 @@ pub struct TranscribeWorker {
     pub untold: PendingGaps,
     pub closing: Arc<AtomicBool>,
     /// Commands that what was heard and is not stored yet must be dropped for.
-    pub forget: Receiver<Asked>,
+    pub forget: Receiver<PendingCommand>,
     /// The sources run at the pace of the room, so lag is against the wall clock.
     pub live: bool,
 }
@@ -114,7 +114,7 @@ impl TranscribeWorker {
     }
 
     /// What was heard and is not stored yet is dropped, then whoever owns the text forgets what is.
-    fn forget(&mut self, asked: Asked, audio: &Receiver<Sound>) -> Result<(), Error> {
+    fn forget(&mut self, asked: PendingCommand, audio: &Receiver<Sound>) -> Result<(), Error> {
         while audio.try_recv().is_ok() {}
         self.hearing.drop_all();
         self.untold.clear();
@@ -135,7 +135,7 @@ impl TranscribeWorker {
         let message = Vec::from_iter(asked.message(&self.topics, &answer));
         retry_until_stored(&self.closing, &self.metrics, || self.store.enqueue(&message))?;
         self.outgoing.notify_one();
-        asked.done(answer);
+        asked.answer(answer);
         Ok(())
     }
 

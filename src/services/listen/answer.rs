@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use tracing::info;
 
 use super::{ListenerWorker, settings_store, state_at};
+use crate::api::pending_command::{CommandOutcome, PendingCommand};
 use crate::clock::{self, human_time};
-use crate::door::asked::{Answer, Asked};
 use crate::event::{Digest, in_room};
 use crate::listener::ListenerOutcome;
 use crate::mqtt::commands::Command;
@@ -18,9 +18,9 @@ use crate::services::Error;
 use crate::services::store_retry::retry_until_stored;
 
 impl ListenerWorker {
-    pub(super) fn answer(&mut self, asked: Asked) -> Result<(), Error> {
+    pub(super) fn answer(&mut self, asked: PendingCommand) -> Result<(), Error> {
         let mut outcome = ListenerOutcome::default();
-        let answer: Answer = match &asked.request.command {
+        let answer: CommandOutcome = match &asked.request.command {
             Command::Summarise { room } => {
                 let now = self.now.max(Timestamp::now());
                 self.listeners.summarise(room.as_deref(), now)?.map(|digests| {
@@ -74,12 +74,12 @@ impl ListenerWorker {
             messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
         }
         self.record(outcome, messages)?;
-        asked.done(answer);
+        asked.answer(answer);
         Ok(())
     }
 
     /// Asks the state of a room, or of the house, of now or of a moment of the past.
-    fn ask(&mut self, question: &str, room: Option<&str>, at: Option<&str>) -> Result<Answer, Error> {
+    fn ask(&mut self, question: &str, room: Option<&str>, at: Option<&str>) -> Result<CommandOutcome, Error> {
         let at = match at.map(|at| human_time::parse(at, &ZonedDateTime::now())).transpose() {
             Ok(at) => at,
             Err(error) => return Ok(Err(error.to_string())),

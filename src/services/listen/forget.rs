@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use super::{AFRESH, ListenerWorker, state_at};
+use crate::api::pending_command::CommandOutcome;
 use crate::clock;
-use crate::door::asked::Answer;
 use crate::live::LiveEvent;
 use crate::retention::forget;
 use crate::services::Error;
@@ -17,7 +17,7 @@ use crate::store::Forgotten;
 
 impl ListenerWorker {
     /// Forgets what was said in the last `minutes`.
-    pub(super) fn forget(&mut self, minutes: f64) -> Result<Answer, Error> {
+    pub(super) fn forget(&mut self, minutes: f64) -> Result<CommandOutcome, Error> {
         let since = clock::after(self.now.max(Timestamp::now()), SignedDuration::from_secs_f64(-60.0 * minutes));
         let from = forget::from(self.config.store.keep, &self.history, since)?;
         let Self { store, topics, closing, metrics, .. } = self;

@@ -24,7 +24,7 @@ impl ListenerWorker {
         };
         if let Some(asked) = fresh.asked.take() {
             self.record(ListenerOutcome::default(), Vec::from_iter(asked.message(&self.topics, &answer)))?;
-            asked.done(answer);
+            asked.answer(answer);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::{Door, PATIENCE};
+use super::{Api, PATIENCE};
 use crate::mqtt::commands;
 
 /// The socket's name in the directory it lies in.
@@ -68,15 +68,15 @@ pub fn open(state: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves clients until it is dropped.
-pub async fn serve(listener: UnixListener, door: Arc<Door>) {
+pub async fn serve(listener: UnixListener, api: Arc<Api>) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
                 Ok((stream, _)) => {
-                    let door = door.clone();
+                    let api = api.clone();
                     clients.spawn(async move {
-                        if let Err(error) = talk(stream, &door).await {
+                        if let Err(error) = talk(stream, &api).await {
                             debug!(%error, "a client of the status socket went away");
                         }
                     });
@@ -91,7 +91,7 @@ pub async fn serve(listener: UnixListener, door: Arc<Door>) {
     }
 }
 
-async fn talk(mut stream: UnixStream, door: &Door) -> std::io::Result<()> {
+async fn talk(mut stream: UnixStream, api: &Api) -> std::io::Result<()> {
     let (read, mut write) = stream.split();
     let mut read = tokio::io::BufReader::new(read);
     let mut line = Vec::new();
@@ -106,7 +106,7 @@ async fn talk(mut stream: UnixStream, door: &Door) -> std::io::Result<()> {
             let error = format!("a line has at most {LINE} bytes");
             return say(&mut write, &json!({ "status": "error", "error": error })).await;
         }
-        let answer = door.line(&line).await;
+        let answer = api.line(&line).await;
         say(&mut write, &answer).await?;
     }
 }

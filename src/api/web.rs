@@ -3,7 +3,7 @@
 //! Owns HTTP. Refuses to know how anything came about. Invariant: without the token nobody sees a word or a number of the
 //! house: the page itself is an empty form, and everything it shows is asked for with the token. Nothing is loaded from elsewhere.
 
-mod seats;
+mod connection_limit;
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
@@ -31,8 +31,8 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use self::seats::Seats;
-use super::{Door, openmetrics};
+use self::connection_limit::LimitedListener;
+use super::{Api, openmetrics};
 use crate::live::LiveEvent;
 use crate::mqtt::commands;
 
@@ -57,12 +57,12 @@ pub enum Error {
 }
 
 /// A page that is about to be served.
-pub struct Page {
+pub struct WebServer {
     listener: TcpListener,
     token: String,
 }
 
-impl Page {
+impl WebServer {
     /// Takes the address, and the token that the state directory has; makes one if there is none.
     ///
     /// # Errors
@@ -84,8 +84,8 @@ impl Page {
     ///
     /// # Errors
     /// The system takes the socket away.
-    pub async fn serve(self, door: Arc<Door>) -> std::io::Result<()> {
-        axum::serve(Seats::new(self.listener), router(door, &self.token)).await
+    pub async fn serve(self, api: Arc<Api>) -> std::io::Result<()> {
+        axum::serve(LimitedListener::new(self.listener), router(api, &self.token)).await
     }
 }
 
@@ -101,37 +101,37 @@ fn token(path: &Path) -> std::io::Result<String> {
     Ok(token)
 }
 
-fn router(door: Arc<Door>, token: &str) -> Router {
-    let known: Known = Sha256::digest(token).into();
+fn router(api: Arc<Api>, token: &str) -> Router {
+    let known: TokenDigest = Sha256::digest(token).into();
     let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
     let house = Router::new()
-        .route("/status", get(async |State(door): Door_| Json(shown(&door, &door.status().without_page()))))
+        .route("/status", get(async |State(api): ApiState| Json(shown(&api, &api.status().without_page()))))
         .route("/events", get(events))
         .route(
             "/metrics",
-            get(async |State(door): Door_| {
-                ([(header::CONTENT_TYPE, openmetrics::CONTENT_TYPE)], openmetrics::text(&door))
+            get(async |State(api): ApiState| {
+                ([(header::CONTENT_TYPE, openmetrics::CONTENT_TYPE)], openmetrics::text(&api))
             }),
         )
         .route(
             "/command",
-            post(async |State(door): Door_, body: Bytes| Json(door.redactor.value(door.command(&body).await))),
+            post(async |State(api): ApiState, body: Bytes| Json(api.redactor.value(api.command(&body).await))),
         )
         .route_layer(middleware::from_fn_with_state(known, with_token))
         .layer(DefaultBodyLimit::max(commands::MAX_BYTES))
-        .with_state(door);
+        .with_state(api);
     Router::new()
-        .route("/", asset("text/html; charset=utf-8", include_str!("page/page.html")))
-        .route("/page.css", asset("text/css; charset=utf-8", include_str!("page/page.css")))
-        .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("page/page.js")))
-        .route("/icon.svg", asset("image/svg+xml", include_str!("page/icon.svg")))
+        .route("/", asset("text/html; charset=utf-8", include_str!("web/page.html")))
+        .route("/page.css", asset("text/css; charset=utf-8", include_str!("web/page.css")))
+        .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("web/page.js")))
+        .route("/icon.svg", asset("image/svg+xml", include_str!("web/icon.svg")))
         .merge(house)
         .layer(middleware::map_response(guarded))
 }
 
-type Door_ = State<Arc<Door>>;
+type ApiState = State<Arc<Api>>;
 /// SHA-256 of the token: comparing digests tells nothing of it by the time that takes.
-type Known = [u8; 32];
+type TokenDigest = [u8; 32];
 
 async fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
@@ -145,10 +145,10 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-async fn with_token(State(known): State<Known>, headers: HeaderMap, request: Request, next: Next) -> Response {
+async fn with_token(State(known): State<TokenDigest>, headers: HeaderMap, request: Request, next: Next) -> Response {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match given {
-        Some(given) if Known::from(Sha256::digest(given)) == known => next.run(request).await,
+        Some(given) if TokenDigest::from(Sha256::digest(given)) == known => next.run(request).await,
         _ => {
             let error = "the token is missing or wrong: `hearth status` prints the page's address with it";
             let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
@@ -158,50 +158,51 @@ async fn with_token(State(known): State<Known>, headers: HeaderMap, request: Req
 }
 
 /// First what was (`recent`), then each [`LiveEvent`] as it happens (`scene`), and the figures every second (`status`).
-async fn events(State(door): Door_) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let (recent, live_feed) = door.live_feed.subscribe();
+async fn events(State(api): ApiState) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let (recent, live_feed) = api.live_feed.subscribe();
     let mut figures = interval(FIGURES);
     figures.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let first = event(&door, "recent", &recent);
+    let first = event(&api, "recent", &recent);
     let first = stream::once(async move { first });
-    let then =
-        stream::unfold(Looker { door, live_feed, figures }, async |mut looker| Some((looker.next().await?, looker)));
+    let then = stream::unfold(EventStream { api, live_feed, figures }, async |mut looker| {
+        Some((looker.next().await?, looker))
+    });
     Sse::new(first.chain(then).map(Ok)).keep_alive(KeepAlive::default())
 }
 
 /// One who looks at the page.
-struct Looker {
-    door: Arc<Door>,
+struct EventStream {
+    api: Arc<Api>,
     live_feed: tokio::sync::broadcast::Receiver<Arc<LiveEvent>>,
     figures: Interval,
 }
 
-impl Looker {
+impl EventStream {
     /// The next thing to show; none when the house has closed.
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
             scene = self.live_feed.recv() => match scene {
-                Ok(scene) => Some(event(&self.door, "scene", &*scene)),
+                Ok(scene) => Some(event(&self.api, "scene", &*scene)),
                 // It was too slow: it is shown what there is now.
                 Err(RecvError::Lagged(_)) => {
-                    let (recent, live_feed) = self.door.live_feed.subscribe();
+                    let (recent, live_feed) = self.api.live_feed.subscribe();
                     self.live_feed = live_feed;
-                    Some(event(&self.door, "recent", &recent))
+                    Some(event(&self.api, "recent", &recent))
                 }
                 Err(RecvError::Closed) => None,
             },
-            _ = self.figures.tick() => Some(event(&self.door, "status", &self.door.status().without_page())),
+            _ = self.figures.tick() => Some(event(&self.api, "status", &self.api.status().without_page())),
         }
     }
 }
 
-fn event(door: &Door, name: &str, data: &impl Serialize) -> Event {
-    Event::default().event(name).json_data(shown(door, data)).expect("a value is JSON")
+fn event(api: &Api, name: &str, data: &impl Serialize) -> Event {
+    Event::default().event(name).json_data(shown(api, data)).expect("a value is JSON")
 }
 
 /// What is shown of anything: without what the household wants left out.
-fn shown(door: &Door, data: &impl Serialize) -> Value {
-    door.redactor.value(serde_json::to_value(data).expect("what is shown is JSON"))
+fn shown(api: &Api, data: &impl Serialize) -> Value {
+    api.redactor.value(serde_json::to_value(data).expect("what is shown is JSON"))
 }
 
 #[cfg(test)]
@@ -212,20 +213,20 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::api::DaemonInfo;
     use crate::config::PrivacyConfig;
-    use crate::door::About;
     use crate::metrics::Metrics;
     use crate::redact::Redactor;
 
     #[test]
     fn every_figure_that_the_page_shows_is_one_that_it_is_given() {
         let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
-        let about = About { node, broker, hears: true, gathers: true, reads: true, page: None };
+        let about = DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None };
         let metrics = Arc::new(Metrics::default());
         metrics.rooms.open(&"hall".into());
         let (asked, _house) = mpsc::channel(1);
-        let door = Door::new(about, metrics, Arc::default(), Redactor::new(&PrivacyConfig::default()), asked);
-        let status = serde_json::to_value(door.status()).unwrap();
+        let api = Api::new(about, metrics, Arc::default(), Redactor::new(&PrivacyConfig::default()), asked);
+        let status = serde_json::to_value(api.status()).unwrap();
         let (hears, reads, tells) = (&status["hears"], &status["reads"], &status["tells"]);
         let given = [
             ("status", &status),
@@ -234,7 +235,7 @@ mod tests {
             ("tells", tells),
             ("room", &hears["rooms"]["hall"]),
         ];
-        let script = include_str!("page/page.js");
+        let script = include_str!("web/page.js");
         let mut shown = BTreeSet::new();
         for (name, value) in given {
             // `answer.status` is another one.

@@ -16,34 +16,34 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::door::PATIENCE;
+use crate::api::PATIENCE;
 
 /// A household's browsers, with a few connections each.
 const SEATS: usize = 64;
 /// A telephone that left the house never says so. The slowest answer takes less; a page that is looked at gets its figures each second.
 const STILL: Duration = PATIENCE.saturating_add(Duration::from_secs(60));
 
-pub(super) struct Seats {
+pub(super) struct LimitedListener {
     listener: TcpListener,
     free: Arc<Semaphore>,
     still: Duration,
 }
 
-impl Seats {
+impl LimitedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
         Self { listener, free: Arc::new(Semaphore::new(SEATS)), still: STILL }
     }
 }
 
-impl Listener for Seats {
-    type Io = Seated;
+impl Listener for LimitedListener {
+    type Io = LimitedConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Seated, SocketAddr) {
+    async fn accept(&mut self) -> (LimitedConnection, SocketAddr) {
         let seat = self.free.clone().acquire_owned().await.expect("nobody closes it");
         let (stream, peer) = Listener::accept(&mut self.listener).await;
         let still = self.still;
-        (Seated { stream, still, until: Box::pin(sleep(still)), _seat: seat }, peer)
+        (LimitedConnection { stream, still, until: Box::pin(sleep(still)), _seat: seat }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -52,14 +52,14 @@ impl Listener for Seats {
 }
 
 /// A connection that holds a seat.
-pub(super) struct Seated {
+pub(super) struct LimitedConnection {
     stream: TcpStream,
     still: Duration,
     until: Pin<Box<Sleep>>,
     _seat: OwnedSemaphorePermit,
 }
 
-impl Seated {
+impl LimitedConnection {
     /// What came of reading or writing: while nothing does, time runs out.
     fn moved<T>(&mut self, came: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if came.is_ready() {
@@ -70,7 +70,7 @@ impl Seated {
     }
 }
 
-impl AsyncRead for Seated {
+impl AsyncRead for LimitedConnection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let came = Pin::new(&mut this.stream).poll_read(context, into);
@@ -78,7 +78,7 @@ impl AsyncRead for Seated {
     }
 }
 
-impl AsyncWrite for Seated {
+impl AsyncWrite for LimitedConnection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let went = Pin::new(&mut this.stream).poll_write(context, bytes);
@@ -100,10 +100,10 @@ mod tests {
 
     use super::*;
 
-    async fn seats(free: usize, still: Duration) -> (Seats, SocketAddr) {
+    async fn seats(free: usize, still: Duration) -> (LimitedListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        (Seats { listener, free: Arc::new(Semaphore::new(free)), still }, address)
+        (LimitedListener { listener, free: Arc::new(Semaphore::new(free)), still }, address)
     }
 
     #[tokio::test]

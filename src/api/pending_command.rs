@@ -12,36 +12,36 @@ use crate::mqtt::payload::{self, Stamp};
 use crate::mqtt::topics::Topics;
 
 /// What came of a command.
-pub type Answer = Result<Map<String, Value>, String>;
+pub type CommandOutcome = Result<Map<String, Value>, String>;
 
 /// A command, and who asked.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingCommand {
     pub request: Request,
     /// Somebody on this machine; none for the broker.
-    waiting: Option<oneshot::Sender<Answer>>,
+    waiting: Option<oneshot::Sender<CommandOutcome>>,
 }
 
-impl Asked {
+impl PendingCommand {
     /// A command that came over the broker.
-    pub fn afar(request: Request) -> Self {
+    pub fn from_broker(request: Request) -> Self {
         Self { request, waiting: None }
     }
 
     /// A command from this machine, and where its answer comes.
-    pub fn here(request: Request) -> (Self, oneshot::Receiver<Answer>) {
+    pub fn local(request: Request) -> (Self, oneshot::Receiver<CommandOutcome>) {
         let (waiting, answer) = oneshot::channel();
         (Self { request, waiting: Some(waiting) }, answer)
     }
 
     /// The message that brings the answer, if it goes over the broker: to be stored with what the command changed.
-    pub fn message(&self, topics: &Topics, answer: &Answer) -> Option<Message> {
+    pub fn message(&self, topics: &Topics, answer: &CommandOutcome) -> Option<Message> {
         let afar = self.waiting.is_none();
         afar.then(|| payload::response(topics, Stamp::now(), &self.request, answer.clone()))
     }
 
     /// What the command changed is stored: whoever waits for the answer has it.
-    pub fn done(self, answer: Answer) {
+    pub fn answer(self, answer: CommandOutcome) {
         if let Some(waiting) = self.waiting {
             // Whoever asked may have gone.
             let _ = waiting.send(answer);

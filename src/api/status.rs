@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::About;
+use super::DaemonInfo;
 use crate::clock;
 use crate::event::{Alert, AlertPhase};
 use crate::live::LiveSnapshot;
@@ -120,7 +120,7 @@ pub struct Said {
 }
 
 impl Status {
-    pub(super) fn of(about: &About, metrics: &Metrics, recent: &LiveSnapshot, uptime: Duration) -> Self {
+    pub(super) fn of(about: &DaemonInfo, metrics: &Metrics, recent: &LiveSnapshot, uptime: Duration) -> Self {
         let on = |alert: &&Alert| alert.phase != AlertPhase::End;
         let others = about.gathers.then(|| Others {
             taken: metrics.others_taken.get(),

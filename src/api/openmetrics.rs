@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::Door;
+use super::Api;
 use super::status::rejected;
 use crate::clock;
 use crate::process;
@@ -21,23 +21,23 @@ use crate::process;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All metrics, as they are now.
-pub fn text(door: &Arc<Door>) -> String {
+pub fn text(api: &Arc<Api>) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(House(door.clone())));
+    registry.register_collector(Box::new(MetricsCollector(api.clone())));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes every text");
     text
 }
 
-struct House(Arc<Door>);
+struct MetricsCollector(Arc<Api>);
 
-impl fmt::Debug for House {
+impl fmt::Debug for MetricsCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("House")
+        f.write_str("MetricsCollector")
     }
 }
 
-impl Collector for House {
+impl Collector for MetricsCollector {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         let (metrics, about) = (&self.0.metrics, &self.0.about);
         let seconds = |samples: u64| clock::seconds(samples as i64);

@@ -4,11 +4,11 @@
 //! comes back. Invariant: whoever comes in, and whatever they send, hearing and reading go on; nothing is shown to anyone who
 //! may not read the state directory or does not know the token.
 
-pub mod asked;
+pub mod control_socket;
 mod openmetrics;
-pub mod page;
-pub mod socket;
+pub mod pending_command;
 pub mod status;
+pub mod web;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use self::asked::{Answer, Asked};
+use self::pending_command::{CommandOutcome, PendingCommand};
 use self::status::Status;
 use crate::live::LiveFeed;
 use crate::metrics::Metrics;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is said of a house that does not change while it runs.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct DaemonInfo {
     pub node: String,
     /// The broker's URL.
     pub broker: String,
@@ -44,23 +44,23 @@ pub struct About {
 }
 
 /// What can be seen of a running house, and the way to ask something of it.
-pub struct Door {
-    about: About,
+pub struct Api {
+    about: DaemonInfo,
     metrics: Arc<Metrics>,
     live_feed: Arc<LiveFeed>,
     /// The page leaves this process; the socket is for those who may read the database.
     redactor: Redactor,
-    asked: mpsc::Sender<Asked>,
+    asked: mpsc::Sender<PendingCommand>,
     opened: Instant,
 }
 
-impl Door {
+impl Api {
     pub fn new(
-        about: About,
+        about: DaemonInfo,
         metrics: Arc<Metrics>,
         live_feed: Arc<LiveFeed>,
         redactor: Redactor,
-        asked: mpsc::Sender<Asked>,
+        asked: mpsc::Sender<PendingCommand>,
     ) -> Self {
         Self { about, metrics, live_feed, redactor, asked, opened: Instant::now() }
     }
@@ -87,7 +87,7 @@ impl Door {
             Err(refused) => return answer(&refused.command, refused.transaction.as_ref(), Err(refused.error)),
         };
         let (name, transaction) = (request.command.name(), request.transaction.clone());
-        let (asked, answered) = Asked::here(request);
+        let (asked, answered) = PendingCommand::local(request);
         let outcome = match self.asked.try_send(asked) {
             Err(mpsc::error::TrySendError::Full(_)) => Err("hearth is busy with other commands; try later".into()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err("hearth is closing".into()),
@@ -101,6 +101,6 @@ impl Door {
     }
 }
 
-fn answer(command: &str, transaction: Option<&Value>, outcome: Answer) -> Value {
+fn answer(command: &str, transaction: Option<&Value>, outcome: CommandOutcome) -> Value {
     Value::Object(payload::outcome(command, transaction, outcome))
 }
