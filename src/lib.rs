@@ -66,6 +66,7 @@
 pub mod api;
 pub mod app;
 pub mod asr;
+mod atomic_file;
 pub mod audio;
 pub mod cli;
 pub mod clock;

@@ -168,7 +168,7 @@ fn hash(path: &Path) -> io::Result<String> {
         }
         hasher.update(&block[..read]);
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hasher.finalize()))
 }
 
 #[cfg(test)]

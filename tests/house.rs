@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the ground up. A room may use what lies below it; rooms on one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "percent_encode", "process", "metrics"],
+    &["atomic_file", "clock", "percent_encode", "process", "metrics"],
     &["event"],
     &["config", "live"],
     &["redact"],

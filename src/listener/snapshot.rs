@@ -12,9 +12,8 @@
 //! ```
 //! Little-endian throughout. Version 1 had, behind the tokens read, a note (length u32, JSON with "read") and the leaves as they are.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -22,6 +21,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use griffin::{self, Leaf, Model, State};
+
+use crate::atomic_file;
 
 const MAGIC: &[u8; 8] = b"HEARTHST";
 const VERSION: u32 = 2;
@@ -38,8 +39,6 @@ const CHECKSUM: usize = 32;
 const NOTE_MAX: usize = 4096;
 /// More than a leaf's name, type and shape take.
 const LEAF_OVERHEAD: u64 = 64;
-/// What the name of a file that is being written ends with.
-pub(super) const PART: &str = ".part";
 /// zstd's fastest: values of a state look like noise but for their exponents, and higher levels find nothing more.
 const LEVEL: i32 = 1;
 
@@ -93,15 +92,7 @@ pub enum SnapshotError {
 pub fn save(path: &Path, state: &State, fingerprint: [u8; 32], mark: &ReadPosition) -> Result<(), SnapshotError> {
     let failed = |source| SnapshotError::Write { path: path.into(), source };
     let bytes = encode(state, fingerprint, mark).map_err(failed)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(PART);
-    let beside = PathBuf::from(beside);
-    let written = replace(path, &beside, &bytes);
-    if written.is_err() {
-        // What is left of a full disk's half a file is of no use to anyone.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written.map_err(failed)
+    atomic_file::replace(path, 0o600, |file| file.write_all(&bytes)).map_err(failed)
 }
 
 /// Reads a snapshot that this model made.
@@ -144,20 +135,6 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, SnapshotError> {
     let aside = PathBuf::from(name);
     std::fs::rename(path, &aside).map_err(|source| SnapshotError::Write { path: path.into(), source })?;
     Ok(aside)
-}
-
-fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A leftover of a crash may have any mode.
-    match std::fs::remove_file(beside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => (),
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(beside, path)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir)?.sync_all()
 }
 
 /// The file, what was read of it, and what that says.

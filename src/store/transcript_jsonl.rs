@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::{Store, StoreError};
+use crate::atomic_file;
 use crate::clock;
 use crate::config::Keep;
 use crate::event::Utterance;
@@ -205,17 +206,15 @@ fn take_out(path: &Path, forgotten: impl Fn(i64) -> bool) -> io::Result<bool> {
     if !lines().any(|line| goes(&line)) {
         return Ok(false);
     }
-    let beside = path.with_extension("jsonl.part");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    lines().filter(|line| !goes(line)).try_for_each(|line| file.write_all(line))?;
     let before = fs::metadata(path)?;
-    let now = file.metadata()?;
-    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
-        fchown(&file, Some(before.uid()), Some(before.gid()))?;
-    }
-    file.set_modified(before.modified()?)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    atomic_file::replace(path, 0o600, |file| {
+        lines().filter(|line| !goes(line)).try_for_each(|line| file.write_all(line))?;
+        let now = file.metadata()?;
+        if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+            fchown(&*file, Some(before.uid()), Some(before.gid()))?;
+        }
+        file.set_modified(before.modified()?)
+    })?;
     Ok(true)
 }
 

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::FetchError;
 use super::hub::{Hash, Remote};
+use crate::atomic_file;
 
 /// Bytes read at once.
 const BLOCK: usize = 1 << 18;
@@ -105,8 +106,7 @@ impl PartialFile {
         }
         // Whatever the umask: the daemon is another user than who fetches.
         self.file.set_permissions(Permissions::from_mode(0o644)).map_err(FetchError::write(&self.path))?;
-        self.file.sync_all().map_err(FetchError::write(&self.path))?;
-        std::fs::rename(&self.path, &self.target).map_err(FetchError::write(&self.target))?;
+        atomic_file::commit(&self.file, &self.path, &self.target).map_err(FetchError::write(&self.target))?;
         Ok(self.target)
     }
 
@@ -198,10 +198,9 @@ impl Hasher {
     }
 
     fn hex(&self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
-            Self::Sha256(hasher) => hex(&hasher.clone().finalize()),
-            Self::Git(hasher) => hex(&hasher.clone().finalize()),
+            Self::Sha256(hasher) => hex::encode(hasher.clone().finalize()),
+            Self::Git(hasher) => hex::encode(hasher.clone().finalize()),
         }
     }
 }
