@@ -257,4 +257,32 @@ pub struct Message {
     pub payload: String,
     /// The broker keeps it for whoever comes later; here it also means that only the newest of a topic is worth sending.
     pub retain: bool,
+    /// What it holds of what was said. Whoever makes a message must say so: by this alone it is found when speech is forgotten.
+    pub provenance: Provenance,
+}
+
+impl Message {
+    /// An empty retained message: the broker then keeps nothing under its topic.
+    pub fn clear(topic: String) -> Self {
+        Self { topic, payload: String::new(), retain: true, provenance: Provenance::Nothing }
+    }
+}
+
+/// What a message holds of what was said in the house. There is no default: a message that quotes nothing says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// No words of anybody, and nothing that a model made of them.
+    Nothing,
+    Speech(Quoted),
+}
+
+/// The speech that a message quotes, sums up or answers from. It is deleted when any of that speech is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Ids of the utterances, the digest or the alert that it tells of.
+    pub sources: Vec<Ulid>,
+    /// Nothing that was said after this time is in it.
+    pub until: Timestamp,
+    /// The payload that takes its place when it is retained and forgotten. Without one its topic is cleared at the broker.
+    pub replacement: Option<String>,
 }

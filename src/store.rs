@@ -11,9 +11,11 @@ mod forgetting;
 mod inbox;
 mod lock;
 mod outbox;
+mod provenance;
 mod recent;
 mod retention;
 mod schema;
+mod text_tables;
 mod transcript;
 pub mod transcript_jsonl;
 
@@ -27,7 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
-pub use forgetting::{Forgotten, Verdict};
+pub use forgetting::{Forgotten, PendingForget, UnreadableNote};
 pub use inbox::NewArrivals;
 pub use lock::Lock;
 pub use outbox::OutboxTotals;

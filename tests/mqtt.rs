@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use hearth::config::{Config, MqttConfig, PrivacyConfig, Rule};
 use hearth::event::{
-    Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Severity, Utterance,
+    Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Provenance, Severity,
+    Utterance,
 };
 use hearth::live::{LiveEvent, LiveFeed};
 use hearth::metrics::Metrics;
@@ -392,8 +393,14 @@ fn a_message_too_long_for_any_broker_is_given_up_and_counted() {
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Listener::new(broker.address, "hearth/home/utterance", None);
     let mut house = House::start(dir.path(), &external(broker.address), Vec::new());
-    let long = Message { topic: "hearth/home/long".into(), payload: "x".repeat(2 << 20), retain: false };
-    let wrong = Message { topic: "hearth/#".into(), payload: "x".into(), retain: false };
+    let long = Message {
+        topic: "hearth/home/long".into(),
+        payload: "x".repeat(2 << 20),
+        retain: false,
+        provenance: Provenance::Nothing,
+    };
+    let wrong =
+        Message { topic: "hearth/#".into(), payload: "x".into(), retain: false, provenance: Provenance::Nothing };
     house.store.enqueue(&[long, wrong]).unwrap();
     let id = house.say(1).to_string();
     assert_eq!(listener.next().json()["id"], id);
@@ -539,7 +546,12 @@ fn a_broker_that_forgot_everything_is_told_everything_again() {
     let broker = Mosquitto::anywhere(dir.path());
     let address = broker.address;
     let mut house = House::start(dir.path(), &external(address), Config::default().rules);
-    let leak = Message { topic: topics().rule("leak"), payload: r#"{"state": "ON"}"#.into(), retain: true };
+    let leak = Message {
+        topic: topics().rule("leak"),
+        payload: r#"{"state": "ON"}"#.into(),
+        retain: true,
+        provenance: Provenance::Nothing,
+    };
     house.store.enqueue(&[payload::listening(&topics(), Stamp::now(), false), leak.clone()]).unwrap();
     house.wake.notify_one();
     eventually("it is told", || house.metrics.connected.get() && house.store.outbox_len().unwrap() == 0);
@@ -697,7 +709,12 @@ fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
     let mqtt = MqttConfig { listen: address, discovery: false, ..MqttConfig::default() };
     let mut house = House::start(dir.path(), &mqtt, Vec::new());
     let states: Vec<Message> = (0..1_200)
-        .map(|n| Message { topic: format!("hearth/home/rule/{n}"), payload: format!("{n:0>200}"), retain: true })
+        .map(|n| Message {
+            topic: format!("hearth/home/rule/{n}"),
+            payload: format!("{n:0>200}"),
+            retain: true,
+            provenance: Provenance::Nothing,
+        })
         .collect();
     house.store.enqueue(&states).unwrap();
     house.wake.notify_one();
@@ -1173,7 +1190,8 @@ fn home_assistant_is_told_everything_again_when_it_starts_and_removed_rules_are_
 fn a_renamed_machine_takes_back_what_it_left_under_its_former_name() {
     let former = topics();
     let study = Topics::new(&MqttConfig::default(), &"study".parse().unwrap());
-    let retained = |topic: String| Message { topic, payload: "{}".into(), retain: true };
+    let retained =
+        |topic: String| Message { topic, payload: "{}".into(), retain: true, provenance: Provenance::Nothing };
     let stored = [retained(former.rule("fire")), retained(study.interval()), retained("other/topic".into())];
     let taken: BTreeSet<String> = former.take_back(&stored, &study).into_iter().map(|m| m.topic).collect();
     let expected = ["hearth/home/status", "hearth/home/info", "hearth/home/health", "hearth/home/rule/fire"];

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hearth::config::Keep;
-use hearth::event::{Alert, AlertPhase, Gap, GapReason, Message, Severity, Utterance};
+use hearth::event::{Alert, AlertPhase, Gap, GapReason, Message, Provenance, Severity, Utterance};
 use hearth::mqtt::delivery::{Delivery, WINDOW};
 use hearth::store::transcript_jsonl::TranscriptJsonl;
 use hearth::store::{ListenerTurn, OutboxLimits, Store, StoreError};
@@ -27,7 +27,7 @@ fn open(dir: &Path) -> Store {
 }
 
 fn message(topic: &str, payload: impl ToString) -> Message {
-    Message { topic: topic.into(), payload: payload.to_string(), retain: false }
+    Message { topic: topic.into(), payload: payload.to_string(), retain: false, provenance: Provenance::Nothing }
 }
 
 fn retained(topic: &str, payload: impl ToString) -> Message {
@@ -134,7 +134,8 @@ impl House {
         match step {
             Step::Push { topic, retain } => {
                 let topic = if *retain { format!("state/{topic}") } else { format!("event/{topic}") };
-                let message = Message { topic, payload: self.pushed.len().to_string(), retain: *retain };
+                let payload = self.pushed.len().to_string();
+                let message = Message { topic, payload, retain: *retain, provenance: Provenance::Nothing };
                 self.store.enqueue(std::slice::from_ref(&message)).unwrap();
                 self.pushed.push(message);
             }

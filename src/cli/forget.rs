@@ -15,7 +15,6 @@ use crate::api::control_socket;
 use crate::clock::human_time;
 use crate::config::{Config, Keep};
 use crate::listener::snapshot_store::SnapshotStore;
-use crate::mqtt::topics::Topics;
 use crate::retention::forget;
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Lock, Store};
@@ -52,14 +51,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn in_the_files(config: &Config, dir: &Path, since: Timestamp) -> anyhow::Result<u64> {
     let mut store = Store::open(dir, (&config.store).into())?;
-    let topics = Topics::new(&config.mqtt, &config.node);
     let mut lines = match config.store.keep {
         Keep::Nothing => None,
         _ => Some(TranscriptJsonl::open(dir, TimeZone::system())?),
     };
     let history = SnapshotStore::open(dir)?;
     let from = forget::from(config.store.keep, &history, since)?;
-    let forgotten = forget::forget(&mut store, &topics, since, from)?;
+    let forgotten = store.forget(since, from)?;
     forget::follow(&mut store, &forgotten, lines.as_mut(), &history)?;
     Ok(forgotten.utterances)
 }

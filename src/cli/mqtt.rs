@@ -11,7 +11,7 @@ use anyhow::{bail, ensure};
 
 use super::run::{read_config, runtime};
 use crate::config::Broker;
-use crate::event::Message;
+use crate::event::{Message, Provenance};
 use crate::mqtt::client::{self, Connection, Event, Sender};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
@@ -63,7 +63,7 @@ async fn clear(settings: client::Settings, topics: &Topics) -> anyhow::Result<BT
     while !left.is_empty() || waiting > 0 {
         // The client holds a few at a time.
         while let Some(topic) = left.pop() {
-            let empty = Message { topic: topic.clone(), payload: String::new(), retain: true };
+            let empty = Message::clear(topic.clone());
             if sender.try_publish(&empty).is_err() {
                 left.push(topic);
                 break;
@@ -93,7 +93,12 @@ async fn ask(sender: &Sender, connection: &mut Connection, topics: &Topics) -> a
                 ensure!(sender.subscribe(filters).is_ok(), "the client takes no subscription");
             }
             Event::Subscribed => {
-                let mark = Message { topic: mark.clone(), payload: "{}".into(), retain: false };
+                let mark = Message {
+                    topic: mark.clone(),
+                    payload: "{}".into(),
+                    retain: false,
+                    provenance: Provenance::Nothing,
+                };
                 ensure!(sender.try_publish(&mark).is_ok(), "the client takes no message");
             }
             Event::Deaf => bail!("the broker does not let this user read {}", topics.everything()),

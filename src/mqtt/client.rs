@@ -103,7 +103,7 @@ pub struct Sender(AsyncClient);
 impl Sender {
     /// Hands a message over, with QoS 1. It is on its way only when [`Event::Sent`] says so.
     pub fn try_publish(&self, message: &Message) -> Result<(), Refusal> {
-        let Message { topic, payload, retain } = message;
+        let Message { topic, payload, retain, .. } = message;
         let fits = topic.len() + payload.len() + 16 <= MAX_PACKET && topic.len() <= usize::from(u16::MAX);
         if !fits || topic.is_empty() || topic.contains(['+', '#', '\0']) {
             return Err(Refusal::Never);
@@ -113,7 +113,7 @@ impl Sender {
 
     /// Hands over what is worth nothing later, with QoS 0: nobody tells whether it arrived.
     pub fn mention(&self, message: &Message) {
-        let Message { topic, payload, retain } = message;
+        let Message { topic, payload, retain, .. } = message;
         // Too much is under way: then it is not worth its place.
         let _ = self.0.try_publish(topic, QoS::AtMostOnce, *retain, payload.as_bytes());
     }

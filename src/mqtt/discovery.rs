@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::topics::Topics;
 use crate::config::Rule;
-use crate::event::Message;
+use crate::event::{Message, Provenance};
 
 /// Health comes every 30 s; what is four times as old is unknown.
 const EXPIRE_S: u32 = 120;
@@ -79,12 +79,13 @@ pub fn announce(topics: &Topics, rules: &[Rule], does: Does, before: &Announced)
     if !env!("CARGO_PKG_REPOSITORY").is_empty() {
         payload["o"]["url"] = env!("CARGO_PKG_REPOSITORY").into();
     }
-    (Message { topic: topics.discovery(), payload: payload.to_string(), retain: true }, now)
+    let (topic, payload) = (topics.discovery(), payload.to_string());
+    (Message { topic, payload, retain: true, provenance: Provenance::Nothing }, now)
 }
 
 /// The message that takes everything back.
 pub fn withdraw(topics: &Topics) -> Message {
-    Message { topic: topics.discovery(), payload: String::new(), retain: true }
+    Message::clear(topics.discovery())
 }
 
 fn platform(entity: &Value) -> String {

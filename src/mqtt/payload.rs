@@ -14,7 +14,7 @@ use ulid::Ulid;
 
 use super::commands::Request;
 use super::topics::Topics;
-use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Severity, Utterance};
+use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Provenance, Quoted, Severity, Utterance};
 use crate::metrics::Metrics;
 
 /// The version of all payloads here. It counts up when a field changes its meaning or goes.
@@ -26,6 +26,9 @@ pub const MAX_BYTES: usize = 16_000;
 /// What `status` says.
 pub const ONLINE: &str = "online";
 pub const OFFLINE: &str = "offline";
+
+/// What stands in a retained summary whose speech was forgotten.
+pub const FORGOTTEN: &str = "What was said then was forgotten.";
 
 /// What is cut off is marked by this.
 const CUT: &str = "…";
@@ -60,21 +63,23 @@ pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
         "start": start, "end": end, "room": room, "text": text,
         "confidence": rounded((*confidence).into()), "no_speech": rounded((*no_speech).into()),
     });
-    message(topics.utterance(), false, Stamp { id: *id, time: *end }, body)
+    let provenance = speech(vec![*id], *end, None);
+    message(topics.utterance(), false, Stamp { id: *id, time: *end }, body, provenance)
 }
 
 /// What is being said, before it is over. Not retained, and sent at most once: the next says all of it again.
 pub fn interim(topics: &Topics, stamp: Stamp, said: &Hypothesis) -> Message {
     let Hypothesis { start, room, committed, tentative } = said;
     let body = json!({ "start": start, "room": room, "committed": committed.join(" "), "tentative": tentative });
-    message(topics.interim(), false, stamp, body)
+    // It never waits in the outbox; should it ever, it goes with what was said by then.
+    message(topics.interim(), false, stamp, body, speech(Vec::new(), stamp.time, None))
 }
 
 /// Something was not heard. Not retained.
 pub fn gap(topics: &Topics, gap: &Gap) -> Message {
     let Gap { id, room, from, to, reason } = gap;
     let body = json!({ "room": room, "from": from, "to": to, "reason": reason });
-    message(topics.gap(), false, Stamp { id: *id, time: *to }, body)
+    message(topics.gap(), false, Stamp { id: *id, time: *to }, body, Provenance::Nothing)
 }
 
 /// A rule fired, goes on or came to rest. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
@@ -84,14 +89,17 @@ pub fn alert(topics: &Topics, alert: &Alert) -> Message {
         "event_type": rule, "rule": rule, "phase": phase, "severity": severity, "room": room,
         "probability": probability.map(rounded), "answer": answer, "evidence": evidence,
     });
-    message(topics.alert(), false, Stamp { id: *id, time: *time }, body)
+    let sources = evidence.iter().map(|evidence| evidence.utterance).chain([*id]).collect();
+    message(topics.alert(), false, Stamp { id: *id, time: *time }, body, speech(sources, *time, None))
 }
 
 /// The newest summary, retained.
 pub fn summary(topics: &Topics, digest: &Digest) -> Message {
     let Digest { id, time, from, to, reason, words, room, text } = digest;
-    let body = json!({ "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text });
-    message(topics.summary(), true, Stamp { id: *id, time: *time }, body)
+    let stamp = Stamp { id: *id, time: *time };
+    let body = |text: &str, words: usize| json!({ "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text });
+    let replacement = payload(stamp, body(FORGOTTEN, 0));
+    message(topics.summary(), true, stamp, body(text, *words), speech(vec![*id], *to, Some(replacement)))
 }
 
 /// The newest summary of a room that has a state of its own, retained.
@@ -120,22 +128,32 @@ pub struct RuleState<'a> {
 
 /// How a rule stands, retained: `state` is `ON` or `OFF`.
 pub fn rule(topics: &Topics, stamp: Stamp, rule: &RuleState<'_>) -> Message {
-    let body = json!({
+    let provenance = if rule.answer.is_some() || !rule.evidence.is_empty() {
+        let at_rest = RuleState { on: false, probability: None, answer: None, evidence: &[], ..rule.clone() };
+        let sources = rule.evidence.iter().map(|evidence| evidence.utterance).collect();
+        speech(sources, stamp.time, Some(payload(stamp, rule_body(&at_rest))))
+    } else {
+        Provenance::Nothing
+    };
+    message(topics.rule(rule.rule), true, stamp, rule_body(rule), provenance)
+}
+
+fn rule_body(rule: &RuleState<'_>) -> Value {
+    json!({
         "rule": rule.rule, "room": rule.room, "state": on_off(rule.on), "severity": rule.severity,
         "probability": rule.probability.map(rounded), "answer": rule.answer, "evidence": rule.evidence,
         "acknowledged": rule.acknowledged, "snoozed_until": rule.snoozed_until,
-    });
-    message(topics.rule(rule.rule), true, stamp, body)
+    })
 }
 
 /// Whether hearth listens, retained: `state` is `ON` or `OFF`.
 pub fn listening(topics: &Topics, stamp: Stamp, on: bool) -> Message {
-    message(topics.listening(), true, stamp, json!({ "state": on_off(on) }))
+    message(topics.listening(), true, stamp, json!({ "state": on_off(on) }), Provenance::Nothing)
 }
 
 /// Minutes between summaries, retained; 0 is never.
 pub fn interval(topics: &Topics, stamp: Stamp, minutes: f64) -> Message {
-    message(topics.interval(), true, stamp, json!({ "minutes": minutes }))
+    message(topics.interval(), true, stamp, json!({ "minutes": minutes }), Provenance::Nothing)
 }
 
 /// What is installed here.
@@ -153,7 +171,7 @@ pub fn info(topics: &Topics, stamp: Stamp, info: &Info) -> Message {
         "version": env!("CARGO_PKG_VERSION"), "node": topics.node(),
         "whisper": info.whisper, "listener": info.listener, "rules": info.rules,
     });
-    message(topics.info(), true, stamp, body)
+    message(topics.info(), true, stamp, body, Provenance::Nothing)
 }
 
 /// What this process costs.
@@ -220,7 +238,7 @@ pub fn health(topics: &Topics, stamp: Stamp, metrics: &Metrics, cost: Cost) -> M
         "memory_mib": rounded(cost.memory_mib),
         "uptime_s": rounded(cost.uptime_s),
     });
-    message(topics.health(), true, stamp, body)
+    message(topics.health(), true, stamp, body, Provenance::Nothing)
 }
 
 /// The answer to a command: `status` is `ok`, with the fields of `outcome`, or `error`, with what was wrong.
@@ -245,7 +263,9 @@ fn reply(
     transaction: Option<&Value>,
     outcome: Result<Map<String, Value>, String>,
 ) -> Message {
-    message(topics.response(command), false, stamp, self::outcome(command, transaction, outcome))
+    // An answer may say anything the state has read by now, and the question may quote it too.
+    let provenance = speech(Vec::new(), stamp.time, None);
+    message(topics.response(command), false, stamp, self::outcome(command, transaction, outcome), provenance)
 }
 
 /// What an answer says, wherever it goes.
@@ -275,12 +295,12 @@ pub fn outcome(
 
 /// The birth message, retained.
 pub fn online(topics: &Topics) -> Message {
-    Message { topic: topics.status(), payload: ONLINE.into(), retain: true }
+    Message { topic: topics.status(), payload: ONLINE.into(), retain: true, provenance: Provenance::Nothing }
 }
 
 /// The last word, retained; the broker says it when we cannot.
 pub fn offline(topics: &Topics) -> Message {
-    Message { topic: topics.status(), payload: OFFLINE.into(), retain: true }
+    Message { topic: topics.status(), payload: OFFLINE.into(), retain: true, provenance: Provenance::Nothing }
 }
 
 fn on_off(on: bool) -> &'static str {
@@ -292,7 +312,16 @@ fn rounded(x: f64) -> f64 {
     (x * 1e4).round() / 1e4
 }
 
-fn message(topic: String, retain: bool, stamp: Stamp, body: impl Serialize) -> Message {
+fn speech(sources: Vec<Ulid>, until: Timestamp, replacement: Option<String>) -> Provenance {
+    Provenance::Speech(Quoted { sources, until, replacement })
+}
+
+fn message(topic: String, retain: bool, stamp: Stamp, body: impl Serialize, provenance: Provenance) -> Message {
+    Message { topic, payload: payload(stamp, body), retain, provenance }
+}
+
+/// The JSON of a message, shortened to [`MAX_BYTES`].
+fn payload(stamp: Stamp, body: impl Serialize) -> String {
     let envelope = Envelope { id: stamp.id, schema: SCHEMA, time: stamp.time, body };
     let mut payload = to_json(&envelope);
     if payload.len() > MAX_BYTES {
@@ -300,7 +329,7 @@ fn message(topic: String, retain: bool, stamp: Stamp, body: impl Serialize) -> M
         shorten(&mut value, MAX_BYTES);
         payload = to_json(&value);
     }
-    Message { topic, payload, retain }
+    payload
 }
 
 fn to_json(value: &impl Serialize) -> String {

@@ -120,7 +120,7 @@ impl Topics {
         let theirs = |topic: &String| self.path(topic).is_some() || *topic == self.discovery();
         let kept = |topic: &String| now.path(topic).is_some() || *topic == now.discovery();
         let topics = every_time.into_iter().chain(stored).filter(|topic| theirs(topic) && !kept(topic));
-        topics.map(|topic| Message { topic, payload: String::new(), retain: true }).collect()
+        topics.map(Message::clear).collect()
     }
 
     /// What to subscribe to in order to hear all of this machine.

@@ -151,7 +151,7 @@ impl ListenerWorker {
         };
         reading.record(ended, Vec::new())?;
         restore_live_view::told(&reading.store, &reading.live_feed, &reading.listeners.alerts())?;
-        if let Some(forgotten) = reading.store.forgetting()? {
+        if let Some(forgotten) = reading.store.pending_forget()?.forgotten {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
             // Whether all of it followed is in the log.
             let _ = reading.follow(&forgotten)?;

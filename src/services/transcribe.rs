@@ -32,7 +32,7 @@ use crate::mqtt::commands::Command;
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::retention::{age, forget};
-use crate::store::{Forgotten, Store};
+use crate::store::{Forgotten, PendingForget, Store};
 
 /// How long nothing may come before this looks around.
 const IDLE: Duration = Duration::from_secs(1);
@@ -125,8 +125,8 @@ impl TranscribeWorker {
         }
         let Command::Forget(minutes) = asked.request.command else { return Ok(()) };
         let since = clock::after(Timestamp::now(), SignedDuration::from_secs_f64(-60.0 * minutes));
-        let Self { store, topics, closing, metrics, .. } = self;
-        let forgotten = retry_until_stored(closing, metrics, || forget::forget(store, topics, since, None))?;
+        let Self { store, closing, metrics, .. } = self;
+        let forgotten = retry_until_stored(closing, metrics, || store.forget(since, None))?;
         let answer = self
             .follow(&forgotten)
             .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
@@ -143,7 +143,7 @@ impl TranscribeWorker {
         let lines = self.writing.as_ref().and_then(TranscriptWriter::lines);
         let mut lines = lines.as_deref().map(locked);
         forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)?;
-        Ok(self.store.forgot()?)
+        Ok(self.store.forget_is_complete()?)
     }
 
     /// Returns how far the stream has come; `before` is how far the last one had.
@@ -231,7 +231,7 @@ impl TranscribeWorker {
         if self.reader.is_some() {
             return;
         }
-        if let Ok(Some(forgotten)) = self.store.forgetting()
+        if let Ok(PendingForget { forgotten: Some(forgotten), .. }) = self.store.pending_forget()
             && let Err(error) = self.follow(&forgotten)
         {
             warn!(%error, "what was forgotten is not gone from every file yet; it is tried again");

@@ -1,21 +1,27 @@
-//! What is forgotten because somebody asked, not because it grew old.
+//! What is deleted because somebody asked, not because it grew old.
 //!
-//! Owns the deletion of a stretch of text, with every message that carries it. Refuses to know what messages say: whoever asks
-//! judges them. Invariant: the deletion is one transaction, and noted in it until the rest of the house has forgotten too, so a
-//! crash in between is carried through at the next start.
+//! The deletion is one transaction. In it is noted what the copies outside the database must still forget, so that a crash in
+//! between is carried through at the next start. A note that cannot be read is kept, and reported, until a request covers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
+use super::text_tables::{Deleted, TEXT_TABLES};
 use super::{Store, StoreError, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
-use crate::event::Message;
 
+/// The note of a deletion that is not complete.
 const PENDING: &str = "forgetting";
+/// Where it is noted while the first place holds a note that cannot be read.
+const PENDING_BESIDE: &str = "forgetting_beside";
+/// When every deletion asked for until then was complete, in nanoseconds.
+const COMPLETE: &str = "forgetting_complete";
 
-/// What was deleted, and what else has to go.
+/// What was deleted, and what the copies outside the database must delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgotten {
     /// Sequence numbers of the first and the last utterance that went; none when nothing was said.
@@ -26,57 +32,106 @@ pub struct Forgotten {
     pub digests: BTreeSet<String>,
 }
 
-/// What becomes of a message.
+impl Forgotten {
+    /// Takes the utterances from one sequence number to another into the span.
+    pub(super) fn widen(&mut self, first: i64, last: i64) {
+        let (from, to) = self.span.unwrap_or((first, last));
+        self.span = Some((from.min(first), to.max(last)));
+    }
+
+    fn add(&mut self, other: Self) {
+        if let Some((first, last)) = other.span {
+            self.widen(first, last);
+        }
+        self.utterances += other.utterances;
+        self.alerts.extend(other.alerts);
+        self.digests.extend(other.digests);
+    }
+}
+
+/// Deletions that are not complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PendingForget {
+    /// What the copies outside the database must still delete.
+    pub forgotten: Option<Forgotten>,
+    /// Something more must be deleted, and its note cannot be read.
+    pub unreadable: Option<UnreadableNote>,
+}
+
+/// A note of a pending deletion that cannot be read: it is damaged, or of a newer hearth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Stays,
-    Goes,
-    /// Of a retained message: this takes its place, here and at the broker.
-    Replaced(Message),
+pub struct UnreadableNote {
+    /// A request that goes back to this time covers it; none when that is not known any more.
+    pub since: Option<Timestamp>,
 }
 
 impl Store {
-    /// Deletes what was said after `since`: from the first utterance that ended later on, whatever the clocks said meanwhile,
-    /// every utterance; the digests and alerts made of them; and what `judge` says of the messages, given the ids of all that.
-    /// Where no text is kept, `from` says which utterances it was. What other machines heard then and comes later is not taken.
-    /// The write-ahead log is not erased yet.
-    pub fn forget(
-        &mut self,
-        since: Timestamp,
-        from: Option<i64>,
-        judge: impl Fn(&Message, &BTreeSet<String>) -> Verdict,
-    ) -> Result<Forgotten, StoreError> {
-        let (before, newest) = (self.forgetting()?, self.newest()?);
+    /// Deletes what was said after `since`, in every table that keeps text, and notes what the copies outside the database must
+    /// delete. Where no text is kept, `from` is the first utterance that may have been said after `since`. What other machines
+    /// heard then and comes later is not taken in. The write-ahead log is not erased yet.
+    pub fn forget(&mut self, since: Timestamp, from: Option<i64>) -> Result<Forgotten, StoreError> {
+        let newest = self.newest()?;
         let (forgotten, dropped) = self.write(|transaction, settings| {
-            let mut forgotten = before.unwrap_or_default();
-            let ids = delete(transaction, to_nanos(since), &mut forgotten)?;
+            let pending = pending(transaction)?;
+            let mut deleted = Deleted { forgotten: pending.forgotten.unwrap_or_default(), ..Deleted::default() };
+            for table in TEXT_TABLES {
+                table.forget(transaction, to_nanos(since), &mut deleted)?;
+                debug!(tables = ?table.tables(), "forgotten");
+            }
+            let dropped = outbox::push(transaction, settings, &deleted.replacements)?;
             transaction
                 .prepare_cached("INSERT INTO forgotten(since, until) VALUES (?1, ?2)")?
                 .execute([to_nanos(since), to_nanos(Timestamp::now())])?;
+            let mut forgotten = deleted.forgotten;
             if let Some(from) = from.filter(|from| *from <= newest) {
-                let (first, last) = forgotten.span.unwrap_or((from, newest));
-                forgotten.span = Some((first.min(from), last.max(newest)));
+                forgotten.widen(from, newest);
             }
-            let dropped = judge_messages(transaction, settings, |message| judge(message, &ids))?;
+            let key = match &pending.unreadable {
+                None => PENDING,
+                Some(note) => match covered(transaction, note, since)? {
+                    // It asked for something behind the last utterance that stays.
+                    Some(stays) => {
+                        forgotten.widen(stays + 1, newest.max(stays + 1));
+                        PENDING
+                    }
+                    None => PENDING_BESIDE,
+                },
+            };
             let note = serde_json::to_string(&forgotten).expect("numbers and ids are JSON");
-            set_meta(transaction, PENDING, note)?;
+            set_meta(transaction, key, note)?;
+            if key == PENDING {
+                delete_note(transaction, PENDING_BESIDE)?;
+            }
             Ok((forgotten, dropped))
         })?;
         tell_dropped(&self.path, dropped);
         Ok(forgotten)
     }
 
-    /// A deletion that the rest of the house has not followed yet.
-    pub fn forgetting(&self) -> Result<Option<Forgotten>, StoreError> {
-        let note = self.note(PENDING)?;
-        // A note that cannot be read is of a hearth to come; what it asks for cannot be known.
-        Ok(note.and_then(|note| serde_json::from_str(&note).ok()))
+    /// Deletions that the copies outside the database have not followed yet.
+    pub fn pending_forget(&self) -> Result<PendingForget, StoreError> {
+        self.read(|connection| {
+            // One transaction: a note and the requests it may be of are read as of one moment.
+            let transaction = connection.unchecked_transaction()?;
+            pending(&transaction)
+        })
     }
 
-    /// The rest of the house has followed.
-    pub fn forgot(&mut self) -> Result<(), StoreError> {
+    /// Every copy has followed what [`Store::pending_forget`] gave. A note that cannot be read stays.
+    pub fn forget_is_complete(&mut self) -> Result<(), StoreError> {
         self.write(|transaction, _| {
-            transaction.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([PENDING]).map(drop)
+            let mut unreadable = false;
+            for key in [PENDING, PENDING_BESIDE] {
+                match note(transaction, key)? {
+                    Note::Absent => {}
+                    Note::Forgotten(_) => delete_note(transaction, key)?,
+                    Note::Unreadable => unreadable = true,
+                }
+            }
+            if unreadable {
+                return Ok(());
+            }
+            set_meta(transaction, COMPLETE, to_nanos(Timestamp::now()))
         })
     }
 
@@ -92,63 +147,46 @@ impl Store {
     }
 }
 
-/// Deletes text; returns the ids of all that went.
-fn delete(transaction: &Transaction<'_>, since: i64, forgotten: &mut Forgotten) -> rusqlite::Result<BTreeSet<String>> {
-    let first: Option<i64> = transaction
-        .prepare_cached(r#"SELECT min(seq) FROM utterance WHERE "end" > ?1"#)?
-        .query_row([since], |row| row.get(0))?;
-    let mut said = BTreeSet::new();
-    if let Some(first) = first {
-        let rows: Vec<(i64, String)> = transaction
-            .prepare_cached("DELETE FROM utterance WHERE seq >= ?1 RETURNING seq, id")?
-            .query_map([first], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        let last = rows.iter().map(|(seq, _)| *seq).max().unwrap_or(first);
-        let (from, to) = forgotten.span.unwrap_or((first, last));
-        forgotten.span = Some((from.min(first), to.max(last)));
-        forgotten.utterances += rows.len() as u64;
-        said.extend(rows.into_iter().map(|(_, id)| id));
+fn pending(connection: &Connection) -> rusqlite::Result<PendingForget> {
+    let mut pending = PendingForget::default();
+    for key in [PENDING, PENDING_BESIDE] {
+        match note(connection, key)? {
+            Note::Absent => {}
+            Note::Forgotten(forgotten) => pending.forgotten.get_or_insert_default().add(forgotten),
+            Note::Unreadable => {
+                // Which of the requests were pending is not known: one that goes back to the first of them covers them all.
+                let earliest = "SELECT min(since) FROM forgotten WHERE until >
+                                coalesce((SELECT value FROM meta WHERE key = ?1), -9223372036854775808)";
+                let since: Option<i64> = connection.query_row(earliest, [COMPLETE], |row| row.get(0))?;
+                pending.unreadable = Some(UnreadableNote { since: since.map(from_nanos) });
+            }
+        }
     }
-    // What waits to be put in order was said lately.
-    let waiting: BTreeSet<String> = transaction
-        .prepare_cached(r#"DELETE FROM inbox WHERE "end" > ?1 RETURNING id"#)?
-        .query_map([since], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    forgotten.utterances += waiting.len() as u64;
-    said.extend(waiting);
-    let gone = |sql: &str| -> rusqlite::Result<BTreeSet<String>> {
-        transaction.prepare_cached(sql)?.query_map([since], |row| row.get(0))?.collect()
-    };
-    forgotten.digests.extend(gone(r#"DELETE FROM digest WHERE "end" > ?1 RETURNING id"#)?);
-    let began = "SELECT id FROM alert WHERE time > ?1 AND phase = 'new'";
-    forgotten.alerts.extend(gone(began)?);
-    transaction.prepare_cached("DELETE FROM alert WHERE time > ?1")?.execute([since])?;
-    said.extend(forgotten.digests.iter().chain(&forgotten.alerts).cloned());
-    Ok(said)
+    Ok(pending)
 }
 
-/// Puts every message, waiting or retained, before `judge`. Returns how many the bounds of the outbox gave up.
-fn judge_messages(
-    transaction: &Transaction<'_>,
-    settings: &super::OutboxLimits,
-    judge: impl Fn(&Message) -> Verdict,
-) -> rusqlite::Result<u64> {
-    let mut replaced = Vec::new();
-    for (table, key) in [("outbox", "seq"), ("retained", "topic")] {
-        let retain = if table == "outbox" { "retain" } else { "1" };
-        let mut select = transaction.prepare_cached(&format!("SELECT {key}, topic, payload, {retain} FROM {table}"))?;
-        let mut rows = select.query([])?;
-        let mut gone: Vec<rusqlite::types::Value> = Vec::new();
-        while let Some(row) = rows.next()? {
-            match judge(&Message { topic: row.get(1)?, payload: row.get(2)?, retain: row.get(3)? }) {
-                Verdict::Stays => continue,
-                Verdict::Goes => {}
-                Verdict::Replaced(message) => replaced.push(message),
-            }
-            gone.push(row.get(0)?);
-        }
-        let mut delete = transaction.prepare_cached(&format!("DELETE FROM {table} WHERE {key} = ?1"))?;
-        gone.iter().try_for_each(|key| delete.execute(params![key]).map(drop))?;
-    }
-    outbox::push(transaction, settings, &replaced)
+/// What is noted of a pending deletion.
+enum Note {
+    Absent,
+    Forgotten(Forgotten),
+    Unreadable,
+}
+
+fn note(connection: &Connection, key: &str) -> rusqlite::Result<Note> {
+    let value: Option<Value> =
+        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?;
+    let Some(value) = value else { return Ok(Note::Absent) };
+    let Value::Text(json) = value else { return Ok(Note::Unreadable) };
+    Ok(serde_json::from_str(&json).map_or(Note::Unreadable, Note::Forgotten))
+}
+
+/// Whether a request that goes back to `since`, and whose rows are deleted, covers the note: then the last utterance that stays, or 0.
+fn covered(transaction: &Transaction<'_>, note: &UnreadableNote, since: Timestamp) -> rusqlite::Result<Option<i64>> {
+    let stays: Option<i64> = transaction.query_row("SELECT max(seq) FROM utterance", [], |row| row.get(0))?;
+    let goes_back = note.since.is_some_and(|noted| since <= noted);
+    Ok((goes_back || stays.is_none()).then_some(stays.unwrap_or(0)))
+}
+
+fn delete_note(transaction: &Transaction<'_>, key: &str) -> rusqlite::Result<()> {
+    transaction.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key]).map(drop)
 }

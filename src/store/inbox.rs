@@ -128,14 +128,12 @@ fn put(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqli
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use jiff::SignedDuration;
 
     use super::*;
     use crate::config::{self, Keep};
     use crate::event::GapReason;
-    use crate::store::{OutboxLimits, Verdict};
+    use crate::store::OutboxLimits;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + seconds).unwrap()
@@ -227,8 +225,7 @@ mod tests {
             let start = now - SignedDuration::from_secs(seconds);
             Utterance { start, end: start + SignedDuration::from_secs(2), ..said(0, "said") }
         };
-        let stays = |_: &Message, _: &BTreeSet<String>| Verdict::Stays;
-        store.forget(since, None, stays).unwrap();
+        store.forget(since, None).unwrap();
         let (before, across, within) = (ago(700), ago(601), ago(60));
         let after = Utterance { start: Timestamp::now(), end: Timestamp::now(), ..said(0, "said") };
         let all = [before.clone(), across, within.clone(), after.clone()];

@@ -5,10 +5,10 @@
 //! bounds give it up, which is counted.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{OutboxLimits, Store, StoreError, tell_dropped, to_nanos};
-use crate::event::Message;
+use super::{OutboxLimits, Store, StoreError, from_nanos, tell_dropped, to_nanos, transcript};
+use crate::event::{Message, Provenance, Quoted};
 
 /// What waits in the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,10 +31,11 @@ impl Store {
     pub fn outbox_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Message)>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT seq, topic, payload, retain FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")?
-                .query_map(params![seq, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                    Ok((row.get(0)?, Message { topic: row.get(1)?, payload: row.get(2)?, retain: row.get(3)? }))
-                })?
+                .prepare_cached(
+                    "SELECT topic, payload, retain, quoted_sources, quoted_until, replacement, seq FROM outbox
+                     WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+                )?
+                .query_map(params![seq, transcript::count(limit)], |row| Ok((row.get(6)?, message(row)?)))?
                 .collect()
         })
     }
@@ -68,8 +69,10 @@ impl Store {
     pub fn retained(&self) -> Result<Vec<Message>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT topic, payload FROM retained ORDER BY topic")?
-                .query_map([], |row| Ok(Message { topic: row.get(0)?, payload: row.get(1)?, retain: true }))?
+                .prepare_cached(
+                    "SELECT topic, payload, 1, quoted_sources, quoted_until, replacement FROM retained ORDER BY topic",
+                )?
+                .query_map([], message)?
                 .collect()
         })
     }
@@ -82,8 +85,7 @@ impl Store {
                 .prepare_cached("SELECT topic FROM retained WHERE substr(topic, 1, length(?1)) = ?1")?
                 .query_map([prefix], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
-            let empty: Vec<Message> =
-                topics.into_iter().map(|topic| Message { topic, payload: String::new(), retain: true }).collect();
+            let empty: Vec<Message> = topics.into_iter().map(Message::clear).collect();
             push(transaction, settings, &empty)?;
             Ok(empty.len())
         })
@@ -100,29 +102,82 @@ pub(super) fn push(
     messages: &[Message],
 ) -> rusqlite::Result<u64> {
     let now = to_nanos(Timestamp::now());
-    for Message { topic, payload, retain } in messages {
+    for message in messages {
+        let Message { topic, payload, retain, provenance } = message;
         if *retain {
             transaction.prepare_cached("DELETE FROM outbox WHERE retain = 1 AND topic = ?1")?.execute([topic])?;
-            remember(transaction, topic, payload)?;
+            remember(transaction, message)?;
         }
+        let columns = QuotedColumns::of(provenance);
         transaction
-            .prepare_cached("INSERT INTO outbox(topic, payload, retain, created, bytes) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![topic, payload, retain, now, (topic.len() + payload.len()) as i64])?;
+            .prepare_cached(
+                "INSERT INTO outbox(topic, payload, retain, created, bytes, quoted_sources, quoted_until, replacement)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                topic,
+                payload,
+                retain,
+                now,
+                (topic.len() + payload.len()) as i64,
+                columns.sources,
+                columns.until,
+                columns.replacement
+            ])?;
     }
     if messages.is_empty() { Ok(0) } else { bound_bytes(transaction, settings.outbox_max_bytes) }
 }
 
-fn remember(transaction: &Transaction<'_>, topic: &str, payload: &str) -> rusqlite::Result<()> {
+fn remember(transaction: &Transaction<'_>, message: &Message) -> rusqlite::Result<()> {
+    let Message { topic, payload, retain: _, provenance } = message;
     if payload.is_empty() {
         transaction.prepare_cached("DELETE FROM retained WHERE topic = ?1")?.execute([topic])?;
     } else {
+        let columns = QuotedColumns::of(provenance);
         transaction
             .prepare_cached(
-                "INSERT INTO retained(topic, payload) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET payload = excluded.payload",
+                "INSERT OR REPLACE INTO retained(topic, payload, quoted_sources, quoted_until, replacement)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute([topic, payload])?;
+            .execute(params![topic, payload, columns.sources, columns.until, columns.replacement])?;
     }
     Ok(())
+}
+
+/// A message's provenance, as the tables of messages hold it: all null where it quotes nothing.
+pub(super) struct QuotedColumns<'a> {
+    /// A JSON list of ids.
+    pub(super) sources: Option<String>,
+    pub(super) until: Option<i64>,
+    pub(super) replacement: Option<&'a str>,
+}
+
+impl<'a> QuotedColumns<'a> {
+    pub(super) fn of(provenance: &'a Provenance) -> Self {
+        match provenance {
+            Provenance::Nothing => Self { sources: None, until: None, replacement: None },
+            Provenance::Speech(Quoted { sources, until, replacement }) => Self {
+                sources: Some(serde_json::to_string(sources).expect("ids can be written as JSON")),
+                until: Some(to_nanos(*until)),
+                replacement: replacement.as_deref(),
+            },
+        }
+    }
+}
+
+/// A message from the columns topic, payload, retain, quoted_sources, quoted_until, replacement.
+fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let sources: Option<String> = row.get(3)?;
+    let until: Option<i64> = row.get(4)?;
+    let provenance = match (sources, until) {
+        (Some(sources), Some(until)) => Provenance::Speech(Quoted {
+            sources: serde_json::from_str(&sources).map_err(|source| transcript::unreadable(3, source))?,
+            until: from_nanos(until),
+            replacement: row.get(5)?,
+        }),
+        _ => Provenance::Nothing,
+    };
+    Ok(Message { topic: row.get(0)?, payload: row.get(1)?, retain: row.get(2)?, provenance })
 }
 
 /// Gives up the oldest messages until what is left fits `max` bytes.

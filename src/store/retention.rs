@@ -4,9 +4,9 @@
 //! never forgotten with the text it tells of: it leaves by the outbox.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Transaction, params};
 
-use super::{Store, StoreError, outbox, tell_dropped, to_nanos};
+use super::text_tables::{AgeLimit, Aged, TEXT_TABLES};
+use super::{Store, StoreError, tell_dropped, to_nanos};
 use crate::clock;
 use crate::config::Keep;
 
@@ -23,19 +23,23 @@ impl Store {
             Keep::Days(days) => Some(clock::after(now, SignedDuration::from_hours(-24 * i64::from(days)))),
             Keep::Nothing => Some(Timestamp::MAX),
         };
-        let (forgotten, dropped) = self.write(|transaction, settings| {
-            let forgotten = match before {
-                Some(before) => forget(transaction, to_nanos(before), processed)?,
-                None => 0,
+        let aged = self.write(|transaction, settings| {
+            let limit = AgeLimit {
+                text_before: before.map_or(i64::MIN, to_nanos),
+                read: processed,
+                messages_before: clock::after(now, -settings.outbox_max_age),
             };
-            let dropped = outbox::bound_age(transaction, clock::after(now, -settings.outbox_max_age))?;
-            Ok((forgotten, dropped))
+            let mut aged = Aged::default();
+            for table in TEXT_TABLES {
+                table.enforce(transaction, &limit, &mut aged)?;
+            }
+            Ok(aged)
         })?;
-        tell_dropped(&self.path, dropped);
-        if forgotten > 0 {
+        tell_dropped(&self.path, aged.messages);
+        if aged.text > 0 {
             self.erase()?;
         }
-        Ok(forgotten)
+        Ok(aged.text)
     }
 
     /// Text that was deleted is still in the write-ahead log: empties it, and gives free pages back. Waits for readers as for
@@ -54,18 +58,4 @@ impl Store {
         log.push("-wal");
         std::fs::metadata(log).map_or(true, |log| log.len() == 0)
     }
-}
-
-fn forget(transaction: &Transaction<'_>, before: i64, processed: i64) -> rusqlite::Result<u64> {
-    let mut rows = transaction
-        .prepare_cached(r#"DELETE FROM utterance WHERE "end" < ?1 AND seq <= ?2"#)?
-        .execute(params![before, processed])?;
-    for sql in [
-        r#"DELETE FROM gap WHERE "end" < ?1"#,
-        "DELETE FROM digest WHERE time < ?1",
-        "DELETE FROM alert WHERE time < ?1",
-    ] {
-        rows += transaction.prepare_cached(sql)?.execute([before])?;
-    }
-    Ok(rows as u64)
 }

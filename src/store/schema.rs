@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{Store, StoreError, fault};
+use super::{Store, StoreError, fault, provenance};
 
 /// "hrth": marks the file as hearth's in its header.
 const APPLICATION: i64 = 0x6872_7468;
@@ -88,7 +88,19 @@ ALTER TABLE alert ADD COLUMN room TEXT;
 "#,
     // When somebody asked to forget: what other machines heard then may still be on its way.
     "CREATE TABLE forgotten(since INTEGER NOT NULL, until INTEGER NOT NULL) STRICT;",
+    // What each message quotes of what was said; of the messages that wait, `provenance` fills it in.
+    r#"
+ALTER TABLE outbox ADD COLUMN quoted_sources TEXT;
+ALTER TABLE outbox ADD COLUMN quoted_until INTEGER;
+ALTER TABLE outbox ADD COLUMN replacement TEXT;
+ALTER TABLE retained ADD COLUMN quoted_sources TEXT;
+ALTER TABLE retained ADD COLUMN quoted_until INTEGER;
+ALTER TABLE retained ADD COLUMN replacement TEXT;
+"#,
 ];
+
+/// The first version in which messages hold their provenance.
+const PROVENANCE: i64 = 6;
 
 /// The version this hearth writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -140,6 +152,9 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version(&transaction)? as usize) {
         transaction.execute_batch(sql)?;
+        if step as i64 + 1 == PROVENANCE {
+            provenance::fill(&transaction)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", step as i64 + 1)?;
     }

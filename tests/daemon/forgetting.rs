@@ -173,7 +173,7 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     hearth.terminate();
     let (status, said) = hearth.wait();
     assert!(status.success() && said.contains("carried through"), "{said}");
-    assert_eq!(store(dir.path()).forgetting().unwrap(), None);
+    assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn who_is_killed_while_forgetting_has_forgotten_or_not_begun() {
         match stored {
             4 => assert_eq!(last, 4, "it had not begun"),
             2 => {
-                assert_eq!(store.forgetting().unwrap(), None);
+                assert_eq!(store.pending_forget().unwrap(), Default::default());
                 assert_eq!(holding(&state, SECRET), Vec::<String>::new());
                 assert!(last <= 2, "a snapshot has read utterance {last}");
             }
@@ -240,7 +240,7 @@ fn a_program_that_holds_the_database_keeps_no_other_file_from_forgetting() {
     hearth.terminate();
     let (status, said) = hearth.wait();
     assert!(status.success() && said.contains("carried through"), "{said}");
-    assert_eq!(store(dir.path()).forgetting().unwrap(), None);
+    assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
 }
 
 #[test]

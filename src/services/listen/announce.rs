@@ -54,7 +54,7 @@ impl OutcomeMessages {
         let rule = |topic: &str| topic.strip_prefix(&self.topics.rules()).map(str::to_string);
         let is_gone = |m: &&Message| rule(&m.topic).is_some_and(|name| !self.rules.contains_key(&name));
         let gone = retained.iter().filter(is_gone);
-        new.chain(gone.map(|m| Message { payload: String::new(), ..m.clone() })).collect()
+        new.chain(gone.map(|m| Message::clear(m.topic.clone()))).collect()
     }
 
     /// The messages of an outcome: alerts, digests, and the state of each rule that changed. `standings` say which alerts

@@ -20,8 +20,8 @@ impl ListenerWorker {
     pub(super) fn forget(&mut self, minutes: f64) -> Result<CommandOutcome, Error> {
         let since = clock::after(self.now.max(Timestamp::now()), SignedDuration::from_secs_f64(-60.0 * minutes));
         let from = forget::from(self.config.store.keep, &self.history, since)?;
-        let Self { store, topics, closing, metrics, .. } = self;
-        let forgotten = retry_until_stored(closing, metrics, || forget::forget(store, topics, since, from))?;
+        let Self { store, closing, metrics, .. } = self;
+        let forgotten = retry_until_stored(closing, metrics, || store.forget(since, from))?;
         let utterances = forgotten.utterances;
         info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
         let followed = self.follow(&forgotten)?;
@@ -41,7 +41,7 @@ impl ListenerWorker {
         }
         self.untell()?;
         self.record(outcome, Vec::new())?;
-        let followed = followed.and_then(|()| Ok(self.store.forgot()?));
+        let followed = followed.and_then(|()| Ok(self.store.forget_is_complete()?));
         Ok(followed.map_err(|error| {
             warn!(%error, "what was forgotten is not gone from every file yet; it is tried again within the hour");
             format!("{error}; what is left goes within the hour, or at the next start")
@@ -55,8 +55,8 @@ impl ListenerWorker {
 
     /// What could not follow in the files is tried again.
     pub(super) fn forget_the_rest(&mut self) -> Result<(), Error> {
-        let Some(forgotten) = self.store.forgetting()? else { return Ok(()) };
-        match self.in_the_files(&forgotten).and_then(|()| Ok(self.store.forgot()?)) {
+        let Some(forgotten) = self.store.pending_forget()?.forgotten else { return Ok(()) };
+        match self.in_the_files(&forgotten).and_then(|()| Ok(self.store.forget_is_complete()?)) {
             Ok(()) => info!("what was forgotten is gone from every file"),
             Err(error) => warn!(%error, "what was forgotten is not gone from every file yet"),
         }

@@ -108,9 +108,7 @@ impl SubscriptionLevel {
 }
 
 fn sweep(sending: &mut OutboxSender, topics: &Topics) {
-    let mut empty: Vec<_> = commands::each(topics)
-        .map(|topic| (OutgoingKind::Own, Message { topic, payload: String::new(), retain: true }))
-        .collect();
+    let mut empty: Vec<_> = commands::each(topics).map(|topic| (OutgoingKind::Own, Message::clear(topic))).collect();
     if let Some((ticket, _)) = empty.last_mut() {
         *ticket = OutgoingKind::Swept;
     }

@@ -1,0 +1,291 @@
+//! Every table that keeps text, and how its rows go: when somebody asks to forget, and when they grew old.
+//!
+//! Each implements [`TextTable`], and [`TEXT_TABLES`] lists them all. A test compares that list and the columns below with the
+//! schema, so a new table or column cannot be added without saying how it forgets.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rusqlite::{Transaction, params};
+
+use super::{Forgotten, outbox};
+use crate::event::{Message, Provenance};
+
+/// What a request to forget has deleted so far.
+#[derive(Default)]
+pub(super) struct Deleted {
+    pub(super) forgotten: Forgotten,
+    /// Ids of every utterance, digest and alert that went.
+    pub(super) ids: BTreeSet<String>,
+    /// What takes the place of retained messages that went.
+    pub(super) replacements: Vec<Message>,
+}
+
+/// What has grown too old.
+pub(super) struct AgeLimit {
+    /// Text before this time, in nanoseconds.
+    pub(super) text_before: i64,
+    /// Utterances up to this one were read; others stay.
+    pub(super) read: i64,
+    /// Messages that have waited since before this time.
+    pub(super) messages_before: Timestamp,
+}
+
+/// How many rows went because they were too old.
+#[derive(Default)]
+pub(super) struct Aged {
+    /// Rows of text.
+    pub(super) text: u64,
+    /// Messages that never reached a broker.
+    pub(super) messages: u64,
+}
+
+/// Tables that keep text.
+pub(super) trait TextTable {
+    /// The tables it answers for.
+    fn tables(&self) -> &'static [&'static str];
+
+    /// Deletes what was said after `since` (nanoseconds), and what tells of it.
+    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()>;
+
+    /// Deletes what is older than `limit` allows.
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()>;
+}
+
+/// In this order: messages are found by the ids of what went before them.
+pub(super) const TEXT_TABLES: [&dyn TextTable; 6] = [&Utterances, &Inbox, &Digests, &Alerts, &Outbox, &Retained];
+
+/// The transcript, with its index of words, which triggers keep in step.
+struct Utterances;
+
+impl TextTable for Utterances {
+    fn tables(&self) -> &'static [&'static str] {
+        &["utterance", "word"]
+    }
+
+    /// From the first utterance that ended after `since`, every one, whatever the clocks said meanwhile.
+    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        let first: Option<i64> = transaction
+            .prepare_cached(r#"SELECT min(seq) FROM utterance WHERE "end" > ?1"#)?
+            .query_row([since], |row| row.get(0))?;
+        let Some(first) = first else { return Ok(()) };
+        let rows: Vec<(i64, String)> = transaction
+            .prepare_cached("DELETE FROM utterance WHERE seq >= ?1 RETURNING seq, id")?
+            .query_map([first], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let last = rows.iter().map(|(seq, _)| *seq).max().unwrap_or(first);
+        deleted.forgotten.widen(first, last);
+        deleted.forgotten.utterances += rows.len() as u64;
+        deleted.ids.extend(rows.into_iter().map(|(_, id)| id));
+        Ok(())
+    }
+
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+        aged.text += transaction
+            .prepare_cached(r#"DELETE FROM utterance WHERE "end" < ?1 AND seq <= ?2"#)?
+            .execute(params![limit.text_before, limit.read])? as u64;
+        Ok(())
+    }
+}
+
+/// Utterances that wait to be put in the order of their time.
+struct Inbox;
+
+impl TextTable for Inbox {
+    fn tables(&self) -> &'static [&'static str] {
+        &["inbox"]
+    }
+
+    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        let ids = delete_ids(transaction, r#"DELETE FROM inbox WHERE "end" > ?1 RETURNING id"#, since)?;
+        deleted.forgotten.utterances += ids.len() as u64;
+        deleted.ids.extend(ids);
+        Ok(())
+    }
+
+    /// They wait for seconds, and were not read yet.
+    fn enforce(&self, _: &Transaction<'_>, _: &AgeLimit, _: &mut Aged) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
+/// Summaries.
+struct Digests;
+
+impl TextTable for Digests {
+    fn tables(&self) -> &'static [&'static str] {
+        &["digest"]
+    }
+
+    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        let ids = delete_ids(transaction, r#"DELETE FROM digest WHERE "end" > ?1 RETURNING id"#, since)?;
+        deleted.ids.extend(ids.iter().cloned());
+        deleted.forgotten.digests.extend(ids);
+        Ok(())
+    }
+
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+        aged.text +=
+            transaction.prepare_cached("DELETE FROM digest WHERE time < ?1")?.execute([limit.text_before])? as u64;
+        Ok(())
+    }
+}
+
+/// Alerts with what they quote; gaps hold no text and grow old with them.
+struct Alerts;
+
+impl TextTable for Alerts {
+    fn tables(&self) -> &'static [&'static str] {
+        &["alert", "gap"]
+    }
+
+    /// An alert that began before stays known by its id, without the phases that came later.
+    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        let began: BTreeSet<String> = transaction
+            .prepare_cached("SELECT id FROM alert WHERE time > ?1 AND phase = 'new'")?
+            .query_map([since], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        transaction.prepare_cached("DELETE FROM alert WHERE time > ?1")?.execute([since])?;
+        deleted.ids.extend(began.iter().cloned());
+        deleted.forgotten.alerts.extend(began);
+        Ok(())
+    }
+
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+        for sql in ["DELETE FROM alert WHERE time < ?1", r#"DELETE FROM gap WHERE "end" < ?1"#] {
+            aged.text += transaction.prepare_cached(sql)?.execute([limit.text_before])? as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Messages that wait for the broker.
+struct Outbox;
+
+impl TextTable for Outbox {
+    fn tables(&self) -> &'static [&'static str] {
+        &["outbox", "outbox_total"]
+    }
+
+    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        delete_quoting(transaction, "outbox", "retain", since, deleted)
+    }
+
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+        aged.messages += outbox::bound_age(transaction, limit.messages_before)?;
+        Ok(())
+    }
+}
+
+/// What the broker keeps of this machine.
+struct Retained;
+
+impl TextTable for Retained {
+    fn tables(&self) -> &'static [&'static str] {
+        &["retained"]
+    }
+
+    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        delete_quoting(transaction, "retained", "1", since, deleted)
+    }
+
+    /// The newest message of a topic stays: it is what the house shows now, and the broker holds it too. A house that keeps no
+    /// text clears those that quote any: see [`Store::forget_retained`](super::Store::forget_retained).
+    fn enforce(&self, _: &Transaction<'_>, _: &AgeLimit, _: &mut Aged) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
+fn delete_ids(transaction: &Transaction<'_>, sql: &str, since: i64) -> rusqlite::Result<BTreeSet<String>> {
+    transaction.prepare_cached(sql)?.query_map([since], |row| row.get(0))?.collect()
+}
+
+/// Deletes the messages of `table` that quote anything said after `since`, or any of the ids that went.
+fn delete_quoting(
+    transaction: &Transaction<'_>,
+    table: &str,
+    retain: &str,
+    since: i64,
+    deleted: &mut Deleted,
+) -> rusqlite::Result<()> {
+    let ids = serde_json::to_string(&deleted.ids).expect("ids can be written as JSON");
+    let sql = format!(
+        "DELETE FROM {table} WHERE quoted_until > ?1 OR EXISTS
+             (SELECT 1 FROM json_each({table}.quoted_sources) AS source WHERE source.value IN (SELECT value FROM json_each(?2)))
+         RETURNING topic, {retain}, replacement"
+    );
+    let mut delete = transaction.prepare_cached(&sql)?;
+    let mut rows = delete.query(params![since, ids])?;
+    while let Some(row) = rows.next()? {
+        let (topic, retain, replacement) = (row.get(0)?, row.get::<_, bool>(1)?, row.get::<_, Option<String>>(2)?);
+        if retain {
+            deleted.replacements.push(match replacement {
+                Some(payload) => Message { topic, payload, retain: true, provenance: Provenance::Nothing },
+                None => Message::clear(topic),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::store::{OutboxLimits, Store};
+
+    /// Tables in which nothing anybody said can stand, and why.
+    const WITHOUT_TEXT: [(&str, &str); 5] = [
+        ("arrival", "ids and times of what came from other machines"),
+        ("false_alarm", "an alert's id, its rule, its time and a probability"),
+        ("forgotten", "times of requests to forget"),
+        (
+            "meta",
+            "numbers, times, names and settings: what is noted is listed in NOTES of tests/daemon/retained_text.rs",
+        ),
+        ("sqlite_sequence", "SQLite's own counters"),
+    ];
+
+    /// Every column in which text can stand, or by which it is found. All of them go with their rows.
+    const COLUMNS: [&str; 8] = [
+        "utterance: seq id start end room text confidence no_speech",
+        "inbox: id start end room text confidence no_speech arrived",
+        "digest: seq id time start end reason words text room",
+        "alert: seq id time rule phase severity probability answer evidence room",
+        "gap: seq id start end reason room",
+        "outbox: seq topic payload retain created bytes quoted_sources quoted_until replacement",
+        "outbox_total: one messages bytes dropped",
+        "retained: topic payload quoted_sources quoted_until replacement",
+    ];
+
+    #[test]
+    fn every_table_and_column_says_how_it_forgets() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), OutboxLimits::from(&config::StoreConfig::default())).unwrap();
+        let names = |sql: &str| -> Vec<String> {
+            store.read(|db| db.prepare(sql)?.query_map([], |row| row.get(0))?.collect()).unwrap()
+        };
+        let tables = names("SELECT name FROM sqlite_schema WHERE type = 'table'");
+        assert!(tables.len() > 12, "{tables:?}");
+        for table in &tables {
+            // The tables in which FTS5 keeps the index `word` follow it.
+            let table = if table.starts_with("word_") { "word" } else { table };
+            let kept_by = TEXT_TABLES.iter().filter(|part| part.tables().contains(&table)).count();
+            let without = WITHOUT_TEXT.iter().filter(|(name, _)| *name == table).count();
+            assert_eq!(
+                kept_by + without,
+                1,
+                "table {table}: say in TEXT_TABLES how it forgets, or here why it need not"
+            );
+        }
+        for table in TEXT_TABLES.iter().flat_map(|part| part.tables()) {
+            assert!(tables.iter().any(|name| name == table), "there is no table {table}");
+            if *table == "word" {
+                continue;
+            }
+            let columns = names(&format!("SELECT name FROM pragma_table_info('{table}')")).join(" ");
+            let known = COLUMNS.iter().any(|known| *known == format!("{table}: {columns}"));
+            assert!(known, "{table} has the columns {columns}: how does a new one forget?");
+        }
+    }
+}
