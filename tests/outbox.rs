@@ -398,7 +398,7 @@ fn a_file_that_is_no_database_or_not_ours_or_newer_is_refused_by_name() {
     let newer = rusqlite::Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
-    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 5)"));
+    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 6)"));
 }
 
 #[test]
@@ -406,6 +406,11 @@ fn a_database_from_before_there_were_rooms_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).record_utterance(&utterance(0, "good morning"), &[]).unwrap();
     let older = rusqlite::Connection::open(dir.path().join("hearth.db")).unwrap();
+    for table in ["outbox", "retained"] {
+        for column in ["quoted_sources", "quoted_until", "replacement"] {
+            older.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
+        }
+    }
     older
         .execute_batch(
             "ALTER TABLE gap DROP COLUMN room; ALTER TABLE digest DROP COLUMN room; ALTER TABLE alert DROP COLUMN room; DROP TABLE inbox; DROP TABLE arrival; DROP TABLE false_alarm; DROP TABLE forgotten;
