@@ -39,8 +39,8 @@ use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::LiveFeed;
 use crate::metrics::Metrics;
 use crate::mqtt::commands::Request;
-use crate::mqtt::discovery::Does;
-use crate::mqtt::payload::{self, Stamp};
+use crate::mqtt::discovery::Capabilities;
+use crate::mqtt::payload::{self, MessageHeader};
 use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
 use crate::retention::age;
@@ -136,10 +136,10 @@ impl App {
         if config.hears() {
             // Nobody is to think the house muted, or without ears, until the source has begun.
             metrics.listening.set(control.listening());
-            store.enqueue(&[payload::listening(&topics, Stamp::now(), control.listening())])?;
+            store.enqueue(&[payload::listening(&topics, MessageHeader::now(), control.listening())])?;
         }
         let minutes = listen::settings_store::interval(&store, config.digest.every_min)?;
-        store.enqueue(&[payload::interval(&topics, Stamp::now(), minutes)])?;
+        store.enqueue(&[payload::interval(&topics, MessageHeader::now(), minutes)])?;
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);
         let (wishes, listening) = watch::channel(control.listening());
@@ -165,7 +165,7 @@ impl App {
             client: broker.clone(),
             topics: topics.clone(),
             rules: followed,
-            does: Does { hears: config.hears(), reads: config.listener.enabled },
+            capabilities: Capabilities { hears: config.hears(), reads: config.listener.enabled },
             discovery: config.mqtt.discovery,
             live_feed: config.mqtt.interim.then(|| live_feed.subscribe().1),
             info,

@@ -17,19 +17,19 @@ use tokio::time::{Instant, timeout_at};
 const MAX_UNITS: usize = 32;
 
 /// What a unit ends with. The error is boxed: the supervisor tells of it, it does not act on its kind.
-pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+pub type UnitResult = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// A unit that ended, and how.
 #[derive(Debug)]
-pub struct Ended {
+pub struct UnitExit {
     pub name: &'static str,
-    pub outcome: Outcome,
+    pub outcome: UnitResult,
 }
 
 /// Starts units and learns of their ends.
 pub struct Supervisor {
-    tell: mpsc::Sender<Ended>,
-    told: mpsc::Receiver<Ended>,
+    tell: mpsc::Sender<UnitExit>,
+    told: mpsc::Receiver<UnitExit>,
     running: BTreeSet<&'static str>,
 }
 
@@ -47,13 +47,13 @@ impl Supervisor {
     /// The system refuses a new thread.
     pub fn thread<F>(&mut self, name: &'static str, body: F) -> std::io::Result<()>
     where
-        F: FnOnce() -> Outcome + Send + 'static,
+        F: FnOnce() -> UnitResult + Send + 'static,
     {
         let tell = self.tell.clone();
         std::thread::Builder::new().name(name.into()).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panic_text(&panic).into()));
             // The receiver is gone only when the supervisor is; then nobody is left to be told.
-            let _ = tell.try_send(Ended { name, outcome });
+            let _ = tell.try_send(UnitExit { name, outcome });
         })?;
         self.started(name);
         Ok(())
@@ -62,7 +62,7 @@ impl Supervisor {
     /// Starts a named task on the runtime this is called on.
     pub fn task<F>(&mut self, name: &'static str, body: F)
     where
-        F: Future<Output = Outcome> + Send + 'static,
+        F: Future<Output = UnitResult> + Send + 'static,
     {
         let tell = self.tell.clone();
         #[expect(clippy::disallowed_methods, reason = "the supervisor is where tasks start")]
@@ -74,7 +74,7 @@ impl Supervisor {
                 Err(error) if error.is_panic() => Err(panic_text(&error.into_panic()).into()),
                 Err(error) => Err(error.into()),
             };
-            let _ = tell.try_send(Ended { name, outcome });
+            let _ = tell.try_send(UnitExit { name, outcome });
         });
         self.started(name);
     }
@@ -85,14 +85,14 @@ impl Supervisor {
     }
 
     /// Waits for the next unit to end; pending while none runs. Safe to cancel.
-    pub async fn ended(&mut self) -> Ended {
+    pub async fn ended(&mut self) -> UnitExit {
         let ended = self.told.recv().await.expect("the supervisor itself holds a sender");
         self.running.remove(ended.name);
         ended
     }
 
     /// Waits until `name` has ended, or `deadline`. Whatever else ends meanwhile is handed to `also`.
-    pub async fn ended_by(&mut self, name: &str, deadline: Instant, mut also: impl FnMut(Ended)) -> bool {
+    pub async fn ended_by(&mut self, name: &str, deadline: Instant, mut also: impl FnMut(UnitExit)) -> bool {
         while self.running.contains(name) {
             match timeout_at(deadline, self.ended()).await {
                 Ok(ended) => also(ended),
@@ -132,7 +132,7 @@ mod tests {
         supervisor.task("task", async { panic!("in a task") });
         let mut told = Vec::new();
         for _ in 0..4 {
-            let Ended { name, outcome } = supervisor.ended().await;
+            let UnitExit { name, outcome } = supervisor.ended().await;
             told.push(format!("{name}: {:?}", outcome.map_err(|e| e.to_string())));
         }
         told.sort();

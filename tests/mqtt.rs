@@ -21,11 +21,11 @@ use hearth::event::{
 use hearth::live::{LiveEvent, LiveFeed};
 use hearth::metrics::Metrics;
 use hearth::mqtt::broker;
-use hearth::mqtt::client::{self, Settings};
+use hearth::mqtt::client::{self, ClientSettings};
 use hearth::mqtt::commands::{self, Command, Request, Which};
 use hearth::mqtt::desk;
-use hearth::mqtt::discovery::{self, Announced, Does};
-use hearth::mqtt::payload::{self, Cost, Info, RuleState, Stamp};
+use hearth::mqtt::discovery::{self, AnnouncedEntities, Capabilities};
+use hearth::mqtt::payload::{self, MessageHeader, NodeInfo, ProcessUsage, RuleState};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
 use hearth::services::publish::{PublishCounts, PublishInputs, run};
@@ -38,7 +38,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use ulid::Ulid;
 
-const BOTH: Does = Does { hears: true, reads: true };
+const BOTH: Capabilities = Capabilities { hears: true, reads: true };
 const ROOMY: store::OutboxLimits =
     store::OutboxLimits { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
 
@@ -50,8 +50,8 @@ fn external(address: SocketAddr) -> MqttConfig {
     MqttConfig { url: format!("mqtt://{address}").parse().unwrap(), ..MqttConfig::default() }
 }
 
-fn settings(mqtt: &MqttConfig) -> Settings {
-    Settings::new(mqtt, &topics(), mqtt.listen).unwrap()
+fn settings(mqtt: &MqttConfig) -> ClientSettings {
+    ClientSettings::new(mqtt, &topics(), mqtt.listen).unwrap()
 }
 
 fn utterance(n: i64) -> Utterance {
@@ -96,7 +96,7 @@ impl House {
         Self::with(dir, mqtt, client, Vec::new(), LONG)
     }
 
-    fn with(dir: &Path, mqtt: &MqttConfig, client: Settings, rules: Vec<Rule>, grace: Duration) -> Self {
+    fn with(dir: &Path, mqtt: &MqttConfig, client: ClientSettings, rules: Vec<Rule>, grace: Duration) -> Self {
         let metrics = Arc::new(Metrics::default());
         let wake = Arc::new(Notify::new());
         let live_feed = LiveFeed::default();
@@ -108,10 +108,10 @@ impl House {
             client,
             topics: topics(),
             rules: followed,
-            does: BOTH,
+            capabilities: BOTH,
             discovery: mqtt.discovery,
             live_feed: mqtt.interim.then(|| live_feed.subscribe().1),
-            info: Info::default(),
+            info: NodeInfo::default(),
             metrics: metrics.clone(),
             redactor: Redactor::new(&PrivacyConfig::default()),
             wake: wake.clone(),
@@ -220,7 +220,7 @@ impl Gate {
     }
 }
 
-// ---- delivery
+// ---- inflight
 
 /// A question of the state of now.
 fn asks(question: &str) -> Command {
@@ -516,7 +516,7 @@ fn whoever_comes_late_finds_the_retained_states() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let mut house = House::start(dir.path(), &external(broker.address), Config::default().rules);
-    let stamp = Stamp::now();
+    let stamp = MessageHeader::now();
     house.store.enqueue(&[payload::listening(&topics(), stamp, true)]).unwrap();
     house.wake.notify_one();
     eventually("discovery, status, info, listening and health are sent", || {
@@ -552,7 +552,7 @@ fn a_broker_that_forgot_everything_is_told_everything_again() {
         retain: true,
         provenance: Provenance::Nothing,
     };
-    house.store.enqueue(&[payload::listening(&topics(), Stamp::now(), false), leak.clone()]).unwrap();
+    house.store.enqueue(&[payload::listening(&topics(), MessageHeader::now(), false), leak.clone()]).unwrap();
     house.wake.notify_one();
     eventually("it is told", || house.metrics.connected.get() && house.store.outbox_len().unwrap() == 0);
     broker.kill();
@@ -577,14 +577,14 @@ fn two_machines_of_one_name_are_told_of_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for connect in [client::open, client::keep_for] {
+    for connect in [client::open, client::persistent_session] {
         let said = runtime.block_on(async {
             let settings = || settings(&external(broker.address));
             let ((_first, mut one), (_second, mut other)) = (connect(settings()), connect(settings()));
-            assert!(matches!(one.poll().await, client::Event::Connected { .. }));
-            assert!(matches!(other.poll().await, client::Event::Connected { .. }));
+            assert!(matches!(one.poll().await, client::BrokerEvent::Connected { .. }));
+            assert!(matches!(other.poll().await, client::BrokerEvent::Connected { .. }));
             match one.poll().await {
-                client::Event::Lost(error) => error.to_string(),
+                client::BrokerEvent::Lost(error) => error.to_string(),
                 event => panic!("the broker keeps two clients of one name: {event:?}"),
             }
         });
@@ -624,10 +624,10 @@ fn a_refused_password_is_said_with_the_user_and_the_address() {
     house.drain();
 
     mqtt.username = None;
-    let error = Settings::new(&mqtt, &topics(), mqtt.listen).unwrap_err();
+    let error = ClientSettings::new(&mqtt, &topics(), mqtt.listen).unwrap_err();
     assert_eq!(error.to_string(), "[mqtt] password_file needs a username beside it");
     mqtt = MqttConfig { username: Some("anna".into()), password_file: Some(dir.path().join("nothing")), ..mqtt };
-    let error = Settings::new(&mqtt, &topics(), mqtt.listen).unwrap_err().to_string();
+    let error = ClientSettings::new(&mqtt, &topics(), mqtt.listen).unwrap_err().to_string();
     assert!(error.contains("nothing") && error.contains("[mqtt] password_file"), "{error}");
 }
 
@@ -683,7 +683,7 @@ fn a_certificate_is_verified() {
     assert!(error.contains("expired") && error.contains("new certificate") && error.contains("clock"), "{error}");
 
     std::fs::write(&ca, "no certificate").unwrap();
-    let error = Settings::new(&trusting, &topics(), trusting.listen).unwrap_err().to_string();
+    let error = ClientSettings::new(&trusting, &topics(), trusting.listen).unwrap_err().to_string();
     assert!(error.contains("ca.pem") && error.contains("PEM"), "{error}");
 }
 
@@ -783,7 +783,7 @@ fn commands_are_handed_on_and_bad_ones_answered() {
     let request = house.requests.blocking_recv().unwrap();
     assert_eq!(request, Request { command: asks("What broke?"), transaction: Some(7.into()) });
     let answer = json!({ "answer": "The lamp." });
-    let answer = payload::response(&topics(), Stamp::now(), &request, Ok(answer.as_object().unwrap().clone()));
+    let answer = payload::response(&topics(), MessageHeader::now(), &request, Ok(answer.as_object().unwrap().clone()));
     house.store.enqueue(&[answer]).unwrap();
     house.wake.notify_one();
     let answer = listener.on("hearth/home/response/ask").json();
@@ -1090,7 +1090,7 @@ fn check_discovery(payload: &Value) {
 #[test]
 fn discovery_has_the_shape_home_assistant_takes() {
     let rules = Config::default().rules;
-    let (message, announced) = discovery::announce(&topics(), &rules, BOTH, &Announced::default());
+    let (message, announced) = discovery::announce(&topics(), &rules, BOTH, &AnnouncedEntities::default());
     assert_eq!((message.topic.as_str(), message.retain), ("homeassistant/device/hearth_home/config", true));
     let payload: Value = serde_json::from_str(&message.payload).unwrap();
     check_discovery(&payload);
@@ -1136,11 +1136,11 @@ fn discovery_has_the_shape_home_assistant_takes() {
     check_discovery(&serde_json::from_str(&later.payload).unwrap());
     assert!(!later.payload.contains("rule_help"));
 
-    let without_ears = Does { hears: false, reads: true };
-    let (reader, _) = discovery::announce(&topics(), &rules, without_ears, &Announced::default());
+    let without_ears = Capabilities { hears: false, reads: true };
+    let (reader, _) = discovery::announce(&topics(), &rules, without_ears, &AnnouncedEntities::default());
     assert!(!reader.payload.contains("\"microphone\"") && reader.payload.contains("\"ask\""));
-    let only_hears = Does { hears: true, reads: false };
-    let (ears, _) = discovery::announce(&topics(), &[], only_hears, &Announced::default());
+    let only_hears = Capabilities { hears: true, reads: false };
+    let (ears, _) = discovery::announce(&topics(), &[], only_hears, &AnnouncedEntities::default());
     assert!(ears.payload.contains("\"microphone\"") && !ears.payload.contains("\"ask\""));
 }
 
@@ -1211,7 +1211,7 @@ fn a_renamed_machine_takes_back_what_it_left_under_its_former_name() {
 /// Every topic with its retain flag and what is sent on it, from fixed events.
 fn examples() -> Vec<Message> {
     let (topics, time) = (topics(), "2026-01-01T12:00:00Z".parse().unwrap());
-    let stamp = Stamp { id: Ulid::from_parts(1_767_268_800_000, 1), time };
+    let stamp = MessageHeader { id: Ulid::from_parts(1_767_268_800_000, 1), time };
     let said = Utterance { id: stamp.id, ..utterance(0) };
     let saying = Hypothesis {
         start: said.start,
@@ -1242,7 +1242,7 @@ fn examples() -> Vec<Message> {
         acknowledged: false,
         snoozed_until: None,
     };
-    let info = Info { whisper: Some("whisper".into()), listener: Some("nano".into()), rules: vec!["leak".into()] };
+    let info = NodeInfo { whisper: Some("whisper".into()), listener: Some("nano".into()), rules: vec!["leak".into()] };
     let ask = Request { command: asks("Who called?"), transaction: Some("t-1".into()) };
     let answer = json!({ "question": "Who called?", "text": "Jack.", "probability": null });
     let refusal = commands::Refusal {
@@ -1255,7 +1255,12 @@ fn examples() -> Vec<Message> {
     vec![
         payload::online(&topics),
         payload::info(&topics, stamp, &info),
-        payload::health(&topics, stamp, &metrics, Cost { cpu_percent: 12.5, memory_mib: 180.0, uptime_s: 3600.0 }),
+        payload::health(
+            &topics,
+            stamp,
+            &metrics,
+            ProcessUsage { cpu_percent: 12.5, memory_mib: 180.0, uptime_s: 3600.0 },
+        ),
         payload::listening(&topics, stamp, true),
         payload::interval(&topics, stamp, 15.0),
         payload::summary(&topics, &digest),

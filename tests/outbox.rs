@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use hearth::config::Keep;
 use hearth::event::{Alert, AlertPhase, Gap, GapReason, Message, Provenance, Severity, Utterance};
-use hearth::mqtt::delivery::{Delivery, WINDOW};
+use hearth::mqtt::inflight::{InflightWindow, WINDOW};
 use hearth::store::transcript_jsonl::TranscriptJsonl;
 use hearth::store::{ListenerTurn, OutboxLimits, Store, StoreError};
 use jiff::tz::TimeZone;
@@ -93,7 +93,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct House {
     dir: tempfile::TempDir,
     store: Store,
-    delivery: Delivery<i64>,
+    inflight: InflightWindow<i64>,
     cursor: i64,
     acknowledged: BTreeSet<i64>,
     /// In the client's hands: row, topic, payload.
@@ -112,7 +112,7 @@ impl House {
         Self {
             store,
             dir,
-            delivery: Delivery::default(),
+            inflight: InflightWindow::default(),
             cursor: 0,
             acknowledged: BTreeSet::new(),
             client: VecDeque::new(),
@@ -124,7 +124,7 @@ impl House {
     }
 
     fn lose(&mut self) {
-        self.delivery.lost();
+        self.inflight.lost();
         self.client.clear();
         self.open.clear();
         self.cursor = 0;
@@ -139,12 +139,12 @@ impl House {
                 self.store.enqueue(std::slice::from_ref(&message)).unwrap();
                 self.pushed.push(message);
             }
-            Step::HandOver if self.delivery.room() > 0 => {
+            Step::HandOver if self.inflight.free_slots() > 0 => {
                 let rows = self.store.outbox_after(self.cursor, 1).unwrap();
                 for (seq, message) in rows {
                     self.cursor = seq;
                     if !self.acknowledged.contains(&seq) {
-                        self.delivery.handed_over(seq);
+                        self.inflight.handed_over(seq);
                         self.client.push_back((seq, message));
                     }
                 }
@@ -154,7 +154,7 @@ impl House {
                     let packet = self.next_packet;
                     self.next_packet = packet % 32 + 1;
                     assert_eq!(self.open.insert(packet, seq), None, "the window is smaller than the packet ids");
-                    self.delivery.sent(packet);
+                    self.inflight.sent(packet);
                     self.broker.push((seq, message));
                 }
             }
@@ -162,18 +162,18 @@ impl House {
                 let packets: Vec<u16> = self.open.keys().copied().collect();
                 let packet = *which.get(&packets);
                 let expected = self.open.remove(&packet);
-                let seq = self.delivery.acknowledged(packet);
+                let seq = self.inflight.acknowledged(packet);
                 assert_eq!(seq, expected);
                 self.acknowledged.extend(seq);
             }
-            Step::Nonsense(packet) => assert_eq!(self.delivery.acknowledged(*packet), None),
+            Step::Nonsense(packet) => assert_eq!(self.inflight.acknowledged(*packet), None),
             Step::Flush => {
                 let rows: Vec<i64> = self.acknowledged.iter().copied().collect();
                 self.store.acknowledge(&rows, 0).unwrap();
                 self.acknowledged.clear();
             }
             Step::Lose => self.lose(),
-            Step::Connect if !self.delivery.is_connected() => self.delivery.connected(),
+            Step::Connect if !self.inflight.is_connected() => self.inflight.connected(),
             Step::Crash => {
                 self.lose();
                 self.acknowledged.clear();
@@ -181,7 +181,7 @@ impl House {
             }
             _ => {}
         }
-        assert!(self.delivery.under_way() <= WINDOW);
+        assert!(self.inflight.count() <= WINDOW);
     }
 
     /// The broker behaves from now on: everything must arrive.
@@ -191,7 +191,7 @@ impl House {
             self.take(&Step::HandOver);
             self.take(&Step::Send);
             if let Some(packet) = self.open.keys().next().copied() {
-                let seq = self.delivery.acknowledged(packet);
+                let seq = self.inflight.acknowledged(packet);
                 self.open.remove(&packet);
                 self.acknowledged.extend(seq);
             }

@@ -4,7 +4,7 @@
 
 use hearth::config::Config;
 use hearth::mqtt::commands::{MAX_BYTES, parse};
-use hearth::mqtt::payload::{self, Stamp};
+use hearth::mqtt::payload::{self, MessageHeader};
 use hearth::mqtt::topics::Topics;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,11 +18,11 @@ fuzz_target!(|bytes: &[u8]| {
         None => return,
         Some(Ok(request)) => {
             assert!(body.len() <= MAX_BYTES);
-            payload::response(&topics, Stamp::now(), &request, Err("busy".into()))
+            payload::response(&topics, MessageHeader::now(), &request, Err("busy".into()))
         }
         Some(Err(refusal)) => {
             assert!(!refusal.error.is_empty());
-            payload::refusal(&topics, Stamp::now(), &refusal)
+            payload::refusal(&topics, MessageHeader::now(), &refusal)
         }
     };
     assert!(answer.payload.len() <= payload::MAX_BYTES && answer.topic.len() <= 64);

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::event::Message;
 use crate::mqtt::commands::Request;
-use crate::mqtt::payload::{self, Stamp};
+use crate::mqtt::payload::{self, MessageHeader};
 use crate::mqtt::topics::Topics;
 
 /// What came of a command.
@@ -37,7 +37,7 @@ impl PendingCommand {
     /// The message that brings the answer, if it goes over the broker: to be stored with what the command changed.
     pub fn message(&self, topics: &Topics, answer: &CommandOutcome) -> Option<Message> {
         let afar = self.waiting.is_none();
-        afar.then(|| payload::response(topics, Stamp::now(), &self.request, answer.clone()))
+        afar.then(|| payload::response(topics, MessageHeader::now(), &self.request, answer.clone()))
     }
 
     /// What the command changed is stored: whoever waits for the answer has it.

@@ -16,7 +16,7 @@ use crate::config::{Broker, Config, Keep};
 use crate::daemon::hearing::Hearing;
 use crate::listener::Listener;
 use crate::models;
-use crate::mqtt::payload::Info;
+use crate::mqtt::payload::NodeInfo;
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
 use crate::store::transcript_jsonl::TranscriptJsonl;
@@ -32,8 +32,8 @@ pub struct Resources {
     pub hearing: Option<Hearing>,
     pub lines: Option<TranscriptJsonl>,
     pub listener: Option<Listener>,
-    pub broker: client::Settings,
-    pub info: Info,
+    pub broker: client::ClientSettings,
+    pub info: NodeInfo,
 }
 
 impl Resources {
@@ -70,12 +70,12 @@ impl Resources {
             Broker::Embedded => broker::start(mqtt.listen, client::credentials(&mqtt)?)?,
             Broker::External { .. } => mqtt.listen,
         };
-        let info = Info {
+        let info = NodeInfo {
             whisper: whisper.as_deref().map(name),
             listener: reader.as_deref().map(name),
             rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
         };
-        let broker = client::Settings::new(&mqtt, &topics, listen)?;
+        let broker = client::ClientSettings::new(&mqtt, &topics, listen)?;
         Ok(Self { dir, lock, store, topics, hearing, lines, listener, broker, info })
     }
 }

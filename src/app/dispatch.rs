@@ -12,7 +12,7 @@ use super::{App, HEARING, MUTED};
 use crate::api::pending_command::{CommandOutcome, PendingCommand};
 use crate::event::Message;
 use crate::mqtt::commands::Command;
-use crate::mqtt::payload::{self, Stamp};
+use crate::mqtt::payload::{self, MessageHeader};
 use crate::services::listen::ListenerEvent;
 use crate::services::reload::{self, Fresh};
 
@@ -67,7 +67,7 @@ impl App {
             error!(%error, "whether the room is muted was not stored; a restart will not know");
         }
         info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
-        self.say(&[payload::listening(&self.topics, Stamp::now(), on)]);
+        self.say(&[payload::listening(&self.topics, MessageHeader::now(), on)]);
     }
 
     /// Reads the config file again: what else than rules and schedules has changed is named, and the reader takes those, or says

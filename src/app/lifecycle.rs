@@ -14,7 +14,7 @@ use tracing::{error, info};
 use super::systemd::SystemdNotifier;
 use super::{App, BEHIND, Error, GATHERING, GRACE, HEARING, PUBLISHING, PUBLISHING_GRACE, READING, SOURCE};
 use crate::api::pending_command::PendingCommand;
-use crate::supervisor::{Ended, deadline};
+use crate::supervisor::{UnitExit, deadline};
 
 impl App {
     /// Watches over the house until it is to close: asked to, because a part broke, or because the source has ended and all of
@@ -50,7 +50,7 @@ impl App {
     }
 
     /// What the end of a part means: a source may end, and then what is behind it; nothing else ends unasked.
-    fn went(&mut self, Ended { name, outcome }: Ended) -> Result<(), Error> {
+    fn went(&mut self, UnitExit { name, outcome }: UnitExit) -> Result<(), Error> {
         let runs = |part| self.supervisor.running().any(|name| name == part);
         match (name, outcome) {
             (name, Err(source)) => return Err(Error::Part { name, source }),
@@ -97,7 +97,7 @@ impl App {
     }
 
     async fn end(&mut self, name: &'static str, deadline: Instant) {
-        let told = |ended: Ended| {
+        let told = |ended: UnitExit| {
             if let Err(error) = ended.outcome {
                 error!(part = ended.name, %error, "failed while closing");
             }

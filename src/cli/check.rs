@@ -118,7 +118,7 @@ fn mqtt(config: &Config) -> anyhow::Result<String> {
         })?;
         return Ok(format!("embedded, can listen on {}", mqtt.listen));
     }
-    let settings = client::Settings::new(&mqtt, &Topics::new(&mqtt, &config.node), mqtt.listen)?;
+    let settings = client::ClientSettings::new(&mqtt, &Topics::new(&mqtt, &config.node), mqtt.listen)?;
     run::runtime()?.block_on(client::probe(&settings, PATIENCE))?;
     Ok(format!("{} takes us in", settings.url()))
 }

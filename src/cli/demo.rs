@@ -18,7 +18,7 @@ use super::run::{runtime, terminated};
 use crate::config::{self, FileConfig, LogConfig, LogFormat, PlaybackPace, SourceConfig};
 use crate::metrics::Metrics;
 use crate::mqtt::broker;
-use crate::mqtt::client::{self, Connection, Event, Sender};
+use crate::mqtt::client::{self, BrokerEvent, Connection, MqttSender};
 use crate::mqtt::topics::Topics;
 use crate::{app, audio, journal};
 
@@ -77,7 +77,7 @@ async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Ta
     let address = broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;
     config.mqtt.url = format!("mqtt://{address}").parse().expect("an address makes a url");
     let topics = Topics::new(&config.mqtt, &config.node);
-    let settings = client::Settings::new(&config.mqtt, &topics, address)?;
+    let settings = client::ClientSettings::new(&config.mqtt, &topics, address)?;
     let (sender, mut connection) = client::observe(settings, "audience");
     let seated = timeout(Duration::from_secs(10), take_a_seat(&sender, &mut connection, &topics)).await;
     seated.context("the embedded broker does not answer")??;
@@ -103,17 +103,17 @@ async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Ta
 }
 
 /// Connects and subscribes; ends when the broker passes everything on.
-async fn take_a_seat(sender: &Sender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<()> {
+async fn take_a_seat(sender: &MqttSender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<()> {
     loop {
         match connection.poll().await {
-            Event::Connected { .. } => {
+            BrokerEvent::Connected { .. } => {
                 let all = topics.command("#");
                 if sender.subscribe([all]).is_err() {
                     bail!("the broker's client takes no subscription");
                 }
             }
-            Event::Subscribed => return Ok(()),
-            Event::Lost(error) => return Err(error.into()),
+            BrokerEvent::Subscribed => return Ok(()),
+            BrokerEvent::Lost(error) => return Err(error.into()),
             _ => {}
         }
     }

@@ -12,7 +12,7 @@ use anyhow::{bail, ensure};
 use super::run::{read_config, runtime};
 use crate::config::Broker;
 use crate::event::{Message, Provenance};
-use crate::mqtt::client::{self, Connection, Event, Sender};
+use crate::mqtt::client::{self, BrokerEvent, Connection, MqttSender};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 
@@ -44,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     );
     let topics = Topics::new(&config.mqtt, &config.node);
     let mqtt = config.mqtt_paths();
-    let settings = client::Settings::new(&mqtt, &topics, mqtt.listen)?;
+    let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;
     let cleared = runtime()?.block_on(clear(settings, &topics))?;
     for topic in &cleared {
         println!("{topic}");
@@ -53,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn clear(settings: client::Settings, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
+async fn clear(settings: client::ClientSettings, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
     let (sender, mut connection) = client::observe(settings.clone(), "clear");
     let found = ask(&sender, &mut connection, topics).await?;
     // What other machines tell is no longer kept for this one.
@@ -70,7 +70,7 @@ async fn clear(settings: client::Settings, topics: &Topics) -> anyhow::Result<BT
             }
             waiting += 1;
         }
-        if let Event::Acknowledged(_) = next(&mut connection).await? {
+        if let BrokerEvent::Acknowledged(_) = next(&mut connection).await? {
             waiting -= 1;
         }
     }
@@ -83,16 +83,16 @@ async fn clear(settings: client::Settings, topics: &Topics) -> anyhow::Result<BT
 
 /// The retained topics of the machine. Everything below its base is its own; a message of ours, sent after the subscriptions,
 /// comes back behind the last of them.
-async fn ask(sender: &Sender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
+async fn ask(sender: &MqttSender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
     let mark = topics.response("clear");
     let mut found = BTreeSet::new();
     loop {
         match next(connection).await? {
-            Event::Connected { .. } => {
+            BrokerEvent::Connected { .. } => {
                 let filters = [topics.everything(), topics.discovery()];
                 ensure!(sender.subscribe(filters).is_ok(), "the client takes no subscription");
             }
-            Event::Subscribed => {
+            BrokerEvent::Subscribed => {
                 let mark = Message {
                     topic: mark.clone(),
                     payload: "{}".into(),
@@ -101,22 +101,22 @@ async fn ask(sender: &Sender, connection: &mut Connection, topics: &Topics) -> a
                 };
                 ensure!(sender.try_publish(&mark).is_ok(), "the client takes no message");
             }
-            Event::Deaf => bail!("the broker does not let this user read {}", topics.everything()),
-            Event::Message { topic, payload, retain: true, .. } => {
+            BrokerEvent::SubscriptionRefused => bail!("the broker does not let this user read {}", topics.everything()),
+            BrokerEvent::Message { topic, payload, retain: true, .. } => {
                 let running = topic == topics.status() && payload == payload::ONLINE.as_bytes();
                 ensure!(!running, "a hearth runs as \"{}\" at this broker: stop it first", topics.node());
                 found.insert(topic);
             }
-            Event::Message { topic, .. } if topic == mark => return Ok(found),
+            BrokerEvent::Message { topic, .. } if topic == mark => return Ok(found),
             _ => {}
         }
     }
 }
 
 /// What happens next; a connection that is lost is an error here.
-async fn next(connection: &mut Connection) -> anyhow::Result<Event> {
+async fn next(connection: &mut Connection) -> anyhow::Result<BrokerEvent> {
     match tokio::time::timeout(PATIENCE, connection.poll()).await {
-        Ok(Event::Lost(error)) => Err(error.into()),
+        Ok(BrokerEvent::Lost(error)) => Err(error.into()),
         Ok(event) => Ok(event),
         Err(_) => bail!("the broker says nothing for {} s", PATIENCE.as_secs()),
     }

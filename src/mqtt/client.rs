@@ -1,7 +1,7 @@
 //! The wire to the broker.
 //!
 //! Owns rumqttc, the connection's settings, the waits between attempts, and what an error means to the household ([`Error`]). Refuses
-//! to know what is worth sending and when: see [`super::delivery`]. Invariant: nothing is queued here over a lost
+//! to know what is worth sending and when: see [`super::inflight`]. Invariant: nothing is queued here over a lost
 //! connection; what the library still held is thrown away, since the outbox has it.
 //!
 //! rumqttc on its own is no queue: with its default clean session it silently loses what was accepted before a connection
@@ -20,17 +20,17 @@ use rumqttc::{
 };
 use tokio::time::Instant;
 
-use super::patience::BackOff;
 use super::payload;
+use super::retry::Backoff;
 use crate::event::Message;
 
-pub use settings::{Error, Settings, credentials};
+pub use settings::{ClientSettings, Error, credentials};
 
 /// The largest packet either way. A message that does not fit is refused before it is sent: the library would reconnect
 /// for ever over it. One that comes breaks the connection, so a machine with little memory is not filled by others.
 pub const MAX_PACKET: usize = 1 << 20;
 /// The client that the broker keeps messages for.
-const KEPT_FOR: &str = "nodes";
+const PERSISTENT_ROLE: &str = "nodes";
 /// No packet of MQTT is larger.
 const LARGEST_PACKET: usize = 256 << 20;
 /// A connection that lasted this long was a good one.
@@ -40,7 +40,7 @@ const INFLIGHT: u16 = 32;
 /// Requests the library takes before they are on the wire: the window, subscriptions and a farewell.
 const CAPACITY: usize = 32;
 
-impl Settings {
+impl ClientSettings {
     /// The name of a client beside a hearth's own.
     fn beside(&self, role: &str) -> String {
         format!("{}_{role}", self.client_id)
@@ -65,7 +65,7 @@ impl Settings {
 
 /// What happened on the wire.
 #[derive(Debug)]
-pub enum Event {
+pub enum BrokerEvent {
     /// The broker took us in; nothing of an earlier connection is left but, when we are `known`, what it kept for us.
     Connected { known: bool },
     /// The oldest message that was handed over left under this packet id.
@@ -82,14 +82,14 @@ pub enum Event {
     /// The broker passes on what we subscribed to, from now on.
     Subscribed,
     /// The broker does not let us listen to a topic.
-    Deaf,
+    SubscriptionRefused,
     /// There is no connection, or none any more; the next poll waits a while and tries again.
     Lost(Error),
 }
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum PublishRefusal {
     /// Too much is under way; try again after the next event.
     Busy,
     /// It can never be sent: it is too long or its topic is none.
@@ -98,63 +98,63 @@ pub enum Refusal {
 
 /// The half that sends.
 #[derive(Clone, Debug)]
-pub struct Sender(AsyncClient);
+pub struct MqttSender(AsyncClient);
 
-impl Sender {
-    /// Hands a message over, with QoS 1. It is on its way only when [`Event::Sent`] says so.
-    pub fn try_publish(&self, message: &Message) -> Result<(), Refusal> {
+impl MqttSender {
+    /// Hands a message over, with QoS 1. It is on its way only when [`BrokerEvent::Sent`] says so.
+    pub fn try_publish(&self, message: &Message) -> Result<(), PublishRefusal> {
         let Message { topic, payload, retain, .. } = message;
         let fits = topic.len() + payload.len() + 16 <= MAX_PACKET && topic.len() <= usize::from(u16::MAX);
         if !fits || topic.is_empty() || topic.contains(['+', '#', '\0']) {
-            return Err(Refusal::Never);
+            return Err(PublishRefusal::Never);
         }
-        self.0.try_publish(topic, QoS::AtLeastOnce, *retain, payload.as_bytes()).map_err(|_| Refusal::Busy)
+        self.0.try_publish(topic, QoS::AtLeastOnce, *retain, payload.as_bytes()).map_err(|_| PublishRefusal::Busy)
     }
 
     /// Hands over what is worth nothing later, with QoS 0: nobody tells whether it arrived.
-    pub fn mention(&self, message: &Message) {
+    pub fn publish_qos0(&self, message: &Message) {
         let Message { topic, payload, retain, .. } = message;
         // Too much is under way: then it is not worth its place.
         let _ = self.0.try_publish(topic, QoS::AtMostOnce, *retain, payload.as_bytes());
     }
 
     /// Subscribes to all of `filters`, with QoS 1.
-    pub fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
+    pub fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
         let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
-        self.0.try_subscribe_many(filters).map_err(|_| Refusal::Busy)
+        self.0.try_subscribe_many(filters).map_err(|_| PublishRefusal::Busy)
     }
 
     /// Takes back subscriptions.
-    pub fn unsubscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
-        filters.into_iter().try_for_each(|filter| self.0.try_unsubscribe(filter).map_err(|_| Refusal::Busy))
+    pub fn unsubscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
+        filters.into_iter().try_for_each(|filter| self.0.try_unsubscribe(filter).map_err(|_| PublishRefusal::Busy))
     }
 
-    /// Tells the broker that a message is ours to keep, on a connection of [`keep_for`].
-    pub fn acknowledge(&self, packet: u16) -> Result<(), Refusal> {
+    /// Tells the broker that a message is ours to keep, on a connection of [`persistent_session`].
+    pub fn acknowledge(&self, packet: u16) -> Result<(), PublishRefusal> {
         let mut message = Publish::new("", QoS::AtLeastOnce, "");
         message.pkid = packet;
-        self.0.try_ack(&message).map_err(|_| Refusal::Busy)
+        self.0.try_ack(&message).map_err(|_| PublishRefusal::Busy)
     }
 
-    /// Says goodbye; the next [`Event::Lost`] is then no failure.
-    pub fn disconnect(&self) -> Result<(), Refusal> {
-        self.0.try_disconnect().map_err(|_| Refusal::Busy)
+    /// Says goodbye; the next [`BrokerEvent::Lost`] is then no failure.
+    pub fn disconnect(&self) -> Result<(), PublishRefusal> {
+        self.0.try_disconnect().map_err(|_| PublishRefusal::Busy)
     }
 }
 
 /// The half that must be polled for anything to happen.
 pub struct Connection {
-    settings: Settings,
+    settings: ClientSettings,
     events: EventLoop,
     /// Seen on the wire, not yet told.
-    seen: VecDeque<Event>,
-    back_off: BackOff,
+    seen: VecDeque<BrokerEvent>,
+    back_off: Backoff,
     not_before: Option<Instant>,
     connected: Option<Instant>,
 }
 
 /// A client that will connect when it is polled, and whose end is told by its will.
-pub fn open(settings: Settings) -> (Sender, Connection) {
+pub fn open(settings: ClientSettings) -> (MqttSender, Connection) {
     let mut options = settings.options();
     let offline = payload::OFFLINE.as_bytes();
     options.set_last_will(LastWill::new(&settings.status, offline, QoS::AtLeastOnce, true));
@@ -162,7 +162,7 @@ pub fn open(settings: Settings) -> (Sender, Connection) {
 }
 
 /// A client beside a hearth's own, under the name `role`, without a will; it takes whatever a broker may hold.
-pub fn observe(settings: Settings, role: &str) -> (Sender, Connection) {
+pub fn observe(settings: ClientSettings, role: &str) -> (MqttSender, Connection) {
     let mut options = settings.options();
     options.set_client_id(settings.beside(role)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
     connect(settings, options)
@@ -170,22 +170,22 @@ pub fn observe(settings: Settings, role: &str) -> (Sender, Connection) {
 
 /// A client for which the broker keeps every message that it subscribed to until it is acknowledged, also while it is away.
 /// It takes whatever a broker may hold: one that it refused would come again for ever.
-pub fn keep_for(settings: Settings) -> (Sender, Connection) {
+pub fn persistent_session(settings: ClientSettings) -> (MqttSender, Connection) {
     let mut options = settings.options();
     options
-        .set_client_id(settings.beside(KEPT_FOR))
+        .set_client_id(settings.beside(PERSISTENT_ROLE))
         .set_max_packet_size(LARGEST_PACKET, MAX_PACKET)
         .set_clean_session(false)
         .set_manual_acks(true);
     connect(settings, options)
 }
 
-fn connect(settings: Settings, options: MqttOptions) -> (Sender, Connection) {
+fn connect(settings: ClientSettings, options: MqttOptions) -> (MqttSender, Connection) {
     let (sender, events) = start(options);
     let seen = VecDeque::new();
     let connection =
-        Connection { settings, events, seen, back_off: BackOff::default(), not_before: None, connected: None };
-    (Sender(sender), connection)
+        Connection { settings, events, seen, back_off: Backoff::default(), not_before: None, connected: None };
+    (MqttSender(sender), connection)
 }
 
 fn start(options: MqttOptions) -> (AsyncClient, EventLoop) {
@@ -199,7 +199,7 @@ fn start(options: MqttOptions) -> (AsyncClient, EventLoop) {
 
 impl Connection {
     /// The next thing that happens on the wire. After a loss it waits, longer each time, and connects again.
-    pub async fn poll(&mut self) -> Event {
+    pub async fn poll(&mut self) -> BrokerEvent {
         loop {
             if let Some(event) = self.seen.pop_front() {
                 return event;
@@ -215,7 +215,7 @@ impl Connection {
             match self.events.poll().await {
                 Ok(event) => {
                     if let Some(event) = translate(event) {
-                        if matches!(event, Event::Connected { .. }) {
+                        if matches!(event, BrokerEvent::Connected { .. }) {
                             self.connected = Some(Instant::now());
                         }
                         return event;
@@ -233,16 +233,16 @@ impl Connection {
     }
 
     /// Leaves a broker that lives and does not do its part. What happened until then, and the loss.
-    pub fn leave(&mut self) -> impl Iterator<Item = Event> {
+    pub fn leave(&mut self) -> impl Iterator<Item = BrokerEvent> {
         self.lose(|settings, _| Error::Unacknowledged {
             url: settings.url.clone(),
-            seconds: settings.patience().as_secs(),
+            seconds: settings.acknowledge_timeout().as_secs(),
         });
         self.seen.drain(..)
     }
 
     /// Ends with whatever the broker said before the connection went away, then the loss.
-    fn lose(&mut self, explain: impl FnOnce(&Settings, Option<Duration>) -> Error) {
+    fn lose(&mut self, explain: impl FnOnce(&ClientSettings, Option<Duration>) -> Error) {
         let told: Vec<_> = self.events.state.events.drain(..).collect();
         self.seen.extend(told.into_iter().filter_map(translate));
         self.forget();
@@ -253,23 +253,23 @@ impl Connection {
             self.back_off.succeeded();
         }
         self.not_before = Some(Instant::now() + self.back_off.failed(rand::random()));
-        self.seen.push_back(Event::Lost(explain(&self.settings, lasted)));
+        self.seen.push_back(BrokerEvent::Lost(explain(&self.settings, lasted)));
     }
 }
 
-fn translate(event: rumqttc::Event) -> Option<Event> {
+fn translate(event: rumqttc::Event) -> Option<BrokerEvent> {
     match event {
-        rumqttc::Event::Incoming(Incoming::ConnAck(ack)) => Some(Event::Connected { known: ack.session_present }),
-        rumqttc::Event::Incoming(Incoming::PubAck(ack)) => Some(Event::Acknowledged(ack.pkid)),
+        rumqttc::Event::Incoming(Incoming::ConnAck(ack)) => Some(BrokerEvent::Connected { known: ack.session_present }),
+        rumqttc::Event::Incoming(Incoming::PubAck(ack)) => Some(BrokerEvent::Acknowledged(ack.pkid)),
         rumqttc::Event::Incoming(Incoming::Publish(publish)) => {
             let Publish { topic, payload, retain, pkid: packet, .. } = publish;
-            Some(Event::Message { topic, payload: payload.to_vec(), retain, packet })
+            Some(BrokerEvent::Message { topic, payload: payload.to_vec(), retain, packet })
         }
         rumqttc::Event::Incoming(Incoming::SubAck(ack)) => {
             let refused = ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure);
-            Some(if refused { Event::Deaf } else { Event::Subscribed })
+            Some(if refused { BrokerEvent::SubscriptionRefused } else { BrokerEvent::Subscribed })
         }
-        rumqttc::Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => Some(Event::Sent(packet)),
+        rumqttc::Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => Some(BrokerEvent::Sent(packet)),
         _ => None,
     }
 }
@@ -278,19 +278,19 @@ fn translate(event: rumqttc::Event) -> Option<Event> {
 ///
 /// # Errors
 /// When the broker does not take us in within `timeout`.
-pub async fn probe(settings: &Settings, timeout: Duration) -> Result<(), Error> {
+pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), Error> {
     once(settings, "check", timeout).await
 }
 
-/// Has the broker forget what it keeps for a client of [`keep_for`].
+/// Has the broker forget what it keeps for a client of [`persistent_session`].
 ///
 /// # Errors
 /// When the broker does not take us in within `timeout`.
-pub async fn forget(settings: &Settings, timeout: Duration) -> Result<(), Error> {
-    once(settings, KEPT_FOR, timeout).await
+pub async fn forget(settings: &ClientSettings, timeout: Duration) -> Result<(), Error> {
+    once(settings, PERSISTENT_ROLE, timeout).await
 }
 
-async fn once(settings: &Settings, role: &str, timeout: Duration) -> Result<(), Error> {
+async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Result<(), Error> {
     let mut options = settings.options();
     options.set_client_id(settings.beside(role));
     let (sender, mut events) = start(options);

@@ -20,11 +20,11 @@ const EXPIRE_S: u32 = 120;
 /// back once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Announced(BTreeMap<String, String>);
+pub struct AnnouncedEntities(BTreeMap<String, String>);
 
-/// What a machine does, beside publishing.
+/// What a machine can do, beside publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Does {
+pub struct Capabilities {
     /// It has ears.
     pub hears: bool,
     /// It has a listener.
@@ -48,7 +48,7 @@ const OF_READING: [&str; 12] = [
     "unread",
 ];
 
-impl Does {
+impl Capabilities {
     fn has(self, entity: &str) -> bool {
         (self.hears || !OF_HEARING.contains(&entity)) && (self.reads || !OF_READING.contains(&entity))
     }
@@ -56,9 +56,14 @@ impl Does {
 
 /// The discovery message, retained, and what will have been announced by it. `before` is what was announced earlier: an
 /// entity that is gone since is sent as its platform alone, which removes it.
-pub fn announce(topics: &Topics, rules: &[Rule], does: Does, before: &Announced) -> (Message, Announced) {
-    let entities = entities(topics, rules, does);
-    let now = Announced(entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect());
+pub fn announce(
+    topics: &Topics,
+    rules: &[Rule],
+    capabilities: Capabilities,
+    before: &AnnouncedEntities,
+) -> (Message, AnnouncedEntities) {
+    let entities = entities(topics, rules, capabilities);
+    let now = AnnouncedEntities(entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect());
     let gone = before.0.iter().filter(|(key, _)| !entities.contains_key(*key));
     let mut components: Map<String, Value> =
         gone.map(|(key, platform)| (key.clone(), json!({ "p": platform }))).collect();
@@ -92,7 +97,7 @@ fn platform(entity: &Value) -> String {
     entity["p"].as_str().unwrap_or_default().into()
 }
 
-fn entities(topics: &Topics, rules: &[Rule], does: Does) -> Map<String, Value> {
+fn entities(topics: &Topics, rules: &[Rule], capabilities: Capabilities) -> Map<String, Value> {
     let device = topics.device_id();
     let mut all = Map::new();
     let mut add = |key: String, mut entity: Value| {
@@ -103,7 +108,7 @@ fn entities(topics: &Topics, rules: &[Rule], does: Does) -> Map<String, Value> {
         all.insert(key, entity);
     };
     let all_there_may_be = said(topics, rules).into_iter().chain(commands(topics)).chain(health(topics));
-    for (key, entity) in all_there_may_be.filter(|(key, _)| does.has(key)) {
+    for (key, entity) in all_there_may_be.filter(|(key, _)| capabilities.has(key)) {
         add(key.into(), entity);
     }
     for rule in rules {

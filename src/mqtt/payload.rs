@@ -35,12 +35,12 @@ const CUT: &str = "…";
 
 /// The identity and the moment of a message that tells of no event of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct MessageHeader {
     pub id: Ulid,
     pub time: Timestamp,
 }
 
-impl Stamp {
+impl MessageHeader {
     /// A new identity, now.
     pub fn now() -> Self {
         Self { id: Ulid::generate(), time: Timestamp::now() }
@@ -64,11 +64,11 @@ pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
         "confidence": rounded((*confidence).into()), "no_speech": rounded((*no_speech).into()),
     });
     let provenance = speech(vec![*id], *end, None);
-    message(topics.utterance(), false, Stamp { id: *id, time: *end }, body, provenance)
+    message(topics.utterance(), false, MessageHeader { id: *id, time: *end }, body, provenance)
 }
 
 /// What is being said, before it is over. Not retained, and sent at most once: the next says all of it again.
-pub fn interim(topics: &Topics, stamp: Stamp, said: &Hypothesis) -> Message {
+pub fn interim(topics: &Topics, stamp: MessageHeader, said: &Hypothesis) -> Message {
     let Hypothesis { start, room, committed, tentative } = said;
     let body = json!({ "start": start, "room": room, "committed": committed.join(" "), "tentative": tentative });
     // It never waits in the outbox; should it ever, it goes with what was said by then.
@@ -79,7 +79,7 @@ pub fn interim(topics: &Topics, stamp: Stamp, said: &Hypothesis) -> Message {
 pub fn gap(topics: &Topics, gap: &Gap) -> Message {
     let Gap { id, room, from, to, reason } = gap;
     let body = json!({ "room": room, "from": from, "to": to, "reason": reason });
-    message(topics.gap(), false, Stamp { id: *id, time: *to }, body, Provenance::Nothing)
+    message(topics.gap(), false, MessageHeader { id: *id, time: *to }, body, Provenance::Nothing)
 }
 
 /// A rule fired, goes on or came to rest. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
@@ -90,13 +90,13 @@ pub fn alert(topics: &Topics, alert: &Alert) -> Message {
         "probability": probability.map(rounded), "answer": answer, "evidence": evidence,
     });
     let sources = evidence.iter().map(|evidence| evidence.utterance).chain([*id]).collect();
-    message(topics.alert(), false, Stamp { id: *id, time: *time }, body, speech(sources, *time, None))
+    message(topics.alert(), false, MessageHeader { id: *id, time: *time }, body, speech(sources, *time, None))
 }
 
 /// The newest summary, retained.
 pub fn summary(topics: &Topics, digest: &Digest) -> Message {
     let Digest { id, time, from, to, reason, words, room, text } = digest;
-    let stamp = Stamp { id: *id, time: *time };
+    let stamp = MessageHeader { id: *id, time: *time };
     let body = |text: &str, words: usize| json!({ "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text });
     let replacement = payload(stamp, body(FORGOTTEN, 0));
     message(topics.summary(), true, stamp, body(text, *words), speech(vec![*id], *to, Some(replacement)))
@@ -127,7 +127,7 @@ pub struct RuleState<'a> {
 }
 
 /// How a rule stands, retained: `state` is `ON` or `OFF`.
-pub fn rule(topics: &Topics, stamp: Stamp, rule: &RuleState<'_>) -> Message {
+pub fn rule(topics: &Topics, stamp: MessageHeader, rule: &RuleState<'_>) -> Message {
     let provenance = if rule.answer.is_some() || !rule.evidence.is_empty() {
         let at_rest = RuleState { on: false, probability: None, answer: None, evidence: &[], ..rule.clone() };
         let sources = rule.evidence.iter().map(|evidence| evidence.utterance).collect();
@@ -147,18 +147,18 @@ fn rule_body(rule: &RuleState<'_>) -> Value {
 }
 
 /// Whether hearth listens, retained: `state` is `ON` or `OFF`.
-pub fn listening(topics: &Topics, stamp: Stamp, on: bool) -> Message {
+pub fn listening(topics: &Topics, stamp: MessageHeader, on: bool) -> Message {
     message(topics.listening(), true, stamp, json!({ "state": on_off(on) }), Provenance::Nothing)
 }
 
 /// Minutes between summaries, retained; 0 is never.
-pub fn interval(topics: &Topics, stamp: Stamp, minutes: f64) -> Message {
+pub fn interval(topics: &Topics, stamp: MessageHeader, minutes: f64) -> Message {
     message(topics.interval(), true, stamp, json!({ "minutes": minutes }), Provenance::Nothing)
 }
 
 /// What is installed here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Info {
+pub struct NodeInfo {
     /// The models' names as they are loaded; none where none is.
     pub whisper: Option<String>,
     pub listener: Option<String>,
@@ -166,7 +166,7 @@ pub struct Info {
 }
 
 /// Versions and models, retained.
-pub fn info(topics: &Topics, stamp: Stamp, info: &Info) -> Message {
+pub fn info(topics: &Topics, stamp: MessageHeader, info: &NodeInfo) -> Message {
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"), "node": topics.node(),
         "whisper": info.whisper, "listener": info.listener, "rules": info.rules,
@@ -176,7 +176,7 @@ pub fn info(topics: &Topics, stamp: Stamp, info: &Info) -> Message {
 
 /// What this process costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
+pub struct ProcessUsage {
     /// Share of one core since the last health message, in percent.
     pub cpu_percent: f64,
     /// Resident memory.
@@ -186,7 +186,7 @@ pub struct Cost {
 }
 
 /// What each part says of itself, retained.
-pub fn health(topics: &Topics, stamp: Stamp, metrics: &Metrics, cost: Cost) -> Message {
+pub fn health(topics: &Topics, stamp: MessageHeader, metrics: &Metrics, cost: ProcessUsage) -> Message {
     let samples = |n: u64| rounded(crate::clock::seconds(i64::try_from(n).unwrap_or(i64::MAX)));
     let age_s = metrics.state_since.get().map_or(0.0, |since| stamp.time.duration_since(since).as_secs_f64().max(0.0));
     let rejected = &metrics.rejected_by;
@@ -244,7 +244,7 @@ pub fn health(topics: &Topics, stamp: Stamp, metrics: &Metrics, cost: Cost) -> M
 /// The answer to a command: `status` is `ok`, with the fields of `outcome`, or `error`, with what was wrong.
 pub fn response(
     topics: &Topics,
-    stamp: Stamp,
+    stamp: MessageHeader,
     request: &Request,
     outcome: Result<Map<String, Value>, String>,
 ) -> Message {
@@ -252,13 +252,13 @@ pub fn response(
 }
 
 /// The answer to a command that was not understood.
-pub fn refusal(topics: &Topics, stamp: Stamp, refused: &super::commands::Refusal) -> Message {
+pub fn refusal(topics: &Topics, stamp: MessageHeader, refused: &super::commands::Refusal) -> Message {
     reply(topics, stamp, &refused.command, refused.transaction.as_ref(), Err(refused.error.clone()))
 }
 
 fn reply(
     topics: &Topics,
-    stamp: Stamp,
+    stamp: MessageHeader,
     command: &str,
     transaction: Option<&Value>,
     outcome: Result<Map<String, Value>, String>,
@@ -316,12 +316,12 @@ fn speech(sources: Vec<Ulid>, until: Timestamp, replacement: Option<String>) -> 
     Provenance::Speech(Quoted { sources, until, replacement })
 }
 
-fn message(topic: String, retain: bool, stamp: Stamp, body: impl Serialize, provenance: Provenance) -> Message {
+fn message(topic: String, retain: bool, stamp: MessageHeader, body: impl Serialize, provenance: Provenance) -> Message {
     Message { topic, payload: payload(stamp, body), retain, provenance }
 }
 
 /// The JSON of a message, shortened to [`MAX_BYTES`].
-fn payload(stamp: Stamp, body: impl Serialize) -> String {
+fn payload(stamp: MessageHeader, body: impl Serialize) -> String {
     let envelope = Envelope { id: stamp.id, schema: SCHEMA, time: stamp.time, body };
     let mut payload = to_json(&envelope);
     if payload.len() > MAX_BYTES {

@@ -24,9 +24,9 @@ use crate::config::NodesConfig;
 use crate::event::{Gap, Utterance};
 use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
-use crate::mqtt::client::{self, Event, Sender};
-use crate::mqtt::heard::{self, Heard};
-use crate::mqtt::patience::Complaint;
+use crate::mqtt::client::{self, BrokerEvent, MqttSender};
+use crate::mqtt::remote_event::{self, RemoteEvent};
+use crate::mqtt::retry::OutageLog;
 use crate::store::{self, Store};
 
 /// Messages stored in one transaction, at most; a broker has no more under way than 20 or so.
@@ -49,7 +49,7 @@ const ASKED: &str = "gathered_topics";
 pub struct IngestInputs {
     /// Its own connection.
     pub store: Store,
-    pub client: client::Settings,
+    pub client: client::ClientSettings,
     pub nodes: NodesConfig,
     /// Where this machine itself tells what it hears, and what not: that is in the store already.
     pub own: [String; 2],
@@ -65,7 +65,7 @@ pub struct IngestInputs {
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
 pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Result<(), store::StoreError> {
     let url = gathering.client.url().to_string();
-    let (sender, mut connection) = client::keep_for(gathering.client.clone());
+    let (sender, mut connection) = client::persistent_session(gathering.client.clone());
     let now = Instant::now();
     let mut gatherer = RemoteIngest {
         gathering,
@@ -78,9 +78,9 @@ pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Re
         retry_at: now,
         passed_at: now,
         forget_at: now,
-        trouble: Complaint::default(),
-        refusals: Complaint::default(),
-        outage: Complaint::default(),
+        trouble: OutageLog::default(),
+        refusals: OutageLog::default(),
+        outage: OutageLog::default(),
     };
     let mut drain = pin!(drain);
     let mut look = interval(LOOK);
@@ -109,7 +109,7 @@ pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Re
     gatherer.acknowledge();
     // What is not acknowledged comes again at the next start; the farewell is a courtesy.
     if gatherer.sender.disconnect().is_ok() {
-        let farewell = async { while !matches!(connection.poll().await, Event::Lost(_)) {} };
+        let farewell = async { while !matches!(connection.poll().await, BrokerEvent::Lost(_)) {} };
         let _ = timeout(FAREWELL, farewell).await;
     }
     Ok(())
@@ -117,10 +117,10 @@ pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Re
 
 struct RemoteIngest {
     gathering: IngestInputs,
-    sender: Sender,
+    sender: MqttSender,
     url: String,
     /// Arrived and not stored: the packet, and what was heard.
-    arrived: Vec<(u16, Option<Heard>)>,
+    arrived: Vec<(u16, Option<RemoteEvent>)>,
     /// Gaps that the reader was not told of: it is when what was said before them can have come.
     gaps: VecDeque<(Instant, Gap)>,
     /// Stored, and the broker does not know.
@@ -130,32 +130,32 @@ struct RemoteIngest {
     retry_at: Instant,
     passed_at: Instant,
     forget_at: Instant,
-    trouble: Complaint,
-    refusals: Complaint,
-    outage: Complaint,
+    trouble: OutageLog,
+    refusals: OutageLog,
+    outage: OutageLog,
 }
 
 impl RemoteIngest {
-    fn hear(&mut self, event: Event) -> Result<(), store::StoreError> {
+    fn hear(&mut self, event: BrokerEvent) -> Result<(), store::StoreError> {
         match event {
-            Event::Connected { known } => return self.connected(known),
-            Event::Message { topic, payload, retain, packet } => {
+            BrokerEvent::Connected { known } => return self.connected(known),
+            BrokerEvent::Message { topic, payload, retain, packet } => {
                 let heard = self.read(&topic, &payload, retain);
                 self.arrived.push((packet, heard));
             }
-            Event::Deaf => {
+            BrokerEvent::SubscriptionRefused => {
                 let refusal = "the broker does not let hearth hear what other machines heard: check its access rules";
-                if self.refusals.worth_saying(refusal, Timestamp::now()) {
+                if self.refusals.is_new_failure(refusal, Timestamp::now()) {
                     warn!(url = self.url, "{refusal}");
                 }
             }
-            Event::Lost(error) => self.lost(&error),
-            Event::Subscribed if self.asked => {}
-            Event::Subscribed => {
+            BrokerEvent::Lost(error) => self.lost(&error),
+            BrokerEvent::Subscribed if self.asked => {}
+            BrokerEvent::Subscribed => {
                 self.asked = true;
                 info!(url = self.url, "other machines are heard");
             }
-            Event::Sent(_) | Event::Acknowledged(_) => {}
+            BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) => {}
         }
         Ok(())
     }
@@ -165,14 +165,15 @@ impl RemoteIngest {
             info!(url = self.url, "connected to the broker again, for what other machines heard");
         }
         let filters = self.gathering.nodes.topics.iter().map(ToString::to_string);
-        let topics: Vec<String> = filters.flat_map(|filter| [heard::gaps(&filter), Some(filter)]).flatten().collect();
+        let topics: Vec<String> =
+            filters.flat_map(|filter| [remote_event::gaps(&filter), Some(filter)]).flatten().collect();
         let store = &mut self.gathering.store;
         let note =
             blocking(|| store.note(ASKED)).or_else(|error| if error.may_pass() { Ok(None) } else { Err(error) })?;
         let before: Option<Vec<String>> = note.and_then(|note| serde_json::from_str(&note).ok());
         let forgot = "the broker forgot this machine; if it was away, what other machines heard meanwhile is lost: let the \
                       broker keep its sessions (mosquitto: persistence true)";
-        if before.is_some() && !known && self.refusals.worth_saying(forgot, Timestamp::now()) {
+        if before.is_some() && !known && self.refusals.is_new_failure(forgot, Timestamp::now()) {
             warn!(url = self.url, "{forgot}");
         }
         let gone: Vec<String> = before.iter().flatten().filter(|topic| !topics.contains(topic)).cloned().collect();
@@ -192,15 +193,15 @@ impl RemoteIngest {
     }
 
     /// What a message says; none when there is nothing to store.
-    fn read(&mut self, topic: &str, payload: &[u8], retain: bool) -> Option<Heard> {
+    fn read(&mut self, topic: &str, payload: &[u8], retain: bool) -> Option<RemoteEvent> {
         if self.gathering.own.iter().any(|own| own == topic) {
             return None;
         }
-        match heard::read(topic, payload, retain, Timestamp::now()) {
+        match remote_event::read(topic, payload, retain, Timestamp::now()) {
             Ok(heard) => Some(heard),
             Err(reason) => {
                 self.gathering.metrics.others_refused.add(1);
-                if self.refusals.worth_saying(&format!("{topic}: {reason}"), Timestamp::now()) {
+                if self.refusals.is_new_failure(&format!("{topic}: {reason}"), Timestamp::now()) {
                     warn!(topic, "what another machine sent is refused: {reason}");
                 }
                 None
@@ -210,7 +211,7 @@ impl RemoteIngest {
 
     fn lost(&mut self, error: &client::Error) {
         let reason = error.to_string();
-        if self.outage.worth_saying(&reason, Timestamp::now()) {
+        if self.outage.is_new_failure(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; what other machines heard waits there");
         }
         // The broker sends again what it was not told of, under numbers of the next connection.
@@ -223,8 +224,8 @@ impl RemoteIngest {
         let (mut utterances, mut gaps): (Vec<Utterance>, Vec<Gap>) = (Vec::new(), Vec::new());
         for heard in self.arrived.iter().filter_map(|(_, heard)| heard.clone()) {
             match heard {
-                Heard::Utterance(utterance) => utterances.push(utterance),
-                Heard::Gap(gap) => gaps.push(gap),
+                RemoteEvent::Utterance(utterance) => utterances.push(utterance),
+                RemoteEvent::Gap(gap) => gaps.push(gap),
             }
         }
         let IngestInputs { store, metrics, live_feed, .. } = &mut self.gathering;
@@ -262,7 +263,7 @@ impl RemoteIngest {
             return Err(error);
         }
         self.gathering.metrics.store_refuses.set(true);
-        if self.trouble.worth_saying(&error.to_string(), Timestamp::now()) {
+        if self.trouble.is_new_failure(&error.to_string(), Timestamp::now()) {
             warn!(%error, "what other machines heard waits at the broker");
         }
         self.retry_at = Instant::now() + RETRY;

@@ -32,11 +32,11 @@ use crate::config::Rule;
 use crate::event::Hypothesis;
 use crate::live::LiveEvent;
 use crate::metrics::Metrics;
-use crate::mqtt::client::{self, Event};
+use crate::mqtt::client::{self, BrokerEvent};
 use crate::mqtt::commands::Request;
-use crate::mqtt::discovery::Does;
-use crate::mqtt::patience::Complaint;
-use crate::mqtt::payload::{self, Info, Stamp};
+use crate::mqtt::discovery::Capabilities;
+use crate::mqtt::payload::{self, MessageHeader, NodeInfo};
+use crate::mqtt::retry::OutageLog;
 use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
 use crate::store::{self, Store};
@@ -65,16 +65,16 @@ const ANNOUNCED: &str = "announced";
 pub struct PublishInputs {
     /// Its own connection.
     pub store: Store,
-    pub client: client::Settings,
+    pub client: client::ClientSettings,
     pub topics: Topics,
     /// They may change while the house runs.
     pub rules: watch::Receiver<Vec<Rule>>,
-    pub does: Does,
+    pub capabilities: Capabilities,
     /// Announce entities to Home Assistant.
     pub discovery: bool,
     /// Where what is being said is seen, if it is to be told before it is over.
     pub live_feed: Option<broadcast::Receiver<Arc<LiveEvent>>>,
-    pub info: Info,
+    pub info: NodeInfo,
     pub metrics: Arc<Metrics>,
     /// What every message passes on its way out.
     pub redactor: Redactor,
@@ -111,7 +111,7 @@ pub async fn run(
         client,
         topics,
         mut rules,
-        does,
+        capabilities,
         discovery,
         mut live_feed,
         info,
@@ -122,7 +122,7 @@ pub async fn run(
         listening,
         grace,
     } = publishing;
-    let (url, patience) = (client.url().to_string(), client.patience());
+    let (url, patience) = (client.url().to_string(), client.acknowledge_timeout());
     let (sender, mut connection) = client::open(client);
     match discovery_state::take_back_former(&mut store, &topics) {
         Err(error) if error.may_pass() => {
@@ -133,12 +133,12 @@ pub async fn run(
     let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
     let mut publisher = Publisher {
         sending: OutboxSender::new(store, sender, metrics.clone(), redactor, patience),
-        house: DiscoveryState::new(topics, rules.borrow_and_update().clone(), does, discovery, info, before),
+        house: DiscoveryState::new(topics, rules.borrow_and_update().clone(), capabilities, discovery, info, before),
         metrics,
-        answering: CommandIntake::new(requests, listening, does.hears, Timestamp::now()),
+        answering: CommandIntake::new(requests, listening, capabilities.hears, Timestamp::now()),
         subscribing: CommandSubscription::default(),
         url,
-        outage: Complaint::default(),
+        outage: OutageLog::default(),
         known: false,
         farewell_heard: false,
         tell_at: None,
@@ -166,7 +166,7 @@ pub async fn run(
                     () = at(publisher.next_deadline()) => publisher.deadline_passed()?,
                     _ = pulse.tick() => publisher.metrics.publishing_heartbeat.beat(),
                     _ = health.tick() => publisher.health()?,
-                    said = interim::next(&mut live_feed) => publisher.mention(&said),
+                    said = interim::next(&mut live_feed) => publisher.publish_qos0(&said),
                     Ok(()) = rules.changed() => publisher.rules(rules.borrow_and_update().clone())?,
                 }
             }
@@ -194,7 +194,7 @@ struct Publisher {
     answering: CommandIntake,
     subscribing: CommandSubscription,
     url: String,
-    outage: Complaint,
+    outage: OutageLog,
     /// There was a connection before.
     known: bool,
     /// The broker has our last word.
@@ -210,29 +210,29 @@ impl Publisher {
         self.phase == PublishPhase::Done
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), store::StoreError> {
+    fn hear(&mut self, event: BrokerEvent) -> Result<(), store::StoreError> {
         self.metrics.publishing_heartbeat.beat();
         match event {
-            Event::Connected { .. } => self.connected(),
-            Event::Sent(packet) => {
+            BrokerEvent::Connected { .. } => self.connected(),
+            BrokerEvent::Sent(packet) => {
                 self.sending.sent(packet);
                 Ok(())
             }
-            Event::Acknowledged(packet) => self.acknowledged(packet),
-            Event::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
-            Event::Subscribed => {
+            BrokerEvent::Acknowledged(packet) => self.acknowledged(packet),
+            BrokerEvent::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
+            BrokerEvent::Subscribed => {
                 self.metrics.commands_ok.set(true);
                 Ok(())
             }
-            Event::Deaf => {
+            BrokerEvent::SubscriptionRefused => {
                 self.metrics.commands_ok.set(false);
                 let refusal = "the broker does not let hearth listen to its commands: check its access rules";
-                if self.outage.worth_saying(refusal, Timestamp::now()) {
+                if self.outage.is_new_failure(refusal, Timestamp::now()) {
                     warn!(url = self.url, "{refusal}");
                 }
                 Ok(())
             }
-            Event::Lost(error) => self.lost(&error),
+            BrokerEvent::Lost(error) => self.lost(&error),
         }
     }
 
@@ -309,7 +309,7 @@ impl Publisher {
         self.metrics.commands_ok.set(false);
         self.subscribing.lost(matches!(error, client::Error::TooLong { .. }));
         let reason = error.to_string();
-        if self.outage.worth_saying(&reason, Timestamp::now()) {
+        if self.outage.is_new_failure(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; messages wait in the outbox");
         }
         self.tell_at = None;
@@ -323,13 +323,13 @@ impl Publisher {
     fn health(&mut self) -> Result<(), store::StoreError> {
         self.sending.look()?;
         let topics = &self.house.topics;
-        let message = payload::health(topics, Stamp::now(), &self.metrics, self.meter.read());
+        let message = payload::health(topics, MessageHeader::now(), &self.metrics, self.meter.read());
         self.sending.health(message);
         Ok(())
     }
 
-    fn mention(&self, said: &Hypothesis) {
-        self.sending.mention(&payload::interim(&self.house.topics, Stamp::now(), said));
+    fn publish_qos0(&self, said: &Hypothesis) {
+        self.sending.publish_qos0(&payload::interim(&self.house.topics, MessageHeader::now(), said));
     }
 
     /// Sends what may be sent, and takes the next step of the end when there is nothing more.

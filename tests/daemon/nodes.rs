@@ -12,8 +12,8 @@ use hearth::config::{MqttConfig, Name, PrivacyConfig};
 use hearth::event::{Gap, GapReason, Utterance};
 use hearth::metrics::Metrics;
 use hearth::mqtt::client;
-use hearth::mqtt::discovery::Does;
-use hearth::mqtt::payload::{self, Info};
+use hearth::mqtt::discovery::Capabilities;
+use hearth::mqtt::payload::{self, NodeInfo};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
 use hearth::services::publish::{PublishInputs, run};
@@ -50,13 +50,13 @@ impl Node {
         let (metrics, wake) = (Arc::new(Metrics::default()), Arc::new(Notify::new()));
         let publishing = PublishInputs {
             store: open(),
-            client: client::Settings::new(&mqtt, &topics, mqtt.listen).unwrap(),
+            client: client::ClientSettings::new(&mqtt, &topics, mqtt.listen).unwrap(),
             topics: topics.clone(),
             rules: watch::channel(Vec::new()).1,
             live_feed: None,
-            does: Does { hears: true, reads: false },
+            capabilities: Capabilities { hears: true, reads: false },
             discovery: false,
-            info: Info::default(),
+            info: NodeInfo::default(),
             metrics: metrics.clone(),
             redactor: Redactor::new(&PrivacyConfig::default()),
             wake: wake.clone(),

@@ -4,7 +4,7 @@ use hearth::config::Config;
 use hearth::event::{
     Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Message, Provenance, Severity, Utterance,
 };
-use hearth::mqtt::payload::{self, RuleState, Stamp};
+use hearth::mqtt::payload::{self, MessageHeader, RuleState};
 use hearth::mqtt::topics::Topics;
 use hearth::store::{ListenerTurn, OutboxLimits, Store, UnreadableNote};
 use jiff::Timestamp;
@@ -59,7 +59,7 @@ fn rule(time: &str, quoted: &[Evidence]) -> Message {
         acknowledged: false,
         snoozed_until: None,
     };
-    payload::rule(&topics(), Stamp { id: Ulid::generate(), time: at(time) }, &state)
+    payload::rule(&topics(), MessageHeader { id: Ulid::generate(), time: at(time) }, &state)
 }
 
 fn digest(to: &str) -> Digest {
@@ -108,7 +108,7 @@ fn an_utterance_goes_by_its_id_and_where_no_text_is_kept_by_its_time() {
 #[test]
 fn what_quotes_nothing_stays() {
     let gap = Gap { id: Ulid::generate(), room: "home".into(), from: at(LATE), to: at(LATE), reason: GapReason::Muted };
-    let stamp = Stamp { id: Ulid::generate(), time: at(LATE) };
+    let stamp = MessageHeader { id: Ulid::generate(), time: at(LATE) };
     let messages = [
         payload::gap(&topics(), &gap),
         payload::online(&topics()),

@@ -16,8 +16,8 @@ use crate::cli::run::runtime;
 use crate::config::{self, Broker, MqttConfig};
 use crate::event::{Message, Utterance};
 use crate::metrics::Metrics;
-use crate::mqtt::discovery::Does;
-use crate::mqtt::payload::{self, Info};
+use crate::mqtt::discovery::Capabilities;
+use crate::mqtt::payload::{self, NodeInfo};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
 use crate::process::resident_bytes;
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let node = format!("bench-{}", std::process::id()).parse().expect("digits make a name");
     let topics = Topics::new(&mqtt, &node);
-    let settings = client::Settings::new(&mqtt, &topics, mqtt.listen)?;
+    let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;
 
     let store = || {
         Store::open(
@@ -102,9 +102,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         topics: topics.clone(),
         rules: watch::channel(Vec::new()).1,
         live_feed: None,
-        does: Does { hears: true, reads: false },
+        capabilities: Capabilities { hears: true, reads: false },
         discovery: false,
-        info: Info::default(),
+        info: NodeInfo::default(),
         metrics: metrics.clone(),
         redactor: Redactor::new(&config::PrivacyConfig::default()),
         wake: wake.clone(),
@@ -176,16 +176,16 @@ fn say(store: &mut Store, topics: &Topics, n: u64) -> anyhow::Result<Message> {
 }
 
 /// What most programs do: publish, wait for the acknowledgement, publish the next.
-async fn plain(settings: client::Settings, messages: &[Message]) -> anyhow::Result<()> {
+async fn plain(settings: client::ClientSettings, messages: &[Message]) -> anyhow::Result<()> {
     let (sender, mut connection) = client::observe(settings, "plain");
     let mut left = messages.iter();
     loop {
         match connection.poll().await {
-            client::Event::Connected { .. } | client::Event::Acknowledged(_) => match left.next() {
+            client::BrokerEvent::Connected { .. } | client::BrokerEvent::Acknowledged(_) => match left.next() {
                 Some(message) => ensure!(sender.try_publish(message).is_ok(), "the client takes no message"),
                 None => return Ok(()),
             },
-            client::Event::Lost(error) => return Err(error.into()),
+            client::BrokerEvent::Lost(error) => return Err(error.into()),
             _ => {}
         }
     }

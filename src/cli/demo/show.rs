@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::mqtt::client::Event;
+use crate::mqtt::client::BrokerEvent;
 use crate::mqtt::topics::Topics;
 use crate::process::cpu_seconds;
 use crate::{clock, metrics::Metrics};
@@ -78,8 +78,8 @@ impl Show {
     }
 
     /// Shows a message. One that is none of ours is somebody else's on our broker.
-    pub fn see(&mut self, event: Event, metrics: &Metrics) {
-        let Event::Message { topic, payload, .. } = event else { return };
+    pub fn see(&mut self, event: BrokerEvent, metrics: &Metrics) {
+        let BrokerEvent::Message { topic, payload, .. } = event else { return };
         let since = metrics.heard_since.get();
         let at = |time: Timestamp| since.map_or(0.0, |since| time.duration_since(since).as_secs_f64().max(0.0));
         if topic == self.topics.utterance() {

@@ -10,9 +10,9 @@ use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError};
 use rustls::CertificateError as Fault;
 
 use super::STEADY;
-use super::settings::{Error, Settings};
+use super::settings::{ClientSettings, Error};
 
-impl Settings {
+impl ClientSettings {
     /// What it means that a connection ended that had `lasted`, or was never made.
     pub(super) fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> Error {
         let (url, connecting) = (self.url.clone(), lasted.is_none());

@@ -20,10 +20,10 @@ use crate::config::{Broker, MqttConfig};
 /// How often a silent connection is looked at; one that does not answer is noticed at the second look.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Looks in which a broker that answers them must have acknowledged a message.
-const PATIENCE: u32 = 10;
+const KEEP_ALIVES_TO_ACKNOWLEDGE: u32 = 10;
 
 /// What the client library says of a failure.
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +43,9 @@ pub enum Error {
     #[error("{url} refuses {who}: check [mqtt] username and password_file")]
     Refused { url: String, who: String },
     #[error("{url} is not trusted: {source}; {way_out}")]
-    Untrusted { url: String, source: Source, way_out: &'static str },
+    Untrusted { url: String, source: BoxedError, way_out: &'static str },
     #[error("{url} cannot be reached: {source}; is the broker running, and is this its address?")]
-    Unreachable { url: String, source: Source },
+    Unreachable { url: String, source: BoxedError },
     #[error("{url} closed the connection while it was being made: does it want a username, or another one?")]
     Closed { url: String },
     #[error("{url} does not answer within {seconds} s; is this the address of an MQTT broker?")]
@@ -63,12 +63,12 @@ pub enum Error {
     #[error("{url} has not acknowledged a message for {seconds} s, though it answers: all of them are sent again")]
     Unacknowledged { url: String, seconds: u64 },
     #[error("the connection to {url} broke: {source}")]
-    Broken { url: String, source: Source },
+    Broken { url: String, source: BoxedError },
 }
 
 /// Where to connect and as whom.
 #[derive(Clone)]
-pub struct Settings {
+pub struct ClientSettings {
     pub(super) url: String,
     pub(super) host: String,
     pub(super) port: u16,
@@ -79,10 +79,10 @@ pub struct Settings {
     pub(super) keep_alive: Duration,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for ClientSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let user = self.credentials.as_ref().map(|(user, _)| user);
-        f.debug_struct("Settings")
+        f.debug_struct("ClientSettings")
             .field("url", &self.url)
             .field("client_id", &self.client_id)
             .field("user", &user)
@@ -90,7 +90,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-impl Settings {
+impl ClientSettings {
     /// The connection that `mqtt` describes; `embedded` is where the embedded broker listens.
     ///
     /// # Errors
@@ -122,8 +122,8 @@ impl Settings {
     }
 
     /// How long a broker may take to acknowledge a message.
-    pub fn patience(&self) -> Duration {
-        self.keep_alive * PATIENCE
+    pub fn acknowledge_timeout(&self) -> Duration {
+        self.keep_alive * KEEP_ALIVES_TO_ACKNOWLEDGE
     }
 
     /// How people know the broker.

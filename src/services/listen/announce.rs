@@ -11,7 +11,7 @@ use crate::config::{self, Name};
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
 use crate::listener::{self, ListenerOutcome};
 use crate::live::{LiveEvent, LiveFeed, RuleReading};
-use crate::mqtt::payload::{self, RuleState, Stamp};
+use crate::mqtt::payload::{self, MessageHeader, RuleState};
 use crate::mqtt::topics::Topics;
 
 /// Probabilities that differ by less are the same to a household.
@@ -124,7 +124,7 @@ impl OutcomeMessages {
             acknowledged: told.acknowledged,
             snoozed_until: told.snoozed_until,
         };
-        payload::rule(&self.topics, Stamp::now(), &state)
+        payload::rule(&self.topics, MessageHeader::now(), &state)
     }
 }
 

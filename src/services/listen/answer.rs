@@ -13,7 +13,7 @@ use crate::clock::{self, human_time};
 use crate::event::{Digest, in_room};
 use crate::listener::ListenerOutcome;
 use crate::mqtt::commands::Command;
-use crate::mqtt::payload::{self, Stamp};
+use crate::mqtt::payload::{self, MessageHeader};
 use crate::services::Error;
 use crate::services::store_retry::retry_until_stored;
 
@@ -71,7 +71,7 @@ impl ListenerWorker {
         };
         let mut messages = Vec::from_iter(asked.message(&self.topics, &answer));
         if let Command::Interval(minutes) = asked.request.command {
-            messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
+            messages.push(payload::interval(&self.topics, MessageHeader::now(), minutes));
         }
         self.record(outcome, messages)?;
         asked.answer(answer);

@@ -11,7 +11,7 @@ use tracing::{error, info};
 use super::{Error, ListenerWorker, OutcomeMessages, settings_store};
 use crate::config::Config;
 use crate::listener::ListenerOutcome;
-use crate::mqtt::payload::{self, Stamp};
+use crate::mqtt::payload::{self, MessageHeader};
 use crate::services::reload::Fresh;
 
 impl ListenerWorker {
@@ -47,7 +47,7 @@ impl ListenerWorker {
         self.announcer = OutcomeMessages::new(&fresh.rules, &self.topics);
         // The broker learns how each rule stands.
         let mut messages = self.announcer.settle(&self.store.retained()?);
-        messages.push(payload::interval(&self.topics, Stamp::now(), minutes));
+        messages.push(payload::interval(&self.topics, MessageHeader::now(), minutes));
         self.record(ListenerOutcome::default(), messages)?;
         self.rules.send_replace(fresh.rules.clone());
         info!(kind = "reload", rules = fresh.rules.len(), "rules and schedules are read again");

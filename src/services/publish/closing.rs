@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::outbox_sender::OutgoingKind;
 use super::{PublishCounts, Publisher};
-use crate::mqtt::client::{self, Event};
+use crate::mqtt::client::{self, BrokerEvent};
 use crate::mqtt::payload;
 use crate::store;
 
@@ -78,7 +78,7 @@ impl Publisher {
         if self.farewell_heard && self.sending.disconnect().is_ok() {
             let until = Instant::now() + Duration::from_secs(1);
             while let Ok(event) = timeout_at(until, connection.poll()).await {
-                if matches!(event, Event::Lost(_)) {
+                if matches!(event, BrokerEvent::Lost(_)) {
                     break;
                 }
             }

@@ -12,7 +12,7 @@ use tracing::debug;
 use crate::event::Message;
 use crate::mqtt::commands::{self, Command, Request};
 use crate::mqtt::desk::{Admission, Desk};
-use crate::mqtt::payload::{self, Stamp};
+use crate::mqtt::payload::{self, MessageHeader};
 use crate::mqtt::topics::Topics;
 
 /// Takes commands.
@@ -41,7 +41,7 @@ impl CommandIntake {
         let request = match parsed {
             Ok(request) => request,
             Err(refusal) if admission != Admission::Dropped => {
-                return Some(payload::refusal(topics, Stamp::now(), &refusal));
+                return Some(payload::refusal(topics, MessageHeader::now(), &refusal));
             }
             Err(_) => return None,
         };
@@ -51,7 +51,7 @@ impl CommandIntake {
             _ => Err("too many commands: wait a second"),
         };
         let outcome = outcome.map_err(str::to_string);
-        (admission != Admission::Dropped).then(|| payload::response(topics, Stamp::now(), &request, outcome))
+        (admission != Admission::Dropped).then(|| payload::response(topics, MessageHeader::now(), &request, outcome))
     }
 
     /// The wish is carried out as soon as the house gets to it, unless a newer one comes before that.

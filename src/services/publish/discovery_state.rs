@@ -7,8 +7,8 @@ use super::ANNOUNCED;
 use super::outbox_sender::OutgoingKind;
 use crate::config::Rule;
 use crate::event::Message;
-use crate::mqtt::discovery::{self, Announced, Does};
-use crate::mqtt::payload::{self, Info, Stamp};
+use crate::mqtt::discovery::{self, AnnouncedEntities, Capabilities};
+use crate::mqtt::payload::{self, MessageHeader, NodeInfo};
 use crate::mqtt::topics::Topics;
 use crate::store::{self, Store};
 
@@ -34,25 +34,25 @@ pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(),
 pub(super) struct DiscoveryState {
     pub(super) topics: Topics,
     rules: Vec<Rule>,
-    does: Does,
+    capabilities: Capabilities,
     discovery: bool,
-    info: Info,
+    info: NodeInfo,
     /// What Home Assistant knows of, as far as a broker acknowledged it.
-    before: Announced,
+    before: AnnouncedEntities,
     /// What it will know of when the discovery message is acknowledged.
-    announcing: Option<Announced>,
+    announcing: Option<AnnouncedEntities>,
 }
 
 impl DiscoveryState {
     pub(super) fn new(
         topics: Topics,
         rules: Vec<Rule>,
-        does: Does,
+        capabilities: Capabilities,
         discovery: bool,
-        info: Info,
-        before: Announced,
+        info: NodeInfo,
+        before: AnnouncedEntities,
     ) -> Self {
-        Self { topics, rules, does, discovery, info, before, announcing: None }
+        Self { topics, rules, capabilities, discovery, info, before, announcing: None }
     }
 
     /// Other rules from now on.
@@ -65,14 +65,14 @@ impl DiscoveryState {
     pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(OutgoingKind, Message)> {
         let mut all = Vec::new();
         if self.discovery {
-            let (message, now) = discovery::announce(&self.topics, &self.rules, self.does, &self.before);
+            let (message, now) = discovery::announce(&self.topics, &self.rules, self.capabilities, &self.before);
             self.announcing = Some(now);
             all.push((OutgoingKind::Discovery, message));
-        } else if self.before != Announced::default() {
-            self.announcing = Some(Announced::default());
+        } else if self.before != AnnouncedEntities::default() {
+            self.announcing = Some(AnnouncedEntities::default());
             all.push((OutgoingKind::Discovery, discovery::withdraw(&self.topics)));
         }
-        let own = [payload::online(&self.topics), payload::info(&self.topics, Stamp::now(), &self.info)];
+        let own = [payload::online(&self.topics), payload::info(&self.topics, MessageHeader::now(), &self.info)];
         all.extend(own.into_iter().chain(retained).map(|message| (OutgoingKind::Own, message)));
         all
     }

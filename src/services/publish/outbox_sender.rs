@@ -14,8 +14,8 @@ use super::PublishCounts;
 use super::store_backoff::StoreBackoff;
 use crate::event::Message;
 use crate::metrics::Metrics;
-use crate::mqtt::client::{Refusal, Sender};
-use crate::mqtt::delivery::Delivery;
+use crate::mqtt::client::{MqttSender, PublishRefusal};
+use crate::mqtt::inflight::InflightWindow;
 use crate::redact::Redactor;
 use crate::store::{self, Store};
 
@@ -45,11 +45,11 @@ pub(super) enum OutgoingKind {
 
 pub(super) struct OutboxSender {
     store: Store,
-    sender: Sender,
+    sender: MqttSender,
     metrics: Arc<Metrics>,
     redactor: Redactor,
     /// What is under way, and since when.
-    delivery: Delivery<(OutgoingKind, Instant)>,
+    inflight: InflightWindow<(OutgoingKind, Instant)>,
     /// How long the broker may take to acknowledge.
     patience: Duration,
     /// Announcements that wait; they go before the outbox.
@@ -81,7 +81,7 @@ pub(super) struct OutboxSender {
 impl OutboxSender {
     pub(super) fn new(
         store: Store,
-        sender: Sender,
+        sender: MqttSender,
         metrics: Arc<Metrics>,
         redactor: Redactor,
         patience: Duration,
@@ -91,7 +91,7 @@ impl OutboxSender {
             sender,
             metrics,
             redactor,
-            delivery: Delivery::default(),
+            inflight: InflightWindow::default(),
             patience,
             own: VecDeque::new(),
             health: None,
@@ -110,17 +110,17 @@ impl OutboxSender {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.delivery.is_connected()
+        self.inflight.is_connected()
     }
 
     /// Nothing is under way and nothing waits, as far as the store tells.
     pub(super) fn is_idle(&self) -> bool {
-        self.delivery.under_way() == 0 && self.own.is_empty() && self.due.is_empty() && !self.more
+        self.inflight.count() == 0 && self.own.is_empty() && self.due.is_empty() && !self.more
     }
 
     pub(super) fn connected(&mut self) {
         self.start_over();
-        self.delivery.connected();
+        self.inflight.connected();
     }
 
     /// Everything that was not acknowledged is due again.
@@ -130,7 +130,7 @@ impl OutboxSender {
     }
 
     fn start_over(&mut self) {
-        self.delivery.lost();
+        self.inflight.lost();
         self.own.clear();
         self.due.clear();
         self.cursor = 0;
@@ -167,17 +167,17 @@ impl OutboxSender {
     }
 
     /// Says something that is worth nothing later.
-    pub(super) fn mention(&self, message: &Message) {
-        if self.delivery.is_connected() && !self.set_aside {
-            self.sender.mention(&self.redactor.message(message));
+    pub(super) fn publish_qos0(&self, message: &Message) {
+        if self.inflight.is_connected() && !self.set_aside {
+            self.sender.publish_qos0(&self.redactor.message(message));
         }
     }
 
-    pub(super) fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), Refusal> {
+    pub(super) fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
         self.sender.subscribe(filters)
     }
 
-    pub(super) fn disconnect(&self) -> Result<(), Refusal> {
+    pub(super) fn disconnect(&self) -> Result<(), PublishRefusal> {
         self.sender.disconnect()
     }
 
@@ -189,19 +189,19 @@ impl OutboxSender {
     /// Hands over as much as may be under way: the next with each acknowledgement. A broker may hold acknowledgements back until
     /// it hears from us, as TCP does by itself.
     pub(super) fn pump(&mut self) -> Result<(), store::StoreError> {
-        if self.is_connected() && self.delivery.room() == 0 {
+        if self.is_connected() && self.inflight.free_slots() == 0 {
             return Ok(());
         }
         self.look()?;
-        while self.delivery.room() > 0 {
+        while self.inflight.free_slots() > 0 {
             let Some((ticket, message)) = self.next()? else { return Ok(()) };
             match self.sender.try_publish(&self.redactor.message(&message)) {
-                Ok(()) => self.delivery.handed_over((ticket, Instant::now())),
-                Err(Refusal::Busy) => {
+                Ok(()) => self.inflight.handed_over((ticket, Instant::now())),
+                Err(PublishRefusal::Busy) => {
                     self.put_back(ticket, message);
                     return Ok(());
                 }
-                Err(Refusal::Never) => self.give_up(ticket, &message),
+                Err(PublishRefusal::Never) => self.give_up(ticket, &message),
             }
         }
         Ok(())
@@ -270,11 +270,11 @@ impl OutboxSender {
 
     pub(super) fn sent(&mut self, packet: u16) {
         self.metrics.published.add(1);
-        self.delivery.sent(packet);
+        self.inflight.sent(packet);
     }
 
     pub(super) fn acknowledged(&mut self, packet: u16) -> Option<OutgoingKind> {
-        let (ticket, _) = self.delivery.acknowledged(packet)?;
+        let (ticket, _) = self.inflight.acknowledged(packet)?;
         self.metrics.acknowledged.add(1);
         if let OutgoingKind::Row(seq) = ticket {
             self.remove_later(seq);
@@ -297,7 +297,7 @@ impl OutboxSender {
 
     /// When the broker will have kept a message waiting for too long.
     fn overdue_at(&self) -> Option<Instant> {
-        self.delivery.tickets().map(|(_, since)| *since + self.patience).min()
+        self.inflight.tickets().map(|(_, since)| *since + self.patience).min()
     }
 
     /// The broker lives, maybe, but acknowledges nothing.

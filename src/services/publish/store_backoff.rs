@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::mqtt::patience::Complaint;
+use crate::mqtt::retry::OutageLog;
 use crate::services::store_retry::blocking;
 use crate::store;
 
@@ -20,7 +20,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct StoreBackoff {
     retry_at: Option<Instant>,
-    complaint: Complaint,
+    complaint: OutageLog,
 }
 
 impl StoreBackoff {
@@ -46,7 +46,7 @@ impl StoreBackoff {
             }
             Err(error) if error.may_pass() => {
                 let reason = error.to_string();
-                if self.complaint.worth_saying(&reason, Timestamp::now()) {
+                if self.complaint.is_new_failure(&reason, Timestamp::now()) {
                     warn!("{reason}");
                 } else {
                     debug!("{reason}");

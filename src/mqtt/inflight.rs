@@ -15,21 +15,21 @@ pub const WINDOW: usize = 8;
 
 /// The messages under way on one connection, each known by a ticket.
 #[derive(Clone, Debug)]
-pub struct Delivery<T> {
+pub struct InflightWindow<T> {
     connected: bool,
     /// Handed to the client, not yet on the wire; oldest first.
     handed: VecDeque<T>,
     /// On the wire, by packet id.
-    flying: BTreeMap<u16, T>,
+    on_wire: BTreeMap<u16, T>,
 }
 
-impl<T> Default for Delivery<T> {
+impl<T> Default for InflightWindow<T> {
     fn default() -> Self {
-        Self { connected: false, handed: VecDeque::new(), flying: BTreeMap::new() }
+        Self { connected: false, handed: VecDeque::new(), on_wire: BTreeMap::new() }
     }
 }
 
-impl<T> Delivery<T> {
+impl<T> InflightWindow<T> {
     /// A connection was made: messages may be handed over.
     pub fn connected(&mut self) {
         self.lost();
@@ -40,7 +40,7 @@ impl<T> Delivery<T> {
     pub fn lost(&mut self) {
         self.connected = false;
         self.handed.clear();
-        self.flying.clear();
+        self.on_wire.clear();
     }
 
     pub fn is_connected(&self) -> bool {
@@ -48,18 +48,18 @@ impl<T> Delivery<T> {
     }
 
     /// How many messages may be handed over now.
-    pub fn room(&self) -> usize {
-        if self.connected { WINDOW.saturating_sub(self.under_way()) } else { 0 }
+    pub fn free_slots(&self) -> usize {
+        if self.connected { WINDOW.saturating_sub(self.count()) } else { 0 }
     }
 
     /// How many messages are under way.
-    pub fn under_way(&self) -> usize {
-        self.handed.len() + self.flying.len()
+    pub fn count(&self) -> usize {
+        self.handed.len() + self.on_wire.len()
     }
 
     /// The messages that are under way, in no order.
     pub fn tickets(&self) -> impl Iterator<Item = &T> {
-        self.handed.iter().chain(self.flying.values())
+        self.handed.iter().chain(self.on_wire.values())
     }
 
     /// A message was handed to the client.
@@ -70,12 +70,12 @@ impl<T> Delivery<T> {
     /// The client put its oldest message on the wire as `packet`.
     pub fn sent(&mut self, packet: u16) {
         if let Some(ticket) = self.handed.pop_front() {
-            self.flying.insert(packet, ticket);
+            self.on_wire.insert(packet, ticket);
         }
     }
 
     /// The broker acknowledged `packet`: which message that was; none when the broker made it up.
     pub fn acknowledged(&mut self, packet: u16) -> Option<T> {
-        self.flying.remove(&packet)
+        self.on_wire.remove(&packet)
     }
 }

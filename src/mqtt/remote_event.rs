@@ -22,7 +22,7 @@ const MAX_ROOM_CHARS: usize = 64;
 
 /// The payload of `utterance`; what else stands there is of no use to a reader.
 #[derive(Deserialize)]
-struct Body {
+struct UtterancePayload {
     id: Ulid,
     schema: u32,
     start: Timestamp,
@@ -35,7 +35,7 @@ struct Body {
 
 /// The payload of `gap`.
 #[derive(Deserialize)]
-struct Missing {
+struct GapPayload {
     id: Ulid,
     schema: u32,
     room: String,
@@ -46,7 +46,7 @@ struct Missing {
 
 /// What another machine tells.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub enum RemoteEvent {
     Utterance(Utterance),
     Gap(Gap),
 }
@@ -60,18 +60,22 @@ pub fn gaps(filter: &str) -> Option<String> {
 ///
 /// # Errors
 /// It is neither an utterance nor a gap, and why.
-pub fn read(topic: &str, payload: &[u8], retained: bool, now: Timestamp) -> Result<Heard, String> {
+pub fn read(topic: &str, payload: &[u8], retained: bool, now: Timestamp) -> Result<RemoteEvent, String> {
     if retained {
         // It would come again at every connection, when its id is long forgotten, too.
         return Err(
             "it was left there, where nothing is to be left: something else than a hearth retains messages".into()
         );
     }
-    if topic.ends_with(GAP) { gap(payload, now).map(Heard::Gap) } else { utterance(payload, now).map(Heard::Utterance) }
+    if topic.ends_with(GAP) {
+        gap(payload, now).map(RemoteEvent::Gap)
+    } else {
+        utterance(payload, now).map(RemoteEvent::Utterance)
+    }
 }
 
 fn gap(payload: &[u8], now: Timestamp) -> Result<Gap, String> {
-    let Missing { id, schema, room, from, to, reason } = parse(payload, "gap")?;
+    let GapPayload { id, schema, room, from, to, reason } = parse(payload, "gap")?;
     let room = known_room(schema, &room)?;
     let (from, to) = not_ahead(from, to, now)?;
     Ok(Gap { id, room, from, to, reason })
@@ -83,7 +87,7 @@ fn gap(payload: &[u8], now: Timestamp) -> Result<Gap, String> {
 /// # Errors
 /// It is none, and why.
 fn utterance(payload: &[u8], now: Timestamp) -> Result<Utterance, String> {
-    let Body { id, schema, start, end, room, text, confidence, no_speech } = parse(payload, "utterance")?;
+    let UtterancePayload { id, schema, start, end, room, text, confidence, no_speech } = parse(payload, "utterance")?;
     let room = known_room(schema, &room)?;
     let text = one_line(&text);
     if text.is_empty() {
@@ -204,12 +208,15 @@ mod tests {
         let gap = Gap { id, room: "kitchen".into(), from, to, reason: GapReason::DeviceLost };
         let message = payload::gap(&topics, &gap);
         let told = |payload: &str| read(&message.topic, payload.as_bytes(), false, now());
-        assert_eq!(told(&message.payload), Ok(Heard::Gap(gap)));
+        assert_eq!(told(&message.payload), Ok(RemoteEvent::Gap(gap)));
         assert!(read(&message.topic, message.payload.as_bytes(), true, now()).unwrap_err().contains("left there"));
         assert!(told(&sent().to_string()).unwrap_err().contains("no gap"));
         assert!(told(&message.payload.replace("kitchen", " ")).unwrap_err().contains("room"));
         let utterance = payload::utterance(&topics, &said());
-        assert_eq!(read(&utterance.topic, utterance.payload.as_bytes(), false, now()), Ok(Heard::Utterance(said())));
+        assert_eq!(
+            read(&utterance.topic, utterance.payload.as_bytes(), false, now()),
+            Ok(RemoteEvent::Utterance(said()))
+        );
     }
 
     proptest! {

@@ -7,10 +7,10 @@
 pub mod broker;
 pub mod client;
 pub mod commands;
-pub mod delivery;
 pub mod desk;
 pub mod discovery;
-pub mod heard;
-pub mod patience;
+pub mod inflight;
 pub mod payload;
+pub mod remote_event;
+pub mod retry;
 pub mod topics;
