@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
 use hearth::asr::whisper::Whisper;
-use hearth::audio::{self, Control};
+use hearth::asr_pipeline::{AsrPipeline, PipelineEvent};
+use hearth::audio::{self, SourceControl};
 use hearth::config::{AsrConfig, FileConfig, PlaybackPace, SourceConfig};
-use hearth::daemon::hearing::{Heard, Hearing};
 use hearth::metrics::Metrics;
 use hearth::models;
 
@@ -19,25 +19,25 @@ fn main() -> anyhow::Result<()> {
     let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/household.flac"));
     let settings = AsrConfig::default();
     let whisper = Whisper::load(&models::find(&settings.model, Path::new(""))?, &settings)?;
-    let mut hearing = Hearing::new(whisper);
+    let mut pipeline = AsrPipeline::new(whisper);
 
     // Sources run on threads of their own and hand frames of 16 ms over a bounded channel; their end is the channel's.
     let (out, frames) = sync_channel(64);
     let sources = [("example".into(), SourceConfig::File(FileConfig { path, pace: PlaybackPace::Fast, room: None }))];
-    let (control, metrics) = (Control::default(), Metrics::default());
+    let (control, metrics) = (SourceControl::default(), Metrics::default());
     std::thread::scope(|threads| {
         let playing = threads.spawn(|| audio::run(&sources, Path::new(""), out, &control, &metrics));
         for sound in frames {
-            hearing.push(sound, &metrics)?.iter().for_each(print);
+            pipeline.push(sound, &metrics)?.iter().for_each(print);
         }
-        hearing.finish(&metrics)?.iter().for_each(print);
+        pipeline.finish(&metrics)?.iter().for_each(print);
         playing.join().expect("a source does not panic")?;
         Ok(())
     })
 }
 
-fn print(heard: &Heard) {
-    if let Heard::Utterance(utterance) = heard {
+fn print(heard: &PipelineEvent) {
+    if let PipelineEvent::Utterance(utterance) = heard {
         println!("{:.1}  {}", utterance.start, utterance.text);
     }
 }

@@ -32,7 +32,7 @@ use self::bootstrap::Resources;
 use crate::api::pending_command::PendingCommand;
 use crate::api::web::WebServer;
 use crate::api::{Api, DaemonInfo};
-use crate::audio::{self, Control};
+use crate::audio::{self, SourceControl};
 use crate::config::Config;
 use crate::listener;
 use crate::listener::snapshot_store::SnapshotStore;
@@ -93,7 +93,7 @@ struct App {
     /// As it was at the start; rules and schedules are the reader's.
     config: Arc<Config>,
     supervisor: Supervisor,
-    control: Arc<Control>,
+    control: Arc<SourceControl>,
     closing: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
     /// The sender by which requests reach the reader; dropped to close it.
@@ -125,12 +125,12 @@ impl App {
         page: Option<WebServer>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let Resources { dir, lock, mut store, topics, hearing, lines, listener, broker, info } = resources;
+        let Resources { dir, lock, mut store, topics, pipeline, lines, listener, broker, info } = resources;
         let settings = store::OutboxLimits::from(&config.store);
         let mut supervisor = Supervisor::default();
         let live_feed = Arc::new(LiveFeed::default());
         restore_live_view::heard(&store, &live_feed)?;
-        let (control, outgoing) = (Arc::new(Control::default()), Arc::new(Notify::new()));
+        let (control, outgoing) = (Arc::new(SourceControl::default()), Arc::new(Notify::new()));
         let (closing, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         control.set_listening(store.note(MUTED)?.as_deref() != Some("yes"));
         if config.hears() {
@@ -228,11 +228,11 @@ impl App {
         }
 
         let (forget, forgets) = sync_channel(REQUEST_CAPACITY);
-        if let Some(hearing) = hearing {
+        if let Some(pipeline) = pipeline {
             let sources = config.sources();
             let (audio_in, audio) = sync_channel(AUDIO_CAPACITY * sources.len());
             let hear = TranscribeWorker {
-                hearing,
+                pipeline,
                 store: Store::open(&dir, settings)?,
                 writing,
                 history,

@@ -27,7 +27,7 @@ pub struct Frame {
 
 /// What a source delivers, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Audio {
+pub enum AudioEvent {
     Frame(Box<Frame>),
     /// Nothing was heard between two positions.
     Gap(AudioGap),
@@ -37,9 +37,9 @@ pub enum Audio {
 
 /// What a source delivers, with the room that it hears. A room is one stream.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sound {
+pub struct RoomAudio {
     pub room: Arc<str>,
-    pub audio: Audio,
+    pub event: AudioEvent,
 }
 
 /// A stretch of the stream that was not heard.

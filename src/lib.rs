@@ -66,12 +66,12 @@
 pub mod api;
 pub mod app;
 pub mod asr;
+pub mod asr_pipeline;
 mod atomic_file;
 pub mod audio;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod daemon;
 pub mod event;
 pub mod journal;
 pub mod listener;

@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
 use hearth::asr::whisper::Whisper;
-use hearth::audio::{self, Control};
+use hearth::asr_pipeline::{AsrPipeline, PipelineEvent};
+use hearth::audio::{self, SourceControl};
 use hearth::config::{AsrConfig, FileConfig, PlaybackPace, SourceConfig};
-use hearth::daemon::hearing::{Heard, Hearing};
-use hearth::event::{Audio, Frame, Sound, Utterance};
+use hearth::event::{AudioEvent, Frame, RoomAudio, Utterance};
 use hearth::metrics::Metrics;
 
 fn root(path: &str) -> PathBuf {
@@ -45,39 +45,49 @@ fn fixtures() -> Option<PathBuf> {
 }
 
 /// Plays a file as fast as possible; what it delivers before its end.
-fn play(path: &Path) -> Result<Vec<Audio>, audio::Error> {
+fn play(path: &Path) -> Result<Vec<AudioEvent>, audio::Error> {
     let (sender, receiver) = sync_channel(100_000);
-    audio::run(&[playing(path, PlaybackPace::Fast)], Path::new(""), sender, &Control::default(), &Metrics::default())?;
-    Ok(receiver.into_iter().map(|sound| sound.audio).filter(|audio| *audio != Audio::End).collect())
+    audio::run(
+        &[playing(path, PlaybackPace::Fast)],
+        Path::new(""),
+        sender,
+        &SourceControl::default(),
+        &Metrics::default(),
+    )?;
+    Ok(receiver.into_iter().map(|sound| sound.event).filter(|audio| *audio != AudioEvent::End).collect())
 }
 
 fn playing(path: &Path, pace: PlaybackPace) -> (String, SourceConfig) {
     ("kitchen".into(), SourceConfig::File(FileConfig { path: path.into(), pace, room: None }))
 }
 
-fn in_the_kitchen(audio: Audio) -> Sound {
-    Sound { room: "kitchen".into(), audio }
+fn in_the_kitchen(event: AudioEvent) -> RoomAudio {
+    RoomAudio { room: "kitchen".into(), event }
 }
 
 fn frames(path: &Path) -> Vec<Frame> {
     let only_frames = |audio| match audio {
-        Audio::Frame(frame) => *frame,
+        AudioEvent::Frame(frame) => *frame,
         other => panic!("a file has frames alone: {other:?}"),
     };
     play(path).unwrap().into_iter().map(only_frames).collect()
 }
 
 /// Everything that comes of a stream.
-fn hear(hearing: &mut Hearing, stream: impl IntoIterator<Item = Audio>, metrics: &Metrics) -> Vec<Heard> {
-    let mut heard: Vec<Heard> =
-        stream.into_iter().flat_map(|audio| hearing.push(in_the_kitchen(audio), metrics).unwrap()).collect();
-    heard.extend(hearing.finish(metrics).unwrap());
+fn hear(
+    pipeline: &mut AsrPipeline,
+    stream: impl IntoIterator<Item = AudioEvent>,
+    metrics: &Metrics,
+) -> Vec<PipelineEvent> {
+    let mut heard: Vec<PipelineEvent> =
+        stream.into_iter().flat_map(|audio| pipeline.push(in_the_kitchen(audio), metrics).unwrap()).collect();
+    heard.extend(pipeline.finish(metrics).unwrap());
     heard
 }
 
-fn utterances(heard: Vec<Heard>) -> Vec<Utterance> {
+fn utterances(heard: Vec<PipelineEvent>) -> Vec<Utterance> {
     let only_utterances = |heard| match heard {
-        Heard::Utterance(utterance) => Some(utterance),
+        PipelineEvent::Utterance(utterance) => Some(utterance),
         _ => None,
     };
     heard.into_iter().filter_map(only_utterances).collect()

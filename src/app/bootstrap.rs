@@ -10,10 +10,10 @@ use std::time::Instant;
 use tracing::info;
 
 use super::Error;
-use crate::asr::pace::Looks;
+use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::whisper::Whisper;
+use crate::asr_pipeline::AsrPipeline;
 use crate::config::{Broker, Config, Keep};
-use crate::daemon::hearing::Hearing;
 use crate::listener::Listener;
 use crate::models;
 use crate::mqtt::payload::NodeInfo;
@@ -29,7 +29,7 @@ pub struct Resources {
     pub store: Store,
     pub topics: Topics,
     /// None on a machine without ears.
-    pub hearing: Option<Hearing>,
+    pub pipeline: Option<AsrPipeline>,
     pub lines: Option<TranscriptJsonl>,
     pub listener: Option<Listener>,
     pub broker: client::ClientSettings,
@@ -50,9 +50,9 @@ impl Resources {
             _ => Some(TranscriptJsonl::open(&dir, jiff::tz::TimeZone::system())?),
         };
         let whisper = config.hears().then(|| models::find(&config.asr.model, &config.base)).transpose()?;
-        let hearing = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(Hearing::new);
-        let looks = if config.asr.interim { Looks::InTime } else { Looks::Never };
-        let hearing = hearing.map(|hearing| if config.source.live() { hearing.live(looks) } else { hearing });
+        let pipeline = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(AsrPipeline::new);
+        let mode = if config.asr.interim { InterimMode::Adaptive } else { InterimMode::Off };
+        let pipeline = pipeline.map(|pipeline| if config.source.live() { pipeline.live(mode) } else { pipeline });
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {
@@ -76,7 +76,7 @@ impl Resources {
             rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
         };
         let broker = client::ClientSettings::new(&mqtt, &topics, listen)?;
-        Ok(Self { dir, lock, store, topics, hearing, lines, listener, broker, info })
+        Ok(Self { dir, lock, store, topics, pipeline, lines, listener, broker, info })
     }
 }
 

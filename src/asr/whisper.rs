@@ -9,8 +9,8 @@ use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperToken, WhisperTokenId,
 };
 
-use super::language::Code;
-use super::{Cause, Error, Word, model_file};
+use super::language::LanguageCode;
+use super::{Cause, Error, Word, ggml_file};
 use crate::clock::SAMPLE_RATE;
 use crate::{config, models};
 
@@ -31,7 +31,7 @@ const SILENT_PLACES: usize = 256;
 const MIN_PLACES: usize = 384;
 
 /// A language that is not known yet.
-pub const AUTO: Code = "auto";
+pub const AUTO: LanguageCode = "auto";
 
 /// More threads than this make a small model slower.
 const MAX_THREADS: usize = 4;
@@ -42,7 +42,7 @@ const SPARE_CORES: usize = 1;
 
 /// One stretch of text within the samples that were decoded.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Piece {
+pub struct TextSegment {
     pub text: String,
     /// Mean natural logarithm of the probabilities of its tokens.
     pub mean_logprob: f32,
@@ -59,25 +59,25 @@ pub struct Whisper {
     context: WhisperContext,
     state: WhisperState,
     /// Built once for each language that was spoken: whisper-rs leaks a little memory for every one that is set.
-    params: Vec<(Code, FullParams<'static, 'static>)>,
-    /// The one that is spoken, or [`AUTO`]: then every pass detects it.
-    language: Code,
+    params: Vec<(LanguageCode, FullParams<'static, 'static>)>,
+    /// The one that is spoken, or [`AUTO`]: then every pass detects_language it.
+    language: LanguageCode,
     /// It is for others to say which one is spoken.
-    detects: bool,
+    detects_language: bool,
     threads: usize,
     /// The hot words. What was said just before is no part of it: with 200 characters of that and one decode a segment tiny.en makes
     /// 15.5 % errors instead of 15.3 (meetings 37.9 and 36.2, prompts 2.0 and 2.0, long readings 6.9 and 8.3).
     prompt: Vec<WhisperTokenId>,
     padded: Vec<f32>,
     /// 30 s are encoded whatever there is.
-    whole: bool,
+    full_window: bool,
 }
 
 impl Whisper {
     /// Loads a model in ggml form, after it was verified and walked through.
     pub fn load(path: &Path, settings: &config::AsrConfig) -> Result<Self, Error> {
         whisper_rs::install_logging_hooks();
-        model_file::check(path)?;
+        ggml_file::check(path)?;
         models::verify(path).map_err(|source| Error::Load { path: path.into(), source: source.into() })?;
         let failed = |source: whisper_rs::WhisperError| Error::Load { path: path.into(), source: source.into() };
         let context = WhisperContext::new_with_params(path, WhisperContextParameters::default()).map_err(failed)?;
@@ -94,33 +94,33 @@ impl Whisper {
             state,
             params: vec![(language, params(language, threads))],
             language,
-            detects: language == AUTO,
+            detects_language: language == AUTO,
             threads,
             prompt,
             padded: Vec::new(),
-            whole: false,
+            full_window: false,
         })
     }
 
     /// Encodes 30 s for every pass, as others do: to compare with.
-    pub fn encoding_whole(mut self) -> Self {
-        self.whole = true;
+    pub fn with_full_window(mut self) -> Self {
+        self.full_window = true;
         self
     }
 
     /// How much sound is encoded, silence behind it with it, to decode so many samples.
     pub fn encoded_samples(&self, samples: usize) -> usize {
-        let places = if self.whole { PLACES } else { places(samples) };
+        let places = if self.full_window { PLACES } else { places(samples) };
         places * PLACE_SAMPLES
     }
 
     /// Which language is spoken is not said by the settings: see [`Whisper::detect`] and [`Whisper::speak`].
-    pub fn detects(&self) -> bool {
-        self.detects
+    pub fn detects_language(&self) -> bool {
+        self.detects_language
     }
 
     /// The language of up to 30 s of sound, and how probable it is: for as much work as encoding it for a pass.
-    pub fn detect(&mut self, samples: &[f32]) -> Result<(Code, f32), Error> {
+    pub fn detect_language(&mut self, samples: &[f32]) -> Result<(LanguageCode, f32), Error> {
         let failed = |source: whisper_rs::WhisperError| failure(samples, source.into());
         let padded = padded(&mut self.padded, samples);
         self.state.pcm_to_mel(padded, self.threads).map_err(failed)?;
@@ -129,8 +129,8 @@ impl Whisper {
         Ok((code, probabilities.get(id as usize).copied().unwrap_or(0.0)))
     }
 
-    /// From now on this language is spoken; [`AUTO`]: every pass detects it.
-    pub fn speak(&mut self, language: Code) {
+    /// From now on this language is spoken; [`AUTO`]: every pass detects_language it.
+    pub fn set_language(&mut self, language: LanguageCode) {
         self.language = language;
         if !self.params.iter().any(|(known, _)| *known == language) {
             self.params.push((language, params(language, self.threads)));
@@ -143,7 +143,7 @@ impl Whisper {
     }
 
     /// Decodes up to 30 s of mono sound at 16 kHz.
-    pub fn decode(&mut self, samples: &[f32]) -> Result<Vec<Piece>, Error> {
+    pub fn decode(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, Error> {
         let spoken = self.params.iter().find(|(language, _)| *language == self.language);
         let mut params = spoken.expect("whoever sets a language makes its params").1.clone();
         params.set_tokens(&self.prompt);
@@ -179,7 +179,7 @@ fn places(samples: usize) -> usize {
 /// Greedy, at one temperature, free to write sounds. Measured with tiny.en: a beam of 5 makes 12.4 % errors instead of 12.8 %
 /// (37 recordings, 7.5 min) in 1.8 times the time; second tries at higher temperatures mend nothing there, and make 150
 /// words instead of 27 of 26 minutes of noise. Where Whisper may write `[Music]`, which the guard refuses, the 27 become 1.
-fn params(language: Code, threads: usize) -> FullParams<'static, 'static> {
+fn params(language: LanguageCode, threads: usize) -> FullParams<'static, 'static> {
     let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
     params.set_language(Some(language));
     params.set_n_threads(threads as i32);
@@ -206,7 +206,7 @@ fn thread_count(wanted: usize) -> usize {
     }
 }
 
-fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<Code, Error> {
+fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCode, Error> {
     let wanted = wanted.to_ascii_lowercase();
     if wanted == AUTO {
         return Ok(if multilingual { AUTO } else { "en" });
@@ -221,13 +221,13 @@ fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<Code, Error
     Err(Error::EnglishOnly { path: path.into(), language: known.into() })
 }
 
-fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> Piece {
+fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> TextSegment {
     let tokens: Vec<_> = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)).collect();
     let text_tokens = tokens.iter().map(|token| token.token_data()).filter(|token| token.id < end_of_text);
     let (sum, count) = text_tokens.fold((0.0, 0), |(sum, count), token| (sum + token.plog, count + 1));
     let mut words = words(&tokens, end_of_text);
-    words.first_mut().into_iter().for_each(|word| word.begins = true);
-    Piece {
+    words.first_mut().into_iter().for_each(|word| word.starts_segment = true);
+    TextSegment {
         // The bytes of a character may be split over tokens, and a cut may fall between them.
         text: segment.to_str_lossy().map(|text| text.trim().to_owned()).unwrap_or_default(),
         mean_logprob: if count == 0 { f32::NEG_INFINITY } else { sum / count as f32 },
@@ -265,7 +265,7 @@ fn word(tokens: &[WhisperToken], end_of_text: i32) -> Word {
         end_s: data.last().map_or(0.0, |token| token.t1 as f64 / 100.0),
         probability: data.iter().map(|token| token.p).fold(1.0, f32::min),
         logprob: data.iter().map(|token| token.plog).sum::<f32>() / data.len().max(1) as f32,
-        begins: tokens.len() > data.len(),
+        starts_segment: tokens.len() > data.len(),
     }
 }
 

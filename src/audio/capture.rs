@@ -16,9 +16,9 @@ use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use jiff::Timestamp;
 
 use self::decode::decoder;
-use super::outlet::Line;
 use super::resample::Framer;
-use super::{Control, Error};
+use super::sink::DroppingSink;
+use super::{Error, SourceControl};
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
 use crate::event::GapReason;
 use crate::metrics::Metrics;
@@ -43,18 +43,18 @@ const DEFAULT: &str = "default";
 
 /// A microphone, as `hearth devices` shows it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Device {
+pub struct InputDevice {
     /// What `[source.microphone] device` calls it.
     pub name: String,
     pub description: String,
     pub default: bool,
     /// What it delivers, or why it cannot be opened now.
-    pub format: Result<Format, String>,
+    pub format: Result<DeviceFormat, String>,
 }
 
 /// What a device delivers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Format {
+pub struct DeviceFormat {
     /// Hz.
     pub rate: u32,
     pub channels: u16,
@@ -62,9 +62,9 @@ pub struct Format {
 }
 
 /// Every microphone of this machine.
-pub fn devices() -> Result<Vec<Device>, Error> {
+pub fn devices() -> Result<Vec<InputDevice>, Error> {
     let inputs = host()?.input_devices().map_err(|source| Error::NoHost { source: source.into() })?;
-    let mut devices: Vec<Device> = inputs.filter_map(|device| describe(&device)).collect();
+    let mut devices: Vec<InputDevice> = inputs.filter_map(|device| describe(&device)).collect();
     devices.sort_by_key(|device| !device.default);
     Ok(devices)
 }
@@ -77,10 +77,10 @@ fn host() -> Result<cpal::Host, Error> {
 }
 
 /// None for what is no microphone: playback devices that call themselves both, and ALSA's own sink of nothing.
-fn describe(device: &cpal::Device) -> Option<Device> {
+fn describe(device: &cpal::Device) -> Option<InputDevice> {
     let name = device.id().ok()?.id().to_owned();
     let format = match device.default_input_config() {
-        Ok(config) => Ok(Format {
+        Ok(config) => Ok(DeviceFormat {
             rate: config.sample_rate(),
             channels: config.channels(),
             samples: config.sample_format().to_string(),
@@ -90,7 +90,7 @@ fn describe(device: &cpal::Device) -> Option<Device> {
         Err(_) => return None,
     };
     let description = device.description().map(|description| description.name().to_owned()).unwrap_or_default();
-    (name != "null").then(|| Device { default: name == DEFAULT, name, description, format })
+    (name != "null").then(|| InputDevice { default: name == DEFAULT, name, description, format })
 }
 
 fn find(name: &str) -> Result<cpal::Device, Error> {
@@ -105,72 +105,72 @@ fn find(name: &str) -> Result<cpal::Device, Error> {
     found.ok_or_else(|| missing(devices().unwrap_or_default().into_iter().map(|device| device.name).collect()))
 }
 
-pub(super) fn run(name: &str, mut line: Line, control: &Control, metrics: &Metrics) -> Result<(), Error> {
+pub(super) fn run(name: &str, mut sink: DroppingSink, control: &SourceControl, metrics: &Metrics) -> Result<(), Error> {
     // Where the stream goes on: nothing before the first opening.
     let mut stream: Option<(SampleClock, SamplePos)> = None;
     let mut wait = BACKOFF[0];
-    let mut closing = Closing::default();
+    let mut closing = ClosingStream::default();
     while !control.stopped() {
-        line.moved();
+        sink.moved();
         metrics.listening.set(control.listening());
         if !control.listening() {
-            line.begin_gap(GapReason::Muted);
+            sink.begin_gap(GapReason::Muted);
         }
         // A device that its driver still holds cannot be opened again, and one closing at a time is enough to hang in.
         let closed = closing.is_over(name);
         if !control.listening() || !closed {
             if control.listening() {
-                line.lose(heard_to(stream));
+                sink.lose(heard_to(stream));
             }
             let _ = control.wait_until(Instant::now() + TICK);
             continue;
         }
-        let opened = Microphone::open(name, stream);
+        let opened = CaptureStream::open(name, stream);
         let mut microphone = match opened {
             Ok(microphone) => microphone,
-            Err(error) if stream.is_none() && !line.has_gap() => return Err(error),
+            Err(error) if stream.is_none() && !sink.has_gap() => return Err(error),
             Err(error) => {
                 tracing::warn!(device = name, error = %error, again_s = wait.as_secs(), "the microphone is still away");
-                line.lose(heard_to(stream));
+                sink.lose(heard_to(stream));
                 let _ = control.wait_until(Instant::now() + wait);
                 wait = (wait * 2).min(BACKOFF[1]);
                 continue;
             }
         };
         tracing::info!(device = name, rate = microphone.rate, "listening to the microphone");
-        let heard = microphone.listen(&mut line, control);
+        let ended = microphone.listen(&mut sink, control);
         if microphone.delivered {
             wait = BACKOFF[0];
         }
         stream = Some((microphone.framer.clock(), microphone.framer.position()));
         closing = microphone.close();
-        match heard {
-            Heard::Enough => break,
-            Heard::Muted => tracing::info!(device = name, "the microphone is closed: listening was switched off"),
-            Heard::Lost => {
+        match ended {
+            ListenEnd::Stopped => break,
+            ListenEnd::Muted => tracing::info!(device = name, "the microphone is closed: listening was switched off"),
+            ListenEnd::Lost => {
                 tracing::warn!(device = name, "the microphone delivers nothing any more; opening it again");
-                line.lose(heard_to(stream));
+                sink.lose(heard_to(stream));
             }
         }
     }
     while !closing.is_over(name) && closing.since.elapsed() < CLOSING_LIMIT {
         std::thread::sleep(TICK);
     }
-    line.close();
+    sink.close();
     Ok(())
 }
 
 /// Why listening ended.
-enum Heard {
+enum ListenEnd {
     /// Stopped, or nobody receives any more.
-    Enough,
+    Stopped,
     Muted,
     Lost,
 }
 
 /// What the callback and this thread share beside the ring.
 #[derive(Default)]
-struct Shared {
+struct CallbackState {
     /// Calls of the data callback: its pulse.
     beats: AtomicU64,
     /// Samples at the device's rate that the ring had no room for.
@@ -180,24 +180,24 @@ struct Shared {
 }
 
 /// An open device.
-struct Microphone {
+struct CaptureStream {
     rate: u32,
     framer: Framer,
     ring: rtrb::Consumer<f32>,
-    shared: Arc<Shared>,
+    shared: Arc<CallbackState>,
     delivered: bool,
     stream: cpal::Stream,
 }
 
 /// A device on its way to being closed: that waits for the driver, and whoever waits with it hears no mute and no end.
-struct Closing {
+struct ClosingStream {
     /// None when it is over.
     thread: Option<JoinHandle<()>>,
     since: Instant,
     told: bool,
 }
 
-impl Microphone {
+impl CaptureStream {
     fn open(name: &str, stream: Option<(SampleClock, SamplePos)>) -> Result<Self, Error> {
         let device = find(name)?;
         let refused = |source: cpal::Error| Error::OpenDevice { name: name.into(), source: source.into() };
@@ -209,7 +209,7 @@ impl Microphone {
         let framer = Framer::new(rate, 1, clock, position)?;
 
         let (mut producer, ring) = rtrb::RingBuffer::new(rate as usize * RING_S);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(CallbackState::default());
         let (beat, fault) = (shared.clone(), shared.clone());
         let frame_bytes = width * usize::from(channels);
         let scale = 1.0 / f32::from(channels);
@@ -234,42 +234,42 @@ impl Microphone {
         Ok(Self { rate, framer, ring, shared, delivered: false, stream })
     }
 
-    fn close(self) -> Closing {
+    fn close(self) -> ClosingStream {
         let Self { stream, .. } = self;
         // Where there is no thread the stream is closed here, with what was to be the thread.
         let thread = std::thread::Builder::new().name("closing".into()).spawn(move || drop(stream)).ok();
-        Closing { thread, since: Instant::now(), told: false }
+        ClosingStream { thread, since: Instant::now(), told: false }
     }
 
-    fn listen(&mut self, line: &mut Line, control: &Control) -> Heard {
+    fn listen(&mut self, sink: &mut DroppingSink, control: &SourceControl) -> ListenEnd {
         let mut samples = Vec::new();
         let (mut beats, mut beat_at) = (0, Instant::now());
         loop {
             if control.stopped() {
-                return Heard::Enough;
+                return ListenEnd::Stopped;
             }
-            line.moved();
+            sink.moved();
             if !control.listening() {
-                line.begin_gap(GapReason::Muted);
-                return Heard::Muted;
+                sink.begin_gap(GapReason::Muted);
+                return ListenEnd::Muted;
             }
             let seen = self.shared.beats.load(Relaxed);
             if seen != beats {
                 (beats, beat_at, self.delivered) = (seen, Instant::now(), true);
-                line.delivers();
+                sink.delivers();
             } else if beat_at.elapsed() > SILENT_LIMIT || self.shared.gone.load(Relaxed) {
-                return Heard::Lost;
+                return ListenEnd::Lost;
             }
             samples.clear();
             while let Ok(sample) = self.ring.pop() {
                 samples.push(sample);
             }
             let mut open = true;
-            self.framer.push(&samples, |frame| open &= line.pass(frame));
+            self.framer.push(&samples, |frame| open &= sink.pass(frame));
             if !open {
-                return Heard::Enough;
+                return ListenEnd::Stopped;
             }
-            self.skip_overflow(line);
+            self.skip_overflow(sink);
             if !samples.is_empty()
                 && let Some(moved) = self.framer.observe(Timestamp::now())
             {
@@ -279,23 +279,23 @@ impl Microphone {
         }
     }
 
-    fn skip_overflow(&mut self, line: &mut Line) {
+    fn skip_overflow(&mut self, sink: &mut DroppingSink) {
         let lost = self.shared.overflow.swap(0, Relaxed) * u64::from(SAMPLE_RATE) / u64::from(self.rate);
         if lost > 0 {
             let from = self.framer.clock().time(self.framer.position());
             self.framer.skip(lost as i64);
-            line.drop_samples(lost, from);
+            sink.drop_samples(lost, from);
         }
     }
 }
 
-impl Default for Closing {
+impl Default for ClosingStream {
     fn default() -> Self {
         Self { thread: None, since: Instant::now(), told: false }
     }
 }
 
-impl Closing {
+impl ClosingStream {
     fn is_over(&mut self, name: &str) -> bool {
         if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
             self.thread = None;

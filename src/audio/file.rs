@@ -18,9 +18,9 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
-use super::outlet::Gate;
 use super::resample::Framer;
-use super::{Control, Error};
+use super::sink::BlockingSink;
+use super::{Error, SourceControl};
 use crate::clock::{self, SampleClock};
 use crate::config::PlaybackPace;
 use crate::event::{FRAME_SAMPLES, Frame};
@@ -28,13 +28,18 @@ use crate::event::{FRAME_SAMPLES, Frame};
 /// The length a file says it has, in seconds; None when its header does not tell. Its first samples are read, so a header with
 /// nothing behind it is an error here, too.
 pub fn seconds(path: &Path) -> Result<Option<f64>, Error> {
-    let mut sound = Sound::open(path)?;
+    let mut sound = AudioFile::open(path)?;
     sound.read(&mut Vec::new())?;
     Ok(sound.frames.map(|frames| frames as f64 / f64::from(sound.rate)))
 }
 
-pub(super) fn run(path: &Path, pace: PlaybackPace, mut gate: Gate, control: &Control) -> Result<(), Error> {
-    let mut sound = Sound::open(path)?;
+pub(super) fn run(
+    path: &Path,
+    pace: PlaybackPace,
+    mut sink: BlockingSink,
+    control: &SourceControl,
+) -> Result<(), Error> {
+    let mut sound = AudioFile::open(path)?;
     let framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0);
     let mut framer = framer.map_err(|source| Error::NotAudio { path: sound.path.clone(), source: source.into() })?;
     let started = Instant::now();
@@ -48,7 +53,7 @@ pub(super) fn run(path: &Path, pace: PlaybackPace, mut gate: Gate, control: &Con
             if control.stopped() {
                 return ControlFlow::Break(());
             }
-            gate.pass(frame)?;
+            sink.pass(frame)?;
         }
         ControlFlow::Continue(())
     };
@@ -61,13 +66,13 @@ pub(super) fn run(path: &Path, pace: PlaybackPace, mut gate: Gate, control: &Con
     }
     framer.finish(|frame| frames.push(frame));
     if pass(&mut frames).is_continue() {
-        let _ = gate.end();
+        let _ = sink.end();
     }
     Ok(())
 }
 
 /// A file being decoded.
-struct Sound {
+struct AudioFile {
     path: PathBuf,
     format: Box<dyn FormatReader>,
     decoder: Box<dyn AudioDecoder>,
@@ -83,7 +88,7 @@ struct Sound {
     damaged: bool,
 }
 
-impl Sound {
+impl AudioFile {
     fn open(path: &Path) -> Result<Self, Error> {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, file) = opened.map_err(|source| Error::Read { path: path.into(), source })?;

@@ -41,7 +41,7 @@ const FLOOR: f32 = 0.000_5;
 #[derive(Default)]
 pub struct Segmenter {
     /// While nobody speaks: as much as a segment may begin with. Within a segment: all of it.
-    heard: VecDeque<Heard>,
+    heard: VecDeque<ScoredFrame>,
     speaking: bool,
     /// The segment goes on where another was cut, so that however little speech is left in it counts.
     continued: bool,
@@ -49,12 +49,12 @@ pub struct Segmenter {
     silence: usize,
 }
 
-struct Heard {
+struct ScoredFrame {
     frame: Frame,
     probability: f32,
 }
 
-impl Heard {
+impl ScoredFrame {
     fn is_speech(&self) -> bool {
         self.probability >= GO_ON
     }
@@ -81,7 +81,7 @@ impl Segmenter {
         let jumped = self.next().is_some_and(|next| next != frame.at);
         let before = if jumped { self.flush() } else { None };
         let probability = if level(&frame.samples) < FLOOR { 0.0 } else { probability };
-        self.heard.push_back(Heard { frame: frame.clone(), probability });
+        self.heard.push_back(ScoredFrame { frame: frame.clone(), probability });
         // The frame after a jump is the first of its stream: it ends nothing.
         if self.speaking {
             before.or_else(|| self.go_on())
@@ -104,7 +104,7 @@ impl Segmenter {
 
     fn wait(&mut self) {
         let window = self.heard.len().saturating_sub(WINDOW);
-        let sure = |heard: &Heard| heard.probability >= START;
+        let sure = |heard: &ScoredFrame| heard.probability >= START;
         if self.heard.range(window..).filter(|heard| sure(heard)).count() >= ONSET {
             let first = self.heard.iter().skip(window).position(sure).expect("five of them are sure");
             self.heard.drain(..(window + first).saturating_sub(PRE_ROLL));
@@ -116,7 +116,7 @@ impl Segmenter {
     }
 
     fn go_on(&mut self) -> Option<Segment> {
-        let speech = self.heard.back().is_some_and(Heard::is_speech);
+        let speech = self.heard.back().is_some_and(ScoredFrame::is_speech);
         self.silence = if speech { 0 } else { self.silence + 1 };
         if self.silence >= HANG_OVER {
             return self.end();
@@ -154,12 +154,12 @@ impl Segmenter {
 
     /// Takes the first `count` frames out as a segment.
     fn take(&mut self, count: usize) -> Segment {
-        let taken: Vec<Heard> = self.heard.drain(..count).collect();
+        let taken: Vec<ScoredFrame> = self.heard.drain(..count).collect();
         segment(taken.iter())
     }
 }
 
-fn segment<'a>(heard: impl Iterator<Item = &'a Heard> + Clone) -> Segment {
+fn segment<'a>(heard: impl Iterator<Item = &'a ScoredFrame> + Clone) -> Segment {
     let first = &heard.clone().next().expect("a segment has a frame").frame;
     Segment {
         start: first.at,

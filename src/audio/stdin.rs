@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::outlet::{Gate, PAUSE};
 use super::resample::Framer;
-use super::{Control, Error};
+use super::sink::{BlockingSink, PAUSE};
+use super::{Error, SourceControl};
 use crate::clock::SampleClock;
 use crate::config;
 
@@ -26,8 +26,8 @@ const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 pub(super) fn run(
     input: impl AsFd,
     settings: &config::StdinConfig,
-    mut gate: Gate,
-    control: &Control,
+    mut sink: BlockingSink,
+    control: &SourceControl,
 ) -> Result<(), Error> {
     let channels = usize::from(settings.channels);
     let mut framer = Framer::new(settings.rate, channels, SampleClock::starting_at(Timestamp::now()), 0)?;
@@ -47,11 +47,11 @@ pub(super) fn run(
             Ok(Some(read)) => read,
             Ok(None) => {
                 waited = true;
-                gate.waits();
+                sink.waits();
                 if lost.is_none() && framer.position() > 0 && control.listening() && last.elapsed() > PAUSE {
                     tracing::warn!("nothing comes on standard input any more; waiting for it");
                     lost = Some(framer.clock().time(framer.position()));
-                    if gate.lose().is_break() {
+                    if sink.lose().is_break() {
                         return Ok(());
                     }
                 }
@@ -66,7 +66,7 @@ pub(super) fn run(
         if let Some(from) = lost.take().filter(|from| *from < Timestamp::now()) {
             // What comes now was not said before the stall.
             framer.observe(Timestamp::now());
-            if gate.was_lost(from).is_break() {
+            if sink.was_lost(from).is_break() {
                 return Ok(());
             }
         }
@@ -82,7 +82,7 @@ pub(super) fn run(
         if std::mem::take(&mut waited) && framer.clock().time(framer.position()) < now {
             framer.observe(now);
         }
-        if frames.drain(..).try_for_each(|frame| gate.pass(frame)).is_break() {
+        if frames.drain(..).try_for_each(|frame| sink.pass(frame)).is_break() {
             return Ok(());
         }
     }
@@ -90,8 +90,8 @@ pub(super) fn run(
         tracing::warn!(bytes = kept, "standard input ended within a sample; the rest was left out");
     }
     framer.finish(|frame| frames.push(frame));
-    if frames.drain(..).try_for_each(|frame| gate.pass(frame)).is_continue() {
-        let _ = gate.end();
+    if frames.drain(..).try_for_each(|frame| sink.pass(frame)).is_continue() {
+        let _ = sink.end();
     }
     Ok(())
 }
@@ -114,24 +114,28 @@ fn read(input: &impl AsFd, block: &mut [u8], waits: bool) -> Result<Option<usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Audio, GapReason};
+    use crate::event::{AudioEvent, GapReason};
     use crate::metrics::Metrics;
     use jiff::SignedDuration;
     use std::io::Write;
     use std::sync::mpsc::sync_channel;
 
     /// Runs a source on a pipe that `write` fills; returns what came out.
-    fn hear(settings: config::StdinConfig, control: &Control, write: impl FnOnce(std::io::PipeWriter)) -> Vec<Audio> {
+    fn hear(
+        settings: config::StdinConfig,
+        control: &SourceControl,
+        write: impl FnOnce(std::io::PipeWriter),
+    ) -> Vec<AudioEvent> {
         let metrics = Metrics::default();
         let (reader, writer) = std::io::pipe().unwrap();
         let (out, received) = sync_channel(1_000);
         std::thread::scope(|threads| {
-            let gate = Gate::new(out, "home", control, &metrics);
-            let source = threads.spawn(|| run(reader, &settings, gate, control));
+            let sink = BlockingSink::new(out, "home", control, &metrics);
+            let source = threads.spawn(|| run(reader, &settings, sink, control));
             write(writer);
             source.join().unwrap().unwrap();
         });
-        received.try_iter().map(|sound| sound.audio).collect()
+        received.try_iter().map(|sound| sound.event).collect()
     }
 
     fn stdin(rate: u32, channels: u16) -> config::StdinConfig {
@@ -141,12 +145,14 @@ mod tests {
     #[test]
     fn samples_are_read_across_odd_writes_and_the_rest_is_filled_up() {
         let bytes: Vec<u8> = (0..300i16).flat_map(|n| (n * 100).to_le_bytes()).collect();
-        let heard = hear(stdin(16_000, 1), &Control::default(), |mut writer| {
+        let heard = hear(stdin(16_000, 1), &SourceControl::default(), |mut writer| {
             bytes.chunks(7).for_each(|part| writer.write_all(part).unwrap());
             // Half a sample more.
             writer.write_all(&[1]).unwrap();
         });
-        let [Audio::Frame(first), Audio::Frame(second), Audio::End] = &heard[..] else { panic!("{heard:?}") };
+        let [AudioEvent::Frame(first), AudioEvent::Frame(second), AudioEvent::End] = &heard[..] else {
+            panic!("{heard:?}")
+        };
         assert_eq!((first.at, second.at), (0, 256));
         assert_eq!(first.samples[255], 25_500.0 / 32_768.0);
         assert_eq!(second.samples[43], 29_900.0 / 32_768.0);
@@ -156,20 +162,20 @@ mod tests {
     #[test]
     fn stereo_is_mixed() {
         let bytes: Vec<u8> = [16_384i16, 0].iter().cycle().take(512).flat_map(|n| n.to_le_bytes()).collect();
-        let heard = hear(stdin(16_000, 2), &Control::default(), |mut writer| writer.write_all(&bytes).unwrap());
-        assert!(matches!(&heard[..], [Audio::Frame(frame), Audio::End] if frame.samples == [0.25; 256]));
+        let heard = hear(stdin(16_000, 2), &SourceControl::default(), |mut writer| writer.write_all(&bytes).unwrap());
+        assert!(matches!(&heard[..], [AudioEvent::Frame(frame), AudioEvent::End] if frame.samples == [0.25; 256]));
     }
 
     #[test]
     fn what_was_said_before_a_stall_is_whole_and_the_stall_is_told() {
         let sound = [0; 32_000];
-        let heard = hear(stdin(16_000, 1), &Control::default(), |mut writer| {
+        let heard = hear(stdin(16_000, 1), &SourceControl::default(), |mut writer| {
             writer.write_all(&sound).unwrap();
             std::thread::sleep(PAUSE + PAUSE / 10);
             writer.write_all(&sound).unwrap();
         });
-        let (before, after) = heard.split_at(heard.iter().position(|audio| *audio == Audio::End).unwrap());
-        let [Audio::End, Audio::Gap(gap), Audio::Frame(next), ..] = after else { panic!("{after:?}") };
+        let (before, after) = heard.split_at(heard.iter().position(|audio| *audio == AudioEvent::End).unwrap());
+        let [AudioEvent::End, AudioEvent::Gap(gap), AudioEvent::Frame(next), ..] = after else { panic!("{after:?}") };
         assert_eq!((before.len(), gap.reason), (62, GapReason::DeviceLost));
         // The first second came at once.
         let second = SignedDuration::from_secs(1);
@@ -179,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_request_to_stop_is_noticed_although_nothing_arrives() {
-        let control = Control::default();
+        let control = SourceControl::default();
         let heard = hear(stdin(16_000, 1), &control, |writer| {
             control.stop();
             // The pipe stays open until the source has ended.

@@ -18,11 +18,11 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use self::client::{Client, Heard};
-use super::outlet::Gate;
-use super::{Control, Error};
+use self::client::{ClientRoom, Satellite};
+use super::sink::BlockingSink;
+use super::{Error, SourceControl};
 use crate::config;
-use crate::event::Sound;
+use crate::event::RoomAudio;
 use crate::metrics::Metrics;
 
 /// More microphones than a house has rooms are no microphones.
@@ -30,11 +30,11 @@ const MAX_CLIENTS: usize = 16;
 /// How long a request to stop may go unnoticed.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 /// What all clients share.
-struct Shared<'a> {
+struct WyomingServer<'a> {
     settings: &'a config::WyomingConfig,
     /// The room of a microphone that nobody has named.
     room: &'a str,
-    control: &'a Control,
+    control: &'a SourceControl,
     metrics: &'a Metrics,
     clients: AtomicUsize,
     /// Rooms that went away in the middle of a stream, and when.
@@ -44,8 +44,8 @@ struct Shared<'a> {
 pub(super) fn run(
     settings: &config::WyomingConfig,
     room: &str,
-    out: SyncSender<Sound>,
-    control: &Control,
+    out: SyncSender<RoomAudio>,
+    control: &SourceControl,
     metrics: &Metrics,
 ) -> Result<(), Error> {
     let address = settings.listen;
@@ -53,7 +53,8 @@ pub(super) fn run(
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     tracing::info!(address = %listener.local_addr().map_err(failed)?, "network microphones may connect");
-    let shared = Shared { settings, room, control, metrics, clients: AtomicUsize::new(0), lost: Mutex::default() };
+    let shared =
+        WyomingServer { settings, room, control, metrics, clients: AtomicUsize::new(0), lost: Mutex::default() };
     std::thread::scope(|threads| {
         while !control.stopped() {
             if !ready(&listener, &GLANCE).map_err(|error| failed(error.into()))? {
@@ -73,9 +74,9 @@ pub(super) fn run(
                 continue;
             }
             shared.clients.fetch_add(1, Relaxed);
-            let (client, shared) = (Client::new(stream, peer, &shared, out.clone()), &shared);
+            let (client, shared) = (Satellite::new(stream, peer, &shared, out.clone()), &shared);
             let thread = std::thread::Builder::new().name("wyoming".into()).spawn_scoped(threads, move || {
-                client.and_then(Client::run).unwrap_or_else(|ended| ended.tell(peer));
+                client.and_then(Satellite::run).unwrap_or_else(|ended| ended.tell(peer));
                 shared.clients.fetch_sub(1, Relaxed);
             });
             thread.map_err(|source| Error::Thread { source })?;
@@ -93,7 +94,7 @@ fn ready(from: &impl AsFd, within: &Timespec) -> Result<bool, Errno> {
     }
 }
 
-impl<'a> Shared<'a> {
+impl<'a> WyomingServer<'a> {
     fn turns_away(&self, peer: SocketAddr) -> Option<&'static str> {
         let rooms = &self.settings.rooms;
         if !rooms.is_empty() && !rooms.contains_key(&peer.ip().to_canonical()) {
@@ -117,7 +118,7 @@ impl<'a> Shared<'a> {
     }
 
     /// The room of a client: by its address, by the name it gave, or the one for all others; a second one in it has a number.
-    fn hear(&'a self, peer: SocketAddr, name: Option<&str>, out: SyncSender<Sound>) -> Heard<'a> {
+    fn hear(&'a self, peer: SocketAddr, name: Option<&str>, out: SyncSender<RoomAudio>) -> ClientRoom<'a> {
         let named = self.settings.rooms.get(&peer.ip().to_canonical()).map(config::Name::as_str);
         let room = named.or(name).unwrap_or(self.room);
         // Held until the room is in the list, so that two that come at once do not take the same.
@@ -128,6 +129,6 @@ impl<'a> Shared<'a> {
         let room = std::iter::once(room.to_owned()).chain(numbered).find(|name| free(name));
         let name: Arc<str> = room.expect("numbers do not end").into();
         tracing::info!(%peer, room = &*name, "a network microphone is heard");
-        Heard::new(Gate::new(out, &name, self.control, self.metrics), name, self.metrics)
+        ClientRoom::new(BlockingSink::new(out, &name, self.control, self.metrics), name, self.metrics)
     }
 }

@@ -63,7 +63,7 @@ fn probed(source: &SourceConfig, config: &Config) -> anyhow::Result<String> {
         SourceConfig::Microphone(microphone) => {
             let devices = audio::devices()?;
             let wanted =
-                |d: &&audio::Device| d.name == microphone.device || (microphone.device == "default" && d.default);
+                |d: &&audio::InputDevice| d.name == microphone.device || (microphone.device == "default" && d.default);
             let Some(device) = devices.iter().find(wanted) else {
                 let known = devices.into_iter().map(|d| d.name).collect();
                 bail!(audio::Error::NoDevice { name: microphone.device.clone(), known });

@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 
 use serde::Serialize;
 
-use crate::audio::{self, Device};
+use crate::audio::{self, InputDevice};
 
 /// Lists the microphones of this machine.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct DeviceLine<'a> {
     name: &'a str,
     description: &'a str,
     default: bool,
@@ -29,7 +29,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     write(&audio::devices()?, args.json, &mut stdout().lock())
 }
 
-fn write(devices: &[Device], json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+fn write(devices: &[InputDevice], json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     if json {
         for device in devices {
             writeln!(out, "{}", serde_json::to_string(&line(device))?)?;
@@ -56,16 +56,16 @@ fn write(devices: &[Device], json: bool, out: &mut impl Write) -> anyhow::Result
     Ok(())
 }
 
-fn format(device: &Device) -> String {
+fn format(device: &InputDevice) -> String {
     match &device.format {
         Ok(format) => format!("{} Hz, {} channels, {}", format.rate, format.channels, format.samples),
         Err(reason) => reason.clone(),
     }
 }
 
-fn line(device: &Device) -> Line<'_> {
+fn line(device: &InputDevice) -> DeviceLine<'_> {
     let format = device.format.as_ref().ok();
-    Line {
+    DeviceLine {
         name: &device.name,
         description: &device.description,
         default: device.default,
@@ -79,24 +79,24 @@ fn line(device: &Device) -> Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::Format;
+    use crate::audio::DeviceFormat;
 
-    fn written(devices: &[Device], json: bool) -> String {
+    fn written(devices: &[InputDevice], json: bool) -> String {
         let mut out = Vec::new();
         write(devices, json, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
-    fn two() -> [Device; 2] {
-        let format = Format { rate: 48_000, channels: 2, samples: "f32".into() };
+    fn two() -> [InputDevice; 2] {
+        let format = DeviceFormat { rate: 48_000, channels: 2, samples: "f32".into() };
         [
-            Device {
+            InputDevice {
                 name: "default".into(),
                 description: "Default Audio Device".into(),
                 default: true,
                 format: Ok(format),
             },
-            Device {
+            InputDevice {
                 name: "plughw:CARD=Jabra,DEV=0".into(),
                 description: "Jabra Speak".into(),
                 default: false,

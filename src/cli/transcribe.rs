@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::sentence;
 use crate::asr::whisper::Whisper;
-use crate::audio::{self, Control};
+use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
+use crate::audio::{self, SourceControl};
 use crate::config::{AsrConfig, FileConfig, PlaybackPace, SourceConfig};
-use crate::daemon::hearing::{Heard, Hearing};
-use crate::event::{Audio, Utterance};
+use crate::event::{AudioEvent, Utterance};
 use crate::metrics::Metrics;
 use crate::models;
 
@@ -42,7 +42,7 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct TranscriptLine<'a> {
     file: &'a Path,
     start: f64,
     end: f64,
@@ -61,13 +61,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
     let asr = AsrConfig { model: args.model, language: args.language, threads: args.threads, ..AsrConfig::default() };
     let path = models::find(&asr.model, Path::new(""))?;
-    let mut hearing = Hearing::new(Whisper::load(&path, &asr)?);
+    let mut pipeline = AsrPipeline::new(Whisper::load(&path, &asr)?);
     let mut failed = 0;
     for file in &args.files {
         if args.files.len() > 1 && !args.json {
             writeln!(out, "{}", file.display())?;
         }
-        if let Err(error) = transcribe(file, &mut hearing, args.json, out) {
+        if let Err(error) = transcribe(file, &mut pipeline, args.json, out) {
             if args.files.len() == 1 {
                 return Err(error);
             }
@@ -79,13 +79,13 @@ fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+fn transcribe(file: &Path, pipeline: &mut AsrPipeline, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let bar = bar(file)?;
     let metrics = Metrics::default();
     let source =
         [("file".into(), SourceConfig::File(FileConfig { path: file.into(), pace: PlaybackPace::Fast, room: None }))];
     let (sender, receiver) = sync_channel(QUEUE);
-    let control = Control::default();
+    let control = SourceControl::default();
     std::thread::scope(|threads| {
         let reading = std::thread::Builder::new()
             .name("capture".into())
@@ -94,28 +94,34 @@ fn transcribe(file: &Path, hearing: &mut Hearing, json: bool, out: &mut impl Wri
         let mut origin = Timestamp::UNIX_EPOCH;
         let mut print = |origin, heard| bar.suspend(|| print(file, origin, heard, json, out));
         for sound in receiver {
-            if let Audio::Frame(frame) = &sound.audio {
+            if let AudioEvent::Frame(frame) = &sound.event {
                 if frame.at == 0 {
                     origin = frame.time;
                 }
                 bar.set_position(frame.time.duration_since(origin).as_millis() as u64);
             }
-            print(origin, hearing.push(sound, &metrics)?)?;
+            print(origin, pipeline.push(sound, &metrics)?)?;
         }
-        print(origin, hearing.finish(&metrics)?)?;
+        print(origin, pipeline.finish(&metrics)?)?;
         bar.finish_and_clear();
         reading.join().map_err(|_| anyhow::anyhow!("reading {} broke off", file.display()))??;
         Ok(())
     })
 }
 
-fn print(file: &Path, origin: Timestamp, heard: Vec<Heard>, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+fn print(
+    file: &Path,
+    origin: Timestamp,
+    heard: Vec<PipelineEvent>,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     for heard in heard {
-        let Heard::Utterance(Utterance { start, end, text, confidence, .. }) = heard else { continue };
+        let PipelineEvent::Utterance(Utterance { start, end, text, confidence, .. }) = heard else { continue };
         let seconds = |time: Timestamp| (time.duration_since(origin).as_secs_f64() * 1e3).round() / 1e3;
         let (start, end) = (seconds(start), seconds(end));
         if json {
-            writeln!(out, "{}", serde_json::to_string(&Line { file, start, end, text: &text, confidence })?)?;
+            writeln!(out, "{}", serde_json::to_string(&TranscriptLine { file, start, end, text: &text, confidence })?)?;
         } else {
             writeln!(out, "[{} – {}] {text}", minutes(start), minutes(end))?;
         }

@@ -20,11 +20,11 @@ use super::listen::ListenerEvent;
 use super::store_retry::retry_until_stored;
 use super::transcript_writer::{TranscriptWriter, locked};
 use crate::api::pending_command::PendingCommand;
+use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
 use crate::clock;
 use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Keep;
-use crate::daemon::hearing::{Heard, Hearing};
-use crate::event::{Audio, FRAME_SAMPLES, Gap, Sound, Utterance};
+use crate::event::{AudioEvent, FRAME_SAMPLES, Gap, RoomAudio, Utterance};
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
@@ -41,7 +41,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// The hearing thread's belongings.
 pub struct TranscribeWorker {
-    pub hearing: Hearing,
+    pub pipeline: AsrPipeline,
     pub store: Store,
     /// None where what several machines heard is put in order first: then it waits for that in the inbox.
     pub writing: Option<TranscriptWriter>,
@@ -66,7 +66,7 @@ pub struct TranscribeWorker {
 
 impl TranscribeWorker {
     /// Hears until the sources have ended, then what was being said.
-    pub fn run(mut self, audio: Receiver<Sound>) -> Result<(), Error> {
+    pub fn run(mut self, audio: Receiver<RoomAudio>) -> Result<(), Error> {
         let mut retention_due = Instant::now();
         let mut arrived = (Instant::now(), Timestamp::MIN);
         loop {
@@ -75,8 +75,8 @@ impl TranscribeWorker {
             }
             // A source that waits is heard piece by piece; of a live one everything that was said by now is taken first,
             // so that work is chosen knowing all of it.
-            let next = match self.hearing.has_work() {
-                true if self.live && self.hearing.has_room() => audio.try_recv(),
+            let next = match self.pipeline.has_work() {
+                true if self.live && self.pipeline.has_capacity() => audio.try_recv(),
                 true => Err(TryRecvError::Empty),
                 false => audio.recv_timeout(IDLE).map_err(|error| match error {
                     RecvTimeoutError::Timeout => TryRecvError::Empty,
@@ -87,7 +87,7 @@ impl TranscribeWorker {
                 Ok(sound) => {
                     arrived = (Instant::now(), self.listen(sound, arrived.1));
                 }
-                Err(TryRecvError::Empty) if self.hearing.has_work() => self.work(arrived)?,
+                Err(TryRecvError::Empty) if self.pipeline.has_work() => self.work(arrived)?,
                 // Sources may pause as long as they like.
                 Err(TryRecvError::Empty) => self.metrics.hearing_heartbeat.beat(),
                 Err(TryRecvError::Disconnected) => break,
@@ -102,8 +102,8 @@ impl TranscribeWorker {
             // What is behind them waits in the store.
             self.untold.tell(self.reader.as_ref());
         }
-        self.hearing.end();
-        while self.hearing.has_work() {
+        self.pipeline.end_streams();
+        while self.pipeline.has_work() {
             self.work((Instant::now(), Timestamp::now()))?;
             self.untold.tell(self.reader.as_ref());
         }
@@ -114,9 +114,9 @@ impl TranscribeWorker {
     }
 
     /// What was heard and is not stored yet is dropped, then whoever owns the text forgets what is.
-    fn forget(&mut self, asked: PendingCommand, audio: &Receiver<Sound>) -> Result<(), Error> {
+    fn forget(&mut self, asked: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), Error> {
         while audio.try_recv().is_ok() {}
-        self.hearing.drop_all();
+        self.pipeline.discard_all();
         self.untold.clear();
         if let Some(reader) = &self.reader {
             // This may wait: the reader never waits for us.
@@ -147,44 +147,44 @@ impl TranscribeWorker {
     }
 
     /// Returns how far the stream has come; `before` is how far the last one had.
-    fn listen(&mut self, sound: Sound, before: Timestamp) -> Timestamp {
-        let reached = match &sound.audio {
-            Audio::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),
-            Audio::Gap(gap) => gap.to,
-            Audio::End => before,
+    fn listen(&mut self, sound: RoomAudio, before: Timestamp) -> Timestamp {
+        let reached = match &sound.event {
+            AudioEvent::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),
+            AudioEvent::Gap(gap) => gap.to,
+            AudioEvent::End => before,
         };
         if self.metrics.heard_since.get().is_none() {
             self.metrics.heard_since.set(reached);
         }
-        self.hearing.listen(sound, &self.metrics);
+        self.pipeline.accept(sound, &self.metrics);
         reached
     }
 
     fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), Error> {
         let (began, passes) = (Instant::now(), self.metrics.passes.get());
         let now = if self.live { Timestamp::now() } else { reached };
-        let heard = self.hearing.work(now, &self.metrics)?;
+        let heard = self.pipeline.step(now, &self.metrics)?;
         if self.metrics.passes.get() > passes {
-            self.hearing.took(began.elapsed().as_secs_f64());
+            self.pipeline.record_pass(began.elapsed().as_secs_f64());
         }
         self.keep(heard, arrived, reached)
     }
 
-    fn keep(&mut self, heard: Vec<Heard>, arrived: Instant, reached: Timestamp) -> Result<(), Error> {
+    fn keep(&mut self, heard: Vec<PipelineEvent>, arrived: Instant, reached: Timestamp) -> Result<(), Error> {
         for heard in heard {
             match heard {
-                Heard::Utterance(utterance) => {
+                PipelineEvent::Utterance(utterance) => {
                     self.utterance(&utterance)?;
                     self.lag(&utterance, arrived, reached);
                     self.wake(ListenerEvent::UtteranceStored);
                     self.live_feed.publish(LiveEvent::Utterance(utterance));
                 }
-                Heard::Gap(gap) => {
+                PipelineEvent::Gap(gap) => {
                     self.gap(&gap)?;
                     self.live_feed.publish(LiveEvent::Gap(gap.clone()));
                     self.untold.push(gap);
                 }
-                Heard::Hypothesis(said) => {
+                PipelineEvent::Hypothesis(said) => {
                     if !said.is_over() {
                         let (committed, tentative) = (said.committed.join(" "), &said.tentative);
                         let room = &said.room;
@@ -193,8 +193,10 @@ impl TranscribeWorker {
                     self.live_feed.publish(LiveEvent::Hypothesis(said));
                 }
                 // Where others are waited for, time has not passed as long as they may come.
-                Heard::Progress(time) if self.writing.is_some() => self.wake(ListenerEvent::StreamReached(time)),
-                Heard::Progress(_) => {}
+                PipelineEvent::Progress(time) if self.writing.is_some() => {
+                    self.wake(ListenerEvent::StreamReached(time))
+                }
+                PipelineEvent::Progress(_) => {}
             }
         }
         Ok(())

@@ -6,10 +6,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use hearth::audio::{self, Control};
+use hearth::audio::{self, SourceControl};
 use hearth::clock::SAMPLE_RATE;
 use hearth::config::{FileConfig, PlaybackPace, SourceConfig};
-use hearth::event::{Audio, Sound};
+use hearth::event::{AudioEvent, RoomAudio};
 use hearth::metrics::Metrics;
 use serde_json::Value;
 
@@ -28,12 +28,12 @@ pub fn samples(seconds: usize) -> Vec<i16> {
         ("home".into(), SourceConfig::File(FileConfig { path: household(), pace: PlaybackPace::Fast, room: None }));
     let (sender, receiver) = sync_channel(64);
     let reading = std::thread::spawn(move || {
-        audio::run(&[source], Path::new(""), sender, &Control::default(), &Metrics::default())
+        audio::run(&[source], Path::new(""), sender, &SourceControl::default(), &Metrics::default())
     });
     let wanted = seconds * SAMPLE_RATE as usize;
     let mut samples = Vec::new();
     while samples.len() < wanted {
-        let Ok(Sound { audio: Audio::Frame(frame), .. }) = receiver.recv() else { break };
+        let Ok(RoomAudio { event: AudioEvent::Frame(frame), .. }) = receiver.recv() else { break };
         samples.extend(frame.samples.iter().map(|s| (s * 32767.0) as i16));
     }
     drop(receiver);

@@ -1,6 +1,6 @@
 //! Hearing that does not wait: looks at what is being said, and what is given up under load.
 
-use hearth::asr::pace::Looks;
+use hearth::asr::decode_scheduler::InterimMode;
 use hearth::event::GapReason;
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,17 +15,17 @@ fn end(frame: &Frame) -> Timestamp {
 }
 
 /// Hears frames as they arrive, by a recogniser that takes no time.
-fn hear_at_once(hearing: &mut Hearing, frames: Vec<Frame>, metrics: &Metrics) -> Vec<Heard> {
+fn hear_at_once(pipeline: &mut AsrPipeline, frames: Vec<Frame>, metrics: &Metrics) -> Vec<PipelineEvent> {
     let mut heard = Vec::new();
     for frame in frames {
         let now = end(&frame);
-        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), metrics);
-        while hearing.has_work() {
-            heard.extend(hearing.work(now, metrics).unwrap());
-            hearing.took(0.6);
+        pipeline.accept(in_the_kitchen(AudioEvent::Frame(Box::new(frame))), metrics);
+        while pipeline.has_work() {
+            heard.extend(pipeline.step(now, metrics).unwrap());
+            pipeline.record_pass(0.6);
         }
     }
-    heard.extend(hearing.finish(metrics).unwrap());
+    heard.extend(pipeline.finish(metrics).unwrap());
     heard
 }
 
@@ -50,16 +50,16 @@ fn committed_words_stay_as_they_are_where_nobody_takes_a_breath() {
 
 fn stay_committed(frames: Vec<Frame>) {
     let metrics = Metrics::default();
-    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
+    let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
     let (mut committed, mut early, mut last) = (Vec::new(), 0, Timestamp::MIN);
-    for heard in hear_at_once(&mut hearing, frames, &metrics) {
+    for heard in hear_at_once(&mut pipeline, frames, &metrics) {
         match heard {
-            Heard::Hypothesis(said) => {
+            PipelineEvent::Hypothesis(said) => {
                 assert!(said.committed.starts_with(&committed), "{committed:?} became {:?}", said.committed);
                 assert_eq!(said.room, "kitchen");
                 committed = said.committed;
             }
-            Heard::Utterance(utterance) => {
+            PipelineEvent::Utterance(utterance) => {
                 assert!(last <= utterance.start && utterance.start <= utterance.end, "{last}: {utterance:?}");
                 last = utterance.end;
                 let words: Vec<String> = utterance.text.split_whitespace().map(str::to_owned).collect();
@@ -80,10 +80,10 @@ fn a_cut_far_before_what_was_heard_is_no_lag() {
     let mut frames = breathless(1_400);
     // The deepest dip when twelve seconds were heard: the segment that comes out then ended almost three seconds ago.
     frames[572..582].iter_mut().for_each(|frame| frame.samples.fill(0.0));
-    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
-    let heard = hear_at_once(&mut hearing, frames, &Metrics::default());
+    let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
+    let heard = hear_at_once(&mut pipeline, frames, &Metrics::default());
     let starts = heard.iter().filter_map(|heard| match heard {
-        Heard::Hypothesis(said) if !said.committed.is_empty() => Some(said.start),
+        PipelineEvent::Hypothesis(said) if !said.committed.is_empty() => Some(said.start),
         _ => None,
     });
     let starts: std::collections::BTreeSet<Timestamp> = starts.collect();
@@ -93,21 +93,22 @@ fn a_cut_far_before_what_was_heard_is_no_lag() {
 #[test]
 fn what_is_dropped_never_comes_out() {
     let metrics = Metrics::default();
-    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
+    let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
     for frame in household(190) {
-        hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &metrics);
+        pipeline.accept(in_the_kitchen(AudioEvent::Frame(Box::new(frame))), &metrics);
     }
-    assert!(hearing.has_work());
-    hearing.drop_all();
-    assert!(!hearing.has_work());
-    assert_eq!(hearing.finish(&metrics).unwrap(), []);
+    assert!(pipeline.has_work());
+    pipeline.discard_all();
+    assert!(!pipeline.has_work());
+    assert_eq!(pipeline.finish(&metrics).unwrap(), []);
 }
 
 #[test]
 fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
     // Four sentences without a pause, one segment: 33.6 to 43 s.
-    let said: Vec<Audio> = household(2_690).into_iter().skip(2_100).map(|f| Audio::Frame(Box::new(f))).collect();
-    let heard = utterances(hear(&mut Hearing::new(whisper()), said, &Metrics::default()));
+    let said: Vec<AudioEvent> =
+        household(2_690).into_iter().skip(2_100).map(|f| AudioEvent::Frame(Box::new(f))).collect();
+    let heard = utterances(hear(&mut AsrPipeline::new(whisper()), said, &Metrics::default()));
     let texts: Vec<&str> = heard.iter().map(|utterance| utterance.text.as_str()).collect();
     assert!(texts.len() >= 3 && texts.iter().any(|text| text.starts_with("It is the courier")), "{texts:?}");
     assert!(heard.is_sorted_by(|a, b| a.end <= b.start), "{heard:?}");
@@ -116,22 +117,22 @@ fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
 #[test]
 fn what_there_is_no_time_for_is_told_as_a_gap() {
     let metrics = Metrics::default();
-    let mut hearing = Hearing::new(whisper()).live(Looks::InTime);
+    let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
     let frames = household(1_800);
     let late = end(frames.last().unwrap()) + SignedDuration::from_secs(60);
-    frames.into_iter().for_each(|frame| hearing.listen(in_the_kitchen(Audio::Frame(Box::new(frame))), &metrics));
+    frames.into_iter().for_each(|frame| pipeline.accept(in_the_kitchen(AudioEvent::Frame(Box::new(frame))), &metrics));
     let mut heard = Vec::new();
-    while hearing.has_work() {
-        heard.extend(hearing.work(late, &metrics).unwrap());
+    while pipeline.has_work() {
+        heard.extend(pipeline.step(late, &metrics).unwrap());
     }
     let gaps: Vec<_> =
-        heard.iter().filter_map(|heard| if let Heard::Gap(gap) = heard { Some(gap) } else { None }).collect();
+        heard.iter().filter_map(|heard| if let PipelineEvent::Gap(gap) = heard { Some(gap) } else { None }).collect();
     assert!(
         gaps.len() >= 2 && gaps.iter().all(|gap| gap.reason == GapReason::Overload && gap.from < gap.to),
         "{gaps:?}"
     );
-    assert!(heard.iter().any(|heard| matches!(heard, Heard::Utterance(_))), "the last stretch is heard");
-    assert!(!heard.iter().any(|heard| matches!(heard, Heard::Hypothesis(_))), "no looks under load");
+    assert!(heard.iter().any(|heard| matches!(heard, PipelineEvent::Utterance(_))), "the last stretch is heard");
+    assert!(!heard.iter().any(|heard| matches!(heard, PipelineEvent::Hypothesis(_))), "no looks under load");
     let told: f64 = gaps.iter().map(|gap| gap.to.duration_since(gap.from).as_secs_f64()).sum();
     assert!((told - metrics.dropped_samples.get() as f64 / 16_000.0).abs() < 0.01, "{told} s");
 }
@@ -139,15 +140,15 @@ fn what_there_is_no_time_for_is_told_as_a_gap() {
 #[test]
 fn rooms_are_heard_side_by_side() {
     let metrics = Metrics::default();
-    let mut hearing = Hearing::new(whisper());
+    let mut pipeline = AsrPipeline::new(whisper());
     let mut heard = Vec::new();
     for frame in household(700) {
         for room in ["hall", "kitchen"] {
-            let sound = Sound { room: room.into(), audio: Audio::Frame(Box::new(frame.clone())) };
-            heard.extend(hearing.push(sound, &metrics).unwrap());
+            let sound = RoomAudio { room: room.into(), event: AudioEvent::Frame(Box::new(frame.clone())) };
+            heard.extend(pipeline.push(sound, &metrics).unwrap());
         }
     }
-    heard.extend(hearing.finish(&metrics).unwrap());
+    heard.extend(pipeline.finish(&metrics).unwrap());
     let said = |room: &str| {
         let of_it = utterances(heard.clone()).into_iter().filter(|utterance| utterance.room == room);
         of_it.map(|utterance| (utterance.start, utterance.text)).collect::<Vec<_>>()
@@ -162,8 +163,8 @@ fn sources_run_side_by_side_and_one_that_fails_ends_all() {
     let hall = |path: &Path, pace| ("hall".to_owned(), playing(path, pace).1);
     let run = |sources: [(String, SourceConfig); 2]| {
         let (sender, receiver) = sync_channel(100_000);
-        let ended = audio::run(&sources, Path::new(""), sender, &Control::default(), &Metrics::default());
-        (ended, receiver.into_iter().collect::<Vec<Sound>>())
+        let ended = audio::run(&sources, Path::new(""), sender, &SourceControl::default(), &Metrics::default());
+        (ended, receiver.into_iter().collect::<Vec<RoomAudio>>())
     };
     let (ended, heard) = run([playing(&one, PlaybackPace::Fast), hall(&one, PlaybackPace::Fast)]);
     ended.unwrap();

@@ -87,14 +87,14 @@ fn make_pipe(pipe: &Path) {
 
 /// What a device plays, in a thread of its own, until it ends. Whatever a test finds, it must end, or the test waits for ever.
 struct Device<'a> {
-    control: &'a Control,
+    control: &'a SourceControl,
     /// The peak of a tone; below zero the device is silent: it delivers nothing, and whoever reads of it waits.
     loud: AtomicU32,
     over: AtomicBool,
 }
 
 impl<'a> Device<'a> {
-    fn new(control: &'a Control) -> Self {
+    fn new(control: &'a SourceControl) -> Self {
         Self { control, loud: AtomicU32::new(0f32.to_bits()), over: AtomicBool::new(false) }
     }
 
@@ -151,7 +151,7 @@ impl Drop for Ends<'_> {
 }
 
 fn in_a_house_with_an_array(pipe: &Path) {
-    let (control, metrics) = (Control::default(), Metrics::default());
+    let (control, metrics) = (SourceControl::default(), Metrics::default());
     let device = Device::new(&control);
     std::thread::scope(|threads| {
         let _ends = Ends(&device);
@@ -189,7 +189,7 @@ fn in_a_house_with_an_array(pipe: &Path) {
 }
 
 fn in_a_house_with_a_driver_that_hangs(pipe: &Path) {
-    let (control, metrics) = (Control::default(), Metrics::default());
+    let (control, metrics) = (SourceControl::default(), Metrics::default());
     let device = Device::new(&control);
     std::thread::scope(|threads| {
         let _ends = Ends(&device);
@@ -228,7 +228,7 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
     let device = device();
     assert_eq!((device.rate, device.channels, device.samples.as_str()), (48_000, 2, "f32"));
 
-    let (control, metrics) = (Control::default(), Metrics::default());
+    let (control, metrics) = (SourceControl::default(), Metrics::default());
     let (speaking, over) = (AtomicBool::new(true), AtomicBool::new(false));
     let speech = speech();
     std::thread::scope(|threads| {
@@ -272,8 +272,9 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
 
     let gone = microphone("hw:CARD=Gone");
     let (sender, _receiver) = sync_channel(1);
-    let error =
-        audio::run(&[gone], Path::new(""), sender, &Control::default(), &Metrics::default()).unwrap_err().to_string();
+    let error = audio::run(&[gone], Path::new(""), sender, &SourceControl::default(), &Metrics::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("\"hw:CARD=Gone\"") && error.contains("this machine has pipe"), "{error}");
 }
 
@@ -281,7 +282,7 @@ fn microphone(device: &str) -> (String, SourceConfig) {
     ("kitchen".into(), SourceConfig::Microphone(MicrophoneConfig { device: device.into(), room: None }))
 }
 
-fn device() -> audio::Format {
+fn device() -> audio::DeviceFormat {
     let devices = audio::devices().unwrap();
     let [device] = &devices[..] else { panic!("one microphone: {devices:?}") };
     assert_eq!((device.name.as_str(), device.description.as_str(), device.default), ("pipe", "A pipe", false));
@@ -296,16 +297,16 @@ fn speech() -> Vec<u8> {
     mono.windows(2).flat_map(between).flat_map(|sample| sample.to_ne_bytes().repeat(2)).collect()
 }
 
-fn hears_speech(receiver: &Receiver<Sound>) {
-    let mut hearing = Hearing::new(whisper());
+fn hears_speech(receiver: &Receiver<RoomAudio>) {
+    let mut pipeline = AsrPipeline::new(whisper());
     let metrics = Metrics::default();
     let mut position = 0;
     loop {
         let sound = receiver.recv_timeout(PATIENCE).unwrap();
-        let Audio::Frame(frame) = &sound.audio else { panic!("nothing was lost yet: {sound:?}") };
+        let AudioEvent::Frame(frame) = &sound.event else { panic!("nothing was lost yet: {sound:?}") };
         assert_eq!(frame.at, position);
         position += 256;
-        let heard = utterances(hearing.push(sound, &metrics).unwrap());
+        let heard = utterances(pipeline.push(sound, &metrics).unwrap());
         if let Some(first) = heard.first() {
             assert!(first.text.contains("Good morning"), "{first:?}");
             return;
@@ -313,9 +314,9 @@ fn hears_speech(receiver: &Receiver<Sound>) {
     }
 }
 
-fn next_gap(receiver: &Receiver<Sound>) -> AudioGap {
+fn next_gap(receiver: &Receiver<RoomAudio>) -> AudioGap {
     loop {
-        if let Audio::Gap(gap) = receiver.recv_timeout(PATIENCE).unwrap().audio {
+        if let AudioEvent::Gap(gap) = receiver.recv_timeout(PATIENCE).unwrap().event {
             assert!(gap.from <= gap.to);
             return gap;
         }

@@ -159,13 +159,13 @@ fn models_of_other_shapes_are_taken() {
 fn a_language_is_detected_once_a_conversation() {
     // German is the third of Whisper's languages.
     let german = |language: &str| made("all.bin", language, |model| model.of_all_languages(2));
-    let (code, probability) = german("auto").detect(&good_morning()).unwrap();
+    let (code, probability) = german("auto").detect_language(&good_morning()).unwrap();
     assert!(code == "de" && probability > 0.9, "{code} {probability}");
 
     let stream = play(&root("examples/household.flac")).unwrap();
     let encoded = |whisper: Whisper| {
         let metrics = Metrics::default();
-        hear(&mut Hearing::new(whisper), stream[..1_000].iter().cloned(), &metrics);
+        hear(&mut AsrPipeline::new(whisper), stream[..1_000].iter().cloned(), &metrics);
         assert!(metrics.passes.get() > 2, "{} passes", metrics.passes.get());
         metrics.encoded_samples.get() / metrics.passes.get()
     };

@@ -212,8 +212,8 @@ fn a_whole_file_gives_no_warning() {
 /// Starts a source of its own thread; returns what it delivers and how it ended.
 fn start(
     pace: PlaybackPace,
-    control: Arc<Control>,
-) -> (std::sync::mpsc::Receiver<Sound>, std::thread::JoinHandle<bool>) {
+    control: Arc<SourceControl>,
+) -> (std::sync::mpsc::Receiver<RoomAudio>, std::thread::JoinHandle<bool>) {
     let (sender, receiver) = sync_channel(4);
     let source = playing(Path::new("examples/household.flac"), pace);
     let run = move || audio::run(&[source], &root(""), sender, &control, &Metrics::default()).is_ok();
@@ -222,7 +222,7 @@ fn start(
 
 #[test]
 fn at_its_own_pace_a_file_takes_its_time_and_stops_when_told() {
-    let control = Arc::new(Control::default());
+    let control = Arc::new(SourceControl::default());
     let started = Instant::now();
     let (receiver, source) = start(PlaybackPace::RealTime, control.clone());
     assert_eq!(receiver.iter().take(20).count(), 20);

@@ -60,10 +60,10 @@ fn the_household_is_understood_and_timed() {
     let said = household();
     let metrics = Metrics::default();
     let stream = play(&root("examples/household.flac")).unwrap();
-    let Audio::Frame(first) = &stream[0] else { panic!("a file starts with a frame") };
+    let AudioEvent::Frame(first) = &stream[0] else { panic!("a file starts with a frame") };
     let origin = first.time;
     let count = stream.len() as u64;
-    let heard = utterances(hear(&mut Hearing::new(whisper()), stream, &metrics));
+    let heard = utterances(hear(&mut AsrPipeline::new(whisper()), stream, &metrics));
 
     let texts = |all: Vec<&str>| all.join(" ");
     let reference = texts(said.iter().map(|said| said.text.as_str()).collect());
@@ -94,12 +94,12 @@ fn the_household_is_understood_and_timed() {
 fn a_gap_comes_after_what_was_said_before_it() {
     let stream = play(&root("examples/household.flac")).unwrap();
     // "Good morning, Emma." ends behind the second second; nothing tells the segmenter so but the gap.
-    let mut cut: Vec<Audio> = stream[..180].to_vec();
-    let Audio::Frame(last) = cut.last().unwrap() else { panic!("a file has frames") };
+    let mut cut: Vec<AudioEvent> = stream[..180].to_vec();
+    let AudioEvent::Frame(last) = cut.last().unwrap() else { panic!("a file has frames") };
     let (from, to) = (last.time, last.time + SignedDuration::from_secs(60));
-    cut.push(Audio::Gap(AudioGap { from, to, reason: GapReason::Muted }));
-    let heard = hear(&mut Hearing::new(whisper()), cut, &Metrics::default());
-    let [.., Heard::Utterance(before), Heard::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };
+    cut.push(AudioEvent::Gap(AudioGap { from, to, reason: GapReason::Muted }));
+    let heard = hear(&mut AsrPipeline::new(whisper()), cut, &Metrics::default());
+    let [.., PipelineEvent::Utterance(before), PipelineEvent::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };
     assert!(before.text.contains("morning"), "{before:?}");
     assert_eq!((gap.from, gap.to, gap.reason), (from, to, GapReason::Muted));
     assert!(before.id < gap.id);
@@ -109,13 +109,14 @@ fn a_gap_comes_after_what_was_said_before_it() {
 fn silence_says_nothing_but_that_time_passes() {
     let origin: Timestamp = "2026-01-01T08:00:00Z".parse().unwrap();
     let clock = hearth::clock::SampleClock::starting_at(origin);
-    let silent = |n: i64| Audio::Frame(Box::new(Frame { at: n * 256, time: clock.time(n * 256), samples: [0.0; 256] }));
+    let silent =
+        |n: i64| AudioEvent::Frame(Box::new(Frame { at: n * 256, time: clock.time(n * 256), samples: [0.0; 256] }));
     let metrics = Metrics::default();
-    let heard = hear(&mut Hearing::new(whisper()), (0..625).map(silent), &metrics);
+    let heard = hear(&mut AsrPipeline::new(whisper()), (0..625).map(silent), &metrics);
     let times: Vec<Timestamp> = heard
         .iter()
         .map(|heard| match heard {
-            Heard::Progress(time) => *time,
+            PipelineEvent::Progress(time) => *time,
             other => panic!("ten silent seconds made {other:?}"),
         })
         .collect();
@@ -131,11 +132,11 @@ fn noise_makes_next_to_no_words() {
         return;
     };
     let metrics = Metrics::default();
-    let mut hearing = Hearing::new(whisper());
+    let mut pipeline = AsrPipeline::new(whisper());
     let mut heard = Vec::new();
     let clips = ["silence", "things_ceiling-fan", "things_boiling-water", "things_typewriter", "nature_river"];
     for clip in clips.map(|clip| fixtures.join(format!("noise/noise_moodist-{clip}.flac"))) {
-        heard.extend(utterances(hear(&mut hearing, play(&clip).unwrap(), &metrics)));
+        heard.extend(utterances(hear(&mut pipeline, play(&clip).unwrap(), &metrics)));
     }
     let words: usize = heard.iter().map(Utterance::words).sum();
     assert!(words <= 1, "{words} words in two minutes of noise: {heard:?}");

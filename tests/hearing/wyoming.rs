@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A listener, and what it hears.
 struct Ears {
     address: SocketAddr,
-    received: Receiver<Sound>,
-    control: Arc<Control>,
+    received: Receiver<RoomAudio>,
+    control: Arc<SourceControl>,
     metrics: Arc<Metrics>,
     running: Option<std::thread::JoinHandle<Result<(), audio::Error>>>,
 }
@@ -31,7 +31,7 @@ impl Ears {
         let rooms = rooms.iter().map(|(address, room)| (address.parse().unwrap(), room.parse().unwrap())).collect();
         let source = ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: address, room: None, rooms }));
         let (sender, received) = sync_channel(10_000);
-        let (control, metrics) = (Arc::new(Control::default()), Arc::new(Metrics::default()));
+        let (control, metrics) = (Arc::new(SourceControl::default()), Arc::new(Metrics::default()));
         let shared = (control.clone(), metrics.clone());
         let run = move || audio::run(&[source], Path::new(""), sender, &shared.0, &shared.1);
         Self { address, received, control, metrics, running: Some(std::thread::spawn(run)) }
@@ -49,12 +49,12 @@ impl Ears {
     }
 
     /// The next thing that is heard but for frames; how many of those came before it, and in which room.
-    fn next(&self) -> (String, usize, Audio) {
+    fn next(&self) -> (String, usize, AudioEvent) {
         let mut frames = 0;
         loop {
-            let Sound { room, audio } = self.received.recv_timeout(PATIENCE).unwrap();
-            match audio {
-                Audio::Frame(_) => frames += 1,
+            let RoomAudio { room, event } = self.received.recv_timeout(PATIENCE).unwrap();
+            match event {
+                AudioEvent::Frame(_) => frames += 1,
                 other => return (room.to_string(), frames, other),
             }
         }
@@ -138,11 +138,11 @@ fn microphones_are_heard_side_by_side_each_in_its_room() {
 
     let (mut counts, mut ends) = (std::collections::BTreeMap::<String, usize>::new(), 0);
     while ends < 2 {
-        let Sound { room, audio } = ears.received.recv_timeout(PATIENCE).unwrap();
-        match audio {
-            Audio::Frame(_) => *counts.entry(room.to_string()).or_default() += 1,
-            Audio::End => ends += 1,
-            Audio::Gap(gap) => panic!("{gap:?}"),
+        let RoomAudio { room, event } = ears.received.recv_timeout(PATIENCE).unwrap();
+        match event {
+            AudioEvent::Frame(_) => *counts.entry(room.to_string()).or_default() += 1,
+            AudioEvent::End => ends += 1,
+            AudioEvent::Gap(gap) => panic!("{gap:?}"),
         }
     }
     assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("home".into(), 63), ("kitchen".into(), 63)]);
@@ -192,8 +192,8 @@ fn whatever_a_client_does_ends_that_client_alone() {
             return audio;
         }
     };
-    assert_eq!(of_the_hall(), Audio::End);
-    let Audio::Gap(AudioGap { from, to, reason }) = of_the_hall() else { panic!("no gap") };
+    assert_eq!(of_the_hall(), AudioEvent::End);
+    let AudioEvent::Gap(AudioGap { from, to, reason }) = of_the_hall() else { panic!("no gap") };
     assert!(from < to && reason == GapReason::DeviceLost);
 
     steady.write_all(&event("ping", json!({ "text": "still here" }), &[])).unwrap();
@@ -217,7 +217,8 @@ fn addresses_have_rooms_and_others_are_turned_away() {
     let (sender, _received) = sync_channel(1);
     let taken =
         ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: ears.address, ..WyomingConfig::default() }));
-    let error = audio::run(&[taken], Path::new(""), sender, &Control::default(), &Metrics::default()).unwrap_err();
+    let error =
+        audio::run(&[taken], Path::new(""), sender, &SourceControl::default(), &Metrics::default()).unwrap_err();
     assert!(error.to_string().contains(&ears.address.to_string()), "{error}");
 }
 
@@ -228,9 +229,9 @@ fn a_muted_house_hears_no_network_microphone() {
     let mut client = ears.connect();
     let second = event("audio-chunk", format(16_000, 2, 1), &[1; 32_000]);
     client.write_all(&second).unwrap();
-    assert_eq!(ears.next(), ("home".into(), 0, Audio::End));
+    assert_eq!(ears.next(), ("home".into(), 0, AudioEvent::End));
     ears.control.set_listening(true);
     client.write_all(&second).unwrap();
     let (_, frames, audio) = ears.next();
-    assert!(frames == 0 && matches!(audio, Audio::Gap(gap) if gap.reason == GapReason::Muted));
+    assert!(frames == 0 && matches!(audio, AudioEvent::Gap(gap) if gap.reason == GapReason::Muted));
 }

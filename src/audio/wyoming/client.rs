@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use rustix::event::Timespec;
 use serde_json::{Map, Value, json};
 
-use super::protocol::{Event, Malformed, Parser, written};
-use super::{GLANCE, Shared, ready};
-use crate::audio::outlet::{Gate, PAUSE};
+use super::protocol::{EventParser, MalformedEvent, WyomingEvent, written};
+use super::{GLANCE, WyomingServer, ready};
 use crate::audio::resample::Framer;
+use crate::audio::sink::{BlockingSink, PAUSE};
 use crate::clock::SampleClock;
-use crate::event::{Frame, Sound};
+use crate::event::{Frame, RoomAudio};
 use crate::metrics::Metrics;
 
 /// So long after the beginning of an event its end will not come; so long without any event nobody is there.
@@ -30,16 +30,16 @@ const WRITE: Duration = Duration::from_secs(5);
 const BLOCK: usize = 1 << 14;
 
 /// Why a client is one no more.
-pub(super) enum Ended {
+pub(super) enum Disconnect {
     /// It closed the connection, or we did.
     Closed,
-    Malformed(Malformed),
+    Malformed(MalformedEvent),
     Refused(String),
     Stalled,
     Vanished(io::Error),
 }
 
-impl Ended {
+impl Disconnect {
     pub(super) fn tell(self, peer: SocketAddr) {
         let reason = match self {
             Self::Closed => return tracing::info!(%peer, "a network microphone is gone"),
@@ -52,13 +52,13 @@ impl Ended {
     }
 }
 
-impl From<Malformed> for Ended {
-    fn from(malformed: Malformed) -> Self {
+impl From<MalformedEvent> for Disconnect {
+    fn from(malformed: MalformedEvent) -> Self {
         Self::Malformed(malformed)
     }
 }
 
-impl From<io::Error> for Ended {
+impl From<io::Error> for Disconnect {
     fn from(error: io::Error) -> Self {
         Self::Vanished(error)
     }
@@ -66,58 +66,58 @@ impl From<io::Error> for Ended {
 
 /// What sound comes as.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Format {
+struct SampleLayout {
     rate: u32,
     width: usize,
     channels: usize,
 }
 
 /// A stream of sound between its start and its stop.
-struct Stream {
-    format: Format,
+struct AudioStream {
+    format: SampleLayout,
     framer: Framer,
     /// Bytes of a sample whose rest has not come.
     kept: Vec<u8>,
 }
 
-pub(super) struct Client<'a> {
+pub(super) struct Satellite<'a> {
     socket: TcpStream,
     peer: SocketAddr,
-    shared: &'a Shared<'a>,
-    out: SyncSender<Sound>,
-    parser: Parser,
+    shared: &'a WyomingServer<'a>,
+    out: SyncSender<RoomAudio>,
+    parser: EventParser,
     /// The name it gave.
     name: Option<String>,
-    heard: Option<Heard<'a>>,
-    stream: Option<Stream>,
+    heard: Option<ClientRoom<'a>>,
+    stream: Option<AudioStream>,
 }
 
 /// The room of a client that has sent sound. It is one as long as the client is there.
-pub(super) struct Heard<'a> {
-    gate: Gate<'a>,
+pub(super) struct ClientRoom<'a> {
+    sink: BlockingSink<'a>,
     name: Arc<str>,
     metrics: &'a Metrics,
 }
 
-impl<'a> Heard<'a> {
-    pub(super) fn new(gate: Gate<'a>, name: Arc<str>, metrics: &'a Metrics) -> Self {
-        Self { gate, name, metrics }
+impl<'a> ClientRoom<'a> {
+    pub(super) fn new(sink: BlockingSink<'a>, name: Arc<str>, metrics: &'a Metrics) -> Self {
+        Self { sink, name, metrics }
     }
 }
 
-impl Drop for Heard<'_> {
+impl Drop for ClientRoom<'_> {
     fn drop(&mut self) {
         self.metrics.rooms.close(&self.name);
     }
 }
 
-impl<'a> Client<'a> {
+impl<'a> Satellite<'a> {
     pub(super) fn new(
         socket: TcpStream,
         peer: SocketAddr,
-        shared: &'a Shared<'a>,
-        out: SyncSender<Sound>,
-    ) -> Result<Self, Ended> {
+        shared: &'a WyomingServer<'a>,
+        out: SyncSender<RoomAudio>,
+    ) -> Result<Self, Disconnect> {
         socket.set_nonblocking(false)?;
         socket.set_write_timeout(Some(WRITE))?;
         tracing::info!(%peer, "a network microphone has connected");
@@ -125,19 +125,19 @@ impl<'a> Client<'a> {
         Ok(Self { socket, peer, shared, out, parser, name, heard, stream })
     }
 
-    pub(super) fn run(mut self) -> Result<(), Ended> {
+    pub(super) fn run(mut self) -> Result<(), Disconnect> {
         let ended = self.listen();
         // It went without a word, or we sent it away: what it said until then is whole, and then nothing is heard.
         if self.stream.is_some()
             && let Some(heard) = &mut self.heard
         {
-            let _ = heard.gate.end();
+            let _ = heard.sink.end();
             self.shared.lose(&heard.name);
         }
         ended
     }
 
-    fn listen(&mut self) -> Result<(), Ended> {
+    fn listen(&mut self) -> Result<(), Disconnect> {
         let mut block = vec![0; BLOCK];
         let mut last = Instant::now();
         while !self.shared.control.stopped() {
@@ -145,18 +145,18 @@ impl<'a> Client<'a> {
             if waits && !ready(&self.socket, &GLANCE).map_err(io::Error::from)? {
                 let silent = last.elapsed();
                 if silent > IDLE || silent > STALLED && self.parser.is_within() {
-                    return Err(if self.parser.is_within() { Ended::Stalled } else { Ended::Closed });
+                    return Err(if self.parser.is_within() { Disconnect::Stalled } else { Disconnect::Closed });
                 }
                 if silent > PAUSE {
                     self.stop()?;
                 }
                 // One that says nothing for minutes is no part that is stuck.
-                self.heard.iter().for_each(|heard| heard.gate.waits());
+                self.heard.iter().for_each(|heard| heard.sink.waits());
                 continue;
             }
             let read = match self.socket.read(&mut block) {
-                Ok(0) if self.parser.is_within() => return Err(Ended::Stalled),
-                Ok(0) => return Err(Ended::Closed),
+                Ok(0) if self.parser.is_within() => return Err(Disconnect::Stalled),
+                Ok(0) => return Err(Disconnect::Closed),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
@@ -171,7 +171,7 @@ impl<'a> Client<'a> {
     }
 
     /// `fresh`: it had to be waited for.
-    fn take(&mut self, event: Event, fresh: bool) -> Result<(), Ended> {
+    fn take(&mut self, event: WyomingEvent, fresh: bool) -> Result<(), Disconnect> {
         match event.kind.as_str() {
             "describe" => self.socket.write_all(&written("info", &info()))?,
             "ping" => self.socket.write_all(&written("pong", &json!({ "text": event.data.get("text") })))?,
@@ -190,26 +190,26 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn start(&mut self, format: Format) -> Result<(), Ended> {
+    fn start(&mut self, format: SampleLayout) -> Result<(), Disconnect> {
         self.stop()?;
         let clock = SampleClock::starting_at(Timestamp::now());
         let framer = Framer::new(format.rate, format.channels, clock, 0);
-        let framer = framer.map_err(|error| Ended::Refused(error.to_string()))?;
-        self.stream = Some(Stream { format, framer, kept: Vec::new() });
+        let framer = framer.map_err(|error| Disconnect::Refused(error.to_string()))?;
+        self.stream = Some(AudioStream { format, framer, kept: Vec::new() });
         let heard = match &mut self.heard {
             Some(heard) => heard,
             None => self.heard.insert(self.shared.hear(self.peer, self.name.as_deref(), self.out.clone())),
         };
         let lost = self.shared.lost().remove(&heard.name);
         match lost {
-            Some(from) if heard.gate.was_lost(from).is_break() => Err(Ended::Closed),
+            Some(from) if heard.sink.was_lost(from).is_break() => Err(Disconnect::Closed),
             _ => Ok(()),
         }
     }
 
-    fn chunk(&mut self, payload: &[u8], fresh: bool) -> Result<(), Ended> {
+    fn chunk(&mut self, payload: &[u8], fresh: bool) -> Result<(), Disconnect> {
         let (Some(stream), Some(heard)) = (&mut self.stream, &mut self.heard) else { return Ok(()) };
-        let Stream { format, framer, kept } = stream;
+        let AudioStream { format, framer, kept } = stream;
         kept.extend_from_slice(payload);
         let whole = kept.len() - kept.len() % (format.width * format.channels);
         let samples: Vec<f32> = kept[..whole].chunks_exact(format.width).map(sample).collect();
@@ -220,21 +220,21 @@ impl<'a> Client<'a> {
         if fresh && framer.clock().time(framer.position()) < now {
             framer.observe(now);
         }
-        passed(&mut heard.gate, frames)
+        passed(&mut heard.sink, frames)
     }
 
     /// The stream is over, or pauses for so long that it is.
-    fn stop(&mut self) -> Result<(), Ended> {
+    fn stop(&mut self) -> Result<(), Disconnect> {
         let (Some(stream), Some(heard)) = (self.stream.take(), &mut self.heard) else { return Ok(()) };
         let mut frames = Vec::new();
         stream.framer.finish(|frame| frames.push(frame));
-        passed(&mut heard.gate, frames)?;
-        if heard.gate.end().is_break() { Err(Ended::Closed) } else { Ok(()) }
+        passed(&mut heard.sink, frames)?;
+        if heard.sink.end().is_break() { Err(Disconnect::Closed) } else { Ok(()) }
     }
 }
 
-fn passed(gate: &mut Gate, frames: Vec<Frame>) -> Result<(), Ended> {
-    if frames.into_iter().try_for_each(|frame| gate.pass(frame)).is_break() { Err(Ended::Closed) } else { Ok(()) }
+fn passed(sink: &mut BlockingSink, frames: Vec<Frame>) -> Result<(), Disconnect> {
+    if frames.into_iter().try_for_each(|frame| sink.pass(frame)).is_break() { Err(Disconnect::Closed) } else { Ok(()) }
 }
 
 /// The name a microphone gives in an `info` event: its area, else its own; as one that may stand in a topic.
@@ -247,15 +247,15 @@ fn name(data: &Map<String, Value>) -> Option<String> {
     Some(given.trim().chars().take(64).map(fits).collect())
 }
 
-fn format(data: &Map<String, Value>) -> Result<Format, Ended> {
+fn format(data: &Map<String, Value>) -> Result<SampleLayout, Disconnect> {
     let number = |key: &str, most: u64| {
         let number = data.get(key).and_then(Value::as_u64).filter(|number| (1..=most).contains(number));
         number.ok_or_else(|| {
             let found = data.get(key).unwrap_or(&Value::Null);
-            Ended::Refused(format!("the {key} of its sound is {found}, and not a number of 1 to {most}"))
+            Disconnect::Refused(format!("the {key} of its sound is {found}, and not a number of 1 to {most}"))
         })
     };
-    Ok(Format {
+    Ok(SampleLayout {
         rate: number("rate", 384_000)? as u32,
         width: number("width", 4)? as usize,
         channels: number("channels", 32)? as usize,
@@ -316,7 +316,9 @@ mod tests {
             (json!({ "rate": 16_000, "width": 2 }), "channels of its sound is null"),
             (json!({ "rate": "fast", "width": 2, "channels": 1 }), "rate of its sound is \"fast\""),
         ] {
-            let Err(Ended::Refused(reason)) = format(data.as_object().unwrap()) else { panic!("{data} was taken") };
+            let Err(Disconnect::Refused(reason)) = format(data.as_object().unwrap()) else {
+                panic!("{data} was taken")
+            };
             assert!(reason.contains(key), "{reason}");
         }
     }

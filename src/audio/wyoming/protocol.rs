@@ -15,7 +15,7 @@ const MAX_PAYLOAD: usize = 512 << 10;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Event {
+pub(super) struct WyomingEvent {
     pub(super) kind: String,
     pub(super) data: Map<String, Value>,
     pub(super) payload: Vec<u8>,
@@ -23,14 +23,14 @@ pub(super) struct Event {
 
 /// Why bytes are no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
+pub(super) enum MalformedEvent {
     LongHeader,
     Header(String),
     Length { what: &'static str, length: u64, most: usize },
     Data(String),
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for MalformedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LongHeader => write!(f, "no event begins with a line of more than {MAX_HEADER} bytes"),
@@ -42,7 +42,7 @@ impl fmt::Display for Malformed {
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct EventHeader {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -55,13 +55,13 @@ struct Header {
 
 /// Puts events together from what arrives.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(super) struct EventParser {
     buffer: Vec<u8>,
     /// Up to here the buffer holds no end of a line.
     searched: usize,
 }
 
-impl Parser {
+impl EventParser {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -72,17 +72,17 @@ impl Parser {
     }
 
     /// The next event that is there whole.
-    pub(super) fn next(&mut self) -> Result<Option<Event>, Malformed> {
+    pub(super) fn next(&mut self) -> Result<Option<WyomingEvent>, MalformedEvent> {
         let Some(line) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
             self.searched = self.buffer.len();
-            return if self.searched > MAX_HEADER { Err(Malformed::LongHeader) } else { Ok(None) };
+            return if self.searched > MAX_HEADER { Err(MalformedEvent::LongHeader) } else { Ok(None) };
         };
         let line = self.searched + line;
         if line > MAX_HEADER {
-            return Err(Malformed::LongHeader);
+            return Err(MalformedEvent::LongHeader);
         }
-        let header: Header =
-            serde_json::from_slice(&self.buffer[..line]).map_err(|error| Malformed::Header(error.to_string()))?;
+        let header: EventHeader =
+            serde_json::from_slice(&self.buffer[..line]).map_err(|error| MalformedEvent::Header(error.to_string()))?;
         let data_end = line + 1 + bounded("data", header.data_length, MAX_DATA)?;
         let end = data_end + bounded("a payload", header.payload_length, MAX_PAYLOAD)?;
         if self.buffer.len() < end {
@@ -92,20 +92,20 @@ impl Parser {
         let mut data = header.data.unwrap_or_default();
         if data_end > line + 1 {
             let more: Map<String, Value> = serde_json::from_slice(&self.buffer[line + 1..data_end])
-                .map_err(|error| Malformed::Data(error.to_string()))?;
+                .map_err(|error| MalformedEvent::Data(error.to_string()))?;
             data.extend(more);
         }
         let payload = self.buffer[data_end..end].to_vec();
         self.buffer.drain(..end);
         self.searched = 0;
-        Ok(Some(Event { kind: header.kind, data, payload }))
+        Ok(Some(WyomingEvent { kind: header.kind, data, payload }))
     }
 }
 
-fn bounded(what: &'static str, length: Option<u64>, most: usize) -> Result<usize, Malformed> {
+fn bounded(what: &'static str, length: Option<u64>, most: usize) -> Result<usize, MalformedEvent> {
     let length = length.unwrap_or(0);
     let fits = usize::try_from(length).ok().filter(|length| *length <= most);
-    fits.ok_or(Malformed::Length { what, length, most })
+    fits.ok_or(MalformedEvent::Length { what, length, most })
 }
 
 /// An event without sound, as it is sent.
@@ -121,8 +121,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// Everything in `bytes`, which come in pieces of `chunk`.
-    fn parsed(bytes: &[u8], chunk: usize) -> Result<Vec<Event>, Malformed> {
-        let (mut parser, mut events) = (Parser::default(), Vec::new());
+    fn parsed(bytes: &[u8], chunk: usize) -> Result<Vec<WyomingEvent>, MalformedEvent> {
+        let (mut parser, mut events) = (EventParser::default(), Vec::new());
         for part in bytes.chunks(chunk) {
             parser.push(part);
             while let Some(event) = parser.next()? {
@@ -178,7 +178,7 @@ mod tests {
 
         #[test]
         fn whatever_comes_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
-            let mut parser = Parser::default();
+            let mut parser = EventParser::default();
             parser.push(&bytes);
             while let Ok(Some(_)) = parser.next() {}
         }

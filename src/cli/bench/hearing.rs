@@ -21,12 +21,12 @@ use self::folder::Recording;
 use self::replay::{PassCost, Replayed, Time};
 use self::report::{Report, Set, Totals};
 use super::plot;
-use crate::asr::pace::Looks;
+use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::whisper::Whisper;
+use crate::asr_pipeline::AsrPipeline;
 use crate::cli::progress;
 use crate::clock::{SAMPLE_RATE, SampleClock};
 use crate::config::AsrConfig;
-use crate::daemon::hearing::Hearing;
 use crate::event::{FRAME_SAMPLES, Frame};
 use crate::models;
 use crate::process::peak_resident_bytes;
@@ -98,11 +98,11 @@ fn pass_cost(text: &str) -> Result<PassCost, String> {
 }
 
 impl Args {
-    fn looks(&self) -> Looks {
+    fn looks(&self) -> InterimMode {
         match (self.no_looks, self.agreement) {
-            (true, _) => Looks::Never,
-            (_, true) => Looks::EverySecond,
-            _ => Looks::InTime,
+            (true, _) => InterimMode::Off,
+            (_, true) => InterimMode::EverySecond,
+            _ => InterimMode::Adaptive,
         }
     }
 }
@@ -141,14 +141,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let path = models::find(&asr.model, Path::new(""))?;
     let whisper = Whisper::load(&path, &asr)?;
-    let whisper = if args.agreement || args.stream || args.whole { whisper.encoding_whole() } else { whisper };
+    let whisper = if args.agreement || args.stream || args.whole { whisper.with_full_window() } else { whisper };
     let mut bench = Bench {
         policy: match (args.stream, args.fast) {
             (true, _) => Policy::Stream(Box::new(whisper)),
-            (_, true) => Policy::Hearth(Box::new(Hearing::new(whisper))),
-            _ => Policy::Hearth(Box::new(Hearing::new(whisper).live(args.looks()))),
+            (_, true) => Policy::Hearth(Box::new(AsrPipeline::new(whisper))),
+            _ => Policy::Hearth(Box::new(AsrPipeline::new(whisper).live(args.looks()))),
         },
-        offline: Whisper::load(&path, &asr)?.encoding_whole(),
+        offline: Whisper::load(&path, &asr)?.with_full_window(),
         time: if args.fast { Time::None } else { Time::Room(args.cost) },
         stored: Vec::new(),
         report: Report::default(),
@@ -188,14 +188,14 @@ fn create(path: &Path) -> anyhow::Result<std::io::BufWriter<std::fs::File>> {
 
 /// Who hears.
 enum Policy {
-    Hearth(Box<Hearing>),
+    Hearth(Box<AsrPipeline>),
     Stream(Box<Whisper>),
 }
 
 impl Policy {
     fn replay(&mut self, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
         match (self, time) {
-            (Self::Hearth(hearing), _) => replay::replay(hearing, frames, time),
+            (Self::Hearth(pipeline), _) => replay::replay(pipeline, frames, time),
             (Self::Stream(whisper), Time::Room(cost)) => stream::replay(whisper, frames, cost),
             (Self::Stream(whisper), Time::None) => stream::replay(whisper, frames, None),
         }

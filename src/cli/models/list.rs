@@ -57,7 +57,7 @@ fn rows(place: &Path) -> anyhow::Result<Vec<[String; 5]>> {
 
 fn contents(path: &Path, kind: Kind) -> anyhow::Result<(String, String)> {
     if kind == Kind::Whisper {
-        asr::check_file(path)?;
+        asr::check_model_file(path)?;
         return Ok((DecimalBytes(path.metadata()?.len()).to_string(), "ggml".into()));
     }
     let summary = griffin::summary(path)?;

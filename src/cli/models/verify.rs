@@ -28,7 +28,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let listed = models::is_listed(&path)?;
     let kind = Kind::of(&path)?;
     match kind {
-        Kind::Whisper => asr::check_file(&path)?,
+        Kind::Whisper => asr::check_model_file(&path)?,
         Kind::Checkpoint | Kind::Gguf => {
             progress::show("verifying", "parameters", |tell| griffin::check(&path, tell))?;
             Prompt::load(&path)?;

@@ -11,11 +11,11 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audio::{self, Control};
+use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
+use crate::audio::{self, SourceControl};
 use crate::clock::{self, SampleClock, seconds};
 use crate::config::{FileConfig, PlaybackPace, SourceConfig};
-use crate::daemon::hearing::{Heard, Hearing};
-use crate::event::{Audio, FRAME_SAMPLES, Frame, Sound};
+use crate::event::{AudioEvent, FRAME_SAMPLES, Frame, RoomAudio};
 use crate::metrics::Metrics;
 use crate::process::cpu_seconds;
 
@@ -68,16 +68,16 @@ pub struct Replayed {
 pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
     let source =
         [(ROOM.into(), SourceConfig::File(FileConfig { path: path.into(), pace: PlaybackPace::Fast, room: None }))];
-    let (control, metrics) = (Control::default(), Metrics::default());
+    let (control, metrics) = (SourceControl::default(), Metrics::default());
     let (sender, receiver) = sync_channel(QUEUE);
     std::thread::scope(|threads| {
         let reading = std::thread::Builder::new()
             .name("capture".into())
             .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &metrics))
             .context("cannot start a thread to read the file")?;
-        let frame = |sound: Sound| match sound.audio {
-            Audio::Frame(frame) => Some(*frame),
-            Audio::Gap(_) | Audio::End => None,
+        let frame = |sound: RoomAudio| match sound.event {
+            AudioEvent::Frame(frame) => Some(*frame),
+            AudioEvent::Gap(_) | AudioEvent::End => None,
         };
         let frames = receiver.into_iter().filter_map(frame).collect();
         reading.join().map_err(|_| anyhow!("reading {} broke off", path.display()))??;
@@ -86,20 +86,20 @@ pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
 }
 
 /// Hears frames that follow on each other.
-pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
+pub fn replay(pipeline: &mut AsrPipeline, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
     let metrics = Metrics::default();
     let cpu = cpu_seconds();
     let mut replayed = Replayed { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..Replayed::default() };
     match time {
-        Time::Room(cost) => at_the_rooms_pace(hearing, frames, cost, &metrics, &mut replayed)?,
+        Time::Room(cost) => at_the_rooms_pace(pipeline, frames, cost, &metrics, &mut replayed)?,
         Time::None => {
             for frame in frames.iter().cloned().chain(silence_behind(frames)) {
-                let heard = hearing.push(sound(frame), &metrics)?;
+                let heard = pipeline.push(sound(frame), &metrics)?;
                 replayed.take(heard, 0.0);
             }
         }
     }
-    let rest = hearing.finish(&metrics)?;
+    let rest = pipeline.finish(&metrics)?;
     replayed.take(rest, replayed.audio_s + BEHIND_S as f64);
     // What was committed and never came out was changed to nothing.
     replayed.revisions += replayed.words.len() - replayed.stored.len();
@@ -108,7 +108,7 @@ pub fn replay(hearing: &mut Hearing, frames: &[Frame], time: Time) -> anyhow::Re
 }
 
 fn at_the_rooms_pace(
-    hearing: &mut Hearing,
+    pipeline: &mut AsrPipeline,
     frames: &[Frame],
     cost: Option<PassCost>,
     metrics: &Metrics,
@@ -121,12 +121,12 @@ fn at_the_rooms_pace(
     let mut now = 0.0;
     loop {
         while let Some(frame) = arriving.next_if(|frame| arrival(frame) <= now) {
-            hearing.listen(sound(frame), metrics);
+            pipeline.accept(sound(frame), metrics);
         }
-        if hearing.has_work() {
+        if pipeline.has_work() {
             let (began, passes) = (Instant::now(), metrics.passes.get());
             let (encoded, tokens) = (metrics.encoded_samples.get(), metrics.written_tokens.get());
-            let heard = hearing.work(clock::after(origin, SignedDuration::from_secs_f64(now)), metrics)?;
+            let heard = pipeline.step(clock::after(origin, SignedDuration::from_secs_f64(now)), metrics)?;
             let took = match cost {
                 Some(cost) => {
                     let whole = seconds((metrics.encoded_samples.get() - encoded) as i64) / WHOLE_S;
@@ -136,7 +136,7 @@ fn at_the_rooms_pace(
             };
             now += took;
             if metrics.passes.get() > passes {
-                hearing.took(took);
+                pipeline.record_pass(took);
                 replayed.busy_s += took;
             }
             replayed.take(heard, now);
@@ -148,8 +148,8 @@ fn at_the_rooms_pace(
     }
 }
 
-fn sound(frame: Frame) -> Sound {
-    Sound { room: ROOM.into(), audio: Audio::Frame(Box::new(frame)) }
+fn sound(frame: Frame) -> RoomAudio {
+    RoomAudio { room: ROOM.into(), event: AudioEvent::Frame(Box::new(frame)) }
 }
 
 fn silence_behind(frames: &[Frame]) -> impl Iterator<Item = Frame> {
@@ -163,18 +163,18 @@ fn silence_behind(frames: &[Frame]) -> impl Iterator<Item = Frame> {
 }
 
 impl Replayed {
-    fn take(&mut self, heard: Vec<Heard>, now: f64) {
+    fn take(&mut self, heard: Vec<PipelineEvent>, now: f64) {
         for heard in heard {
             match heard {
-                Heard::Utterance(utterance) => {
+                PipelineEvent::Utterance(utterance) => {
                     utterance.text.split_whitespace().for_each(|word| self.store(word, now));
                 }
-                Heard::Gap(gap) => self.dropped_s += gap.to.duration_since(gap.from).as_secs_f64(),
-                Heard::Hypothesis(said) => {
+                PipelineEvent::Gap(gap) => self.dropped_s += gap.to.duration_since(gap.from).as_secs_f64(),
+                PipelineEvent::Hypothesis(said) => {
                     let known = self.words.len() - self.stored.len();
                     self.words.extend(said.committed.into_iter().skip(known).map(|word| (now, word)));
                 }
-                Heard::Progress(_) => {}
+                PipelineEvent::Progress(_) => {}
             }
         }
     }

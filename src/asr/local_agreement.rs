@@ -31,15 +31,15 @@ const NUMBERS: [&str; 11] = ["zero", "one", "two", "three", "four", "five", "six
 /// Whisper is free at every look. It was held to the committed words once, and wrote worse what followed a word that it had misheard:
 /// 15.9 % errors where it makes 14.7 so, and 14.4 over the whole recording (tiny.en, 70 recordings of LibriSpeech other).
 #[derive(Clone, Debug, Default)]
-pub struct Agreement {
+pub struct LocalAgreement {
     committed: Vec<Word>,
     /// What the last look heard behind them, folded.
     previous: Vec<String>,
 }
 
-impl Agreement {
+impl LocalAgreement {
     /// Goes on from words that were committed already: the segment before this one was cut before them.
-    pub fn after(committed: Vec<Word>) -> Self {
+    pub fn continuing(committed: Vec<Word>) -> Self {
         Self { committed, previous: Vec::new() }
     }
 
@@ -48,7 +48,7 @@ impl Agreement {
     }
 
     /// What was heard behind the committed words.
-    pub fn rest<'a>(&self, heard: &'a [Word]) -> &'a [Word] {
+    pub fn uncommitted<'a>(&self, heard: &'a [Word]) -> &'a [Word] {
         let Some(last) = self.committed.last() else { return heard };
         let by_times = heard.iter().position(|word| word.middle_s() >= last.end_s).unwrap_or(heard.len());
         let (_, places) = distances(&self.committed, heard);
@@ -57,8 +57,8 @@ impl Agreement {
 
     /// Takes what was heard of the first `heard_s` seconds; nothing was said in the last `silence_s` of them. Returns what is not
     /// committed of it.
-    pub fn see<'a>(&mut self, heard: &'a [Word], heard_s: f64, silence_s: f64) -> &'a [Word] {
-        let fresh = self.rest(heard);
+    pub fn update<'a>(&mut self, heard: &'a [Word], heard_s: f64, silence_s: f64) -> &'a [Word] {
+        let fresh = self.uncommitted(heard);
         let folded: Vec<String> = fresh.iter().map(|word| fold(&word.text)).collect();
         // Times that run back, as they do where Whisper says something twice, are wrong: no word ends before the one before it.
         let mut end_s = self.committed.last().map_or(0.0, |word| word.end_s);
@@ -81,8 +81,8 @@ impl Agreement {
     }
 
     /// Takes a hypothesis as whisper_streaming does: what it and the one before begin with alike is committed, and nothing else.
-    pub fn see_plainly<'a>(&mut self, heard: &'a [Word]) -> &'a [Word] {
-        let fresh = self.rest(heard);
+    pub fn update_unweighted<'a>(&mut self, heard: &'a [Word]) -> &'a [Word] {
+        let fresh = self.uncommitted(heard);
         let folded: Vec<String> = fresh.iter().map(|word| fold(&word.text)).collect();
         let count = folded.iter().zip(&self.previous).take_while(|(now, before)| now == before).count();
         self.commit(fresh, folded, count)
@@ -169,7 +169,7 @@ mod tests {
             end_s: (n + 1) as f64 * 0.1,
             probability: SURE,
             logprob: -0.7,
-            begins: true,
+            starts_segment: true,
         };
         text.split_whitespace().enumerate().map(word).collect()
     }
@@ -178,57 +178,62 @@ mod tests {
         words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
-    fn committed(agreement: &Agreement) -> String {
+    fn committed(agreement: &LocalAgreement) -> String {
         joined(agreement.committed())
     }
 
     /// Looks at texts in turn, with nothing heard behind them.
-    fn seen(looks: &[&str]) -> Agreement {
-        let mut agreement = Agreement::default();
+    fn seen(looks: &[&str]) -> LocalAgreement {
+        let mut agreement = LocalAgreement::default();
         looks.iter().for_each(|look| {
-            agreement.see(&words(look), 0.0, 0.0);
+            agreement.update(&words(look), 0.0, 0.0);
         });
         agreement
     }
 
     #[test]
     fn what_two_looks_agree_on_is_committed() {
-        let mut agreement = Agreement::default();
-        assert_eq!(joined(agreement.see(&words("good mourning"), 0.0, 0.0)), "good mourning");
-        assert_eq!(joined(agreement.see(&words("Good morning Emma"), 0.0, 0.0)), "morning Emma");
-        assert_eq!(joined(agreement.see(&words("Good morning, Emma how"), 0.0, 0.0)), "how");
+        let mut agreement = LocalAgreement::default();
+        assert_eq!(joined(agreement.update(&words("good mourning"), 0.0, 0.0)), "good mourning");
+        assert_eq!(joined(agreement.update(&words("Good morning Emma"), 0.0, 0.0)), "morning Emma");
+        assert_eq!(joined(agreement.update(&words("Good morning, Emma how"), 0.0, 0.0)), "how");
         assert_eq!(committed(&agreement), "Good morning, Emma", "the case and marks of the look that committed it");
-        assert_eq!(joined(agreement.see(&words("Good morning, Emma how"), 0.0, 0.0)), "", "the last word, too");
+        assert_eq!(joined(agreement.update(&words("Good morning, Emma how"), 0.0, 0.0)), "", "the last word, too");
     }
 
     #[test]
     fn what_is_committed_stays_however_it_is_heard_later() {
         let mut agreement = seen(&["I don't think Mr. Hell", "I don't think Mr. Hell you"]);
-        assert_eq!(joined(agreement.see(&words("I don't think, Mr. Hale, you have done"), 0.0, 0.0)), "have done");
+        assert_eq!(joined(agreement.update(&words("I don't think, Mr. Hale, you have done"), 0.0, 0.0)), "have done");
         assert_eq!(committed(&agreement), "I don't think Mr. Hell you");
-        assert_eq!(joined(agreement.rest(&words("don't think Mr. Hell"))), "", "less is heard than was committed");
+        assert_eq!(
+            joined(agreement.uncommitted(&words("don't think Mr. Hell"))),
+            "",
+            "less is heard than was committed"
+        );
         let agreement = seen(&["please press 1"; 2]);
         assert_eq!(
-            joined(agreement.rest(&words("Please press one to mute"))),
+            joined(agreement.uncommitted(&words("Please press one to mute"))),
             "to mute",
             "written otherwise, it is the same"
         );
         let agreement = seen(&["I don't think Mr. Hell you"; 2]);
-        assert_eq!(joined(agreement.rest(&words("No. Never. Not at all. For ever."))), "ever.", "times tell");
+        assert_eq!(joined(agreement.uncommitted(&words("No. Never. Not at all. For ever."))), "ever.", "times tell");
     }
 
     #[test]
     fn seen_plainly_only_what_two_looks_begin_with_counts() {
-        let mut agreement = Agreement::default();
-        assert_eq!(agreement.see_plainly(&words("good mourning Emma")).len(), 3);
-        assert_eq!(agreement.see_plainly(&words("Good morning Emma")).len(), 2);
-        assert_eq!(agreement.see_plainly(&words("Good morning, Emma")).len(), 0, "the last word, too");
+        let mut agreement = LocalAgreement::default();
+        assert_eq!(agreement.update_unweighted(&words("good mourning Emma")).len(), 3);
+        assert_eq!(agreement.update_unweighted(&words("Good morning Emma")).len(), 2);
+        assert_eq!(agreement.update_unweighted(&words("Good morning, Emma")).len(), 0, "the last word, too");
     }
 
     #[test]
     fn sure_words_near_the_end_of_what_was_heard_wait_except_in_a_pause() {
         let said = words("one two three four five six seven");
-        let relied = |heard_s, silence_s| said.len() - Agreement::default().see(&said, heard_s, silence_s).len();
+        let relied =
+            |heard_s, silence_s| said.len() - LocalAgreement::default().update(&said, heard_s, silence_s).len();
         assert_eq!(relied(0.75, 0.0), 3);
         assert_eq!(relied(9.0, 0.0), 6, "the last may go on");
         assert_eq!(relied(0.75, 0.3), 7);
@@ -239,8 +244,8 @@ mod tests {
         let mut said = words("one two three four");
         said[1].probability = 0.5;
         let committed_at = |said: &[Word], heard_s, silence_s| {
-            let mut agreement = Agreement::default();
-            let mut look = || said.len() - agreement.see(said, heard_s, silence_s).len();
+            let mut agreement = LocalAgreement::default();
+            let mut look = || said.len() - agreement.update(said, heard_s, silence_s).len();
             [look(), look()]
         };
         assert_eq!(committed_at(&said, 1.3, 0.3), [1, 1], "a pause does not make it surer");
@@ -255,16 +260,20 @@ mod tests {
         let mut said = words("please press one to un one to mute");
         said[4].probability = 0.5;
         said[4..].iter_mut().for_each(|word| (word.start_s, word.end_s) = (0.0, 0.1));
-        assert_eq!(joined(Agreement::default().see(&said, 1.9, 0.0)), "un one to mute", "no more than 1.5 s behind");
-        assert_eq!(joined(Agreement::default().see(&said, 2.1, 0.0)), "mute");
+        assert_eq!(
+            joined(LocalAgreement::default().update(&said, 1.9, 0.0)),
+            "un one to mute",
+            "no more than 1.5 s behind"
+        );
+        assert_eq!(joined(LocalAgreement::default().update(&said, 2.1, 0.0)), "mute");
     }
 
     #[test]
     fn a_sure_word_needs_no_second_look_and_a_sound_is_no_word() {
-        let mut agreement = Agreement::default();
+        let mut agreement = LocalAgreement::default();
         let said = words("yes it is [Music] perhaps so");
-        assert_eq!(joined(agreement.see(&said, 3.0, 0.0)), "[Music] perhaps so");
-        agreement.see(&said, 3.0, 0.0);
+        assert_eq!(joined(agreement.update(&said, 3.0, 0.0)), "[Music] perhaps so");
+        agreement.update(&said, 3.0, 0.0);
         assert_eq!(committed(&agreement), "yes it is");
     }
 
@@ -273,7 +282,8 @@ mod tests {
         let mut agreement = seen(&["one two three four five"; 2]);
         let rest = agreement.split_off(&words(heard), 0.2);
         assert!(
-            rest.first().is_none_or(|word| word.start_s < 0.21) && Agreement::after(rest.clone()).committed() == rest
+            rest.first().is_none_or(|word| word.start_s < 0.21)
+                && LocalAgreement::continuing(rest.clone()).committed() == rest
         );
         (committed(&agreement), joined(&rest))
     }
@@ -291,11 +301,11 @@ mod tests {
     proptest! {
         #[test]
         fn committed_is_append_only(looks in prop::collection::vec((prop::collection::vec("[ab]{1,2}", 0..8), 0.0f64..2.0, prop::bool::ANY), 1..12)) {
-            let mut agreement = Agreement::default();
+            let mut agreement = LocalAgreement::default();
             for (look, heard_s, paused) in looks {
                 let before = committed(&agreement);
                 let heard = words(&look.join(" "));
-                let open = agreement.see(&heard, heard_s, if paused { 0.2 } else { 0.0 });
+                let open = agreement.update(&heard, heard_s, if paused { 0.2 } else { 0.0 });
                 prop_assert!(heard.ends_with(open));
                 prop_assert!(committed(&agreement).starts_with(&before));
             }

@@ -17,7 +17,7 @@ const DEAD: usize = 10 * FRAMES;
 
 /// Measures one stream.
 #[derive(Default)]
-pub(super) struct Meter {
+pub(super) struct LevelMeter {
     power: f32,
     frames: usize,
     still: usize,
@@ -25,7 +25,7 @@ pub(super) struct Meter {
     stands_at: f32,
 }
 
-impl Meter {
+impl LevelMeter {
     /// Takes the next frame. True when the microphone is found dead with it.
     pub(super) fn measure(&mut self, samples: &[f32; FRAME_SAMPLES], room: &RoomMetrics) -> bool {
         let clipped = samples.iter().filter(|sample| sample.abs() >= CLIPPED).count();
@@ -55,10 +55,10 @@ mod tests {
 
     /// What a room is found to be after frames that `sample` makes.
     fn heard(frames: usize, sample: impl Fn(usize) -> f32) -> (RoomMetrics, usize) {
-        let (room, mut meter) = (RoomMetrics::default(), Meter::default());
+        let (room, mut level_meter) = (RoomMetrics::default(), LevelMeter::default());
         let dead = (0..frames).filter(|n| {
             let samples = std::array::from_fn(|i| sample(n * FRAME_SAMPLES + i));
-            meter.measure(&samples, &room)
+            level_meter.measure(&samples, &room)
         });
         let dead = dead.count();
         (room, dead)

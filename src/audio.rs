@@ -6,10 +6,10 @@
 
 mod capture;
 mod file;
-mod meter;
-mod outlet;
+mod level_meter;
 mod resample;
 pub mod segmenter;
+mod sink;
 mod stdin;
 pub mod vad;
 mod wyoming;
@@ -25,12 +25,12 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use self::outlet::{Gate, Line};
+use self::sink::{BlockingSink, DroppingSink};
 use crate::config::SourceConfig;
-use crate::event::Sound;
+use crate::event::RoomAudio;
 use crate::metrics::Metrics;
 
-pub use capture::{Device, Format, devices};
+pub use capture::{DeviceFormat, InputDevice, devices};
 pub use file::seconds;
 
 /// The error of a library, kept as the source of ours without showing whose it is.
@@ -83,18 +83,18 @@ fn known_devices(known: &[String]) -> String {
 
 /// What the rest of the house tells a source.
 #[derive(Debug)]
-pub struct Control {
+pub struct SourceControl {
     stop: AtomicBool,
     listening: AtomicBool,
 }
 
-impl Default for Control {
+impl Default for SourceControl {
     fn default() -> Self {
         Self { stop: AtomicBool::new(false), listening: AtomicBool::new(true) }
     }
 }
 
-impl Control {
+impl SourceControl {
     /// Ends the source for good.
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
@@ -137,21 +137,21 @@ impl Control {
 pub fn run(
     sources: &[(String, SourceConfig)],
     base: &Path,
-    out: SyncSender<Sound>,
-    control: &Control,
+    out: SyncSender<RoomAudio>,
+    control: &SourceControl,
     metrics: &Metrics,
 ) -> Result<(), Error> {
     metrics.listening.set(control.listening());
-    let one = |room: &str, source: &SourceConfig, out: SyncSender<Sound>| {
+    let one = |room: &str, source: &SourceConfig, out: SyncSender<RoomAudio>| {
         // Without one of its ears the house is not what it was set up to be: all stop, and whoever started it is told.
         let stopper = Stopper(control);
-        let gate = |out| Gate::new(out, room, control, metrics);
+        let sink = |out| BlockingSink::new(out, room, control, metrics);
         match source {
             SourceConfig::Microphone(settings) => {
-                capture::run(&settings.device, Line::new(out, room, metrics), control, metrics)
+                capture::run(&settings.device, DroppingSink::new(out, room, metrics), control, metrics)
             }
-            SourceConfig::File(settings) => file::run(&base.join(&settings.path), settings.pace, gate(out), control),
-            SourceConfig::Stdin(settings) => stdin::run(std::io::stdin(), settings, gate(out), control),
+            SourceConfig::File(settings) => file::run(&base.join(&settings.path), settings.pace, sink(out), control),
+            SourceConfig::Stdin(settings) => stdin::run(std::io::stdin(), settings, sink(out), control),
             SourceConfig::Wyoming(settings) => wyoming::run(settings, room, out, control, metrics),
         }?;
         std::mem::forget(stopper);
@@ -174,7 +174,7 @@ pub fn run(
 }
 
 /// Ends all sources when one of them fails or panics.
-struct Stopper<'a>(&'a Control);
+struct Stopper<'a>(&'a SourceControl);
 
 impl Drop for Stopper<'_> {
     fn drop(&mut self) {
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_broken_off_by_a_request_to_stop() {
-        let control = Control::default();
+        let control = SourceControl::default();
         assert!(control.wait_until(Instant::now()).is_continue());
         control.stop();
         assert!(control.wait_until(Instant::now() + Duration::from_secs(3_600)).is_break());

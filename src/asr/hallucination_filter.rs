@@ -49,13 +49,13 @@ impl fmt::Display for Rejection {
 }
 
 /// Judges a segment before it is decoded.
-pub fn hearable(speech_samples: usize) -> Result<(), Rejection> {
+pub fn check_speech_length(speech_samples: usize) -> Result<(), Rejection> {
     if speech_samples < MIN_SPEECH { Err(Rejection::TooShort) } else { Ok(()) }
 }
 
 /// Judges all text of a segment together: Whisper's times within one are not to be relied on for a rate, and a loop may fill
 /// one piece or go through several.
-pub fn sayable(text: &str, speech_samples: usize) -> Result<(), Rejection> {
+pub fn check_rate_and_repetition(text: &str, speech_samples: usize) -> Result<(), Rejection> {
     let words = folded(text);
     let seconds = speech_samples as f64 / f64::from(SAMPLE_RATE);
     // A word more than the rate allows is no evidence in a second of speech.
@@ -70,7 +70,7 @@ pub fn sayable(text: &str, speech_samples: usize) -> Result<(), Rejection> {
 }
 
 /// Judges one piece of text by Whisper's own numbers and by its words.
-pub fn believable(text: &str, mean_logprob: f32, no_speech: f32) -> Result<(), Rejection> {
+pub fn check_plausibility(text: &str, mean_logprob: f32, no_speech: f32) -> Result<(), Rejection> {
     let unlikely = mean_logprob < UNLIKELY && no_speech > NOBODY;
     if unlikely || (mean_logprob < UNLIKELY_ALONE && folded(text).len() == 1) {
         return Err(Rejection::NoSpeech);
@@ -126,8 +126,8 @@ mod tests {
             "Да, конечно.",
             "はい。",
         ] {
-            assert_eq!(believable(text, -0.4, 0.1), Ok(()), "{text}");
-            assert_eq!(sayable(text, 64_000), Ok(()), "{text}");
+            assert_eq!(check_plausibility(text, -0.4, 0.1), Ok(()), "{text}");
+            assert_eq!(check_rate_and_repetition(text, 64_000), Ok(()), "{text}");
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
             "the the the the the the the the",
             "So I said you know what you know what you know what you know what",
         ] {
-            assert_eq!(sayable(text, 160_000), Err(Rejection::Repetition), "{text}");
+            assert_eq!(check_rate_and_repetition(text, 160_000), Err(Rejection::Repetition), "{text}");
         }
     }
 
@@ -147,26 +147,29 @@ mod tests {
     fn described_sounds_and_bare_signs_are_no_words() {
         for text in ["", "...", "[BLANK_AUDIO]", "(wind blowing)", "*sigh*", "♪ la la ♪", "- -", "[Music] (applause)"]
         {
-            assert_eq!(believable(text, -0.1, 0.0), Err(Rejection::NoWords), "{text}");
+            assert_eq!(check_plausibility(text, -0.1, 0.0), Err(Rejection::NoWords), "{text}");
         }
     }
 
     #[test]
     fn doubt_counts_only_together() {
-        assert_eq!(believable("Thank you.", -1.1, 0.7), Err(Rejection::NoSpeech));
-        assert_eq!(believable("Thank you.", -0.9, 0.7), Ok(()));
-        assert_eq!(believable("Thank you.", -1.1, 0.5), Ok(()));
-        assert_eq!(believable("Ooo", -1.8, 0.1), Err(Rejection::NoSpeech), "one word, and that not believed");
-        assert_eq!((believable("Okay.", -1.5, 0.1), believable("Ask not!", -1.8, 0.1)), (Ok(()), Ok(())));
+        assert_eq!(check_plausibility("Thank you.", -1.1, 0.7), Err(Rejection::NoSpeech));
+        assert_eq!(check_plausibility("Thank you.", -0.9, 0.7), Ok(()));
+        assert_eq!(check_plausibility("Thank you.", -1.1, 0.5), Ok(()));
+        assert_eq!(check_plausibility("Ooo", -1.8, 0.1), Err(Rejection::NoSpeech), "one word, and that not believed");
+        assert_eq!(
+            (check_plausibility("Okay.", -1.5, 0.1), check_plausibility("Ask not!", -1.8, 0.1)),
+            (Ok(()), Ok(()))
+        );
     }
 
     #[test]
     fn speech_has_a_least_length_and_a_greatest_pace() {
-        assert_eq!(hearable(3_999), Err(Rejection::TooShort));
-        assert_eq!(hearable(4_000), Ok(()));
-        assert_eq!(sayable("Oh no!", 4_000), Ok(()), "it takes a quarter of a second");
+        assert_eq!(check_speech_length(3_999), Err(Rejection::TooShort));
+        assert_eq!(check_speech_length(4_000), Ok(()));
+        assert_eq!(check_rate_and_repetition("Oh no!", 4_000), Ok(()), "it takes a quarter of a second");
         let words = "a bc def ghij k lm nop qrst u vw xyz one two three four five";
-        assert_eq!(sayable(words.trim_end_matches(" five"), 32_000), Ok(()));
-        assert_eq!(sayable(words, 32_000), Err(Rejection::TooFast));
+        assert_eq!(check_rate_and_repetition(words.trim_end_matches(" five"), 32_000), Ok(()));
+        assert_eq!(check_rate_and_repetition(words, 32_000), Err(Rejection::TooFast));
     }
 }

@@ -26,17 +26,17 @@ pub fn check(path: &Path) -> Result<(), Error> {
     if metadata.is_dir() {
         return Err(Error::Folder { path: path.into() });
     }
-    Walk { path, file: BufReader::new(file), at: 0, length: metadata.len() }.whole()
+    GgmlWalker { path, file: BufReader::new(file), at: 0, length: metadata.len() }.whole()
 }
 
-struct Walk<'a> {
+struct GgmlWalker<'a> {
     path: &'a Path,
     file: BufReader<File>,
     at: u64,
     length: u64,
 }
 
-impl Walk<'_> {
+impl GgmlWalker<'_> {
     fn whole(mut self) -> Result<(), Error> {
         let foreign = |what| Error::NotGgml { path: self.path.into(), what };
         if self.length < 4 {

@@ -3,16 +3,16 @@
 //! Owns Whisper and the guard that refuses what it makes up. Refuses to know where a segment comes from and where its text
 //! goes. Invariant: one decoder state for the life of the process, and nothing of one segment in the next.
 
-pub mod agreement;
-pub mod guard;
+pub mod decode_scheduler;
+mod ggml_file;
+pub mod hallucination_filter;
 pub mod language;
-mod model_file;
-pub mod pace;
+pub mod local_agreement;
 pub mod whisper;
 
 use std::path::PathBuf;
 
-pub use model_file::check as check_file;
+pub use ggml_file::check as check_model_file;
 use thiserror::Error;
 
 /// The error of the recogniser's library, kept as the source of ours without showing whose it is.
@@ -30,7 +30,7 @@ pub struct Word {
     pub probability: f32,
     pub logprob: f32,
     /// A new piece begins with it: Whisper put a time before it, or began another of its segments.
-    pub begins: bool,
+    pub starts_segment: bool,
 }
 
 impl Word {
