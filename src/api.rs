@@ -6,7 +6,6 @@
 
 pub mod control_socket;
 mod openmetrics;
-pub mod pending_command;
 pub mod status;
 pub mod web;
 
@@ -17,11 +16,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use self::pending_command::{CommandOutcome, PendingCommand};
 use self::status::Status;
+use crate::commands::{self, PendingCommand};
 use crate::live::LiveFeed;
 use crate::metrics::Metrics;
-use crate::mqtt::{commands, payload};
 use crate::redact::Redactor;
 
 /// The longest answer: a large model that reads a long question, or reads a day again after something was forgotten.
@@ -84,23 +82,18 @@ impl Api {
     pub async fn command(&self, object: &[u8]) -> Value {
         let request = match commands::parse_object(object) {
             Ok(request) => request,
-            Err(refused) => return answer(&refused.command, refused.transaction.as_ref(), Err(refused.error)),
+            Err(invalid) => return Value::Object(invalid.answer()),
         };
-        let (name, transaction) = (request.command.name(), request.transaction.clone());
-        let (asked, answered) = PendingCommand::local(request);
-        let outcome = match self.asked.try_send(asked) {
-            Err(mpsc::error::TrySendError::Full(_)) => Err("hearth is busy with other commands; try later".into()),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err("hearth is closing".into()),
+        let (pending, answered) = PendingCommand::from_local(request.clone());
+        let answer = match self.asked.try_send(pending) {
+            Err(mpsc::error::TrySendError::Full(_)) => Err(commands::BUSY.into()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(commands::CLOSING.into()),
             Ok(()) => match timeout(PATIENCE, answered).await {
-                Ok(Ok(outcome)) => outcome,
+                Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err("hearth closed before it could answer".into()),
                 Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
             },
         };
-        answer(name, transaction.as_ref(), outcome)
+        Value::Object(request.answer(&answer))
     }
-}
-
-fn answer(command: &str, transaction: Option<&Value>, outcome: CommandOutcome) -> Value {
-    Value::Object(payload::outcome(command, transaction, outcome))
 }

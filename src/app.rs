@@ -29,16 +29,16 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
 use self::bootstrap::Resources;
-use crate::api::pending_command::PendingCommand;
 use crate::api::web::WebServer;
 use crate::api::{Api, DaemonInfo};
 use crate::audio::{self, SourceControl};
+use crate::commands::interval::stored_interval;
+use crate::commands::{PendingCommand, Request};
 use crate::config::Config;
 use crate::listener;
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::LiveFeed;
 use crate::metrics::Metrics;
-use crate::mqtt::commands::Request;
 use crate::mqtt::discovery::Capabilities;
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::mqtt::topics::Topics;
@@ -138,7 +138,7 @@ impl App {
             metrics.listening.set(control.listening());
             store.enqueue(&[payload::listening(&topics, MessageHeader::now(), control.listening())])?;
         }
-        let minutes = listen::settings_store::interval(&store, config.digest.every_min)?;
+        let minutes = stored_interval(&store, config.digest.every_min)?;
         store.enqueue(&[payload::interval(&topics, MessageHeader::now(), minutes)])?;
 
         let (requests_in, requests) = mpsc::channel(REQUEST_CAPACITY);

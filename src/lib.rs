@@ -71,6 +71,7 @@ mod atomic_file;
 pub mod audio;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod event;
 pub mod journal;

@@ -1,13 +1,11 @@
 //! What hearth says and understands over MQTT, and the two ends of the wire.
 //!
-//! Owns topics, payloads, what other machines say they heard, Home Assistant discovery, commands and the rules of delivery (all pure), the client and the
+//! Owns topics, payloads, what other machines say they heard, Home Assistant discovery and the rules of delivery (all pure), the client and the
 //! embedded broker (thin). Refuses to know where messages are stored. Invariant: QoS 1 for everything, and nothing here
 //! is said that does not fit [`payload::MAX_BYTES`].
 
 pub mod broker;
 pub mod client;
-pub mod commands;
-pub mod desk;
 pub mod discovery;
 pub mod inflight;
 pub mod payload;

@@ -8,7 +8,6 @@ pub mod ingest;
 pub mod listen;
 pub mod mute_hook;
 pub mod publish;
-pub mod reload;
 pub mod restore_live_view;
 pub mod store_retry;
 pub mod transcribe;

@@ -2,8 +2,8 @@
 
 #![no_main]
 
+use hearth::commands::{MAX_BYTES, parse};
 use hearth::config::Config;
-use hearth::mqtt::commands::{MAX_BYTES, parse};
 use hearth::mqtt::payload::{self, MessageHeader};
 use hearth::mqtt::topics::Topics;
 use libfuzzer_sys::fuzz_target;
@@ -18,11 +18,11 @@ fuzz_target!(|bytes: &[u8]| {
         None => return,
         Some(Ok(request)) => {
             assert!(body.len() <= MAX_BYTES);
-            payload::response(&topics, MessageHeader::now(), &request, Err("busy".into()))
+            request.response(&topics, MessageHeader::now(), &Err("busy".into()))
         }
-        Some(Err(refusal)) => {
-            assert!(!refusal.error.is_empty());
-            payload::refusal(&topics, MessageHeader::now(), &refusal)
+        Some(Err(invalid)) => {
+            assert!(!invalid.error.is_empty());
+            invalid.response(&topics, MessageHeader::now())
         }
     };
     assert!(answer.payload.len() <= payload::MAX_BYTES && answer.topic.len() <= 64);

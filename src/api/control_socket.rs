@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::{Api, PATIENCE};
-use crate::mqtt::commands;
+use crate::commands;
 
 /// The socket's name in the directory it lies in.
 const NAME: &str = "hearth.sock";

@@ -33,8 +33,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::connection_limit::LimitedListener;
 use super::{Api, openmetrics};
+use crate::commands;
 use crate::live::LiveEvent;
-use crate::mqtt::commands;
 
 /// Where the token is kept.
 const TOKEN_FILE: &str = "page.token";

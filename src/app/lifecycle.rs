@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use super::systemd::SystemdNotifier;
 use super::{App, BEHIND, Error, GATHERING, GRACE, HEARING, PUBLISHING, PUBLISHING_GRACE, READING, SOURCE};
-use crate::api::pending_command::PendingCommand;
+use crate::commands::{PendingCommand, Reload};
 use crate::supervisor::{UnitExit, deadline};
 
 impl App {
@@ -35,13 +35,13 @@ impl App {
                         return Ok(());
                     }
                 }
-                Ok(()) = self.listening.changed() => self.listen(),
+                Ok(()) = self.listening.changed() => self.apply_listening(),
                 Some(request) = self.requests.recv() => self.carry_out(PendingCommand::from_broker(request)),
                 Some(asked) = self.asked.recv() => self.carry_out(asked),
                 _ = hangup.recv() => {
                     self.reopen.store(true, Ordering::Relaxed);
                     service.reloading();
-                    self.reload(None);
+                    self.carry_out(PendingCommand::from_signal(Reload));
                     service.reloaded();
                 }
                 _ = pulse.tick() => service.tell(&self.metrics, self.reader.is_some()),
@@ -82,7 +82,7 @@ impl App {
         self.end(PUBLISHING, until).await;
         // A wish that came while the house closed holds for the next start.
         if *self.listening.borrow() != self.control.listening() {
-            self.listen();
+            self.apply_listening();
         }
         drop(self.wishes.take());
         for part in BEHIND {

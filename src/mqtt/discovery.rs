@@ -31,38 +31,60 @@ pub struct Capabilities {
     pub reads: bool,
 }
 
+/// How Home Assistant shows something that it can command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entity {
+    pub key: &'static str,
+    pub needs: Needs,
+    /// Its part of the discovery message; see Home Assistant's documentation of the platform in `p`.
+    pub config: Value,
+}
+
+/// What a machine must have for an entity to make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    Microphone,
+    Listener,
+}
+
+impl Entity {
+    /// A button that sends `payload` to `topic`.
+    pub fn button(key: &'static str, name: &str, icon: &str, topic: String, payload: &str, needs: Needs) -> Self {
+        let config = json!({ "p": "button", "name": name, "ic": icon, "cmd_t": topic, "pl_prs": payload });
+        Self { key, needs, config }
+    }
+}
+
 /// Entities that only a machine with ears has, and only one that reads.
-const OF_HEARING: [&str; 4] = ["utterance", "listening", "microphone", "lag"];
-const OF_READING: [&str; 12] = [
-    "summary",
-    "answer",
-    "interval",
-    "summarise",
-    "acknowledge",
-    "false_alarm",
-    "snooze",
-    "ask",
-    "tokens",
-    "state_size",
-    "state_age",
-    "unread",
-];
+const OF_HEARING: [&str; 3] = ["utterance", "microphone", "lag"];
+const OF_READING: [&str; 6] = ["summary", "answer", "tokens", "state_size", "state_age", "unread"];
 
 impl Capabilities {
     fn has(self, entity: &str) -> bool {
         (self.hears || !OF_HEARING.contains(&entity)) && (self.reads || !OF_READING.contains(&entity))
     }
+
+    fn meets(self, needs: Needs) -> bool {
+        match needs {
+            Needs::Nothing => true,
+            Needs::Microphone => self.hears,
+            Needs::Listener => self.reads,
+        }
+    }
 }
 
-/// The discovery message, retained, and what will have been announced by it. `before` is what was announced earlier: an
+/// The discovery message, retained, and what will have been announced by it. `commands` are the entities of commands. `before`
+/// is what was announced earlier: an
 /// entity that is gone since is sent as its platform alone, which removes it.
 pub fn announce(
     topics: &Topics,
     rules: &[Rule],
+    commands: &[Entity],
     capabilities: Capabilities,
     before: &AnnouncedEntities,
 ) -> (Message, AnnouncedEntities) {
-    let entities = entities(topics, rules, capabilities);
+    let entities = entities(topics, rules, commands, capabilities);
     let now = AnnouncedEntities(entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect());
     let gone = before.0.iter().filter(|(key, _)| !entities.contains_key(*key));
     let mut components: Map<String, Value> =
@@ -97,7 +119,7 @@ fn platform(entity: &Value) -> String {
     entity["p"].as_str().unwrap_or_default().into()
 }
 
-fn entities(topics: &Topics, rules: &[Rule], capabilities: Capabilities) -> Map<String, Value> {
+fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: Capabilities) -> Map<String, Value> {
     let device = topics.device_id();
     let mut all = Map::new();
     let mut add = |key: String, mut entity: Value| {
@@ -107,9 +129,12 @@ fn entities(topics: &Topics, rules: &[Rule], capabilities: Capabilities) -> Map<
         entity["qos"] = 1.into();
         all.insert(key, entity);
     };
-    let all_there_may_be = said(topics, rules).into_iter().chain(commands(topics)).chain(health(topics));
+    let all_there_may_be = said(topics, rules).into_iter().chain(health(topics));
     for (key, entity) in all_there_may_be.filter(|(key, _)| capabilities.has(key)) {
         add(key.into(), entity);
+    }
+    for command in commands.iter().filter(|command| capabilities.meets(command.needs)) {
+        add(command.key.into(), command.config.clone());
     }
     for rule in rules {
         let (name, topic) = (readable(rule.name.as_str()), topics.rule(rule.name.as_str()));
@@ -170,43 +195,6 @@ fn said(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> {
         ));
     }
     said
-}
-
-fn commands(topics: &Topics) -> Vec<(&'static str, Value)> {
-    let button = |key: &'static str, name: &str, icon: &str, says: &str| {
-        let topic = topics.command(&format!("request/{key}"));
-        (key, json!({ "p": "button", "name": name, "ic": icon, "cmd_t": topic, "pl_prs": says }))
-    };
-    vec![
-        (
-            "listening",
-            json!({
-                "p": "switch", "name": "Listening", "ic": "mdi:microphone", "stat_t": topics.listening(),
-                "val_tpl": "{{ value_json.state }}", "cmd_t": topics.command("listening/set"),
-            }),
-        ),
-        (
-            "interval",
-            json!({
-                "p": "number", "name": "Summary interval", "ent_cat": "config", "ic": "mdi:timer-outline",
-                "stat_t": topics.interval(), "val_tpl": "{{ value_json.minutes }}",
-                "cmd_t": topics.command("interval/set"), "min": 0, "max": 1440, "step": 1, "mode": "box",
-                "unit_of_meas": "min",
-            }),
-        ),
-        button("summarise", "Summarise now", "mdi:text-box-check-outline", "PRESS"),
-        button("acknowledge", "Acknowledge alert", "mdi:check", "PRESS"),
-        button("false_alarm", "False alarm", "mdi:bell-cancel", "PRESS"),
-        button("snooze", "Snooze alerts for an hour", "mdi:sleep", "60"),
-        button("forget", "Forget the last 10 minutes", "mdi:eraser", "10"),
-        (
-            "ask",
-            json!({
-                "p": "text", "name": "Ask", "ic": "mdi:chat-question", "cmd_t": topics.command("request/ask"),
-                "min": 1, "max": 255,
-            }),
-        ),
-    ]
 }
 
 fn health(topics: &Topics) -> Vec<(&'static str, Value)> {

@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
-use super::commands::Request;
 use super::topics::Topics;
 use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Provenance, Quoted, Severity, Utterance};
 use crate::metrics::Metrics;
@@ -241,43 +240,27 @@ pub fn health(topics: &Topics, stamp: MessageHeader, metrics: &Metrics, cost: Pr
     message(topics.health(), true, stamp, body, Provenance::Nothing)
 }
 
-/// The answer to a command: `status` is `ok`, with the fields of `outcome`, or `error`, with what was wrong.
+/// The answer to a command: `status` is `ok`, with the fields of its reply, or `error`, with what was wrong.
 pub fn response(
     topics: &Topics,
     stamp: MessageHeader,
-    request: &Request,
-    outcome: Result<Map<String, Value>, String>,
-) -> Message {
-    reply(topics, stamp, request.command.name(), request.transaction.as_ref(), outcome)
-}
-
-/// The answer to a command that was not understood.
-pub fn refusal(topics: &Topics, stamp: MessageHeader, refused: &super::commands::Refusal) -> Message {
-    reply(topics, stamp, &refused.command, refused.transaction.as_ref(), Err(refused.error.clone()))
-}
-
-fn reply(
-    topics: &Topics,
-    stamp: MessageHeader,
     command: &str,
     transaction: Option<&Value>,
-    outcome: Result<Map<String, Value>, String>,
+    answer: Result<&impl Serialize, &str>,
 ) -> Message {
     // An answer may say anything the state has read by now, and the question may quote it too.
     let provenance = speech(Vec::new(), stamp.time, None);
-    message(topics.response(command), false, stamp, self::outcome(command, transaction, outcome), provenance)
+    message(topics.response(command), false, stamp, self::answer(command, transaction, answer), provenance)
 }
 
-/// What an answer says, wherever it goes.
-pub fn outcome(
-    command: &str,
-    transaction: Option<&Value>,
-    outcome: Result<Map<String, Value>, String>,
-) -> Map<String, Value> {
+/// What an answer says, over MQTT, the control socket and the page.
+pub fn answer(command: &str, transaction: Option<&Value>, answer: Result<&impl Serialize, &str>) -> Map<String, Value> {
     let mut body = Map::new();
-    let status = match outcome {
-        Ok(fields) => {
-            body.extend(fields);
+    let status = match answer {
+        Ok(reply) => {
+            if let Value::Object(fields) = serde_json::to_value(reply).expect("a reply is JSON") {
+                body.extend(fields);
+            }
             "ok"
         }
         Err(error) => {

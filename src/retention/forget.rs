@@ -6,7 +6,6 @@
 //! between is followed by one that carries it through.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
 use super::Error;
 use crate::config::Keep;
@@ -46,12 +45,4 @@ pub fn follow(
     let of_all = history.all().and_then(|all| all.iter().map(|of_one| of_one.forget(span.0)).fold(Ok(()), Result::and));
     of_all.map_err(listener::ListenerError::from)?;
     Ok(erased.and(taken_out)?)
-}
-
-/// What is answered to whoever asked.
-pub fn answer(minutes: f64, since: Timestamp, utterances: u64) -> Map<String, Value> {
-    [("minutes", minutes.into()), ("since", since.to_string().into()), ("utterances", utterances.into())]
-        .map(|(key, value)| (key.to_string(), value))
-        .into_iter()
-        .collect()
 }

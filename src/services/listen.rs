@@ -5,10 +5,9 @@
 //! any crash every utterance is told of once; text read between the last snapshot and the crash is only read again.
 
 mod announce;
-mod answer;
+mod commands;
 mod forget;
-mod reload;
-pub mod settings_store;
+mod settings_store;
 pub mod state_at;
 mod token_rate;
 
@@ -23,11 +22,11 @@ use tracing::{debug, info, warn};
 
 use self::announce::OutcomeMessages;
 use self::token_rate::TokenRateMeter;
-use super::reload::Fresh;
 use super::store_retry::retry_until_stored;
 use super::{Error, restore_live_view};
-use crate::api::pending_command::PendingCommand;
 use crate::clock::{self, trusted_clock::TrustedClock};
+use crate::commands::PendingCommand;
+use crate::commands::interval::stored_interval;
 use crate::config::{Config, Keep, Rule};
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::snapshot::ReadPosition;
@@ -50,8 +49,6 @@ pub enum ListenerEvent {
     Gap(Gap),
     /// Somebody asked for something.
     Command(PendingCommand),
-    /// Rules and schedules have changed.
-    ConfigReloaded(Box<Fresh>),
 }
 
 /// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
@@ -123,7 +120,7 @@ impl ListenerWorker {
             }
             None => ListenerOutcome::default(),
         };
-        listeners.set_interval(settings_store::interval(&store, config.digest.every_min)?);
+        listeners.set_interval(stored_interval(&store, config.digest.every_min)?);
         metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
         let announcer = OutcomeMessages::new(&config.rules, &topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
@@ -190,8 +187,7 @@ impl ListenerWorker {
                 self.pass(gap.from)?;
                 Ok(self.listeners.gap(&gap)?)
             }
-            ListenerEvent::Command(asked) => self.answer(asked),
-            ListenerEvent::ConfigReloaded(fresh) => self.reload(*fresh),
+            ListenerEvent::Command(pending) => self.carry_out(pending),
         }
     }
 

@@ -28,12 +28,12 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use crate::commands::Request;
 use crate::config::Rule;
 use crate::event::Hypothesis;
 use crate::live::LiveEvent;
 use crate::metrics::Metrics;
 use crate::mqtt::client::{self, BrokerEvent};
-use crate::mqtt::commands::Request;
 use crate::mqtt::discovery::Capabilities;
 use crate::mqtt::payload::{self, MessageHeader, NodeInfo};
 use crate::mqtt::retry::OutageLog;
@@ -135,7 +135,7 @@ pub async fn run(
         sending: OutboxSender::new(store, sender, metrics.clone(), redactor, patience),
         house: DiscoveryState::new(topics, rules.borrow_and_update().clone(), capabilities, discovery, info, before),
         metrics,
-        answering: CommandIntake::new(requests, listening, capabilities.hears, Timestamp::now()),
+        answering: CommandIntake::new(requests, listening, capabilities.hears, std::time::Instant::now()),
         subscribing: CommandSubscription::default(),
         url,
         outage: OutageLog::default(),

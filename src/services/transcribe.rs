@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
@@ -19,16 +19,15 @@ use super::Error;
 use super::listen::ListenerEvent;
 use super::store_retry::retry_until_stored;
 use super::transcript_writer::{TranscriptWriter, locked};
-use crate::api::pending_command::PendingCommand;
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
 use crate::clock;
 use crate::clock::trusted_clock::TrustedClock;
+use crate::commands::{Command, ListenerCommand, PendingCommand, Reply};
 use crate::config::Keep;
 use crate::event::{AudioEvent, FRAME_SAMPLES, Gap, RoomAudio, Utterance};
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::live::{LiveEvent, LiveFeed};
 use crate::metrics::Metrics;
-use crate::mqtt::commands::Command;
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::retention::{age, forget};
@@ -70,8 +69,8 @@ impl TranscribeWorker {
         let mut retention_due = Instant::now();
         let mut arrived = (Instant::now(), Timestamp::MIN);
         loop {
-            if let Ok(asked) = self.forget.try_recv() {
-                self.forget(asked, &audio)?;
+            if let Ok(pending) = self.forget.try_recv() {
+                self.forget(pending, &audio)?;
             }
             // A source that waits is heard piece by piece; of a live one everything that was said by now is taken first,
             // so that work is chosen knowing all of it.
@@ -107,35 +106,37 @@ impl TranscribeWorker {
             self.work((Instant::now(), Timestamp::now()))?;
             self.untold.tell(self.reader.as_ref());
         }
-        while let Ok(asked) = self.forget.try_recv() {
-            self.forget(asked, &audio)?;
+        while let Ok(pending) = self.forget.try_recv() {
+            self.forget(pending, &audio)?;
         }
         Ok(())
     }
 
     /// What was heard and is not stored yet is dropped, then whoever owns the text forgets what is.
-    fn forget(&mut self, asked: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), Error> {
+    fn forget(&mut self, pending: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), Error> {
         while audio.try_recv().is_ok() {}
         self.pipeline.discard_all();
         self.untold.clear();
         if let Some(reader) = &self.reader {
             // This may wait: the reader never waits for us.
-            let _ = reader.send(ListenerEvent::Command(asked));
+            let _ = reader.send(ListenerEvent::Command(pending));
             return Ok(());
         }
-        let Command::Forget(minutes) = asked.request.command else { return Ok(()) };
-        let since = clock::after(Timestamp::now(), SignedDuration::from_secs_f64(-60.0 * minutes));
+        let Command::Listener(ListenerCommand::Forget(command)) = pending.request.command.clone() else {
+            return Ok(());
+        };
+        let since = command.since(Timestamp::now());
         let Self { store, closing, metrics, .. } = self;
         let forgotten = retry_until_stored(closing, metrics, || store.forget(since, None))?;
         let answer = self
             .follow(&forgotten)
             .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
-        let answer = answer.map(|()| forget::answer(minutes, since, forgotten.utterances));
+        let answer = answer.map(|()| Reply::Forget(command.reply(since, forgotten.utterances)));
         self.live_feed.publish(LiveEvent::Forgotten(since));
-        let message = Vec::from_iter(asked.message(&self.topics, &answer));
+        let message = Vec::from_iter(pending.message(&self.topics, &answer));
         retry_until_stored(&self.closing, &self.metrics, || self.store.enqueue(&message))?;
         self.outgoing.notify_one();
-        asked.answer(answer);
+        pending.finish(answer);
         Ok(())
     }
 

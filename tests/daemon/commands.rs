@@ -1,6 +1,6 @@
 //! What the household asks of a running hearth over MQTT.
 
-use hearth::mqtt::desk;
+use hearth::commands::limiter;
 use serde_json::json;
 
 use std::process::Command;
@@ -68,7 +68,7 @@ fn commands_are_carried_out_and_answered_with_their_transaction() {
     let mut gap = None;
     while gap.is_none() {
         listener.publish("hearth/home/listening/set", "OFF", false);
-        std::thread::sleep(2 * desk::EVERY.unsigned_abs());
+        std::thread::sleep(2 * limiter::INTERVAL);
         listener.publish("hearth/home/listening/set", "ON", false);
         until(&listener, |heard| {
             if heard.topic == "hearth/home/gap" {

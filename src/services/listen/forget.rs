@@ -2,12 +2,11 @@
 //!
 //! Invariant: each goes on from a snapshot that had not heard what is forgotten, and reads again what stays.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::{AFRESH, ListenerWorker, state_at};
-use crate::api::pending_command::CommandOutcome;
-use crate::clock;
+use crate::commands::ForgetResult;
 use crate::live::LiveEvent;
 use crate::retention::forget;
 use crate::services::Error;
@@ -16,17 +15,14 @@ use crate::services::transcript_writer::locked;
 use crate::store::Forgotten;
 
 impl ListenerWorker {
-    /// Forgets what was said in the last `minutes`.
-    pub(super) fn forget(&mut self, minutes: f64) -> Result<CommandOutcome, Error> {
-        let since = clock::after(self.now.max(Timestamp::now()), SignedDuration::from_secs_f64(-60.0 * minutes));
+    /// Forgets what was said after `since`.
+    pub(super) fn forget_since(&mut self, since: Timestamp) -> Result<ForgetResult, Error> {
         let from = forget::from(self.config.store.keep, &self.history, since)?;
         let Self { store, closing, metrics, .. } = self;
         let forgotten = retry_until_stored(closing, metrics, || store.forget(since, from))?;
-        let utterances = forgotten.utterances;
-        info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
-        let followed = self.follow(&forgotten)?;
+        let incomplete = self.follow(&forgotten)?.err();
         self.live_feed.publish(LiveEvent::Forgotten(since));
-        Ok(followed.map(|()| forget::answer(minutes, since, utterances)))
+        Ok(ForgetResult { utterances: forgotten.utterances, incomplete })
     }
 
     /// The files, the state and what is remembered beside it follow the store. What cannot follow now does at the next start,

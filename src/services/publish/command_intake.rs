@@ -1,90 +1,89 @@
-//! Commands, on their way to whoever carries them out.
+//! Takes commands from the broker, and hands them to the app.
 //!
-//! Owns the desk they pass and the channel they go on by. Refuses to know the broker and the store. Invariant: a command either
-//! goes on, once, or comes back with an answer that says why not; of a flood, most are dropped. Whether to listen is never one
-//! too many: the newest wish takes the place of those before it, however many they were.
+//! A command either goes on, once, or comes back with an answer that says why not; of a flood, most are dropped. `listening/set` is
+//! never one too many: the newest takes the place of those before it, however many they were.
 
-use jiff::Timestamp;
-use serde_json::{Map, Value};
+use std::time::Instant;
+
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
+use crate::commands::limiter::{Admission, CommandLimiter};
+use crate::commands::{self, AppCommand, Command, CommandAnswer, Listening, Reply, Request};
 use crate::event::Message;
-use crate::mqtt::commands::{self, Command, Request};
-use crate::mqtt::desk::{Admission, Desk};
-use crate::mqtt::payload::{self, MessageHeader};
+use crate::mqtt::payload::MessageHeader;
 use crate::mqtt::topics::Topics;
+
+const NO_MICROPHONE: &str = "this machine has no ears: mute the ones that hear";
 
 /// Takes commands.
 pub(super) struct CommandIntake {
-    desk: Desk,
+    limiter: CommandLimiter,
     requests: mpsc::Sender<Request>,
     listening: watch::Sender<bool>,
-    /// There is something to mute.
-    hears: bool,
+    has_microphone: bool,
 }
 
 impl CommandIntake {
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         listening: watch::Sender<bool>,
-        hears: bool,
-        now: Timestamp,
+        has_microphone: bool,
+        now: Instant,
     ) -> Self {
-        Self { desk: Desk::new(now), requests, listening, hears }
+        Self { limiter: CommandLimiter::new(now), requests, listening, has_microphone }
     }
 
-    /// Hands a command on. Returns what is to be answered at once, if anything is.
+    /// Hands a command on. Returns the answer if it is known already.
     pub(super) fn take(&mut self, topics: &Topics, topic: &str, payload: &[u8], retain: bool) -> Option<Message> {
         let parsed = commands::parse(topics, topic, payload, retain)?;
-        let admission = self.desk.admit(Timestamp::now());
+        let admission = self.limiter.admit(Instant::now());
         let request = match parsed {
             Ok(request) => request,
-            Err(refusal) if admission != Admission::Dropped => {
-                return Some(payload::refusal(topics, MessageHeader::now(), &refusal));
+            Err(invalid) if admission != Admission::Dropped => {
+                return Some(invalid.response(topics, MessageHeader::now()));
             }
             Err(_) => return None,
         };
-        let outcome = match request.command {
-            Command::Listening(on) => self.listen(on, &request),
-            _ if admission == Admission::Taken => self.hand_on(&request)?,
-            _ => Err("too many commands: wait a second"),
+        let answer = match &request.command {
+            Command::App(AppCommand::Listening(listening)) => self.set_listening(listening, &request),
+            _ if admission == Admission::Admitted => self.hand_on(&request)?,
+            _ => Err("too many commands: wait a second".into()),
         };
-        let outcome = outcome.map_err(str::to_string);
-        (admission != Admission::Dropped).then(|| payload::response(topics, MessageHeader::now(), &request, outcome))
+        (admission != Admission::Dropped).then(|| request.response(topics, MessageHeader::now(), &answer))
     }
 
-    /// The wish is carried out as soon as the house gets to it, unless a newer one comes before that.
-    fn listen(&mut self, on: bool, request: &Request) -> Result<Map<String, Value>, &'static str> {
-        if !self.hears {
-            return Err("this machine has no ears: mute the ones that hear");
+    /// It is carried out as soon as the app gets to it, unless a newer one comes before that.
+    fn set_listening(&mut self, listening: &Listening, request: &Request) -> CommandAnswer {
+        if !self.has_microphone {
+            return Err(NO_MICROPHONE.into());
         }
-        self.is_new(request)?;
-        self.listening.send_if_modified(|wish| std::mem::replace(wish, on) != on);
-        self.desk.taken(request.command.name(), request.transaction.as_ref());
-        Ok(Map::from_iter([("listening".to_string(), on.into())]))
+        self.check_new(request)?;
+        self.listening.send_if_modified(|on| std::mem::replace(on, listening.on) != listening.on);
+        self.limiter.remember(request.command.name(), request.transaction.as_ref());
+        Ok(Reply::Listening(listening.reply()))
     }
 
-    /// Somebody else answers what goes on: then there is nothing to be said here.
-    fn hand_on(&mut self, request: &Request) -> Option<Result<Map<String, Value>, &'static str>> {
-        if let Err(refused) = self.is_new(request) {
-            return Some(Err(refused));
+    /// None when the command went on: whoever carries it out answers it.
+    fn hand_on(&mut self, request: &Request) -> Option<CommandAnswer> {
+        if let Err(repeated) = self.check_new(request) {
+            return Some(Err(repeated));
         }
         match self.requests.try_send(request.clone()) {
             Ok(()) => {
                 debug!(command = request.command.name(), "a command");
-                self.desk.taken(request.command.name(), request.transaction.as_ref());
+                self.limiter.remember(request.command.name(), request.transaction.as_ref());
                 None
             }
-            Err(mpsc::error::TrySendError::Full(_)) => Some(Err("hearth is busy with other commands; try later")),
-            Err(mpsc::error::TrySendError::Closed(_)) => Some(Err("hearth is closing")),
+            Err(mpsc::error::TrySendError::Full(_)) => Some(Err(commands::BUSY.into())),
+            Err(mpsc::error::TrySendError::Closed(_)) => Some(Err(commands::CLOSING.into())),
         }
     }
 
-    fn is_new(&self, request: &Request) -> Result<(), &'static str> {
-        match self.desk.knows(request.command.name(), request.transaction.as_ref()) {
-            true => Err("this transaction was carried out before"),
-            false => Ok(()),
+    fn check_new(&self, request: &Request) -> Result<(), String> {
+        if self.limiter.is_repeat(request.command.name(), request.transaction.as_ref()) {
+            return Err("this transaction was carried out before".into());
         }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 use super::ANNOUNCED;
 use super::outbox_sender::OutgoingKind;
+use crate::commands;
 use crate::config::Rule;
 use crate::event::Message;
 use crate::mqtt::discovery::{self, AnnouncedEntities, Capabilities};
@@ -65,7 +66,13 @@ impl DiscoveryState {
     pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(OutgoingKind, Message)> {
         let mut all = Vec::new();
         if self.discovery {
-            let (message, now) = discovery::announce(&self.topics, &self.rules, self.capabilities, &self.before);
+            let (message, now) = discovery::announce(
+                &self.topics,
+                &self.rules,
+                &commands::entities(&self.topics),
+                self.capabilities,
+                &self.before,
+            );
             self.announcing = Some(now);
             all.push((OutgoingKind::Discovery, message));
         } else if self.before != AnnouncedEntities::default() {

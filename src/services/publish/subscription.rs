@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::outbox_sender::{OutboxSender, OutgoingKind};
+use crate::commands;
 use crate::event::Message;
-use crate::mqtt::commands;
 use crate::mqtt::topics::Topics;
 
 /// What comes so soon after we asked for it was kept for us.
@@ -63,7 +63,7 @@ impl CommandSubscription {
         let home_assistant = (self.asking != SubscriptionLevel::Alone).then(|| topics.home_assistant());
         let asked = match self.asking {
             SubscriptionLevel::Freely => sending.subscribe(topics.commands().into_iter().chain(home_assistant)),
-            _ => sending.subscribe(commands::each(topics).chain(home_assistant)),
+            _ => sending.subscribe(commands::topics(topics).chain(home_assistant)),
         };
         if asked.is_err() {
             error!("the client takes no subscription: commands are not heard until the next connection");
@@ -108,7 +108,7 @@ impl SubscriptionLevel {
 }
 
 fn sweep(sending: &mut OutboxSender, topics: &Topics) {
-    let mut empty: Vec<_> = commands::each(topics).map(|topic| (OutgoingKind::Own, Message::clear(topic))).collect();
+    let mut empty: Vec<_> = commands::topics(topics).map(|topic| (OutgoingKind::Own, Message::clear(topic))).collect();
     if let Some((ticket, _)) = empty.last_mut() {
         *ticket = OutgoingKind::Swept;
     }

@@ -1,0 +1,53 @@
+//! `request/false_alarm`: an alert was none. It ends, and it is stored as an example for better thresholds.
+
+use serde::Serialize;
+use tracing::info;
+use ulid::Ulid;
+
+use super::{AlertSelector, Body, CommandError, Definition, Done, ListenerPart};
+use crate::config::Name;
+use crate::mqtt::discovery::{Entity, Needs};
+use crate::mqtt::topics::Topics;
+
+/// An alert was none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FalseAlarm {
+    pub alert: AlertSelector,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FalseAlarmReply {
+    pub rule: Name,
+    pub alert: Ulid,
+}
+
+impl Definition for FalseAlarm {
+    const PATH: &'static str = "request/false_alarm";
+    const DOCUMENTATION: &'static str = "an alert's id or its rule, or nothing for the newest: it ends, and its rule must read \
+        \"no\", or its pattern match anew, before it fires again; noted with its probability, for better thresholds";
+    type Reply = FalseAlarmReply;
+
+    fn parse(body: &Body) -> Result<Self, String> {
+        Ok(Self { alert: body.alert()? })
+    }
+
+    fn entities(topics: &Topics) -> Vec<Entity> {
+        let topic = topics.command(Self::PATH);
+        vec![Entity::button("false_alarm", "False alarm", "mdi:bell-cancel", topic, "PRESS", Needs::Listener)]
+    }
+}
+
+impl FalseAlarm {
+    pub(super) fn run<L: ListenerPart>(
+        &self,
+        listener: &mut L,
+    ) -> Result<Done<FalseAlarmReply>, CommandError<L::Error>> {
+        let now = listener.stream_time();
+        let Some((alert, rule, ended)) = listener.listeners().false_alarm(self.alert.name(), now) else {
+            return Err(CommandError::refused("there was no such alert"));
+        };
+        listener.with_store(|store| store.record_false_alarm(alert, rule.as_str(), now))?;
+        info!(kind = "false_alarm", %rule, id = %alert, "an alert of {rule} was marked as a false alarm");
+        Ok(Done::new(FalseAlarmReply { rule, alert }).with_outcome(ended))
+    }
+}

@@ -1,0 +1,70 @@
+//! `request/forget`: deletes what was said in the last minutes.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tracing::info;
+
+use super::body::minutes;
+use super::{Body, CommandError, Definition, Done, ListenerPart};
+use crate::clock;
+use crate::mqtt::discovery::{Entity, Needs};
+use crate::mqtt::topics::Topics;
+
+/// The longest time that is forgotten at once: a month.
+const MAX_MINUTES: f64 = 44_640.0;
+
+/// Forget what was said in so many last minutes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forget {
+    pub minutes: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ForgetReply {
+    pub minutes: f64,
+    pub since: String,
+    /// How many were deleted.
+    pub utterances: u64,
+}
+
+impl Definition for Forget {
+    const PATH: &'static str = "request/forget";
+    const DOCUMENTATION: &'static str = "minutes, up to 44640 (as the value, or as `\"minutes\"`): what was said in them is deleted \
+        here, from what waits to be sent and from what is retained, and the state goes back to before it; what other machines heard \
+        then and comes later is not taken; the answer has `since` and `utterances`. What subscribers have received they must forget \
+        themselves";
+    type Reply = ForgetReply;
+
+    fn parse(body: &Body) -> Result<Self, String> {
+        let minutes = minutes(body.fields.get("minutes").unwrap_or(&body.value), MAX_MINUTES)?;
+        if minutes > 0.0 { Ok(Self { minutes }) } else { Err("nothing is forgotten in no time: give minutes".into()) }
+    }
+
+    fn entities(topics: &Topics) -> Vec<Entity> {
+        let topic = topics.command(Self::PATH);
+        vec![Entity::button("forget", "Forget the last 10 minutes", "mdi:eraser", topic, "10", Needs::Nothing)]
+    }
+}
+
+impl Forget {
+    pub(super) fn run<L: ListenerPart>(&self, listener: &mut L) -> Result<Done<ForgetReply>, CommandError<L::Error>> {
+        let since = self.since(listener.now());
+        let forgotten = listener.forget(since)?;
+        let utterances = forgotten.utterances;
+        info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
+        match forgotten.incomplete {
+            None => Ok(Done::new(self.reply(since, utterances))),
+            Some(reason) => Err(CommandError::Refused(reason)),
+        }
+    }
+
+    /// From when on is forgotten.
+    pub fn since(&self, now: Timestamp) -> Timestamp {
+        clock::after(now, SignedDuration::from_secs_f64(-60.0 * self.minutes))
+    }
+
+    /// What is replied when all of it is gone.
+    pub fn reply(&self, since: Timestamp, utterances: u64) -> ForgetReply {
+        ForgetReply { minutes: self.minutes, since: since.to_string(), utterances }
+    }
+}

@@ -1,0 +1,60 @@
+//! A command on its way to the part that carries it out, and where its answer goes.
+
+use tokio::sync::oneshot;
+
+use super::{Command, CommandAnswer, Request};
+use crate::event::Message;
+use crate::mqtt::payload::MessageHeader;
+use crate::mqtt::topics::Topics;
+
+/// A command that is to be carried out and answered once.
+#[derive(Debug)]
+pub struct PendingCommand {
+    pub request: Request,
+    origin: Origin,
+}
+
+/// Where a command came from.
+#[derive(Debug)]
+enum Origin {
+    /// The broker: the answer is a message, stored in one transaction with what the command changed.
+    Broker,
+    /// The control socket or the page: somebody waits for the answer.
+    Local(oneshot::Sender<CommandAnswer>),
+    /// A signal: nobody is answered.
+    Signal,
+}
+
+impl PendingCommand {
+    /// A command that came over the broker.
+    pub fn from_broker(request: Request) -> Self {
+        Self { request, origin: Origin::Broker }
+    }
+
+    /// A command that came over the control socket or from the page, and where its answer arrives.
+    pub fn from_local(request: Request) -> (Self, oneshot::Receiver<CommandAnswer>) {
+        let (sender, answer) = oneshot::channel();
+        (Self { request, origin: Origin::Local(sender) }, answer)
+    }
+
+    /// A command that a signal stands for.
+    pub fn from_signal(command: impl Into<Command>) -> Self {
+        Self { request: Request { command: command.into(), transaction: None }, origin: Origin::Signal }
+    }
+
+    /// The message that brings the answer, if it goes over the broker.
+    pub fn message(&self, topics: &Topics, answer: &CommandAnswer) -> Option<Message> {
+        match self.origin {
+            Origin::Broker => Some(self.request.response(topics, MessageHeader::now(), answer)),
+            Origin::Local(_) | Origin::Signal => None,
+        }
+    }
+
+    /// What the command changed is stored: whoever waits is answered.
+    pub fn finish(self, answer: CommandAnswer) {
+        if let Origin::Local(sender) = self.origin {
+            // Whoever asked may have gone.
+            let _ = sender.send(answer);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A command with its transaction, read from a message or from an object, and its answer.
+
+use serde_json::{Map, Value};
+
+use super::body::{Body, shortened};
+use super::{Command, LIST, ListedCommand, Reply, name};
+use crate::event::Message;
+use crate::mqtt::payload::{self, MessageHeader};
+use crate::mqtt::topics::Topics;
+
+/// The name under which a command that does not exist is answered, so that nobody outside decides on our topics.
+const UNKNOWN: &str = "unknown";
+
+/// What came of a command: its reply, or why it was not carried out.
+pub type CommandAnswer = Result<Reply, String>;
+
+/// A command, and what its sender calls it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub command: Command,
+    pub transaction: Option<Value>,
+}
+
+impl Request {
+    /// The message that answers it on `response/<command>`.
+    pub fn response(&self, topics: &Topics, stamp: MessageHeader, answer: &CommandAnswer) -> Message {
+        let answer = answer.as_ref().map_err(String::as_str);
+        payload::response(topics, stamp, self.command.name(), self.transaction.as_ref(), answer)
+    }
+
+    /// The object that answers it over the control socket and the page.
+    pub fn answer(&self, answer: &CommandAnswer) -> Map<String, Value> {
+        payload::answer(self.command.name(), self.transaction.as_ref(), answer.as_ref().map_err(String::as_str))
+    }
+}
+
+/// A command that was not understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvalidCommand {
+    /// The name under which it is answered.
+    pub command: &'static str,
+    pub transaction: Option<Value>,
+    pub error: String,
+}
+
+impl InvalidCommand {
+    fn unknown(transaction: Option<Value>, error: String) -> Self {
+        Self { command: UNKNOWN, transaction, error }
+    }
+
+    /// The message that answers it on `response/<command>`.
+    pub fn response(&self, topics: &Topics, stamp: MessageHeader) -> Message {
+        payload::response(topics, stamp, self.command, self.transaction.as_ref(), self.error())
+    }
+
+    /// The object that answers it over the control socket and the page.
+    pub fn answer(&self) -> Map<String, Value> {
+        payload::answer(self.command, self.transaction.as_ref(), self.error())
+    }
+
+    fn error(&self) -> Result<&Reply, &str> {
+        Err(&self.error)
+    }
+}
+
+/// Reads a message. None when it is no command of this machine, or a retained message, which is an old command.
+pub fn parse(topics: &Topics, topic: &str, payload: &[u8], retained: bool) -> Option<Result<Request, InvalidCommand>> {
+    let path = topics.path(topic)?;
+    let named = path.strip_suffix("/set").or(path.strip_prefix("request/"))?;
+    if retained || named.contains('/') {
+        return None;
+    }
+    let listed = LIST.iter().find(|listed| listed.path == path);
+    Some(match (Body::read(payload), listed) {
+        (Ok(body), Some(listed)) => read(listed, body),
+        (Ok(body), None) => {
+            Err(InvalidCommand::unknown(body.transaction, format!("there is no command {}", shortened(path))))
+        }
+        (Err(error), listed) => {
+            let command = listed.map_or(UNKNOWN, |listed| name(listed.path));
+            Err(InvalidCommand { command, transaction: None, error })
+        }
+    })
+}
+
+/// Reads a command from an object that names it, `{"command": "ask", "value": …}`, as the control socket and the page send it.
+///
+/// # Errors
+/// It is no command.
+pub fn parse_object(object: &[u8]) -> Result<Request, InvalidCommand> {
+    let mut body = Body::read(object).map_err(|error| InvalidCommand::unknown(None, error))?;
+    let Some(Value::String(named)) = body.fields.remove("command") else {
+        let error = "a command is an object with a \"command\"";
+        return Err(InvalidCommand::unknown(body.transaction, error.into()));
+    };
+    match LIST.iter().find(|listed| name(listed.path) == named) {
+        Some(listed) => read(listed, body),
+        None => Err(InvalidCommand::unknown(body.transaction, format!("there is no command {}", shortened(&named)))),
+    }
+}
+
+fn read(listed: &ListedCommand, body: Body) -> Result<Request, InvalidCommand> {
+    match (listed.parse)(&body) {
+        Ok(command) => Ok(Request { command, transaction: body.transaction }),
+        Err(error) => Err(InvalidCommand { command: name(listed.path), transaction: body.transaction, error }),
+    }
+}

@@ -1,0 +1,118 @@
+//! What the listener worker does for commands.
+//!
+//! Every command is answered, in one transaction with what it changed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tracing::error;
+
+use super::{ListenerWorker, OutcomeMessages, state_at};
+use crate::commands::interval::stored_interval;
+use crate::commands::{Command, CommandAnswer, CommandError, Done, ForgetResult, ListenerPart, PendingCommand};
+use crate::config::{Config, DigestConfig, Rule};
+use crate::listener::{self, Listener, ListenerOutcome, Listeners};
+use crate::mqtt::payload::{self, MessageHeader};
+use crate::mqtt::topics::Topics;
+use crate::services::Error;
+use crate::services::store_retry::retry_until_stored;
+use crate::store::{self, Store};
+
+impl ListenerWorker {
+    /// Carries a command out, and answers it.
+    pub(super) fn carry_out(&mut self, pending: PendingCommand) -> Result<(), Error> {
+        let result = match &pending.request.command {
+            Command::Listener(command) => command.run(self),
+            Command::App(_) => Err(CommandError::Refused("this command is not for the listener".into())),
+        };
+        let mut outcome = ListenerOutcome::default();
+        let mut messages = Vec::new();
+        let answer: CommandAnswer = match result {
+            Ok(Done { reply, outcome: came, messages: more }) => {
+                outcome = came;
+                messages = more;
+                Ok(reply)
+            }
+            Err(CommandError::Refused(reason)) => Err(reason),
+            Err(CommandError::Failed(error)) => return Err(error),
+        };
+        // The answer goes before what else the command has to tell.
+        messages.splice(0..0, pending.message(&self.topics, &answer));
+        self.record(outcome, messages)?;
+        pending.finish(answer);
+        Ok(())
+    }
+}
+
+impl ListenerPart for ListenerWorker {
+    type Error = Error;
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    fn listeners(&mut self) -> &mut Listeners {
+        &mut self.listeners
+    }
+
+    fn stream_time(&self) -> Timestamp {
+        self.now
+    }
+
+    fn advance_to_now(&mut self) -> Timestamp {
+        self.now = self.now.max(Timestamp::now());
+        self.now
+    }
+
+    fn with_store<T>(&mut self, mut act: impl FnMut(&mut Store) -> Result<T, store::StoreError>) -> Result<T, Error> {
+        Ok(retry_until_stored(&self.closing, &self.metrics, || act(&mut self.store))?)
+    }
+
+    fn with_state_at<T>(
+        &mut self,
+        room: Option<&str>,
+        time: Timestamp,
+        act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::ListenerError>,
+    ) -> Result<Option<T>, Error> {
+        let Self { listeners, store, metrics, .. } = self;
+        state_at::at(listeners, store, room, time, |_| metrics.reading_heartbeat.beat(), act)
+    }
+
+    fn mark_progress(&self) {
+        self.metrics.reading_heartbeat.beat();
+    }
+
+    fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, Error> {
+        self.forget_since(since)
+    }
+
+    /// The states are not touched. Alerts that end are told in the words of the rules that were.
+    fn apply_rules(&mut self, rules: Vec<Rule>, digest: DigestConfig) -> Result<(), CommandError<Error>> {
+        self.now = self.now.max(Timestamp::now());
+        let outcome = match self.listeners.reload(&digest, &rules, self.now) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                error!(%error, "the rules stay as they were");
+                return Err(CommandError::Refused(error.to_string()));
+            }
+        };
+        let every_min = digest.every_min;
+        self.config = Arc::new(Config { rules: rules.clone(), digest, ..(*self.config).clone() });
+        // What was asked for over `interval/set` holds until the config says something new.
+        let minutes = stored_interval(&self.store, every_min).map_err(Error::from)?;
+        self.listeners.set_interval(minutes);
+        self.record(outcome, Vec::new())?;
+        self.announcer = OutcomeMessages::new(&rules, &self.topics);
+        // The broker learns how each rule stands.
+        let retained = self.store.retained().map_err(Error::from)?;
+        let mut messages = self.announcer.settle(&retained);
+        messages.push(payload::interval(&self.topics, MessageHeader::now(), minutes));
+        self.record(ListenerOutcome::default(), messages)?;
+        self.rules.send_replace(rules);
+        Ok(())
+    }
+}
