@@ -15,9 +15,6 @@ use std::path::PathBuf;
 pub use ggml_file::check as check_model_file;
 use thiserror::Error;
 
-/// The error of the recogniser's library, kept as the source of ours without showing whose it is.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
 /// A word with the times that Whisper gives it: good to a few tenths of a second.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Word {
@@ -40,7 +37,7 @@ impl Word {
 }
 
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum AsrError {
     #[error("cannot read the Whisper model {path}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path} is a folder; a Whisper model is one file in ggml form, such as whisper-tiny.en-q5_1.bin")]
@@ -52,13 +49,13 @@ pub enum Error {
     #[error("the Whisper model {path} is damaged at byte {at}: {what}; fetch it again")]
     Damaged { path: PathBuf, at: u64, what: &'static str },
     #[error("Whisper cannot load {path}; is it a model for whisper.cpp 1.8 or earlier?")]
-    Load { path: PathBuf, source: Cause },
+    Load { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("Whisper knows no language {language:?}; write its ISO 639-1 code, such as \"en\" or \"de\", or \"auto\"")]
     UnknownLanguage { language: String },
     #[error("the Whisper model {path} knows English alone, not {language:?}; take one without \".en\" in its name")]
     EnglishOnly { path: PathBuf, language: String },
     #[error("[asr] hot_words hold a character that is no text (a zero byte)")]
-    HotWords { source: Cause },
+    HotWords { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("Whisper failed on a segment of {seconds:.1} s")]
-    Decode { seconds: f64, source: Cause },
+    Decode { seconds: f64, source: Box<dyn std::error::Error + Send + Sync> },
 }

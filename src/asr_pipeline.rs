@@ -82,7 +82,7 @@ impl AsrPipeline {
     ///
     /// # Errors
     /// Whisper fails.
-    pub fn push(&mut self, audio: RoomAudio, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::Error> {
+    pub fn push(&mut self, audio: RoomAudio, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::AsrError> {
         self.accept(audio, metrics);
         self.drain(metrics)
     }
@@ -91,7 +91,7 @@ impl AsrPipeline {
     ///
     /// # Errors
     /// Whisper fails.
-    pub fn finish(&mut self, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::Error> {
+    pub fn finish(&mut self, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::AsrError> {
         self.end_streams();
         self.drain(metrics)
     }
@@ -154,7 +154,7 @@ impl AsrPipeline {
     ///
     /// # Errors
     /// Whisper fails.
-    pub fn step(&mut self, now: Timestamp, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::Error> {
+    pub fn step(&mut self, now: Timestamp, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::AsrError> {
         let backlog = self.queue.backlog(now);
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.update_load(backlog.waited_s, backlog.segments);
@@ -186,7 +186,7 @@ impl AsrPipeline {
         }
     }
 
-    fn drain(&mut self, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::Error> {
+    fn drain(&mut self, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::AsrError> {
         let mut events = Vec::new();
         // Nothing is late for a caller that waits for the result, so "now" is the time that the work is about.
         while let Some(now) = self.queue.front().map(QueueItem::time) {
@@ -233,7 +233,7 @@ impl AsrPipeline {
     }
 
     /// Decodes the segment in progress of one room, and commits the words that can be relied on.
-    fn partial_decode(&mut self, at: usize, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::Error> {
+    fn partial_decode(&mut self, at: usize, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::AsrError> {
         // The rooms take turns: the next search begins behind this one.
         self.streams[at..].rotate_left(1);
         let Some(stream) = self.streams.last_mut() else { return Ok(Vec::new()) };
@@ -276,7 +276,7 @@ impl AsrPipeline {
     }
 
     /// Decodes a whole segment and turns it into utterances.
-    fn final_decode(&mut self, queued: QueuedSegment, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::Error> {
+    fn final_decode(&mut self, queued: QueuedSegment, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::AsrError> {
         let QueuedSegment { room, segment, interim, .. } = queued;
         let InterimState { mut agreement, new_speech_samples, last_decode, published, cut_mid_speech, .. } = interim;
         metrics.decoded_samples.add(segment.samples.len() as u64);

@@ -33,11 +33,8 @@ use crate::metrics::Metrics;
 pub use capture::{DeviceFormat, InputDevice, devices};
 pub use file::seconds;
 
-/// The error of a library, kept as the source of ours without showing whose it is.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum AudioError {
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path} is a folder; give the path of a WAV or FLAC file")]
@@ -45,7 +42,7 @@ pub enum Error {
     #[error("{path} is empty; give a WAV or FLAC file")]
     Empty { path: PathBuf },
     #[error("{path} is no sound that hearth can read; give a WAV (PCM or float) or FLAC file")]
-    NotAudio { path: PathBuf, source: Cause },
+    NotAudio { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{path} holds no sound: it has a header and nothing behind it")]
     NoSound { path: PathBuf },
     #[error("a rate of {rate} Hz is none that sound is recorded in; give 4000 to 384000")]
@@ -61,13 +58,13 @@ pub enum Error {
     #[error("cannot read standard input")]
     Stdin { source: io::Error },
     #[error("no sound system: ALSA does not answer. Install libasound2 and see that /dev/snd exists")]
-    NoHost { source: Cause },
+    NoHost { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("there is no microphone named {name:?}; {}", known_devices(known))]
     NoDevice { name: String, known: Vec<String> },
     #[error(
         "cannot open the microphone {name:?}; see that it is plugged in, that no other program holds it, and that this user is in the group \"audio\" (`hearth devices` lists what can be used)"
     )]
-    OpenDevice { name: String, source: Cause },
+    OpenDevice { name: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(
         "the microphone {name:?} delivers {format} samples, which hearth cannot read; take another of its names in `hearth devices`"
     )]
@@ -140,7 +137,7 @@ pub fn run(
     out: SyncSender<RoomAudio>,
     control: &SourceControl,
     metrics: &Metrics,
-) -> Result<(), Error> {
+) -> Result<(), AudioError> {
     metrics.listening.set(control.listening());
     let one = |room: &str, source: &SourceConfig, out: SyncSender<RoomAudio>| {
         // Without one of its ears the house is not what it was set up to be: all stop, and whoever started it is told.
@@ -163,7 +160,9 @@ pub fn run(
         let start = |(room, source): &'_ (String, SourceConfig)| {
             let (room, source, out) = (room.clone(), source.clone(), out.clone());
             let thread = std::thread::Builder::new().name(room.clone());
-            thread.spawn_scoped(threads, move || one(&room, &source, out)).map_err(|source| Error::Thread { source })
+            thread
+                .spawn_scoped(threads, move || one(&room, &source, out))
+                .map_err(|source| AudioError::Thread { source })
         };
         let started: Vec<_> = others.iter().map(start).collect();
         let ended = one(room, source, out.clone());

@@ -45,7 +45,7 @@ fn fixtures() -> Option<PathBuf> {
 }
 
 /// Plays a file as fast as possible; what it delivers before its end.
-fn play(path: &Path) -> Result<Vec<AudioEvent>, audio::Error> {
+fn play(path: &Path) -> Result<Vec<AudioEvent>, audio::AudioError> {
     let (sender, receiver) = sync_channel(100_000);
     audio::run(
         &[playing(path, PlaybackPace::Fast)],

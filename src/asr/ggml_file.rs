@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::Error;
+use super::AsrError;
 
 const MAGIC: u32 = 0x6767_6d6c;
 /// Tensors beside the layers, and in each layer of the encoder and the decoder.
@@ -19,12 +19,12 @@ const MAX_TOKENS: u32 = 1 << 17;
 const MAX_NAME: u32 = 256;
 
 /// Walks through the file and checks that it is whole.
-pub fn check(path: &Path) -> Result<(), Error> {
-    let unreadable = |source| Error::Read { path: path.into(), source };
+pub fn check(path: &Path) -> Result<(), AsrError> {
+    let unreadable = |source| AsrError::Read { path: path.into(), source };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.is_dir() {
-        return Err(Error::Folder { path: path.into() });
+        return Err(AsrError::Folder { path: path.into() });
     }
     GgmlWalker { path, file: BufReader::new(file), at: 0, length: metadata.len() }.whole()
 }
@@ -37,13 +37,13 @@ struct GgmlWalker<'a> {
 }
 
 impl GgmlWalker<'_> {
-    fn whole(mut self) -> Result<(), Error> {
-        let foreign = |what| Error::NotGgml { path: self.path.into(), what };
+    fn whole(mut self) -> Result<(), AsrError> {
+        let foreign = |what| AsrError::NotGgml { path: self.path.into(), what };
         if self.length < 4 {
             return Err(foreign("it is shorter than the mark at its start"));
         }
         if self.int()? != MAGIC {
-            return Err(Error::NotGgml { path: self.path.into(), what: "it does not start with the mark of ggml" });
+            return Err(AsrError::NotGgml { path: self.path.into(), what: "it does not start with the mark of ggml" });
         }
         // n_vocab, then n_{audio,text}_{ctx,state,head,layer}, n_mels, ftype.
         let [vocabulary, .., mels, _type] = self.ints::<11>()?;
@@ -72,7 +72,7 @@ impl GgmlWalker<'_> {
         self.demand(tensors == expected, "tensors are missing")
     }
 
-    fn tensor(&mut self) -> Result<(), Error> {
+    fn tensor(&mut self) -> Result<(), AsrError> {
         let [dimensions, name, kind] = self.ints()?;
         self.demand((1..=4).contains(&dimensions) && (1..=MAX_NAME).contains(&name), "a tensor has no sound head")?;
         let mut elements = 1u64;
@@ -86,7 +86,7 @@ impl GgmlWalker<'_> {
     }
 
     /// One of the header's integers, counted from the mark.
-    fn header(&mut self, index: u64) -> Result<u32, Error> {
+    fn header(&mut self, index: u64) -> Result<u32, AsrError> {
         let back = self.at;
         self.seek(4 * (index + 1))?;
         let value = self.int()?;
@@ -94,7 +94,7 @@ impl GgmlWalker<'_> {
         Ok(value)
     }
 
-    fn ints<const N: usize>(&mut self) -> Result<[u32; N], Error> {
+    fn ints<const N: usize>(&mut self) -> Result<[u32; N], AsrError> {
         let mut values = [0; N];
         for value in &mut values {
             *value = self.int()?;
@@ -102,36 +102,36 @@ impl GgmlWalker<'_> {
         Ok(values)
     }
 
-    fn int(&mut self) -> Result<u32, Error> {
+    fn int(&mut self) -> Result<u32, AsrError> {
         let mut bytes = [0; 4];
         match self.file.read_exact(&mut bytes) {
             Ok(()) => self.at += 4,
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(self.damage("it ends too early")),
-            Err(source) => return Err(Error::Read { path: self.path.into(), source }),
+            Err(source) => return Err(AsrError::Read { path: self.path.into(), source }),
         }
         Ok(u32::from_le_bytes(bytes))
     }
 
-    fn skip(&mut self, bytes: u64) -> Result<(), Error> {
+    fn skip(&mut self, bytes: u64) -> Result<(), AsrError> {
         let to = self.at.saturating_add(bytes);
         self.demand(to <= self.length, "it ends too early")?;
-        self.file.seek_relative(bytes as i64).map_err(|source| Error::Read { path: self.path.into(), source })?;
+        self.file.seek_relative(bytes as i64).map_err(|source| AsrError::Read { path: self.path.into(), source })?;
         self.at = to;
         Ok(())
     }
 
-    fn seek(&mut self, to: u64) -> Result<(), Error> {
-        self.file.seek(SeekFrom::Start(to)).map_err(|source| Error::Read { path: self.path.into(), source })?;
+    fn seek(&mut self, to: u64) -> Result<(), AsrError> {
+        self.file.seek(SeekFrom::Start(to)).map_err(|source| AsrError::Read { path: self.path.into(), source })?;
         self.at = to;
         Ok(())
     }
 
-    fn demand(&self, holds: bool, what: &'static str) -> Result<(), Error> {
+    fn demand(&self, holds: bool, what: &'static str) -> Result<(), AsrError> {
         if holds { Ok(()) } else { Err(self.damage(what)) }
     }
 
-    fn damage(&self, what: &'static str) -> Error {
-        Error::Damaged { path: self.path.into(), at: self.at, what }
+    fn damage(&self, what: &'static str) -> AsrError {
+        AsrError::Damaged { path: self.path.into(), at: self.at, what }
     }
 }
 

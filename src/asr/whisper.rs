@@ -10,7 +10,7 @@ use whisper_rs::{
 };
 
 use super::language::LanguageCode;
-use super::{Cause, Error, Word, ggml_file};
+use super::{AsrError, Word, ggml_file};
 use crate::clock::SAMPLE_RATE;
 use crate::{config, models};
 
@@ -75,11 +75,11 @@ pub struct Whisper {
 
 impl Whisper {
     /// Loads a model in ggml form, after it was verified and walked through.
-    pub fn load(path: &Path, settings: &config::AsrConfig) -> Result<Self, Error> {
+    pub fn load(path: &Path, settings: &config::AsrConfig) -> Result<Self, AsrError> {
         whisper_rs::install_logging_hooks();
         ggml_file::check(path)?;
-        models::verify(path).map_err(|source| Error::Load { path: path.into(), source: source.into() })?;
-        let failed = |source: whisper_rs::WhisperError| Error::Load { path: path.into(), source: source.into() };
+        models::verify(path).map_err(|source| AsrError::Load { path: path.into(), source: source.into() })?;
+        let failed = |source: whisper_rs::WhisperError| AsrError::Load { path: path.into(), source: source.into() };
         let context = WhisperContext::new_with_params(path, WhisperContextParameters::default()).map_err(failed)?;
         let language = language(path, &settings.language, context.is_multilingual())?;
         let threads = thread_count(settings.threads);
@@ -87,7 +87,7 @@ impl Whisper {
         let hot_words = settings.hot_words.join(", ");
         // A token is at least a byte. Too small a bound is no error in whisper-rs 0.16 but a vector of a wild length.
         let prompt = context.tokenize(&hot_words, hot_words.len() + 1);
-        let prompt = prompt.map_err(|source| Error::HotWords { source: source.into() })?;
+        let prompt = prompt.map_err(|source| AsrError::HotWords { source: source.into() })?;
         Ok(Self {
             path: path.into(),
             context,
@@ -120,7 +120,7 @@ impl Whisper {
     }
 
     /// The language of up to 30 s of sound, and how probable it is: for as much work as encoding it for a pass.
-    pub fn detect_language(&mut self, samples: &[f32]) -> Result<(LanguageCode, f32), Error> {
+    pub fn detect_language(&mut self, samples: &[f32]) -> Result<(LanguageCode, f32), AsrError> {
         let failed = |source: whisper_rs::WhisperError| failure(samples, source.into());
         let padded = padded(&mut self.padded, samples);
         self.state.pcm_to_mel(padded, self.threads).map_err(failed)?;
@@ -143,7 +143,7 @@ impl Whisper {
     }
 
     /// Decodes up to 30 s of mono sound at 16 kHz.
-    pub fn decode(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, Error> {
+    pub fn decode(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, AsrError> {
         let spoken = self.params.iter().find(|(language, _)| *language == self.language);
         let mut params = spoken.expect("whoever sets a language makes its params").1.clone();
         params.set_tokens(&self.prompt);
@@ -156,8 +156,8 @@ impl Whisper {
     }
 }
 
-fn failure(samples: &[f32], source: Cause) -> Error {
-    Error::Decode { seconds: samples.len() as f64 / f64::from(SAMPLE_RATE), source }
+fn failure(samples: &[f32], source: Box<dyn std::error::Error + Send + Sync>) -> AsrError {
+    AsrError::Decode { seconds: samples.len() as f64 / f64::from(SAMPLE_RATE), source }
 }
 
 /// The sound itself, or it and silence up to the least that whisper.cpp takes.
@@ -206,7 +206,7 @@ fn thread_count(wanted: usize) -> usize {
     }
 }
 
-fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCode, Error> {
+fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCode, AsrError> {
     let wanted = wanted.to_ascii_lowercase();
     if wanted == AUTO {
         return Ok(if multilingual { AUTO } else { "en" });
@@ -214,11 +214,11 @@ fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCod
     // whisper.cpp takes full names, too; they would make "english" and "en" two settings. A zero byte would panic.
     let id = (!wanted.contains('\0')).then(|| whisper_rs::get_lang_id(&wanted)).flatten();
     let known = id.and_then(whisper_rs::get_lang_str).filter(|code| *code == wanted);
-    let known = known.ok_or(Error::UnknownLanguage { language: wanted })?;
+    let known = known.ok_or(AsrError::UnknownLanguage { language: wanted })?;
     if multilingual || known == "en" {
         return Ok(known);
     }
-    Err(Error::EnglishOnly { path: path.into(), language: known.into() })
+    Err(AsrError::EnglishOnly { path: path.into(), language: known.into() })
 }
 
 fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> TextSegment {

@@ -1,6 +1,6 @@
 //! The one Whisper instance, shared by all rooms, and the language spoken in each of them.
 
-use crate::asr::Error;
+use crate::asr::AsrError;
 use crate::asr::language::LanguageTracker;
 use crate::asr::whisper::{TextSegment, Whisper};
 use crate::clock;
@@ -24,7 +24,7 @@ impl Decoder {
         room: &str,
         segment: &Segment,
         metrics: &Metrics,
-    ) -> Result<Vec<TextSegment>, Error> {
+    ) -> Result<Vec<TextSegment>, AsrError> {
         self.select_language(room, segment, metrics)?;
         let decoded = self.whisper.decode(&segment.samples)?;
         metrics.passes.add(1);
@@ -34,7 +34,7 @@ impl Decoder {
     }
 
     /// With `language = "auto"`, sets the room's language. It is detected where the room has none yet.
-    fn select_language(&mut self, room: &str, segment: &Segment, metrics: &Metrics) -> Result<(), Error> {
+    fn select_language(&mut self, room: &str, segment: &Segment, metrics: &Metrics) -> Result<(), AsrError> {
         if !self.whisper.detects_language() {
             return Ok(());
         }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use self::decode::decoder;
 use super::resample::Framer;
 use super::sink::DroppingSink;
-use super::{Error, SourceControl};
+use super::{AudioError, SourceControl};
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
 use crate::event::GapReason;
 use crate::metrics::Metrics;
@@ -62,8 +62,8 @@ pub struct DeviceFormat {
 }
 
 /// Every microphone of this machine.
-pub fn devices() -> Result<Vec<InputDevice>, Error> {
-    let inputs = host()?.input_devices().map_err(|source| Error::NoHost { source: source.into() })?;
+pub fn devices() -> Result<Vec<InputDevice>, AudioError> {
+    let inputs = host()?.input_devices().map_err(|source| AudioError::NoHost { source: source.into() })?;
     let mut devices: Vec<InputDevice> = inputs.filter_map(|device| describe(&device)).collect();
     devices.sort_by_key(|device| !device.default);
     Ok(devices)
@@ -71,9 +71,9 @@ pub fn devices() -> Result<Vec<InputDevice>, Error> {
 
 /// ALSA tells standard error whatever it tried, eight lines for each opening of a microphone that is away: on this thread it tells
 /// a buffer that nobody reads.
-fn host() -> Result<cpal::Host, Error> {
+fn host() -> Result<cpal::Host, AudioError> {
     let _ = alsa::Output::local_error_handler();
-    cpal::host_from_id(cpal::default_host().id()).map_err(|source| Error::NoHost { source: source.into() })
+    cpal::host_from_id(cpal::default_host().id()).map_err(|source| AudioError::NoHost { source: source.into() })
 }
 
 /// None for what is no microphone: playback devices that call themselves both, and ALSA's own sink of nothing.
@@ -93,19 +93,24 @@ fn describe(device: &cpal::Device) -> Option<InputDevice> {
     (name != "null").then(|| InputDevice { default: name == DEFAULT, name, description, format })
 }
 
-fn find(name: &str) -> Result<cpal::Device, Error> {
+fn find(name: &str) -> Result<cpal::Device, AudioError> {
     let host = host()?;
-    let missing = |known| Error::NoDevice { name: name.into(), known };
+    let missing = |known| AudioError::NoDevice { name: name.into(), known };
     if name == DEFAULT {
         return host.default_input_device().ok_or_else(|| missing(Vec::new()));
     }
-    let inputs = host.input_devices().map_err(|source| Error::NoHost { source: source.into() })?;
+    let inputs = host.input_devices().map_err(|source| AudioError::NoHost { source: source.into() })?;
     let is_it = |device: &cpal::Device| device.id().is_ok_and(|id| id.id() == name);
     let found = inputs.into_iter().find(is_it);
     found.ok_or_else(|| missing(devices().unwrap_or_default().into_iter().map(|device| device.name).collect()))
 }
 
-pub(super) fn run(name: &str, mut sink: DroppingSink, control: &SourceControl, metrics: &Metrics) -> Result<(), Error> {
+pub(super) fn run(
+    name: &str,
+    mut sink: DroppingSink,
+    control: &SourceControl,
+    metrics: &Metrics,
+) -> Result<(), AudioError> {
     // Where the stream goes on: nothing before the first opening.
     let mut stream: Option<(SampleClock, SamplePos)> = None;
     let mut wait = BACKOFF[0];
@@ -198,13 +203,13 @@ struct ClosingStream {
 }
 
 impl CaptureStream {
-    fn open(name: &str, stream: Option<(SampleClock, SamplePos)>) -> Result<Self, Error> {
+    fn open(name: &str, stream: Option<(SampleClock, SamplePos)>) -> Result<Self, AudioError> {
         let device = find(name)?;
-        let refused = |source: cpal::Error| Error::OpenDevice { name: name.into(), source: source.into() };
+        let refused = |source: cpal::Error| AudioError::OpenDevice { name: name.into(), source: source.into() };
         let config = device.default_input_config().map_err(refused)?;
         let (rate, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
-        let (width, decode) =
-            decoder(format).ok_or_else(|| Error::DeviceFormat { name: name.into(), format: format.to_string() })?;
+        let (width, decode) = decoder(format)
+            .ok_or_else(|| AudioError::DeviceFormat { name: name.into(), format: format.to_string() })?;
         let (clock, position) = resume(stream, Timestamp::now());
         let framer = Framer::new(rate, 1, clock, position)?;
 

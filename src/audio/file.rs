@@ -20,14 +20,14 @@ use symphonia::core::packet::Packet;
 
 use super::resample::Framer;
 use super::sink::BlockingSink;
-use super::{Error, SourceControl};
+use super::{AudioError, SourceControl};
 use crate::clock::{self, SampleClock};
 use crate::config::PlaybackPace;
 use crate::event::{FRAME_SAMPLES, Frame};
 
 /// The length a file says it has, in seconds; None when its header does not tell. Its first samples are read, so a header with
 /// nothing behind it is an error here, too.
-pub fn seconds(path: &Path) -> Result<Option<f64>, Error> {
+pub fn seconds(path: &Path) -> Result<Option<f64>, AudioError> {
     let mut sound = AudioFile::open(path)?;
     sound.read(&mut Vec::new())?;
     Ok(sound.frames.map(|frames| frames as f64 / f64::from(sound.rate)))
@@ -38,10 +38,11 @@ pub(super) fn run(
     pace: PlaybackPace,
     mut sink: BlockingSink,
     control: &SourceControl,
-) -> Result<(), Error> {
+) -> Result<(), AudioError> {
     let mut sound = AudioFile::open(path)?;
     let framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0);
-    let mut framer = framer.map_err(|source| Error::NotAudio { path: sound.path.clone(), source: source.into() })?;
+    let mut framer =
+        framer.map_err(|source| AudioError::NotAudio { path: sound.path.clone(), source: source.into() })?;
     let started = Instant::now();
     let mut pass = |frames: &mut Vec<Frame>| {
         for frame in frames.drain(..) {
@@ -89,16 +90,16 @@ struct AudioFile {
 }
 
 impl AudioFile {
-    fn open(path: &Path) -> Result<Self, Error> {
+    fn open(path: &Path) -> Result<Self, AudioError> {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, file) = opened.map_err(|source| Error::Read { path: path.into(), source })?;
+        let (metadata, file) = opened.map_err(|source| AudioError::Read { path: path.into(), source })?;
         if metadata.is_dir() {
-            return Err(Error::Folder { path: path.into() });
+            return Err(AudioError::Folder { path: path.into() });
         }
         if metadata.is_file() && metadata.len() == 0 {
-            return Err(Error::Empty { path: path.into() });
+            return Err(AudioError::Empty { path: path.into() });
         }
-        let not_audio = |source: Symphonia| Error::NotAudio { path: path.into(), source: source.into() };
+        let not_audio = |source: Symphonia| AudioError::NotAudio { path: path.into(), source: source.into() };
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
@@ -128,7 +129,7 @@ impl AudioFile {
 
     /// Reads the next samples, interleaved; false at the end. What is damaged is heard as silence, so that what follows is
     /// heard at its time.
-    fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, Error> {
+    fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, AudioError> {
         samples.clear();
         loop {
             let packet = match self.held.take().map_or_else(|| self.format.next_packet(), |packet| Ok(Some(packet))) {
@@ -169,13 +170,13 @@ impl AudioFile {
         self.read += frames;
     }
 
-    fn end(&self, error: Option<Symphonia>) -> Result<bool, Error> {
+    fn end(&self, error: Option<Symphonia>) -> Result<bool, AudioError> {
         match error {
             // Both readers run into the end of a file that is shorter than its header says.
             Some(Symphonia::IoError(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(Error::Read { path: self.path.clone(), source: error });
+                return Err(AudioError::Read { path: self.path.clone(), source: error });
             }
-            _ if self.read == 0 => return Err(Error::NoSound { path: self.path.clone() }),
+            _ if self.read == 0 => return Err(AudioError::NoSound { path: self.path.clone() }),
             _ => {}
         }
         let second = self.read as f64 / f64::from(self.rate);

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler as _};
 
-use super::Error;
+use super::AudioError;
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
 use crate::event::{FRAME_SAMPLES, Frame};
 
@@ -31,12 +31,12 @@ pub struct Framer {
 
 impl Framer {
     /// A framer for a source at `rate` Hz, whose next sample is the one at `position` of `clock`.
-    pub fn new(rate: u32, channels: usize, clock: SampleClock, position: SamplePos) -> Result<Self, Error> {
+    pub fn new(rate: u32, channels: usize, clock: SampleClock, position: SamplePos) -> Result<Self, AudioError> {
         if channels == 0 {
-            return Err(Error::NoChannels);
+            return Err(AudioError::NoChannels);
         }
         if !RATES.contains(&rate) {
-            return Err(Error::Rate { rate });
+            return Err(AudioError::Rate { rate });
         }
         let resampler = (rate != SAMPLE_RATE).then(|| Resampler::new(rate)).transpose()?;
         Ok(Self { channels, resampler, clock, position, pending: Vec::new(), mono: Vec::new() })
@@ -115,9 +115,9 @@ struct Resampler {
 }
 
 impl Resampler {
-    fn new(rate: u32) -> Result<Self, Error> {
+    fn new(rate: u32) -> Result<Self, AudioError> {
         let fft = Fft::new(rate as usize, SAMPLE_RATE as usize, CHUNK, 1, FixedSync::Input)
-            .map_err(|_| Error::Rate { rate })?;
+            .map_err(|_| AudioError::Rate { rate })?;
         let (delay, output) = (fft.output_delay(), vec![0.0; fft.output_frames_max()]);
         Ok(Self { fft, rate, input: Vec::new(), output, delay, taken: 0, given: 0 })
     }
@@ -218,7 +218,7 @@ mod tests {
     fn a_rate_that_nobody_records_in_is_refused() {
         for rate in [0, 1, 3_999, 1_000_000] {
             let error = Framer::new(rate, 1, SampleClock::starting_at(Timestamp::UNIX_EPOCH), 0).err().unwrap();
-            assert!(matches!(error, Error::Rate { .. }), "{error}");
+            assert!(matches!(error, AudioError::Rate { .. }), "{error}");
         }
     }
 

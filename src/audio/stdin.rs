@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::resample::Framer;
 use super::sink::{BlockingSink, PAUSE};
-use super::{Error, SourceControl};
+use super::{AudioError, SourceControl};
 use crate::clock::SampleClock;
 use crate::config;
 
@@ -28,7 +28,7 @@ pub(super) fn run(
     settings: &config::StdinConfig,
     mut sink: BlockingSink,
     control: &SourceControl,
-) -> Result<(), Error> {
+) -> Result<(), AudioError> {
     let channels = usize::from(settings.channels);
     let mut framer = Framer::new(settings.rate, channels, SampleClock::starting_at(Timestamp::now()), 0)?;
     let mut block = vec![0; BLOCK];
@@ -57,7 +57,7 @@ pub(super) fn run(
                 }
                 continue;
             }
-            Err(source) => return Err(Error::Stdin { source: source.into() }),
+            Err(source) => return Err(AudioError::Stdin { source: source.into() }),
         };
         if read == 0 {
             break;

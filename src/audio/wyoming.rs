@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use self::client::{ClientRoom, Satellite};
 use super::sink::BlockingSink;
-use super::{Error, SourceControl};
+use super::{AudioError, SourceControl};
 use crate::config;
 use crate::event::RoomAudio;
 use crate::metrics::Metrics;
@@ -47,9 +47,9 @@ pub(super) fn run(
     out: SyncSender<RoomAudio>,
     control: &SourceControl,
     metrics: &Metrics,
-) -> Result<(), Error> {
+) -> Result<(), AudioError> {
     let address = settings.listen;
-    let failed = |source| Error::Listen { address, source };
+    let failed = |source| AudioError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     tracing::info!(address = %listener.local_addr().map_err(failed)?, "network microphones may connect");
@@ -79,7 +79,7 @@ pub(super) fn run(
                 client.and_then(Satellite::run).unwrap_or_else(|ended| ended.tell(peer));
                 shared.clients.fetch_sub(1, Relaxed);
             });
-            thread.map_err(|source| Error::Thread { source })?;
+            thread.map_err(|source| AudioError::Thread { source })?;
         }
         Ok(())
     })

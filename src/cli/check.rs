@@ -66,7 +66,7 @@ fn probed(source: &SourceConfig, config: &Config) -> anyhow::Result<String> {
                 |d: &&audio::InputDevice| d.name == microphone.device || (microphone.device == "default" && d.default);
             let Some(device) = devices.iter().find(wanted) else {
                 let known = devices.into_iter().map(|d| d.name).collect();
-                bail!(audio::Error::NoDevice { name: microphone.device.clone(), known });
+                bail!(audio::AudioError::NoDevice { name: microphone.device.clone(), known });
             };
             let format = device.format.as_ref().map_err(|reason| anyhow!("{}: {reason}", device.name))?;
             Ok(format!(

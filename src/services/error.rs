@@ -11,7 +11,7 @@ pub enum Error {
     #[error(transparent)]
     Models(#[from] models::ModelError),
     #[error(transparent)]
-    Asr(#[from] asr::Error),
+    Asr(#[from] asr::AsrError),
     #[error(transparent)]
     Listener(#[from] listener::ListenerError),
     #[error(transparent)]

@@ -5,7 +5,7 @@ use hearth::asr;
 use super::ggml::{Form, Ggml};
 use super::*;
 
-fn load(path: &Path, language: &str) -> Result<Whisper, asr::Error> {
+fn load(path: &Path, language: &str) -> Result<Whisper, asr::AsrError> {
     Whisper::load(path, &AsrConfig { language: language.into(), threads: 1, ..AsrConfig::default() })
 }
 

@@ -21,7 +21,7 @@ struct Ears {
     received: Receiver<RoomAudio>,
     control: Arc<SourceControl>,
     metrics: Arc<Metrics>,
-    running: Option<std::thread::JoinHandle<Result<(), audio::Error>>>,
+    running: Option<std::thread::JoinHandle<Result<(), audio::AudioError>>>,
 }
 
 impl Ears {

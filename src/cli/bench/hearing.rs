@@ -3,12 +3,12 @@
 //! Owns what is measured and how it is shown. Refuses to know how hearing works. Invariant: every figure that depends on the
 //! machine stands beside the same model's own: one offline pass over each recording.
 
-mod beside;
-mod folder;
+mod background_reader;
+mod manifest;
 mod replay;
 mod report;
-mod stream;
-mod words;
+mod whisper_stream;
+mod word_errors;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use self::beside::Beside;
-use self::folder::Recording;
-use self::replay::{PassCost, Replayed, Time};
-use self::report::{Report, Set, Totals};
+use self::background_reader::BackgroundReader;
+use self::manifest::Recording;
+use self::replay::{DecodeCost, ReplayPace, ReplayResult};
+use self::report::{HearingReport, ReplayTotals, SetScores};
 use super::plot;
 use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::whisper::Whisper;
@@ -62,7 +62,7 @@ pub struct Args {
     every: u16,
     /// What a pass over 30 s takes on the clock, and each token, in seconds: for the same figures on a busy machine
     #[arg(long, value_name = "PASS,TOKEN", value_parser = pass_cost)]
-    cost: Option<PassCost>,
+    cost: Option<DecodeCost>,
     /// A bundled model's name, or the path of a Whisper model in ggml form
     #[arg(long, default_value_os_t = AsrConfig::default().model)]
     model: PathBuf,
@@ -89,10 +89,10 @@ pub struct Args {
     json: bool,
 }
 
-fn pass_cost(text: &str) -> Result<PassCost, String> {
+fn pass_cost(text: &str) -> Result<DecodeCost, String> {
     let parts = text.split_once(',').and_then(|(pass, token)| Some((pass.parse().ok()?, token.parse().ok()?)));
     match parts {
-        Some((pass_s, token_s)) if pass_s >= 0.0 && token_s >= 0.0 => Ok(PassCost { pass_s, token_s }),
+        Some((pass_s, token_s)) if pass_s >= 0.0 && token_s >= 0.0 => Ok(DecodeCost { pass_s, token_s }),
         _ => Err(format!("\"{text}\" is not two numbers of seconds such as 0.75,0.008")),
     }
 }
@@ -108,26 +108,26 @@ impl Args {
 }
 
 /// A word and a second of the recording: when it ended, or when it was committed.
-type Timed = (f64, String);
+type TimedWord = (f64, String);
 
 /// One recording, heard.
 #[derive(Serialize)]
-struct Line<'a> {
+struct RecordingLine<'a> {
     file: &'a Path,
     set: &'a str,
     reference: &'a str,
     seconds: f64,
     busy_s: f64,
     /// Words of the offline pass, with their ends.
-    offline: &'a [Timed],
+    offline: &'a [TimedWord],
     /// Committed words, with the moment at which each was.
-    heard: &'a [Timed],
+    heard: &'a [TimedWord],
 }
 
 /// # Errors
 /// The folder, a recording or the model cannot be read.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let mut recordings = folder::read(&args.folder)?;
+    let mut recordings = manifest::read(&args.folder)?;
     if !args.sets.is_empty() {
         recordings.retain(|recording| args.sets.contains(&recording.set));
         anyhow::ensure!(!recordings.is_empty(), "no recording in {} is of set {:?}", args.folder.display(), args.sets);
@@ -142,20 +142,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = models::find(&asr.model, Path::new(""))?;
     let whisper = Whisper::load(&path, &asr)?;
     let whisper = if args.agreement || args.stream || args.whole { whisper.with_full_window() } else { whisper };
-    let mut bench = Bench {
+    let mut bench = HearingBench {
         policy: match (args.stream, args.fast) {
-            (true, _) => Policy::Stream(Box::new(whisper)),
-            (_, true) => Policy::Hearth(Box::new(AsrPipeline::new(whisper))),
-            _ => Policy::Hearth(Box::new(AsrPipeline::new(whisper).live(args.looks()))),
+            (true, _) => StreamingPolicy::Stream(Box::new(whisper)),
+            (_, true) => StreamingPolicy::Hearth(Box::new(AsrPipeline::new(whisper))),
+            _ => StreamingPolicy::Hearth(Box::new(AsrPipeline::new(whisper).live(args.looks()))),
         },
         offline: Whisper::load(&path, &asr)?.with_full_window(),
-        time: if args.fast { Time::None } else { Time::Room(args.cost) },
+        time: if args.fast { ReplayPace::Fast } else { ReplayPace::RealTime(args.cost) },
         stored: Vec::new(),
-        report: Report::default(),
-        totals: Totals::default(),
+        report: HearingReport::default(),
+        totals: ReplayTotals::default(),
         out: args.words.as_deref().map(create).transpose()?,
     };
-    let beside = args.beside.as_deref().map(|model| Beside::start(model, args.beside_threads)).transpose()?;
+    let beside = args.beside.as_deref().map(|model| BackgroundReader::start(model, args.beside_threads)).transpose()?;
     progress::show("hearing", "recordings", |done| {
         for (n, recording) in recordings.iter().enumerate() {
             done(n as u64, recordings.len() as u64);
@@ -163,7 +163,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
-    bench.report.read_beside_tok_s = beside.map(Beside::stop);
+    bench.report.read_beside_tok_s = beside.map(BackgroundReader::stop);
     let mut report = bench.finish()?;
     if report.read_beside_tok_s.is_some() {
         // The process's time was not hearing's alone.
@@ -187,39 +187,39 @@ fn create(path: &Path) -> anyhow::Result<std::io::BufWriter<std::fs::File>> {
 }
 
 /// Who hears.
-enum Policy {
+enum StreamingPolicy {
     Hearth(Box<AsrPipeline>),
     Stream(Box<Whisper>),
 }
 
-impl Policy {
-    fn replay(&mut self, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
+impl StreamingPolicy {
+    fn replay(&mut self, frames: &[Frame], time: ReplayPace) -> anyhow::Result<ReplayResult> {
         match (self, time) {
             (Self::Hearth(pipeline), _) => replay::replay(pipeline, frames, time),
-            (Self::Stream(whisper), Time::Room(cost)) => stream::replay(whisper, frames, cost),
-            (Self::Stream(whisper), Time::None) => stream::replay(whisper, frames, None),
+            (Self::Stream(whisper), ReplayPace::RealTime(cost)) => whisper_stream::replay(whisper, frames, cost),
+            (Self::Stream(whisper), ReplayPace::Fast) => whisper_stream::replay(whisper, frames, None),
         }
     }
 }
 
-struct Bench {
-    policy: Policy,
+struct HearingBench {
+    policy: StreamingPolicy,
     offline: Whisper,
-    time: Time,
+    time: ReplayPace,
     /// Until each word was in an utterance.
     stored: Vec<f64>,
-    report: Report,
-    totals: Totals,
+    report: HearingReport,
+    totals: ReplayTotals,
     out: Option<std::io::BufWriter<std::fs::File>>,
 }
 
-impl Bench {
+impl HearingBench {
     fn hear(&mut self, recording: &Recording) -> anyhow::Result<()> {
         let frames = replay::frames(&recording.path)?;
         let replayed = self.policy.replay(&frames, self.time)?;
         self.report.revisions += replayed.revisions;
         self.report.dropped_s += replayed.dropped_s;
-        let said = words::fold(&recording.reference);
+        let said = word_errors::fold(&recording.reference);
         let offline = if said.is_empty() { Vec::new() } else { self.offline(&frames)? };
         if said.is_empty() {
             self.totals.noise_s += replayed.audio_s;
@@ -228,7 +228,7 @@ impl Bench {
             self.speech(recording, &said, &offline, &replayed);
         }
         let Some(out) = &mut self.out else { return Ok(()) };
-        let line = Line {
+        let line = RecordingLine {
             file: &recording.path,
             set: &recording.set,
             reference: &recording.reference,
@@ -243,22 +243,22 @@ impl Bench {
     }
 
     /// One pass of the model over the whole recording.
-    fn offline(&mut self, frames: &[Frame]) -> anyhow::Result<Vec<Timed>> {
+    fn offline(&mut self, frames: &[Frame]) -> anyhow::Result<Vec<TimedWord>> {
         let samples: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
         let pieces = self.offline.decode(&samples)?;
         Ok(pieces.into_iter().flat_map(|piece| piece.words).map(|word| (word.end_s, word.text)).collect())
     }
 
-    fn speech(&mut self, recording: &Recording, said: &[String], offline: &[Timed], replayed: &Replayed) {
+    fn speech(&mut self, recording: &Recording, said: &[String], offline: &[TimedWord], replayed: &ReplayResult) {
         let (offline, heard) = (folded(offline), folded(&replayed.words));
-        let texts = |timed: &[Timed]| timed.iter().map(|(_, word)| word.clone()).collect::<Vec<_>>();
-        let mut set = Set {
+        let texts = |timed: &[TimedWord]| timed.iter().map(|(_, word)| word.clone()).collect::<Vec<_>>();
+        let mut set = SetScores {
             words: said.len(),
-            errors: words::align(said, &texts(&heard)).errors,
-            errors_offline: words::align(said, &texts(&offline)).errors,
-            ..Set::default()
+            errors: word_errors::align(said, &texts(&heard)).errors,
+            errors_offline: word_errors::align(said, &texts(&offline)).errors,
+            ..SetScores::default()
         };
-        if self.time != Time::None {
+        if self.time != ReplayPace::Fast {
             let ends = match &recording.word_ends {
                 Some(ends) => folded(
                     &ends
@@ -269,9 +269,9 @@ impl Bench {
                 ),
                 None => offline,
             };
-            let pairs = words::align(&texts(&ends), &texts(&heard)).same;
+            let pairs = word_errors::align(&texts(&ends), &texts(&heard)).same;
             set.latencies.extend(pairs.iter().map(|(said, at)| heard[*at].0 - ends[*said].0));
-            let stored: Vec<Timed> = replayed.stored.iter().copied().zip(texts(&replayed.words)).collect();
+            let stored: Vec<TimedWord> = replayed.stored.iter().copied().zip(texts(&replayed.words)).collect();
             let stored = folded(&stored);
             self.stored.extend(pairs.iter().map(|(said, at)| stored[*at].0 - ends[*said].0));
         }
@@ -281,16 +281,16 @@ impl Bench {
         self.totals.speech_cpu_s += replayed.cpu_s;
     }
 
-    fn finish(&mut self) -> anyhow::Result<Report> {
+    fn finish(&mut self) -> anyhow::Result<HearingReport> {
         if let Some(out) = &mut self.out {
             out.flush()?;
         }
         let minutes = match self.policy {
-            Policy::Hearth(_) => SILENCE_MIN,
+            StreamingPolicy::Hearth(_) => SILENCE_MIN,
             // It decodes silence as it does speech.
-            Policy::Stream(_) => 1,
+            StreamingPolicy::Stream(_) => 1,
         };
-        let silence = self.policy.replay(&silent_room(minutes), Time::None)?;
+        let silence = self.policy.replay(&silent_room(minutes), ReplayPace::Fast)?;
         let mut report = std::mem::take(&mut self.report);
         report.cpu_s_per_hour_silence = silence.cpu_s * 60.0 / minutes as f64;
         report.rate(&self.totals);
@@ -301,8 +301,8 @@ impl Bench {
 }
 
 /// Each word as it is compared; one may be several.
-fn folded(timed: &[Timed]) -> Vec<Timed> {
-    timed.iter().flat_map(|(time, word)| words::fold(word).into_iter().map(move |word| (*time, word))).collect()
+fn folded(timed: &[TimedWord]) -> Vec<TimedWord> {
+    timed.iter().flat_map(|(time, word)| word_errors::fold(word).into_iter().map(move |word| (*time, word))).collect()
 }
 
 /// A room in which nothing happens: the faint noise of the microphone's own amplifier, the same at every run.
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_cost_is_two_numbers() {
-        assert_eq!(pass_cost("0.75,0.008"), Ok(PassCost { pass_s: 0.75, token_s: 0.008 }));
+        assert_eq!(pass_cost("0.75,0.008"), Ok(DecodeCost { pass_s: 0.75, token_s: 0.008 }));
         for wrong in ["", "1", "a,b", "-1,0", "NaN,0"] {
             assert!(pass_cost(wrong).unwrap_err().contains("0.75,0.008"), "{wrong}");
         }

@@ -33,23 +33,23 @@ const QUEUE: usize = 64;
 
 /// Seconds that a pass of the recogniser over 30 s takes on the clock, and each token it writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PassCost {
+pub struct DecodeCost {
     pub pass_s: f64,
     pub token_s: f64,
 }
 
 /// How time passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Time {
+pub enum ReplayPace {
     /// At the pace of the room; work takes as long as it takes here, or as long as is said.
-    Room(Option<PassCost>),
+    RealTime(Option<DecodeCost>),
     /// There is none: everything is done as soon as it can be.
-    None,
+    Fast,
 }
 
 /// What came of a recording.
 #[derive(Debug, Default)]
-pub struct Replayed {
+pub struct ReplayResult {
     /// Committed words with the second of the recording at which each was.
     pub words: Vec<(f64, String)>,
     /// When each of them was in an utterance, ready to be stored.
@@ -86,13 +86,14 @@ pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
 }
 
 /// Hears frames that follow on each other.
-pub fn replay(pipeline: &mut AsrPipeline, frames: &[Frame], time: Time) -> anyhow::Result<Replayed> {
+pub fn replay(pipeline: &mut AsrPipeline, frames: &[Frame], time: ReplayPace) -> anyhow::Result<ReplayResult> {
     let metrics = Metrics::default();
     let cpu = cpu_seconds();
-    let mut replayed = Replayed { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..Replayed::default() };
+    let mut replayed =
+        ReplayResult { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..ReplayResult::default() };
     match time {
-        Time::Room(cost) => at_the_rooms_pace(pipeline, frames, cost, &metrics, &mut replayed)?,
-        Time::None => {
+        ReplayPace::RealTime(cost) => at_the_rooms_pace(pipeline, frames, cost, &metrics, &mut replayed)?,
+        ReplayPace::Fast => {
             for frame in frames.iter().cloned().chain(silence_behind(frames)) {
                 let heard = pipeline.push(sound(frame), &metrics)?;
                 replayed.take(heard, 0.0);
@@ -110,9 +111,9 @@ pub fn replay(pipeline: &mut AsrPipeline, frames: &[Frame], time: Time) -> anyho
 fn at_the_rooms_pace(
     pipeline: &mut AsrPipeline,
     frames: &[Frame],
-    cost: Option<PassCost>,
+    cost: Option<DecodeCost>,
     metrics: &Metrics,
-    replayed: &mut Replayed,
+    replayed: &mut ReplayResult,
 ) -> anyhow::Result<()> {
     let start = frames.first().map_or(0, |frame| frame.at);
     let origin = frames.first().map_or(Timestamp::UNIX_EPOCH, |frame| frame.time);
@@ -162,7 +163,7 @@ fn silence_behind(frames: &[Frame]) -> impl Iterator<Item = Frame> {
     at.map(move |at| Frame { at, time: clock.time(at), samples: [0.0; FRAME_SAMPLES] })
 }
 
-impl Replayed {
+impl ReplayResult {
     fn take(&mut self, heard: Vec<PipelineEvent>, now: f64) {
         for heard in heard {
             match heard {

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 /// What was measured. Shares are of 1, like the error rates.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub struct HearingReport {
     pub wer: f64,
     pub wer_offline: f64,
-    pub by_set: BTreeMap<String, Set>,
+    pub by_set: BTreeMap<String, SetScores>,
     /// From the end of a word to its being committed.
     pub latency_p50_s: Option<f64>,
     pub latency_p95_s: Option<f64>,
@@ -40,7 +40,7 @@ pub struct Report {
 
 /// Words and errors of a set.
 #[derive(Debug, Default, Serialize)]
-pub struct Set {
+pub struct SetScores {
     pub wer: f64,
     pub wer_offline: f64,
     pub words: usize,
@@ -55,7 +55,7 @@ pub struct Set {
     pub latencies: Vec<f64>,
 }
 
-impl Set {
+impl SetScores {
     pub fn add(&mut self, other: &Self) {
         self.words += other.words;
         self.errors += other.errors;
@@ -70,7 +70,7 @@ impl Set {
 
 /// Sums over recordings, from which rates are made at the end.
 #[derive(Debug, Default)]
-pub struct Totals {
+pub struct ReplayTotals {
     pub speech_s: f64,
     pub busy_s: f64,
     pub speech_cpu_s: f64,
@@ -78,17 +78,17 @@ pub struct Totals {
     pub noise_words: usize,
 }
 
-impl Report {
+impl HearingReport {
     /// The rates of what was summed.
-    pub fn rate(&mut self, totals: &Totals) {
-        let Totals { speech_s, busy_s, speech_cpu_s, noise_s, noise_words } = *totals;
+    pub fn rate(&mut self, totals: &ReplayTotals) {
+        let ReplayTotals { speech_s, busy_s, speech_cpu_s, noise_s, noise_words } = *totals;
         (self.speech_s, self.noise_s) = (speech_s, noise_s);
         if speech_s > 0.0 {
             self.busy = busy_s / speech_s;
             self.cpu_s_per_hour_speech = Some(3600.0 * speech_cpu_s / speech_s);
         }
         self.noise_words_per_hour = (noise_s > 0.0).then(|| 3600.0 * noise_words as f64 / noise_s);
-        let mut all = Set::default();
+        let mut all = SetScores::default();
         self.by_set.values().for_each(|set| all.add(set));
         (self.wer, self.wer_offline, self.words) = (all.wer, all.wer_offline, all.words);
         (self.latency_p50_s, self.latency_p95_s) = (all.latency_p50_s, all.latency_p95_s);
@@ -107,7 +107,7 @@ impl Report {
             let late = |time: Option<f64>| time.map_or("–".into(), |time| format!("{time:.2} s"));
             println!("{:<28} {:>8} {:>9} {:>9} {:>8} {:>8}", "set", "words", "errors", "offline", "p50", "p95");
             for (name, set) in &self.by_set {
-                let Set { words, wer, wer_offline, latency_p50_s, latency_p95_s, .. } = set;
+                let SetScores { words, wer, wer_offline, latency_p50_s, latency_p95_s, .. } = set;
                 let (p50, p95) = (late(*latency_p50_s), late(*latency_p95_s));
                 println!("{name:<28} {words:>8} {:>9} {:>9} {p50:>8} {p95:>8}", percent(*wer), percent(*wer_offline));
             }
@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn rates_of_sets_add_up_by_their_words() {
-        let mut all = Set::default();
-        all.add(&Set { words: 10, errors: 5, errors_offline: 1, ..Set::default() });
-        all.add(&Set { words: 30, errors: 5, errors_offline: 3, ..Set::default() });
+        let mut all = SetScores::default();
+        all.add(&SetScores { words: 10, errors: 5, errors_offline: 1, ..SetScores::default() });
+        all.add(&SetScores { words: 30, errors: 5, errors_offline: 3, ..SetScores::default() });
         assert_eq!((all.wer, all.wer_offline), (0.25, 0.1));
         assert_eq!(quantile(&[], 0.5), None);
         assert_eq!(quantile(&[1.0, 2.0, 3.0], 0.5), Some(2.0));
@@ -161,11 +161,11 @@ mod tests {
 
     #[test]
     fn rates_are_made_of_sums_and_what_was_not_heard_is_none() {
-        let mut report = Report::default();
-        report.rate(&Totals { speech_s: 1800.0, busy_s: 900.0, speech_cpu_s: 60.0, ..Totals::default() });
+        let mut report = HearingReport::default();
+        report.rate(&ReplayTotals { speech_s: 1800.0, busy_s: 900.0, speech_cpu_s: 60.0, ..ReplayTotals::default() });
         assert_eq!((report.busy, report.cpu_s_per_hour_speech), (0.5, Some(120.0)));
         assert_eq!(report.noise_words_per_hour, None);
-        report.rate(&Totals { noise_s: 7200.0, noise_words: 4, ..Totals::default() });
+        report.rate(&ReplayTotals { noise_s: 7200.0, noise_words: 4, ..ReplayTotals::default() });
         assert_eq!((report.cpu_s_per_hour_speech, report.noise_words_per_hour), (Some(120.0), Some(2.0)));
     }
 }

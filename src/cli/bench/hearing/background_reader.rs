@@ -17,12 +17,12 @@ use crate::models;
 use griffin::{CHUNK, Model, Options};
 
 /// Reads until it is stopped.
-pub struct Beside {
+pub struct BackgroundReader {
     stop: Arc<AtomicBool>,
     reading: JoinHandle<f64>,
 }
 
-impl Beside {
+impl BackgroundReader {
     /// # Errors
     /// When the model cannot be loaded.
     pub fn start(model: &Path, threads: usize) -> anyhow::Result<Self> {

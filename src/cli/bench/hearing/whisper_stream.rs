@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::replay::{PassCost, Replayed};
+use super::replay::{DecodeCost, ReplayResult};
 use crate::asr::whisper::Whisper;
 use crate::clock::{SAMPLE_RATE, seconds};
 use crate::event::{FRAME_SAMPLES, Frame};
@@ -17,9 +17,10 @@ const PASSES: usize = 2;
 const KEEP: usize = SAMPLE_RATE as usize / 5;
 
 /// Hears frames that follow on each other; a pass takes as long as it takes here, or as long as is said.
-pub fn replay(whisper: &mut Whisper, frames: &[Frame], cost: Option<PassCost>) -> anyhow::Result<Replayed> {
+pub fn replay(whisper: &mut Whisper, frames: &[Frame], cost: Option<DecodeCost>) -> anyhow::Result<ReplayResult> {
     let sound: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
-    let mut replayed = Replayed { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..Replayed::default() };
+    let mut replayed =
+        ReplayResult { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..ReplayResult::default() };
     let cpu = crate::process::cpu_seconds();
     let (mut heard, mut line_from, mut now) = (0, 0, 0.0_f64);
     for pass in 1.. {
