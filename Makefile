@@ -6,9 +6,9 @@ PROFILE = --release --locked
 HEARTH = target/release/hearth
 
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
-TEST_PACKAGES = mosquitto mosquitto-clients systemd
+TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
 
-.PHONY: demo build check lint doc test fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -30,6 +30,11 @@ doc: build-deps
 test: deps
 	tools/test-models.sh
 	$(CARGO) test $(PROFILE) --workspace --exclude hearth-fuzz --lib --bins --tests --examples
+	[ "$$(id -u)" != 0 ] || $(MAKE) test-root
+
+# Tests that mount small or read-only file systems.
+test-root: deps
+	$(CARGO) test $(PROFILE) --test mqtt --test outbox -- --ignored needs_root
 
 # Each fuzz target for some seconds, from the seeds in fuzz/corpus. With no nightly compiler: coverage guides it, without sanitizers.
 FUZZ_SECONDS ?= 20

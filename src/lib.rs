@@ -42,7 +42,7 @@
 //!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
 //! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
 //!    (`crates/griffin/tests/model/laws.rs`)
-//! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox.rs`)
+//! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox`)
 //! 5. What is committed never changes: words are added at its end, and an utterance is made of them. (`asr/agreement`, `tests/hearing.rs`)
 //! 6. `config/hearth.toml` says what the defaults are. (`tests/config.rs`)
 //! 7. What is forgotten stands in no file, and the state is that of one who never heard it, also after a crash half-way.

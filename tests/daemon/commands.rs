@@ -6,13 +6,13 @@ use serde_json::json;
 use std::process::Command;
 
 use super::house::{HEARTH, Hearth, config, household, until};
-use super::mosquitto::{Listener, Mosquitto};
+use super::mosquitto::{Mosquitto, Subscriber};
 
 #[test]
 fn commands_are_carried_out_and_answered_with_their_transaction() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
     let url = format!("mqtt://{}", broker.address);
     let hearth = Hearth::run(dir.path(), &config(&household(), "real-time", &url, ""));
     listener.on("hearth/home/utterance");
@@ -88,7 +88,7 @@ fn commands_are_carried_out_and_answered_with_their_transaction() {
 fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "#", None);
+    let listener = Subscriber::new(broker.address, "#", None);
     let url = format!("mqtt://{}", broker.address);
     let text = config(&household(), "real-time", &url, "");
     let hearth = Hearth::run(dir.path(), &text);
@@ -112,7 +112,7 @@ fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
     for topic in ["request/long", "status", "info", "health", "listening", "interval", "rule/fire"] {
         assert!(said.contains(&format!("hearth/home/{topic}\n")), "{topic} is not cleared: {said}");
     }
-    let late = Listener::new(broker.address, "#", None);
+    let late = Subscriber::new(broker.address, "#", None);
     listener.publish("hearth/study/mark", "", false);
     let mut left = Vec::new();
     until(&late, |heard| {
@@ -126,7 +126,7 @@ fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
 fn a_lamp_shows_that_the_room_is_muted() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     let lamp = dir.path().join("lamp");
     let write = |word: &str| format!("[\"/bin/sh\", \"-c\", \"echo {word} >> {}\"]", lamp.display());
     let config = format!(

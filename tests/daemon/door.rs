@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use super::house::{HEARTH, Hearth, config, household};
-use super::mosquitto::{Listener, Mosquitto, free_address};
+use super::mosquitto::{Mosquitto, Subscriber, free_address};
 
 fn status(dir: &Path, more: &[&str]) -> Output {
     Command::new(HEARTH).arg("status").arg("--config").arg(dir.join("hearth.toml")).args(more).output().unwrap()
@@ -27,7 +27,7 @@ fn say(socket: &mut BufReader<UnixStream>, line: &[u8]) -> Value {
 fn the_socket_tells_how_the_house_is_takes_commands_and_refuses_nonsense() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
     let url = format!("mqtt://{}", broker.address);
     let settings = config(&household(), "real-time", &url, "");
     std::fs::write(dir.path().join("hearth.toml"), &settings).unwrap();

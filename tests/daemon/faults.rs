@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use ulid::Ulid;
 
 use super::house::{HEARTH, Hearth, Held, config, household, ids, is_farewell, thread, transcript, until};
-use super::mosquitto::{Heard, LONG, Listener, Mosquitto, free_address};
+use super::mosquitto::{LONG, Mosquitto, ReceivedMessage, Subscriber, free_address};
 
 /// A long recording where there is one, else the bundled household.
 fn recording() -> PathBuf {
@@ -35,11 +35,11 @@ fn every_utterance_arrives_although_the_broker_is_killed_half_way() {
     let dir = tempfile::tempdir().unwrap();
     let address = free_address();
     let broker = Mosquitto::start(dir.path(), address, "");
-    let listener = Listener::new(address, "hearth/home/#", None);
+    let listener = Subscriber::new(address, "hearth/home/#", None);
     let hearth = Hearth::run(dir.path(), &config(&recording(), "fast", &format!("mqtt://{address}"), ""));
 
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let mut count = |heard: &Heard| {
+    let mut count = |heard: &ReceivedMessage| {
         if heard.topic == "hearth/home/utterance" {
             *seen.entry(heard.json()["id"].as_str().unwrap().into()).or_default() += 1;
         }
@@ -66,7 +66,7 @@ fn every_utterance_arrives_although_the_broker_is_killed_half_way() {
 struct Arrived(Vec<String>, BTreeSet<String>);
 
 impl Arrived {
-    fn note(&mut self, heard: &Heard) {
+    fn note(&mut self, heard: &ReceivedMessage) {
         let id = || heard.json()["id"].as_str().unwrap().to_owned();
         match heard.topic.as_str() {
             "hearth/home/utterance" if !self.0.contains(&id()) => self.0.push(id()),
@@ -76,7 +76,7 @@ impl Arrived {
     }
 
     /// Takes messages until one is what is `wanted`.
-    fn until(&mut self, listener: &Listener, wanted: impl Fn(&Heard) -> bool) {
+    fn until(&mut self, listener: &Subscriber, wanted: impl Fn(&ReceivedMessage) -> bool) {
         let end = Instant::now() + 2 * LONG;
         until(listener, |heard| {
             self.note(heard);
@@ -86,7 +86,7 @@ impl Arrived {
     }
 }
 
-fn says_store_ok(heard: &Heard, ok: bool) -> bool {
+fn says_store_ok(heard: &ReceivedMessage, ok: bool) -> bool {
     heard.topic == "hearth/home/health" && heard.json()["store_ok"] == ok
 }
 
@@ -125,7 +125,7 @@ fn a_disk_that_fills_up_is_said_and_nothing_that_was_heard_is_missing_when_there
         return;
     };
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     let text = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
     let mut hearth = Hearth::run(dir.path(), &text);
     let mut arrived = Arrived::default();
@@ -172,7 +172,7 @@ fn a_card_that_its_own_fault_made_read_only_is_said_and_costs_nothing_that_was_s
         return;
     };
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     let text = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
     let mut hearth = Hearth::run(dir.path(), &text);
     let mut arrived = Arrived::default();
@@ -219,13 +219,13 @@ fn stored_alerts(dir: &Path) -> Vec<(String, String)> {
 fn kill_minus_nine_loses_nothing_and_repeats_only_by_id() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     // An alert with the first words, so that there are some to lose.
     let rule = "[[rule]]\nname = \"table\"\npattern = \"dinner|Emma\"\nconfirm = \"1 of 1\"\ncooldown_s = 0\n";
     let text = config(&household(), "fast", &format!("mqtt://{}", broker.address), rule);
     let mut seen = BTreeMap::new();
     let (mut said, mut alerts) = (Vec::new(), Vec::new());
-    let mut note = |heard: &Heard| {
+    let mut note = |heard: &ReceivedMessage| {
         let name = |json: &serde_json::Value, key: &str| json[key].as_str().unwrap().to_string();
         if heard.topic == "hearth/home/utterance" {
             let utterance = heard.json();
@@ -285,7 +285,7 @@ fn kill_minus_nine_loses_nothing_and_repeats_only_by_id() {
 fn sigterm_drains_and_the_next_start_goes_on_from_the_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     let text = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
     let hearth = Hearth::run(dir.path(), &text);
     listener.on("hearth/home/utterance");
@@ -322,7 +322,7 @@ fn what_there_was_no_time_for_is_stored_told_and_read_as_a_gap() {
     std::fs::write(&prompt, named.to_string()).unwrap();
 
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     let more = format!("[listener]\nmodel = {:?}\n", model.display().to_string());
     let url = format!("mqtt://{}", broker.address);
     let text = format!("rule = []\n{}", config(&household(), "real-time", &url, &more));
@@ -334,8 +334,9 @@ fn what_there_was_no_time_for_is_stored_told_and_read_as_a_gap() {
     let gap = listener.on("hearth/home/gap").json();
     assert_eq!((&gap["reason"], &gap["room"]), (&json!("overload"), &json!("home")), "{gap}");
     hearth.until_said("was given up");
-    let later =
-        |heard: &Heard| heard.topic == "hearth/home/utterance" && heard.json()["start"].as_str() > gap["to"].as_str();
+    let later = |heard: &ReceivedMessage| {
+        heard.topic == "hearth/home/utterance" && heard.json()["start"].as_str() > gap["to"].as_str()
+    };
     until(&listener, later);
     hearth.terminate();
     let (status, said) = hearth.wait();

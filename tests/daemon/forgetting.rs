@@ -18,7 +18,7 @@ use serde_json::json;
 use ulid::Ulid;
 
 use super::house::{HEARTH, Hearth, until};
-use super::mosquitto::{Listener, Mosquitto};
+use super::mosquitto::{Mosquitto, Subscriber};
 
 const KEPT: [&str; 2] = ["The plumber is coming tomorrow at ten.", "Someone has to be home."];
 /// Words that stand nowhere else.
@@ -120,7 +120,7 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
     furnish(dir.path());
     let (hearth, _stdin) = silent(dir.path(), &broker);
     listener.wait_for("the alert", |h| h.topic == "hearth/home/rule/help" && h.json()["state"] == "ON");
@@ -146,7 +146,7 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     let answer = ask(hurt, json!({}));
     assert!(answer["probability"].as_f64().unwrap() < 0.5, "{answer}");
 
-    let late = Listener::new(broker.address, "hearth/#", None);
+    let late = Subscriber::new(broker.address, "hearth/#", None);
     listener.publish("hearth/study/mark", "", false);
     until(&late, |heard| {
         assert!(!heard.payload.contains(SECRET) && !heard.payload.contains("ankle"), "{heard:?}");
@@ -181,7 +181,7 @@ fn who_is_killed_while_forgetting_has_forgotten_or_not_begun() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     for _ in 0..3 {
         let _ = std::fs::remove_dir_all(&state);
         furnish(dir.path());
@@ -247,7 +247,7 @@ fn a_program_that_holds_the_database_keeps_no_other_file_from_forgetting() {
 fn a_state_of_the_past_is_asked_by_its_time() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     furnish(dir.path());
     // A snapshot of an hour ago, that has read nothing.
     let config = Config::default();

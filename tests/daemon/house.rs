@@ -13,7 +13,7 @@ use hearth::event::{AudioEvent, RoomAudio};
 use hearth::metrics::Metrics;
 use serde_json::Value;
 
-use super::mosquitto::{Heard, LONG, Listener};
+use super::mosquitto::{LONG, ReceivedMessage, Subscriber};
 
 pub const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
@@ -186,12 +186,12 @@ pub fn ids(lines: &[Value]) -> Vec<String> {
 }
 
 /// Takes messages until one is what is `wanted`. Health comes every 30 s, so a hearth that lives is never silent for long.
-pub fn until(listener: &Listener, mut wanted: impl FnMut(&Heard) -> bool) {
+pub fn until(listener: &Subscriber, mut wanted: impl FnMut(&ReceivedMessage) -> bool) {
     while !wanted(&listener.next()) {}
 }
 
 /// The last word of a hearth that was not cut off.
-pub fn is_farewell(heard: &Heard) -> bool {
+pub fn is_farewell(heard: &ReceivedMessage) -> bool {
     heard.topic == "hearth/home/status" && heard.payload.contains("offline") && !heard.retain
 }
 

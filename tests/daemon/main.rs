@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
 
 mod house;
-#[path = "../mosquitto/mod.rs"]
+#[path = "../support/mosquitto.rs"]
 mod mosquitto;
 
 mod bad_input;

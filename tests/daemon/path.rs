@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::forgetting::holding;
 use super::house::{Hearth, clip, config, household, ids, is_farewell, samples, transcript, until};
-use super::mosquitto::{Heard, Listener, Mosquitto};
+use super::mosquitto::{Mosquitto, ReceivedMessage, Subscriber};
 
 /// Everything up to the farewell of the node.
-fn everything(listener: &Listener) -> Vec<Heard> {
+fn everything(listener: &Subscriber) -> Vec<ReceivedMessage> {
     let mut all = Vec::new();
     until(listener, |heard| {
         all.push(heard.clone());
@@ -20,15 +20,15 @@ fn everything(listener: &Listener) -> Vec<Heard> {
     all
 }
 
-fn on(all: &[Heard], topic: &str) -> Vec<Value> {
-    all.iter().filter(|heard| heard.topic == topic).map(Heard::json).collect()
+fn on(all: &[ReceivedMessage], topic: &str) -> Vec<Value> {
+    all.iter().filter(|heard| heard.topic == topic).map(ReceivedMessage::json).collect()
 }
 
 #[test]
 fn a_household_is_heard_read_and_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "#", None);
+    let listener = Subscriber::new(broker.address, "#", None);
     let quick = "[digest]\nquiet_min = 0.07\nmin_words = 12\n";
     let hearth = Hearth::run(dir.path(), &config(&household(), "fast", &format!("mqtt://{}", broker.address), quick));
     let all = everything(&listener);
@@ -85,7 +85,7 @@ fn raw_samples_on_standard_input_are_heard_until_it_is_closed() {
 fn no_text_stays_on_disk_when_nothing_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
     let text = config(&clip(dir.path(), 12), "fast", &format!("mqtt://{}", broker.address), "")
         .replace("[store]\n", "[store]\nkeep = \"nothing\"\n");
     let hearth = Hearth::run(dir.path(), &text);
@@ -101,7 +101,7 @@ fn of_a_house_that_keeps_nothing_no_text_waits_on_disk_for_a_power_cut() {
     for reads in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let broker = Mosquitto::anywhere(dir.path());
-        let listener = Listener::new(broker.address, "hearth/#", None);
+        let listener = Subscriber::new(broker.address, "hearth/#", None);
         let text = format!(
             "[source.stdin]\nrate = 16000\n[store]\ndir = \"state\"\nkeep = \"nothing\"\n[listener]\nenabled = {reads}\n\
              [mqtt]\nurl = \"mqtt://{}\"\n",
@@ -128,7 +128,7 @@ fn of_a_house_that_keeps_nothing_no_text_waits_on_disk_for_a_power_cut() {
 fn what_is_left_out_never_reaches_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
     let lamp = dir.path().join("lamp");
     let more = format!(
         "[privacy]\nredact = [\"emma\"]\nredact_numbers = true\non_unmute = [\"/usr/bin/touch\", {:?}]\n",
@@ -150,7 +150,7 @@ fn what_is_left_out_never_reaches_the_broker() {
 fn a_machine_that_only_hears_publishes_what_it_hears() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
     let more = "[listener]\nenabled = false\nmodel = \"there-is-none\"\n";
     let hearth =
         Hearth::run(dir.path(), &config(&clip(dir.path(), 8), "fast", &format!("mqtt://{}", broker.address), more));

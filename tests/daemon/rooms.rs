@@ -13,13 +13,13 @@ use serde_json::json;
 use ulid::Ulid;
 
 use super::house::{HEARTH, Hearth, samples, transcript, until};
-use super::mosquitto::{Listener, Mosquitto};
+use super::mosquitto::{Mosquitto, Subscriber};
 
 #[test]
 fn what_each_room_says_goes_out_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/utterance", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/utterance", None);
     let text = format!(
         "[source.wyoming]\nlisten = \"127.0.0.1:0\"\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n",
         broker.address
@@ -90,7 +90,7 @@ fn furnish(dir: &Path) {
 fn each_room_has_a_state_that_outlives_a_kill_and_forgets() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "hearth/home/#", None);
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
     furnish(dir.path());
     let config = format!(
         "[source.stdin]\nrate = 16000\n[listener]\nstates = \"room\"\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n",

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hearth::clock::SAMPLE_RATE;
 
 use super::house::{HEARTH, Hearth, Held, clip, config, household, thread, until, wav};
-use super::mosquitto::{LONG, Listener, Mosquitto, free_address};
+use super::mosquitto::{LONG, Mosquitto, Subscriber, free_address};
 
 /// A service manager's end of the notify socket.
 struct Manager {
@@ -150,7 +150,7 @@ fn a_source_that_pauses_is_no_part_that_is_stuck() {
 fn rules_and_schedules_are_read_again_without_losing_the_state_and_a_mistake_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
-    let listener = Listener::new(broker.address, "#", None);
+    let listener = Subscriber::new(broker.address, "#", None);
     let settings = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
     let mut hearth = Hearth::run(dir.path(), &settings);
     let told = |what: &str, topic: &str, holds: &dyn Fn(&serde_json::Value) -> bool| {
@@ -193,7 +193,7 @@ fn rules_and_schedules_are_read_again_without_losing_the_state_and_a_mistake_cha
     // The reader does one thing after the other: when it has answered this, it has read the rules again.
     listener.publish("hearth/home/request/acknowledge", "", false);
     told("an answer", "hearth/home/response/acknowledge", &|_| true);
-    let interval = Listener::new(broker.address, "hearth/home/interval", None).on("hearth/home/interval").json();
+    let interval = Subscriber::new(broker.address, "hearth/home/interval", None).on("hearth/home/interval").json();
     assert_eq!(interval["minutes"], 3.0, "{interval}");
 
     // What was heard before is known, and what comes is heard: the new rule fires.

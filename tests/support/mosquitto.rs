@@ -1,7 +1,7 @@
 //! A real mosquitto on a free address, and a client that listens to it.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
-pub mod faulty;
+pub mod faulty_broker;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,8 +17,8 @@ use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 /// Nothing here takes so long unless it is broken.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// A loopback address nobody uses: each comes with an IP address of its own, so no other test, and no outgoing connection,
-/// can take it while a broker is down.
+/// A free loopback address. Each has an IP address of its own, so no other test and no outgoing connection can take it
+/// while a broker is down.
 pub fn free_address() -> SocketAddr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
     let [low, high, ..] = std::process::id().to_le_bytes();
@@ -26,30 +26,31 @@ pub fn free_address() -> SocketAddr {
     TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
-/// Runs openssl in `dir`; false where there is none.
-pub fn openssl(dir: &Path, arguments: &str) -> bool {
-    let done = Command::new("openssl").current_dir(dir).args(arguments.split(' ')).output();
-    done.is_ok_and(|output| output.status.success())
+/// Runs openssl in `dir`.
+pub fn openssl(dir: &Path, arguments: &str) {
+    let output = Command::new("openssl").current_dir(dir).args(arguments.split(' ')).output();
+    let output = output.expect("these tests need openssl: apt-get install openssl");
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A certificate authority, and the certificate and key of a broker on `localhost`; none without openssl.
-pub fn certificates(dir: &Path) -> Option<[PathBuf; 3]> {
+/// A certificate authority, and the certificate and key of a broker on `localhost`.
+pub fn certificates(dir: &Path) -> [PathBuf; 3] {
     std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost").unwrap();
     let new = "req -newkey rsa:2048 -nodes";
-    (openssl(dir, &format!("{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem"))
-        && openssl(dir, &format!("{new} -subj /CN=localhost -keyout broker.key -out broker.csr"))
-        && openssl(
-            dir,
-            "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out broker.pem",
-        ))
-    .then(|| ["ca.pem", "broker.pem", "broker.key"].map(|name| dir.join(name)))
+    openssl(dir, &format!("{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem"));
+    openssl(dir, &format!("{new} -subj /CN=localhost -keyout broker.key -out broker.csr"));
+    openssl(
+        dir,
+        "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out broker.pem",
+    );
+    ["ca.pem", "broker.pem", "broker.key"].map(|name| dir.join(name))
 }
 
-/// The broker's certificate of [`certificates`], made anew: it expires within a second.
+/// A second certificate for the broker of [`certificates`], which expires within a second.
 pub fn short_lived(dir: &Path) -> PathBuf {
     let made =
         "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 0 -extfile names -out expires.pem";
-    assert!(openssl(dir, made));
+    openssl(dir, made);
     dir.join("expires.pem")
 }
 
@@ -93,12 +94,12 @@ impl Mosquitto {
                 break;
             }
         }
-        // Whatever it says later is read, or it would stop when the pipe is full.
+        // Read the rest of its log too: it would block when the pipe is full.
         thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Self { address, child }
     }
 
-    /// kill −9: nothing is said, nothing is kept.
+    /// `kill -9`: no DISCONNECT is sent, nothing is saved.
     pub fn kill(mut self) {
         self.end();
     }
@@ -117,13 +118,13 @@ impl Drop for Mosquitto {
 
 /// A message as a subscriber gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct ReceivedMessage {
     pub topic: String,
     pub payload: String,
     pub retain: bool,
 }
 
-impl Heard {
+impl ReceivedMessage {
     /// The payload's JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.payload).unwrap_or_else(|error| panic!("{}: {error}: {}", self.topic, self.payload))
@@ -131,51 +132,51 @@ impl Heard {
 }
 
 /// A subscriber that connects again by itself, and publishes too.
-pub struct Listener {
+pub struct Subscriber {
     address: SocketAddr,
     client: Client,
-    heard: Receiver<Heard>,
+    received: Receiver<ReceivedMessage>,
     subscribed: Receiver<()>,
 }
 
-impl Listener {
+impl Subscriber {
     /// Subscribes to `filter` at the broker on `address`. QoS 0: mosquitto then passes a message on before it acknowledges it, where with
     /// QoS 1 it would keep most of a burst in memory and lose it when it is killed.
     pub fn new(address: SocketAddr, filter: &str, login: Option<(&str, &str)>) -> Self {
-        let name = format!("listener-{}", ulid::Ulid::generate());
+        let name = format!("subscriber-{}", ulid::Ulid::generate());
         let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
         options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(1 << 20, 1 << 20);
         if let Some((user, password)) = login {
             options.set_credentials(user, password);
         }
         let (client, mut connection) = Client::new(options, 64);
-        let (tell, heard) = channel();
-        let (tell_subscribed, subscribed) = channel();
+        let (messages, received) = channel();
+        let (subscriptions, subscribed) = channel();
         let (again, filter) = (client.clone(), filter.to_owned());
         thread::spawn(move || {
             for event in connection.iter() {
-                if !Self::take(event, &again, &filter, &tell, &tell_subscribed) {
+                if !Self::take(event, &again, &filter, &messages, &subscriptions) {
                     return;
                 }
             }
         });
-        let listener = Self { address, client, heard, subscribed };
-        listener.wait_until_subscribed();
-        listener
+        let subscriber = Self { address, client, received, subscribed };
+        subscriber.wait_until_subscribed();
+        subscriber
     }
 
     fn take(
         event: Result<Event, rumqttc::ConnectionError>,
         client: &Client,
         filter: &str,
-        tell: &Sender<Heard>,
+        messages: &Sender<ReceivedMessage>,
         subscribed: &Sender<()>,
     ) -> bool {
         match event {
             Ok(Event::Incoming(Packet::ConnAck(_))) => client.try_subscribe(filter, QoS::AtMostOnce).is_ok(),
             Ok(Event::Incoming(Packet::SubAck(_))) => subscribed.send(()).is_ok(),
-            Ok(Event::Incoming(Packet::Publish(publish))) => tell
-                .send(Heard {
+            Ok(Event::Incoming(Packet::Publish(publish))) => messages
+                .send(ReceivedMessage {
                     topic: publish.topic,
                     payload: String::from_utf8_lossy(&publish.payload).into(),
                     retain: publish.retain,
@@ -214,30 +215,30 @@ impl Listener {
     }
 
     /// The next message.
-    pub fn next(&self) -> Heard {
-        self.heard.recv_timeout(LONG).expect("a message arrives")
+    pub fn next(&self) -> ReceivedMessage {
+        self.received.recv_timeout(LONG).expect("a message arrives")
     }
 
     /// The next message, if one comes within `time`.
-    pub fn try_next(&self, time: Duration) -> Option<Heard> {
-        self.heard.recv_timeout(time).ok()
+    pub fn try_next(&self, time: Duration) -> Option<ReceivedMessage> {
+        self.received.recv_timeout(time).ok()
     }
 
     /// The next message for which `wanted` is true; others are passed over.
-    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Heard) -> bool) -> Heard {
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&ReceivedMessage) -> bool) -> ReceivedMessage {
         let end = Instant::now() + LONG;
         let mut passed = Vec::new();
-        while let Ok(heard) = self.heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            if wanted(&heard) {
-                return heard;
+        while let Ok(message) = self.received.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if wanted(&message) {
+                return message;
             }
-            passed.push(heard.topic);
+            passed.push(message.topic);
         }
         panic!("{what} never came; others: {passed:?}");
     }
 
     /// The next message on `topic`.
-    pub fn on(&self, topic: &str) -> Heard {
-        self.wait_for(topic, |heard| heard.topic == topic)
+    pub fn on(&self, topic: &str) -> ReceivedMessage {
+        self.wait_for(topic, |message| message.topic == topic)
     }
 }

@@ -1,0 +1,17 @@
+//! Publishing against a real mosquitto and the embedded broker.
+#![allow(clippy::disallowed_methods, reason = "tests start threads of their own")]
+
+#[path = "../support/mosquitto.rs"]
+mod mosquitto;
+
+mod commands;
+mod delivery;
+mod embedded_broker;
+mod harness;
+mod home_assistant;
+mod needs_root;
+mod outbox_limits;
+mod payloads;
+mod refused;
+mod status;
+mod topics_doc;

@@ -1,0 +1,127 @@
+//! Brokers that refuse the connection: each error names the broker and what to check.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+
+use hearth::config::MqttConfig;
+use hearth::mqtt::client::{self, ClientSettings};
+
+use crate::harness::*;
+use crate::mosquitto::{Mosquitto, Subscriber, certificates, free_address, openssl, short_lived};
+
+#[test]
+fn two_nodes_with_one_name_get_an_error_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for connect in [client::open, client::persistent_session] {
+        let said = runtime.block_on(async {
+            let settings = || settings(&external(broker.address));
+            let ((_first, mut one), (_second, mut other)) = (connect(settings()), connect(settings()));
+            assert!(matches!(one.poll().await, client::BrokerEvent::Connected { .. }));
+            assert!(matches!(other.poll().await, client::BrokerEvent::Connected { .. }));
+            match one.poll().await {
+                client::BrokerEvent::Lost(error) => error.to_string(),
+                event => panic!("the broker keeps two clients of one name: {event:?}"),
+            }
+        });
+        assert!(said.contains("another machine has the same node name") && said.contains("hearth_home"), "{said}");
+    }
+}
+
+#[test]
+fn the_error_for_a_refused_password_names_user_and_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let (passwords, secret) = (dir.path().join("passwords"), dir.path().join("secret"));
+    let made =
+        Process::new("mosquitto_passwd").args(["-b", "-c"]).arg(&passwords).args(["anna", "right"]).status().unwrap();
+    assert!(made.success());
+    let more = format!("allow_anonymous false\npassword_file {}", passwords.display());
+    let broker = Mosquitto::start(dir.path(), free_address(), &more);
+    let mut mqtt =
+        MqttConfig { username: Some("anna".into()), password_file: Some(secret.clone()), ..external(broker.address) };
+
+    std::fs::write(&secret, "wrong\n").unwrap();
+    let expected = format!(
+        "mqtt://{} refuses the user \"anna\" with this password: check [mqtt] username and password_file",
+        broker.address
+    );
+    assert_eq!(probe(&mqtt).unwrap_err().to_string(), expected);
+    let node = PublishingNode::start(dir.path(), &mqtt, Vec::new());
+    assert!(!node.metrics.connected.get());
+    node.drain();
+
+    std::fs::write(&secret, "right\r\n").unwrap();
+    probe(&mqtt).unwrap();
+    let shown = format!("{:?} {mqtt:?}", settings(&mqtt));
+    assert!(shown.contains("anna") && !shown.contains("right"), "{shown}");
+    let subscriber = Subscriber::new(broker.address, "hearth/home/status", Some(("anna", "right")));
+    let node = PublishingNode::start(dir.path(), &mqtt, Vec::new());
+    assert_eq!(subscriber.next().payload, "online");
+    node.drain();
+
+    mqtt.username = None;
+    let error = ClientSettings::new(&mqtt, &topics(), mqtt.listen).unwrap_err();
+    assert_eq!(error.to_string(), "[mqtt] password_file needs a username beside it");
+    mqtt = MqttConfig { username: Some("anna".into()), password_file: Some(dir.path().join("nothing")), ..mqtt };
+    let error = ClientSettings::new(&mqtt, &topics(), mqtt.listen).unwrap_err().to_string();
+    assert!(error.contains("nothing") && error.contains("[mqtt] password_file"), "{error}");
+}
+
+#[test]
+fn the_error_for_an_unreachable_broker_names_it() {
+    let address = free_address();
+    let error = probe(&external(address)).unwrap_err().to_string();
+    assert!(error.contains(&format!("mqtt://{address} cannot be reached")), "{error}");
+    assert!(error.contains("refused"), "{error}");
+    let nowhere = MqttConfig { url: "mqtt://no-such-host.invalid".parse().unwrap(), ..MqttConfig::default() };
+    let error = probe(&nowhere).unwrap_err().to_string();
+    assert!(error.contains("mqtt://no-such-host.invalid:1883 cannot be reached"), "{error}");
+}
+
+#[test]
+fn certificates_are_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, certificate, key] = certificates(dir.path());
+    let more = format!("certfile {}\nkeyfile {}", certificate.display(), key.display());
+    // The name in the certificate resolves to this address.
+    let broker = Mosquitto::start(dir.path(), local_port(), &more);
+    let url = format!("mqtts://localhost:{}", broker.address.port());
+    let trusting = MqttConfig { url: url.parse().unwrap(), ca_file: Some(ca.clone()), ..MqttConfig::default() };
+    probe(&trusting).unwrap();
+
+    // Signed by another authority than the one we trust.
+    let strict = MqttConfig { ca_file: Some(other_ca(dir.path())), ..trusting.clone() };
+    let error = probe(&strict).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{url} is not trusted")) && error.contains("ca_file"), "{error}");
+
+    let elsewhere =
+        MqttConfig { url: format!("mqtts://127.0.0.1:{}", broker.address.port()).parse().unwrap(), ..trusting.clone() };
+    let error = probe(&elsewhere).unwrap_err().to_string();
+    assert!(
+        error.contains("not valid for name") && error.ends_with("the name that stands in the certificate"),
+        "{error}"
+    );
+
+    let more = format!("certfile {}\nkeyfile {}", short_lived(dir.path()).display(), key.display());
+    let old = Mosquitto::start(dir.path(), local_port(), &more);
+    let late =
+        MqttConfig { url: format!("mqtts://localhost:{}", old.address.port()).parse().unwrap(), ..trusting.clone() };
+    eventually("it expires", || probe(&late).is_err());
+    let error = probe(&late).unwrap_err().to_string();
+    assert!(error.contains("expired") && error.contains("new certificate") && error.contains("clock"), "{error}");
+
+    std::fs::write(&ca, "no certificate").unwrap();
+    let error = ClientSettings::new(&trusting, &topics(), trusting.listen).unwrap_err().to_string();
+    assert!(error.contains("ca.pem") && error.contains("PEM"), "{error}");
+}
+
+fn local_port() -> SocketAddr {
+    TcpListener::bind(local(0)).unwrap().local_addr().unwrap()
+}
+
+fn other_ca(dir: &Path) -> PathBuf {
+    openssl(dir, "req -newkey rsa:2048 -nodes -x509 -days 2 -subj /CN=other -keyout other.key -out other.pem");
+    dir.join("other.pem")
+}
