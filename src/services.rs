@@ -3,6 +3,9 @@
 //! [`crate::app`] starts them, connects them by channels and ends them in order.
 
 pub mod api;
+pub mod capture;
+pub mod channels;
+pub mod context;
 pub mod error;
 pub mod ingest;
 pub mod listen;
@@ -13,4 +16,5 @@ pub mod store_retry;
 pub mod transcribe;
 pub mod transcript_writer;
 
+pub use context::Context;
 pub use error::Error;

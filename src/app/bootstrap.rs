@@ -1,10 +1,11 @@
-//! Everything that must be there before the house can run: models, the store, a broker.
+//! Loads what must be there before the daemon can run: models, the store, a broker.
 //!
-//! Refuses to start anything that must be stopped in order. Invariant: what fails here fails before a word was heard. A store that
-//! takes nothing is one of these: who starts hearth hears it at once, and the service manager tries again, where a house that seems
-//! to listen and remembers nothing would be found out when it is too late. Once it runs, a store that takes nothing is waited for.
+//! What fails here fails before a word was heard. A store that takes nothing is such a failure: whoever starts hearth learns of it
+//! at once, and the service manager tries again. Once hearth runs, a store that takes nothing is waited for. The one thing that
+//! runs after this is the embedded broker, which need not be stopped.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tracing::info;
@@ -15,44 +16,48 @@ use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::AsrPipeline;
 use crate::config::{Broker, Config, Keep};
 use crate::listener::Listener;
+use crate::metrics::Metrics;
 use crate::models;
 use crate::mqtt::payload::NodeInfo;
-use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
+use crate::services::Context;
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 
-/// What a house is started from.
+/// What the daemon is started from.
 pub struct Resources {
-    pub dir: PathBuf,
+    pub context: Context,
     pub lock: store::Lock,
     pub store: Store,
-    pub topics: Topics,
-    /// None on a machine without ears.
+    /// None on a machine without a source of sound.
     pub pipeline: Option<AsrPipeline>,
-    pub lines: Option<TranscriptJsonl>,
     pub listener: Option<Listener>,
-    pub broker: client::ClientSettings,
+    pub client: client::ClientSettings,
     pub info: NodeInfo,
 }
 
 impl Resources {
     /// Loads and opens everything; seconds, or minutes for a large model.
-    pub fn load(config: &Config) -> Result<Self, Error> {
-        let dir = state_dir(config)?;
+    ///
+    /// # Errors
+    /// A model, the state directory or the broker cannot be had.
+    pub fn load(config: Config, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let dir = state_dir(&config)?;
         let store = Store::open(&dir, store::OutboxLimits::from(&config.store))?;
         let lock = store::Lock::take(&dir)?;
-        let lines = match config.store.keep {
+        let mut context = Context::open(config, &dir, metrics)?;
+        let config = context.config.clone();
+        context.transcript = match config.store.keep {
             Keep::Nothing => {
                 TranscriptJsonl::remove(&dir)?;
                 None
             }
-            _ => Some(TranscriptJsonl::open(&dir, jiff::tz::TimeZone::system())?),
+            _ => Some(Arc::new(Mutex::new(TranscriptJsonl::open(&dir, jiff::tz::TimeZone::system())?))),
         };
         let whisper = config.hears().then(|| models::find(&config.asr.model, &config.base)).transpose()?;
-        let pipeline = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(AsrPipeline::new);
+        let hearing = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(AsrPipeline::new);
         let mode = if config.asr.interim { InterimMode::Adaptive } else { InterimMode::Off };
-        let pipeline = pipeline.map(|pipeline| if config.source.live() { pipeline.live(mode) } else { pipeline });
+        let hearing = hearing.map(|hearing| if config.source.live() { hearing.live(mode) } else { hearing });
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {
@@ -64,7 +69,6 @@ impl Resources {
             }
             None => None,
         };
-        let topics = Topics::new(&config.mqtt, &config.node);
         let mqtt = config.mqtt_paths();
         let listen = match mqtt.url {
             Broker::Embedded => broker::start(mqtt.listen, client::credentials(&mqtt)?)?,
@@ -75,8 +79,8 @@ impl Resources {
             listener: reader.as_deref().map(name),
             rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
         };
-        let broker = client::ClientSettings::new(&mqtt, &topics, listen)?;
-        Ok(Self { dir, lock, store, topics, pipeline, lines, listener, broker, info })
+        let client = client::ClientSettings::new(&mqtt, &context.topics, listen)?;
+        Ok(Self { context, lock, store, pipeline: hearing, listener, client, info })
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use tracing::{error, info};
 
-use super::{App, HEARING, MUTED};
+use super::App;
 use crate::commands::{AppPart, Command, CommandAnswer, ListenerCommand, PendingCommand};
 use crate::event::Message;
 use crate::mqtt::payload::{self, MessageHeader};
+use crate::services::capture;
 use crate::services::listen::ListenerEvent;
 
 /// What is answered while the channel to a part is full.
@@ -30,19 +31,18 @@ impl App {
     }
 
     fn hand_over(&mut self, pending: PendingCommand, command: &ListenerCommand) {
-        let transcribes = self.supervisor.running().any(|part| part == HEARING);
-        let refused = match (command, &self.reader) {
+        let refused = match (command, &self.transcribe, &self.listener) {
             // It goes through transcription, which holds what was said last and is not stored yet.
-            (ListenerCommand::Forget(_), _) if transcribes => send(&self.forget, pending, |pending| pending),
-            (_, Some(listener)) => send(listener, ListenerEvent::Command(pending), |event| match event {
+            (ListenerCommand::Forget(_), Some(transcribe), _) => send(transcribe, pending, |pending| pending),
+            (_, _, Some(listener)) => send(listener, ListenerEvent::Command(pending), |event| match event {
                 ListenerEvent::Command(pending) => pending,
                 _ => unreachable!("what comes back is what was sent"),
             }),
-            (ListenerCommand::Reload(reload), None) => {
-                let answer = reload.run_without_listener(&self.config);
+            (ListenerCommand::Reload(reload), _, None) => {
+                let answer = reload.run_without_listener(&self.context.config);
                 return self.answer(pending, answer);
             }
-            (_, None) => return self.answer(pending, Err(NO_LISTENER.into())),
+            (_, _, None) => return self.answer(pending, Err(NO_LISTENER.into())),
         };
         if let Some(pending) = refused {
             if matches!(command, ListenerCommand::Reload(_)) {
@@ -53,7 +53,7 @@ impl App {
     }
 
     fn answer(&mut self, pending: PendingCommand, answer: CommandAnswer) {
-        if let Some(message) = pending.message(&self.topics, &answer) {
+        if let Some(message) = pending.message(&self.context.topics, &answer) {
             self.enqueue(&[message]);
         }
         pending.finish(answer);
@@ -61,19 +61,19 @@ impl App {
 
     /// Opens or closes the microphone, as was last asked for. A microphone that was closed stays closed after a power cut, too.
     pub(super) fn apply_listening(&mut self) {
-        let on = *self.listening.borrow_and_update();
-        self.control.set_listening(on);
-        let noted = self.store.set_note(MUTED, if on { "no" } else { "yes" });
+        let on = *self.listening_changes.borrow_and_update();
+        self.source_control.set_listening(on);
+        let noted = capture::remember_listening(&mut self.store, on);
         if let Err(error) = noted {
             error!(%error, "whether the room is muted was not stored; a restart will not know");
         }
         info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
-        self.enqueue(&[payload::listening(&self.topics, MessageHeader::now(), on)]);
+        self.enqueue(&[payload::listening(&self.context.topics, MessageHeader::now(), on)]);
     }
 
     fn enqueue(&mut self, messages: &[Message]) {
         match self.store.enqueue(messages) {
-            Ok(()) => self.outgoing.notify_one(),
+            Ok(()) => self.context.notify_outbox(),
             Err(error) => error!(%error, "an answer could not be stored and was not sent"),
         }
     }
@@ -81,8 +81,8 @@ impl App {
 
 impl AppPart for App {
     fn set_listening(&mut self, on: bool) {
-        if let Some(wishes) = &self.wishes {
-            wishes.send_replace(on);
+        if let Some(listening) = &self.listening {
+            listening.send_replace(on);
         }
         self.apply_listening();
     }

@@ -32,13 +32,13 @@ impl SystemdNotifier {
         Self { watchdog: sd_notify::watchdog_enabled(), up: Instant::now(), ready: false }
     }
 
-    /// How often [`SystemdNotifier::tell`] wants to be called: half the watchdog's period, or every 2 s at most.
+    /// How often [`SystemdNotifier::notify`] wants to be called: half the watchdog's period, or every 2 s at most.
     pub fn period(&self) -> Duration {
         self.watchdog.map_or(Duration::from_secs(2), |period| period / 2).min(Duration::from_secs(2))
     }
 
     /// Says how the house is.
-    pub fn tell(&mut self, metrics: &Metrics, reads: bool) {
+    pub fn notify(&mut self, metrics: &Metrics, reads: bool) {
         let status = status(metrics);
         if !self.ready && (metrics.microphone_ok.get() || !metrics.listening.get() || self.up.elapsed() > SETTLED) {
             self.ready = true;

@@ -1,36 +1,50 @@
-//! The socket of `hearth status` and the page, as parts of the house.
-//!
-//! Owns their start. Refuses to know what is shown. Invariant: a house whose socket cannot be opened lives as well.
+//! The API service: the control socket of `hearth status`, and the web page.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
+use super::Context;
 use crate::api::web::WebServer;
-use crate::api::{Api, control_socket};
+use crate::api::{Api, DaemonInfo, control_socket};
+use crate::commands::PendingCommand;
 use crate::supervisor::Supervisor;
 
 pub const SOCKET: &str = "socket";
 pub const PAGE: &str = "page";
 
-/// Opens the socket and the page. Without a socket the house lives as well: only `hearth status` does not.
-pub fn open(
-    supervisor: &mut Supervisor,
-    dir: &Path,
-    page: Option<WebServer>,
-    api: &Arc<Api>,
-    closed: &watch::Receiver<()>,
-) {
-    match control_socket::open(dir) {
+/// What only this service needs.
+pub struct ApiInputs {
+    /// The broker's URL, for `hearth status`.
+    pub broker: String,
+    /// None where the config has no page.
+    pub page: Option<WebServer>,
+    /// Where commands go.
+    pub commands: mpsc::Sender<PendingCommand>,
+}
+
+/// Starts the tasks of the control socket and of the page. They end when the guard is dropped. hearth runs without the socket,
+/// too: only `hearth status` and `hearth forget` need it.
+pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: ApiInputs) -> DropGuard {
+    let ApiInputs { broker, page, commands } = inputs;
+    let about = DaemonInfo {
+        node: context.config.node.to_string(),
+        broker,
+        hears: context.config.hears(),
+        gathers: context.config.source.mqtt.is_some(),
+        reads: context.config.listener.enabled,
+        page: page.as_ref().map(WebServer::url),
+    };
+    let api =
+        Arc::new(Api::new(about, context.metrics.clone(), context.live_feed.clone(), context.redactor(), commands));
+    let stop = CancellationToken::new();
+    match control_socket::open(&context.state_dir) {
         Ok(listener) => {
-            let (api, mut closed) = (api.clone(), closed.clone());
+            let (api, stop) = (api.clone(), stop.clone());
             supervisor.task(SOCKET, async move {
-                tokio::select! {
-                    () = control_socket::serve(listener, api) => {}
-                    _ = closed.changed() => {}
-                }
+                stop.run_until_cancelled_owned(control_socket::serve(listener, api)).await;
                 Ok(())
             });
         }
@@ -38,12 +52,13 @@ pub fn open(
     }
     if let Some(page) = page {
         info!("the page is open; `hearth status` prints its address");
-        let (api, mut closed) = (api.clone(), closed.clone());
+        let stop = stop.clone();
         supervisor.task(PAGE, async move {
-            tokio::select! {
-                ended = page.serve(api) => Ok(ended?),
-                _ = closed.changed() => Ok(()),
+            match stop.run_until_cancelled_owned(page.serve(api)).await {
+                Some(ended) => Ok(ended?),
+                None => Ok(()),
             }
         });
     }
+    stop.drop_guard()
 }

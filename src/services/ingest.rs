@@ -8,29 +8,30 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info, warn};
 
+use super::channels::INGEST_BATCH;
 use super::listen::ListenerEvent;
 use super::store_retry::blocking;
 use super::transcript_writer::TranscriptWriter;
+use super::{Context, Error};
 use crate::clock;
 use crate::config::NodesConfig;
 use crate::event::{Gap, Utterance};
-use crate::live::{LiveEvent, LiveFeed};
-use crate::metrics::Metrics;
+use crate::live::LiveEvent;
 use crate::mqtt::client::{self, BrokerEvent, MqttSender};
 use crate::mqtt::remote_event::{self, RemoteEvent};
 use crate::mqtt::retry::OutageLog;
 use crate::store::{self, Store};
+use crate::supervisor::Supervisor;
 
-/// Messages stored in one transaction, at most; a broker has no more under way than 20 or so.
-const BATCH: usize = 64;
+pub const NAME: &str = "gathering";
 /// How often is looked whether something has waited for the window.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the reader is told that time passes in silence.
@@ -45,30 +46,45 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Where the topics that the broker was asked for are noted.
 const ASKED: &str = "gathered_topics";
 
-/// What the task needs.
+/// What only this service needs.
 pub struct IngestInputs {
-    /// Its own connection.
-    pub store: Store,
     pub client: client::ClientSettings,
     pub nodes: NodesConfig,
-    /// Where this machine itself tells what it hears, and what not: that is in the store already.
-    pub own: [String; 2],
     pub writing: TranscriptWriter,
-    pub metrics: Arc<Metrics>,
-    pub live_feed: Arc<LiveFeed>,
     pub reader: SyncSender<ListenerEvent>,
+}
+
+/// Starts the task. It ends, having stored what arrived, when the guard is dropped.
+///
+/// # Errors
+/// The store cannot be opened.
+pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: IngestInputs) -> Result<DropGuard, Error> {
+    let stop = CancellationToken::new();
+    let ingest = run(context.clone(), context.open_store()?, inputs, stop.clone().cancelled_owned());
+    supervisor.task(NAME, async move { Ok(ingest.await?) });
+    Ok(stop.drop_guard())
 }
 
 /// Takes what other machines heard until `drain` is ready.
 ///
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
-pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Result<(), store::StoreError> {
-    let url = gathering.client.url().to_string();
-    let (sender, mut connection) = client::persistent_session(gathering.client.clone());
+async fn run(
+    context: Context,
+    store: Store,
+    inputs: IngestInputs,
+    drain: impl Future<Output = ()>,
+) -> Result<(), store::StoreError> {
+    let IngestInputs { client, nodes, writing, reader } = inputs;
+    let url = client.url().to_string();
+    let (sender, mut connection) = client::persistent_session(client);
     let now = Instant::now();
     let mut gatherer = RemoteIngest {
-        gathering,
+        context,
+        store,
+        nodes,
+        writing,
+        reader,
         sender,
         url,
         arrived: Vec::new(),
@@ -90,7 +106,7 @@ pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Re
         let mut poll = pin!(connection.poll());
         let event = loop {
             gatherer.acknowledge();
-            let (some, full) = (!gatherer.arrived.is_empty(), gatherer.arrived.len() >= BATCH);
+            let (some, full) = (!gatherer.arrived.is_empty(), gatherer.arrived.len() >= INGEST_BATCH);
             tokio::select! {
                 biased;
                 () = &mut drain => break None,
@@ -116,7 +132,11 @@ pub async fn run(gathering: IngestInputs, drain: impl Future<Output = ()>) -> Re
 }
 
 struct RemoteIngest {
-    gathering: IngestInputs,
+    context: Context,
+    store: Store,
+    nodes: NodesConfig,
+    writing: TranscriptWriter,
+    reader: SyncSender<ListenerEvent>,
     sender: MqttSender,
     url: String,
     /// Arrived and not stored: the packet, and what was heard.
@@ -164,10 +184,10 @@ impl RemoteIngest {
         if self.outage.over() {
             info!(url = self.url, "connected to the broker again, for what other machines heard");
         }
-        let filters = self.gathering.nodes.topics.iter().map(ToString::to_string);
+        let filters = self.nodes.topics.iter().map(ToString::to_string);
         let topics: Vec<String> =
             filters.flat_map(|filter| [remote_event::gaps(&filter), Some(filter)]).flatten().collect();
-        let store = &mut self.gathering.store;
+        let store = &mut self.store;
         let note =
             blocking(|| store.note(ASKED)).or_else(|error| if error.may_pass() { Ok(None) } else { Err(error) })?;
         let before: Option<Vec<String>> = note.and_then(|note| serde_json::from_str(&note).ok());
@@ -194,13 +214,13 @@ impl RemoteIngest {
 
     /// What a message says; none when there is nothing to store.
     fn read(&mut self, topic: &str, payload: &[u8], retain: bool) -> Option<RemoteEvent> {
-        if self.gathering.own.iter().any(|own| own == topic) {
+        if [self.context.topics.utterance(), self.context.topics.gap()].iter().any(|own| own == topic) {
             return None;
         }
         match remote_event::read(topic, payload, retain, Timestamp::now()) {
             Ok(heard) => Some(heard),
             Err(reason) => {
-                self.gathering.metrics.others_refused.add(1);
+                self.context.metrics.others_refused.add(1);
                 if self.refusals.is_new_failure(&format!("{topic}: {reason}"), Timestamp::now()) {
                     warn!(topic, "what another machine sent is refused: {reason}");
                 }
@@ -228,10 +248,10 @@ impl RemoteIngest {
                 RemoteEvent::Gap(gap) => gaps.push(gap),
             }
         }
-        let IngestInputs { store, metrics, live_feed, .. } = &mut self.gathering;
+        let Context { metrics, live_feed, .. } = &self.context;
         let told = utterances.len() + gaps.len();
         if told > 0 {
-            match blocking(|| store.take_in(&utterances, &gaps, Timestamp::now())) {
+            match blocking(|| self.store.take_in(&utterances, &gaps, Timestamp::now())) {
                 Ok(new) => {
                     let taken = new.utterances.len() + new.gaps.len();
                     metrics.others_taken.add(taken as u64);
@@ -251,7 +271,7 @@ impl RemoteIngest {
     /// The store took something.
     fn written(&mut self) {
         if self.trouble.is_open() {
-            self.gathering.metrics.store_refuses.set(false);
+            self.context.metrics.store_refuses.set(false);
         }
         if self.trouble.over() {
             info!("the store takes what other machines heard again");
@@ -262,7 +282,7 @@ impl RemoteIngest {
         if !error.may_pass() {
             return Err(error);
         }
-        self.gathering.metrics.store_refuses.set(true);
+        self.context.metrics.store_refuses.set(true);
         if self.trouble.is_new_failure(&error.to_string(), Timestamp::now()) {
             warn!(%error, "what other machines heard waits at the broker");
         }
@@ -286,31 +306,30 @@ impl RemoteIngest {
             return Ok(());
         }
         let now = Timestamp::now();
-        let before = clock::after(now, -self.gathering.nodes.window());
-        let IngestInputs { store, writing, reader, .. } = &mut self.gathering;
-        let (moved, empty) = match blocking(|| store.release(before, now)) {
+        let before = clock::after(now, -self.nodes.window());
+        let (moved, empty) = match blocking(|| self.store.release(before, now)) {
             Ok(released) => released,
             Err(error) => return self.put_off(error),
         };
         // A full channel drops the wake: the reader looks into the store by itself, too.
         if moved > 0 {
             debug!(moved, "what was heard in the house is in order");
-            writing.follow(store);
-            let _ = reader.try_send(ListenerEvent::UtteranceStored);
+            self.writing.follow(&self.store);
+            let _ = self.reader.try_send(ListenerEvent::UtteranceStored);
             self.written();
         } else if empty && self.arrived.is_empty() && instant >= self.passed_at {
             self.passed_at = instant + PASSED;
-            let _ = reader.try_send(ListenerEvent::StreamReached(before));
+            let _ = self.reader.try_send(ListenerEvent::StreamReached(before));
         }
         // What was said before a gap has come by now, or comes too late in any case.
-        let waited = Duration::from_secs_f64(self.gathering.nodes.window_s.get());
+        let waited = Duration::from_secs_f64(self.nodes.window_s.get());
         while let Some((_, gap)) = self.gaps.front().filter(|(arrived, _)| instant >= *arrived + waited) {
-            if self.gathering.reader.try_send(ListenerEvent::Gap(gap.clone())).is_err() {
+            if self.reader.try_send(ListenerEvent::Gap(gap.clone())).is_err() {
                 break;
             }
             self.gaps.pop_front();
         }
-        self.gathering.writing.keep_up();
+        self.writing.keep_up();
         if instant >= self.forget_at {
             self.forget_arrivals()?;
             self.forget_at = instant + KEEP_IDS_EVERY;
@@ -320,9 +339,8 @@ impl RemoteIngest {
 
     /// Ids need not be kept for ever, by a clock that is believed.
     fn forget_arrivals(&mut self) -> Result<(), store::StoreError> {
-        let IngestInputs { store, writing, .. } = &mut self.gathering;
-        let Some(now) = writing.now() else { return Ok(()) };
-        match blocking(|| store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
+        let Some(now) = self.writing.now() else { return Ok(()) };
+        match blocking(|| self.store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
             // It can wait for the disk.
             Err(error) if !error.may_pass() => Err(error),
             _ => Ok(()),

@@ -11,33 +11,31 @@ mod settings_store;
 pub mod state_at;
 mod token_rate;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use self::announce::OutcomeMessages;
 use self::token_rate::TokenRateMeter;
 use super::store_retry::retry_until_stored;
-use super::{Error, restore_live_view};
-use crate::clock::{self, trusted_clock::TrustedClock};
+use super::{Context, Error, channels, restore_live_view};
+use crate::clock;
 use crate::commands::PendingCommand;
 use crate::commands::interval::stored_interval;
 use crate::config::{Config, Keep, Rule};
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::snapshot::ReadPosition;
-use crate::listener::snapshot_store::{SnapshotPolicy, SnapshotStore};
+use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
-use crate::live::{LiveEvent, LiveFeed};
-use crate::metrics::Metrics;
-use crate::mqtt::topics::Topics;
+use crate::live::LiveEvent;
+use crate::mqtt::payload::{self, MessageHeader};
 use crate::retention::age::{self, YOUNG};
-use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
+use crate::supervisor::Supervisor;
 
 /// What wakes the reader.
 pub enum ListenerEvent {
@@ -62,24 +60,49 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How often old text is deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
-/// The reading thread's belongings.
-pub struct ListenerWorker {
+pub const NAME: &str = "reading";
+
+/// What only this service needs.
+pub struct ListenInputs {
+    pub listener: Listener,
+    /// The rules that are in force, for whoever announces them.
+    pub rules: watch::Sender<Vec<Rule>>,
+}
+
+/// Starts the thread. It ends when every sender of the returned channel is dropped.
+///
+/// # Errors
+/// The store or the snapshots cannot be read, or the system refuses a new thread.
+pub fn spawn(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    inputs: ListenInputs,
+) -> Result<SyncSender<ListenerEvent>, Error> {
+    let (sender, events) = sync_channel(channels::LISTENER_EVENTS);
+    let worker = ListenerWorker::open(context.clone(), inputs)?;
+    supervisor.thread(NAME, move || Ok(worker.run(events)?))?;
+    Ok(sender)
+}
+
+/// Publishes the minutes between digests that are in force, also where nobody reads.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub fn announce_interval(context: &Context, store: &mut Store) -> Result<(), store::StoreError> {
+    let minutes = stored_interval(store, context.config.digest.every_min)?;
+    store.enqueue(&[payload::interval(&context.topics, MessageHeader::now(), minutes)])
+}
+
+/// The thread that owns the states.
+struct ListenerWorker {
+    context: Context,
+    /// The config of the context, with the rules and digests of the last reload.
+    config: Arc<Config>,
     listeners: Listeners,
     store: Store,
     announcer: OutcomeMessages,
-    topics: Topics,
-    config: Arc<Config>,
-    /// The rules that are in force, for whoever tells of them.
     rules: watch::Sender<Vec<Rule>>,
-    metrics: Arc<Metrics>,
-    live_feed: Arc<LiveFeed>,
     meter: TokenRateMeter,
-    /// Told after each commit that put something into the outbox.
-    outgoing: Arc<Notify>,
-    closing: Arc<AtomicBool>,
-    lines: Option<Arc<Mutex<TranscriptJsonl>>>,
-    history: SnapshotStore,
-    clock: Arc<TrustedClock>,
     /// Sequence numbers of the last utterance that the states have read, and of the last one told of: ahead only after a crash,
     /// until the states have caught up.
     read: i64,
@@ -90,27 +113,13 @@ pub struct ListenerWorker {
     retention_due: Instant,
 }
 
-/// What the reading thread shares with the house.
-pub struct Shared {
-    pub topics: Topics,
-    pub config: Arc<Config>,
-    pub rules: watch::Sender<Vec<Rule>>,
-    pub metrics: Arc<Metrics>,
-    pub live_feed: Arc<LiveFeed>,
-    pub outgoing: Arc<Notify>,
-    pub closing: Arc<AtomicBool>,
-    /// The hearing thread's file; none when no text is kept.
-    pub lines: Option<Arc<Mutex<TranscriptJsonl>>>,
-    pub history: SnapshotStore,
-    pub clock: Arc<TrustedClock>,
-}
-
 impl ListenerWorker {
     /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
-    pub fn open(listener: Listener, mut store: Store, shared: Shared) -> Result<Self, Error> {
-        let Shared { topics, config, rules, metrics, live_feed, outgoing, closing, lines, history, clock } = shared;
+    fn open(context: Context, ListenInputs { listener, rules }: ListenInputs) -> Result<Self, Error> {
+        let config = context.config.clone();
+        let mut store = context.open_store()?;
         let (told, memory) = store.reader()?;
-        let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
+        let mut listeners = Listeners::new(listener, config.listener.states, context.snapshots.clone())?;
         let read = listeners.restore(|mark| mark.read <= told, store.back_from(told, AFRESH)?)?;
         let ended = match memory.map(|memory| listeners.recall(&memory, Timestamp::now())) {
             Some(Ok(ended)) => ended,
@@ -121,25 +130,18 @@ impl ListenerWorker {
             None => ListenerOutcome::default(),
         };
         listeners.set_interval(stored_interval(&store, config.digest.every_min)?);
-        metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
-        let announcer = OutcomeMessages::new(&config.rules, &topics);
+        context.metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
+        let announcer = OutcomeMessages::new(&config.rules, &context.topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
         let mut reading = Self {
+            context,
             listeners,
             store,
             announcer,
-            topics,
-            config,
             rules,
-            metrics,
-            live_feed,
+            config,
             meter: TokenRateMeter::default(),
-            outgoing,
-            closing,
-            lines,
-            history,
-            clock,
             read,
             told,
             now: Timestamp::UNIX_EPOCH,
@@ -147,7 +149,7 @@ impl ListenerWorker {
             retention_due: Instant::now(),
         };
         reading.record(ended, Vec::new())?;
-        restore_live_view::told(&reading.store, &reading.live_feed, &reading.listeners.alerts())?;
+        restore_live_view::told(&reading.store, &reading.context.live_feed, &reading.listeners.alerts())?;
         if let Some(forgotten) = reading.store.pending_forget()?.forgotten {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
             // Whether all of it followed is in the log.
@@ -157,7 +159,7 @@ impl ListenerWorker {
     }
 
     /// Reads until nobody can wake it any more; then tells what is untold and leaves a snapshot.
-    pub fn run(mut self, wakes: Receiver<ListenerEvent>) -> Result<(), Error> {
+    fn run(mut self, wakes: Receiver<ListenerEvent>) -> Result<(), Error> {
         loop {
             self.catch_up()?;
             self.housekeeping()?;
@@ -194,10 +196,8 @@ impl ListenerWorker {
     /// Reads what is in the store and not in the state.
     fn catch_up(&mut self) -> Result<(), Error> {
         loop {
-            self.metrics.reading_heartbeat.beat();
-            let batch = retry_until_stored(&self.closing, &self.metrics, || {
-                self.store.utterances_after(self.read, state_at::BATCH)
-            })?;
+            self.context.metrics.reading_heartbeat.beat();
+            let batch = retry_until_stored(&self.context, || self.store.utterances_after(self.read, state_at::BATCH))?;
             let Some(&(last, _)) = batch.last() else { break };
             let behind = self.store.count_after(self.read)? > CATCH_UP;
             let (told, news): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.told);
@@ -246,12 +246,12 @@ impl ListenerWorker {
             processed: self.told,
             memory: &memory,
         };
-        retry_until_stored(&self.closing, &self.metrics, || self.store.record_reading(reading, &messages))?;
+        retry_until_stored(&self.context, || self.store.record_reading(reading, &messages))?;
         if !messages.is_empty() {
-            self.outgoing.notify_one();
+            self.context.notify_outbox();
         }
         announce::log(&outcome);
-        announce::show(outcome, &self.live_feed);
+        announce::show(outcome, &self.context.live_feed);
         Ok(())
     }
 
@@ -264,17 +264,17 @@ impl ListenerWorker {
         read(&mut self.listeners)?;
         let age = self.listeners.tokens_read();
         if let Some(cost) = self.meter.add(age - before, began.elapsed(), age) {
-            self.metrics.token_ns.set((cost.us_per_token * 1e3) as u64);
-            self.live_feed.publish(LiveEvent::TokenCost(cost));
+            self.context.metrics.token_ns.set((cost.us_per_token * 1e3) as u64);
+            self.context.live_feed.publish(LiveEvent::TokenCost(cost));
         }
         Ok(())
     }
 
     fn figures(&self) -> Result<(), Error> {
-        self.metrics.tokens.set(self.listeners.tokens_read());
-        self.metrics.state_bytes.set(self.listeners.bytes());
-        self.metrics.unread.set(self.store.count_after(self.read)?);
-        self.metrics.reading_heartbeat.beat();
+        self.context.metrics.tokens.set(self.listeners.tokens_read());
+        self.context.metrics.state_bytes.set(self.listeners.bytes());
+        self.context.metrics.unread.set(self.store.count_after(self.read)?);
+        self.context.metrics.reading_heartbeat.beat();
         Ok(())
     }
 
@@ -289,7 +289,7 @@ impl ListenerWorker {
             let _ = self.store.erase();
         }
         // While the house closes each snapshot may be the last: what is still being heard may outlast the grace.
-        let closing = self.closing.load(Ordering::Relaxed);
+        let closing = self.context.is_closing();
         if closing || Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
             self.save();
@@ -300,12 +300,13 @@ impl ListenerWorker {
     fn retain(&mut self) -> Result<(), Error> {
         // The broker keeps the last summary and what the rules quote; a disk that keeps nothing does not.
         let told = match self.config.store.keep {
-            Keep::Nothing => vec![self.topics.summary(), self.topics.rules()],
+            Keep::Nothing => vec![self.context.topics.summary(), self.context.topics.rules()],
             _ => Vec::new(),
         };
         let forgotten = told.iter().try_for_each(|prefix| self.store.forget_retained(prefix).map(drop));
         let read = self.told.min(self.read);
-        match forgotten.and_then(|()| age::enforce(&mut self.store, &self.clock, self.config.store.keep, read)) {
+        match forgotten.and_then(|()| age::enforce(&mut self.store, &self.context.clock, self.config.store.keep, read))
+        {
             Ok(rows) => debug!(rows, "old text is forgotten"),
             // Deleting can wait for the disk; reading need not.
             Err(error) if error.may_pass() => warn!(%error, "old text could not be deleted; it will be tried again"),
@@ -319,7 +320,7 @@ impl ListenerWorker {
         let time = if self.now == Timestamp::UNIX_EPOCH { Timestamp::now() } else { self.now };
         let oldest = match self.config.store.keep {
             Keep::Days(days) => {
-                let now = self.clock.now().unwrap_or(YOUNG);
+                let now = self.context.clock.now().unwrap_or(YOUNG);
                 clock::after(now, SignedDuration::from_hours(-24 * i64::from(days)))
             }
             Keep::Forever | Keep::Nothing => Timestamp::MIN,

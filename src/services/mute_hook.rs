@@ -1,93 +1,98 @@
-//! What the house does outside of itself when it is muted: a lamp, a relay.
+//! The mute hook: runs a command of the user's when the microphone is muted or opened, for a lamp or a relay.
 //!
-//! Owns the two commands of `[privacy]`. Refuses to know why. Invariants: no shell is asked; a command that does not end is
-//! ended; of quick changes the last one counts, and its command is the last that ran.
+//! The command is started without a shell. One that does not end is killed. Of quick changes the last one counts, and its
+//! command is the last that ran.
 
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::timeout;
 use tracing::warn;
 
+use super::Context;
 use crate::config::PrivacyConfig;
+use crate::supervisor::Supervisor;
 
-/// No lamp takes longer.
-const PATIENCE: Duration = Duration::from_secs(10);
-const GLANCE: Duration = Duration::from_millis(20);
+pub const NAME: &str = "hook";
+/// How long a command may take; switching a lamp takes less.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs a command now and at each change, until nobody can change it any more.
-pub async fn run(privacy: PrivacyConfig, mut listening: watch::Receiver<bool>) {
+/// Starts the task. It ends when the sender of `listening` is dropped.
+pub fn spawn(supervisor: &mut Supervisor, context: &Context, listening: watch::Receiver<bool>) {
+    let privacy = context.config.privacy.clone();
+    supervisor.task(NAME, async move {
+        run(privacy, listening).await;
+        Ok(())
+    });
+}
+
+/// Runs a command now and at each change.
+async fn run(privacy: PrivacyConfig, mut listening: watch::Receiver<bool>) {
     loop {
         let on = *listening.borrow_and_update();
-        call(if on { &privacy.on_unmute } else { &privacy.on_mute }).await;
+        call(if on { &privacy.on_unmute } else { &privacy.on_mute }, TIMEOUT).await;
         if listening.changed().await.is_err() {
             return;
         }
     }
 }
 
-async fn call(argv: &[String]) {
+async fn call(argv: &[String], limit: Duration) {
     let Some((program, arguments)) = argv.split_first() else { return };
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let ended = match command.spawn() {
-        Ok(child) => end(child).await,
-        Err(error) => Err(error),
-    };
-    match ended {
-        Ok(Some(status)) if status.success() => {}
-        Ok(Some(status)) => warn!(program, %status, "the command of [privacy] failed"),
-        Ok(None) => {
-            warn!(program, "the command of [privacy] did not end within {} s and was ended", PATIENCE.as_secs())
-        }
-        Err(error) => warn!(program, %error, "the command of [privacy] cannot be run"),
+    match timeout(limit, status(program, arguments)).await {
+        Ok(Ok(status)) if status.success() => {}
+        Ok(Ok(status)) => warn!(program, %status, "the command of [privacy] failed"),
+        Ok(Err(error)) => warn!(program, %error, "the command of [privacy] cannot be run"),
+        Err(_) => warn!(program, "the command of [privacy] did not end within {} s and was ended", limit.as_secs()),
     }
 }
 
-/// Waits for the end of a program; none when it had to be brought about.
-async fn end(mut child: Child) -> std::io::Result<Option<ExitStatus>> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= until {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        sleep(GLANCE).await;
-    }
+/// Runs a program to its end, and kills it when this future is dropped before.
+async fn status(program: &str, arguments: &[String]) -> std::io::Result<ExitStatus> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.status().await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn says(file: &std::path::Path, word: &str) -> Vec<String> {
-        ["/bin/sh", "-c", "echo $0 >> $1", word]
-            .map(String::from)
-            .into_iter()
-            .chain([file.display().to_string()])
-            .collect()
+    fn appends(file: &Path, word: &str) -> Vec<String> {
+        let script = ["/bin/sh", "-c", "echo $0 >> $1", word, &file.display().to_string()];
+        script.map(String::from).to_vec()
     }
 
     #[tokio::test]
-    async fn the_last_change_is_the_last_that_is_shown_and_a_missing_program_stops_nothing() {
+    async fn the_last_change_is_shown_last_and_a_missing_program_stops_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("lamp");
         let privacy = PrivacyConfig {
-            on_mute: says(&file, "muted"),
+            on_mute: appends(&file, "muted"),
             on_unmute: vec!["/nonexistent".into()],
             ..PrivacyConfig::default()
         };
-        let (tell, told) = watch::channel(true);
-        tell.send_replace(false);
-        tell.send_replace(true);
-        tell.send_replace(false);
-        drop(tell);
-        run(privacy, told).await;
+        let (sender, listening) = watch::channel(true);
+        sender.send_replace(false);
+        sender.send_replace(true);
+        sender.send_replace(false);
+        drop(sender);
+        run(privacy, listening).await;
         assert_eq!(std::fs::read_to_string(file).unwrap(), "muted\n");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_does_not_end_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lamp");
+        let script = format!("sleep 1; echo late > {}", file.display());
+        let argv = ["/bin/sh", "-c", &script].map(String::from);
+        call(&argv, Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert!(!file.exists(), "it was killed before it could write");
     }
 }

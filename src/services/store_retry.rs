@@ -1,21 +1,20 @@
-//! Waiting for a store that will work again.
+//! Waiting for a store that takes nothing for a while.
 //!
-//! A full disk or a store that another process holds is no reason to lose what was heard: the caller keeps it and tries
-//! again, and what comes behind it waits in its bounded channel.
+//! A full disk, or a database that another process holds, is no reason to lose what was heard: the caller keeps it and tries
+//! again, and what comes after it waits in its bounded channel.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::{error, info};
 
-use crate::metrics::Metrics;
+use super::Context;
 use crate::store;
 
 const RETRY: Duration = Duration::from_secs(1);
-/// How often a lasting failure is told again.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
-/// How long closing waits for it.
+/// How often a failure that lasts is logged again.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+/// How long a shutdown waits for the store.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// Runs something that waits for the disk, in a task. On a runtime with one thread that thread is this task's own.
@@ -26,36 +25,37 @@ pub fn blocking<T>(act: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Calls `attempt`, and says in `metrics` that the store takes nothing, until it succeeds or fails in a way that time does not heal;
-/// once `closing` is set, for 5 s more.
+/// Calls `attempt` until it succeeds, and says in the metrics meanwhile that the store takes nothing.
+///
+/// # Errors
+/// Of a kind that trying again does not mend; while hearth shuts down, any that lasts for 5 s.
 pub fn retry_until_stored<T>(
-    closing: &AtomicBool,
-    metrics: &Metrics,
+    context: &Context,
     mut attempt: impl FnMut() -> Result<T, store::StoreError>,
 ) -> Result<T, store::StoreError> {
-    let mut told: Option<Instant> = None;
+    let mut logged: Option<Instant> = None;
     let mut closing_since: Option<Instant> = None;
     loop {
         let error = match attempt() {
             Ok(done) => {
-                if told.is_some() {
-                    metrics.store_refuses.set(false);
+                if logged.is_some() {
+                    context.metrics.store_refuses.set(false);
                     info!("the store takes text again");
                 }
                 return Ok(done);
             }
             Err(error) => error,
         };
-        if closing.load(Ordering::Relaxed) {
+        if context.is_closing() {
             closing_since.get_or_insert_with(Instant::now);
         }
         if !error.may_pass() || closing_since.is_some_and(|since| since.elapsed() > CLOSING) {
             return Err(error);
         }
-        if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
+        if logged.is_none_or(|at| at.elapsed() > LOG_AGAIN) {
             error!(error = %error, "the store takes nothing; what was heard waits");
-            metrics.store_refuses.set(true);
-            told = Some(Instant::now());
+            context.metrics.store_refuses.set(true);
+            logged = Some(Instant::now());
         }
         std::thread::sleep(RETRY);
     }

@@ -5,67 +5,89 @@
 
 mod pending_gaps;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use self::pending_gaps::PendingGaps;
-use super::Error;
 use super::listen::ListenerEvent;
 use super::store_retry::retry_until_stored;
 use super::transcript_writer::{TranscriptWriter, locked};
+use super::{Context, Error, channels};
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
 use crate::clock;
-use crate::clock::trusted_clock::TrustedClock;
 use crate::commands::{Command, ListenerCommand, PendingCommand, Reply};
 use crate::config::Keep;
 use crate::event::{AudioEvent, FRAME_SAMPLES, Gap, RoomAudio, Utterance};
-use crate::listener::snapshot_store::SnapshotStore;
-use crate::live::{LiveEvent, LiveFeed};
-use crate::metrics::Metrics;
+use crate::live::LiveEvent;
 use crate::mqtt::payload;
-use crate::mqtt::topics::Topics;
 use crate::retention::{age, forget};
 use crate::store::{Forgotten, PendingForget, Store};
+use crate::supervisor::Supervisor;
 
 /// How long nothing may come before this looks around.
 const IDLE: Duration = Duration::from_secs(1);
 /// How often old text is deleted where nobody reads.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
-/// The hearing thread's belongings.
-pub struct TranscribeWorker {
+pub const NAME: &str = "hearing";
+
+/// What only this service needs.
+pub struct TranscribeInputs {
     pub pipeline: AsrPipeline,
-    pub store: Store,
-    /// None where what several machines heard is put in order first: then it waits for that in the inbox.
+    pub audio: Receiver<RoomAudio>,
+    /// None where utterances of several machines are put in order first: then they wait for that in the inbox.
     pub writing: Option<TranscriptWriter>,
-    /// Where the state's snapshots lie, if there are any.
-    pub history: SnapshotStore,
-    pub keep: Keep,
-    pub clock: Arc<TrustedClock>,
-    pub topics: Topics,
-    pub metrics: Arc<Metrics>,
-    pub live_feed: Arc<LiveFeed>,
-    pub outgoing: Arc<Notify>,
-    /// None where nobody reads.
+    /// None on a machine without a listener.
     pub reader: Option<SyncSender<ListenerEvent>>,
-    /// Gaps that the reader had no room for: unlike an utterance it finds none in the store.
-    pub untold: PendingGaps,
-    pub closing: Arc<AtomicBool>,
-    /// Commands that what was heard and is not stored yet must be dropped for.
-    pub forget: Receiver<PendingCommand>,
-    /// The sources run at the pace of the room, so lag is against the wall clock.
-    pub live: bool,
+}
+
+/// Starts the thread. It ends when the sources have ended and everything they sent is transcribed. Returns where it takes the
+/// command to forget.
+///
+/// # Errors
+/// The store cannot be opened, or the system refuses a new thread.
+pub fn spawn(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    inputs: TranscribeInputs,
+) -> Result<SyncSender<PendingCommand>, Error> {
+    let TranscribeInputs { pipeline, audio, writing, reader } = inputs;
+    let (forget, forgets) = sync_channel(channels::COMMANDS);
+    let worker = TranscribeWorker {
+        context: context.clone(),
+        pipeline,
+        store: context.open_store()?,
+        writing,
+        reader,
+        untold: PendingGaps::default(),
+        forget: forgets,
+        live: context.config.source.live(),
+    };
+    supervisor.thread(NAME, move || Ok(worker.run(audio)?))?;
+    Ok(forget)
+}
+
+/// The thread that transcribes.
+struct TranscribeWorker {
+    context: Context,
+    pipeline: AsrPipeline,
+    store: Store,
+    writing: Option<TranscriptWriter>,
+    reader: Option<SyncSender<ListenerEvent>>,
+    /// Gaps that the listener's channel had no place for: unlike an utterance it finds none in the store.
+    untold: PendingGaps,
+    /// Commands to forget: what was heard and is not stored yet must be dropped first.
+    forget: Receiver<PendingCommand>,
+    /// The sources run in real time, so lag is measured against the wall clock.
+    live: bool,
 }
 
 impl TranscribeWorker {
     /// Hears until the sources have ended, then what was being said.
-    pub fn run(mut self, audio: Receiver<RoomAudio>) -> Result<(), Error> {
+    fn run(mut self, audio: Receiver<RoomAudio>) -> Result<(), Error> {
         let mut retention_due = Instant::now();
         let mut arrived = (Instant::now(), Timestamp::MIN);
         loop {
@@ -88,11 +110,12 @@ impl TranscribeWorker {
                 }
                 Err(TryRecvError::Empty) if self.pipeline.has_work() => self.work(arrived)?,
                 // Sources may pause as long as they like.
-                Err(TryRecvError::Empty) => self.metrics.hearing_heartbeat.beat(),
+                Err(TryRecvError::Empty) => self.context.metrics.hearing_heartbeat.beat(),
                 Err(TryRecvError::Disconnected) => break,
             }
             if Instant::now() >= retention_due {
-                retention_due = Instant::now() + if self.keep == Keep::Nothing { IDLE } else { RETENTION_EVERY };
+                retention_due = Instant::now()
+                    + if self.context.config.store.keep == Keep::Nothing { IDLE } else { RETENTION_EVERY };
                 self.retain();
             }
             if let Some(writing) = &mut self.writing {
@@ -126,24 +149,23 @@ impl TranscribeWorker {
             return Ok(());
         };
         let since = command.since(Timestamp::now());
-        let Self { store, closing, metrics, .. } = self;
-        let forgotten = retry_until_stored(closing, metrics, || store.forget(since, None))?;
+        let forgotten = retry_until_stored(&self.context, || self.store.forget(since, None))?;
         let answer = self
             .follow(&forgotten)
             .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
         let answer = answer.map(|()| Reply::Forget(command.reply(since, forgotten.utterances)));
-        self.live_feed.publish(LiveEvent::Forgotten(since));
-        let message = Vec::from_iter(pending.message(&self.topics, &answer));
-        retry_until_stored(&self.closing, &self.metrics, || self.store.enqueue(&message))?;
-        self.outgoing.notify_one();
+        self.context.live_feed.publish(LiveEvent::Forgotten(since));
+        let message = Vec::from_iter(pending.message(&self.context.topics, &answer));
+        retry_until_stored(&self.context, || self.store.enqueue(&message))?;
+        self.context.notify_outbox();
         pending.finish(answer);
         Ok(())
     }
 
     fn follow(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
-        let lines = self.writing.as_ref().and_then(TranscriptWriter::lines);
+        let lines = self.context.transcript.clone();
         let mut lines = lines.as_deref().map(locked);
-        forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)?;
+        forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.context.snapshots)?;
         Ok(self.store.forget_is_complete()?)
     }
 
@@ -154,18 +176,18 @@ impl TranscribeWorker {
             AudioEvent::Gap(gap) => gap.to,
             AudioEvent::End => before,
         };
-        if self.metrics.heard_since.get().is_none() {
-            self.metrics.heard_since.set(reached);
+        if self.context.metrics.heard_since.get().is_none() {
+            self.context.metrics.heard_since.set(reached);
         }
-        self.pipeline.accept(sound, &self.metrics);
+        self.pipeline.accept(sound, &self.context.metrics);
         reached
     }
 
     fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), Error> {
-        let (began, passes) = (Instant::now(), self.metrics.passes.get());
+        let (began, passes) = (Instant::now(), self.context.metrics.passes.get());
         let now = if self.live { Timestamp::now() } else { reached };
-        let heard = self.pipeline.step(now, &self.metrics)?;
-        if self.metrics.passes.get() > passes {
+        let heard = self.pipeline.step(now, &self.context.metrics)?;
+        if self.context.metrics.passes.get() > passes {
             self.pipeline.record_pass(began.elapsed().as_secs_f64());
         }
         self.keep(heard, arrived, reached)
@@ -178,11 +200,11 @@ impl TranscribeWorker {
                     self.utterance(&utterance)?;
                     self.lag(&utterance, arrived, reached);
                     self.wake(ListenerEvent::UtteranceStored);
-                    self.live_feed.publish(LiveEvent::Utterance(utterance));
+                    self.context.live_feed.publish(LiveEvent::Utterance(utterance));
                 }
                 PipelineEvent::Gap(gap) => {
                     self.gap(&gap)?;
-                    self.live_feed.publish(LiveEvent::Gap(gap.clone()));
+                    self.context.live_feed.publish(LiveEvent::Gap(gap.clone()));
                     self.untold.push(gap);
                 }
                 PipelineEvent::Hypothesis(said) => {
@@ -191,7 +213,7 @@ impl TranscribeWorker {
                         let room = &said.room;
                         debug!(kind = "hypothesis", room, committed, tentative, "{committed} … {tentative}");
                     }
-                    self.live_feed.publish(LiveEvent::Hypothesis(said));
+                    self.context.live_feed.publish(LiveEvent::Hypothesis(said));
                 }
                 // Where others are waited for, time has not passed as long as they may come.
                 PipelineEvent::Progress(time) if self.writing.is_some() => {
@@ -204,25 +226,25 @@ impl TranscribeWorker {
     }
 
     fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
-        let messages = [payload::utterance(&self.topics, utterance)];
-        retry_until_stored(&self.closing, &self.metrics, || match self.writing {
+        let messages = [payload::utterance(&self.context.topics, utterance)];
+        retry_until_stored(&self.context, || match self.writing {
             Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
             None => self.store.stage(utterance, &messages),
         })?;
-        self.outgoing.notify_one();
+        self.context.notify_outbox();
         if let Some(writing) = &mut self.writing {
             writing.follow(&self.store);
         }
-        if self.keep == Keep::Nothing {
+        if self.context.config.store.keep == Keep::Nothing {
             self.retain();
         }
         Ok(())
     }
 
     fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
-        let messages = [payload::gap(&self.topics, gap)];
-        retry_until_stored(&self.closing, &self.metrics, || self.store.record_gap(gap, &messages))?;
-        self.outgoing.notify_one();
+        let messages = [payload::gap(&self.context.topics, gap)];
+        retry_until_stored(&self.context, || self.store.record_gap(gap, &messages))?;
+        self.context.notify_outbox();
         let seconds = gap.to.duration_since(gap.from).as_secs_f64();
         let Gap { room, reason, .. } = gap;
         info!(kind = "gap", room, %reason, seconds, "nothing was heard in {room} for {seconds:.1} s: {reason}");
@@ -240,8 +262,10 @@ impl TranscribeWorker {
             warn!(%error, "what was forgotten is not gone from every file yet; it is tried again");
         }
         let newest = self.store.newest();
-        let forgotten = newest.and_then(|newest| age::enforce(&mut self.store, &self.clock, self.keep, newest));
-        let erased = forgotten.and_then(|_| match self.keep {
+        let forgotten = newest.and_then(|newest| {
+            age::enforce(&mut self.store, &self.context.clock, self.context.config.store.keep, newest)
+        });
+        let erased = forgotten.and_then(|_| match self.context.config.store.keep {
             Keep::Nothing if !self.store.is_erased() => self.store.erase(),
             _ => Ok(()),
         });
@@ -257,7 +281,7 @@ impl TranscribeWorker {
             // Played fast: what the segmenter waited for on the stream's clock, and what we took on ours.
             reached.duration_since(utterance.end).as_millis() + arrived.elapsed().as_millis() as i128
         };
-        self.metrics.lag.add_ms(u64::try_from(lag_ms).unwrap_or(0));
+        self.context.metrics.lag.add_ms(u64::try_from(lag_ms).unwrap_or(0));
     }
 
     /// A full channel drops the wake: the text is in the store, and whatever wakes the reader next finds it there.

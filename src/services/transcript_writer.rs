@@ -1,17 +1,15 @@
-//! `transcript.jsonl`, as whoever puts text into the transcript keeps it.
+//! Keeps `transcript.jsonl` up to date, for whichever service puts text into the transcript.
 //!
-//! Owns when its files are written, opened anew and deleted. Invariant: the file is a copy for people, and no trouble with it
-//! holds anybody up; what it misses now it gets with the next line.
+//! The file is a copy for people. No trouble with it holds anybody up; what it misses now it gets with the next line.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::clock::trusted_clock::TrustedClock;
-use crate::config::Keep;
+use super::Context;
 use crate::retention::age::YOUNG;
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
@@ -19,35 +17,20 @@ use crate::store::{self, Store};
 /// How often old files are deleted.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
-/// The file, and how long its text is kept.
+/// Writes the file, opens it anew when asked to, and deletes what is too old.
 pub struct TranscriptWriter {
-    /// None when no text is kept.
-    lines: Option<Arc<Mutex<TranscriptJsonl>>>,
-    keep: Keep,
-    clock: Arc<TrustedClock>,
-    /// SIGHUP came: open the files anew.
-    reopen: Arc<AtomicBool>,
+    context: Context,
     retention_due: Instant,
 }
 
 impl TranscriptWriter {
-    pub fn new(
-        lines: Option<Arc<Mutex<TranscriptJsonl>>>,
-        keep: Keep,
-        clock: Arc<TrustedClock>,
-        reopen: Arc<AtomicBool>,
-    ) -> Self {
-        Self { lines, keep, clock, reopen, retention_due: Instant::now() }
-    }
-
-    /// The file, for whoever takes lines out of it.
-    pub fn lines(&self) -> Option<Arc<Mutex<TranscriptJsonl>>> {
-        self.lines.clone()
+    pub fn new(context: &Context) -> Self {
+        Self { context: context.clone(), retention_due: Instant::now() }
     }
 
     /// The time, if the clock is believed.
     pub fn now(&self) -> Option<Timestamp> {
-        self.clock.now()
+        self.context.clock.now()
     }
 
     /// Writes what the store has more than the file.
@@ -59,16 +42,17 @@ impl TranscriptWriter {
     pub fn keep_up(&mut self) {
         if Instant::now() >= self.retention_due {
             self.retention_due = Instant::now() + RETENTION_EVERY;
-            let (now, keep) = (self.clock.now().unwrap_or(YOUNG), self.keep);
+            let now = self.context.clock.now().unwrap_or(YOUNG);
+            let keep = self.context.config.store.keep;
             self.attempt(|lines| lines.enforce(now, keep));
         }
-        if self.reopen.swap(false, Ordering::Relaxed) {
+        if self.context.reopen_transcript.swap(false, Ordering::Relaxed) {
             self.attempt(TranscriptJsonl::reopen);
         }
     }
 
     fn attempt(&mut self, write: impl FnOnce(&mut TranscriptJsonl) -> Result<(), store::StoreError>) {
-        if let Some(lines) = &self.lines
+        if let Some(lines) = &self.context.transcript
             && let Err(error) = write(&mut locked(lines))
         {
             warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
@@ -76,8 +60,7 @@ impl TranscriptWriter {
     }
 }
 
-/// The file that the reading thread, too, may take lines out of.
+/// The file, also after a thread panicked with it: it left whole lines.
 pub fn locked(lines: &Mutex<TranscriptJsonl>) -> MutexGuard<'_, TranscriptJsonl> {
-    // Whoever panicked with it left whole lines.
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }

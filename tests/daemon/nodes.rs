@@ -8,19 +8,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hearth::config::{MqttConfig, Name, PrivacyConfig};
+use hearth::config::{Config, MqttConfig};
 use hearth::event::{Gap, GapReason, Utterance};
 use hearth::metrics::Metrics;
 use hearth::mqtt::client;
-use hearth::mqtt::discovery::Capabilities;
 use hearth::mqtt::payload::{self, NodeInfo};
-use hearth::mqtt::topics::Topics;
-use hearth::redact::Redactor;
+use hearth::services::Context;
 use hearth::services::publish::{PublishInputs, run};
 use hearth::store::{OutboxLimits, Store};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use ulid::Ulid;
 
 use super::forgetting::holding;
@@ -32,10 +30,8 @@ const KEEPS: &str = "max_queued_messages 0\n";
 
 /// A machine that hears, without the hearing: its store, its outbox and its connection.
 struct Node {
-    topics: Topics,
+    context: Context,
     store: Store,
-    wake: Arc<Notify>,
-    metrics: Arc<Metrics>,
     drain: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -44,33 +40,25 @@ impl Node {
     fn start(dir: &Path, name: &str, address: std::net::SocketAddr) -> Self {
         let mqtt =
             MqttConfig { url: format!("mqtt://{address}").parse().unwrap(), discovery: false, ..MqttConfig::default() };
-        let topics = Topics::new(&mqtt, &name.parse::<Name>().unwrap());
         let dir = dir.join(name);
-        let open = || Store::open(&dir, OutboxLimits::from(&hearth::config::StoreConfig::default())).unwrap();
-        let (metrics, wake) = (Arc::new(Metrics::default()), Arc::new(Notify::new()));
+        let config = Config { node: name.parse().unwrap(), mqtt: mqtt.clone(), ..Config::default() };
+        let context = Context::open(config, &dir, Arc::new(Metrics::default())).unwrap();
         let publishing = PublishInputs {
-            store: open(),
-            client: client::ClientSettings::new(&mqtt, &topics, mqtt.listen).unwrap(),
-            topics: topics.clone(),
+            client: client::ClientSettings::new(&mqtt, &context.topics, mqtt.listen).unwrap(),
             rules: watch::channel(Vec::new()).1,
-            live_feed: None,
-            capabilities: Capabilities { hears: true, reads: false },
-            discovery: false,
             info: NodeInfo::default(),
-            metrics: metrics.clone(),
-            redactor: Redactor::new(&PrivacyConfig::default()),
-            wake: wake.clone(),
             requests: mpsc::channel(1).0,
             listening: watch::Sender::default(),
             grace: LONG,
         };
         let (drain, drained) = oneshot::channel::<()>();
+        let (publisher, store) = (context.clone(), context.open_store().unwrap());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            runtime.block_on(run(publishing, async move { drop(drained.await) })).unwrap();
+            runtime.block_on(run(publisher, store, publishing, async move { drop(drained.await) })).unwrap();
         });
-        let node = Self { topics, store: open(), wake, metrics, drain, thread };
-        eventually("the node is connected", || node.metrics.connected.get());
+        let node = Self { store: context.open_store().unwrap(), context, drain, thread };
+        eventually("the node is connected", || node.context.metrics.connected.get());
         node
     }
 
@@ -85,22 +73,22 @@ impl Node {
             id: Ulid::generate(),
             start,
             end: start + SignedDuration::from_millis(5),
-            room: self.topics.node().into(),
+            room: self.context.topics.node().into(),
             text: words.into(),
             confidence: 0.9,
             no_speech: 0.0,
         };
-        self.store.record_utterance(&said, &[payload::utterance(&self.topics, &said)]).unwrap();
-        self.wake.notify_one();
+        self.store.record_utterance(&said, &[payload::utterance(&self.context.topics, &said)]).unwrap();
+        self.context.notify_outbox();
         said.id.to_string()
     }
 
     /// Did not hear what was said in the last minute.
     fn miss(&mut self) -> String {
-        let (id, room, to) = (Ulid::generate(), self.topics.node().into(), Timestamp::now());
+        let (id, room, to) = (Ulid::generate(), self.context.topics.node().into(), Timestamp::now());
         let gap = Gap { id, room, from: to - SignedDuration::from_secs(60), to, reason: GapReason::Muted };
-        self.store.record_gap(&gap, &[payload::gap(&self.topics, &gap)]).unwrap();
-        self.wake.notify_one();
+        self.store.record_gap(&gap, &[payload::gap(&self.context.topics, &gap)]).unwrap();
+        self.context.notify_outbox();
         gap.id.to_string()
     }
 
@@ -151,7 +139,7 @@ fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_kil
     hearth.until_said("other machines are heard");
     let mut nodes: Vec<Node> =
         ["kitchen", "hall", "study"].iter().map(|name| Node::start(dir.path(), name, downstairs.address)).collect();
-    // What is said before the bridge stands is passed on when it does.
+    // What is said before the bridge stands is passed on when it capabilities.
     let mut said = Vec::new();
     let mut say = |numbers: std::ops::Range<i64>| {
         said.extend(numbers.map(|n| nodes[n as usize % 3].say(n)));

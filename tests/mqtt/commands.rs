@@ -32,7 +32,7 @@ fn commands_are_forwarded_and_bad_ones_answered() {
     let reply = AskReply { question: "What broke?".into(), text: "The lamp.".into(), probability: None, at: None };
     let answer = request.response(&topics(), MessageHeader::now(), &Ok(Reply::Ask(reply)));
     node.store.enqueue(&[answer]).unwrap();
-    node.wake.notify_one();
+    node.context.notify_outbox();
     let answer = subscriber.on("hearth/home/response/ask").json();
     assert_eq!(
         (&answer["transaction"], &answer["status"], &answer["text"]),

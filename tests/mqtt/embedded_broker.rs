@@ -25,7 +25,7 @@ fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
         })
         .collect();
     node.store.enqueue(&states).unwrap();
-    node.wake.notify_one();
+    node.context.notify_outbox();
     eventually("the outbox empties", || node.metrics.connected.get() && node.metrics.outbox.get() == 0);
     let subscriber = Subscriber::new(address, "hearth/home/rule/+", None);
     let mut missing: BTreeSet<String> = states.iter().map(|state| state.topic.clone()).collect();

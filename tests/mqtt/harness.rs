@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use hearth::commands::{Ask, Command, Request};
-use hearth::config::{Config, MqttConfig, PrivacyConfig, Rule};
+use hearth::config::{Config, MqttConfig, Rule};
 use hearth::event::{Alert, AlertPhase, Evidence, Severity, Utterance};
 use hearth::live::LiveFeed;
 use hearth::metrics::Metrics;
@@ -17,11 +17,11 @@ use hearth::mqtt::client::{self, ClientSettings};
 use hearth::mqtt::discovery::Capabilities;
 use hearth::mqtt::payload::{self, NodeInfo};
 use hearth::mqtt::topics::Topics;
-use hearth::redact::Redactor;
+use hearth::services::Context;
 use hearth::services::publish::{PublishCounts, PublishInputs, run};
 use hearth::store::{self, Store};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use ulid::Ulid;
 
 use crate::mosquitto::LONG;
@@ -59,8 +59,8 @@ pub fn utterance(n: i64) -> Utterance {
 pub struct PublishingNode {
     pub store: Store,
     pub metrics: Arc<Metrics>,
-    pub live_feed: LiveFeed,
-    pub wake: Arc<Notify>,
+    pub live_feed: Arc<LiveFeed>,
+    pub context: Context,
     pub requests: mpsc::Receiver<Request>,
     pub rules: watch::Sender<Vec<Rule>>,
     pub listening: watch::Receiver<bool>,
@@ -85,33 +85,19 @@ impl PublishingNode {
     }
 
     pub fn with(dir: &Path, mqtt: &MqttConfig, client: ClientSettings, rules: Vec<Rule>, grace: Duration) -> Self {
-        let metrics = Arc::new(Metrics::default());
-        let wake = Arc::new(Notify::new());
-        let live_feed = LiveFeed::default();
+        let config = Config { mqtt: mqtt.clone(), ..Config::default() };
+        let context = Context::open(config, dir, Arc::new(Metrics::default())).unwrap();
         let (ask, requests) = mpsc::channel(1);
         let (rules, followed) = watch::channel(rules);
         let (wish, listening) = watch::channel(true);
-        let publishing = PublishInputs {
-            store: Store::open(dir, ROOMY).unwrap(),
-            client,
-            topics: topics(),
-            rules: followed,
-            capabilities: BOTH,
-            discovery: mqtt.discovery,
-            live_feed: mqtt.interim.then(|| live_feed.subscribe().1),
-            info: NodeInfo::default(),
-            metrics: metrics.clone(),
-            redactor: Redactor::new(&PrivacyConfig::default()),
-            wake: wake.clone(),
-            requests: ask,
-            listening: wish,
-            grace,
-        };
+        let inputs =
+            PublishInputs { client, rules: followed, info: NodeInfo::default(), requests: ask, listening: wish, grace };
         let (drain, drained) = oneshot::channel();
         let (kill, killed) = oneshot::channel();
+        let (publisher, own_store) = (context.clone(), context.open_store().unwrap());
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let publishing = movable(run(publishing, async {
+            let publishing = movable(run(publisher, own_store, inputs, async {
                 let _ = drained.await;
             }));
             runtime.block_on(async {
@@ -121,14 +107,15 @@ impl PublishingNode {
                 }
             })
         });
-        let store = Store::open(dir, ROOMY).unwrap();
-        Self { store, metrics, live_feed, wake, requests, rules, listening, drain, kill, thread }
+        let store = context.open_store().unwrap();
+        let (metrics, live_feed) = (context.metrics.clone(), context.live_feed.clone());
+        Self { store, context, metrics, live_feed, requests, rules, listening, drain, kill, thread }
     }
 
     pub fn say(&mut self, n: i64) -> Ulid {
         let said = utterance(n);
         self.store.record_utterance(&said, &[payload::utterance(&topics(), &said)]).unwrap();
-        self.wake.notify_one();
+        self.context.notify_outbox();
         said.id
     }
 

@@ -9,21 +9,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use ulid::Ulid;
 
 use crate::cli::run::runtime;
-use crate::config::{self, Broker, MqttConfig};
+use crate::config::{self, Broker, Config, MqttConfig};
 use crate::event::{Message, Utterance};
 use crate::metrics::Metrics;
-use crate::mqtt::discovery::Capabilities;
 use crate::mqtt::payload::{self, NodeInfo};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client};
 use crate::process::resident_bytes;
-use crate::redact::Redactor;
+use crate::services;
 use crate::services::publish::{self, PublishInputs};
-use crate::store::{OutboxLimits, Store};
+use crate::store::Store;
 
 /// Utterances that are said while the broker listens, one after the other, to see how long each takes.
 const LIVE: usize = 500;
@@ -72,13 +71,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let topics = Topics::new(&mqtt, &node);
     let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;
 
-    let store = || {
-        Store::open(
-            dir.path(),
-            OutboxLimits { outbox_max_bytes: 4 << 30, ..OutboxLimits::from(&config::StoreConfig::default()) },
-        )
+    let config = Config {
+        node,
+        mqtt,
+        store: config::StoreConfig { outbox_max_mib: 4 << 10, ..config::StoreConfig::default() },
+        ..Config::default()
     };
-    let mut filling = store()?;
+    let metrics = Arc::new(Metrics::default());
+    let context = services::Context::open(config, dir.path(), metrics.clone())?;
+    let mut filling = context.open_store()?;
     let began = Instant::now();
     let mut messages = Vec::new();
     for n in 0..args.count {
@@ -93,27 +94,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     drop(messages);
 
     let memory_before_mib = resident_mib();
-    let (metrics, wake) = (Arc::new(Metrics::default()), Arc::new(Notify::new()));
     let (requests, _requests) = mpsc::channel(1);
     let (drain, drained) = oneshot::channel::<()>();
     let publishing = PublishInputs {
-        store: store()?,
         client: settings,
-        topics: topics.clone(),
         rules: watch::channel(Vec::new()).1,
-        live_feed: None,
-        capabilities: Capabilities { hears: true, reads: false },
-        discovery: false,
         info: NodeInfo::default(),
-        metrics: metrics.clone(),
-        redactor: Redactor::new(&config::PrivacyConfig::default()),
-        wake: wake.clone(),
         requests,
         listening: watch::Sender::default(),
         grace: Duration::from_secs(5),
     };
     let began = Instant::now();
-    let task = runtime.spawn(publish::run(publishing, async move { drop(drained.await) }));
+    let task = runtime
+        .spawn(publish::run(context.clone(), context.open_store()?, publishing, async move { drop(drained.await) }));
     let mut memory_mib = memory_before_mib;
     wait(LOOK, || {
         memory_mib = memory_mib.max(resident_mib());
@@ -126,7 +119,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let before = metrics.acknowledged.get();
         let began = Instant::now();
         say(&mut filling, &topics, n)?;
-        wake.notify_one();
+        context.notify_outbox();
         wait(LOOK_CLOSELY, || metrics.acknowledged.get() > before)?;
         latencies_ms.push(began.elapsed().as_secs_f64() * 1e3);
     }

@@ -37,7 +37,7 @@ impl ListenerWorker {
             Err(CommandError::Failed(error)) => return Err(error),
         };
         // The answer goes before what else the command has to tell.
-        messages.splice(0..0, pending.message(&self.topics, &answer));
+        messages.splice(0..0, pending.message(&self.context.topics, &answer));
         self.record(outcome, messages)?;
         pending.finish(answer);
         Ok(())
@@ -52,7 +52,7 @@ impl ListenerPart for ListenerWorker {
     }
 
     fn topics(&self) -> &Topics {
-        &self.topics
+        &self.context.topics
     }
 
     fn listeners(&mut self) -> &mut Listeners {
@@ -69,7 +69,7 @@ impl ListenerPart for ListenerWorker {
     }
 
     fn with_store<T>(&mut self, mut act: impl FnMut(&mut Store) -> Result<T, store::StoreError>) -> Result<T, Error> {
-        Ok(retry_until_stored(&self.closing, &self.metrics, || act(&mut self.store))?)
+        Ok(retry_until_stored(&self.context, || act(&mut self.store))?)
     }
 
     fn with_state_at<T>(
@@ -78,12 +78,12 @@ impl ListenerPart for ListenerWorker {
         time: Timestamp,
         act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::ListenerError>,
     ) -> Result<Option<T>, Error> {
-        let Self { listeners, store, metrics, .. } = self;
-        state_at::at(listeners, store, room, time, |_| metrics.reading_heartbeat.beat(), act)
+        let Self { context, listeners, store, .. } = self;
+        state_at::at(listeners, store, room, time, |_| context.metrics.reading_heartbeat.beat(), act)
     }
 
     fn mark_progress(&self) {
-        self.metrics.reading_heartbeat.beat();
+        self.context.metrics.reading_heartbeat.beat();
     }
 
     fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, Error> {
@@ -106,11 +106,11 @@ impl ListenerPart for ListenerWorker {
         let minutes = stored_interval(&self.store, every_min).map_err(Error::from)?;
         self.listeners.set_interval(minutes);
         self.record(outcome, Vec::new())?;
-        self.announcer = OutcomeMessages::new(&rules, &self.topics);
+        self.announcer = OutcomeMessages::new(&rules, &self.context.topics);
         // The broker learns how each rule stands.
         let retained = self.store.retained().map_err(Error::from)?;
         let mut messages = self.announcer.settle(&retained);
-        messages.push(payload::interval(&self.topics, MessageHeader::now(), minutes));
+        messages.push(payload::interval(&self.context.topics, MessageHeader::now(), minutes));
         self.record(ListenerOutcome::default(), messages)?;
         self.rules.send_replace(rules);
         Ok(())

@@ -17,11 +17,10 @@ use crate::store::Forgotten;
 impl ListenerWorker {
     /// Forgets what was said after `since`.
     pub(super) fn forget_since(&mut self, since: Timestamp) -> Result<ForgetResult, Error> {
-        let from = forget::from(self.config.store.keep, &self.history, since)?;
-        let Self { store, closing, metrics, .. } = self;
-        let forgotten = retry_until_stored(closing, metrics, || store.forget(since, from))?;
+        let from = forget::from(self.config.store.keep, &self.context.snapshots, since)?;
+        let forgotten = retry_until_stored(&self.context, || self.store.forget(since, from))?;
         let incomplete = self.follow(&forgotten)?.err();
-        self.live_feed.publish(LiveEvent::Forgotten(since));
+        self.context.live_feed.publish(LiveEvent::Forgotten(since));
         Ok(ForgetResult { utterances: forgotten.utterances, incomplete })
     }
 
@@ -45,8 +44,8 @@ impl ListenerWorker {
     }
 
     fn in_the_files(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
-        let mut lines = self.lines.as_deref().map(locked);
-        Ok(forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.history)?)
+        let mut lines = self.context.transcript.as_deref().map(locked);
+        Ok(forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.context.snapshots)?)
     }
 
     /// What could not follow in the files is tried again.

@@ -1,9 +1,8 @@
-//! What the house says of itself when it is asked, or when nobody knows it yet.
+//! What this machine announces of itself, and which entities Home Assistant knows of.
 //!
-//! Owns what Home Assistant was told. Refuses to know when there is somebody to tell. Invariant: an entity counts as known,
-//! and one that went as taken back, only when a broker acknowledged the message.
+//! An entity counts as announced, and one that went as removed, only when a broker acknowledged the message.
 
-use super::ANNOUNCED;
+use super::Context;
 use super::outbox_sender::OutgoingKind;
 use crate::commands;
 use crate::config::Rule;
@@ -15,9 +14,11 @@ use crate::store::{self, Store};
 
 /// Where the topics of the last run are noted.
 const TOPICS: &str = "topics";
+/// Where the entities that Home Assistant knows of are noted.
+const ANNOUNCED: &str = "announced";
 
-/// A machine that was renamed takes back what it left under its former name. A crash half-way repeats that.
-pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(), store::StoreError> {
+/// A machine that was renamed removes what it left under its former name. A crash half-way repeats that.
+pub(super) fn remove_former_topics(store: &mut Store, topics: &Topics) -> Result<(), store::StoreError> {
     let former: Option<Topics> = store.note(TOPICS)?.and_then(|note| serde_json::from_str(&note).ok());
     if former.as_ref() == Some(topics) {
         return Ok(());
@@ -31,9 +32,13 @@ pub(super) fn take_back_former(store: &mut Store, topics: &Topics) -> Result<(),
     store.set_note(TOPICS, &serde_json::to_string(topics).expect("names can be written as JSON"))
 }
 
-/// What this house announces of itself.
+/// Stores which entities Home Assistant knows of: what [`DiscoveryState::acknowledged`] returned.
+pub(super) fn remember(store: &mut Store, note: &str) -> Result<(), store::StoreError> {
+    store.set_note(ANNOUNCED, note)
+}
+
+/// What this machine announces of itself.
 pub(super) struct DiscoveryState {
-    pub(super) topics: Topics,
     rules: Vec<Rule>,
     capabilities: Capabilities,
     discovery: bool,
@@ -45,47 +50,46 @@ pub(super) struct DiscoveryState {
 }
 
 impl DiscoveryState {
-    pub(super) fn new(
-        topics: Topics,
+    /// Continues with what the last run had announced.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) fn open(
+        context: &Context,
+        store: &Store,
         rules: Vec<Rule>,
-        capabilities: Capabilities,
-        discovery: bool,
         info: NodeInfo,
-        before: AnnouncedEntities,
-    ) -> Self {
-        Self { topics, rules, capabilities, discovery, info, before, announcing: None }
+    ) -> Result<Self, store::StoreError> {
+        let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
+        let capabilities = Capabilities { hears: context.config.hears(), reads: context.config.listener.enabled };
+        Ok(Self { rules, capabilities, discovery: context.config.mqtt.discovery, info, before, announcing: None })
     }
 
     /// Other rules from now on.
-    pub(super) fn follow(&mut self, rules: Vec<Rule>) {
+    pub(super) fn set_rules(&mut self, rules: Vec<Rule>) {
         self.info.rules = rules.iter().map(|rule| rule.name.to_string()).collect();
         self.rules = rules;
     }
 
-    /// Everything a broker, or a Home Assistant, that knows nothing of us has to be told, in order.
-    pub(super) fn announcement(&mut self, retained: Vec<Message>) -> Vec<(OutgoingKind, Message)> {
+    /// Everything that a broker, or a Home Assistant, which knows nothing of us must be sent, in order.
+    pub(super) fn announcement(&mut self, topics: &Topics, retained: Vec<Message>) -> Vec<(OutgoingKind, Message)> {
         let mut all = Vec::new();
         if self.discovery {
-            let (message, now) = discovery::announce(
-                &self.topics,
-                &self.rules,
-                &commands::entities(&self.topics),
-                self.capabilities,
-                &self.before,
-            );
+            let (message, now) =
+                discovery::announce(topics, &self.rules, &commands::entities(topics), self.capabilities, &self.before);
             self.announcing = Some(now);
             all.push((OutgoingKind::Discovery, message));
         } else if self.before != AnnouncedEntities::default() {
             self.announcing = Some(AnnouncedEntities::default());
-            all.push((OutgoingKind::Discovery, discovery::withdraw(&self.topics)));
+            all.push((OutgoingKind::Discovery, discovery::withdraw(topics)));
         }
-        let own = [payload::online(&self.topics), payload::info(&self.topics, MessageHeader::now(), &self.info)];
-        all.extend(own.into_iter().chain(retained).map(|message| (OutgoingKind::Own, message)));
+        let own = [payload::online(topics), payload::info(topics, MessageHeader::now(), &self.info)];
+        all.extend(own.into_iter().chain(retained).map(|message| (OutgoingKind::Announcement, message)));
         all
     }
 
     /// The discovery message was acknowledged; what to note of it, when that changed.
-    pub(super) fn announced(&mut self) -> Option<String> {
+    pub(super) fn acknowledged(&mut self) -> Option<String> {
         let now = self.announcing.take().filter(|now| *now != self.before)?;
         let note = serde_json::to_string(&now).expect("names can be written as JSON");
         self.before = now;

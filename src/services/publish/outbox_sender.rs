@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::PublishCounts;
 use super::store_backoff::StoreBackoff;
+use super::{Context, PublishCounts};
 use crate::event::Message;
 use crate::metrics::Metrics;
 use crate::mqtt::client::{MqttSender, PublishRefusal};
@@ -32,15 +32,15 @@ const OTHER_OUTAGE: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OutgoingKind {
     /// A row of the outbox.
-    Row(i64),
+    OutboxRow(i64),
     /// An announcement; a lost one is made again at the next connection.
-    Own,
+    Announcement,
     /// The announcement to Home Assistant.
     Discovery,
     /// The last of what removes old messages from the commands' topics.
-    Swept,
-    /// The last word.
-    Farewell,
+    LastCleared,
+    /// `offline`, the last message of all.
+    Offline,
 }
 
 pub(super) struct OutboxSender {
@@ -79,18 +79,12 @@ pub(super) struct OutboxSender {
 }
 
 impl OutboxSender {
-    pub(super) fn new(
-        store: Store,
-        sender: MqttSender,
-        metrics: Arc<Metrics>,
-        redactor: Redactor,
-        patience: Duration,
-    ) -> Self {
+    pub(super) fn new(context: &Context, store: Store, sender: MqttSender, patience: Duration) -> Self {
         Self {
             store,
             sender,
-            metrics,
-            redactor,
+            metrics: context.metrics.clone(),
+            redactor: context.redactor(),
             inflight: InflightWindow::default(),
             patience,
             own: VecDeque::new(),
@@ -154,7 +148,7 @@ impl OutboxSender {
     }
 
     /// Only the newest is worth sending.
-    pub(super) fn health(&mut self, message: Message) {
+    pub(super) fn set_health(&mut self, message: Message) {
         self.health = Some(message);
     }
 
@@ -166,7 +160,7 @@ impl OutboxSender {
         self.more = false;
     }
 
-    /// Says something that is worth nothing later.
+    /// Publishes something that is worth nothing later, with QoS 0.
     pub(super) fn publish_qos0(&self, message: &Message) {
         if self.inflight.is_connected() && !self.set_aside {
             self.sender.publish_qos0(&self.redactor.message(message));
@@ -192,7 +186,7 @@ impl OutboxSender {
         if self.is_connected() && self.inflight.free_slots() == 0 {
             return Ok(());
         }
-        self.look()?;
+        self.refresh()?;
         while self.inflight.free_slots() > 0 {
             let Some((ticket, message)) = self.next()? else { return Ok(()) };
             match self.sender.try_publish(&self.redactor.message(&message)) {
@@ -208,8 +202,8 @@ impl OutboxSender {
     }
 
     /// Somebody may have stored something since the last time.
-    pub(super) fn look(&mut self) -> Result<(), store::StoreError> {
-        // Asked with each acknowledgement, and answered from memory: this needs no other thread to take over. One that cannot be
+    pub(super) fn refresh(&mut self) -> Result<(), store::StoreError> {
+        // PendingCommand with each acknowledgement, and answered from memory: this needs no other thread to take over. One that cannot be
         // read now is asked for more below, and the trouble told there.
         let version = self.store.version().ok();
         if version.is_some() && version == self.seen {
@@ -232,7 +226,7 @@ impl OutboxSender {
             return Ok(Some(own));
         }
         if let Some(health) = self.health.take() {
-            return Ok(Some((OutgoingKind::Own, health)));
+            return Ok(Some((OutgoingKind::Announcement, health)));
         }
         if self.hold_until.is_some() {
             return Ok(None);
@@ -245,12 +239,12 @@ impl OutboxSender {
             let acknowledged = &self.acknowledged;
             self.due.extend(rows.into_iter().filter(|(seq, _)| !acknowledged.contains(seq)));
         }
-        Ok(self.due.pop_front().map(|(seq, message)| (OutgoingKind::Row(seq), message)))
+        Ok(self.due.pop_front().map(|(seq, message)| (OutgoingKind::OutboxRow(seq), message)))
     }
 
     fn put_back(&mut self, ticket: OutgoingKind, message: Message) {
         match ticket {
-            OutgoingKind::Row(seq) => self.due.push_front((seq, message)),
+            OutgoingKind::OutboxRow(seq) => self.due.push_front((seq, message)),
             _ => self.own.push_front((ticket, message)),
         }
     }
@@ -263,7 +257,7 @@ impl OutboxSender {
         );
         self.unsendable += 1;
         self.metrics.outbox_dropped.add(1);
-        if let OutgoingKind::Row(seq) = ticket {
+        if let OutgoingKind::OutboxRow(seq) = ticket {
             self.remove_later(seq);
         }
     }
@@ -276,7 +270,7 @@ impl OutboxSender {
     pub(super) fn acknowledged(&mut self, packet: u16) -> Option<OutgoingKind> {
         let (ticket, _) = self.inflight.acknowledged(packet)?;
         self.metrics.acknowledged.add(1);
-        if let OutgoingKind::Row(seq) = ticket {
+        if let OutgoingKind::OutboxRow(seq) = ticket {
             self.remove_later(seq);
         }
         Some(ticket)

@@ -24,29 +24,29 @@ const REST: Duration = Duration::from_secs(600);
 enum SubscriptionLevel {
     /// All that could be a command, so that a mistyped one is answered too, and Home Assistant's start.
     #[default]
-    Freely,
+    Everything,
     /// The commands there are, after what was left at their topics was removed; and Home Assistant's start.
-    Each,
+    EachCommand,
     /// The commands there are.
-    Alone,
+    CommandsOnly,
     Nothing,
 }
 
 /// What is asked for now.
 #[derive(Debug, Default)]
 pub(super) struct CommandSubscription {
-    asking: SubscriptionLevel,
+    level: SubscriptionLevel,
     connected: Option<Instant>,
     again_at: Option<Instant>,
 }
 
 impl CommandSubscription {
-    pub(super) fn connected(&mut self, sending: &mut OutboxSender, topics: &Topics) {
+    pub(super) fn connected(&mut self, outbox: &mut OutboxSender, topics: &Topics) {
         let now = Instant::now();
         self.connected = Some(now);
-        match self.asking {
-            SubscriptionLevel::Freely => self.ask(sending, topics),
-            SubscriptionLevel::Each | SubscriptionLevel::Alone => sweep(sending, topics),
+        match self.level {
+            SubscriptionLevel::Everything => self.ask(outbox, topics),
+            SubscriptionLevel::EachCommand | SubscriptionLevel::CommandsOnly => clear_command_topics(outbox, topics),
             SubscriptionLevel::Nothing => {
                 error!("commands are not heard: a message is in their way that hearth can neither take nor remove");
                 self.again_at = Some(now + REST);
@@ -55,15 +55,15 @@ impl CommandSubscription {
     }
 
     /// What was left at the commands' topics is removed. A retained command is never carried out, so nothing is lost.
-    pub(super) fn swept(&self, sending: &OutboxSender, topics: &Topics) {
-        self.ask(sending, topics);
+    pub(super) fn cleared(&self, outbox: &OutboxSender, topics: &Topics) {
+        self.ask(outbox, topics);
     }
 
-    fn ask(&self, sending: &OutboxSender, topics: &Topics) {
-        let home_assistant = (self.asking != SubscriptionLevel::Alone).then(|| topics.home_assistant());
-        let asked = match self.asking {
-            SubscriptionLevel::Freely => sending.subscribe(topics.commands().into_iter().chain(home_assistant)),
-            _ => sending.subscribe(commands::topics(topics).chain(home_assistant)),
+    fn ask(&self, outbox: &OutboxSender, topics: &Topics) {
+        let home_assistant = (self.level != SubscriptionLevel::CommandsOnly).then(|| topics.home_assistant());
+        let asked = match self.level {
+            SubscriptionLevel::Everything => outbox.subscribe(topics.commands().into_iter().chain(home_assistant)),
+            _ => outbox.subscribe(commands::topics(topics).chain(home_assistant)),
         };
         if asked.is_err() {
             error!("the client takes no subscription: commands are not heard until the next connection");
@@ -74,12 +74,12 @@ impl CommandSubscription {
     pub(super) fn lost(&mut self, too_long: bool) {
         let lasted = self.connected.take().map(|since| since.elapsed());
         self.again_at = None;
-        self.asking = match (too_long, lasted) {
-            (false, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Freely,
-            (false, _) => self.asking,
+        self.level = match (too_long, lasted) {
+            (false, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Everything,
+            (false, _) => self.level,
             // One that is sent to us now is not kept for us: only care is due.
-            (true, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Each,
-            (true, _) => self.asking.less(),
+            (true, Some(lasted)) if lasted >= SOON => SubscriptionLevel::EachCommand,
+            (true, _) => self.level.less(),
         };
     }
 
@@ -87,12 +87,12 @@ impl CommandSubscription {
         self.again_at
     }
 
-    pub(super) fn deadline_passed(&mut self, now: Instant, sending: &mut OutboxSender, topics: &Topics) {
+    pub(super) fn deadline_passed(&mut self, now: Instant, outbox: &mut OutboxSender, topics: &Topics) {
         if self.again_at.is_some_and(|at| at <= now) {
             self.again_at = None;
-            self.asking = SubscriptionLevel::Each;
+            self.level = SubscriptionLevel::EachCommand;
             self.connected = Some(now);
-            sweep(sending, topics);
+            clear_command_topics(outbox, topics);
         }
     }
 }
@@ -100,18 +100,19 @@ impl CommandSubscription {
 impl SubscriptionLevel {
     fn less(self) -> Self {
         match self {
-            Self::Freely => Self::Each,
-            Self::Each => Self::Alone,
-            Self::Alone | Self::Nothing => Self::Nothing,
+            Self::Everything => Self::EachCommand,
+            Self::EachCommand => Self::CommandsOnly,
+            Self::CommandsOnly | Self::Nothing => Self::Nothing,
         }
     }
 }
 
-fn sweep(sending: &mut OutboxSender, topics: &Topics) {
-    let mut empty: Vec<_> = commands::topics(topics).map(|topic| (OutgoingKind::Own, Message::clear(topic))).collect();
+fn clear_command_topics(outbox: &mut OutboxSender, topics: &Topics) {
+    let clear = |topic| (OutgoingKind::Announcement, Message::clear(topic));
+    let mut empty: Vec<_> = commands::topics(topics).map(clear).collect();
     if let Some((ticket, _)) = empty.last_mut() {
-        *ticket = OutgoingKind::Swept;
+        *ticket = OutgoingKind::LastCleared;
     }
     info!("what was left at the commands' topics is removed: a message that came is too long to take");
-    sending.announce(empty);
+    outbox.announce(empty);
 }

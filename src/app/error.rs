@@ -1,0 +1,51 @@
+//! Why the daemon cannot run, or could not go on.
+
+use crate::api::web;
+use crate::services;
+use crate::{asr, listener, models, mqtt, store};
+
+/// Why the daemon cannot run, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Models(#[from] models::ModelError),
+    #[error(transparent)]
+    Asr(#[from] asr::AsrError),
+    #[error(transparent)]
+    Listener(#[from] listener::ListenerError),
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    #[error(transparent)]
+    Mqtt(#[from] mqtt::client::Error),
+    #[error(transparent)]
+    Broker(#[from] mqtt::broker::Error),
+    #[error(transparent)]
+    Page(#[from] web::Error),
+    #[error(transparent)]
+    Service(#[from] services::Error),
+    #[error("neither $STATE_DIRECTORY nor $HOME is set: say in [store] dir where to keep the transcript")]
+    NoStateDirectory,
+    #[error("the system gives no signal: {0}")]
+    System(#[from] std::io::Error),
+    #[error("{name} ended: {source}")]
+    Part { name: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{0} ended unasked")]
+    Unasked(&'static str),
+    #[error("{0} would not stop in time; what it still held was not finished")]
+    Stuck(String),
+    #[error("loading panicked: {0}")]
+    Loading(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    /// Starting again will not help: the config, or what it names, must change first.
+    pub fn is_config(&self) -> bool {
+        match self {
+            Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory => true,
+            Self::Listener(error) | Self::Service(services::Error::Listener(error)) => {
+                !matches!(error, listener::ListenerError::Snapshot(_))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! How the daemon shuts down: each service ends after those that feed it, within a deadline whatever hangs.
+//!
+//! The sources stop first. Each service ends when its input has ended, and hands on what it held; the publisher ends last.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::lifecycle::OUTLETS;
+use super::systemd::SystemdNotifier;
+use super::{App, Error};
+use crate::services::{capture, ingest, listen, publish, transcribe};
+use crate::supervisor::{UnitExit, deadline};
+
+/// How long a shutdown may take in all; the unit's `TimeoutStopSec` is longer.
+const GRACE: Duration = Duration::from_secs(25);
+/// How long of it is kept for publishing: the outbox, and `offline`.
+const PUBLISH_GRACE: Duration = publish::GRACE.saturating_add(Duration::from_secs(1));
+
+impl App {
+    /// Ends every service in the order in which data flows.
+    ///
+    /// # Errors
+    /// A service did not end in time.
+    pub(super) async fn drain(&mut self) -> Result<(), Error> {
+        info!("closing: what was heard is finished first");
+        SystemdNotifier::stopping();
+        let until = deadline(GRACE);
+        let before_publishing = until - PUBLISH_GRACE;
+        self.context.closing.store(true, Ordering::Relaxed);
+        self.source_control.stop();
+        self.wait_for(capture::NAME, before_publishing).await;
+        self.wait_for(transcribe::NAME, before_publishing).await;
+        self.ingest = None;
+        self.wait_for(ingest::NAME, before_publishing).await;
+        self.listener = None;
+        self.wait_for(listen::NAME, before_publishing).await;
+        self.api = None;
+        self.publish = None;
+        self.wait_for(publish::NAME, until).await;
+        // A wish to be muted or heard that came meanwhile holds for the next start.
+        if *self.listening_changes.borrow() != self.source_control.listening() {
+            self.apply_listening();
+        }
+        self.listening = None;
+        for service in OUTLETS {
+            self.wait_for(service, until).await;
+        }
+        let stuck: Vec<_> = self.supervisor.running().collect();
+        if !stuck.is_empty() {
+            return Err(Error::Stuck(stuck.join(", ")));
+        }
+        info!("closed");
+        Ok(())
+    }
+
+    /// Waits for the end of a service, for no longer than until `deadline`. Logs every service that fails meanwhile.
+    async fn wait_for(&mut self, service: &'static str, deadline: Instant) {
+        let log = |ended: UnitExit| {
+            if let Err(error) = ended.outcome {
+                error!(part = ended.name, %error, "failed while closing");
+            }
+        };
+        self.supervisor.ended_by(service, deadline, log).await;
+    }
+}

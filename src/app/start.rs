@@ -1,0 +1,80 @@
+//! Starts the services, and connects them.
+
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use super::{App, Error, Resources};
+use crate::api::web::WebServer;
+use crate::services::api::ApiInputs;
+use crate::services::ingest::IngestInputs;
+use crate::services::listen::ListenInputs;
+use crate::services::publish::PublishInputs;
+use crate::services::transcribe::TranscribeInputs;
+use crate::services::transcript_writer::TranscriptWriter;
+use crate::services::{api, capture, channels, ingest, listen, mute_hook, publish, restore_live_view, transcribe};
+use crate::supervisor::Supervisor;
+
+impl App {
+    /// Starts every service that the config asks for, from the end of the flow to its source.
+    pub(super) fn start(resources: Resources, page: Option<WebServer>) -> Result<Self, Error> {
+        let Resources { context, lock, mut store, pipeline, listener, client, info } = resources;
+        let mut supervisor = Supervisor::default();
+        let parts = &mut supervisor;
+        restore_live_view::heard(&store, &context.live_feed)?;
+        let source_control = capture::restore_listening(&context, &mut store)?;
+        listen::announce_interval(&context, &mut store)?;
+
+        let (requests, remote_commands) = mpsc::channel(channels::COMMANDS);
+        let (commands, local_commands) = mpsc::channel(channels::COMMANDS);
+        let (listening, listening_changes) = watch::channel(source_control.listening());
+        let rules_in_force = if listener.is_some() { context.config.rules.clone() } else { Vec::new() };
+        let (rules_sender, rules) = watch::channel(rules_in_force);
+
+        let api = api::spawn(parts, &context, ApiInputs { broker: client.url().to_string(), page, commands });
+        let inputs = PublishInputs {
+            client: client.clone(),
+            info,
+            rules,
+            requests,
+            listening: listening.clone(),
+            grace: publish::GRACE,
+        };
+        let publish = publish::spawn(parts, &context, inputs)?;
+        let listener = match listener {
+            Some(listener) => Some(listen::spawn(parts, &context, ListenInputs { listener, rules: rules_sender })?),
+            None => None,
+        };
+        let mut writing = Some(TranscriptWriter::new(&context));
+        let mut ingest = None;
+        if let (Some(nodes), Some(reader)) = (context.config.source.mqtt.clone(), listener.clone())
+            && let Some(writing) = writing.take()
+        {
+            ingest = Some(ingest::spawn(parts, &context, IngestInputs { client, nodes, writing, reader })?);
+        }
+        let mut transcribe = None;
+        if let Some(pipeline) = pipeline {
+            let (sender, audio) = capture::channel(&context);
+            let inputs = TranscribeInputs { pipeline, audio, writing, reader: listener.clone() };
+            transcribe = Some(transcribe::spawn(parts, &context, inputs)?);
+            capture::spawn(parts, &context, &source_control, sender)?;
+        }
+        mute_hook::spawn(parts, &context, listening.subscribe());
+        info!(state = %context.state_dir.display(), "hearth is up");
+        Ok(Self {
+            context,
+            supervisor,
+            store,
+            _lock: lock,
+            source_control,
+            remote_commands,
+            local_commands,
+            listening: Some(listening),
+            listening_changes,
+            transcribe,
+            listener,
+            ingest,
+            publish: Some(publish),
+            api: Some(api),
+        })
+    }
+}

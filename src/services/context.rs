@@ -1,0 +1,91 @@
+//! What every service is given: the config, what all of them write to, and the signals that all of them heed.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use super::Error;
+use crate::clock::trusted_clock::TrustedClock;
+use crate::config::Config;
+use crate::listener;
+use crate::listener::snapshot_store::SnapshotStore;
+use crate::live::LiveFeed;
+use crate::metrics::Metrics;
+use crate::mqtt::topics::Topics;
+use crate::redact::Redactor;
+use crate::retention::age;
+use crate::store::transcript_jsonl::TranscriptJsonl;
+use crate::store::{self, Store};
+
+/// Shared by all services. A clone is a handle to the same things.
+#[derive(Clone)]
+pub struct Context {
+    /// The config as it was at the start. A reload changes rules and digests in the listener only.
+    pub config: Arc<Config>,
+    pub state_dir: Arc<Path>,
+    pub topics: Arc<Topics>,
+    pub metrics: Arc<Metrics>,
+    /// What the web page and `hearth status` show.
+    pub live_feed: Arc<LiveFeed>,
+    pub clock: Arc<TrustedClock>,
+    pub snapshots: SnapshotStore,
+    /// `transcript.jsonl`; none when no text is kept.
+    pub transcript: Option<Arc<Mutex<TranscriptJsonl>>>,
+    /// SIGHUP came: the files of the transcript are to be opened anew.
+    pub reopen_transcript: Arc<AtomicBool>,
+    /// hearth is shutting down.
+    pub closing: Arc<AtomicBool>,
+    outbox_changed: Arc<Notify>,
+}
+
+impl Context {
+    /// A context without a transcript file.
+    ///
+    /// # Errors
+    /// The state directory cannot be read or written.
+    pub fn open(config: Config, state_dir: &Path, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let store = Store::open(state_dir, store::OutboxLimits::from(&config.store))?;
+        Ok(Self {
+            state_dir: state_dir.into(),
+            topics: Arc::new(Topics::new(&config.mqtt, &config.node)),
+            metrics,
+            live_feed: Arc::default(),
+            clock: Arc::new(age::clock(&store)?),
+            snapshots: SnapshotStore::open(state_dir).map_err(listener::ListenerError::from)?,
+            transcript: None,
+            reopen_transcript: Arc::default(),
+            closing: Arc::default(),
+            outbox_changed: Arc::default(),
+            config: Arc::new(config),
+        })
+    }
+
+    /// A connection to the database of its own.
+    ///
+    /// # Errors
+    /// The database cannot be opened.
+    pub fn open_store(&self) -> Result<Store, store::StoreError> {
+        Store::open(&self.state_dir, store::OutboxLimits::from(&self.config.store))
+    }
+
+    /// What every text passes before it leaves this process.
+    pub fn redactor(&self) -> Redactor {
+        Redactor::new(&self.config.privacy)
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// To be called after each commit that put a message into the outbox.
+    pub fn notify_outbox(&self) {
+        self.outbox_changed.notify_one();
+    }
+
+    /// Waits for the next [`Self::notify_outbox`]; one that came while nobody waited counts. Only the publisher waits.
+    pub async fn outbox_notified(&self) {
+        self.outbox_changed.notified().await;
+    }
+}
