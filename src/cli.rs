@@ -12,6 +12,7 @@ pub mod generate;
 pub mod manpages;
 pub mod models;
 pub mod mqtt;
+pub mod output;
 mod progress;
 pub mod rules;
 pub mod run;

@@ -1,99 +1,82 @@
-//! The process edge: arguments in, an exit code out.
+//! The `hearth` program: parses the command line, runs a subcommand, returns an exit code.
 //!
-//! 0: done. 1: it failed. 78 (`EX_CONFIG` of sysexits.h): the config is wrong, and trying again will not help.
+//! Exit codes: 0 success; 1 failure; 78 (`EX_CONFIG` of sysexits.h) the config is wrong, so trying again does not help.
 
-use std::any::Any;
-use std::panic;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use hearth::cli::{
-    self, ask, bench, check, demo, devices, forget, generate, manpages, models, mqtt, rules, run, status, transcribe,
+    self, ask, bench, check, demo, devices, forget, generate, manpages, models, mqtt, output, rules, run, status,
+    transcribe,
 };
 
 #[derive(Parser)]
 #[command(version, about = "Listens to a room, keeps the gist, tells the house. Nothing leaves this machine but MQTT.")]
-struct Cli {
+struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the daemon: hear, read, publish
-    Run(run::Args),
+    Run(run::RunArgs),
     /// How the running daemon is: what it hears, reads and tells
-    Status(status::Args),
+    Status(status::StatusArgs),
     /// Show it at work on a bundled recording of a household
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     /// Turn audio files into text
-    Transcribe(transcribe::Args),
+    Transcribe(transcribe::TranscribeArgs),
     /// Answer questions about what was said
-    Ask(ask::Args),
+    Ask(ask::AskArgs),
     /// Delete what was said lately, everywhere on this machine
-    Forget(forget::Args),
+    Forget(forget::ForgetArgs),
     /// Continue a prompt with a RecurrentGemma model
-    Generate(generate::Args),
+    Generate(generate::GenerateArgs),
     /// Try rules on what was said before
-    Rules(rules::Args),
-    /// Fetch, quantise, list, show and verify models
-    Models(models::Args),
+    Rules(rules::RulesArgs),
+    /// Fetch, quantize, list, show and verify models
+    Models(models::ModelsArgs),
     /// Take back what was left at the broker
-    Mqtt(mqtt::Args),
+    Mqtt(mqtt::MqttArgs),
     /// Measure speed on this machine
-    Bench(bench::Args),
+    Bench(bench::BenchArgs),
     /// List microphones
-    Devices(devices::Args),
+    Devices(devices::DevicesArgs),
     /// Tell everything that is wrong with a config, and probe what it names
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Write manual pages and shell completions
     #[command(alias = "papers", hide = true)]
-    Manpages(manpages::Args),
-}
-
-/// Whoever reads our output has seen enough, as `hearth status | head -1`: std takes that for a panic.
-fn nobody_reads(panic: &(dyn Any + Send)) -> bool {
-    let said = panic.downcast_ref::<String>().map_or("", String::as_str);
-    said.starts_with("failed printing to stdout") && said.contains("Broken pipe")
+    Manpages(manpages::ManpagesArgs),
 }
 
 fn main() -> ExitCode {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if !nobody_reads(info.payload()) {
-            usual(info);
-        }
-    }));
-    let command = Cli::parse().command;
-    match panic::catch_unwind(|| carry_out(command)) {
-        Ok(code) => code,
-        Err(panic) if nobody_reads(&*panic) => ExitCode::SUCCESS,
-        Err(panic) => panic::resume_unwind(panic),
+    match execute(CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => cli::report(&error),
     }
 }
 
-fn carry_out(command: Command) -> ExitCode {
-    if !matches!(command, Command::Run(_) | Command::Demo(_)) {
+fn execute(command: CliCommand) -> anyhow::Result<()> {
+    // These two set up a log of their own.
+    if !matches!(command, CliCommand::Run(_) | CliCommand::Demo(_)) {
         cli::warn_on_stderr();
     }
-    let done = match command {
-        Command::Run(args) => run::run(args),
-        Command::Status(args) => status::run(args),
-        Command::Demo(args) => demo::run(args),
-        Command::Transcribe(args) => transcribe::run(args),
-        Command::Ask(args) => ask::run(args),
-        Command::Forget(args) => forget::run(args),
-        Command::Rules(args) => rules::run(args),
-        Command::Generate(args) => generate::run(args),
-        Command::Models(args) => models::run(args),
-        Command::Mqtt(args) => mqtt::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Devices(args) => devices::run(args),
-        Command::Check(args) => check::run(args),
-        Command::Manpages(args) => manpages::run(args, Cli::command()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::report(&error),
+    match command {
+        CliCommand::Run(args) => run::run(args),
+        CliCommand::Status(args) => status::run(args),
+        CliCommand::Demo(args) => demo::run(args),
+        CliCommand::Transcribe(args) => transcribe::run(args),
+        CliCommand::Ask(args) => ask::run(args),
+        CliCommand::Forget(args) => forget::run(args),
+        CliCommand::Rules(args) => rules::run(args),
+        CliCommand::Generate(args) => generate::run(args),
+        CliCommand::Models(args) => models::run(args),
+        CliCommand::Mqtt(args) => mqtt::run(args),
+        CliCommand::Bench(args) => bench::run(args),
+        CliCommand::Devices(args) => devices::run(args),
+        CliCommand::Check(args) => check::run(args),
+        CliCommand::Manpages(args) => manpages::run(args, CommandLine::command()),
     }
 }

@@ -13,6 +13,7 @@ use jiff::{Timestamp, ZonedDateTime};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
+use super::output::stdout;
 use super::run::{lived_in, read_config};
 use crate::clock::human_time;
 use crate::config;
@@ -26,7 +27,7 @@ use griffin::Quantization;
 
 /// Asks the state of this house, of now or of a moment of the past; or, with --text, one that has read a transcript.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct AskArgs {
     /// A transcript to ask about instead: text, one utterance a line, or transcript.jsonl; "-" reads standard input
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
@@ -55,7 +56,7 @@ pub struct Args {
 
 /// One answer, as `--json` prints it.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct AnswerLine<'a> {
     question: &'a str,
     /// Whose state was asked; null for that of the house.
     room: Option<&'a str>,
@@ -74,7 +75,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// The file cannot be read, is not UTF-8 or holds no text; a question is empty; the model cannot be loaded; there is no state as old.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: AskArgs) -> anyhow::Result<()> {
     for question in &args.questions {
         ensure!(!question.trim().is_empty(), "a question is empty; ask in words");
     }
@@ -96,7 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Asks the state of a moment: a snapshot, and the text that was stored from there on.
-fn ask_the_house(args: &Args) -> anyhow::Result<()> {
+fn ask_the_house(args: &AskArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let now = ZonedDateTime::now();
     let at = args.at.as_deref().map_or(Ok(now.timestamp()), |at| human_time::parse(at, &now))?;
@@ -133,30 +134,25 @@ fn ask_the_house(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Answers each question from a fork of the listener's state.
-fn answer(args: &Args, listener: &Listener, room: Option<&str>, at: Option<Timestamp>) -> anyhow::Result<()> {
+fn answer(args: &AskArgs, listener: &Listener, room: Option<&str>, at: Option<Timestamp>) -> anyhow::Result<()> {
     let tokens = listener.state().tokens_read();
     if let Some(at) = at {
         eprintln!("the state of {} is asked", at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%F %T"));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     for question in &args.questions {
         let answer = listener.ask(question)?;
         let (text, probability) = (answer.text.as_str(), answer.probability);
-        let written = if args.json {
+        if args.json {
             let yes = probability.map(|p| p >= 0.5);
-            let line = Line { question, room, answer: text, probability, yes, tokens, at };
-            writeln!(out, "{}", serde_json::to_string(&line)?)
+            let line = AnswerLine { question, room, answer: text, probability, yes, tokens, at };
+            writeln!(out, "{}", serde_json::to_string(&line)?)?;
         } else {
             let room = room.map(|room| format!("{room}: ")).unwrap_or_default();
             match probability {
-                Some(p) => writeln!(out, "{room}{question} → {text} (yes {:.0} %)", p * 100.0),
-                None => writeln!(out, "{room}{question} → {text}"),
+                Some(p) => writeln!(out, "{room}{question} → {text} (yes {:.0} %)", p * 100.0)?,
+                None => writeln!(out, "{room}{question} → {text}")?,
             }
-        };
-        // Whoever reads may have read enough.
-        match written {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
-            written => written?,
         }
     }
     Ok(())

@@ -12,27 +12,27 @@ mod tokens;
 
 /// Measure speed on this machine.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct BenchArgs {
     #[command(subcommand)]
-    what: What,
+    what: BenchCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
+enum BenchCommand {
     /// Reading and writing with a RecurrentGemma, beside what the machine can do at most
-    Model(model::Args),
+    Model(model::BenchModelArgs),
     /// Words, latency and cost of hearing a folder of recordings, beside one offline pass of the same recogniser
-    Hearing(hearing::Args),
+    Hearing(hearing::BenchHearingArgs),
     /// Emptying the outbox to a broker, beside a plain loop that awaits each acknowledgement
-    Publish(publish::Args),
+    Publish(publish::BenchPublishArgs),
 }
 
 /// # Errors
 /// As the measurement that was asked for.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.what {
-        What::Model(args) => model::run(args),
-        What::Hearing(args) => hearing::run(args),
-        What::Publish(args) => publish::run(args),
+        BenchCommand::Model(args) => model::run(args),
+        BenchCommand::Hearing(args) => hearing::run(args),
+        BenchCommand::Publish(args) => publish::run(args),
     }
 }

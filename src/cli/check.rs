@@ -1,5 +1,7 @@
 //! `hearth check`: everything that is wrong with a config, and whether what it names is there.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use crate::{asr, audio, models};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct CheckArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -29,29 +31,29 @@ pub struct Args {
 #[error("{0} of what the config names cannot be used as it is")]
 pub struct NotValid(usize);
 
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: CheckArgs) -> anyhow::Result<()> {
     let config = run::read_config(args.config.as_deref())?;
     match &args.config {
-        Some(path) => println!("✓ {} is valid", path.display()),
-        None => println!("✓ the config is valid"),
+        Some(path) => writeln!(stdout(), "✓ {} is valid", path.display())?,
+        None => writeln!(stdout(), "✓ the config is valid")?,
     }
     let mut failed = 0;
     let mut tell = |what: &str, found: anyhow::Result<String>| match found {
-        Ok(found) => println!("✓ {what}: {found}"),
+        Ok(found) => writeln!(stdout(), "✓ {what}: {found}"),
         Err(error) => {
             failed += 1;
-            println!("✗ {what}: {}", sentence(&error));
+            writeln!(stdout(), "✗ {what}: {}", sentence(&error))
         }
     };
     for (room, source) in config.sources() {
-        tell(&format!("source of {room}"), probed(&source, &config));
+        tell(&format!("source of {room}"), probed(&source, &config))?;
     }
-    tell("speech model", speech_model(&config));
+    tell("speech model", speech_model(&config))?;
     if config.listener.enabled {
-        tell("reading model", reading_model(&config));
+        tell("reading model", reading_model(&config))?;
     }
-    tell("state directory", state(&config));
-    tell("broker", mqtt(&config));
+    tell("state directory", state(&config))?;
+    tell("broker", mqtt(&config))?;
     if failed > 0 {
         bail!(NotValid(failed));
     }

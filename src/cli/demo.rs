@@ -1,10 +1,11 @@
-//! `hearth demo`: the whole path on a bundled recording, seen from the other side of the broker.
+//! `hearth demo`: the whole path from audio to MQTT on a bundled recording.
 //!
-//! Everything shown came over MQTT, as Home Assistant would get it; only the table at the end is the daemon's own.
+//! Everything shown before the final table arrived over MQTT, as Home Assistant would receive it. The table holds the daemon's
+//! own counts.
 
-mod show;
+mod screen;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use self::show::{Show, Table};
+use self::screen::{DemoScreen, DemoSummary};
+use super::output::stdout;
 use super::run::{runtime, terminated};
 use crate::config::{self, FileConfig, LogConfig, LogFormat, PlaybackPace, SourceConfig};
 use crate::metrics::Metrics;
@@ -22,10 +24,10 @@ use crate::mqtt::client::{self, BrokerEvent, Connection, MqttSender};
 use crate::mqtt::topics::Topics;
 use crate::{app, audio, journal};
 
-/// 98 s of a household in synthetic speech: two voices, six things worth telling.
+/// 98 s of a household in synthetic speech: two voices, six events worth an alert.
 const RECORDING: &[u8] = include_bytes!("../../examples/household.flac");
 
-/// A house that speaks in short scenes is told of after each.
+/// The recording consists of short scenes, so a summary is made after each short silence.
 const CONFIG: &str = r#"
 node = "demo"
 [digest]
@@ -34,11 +36,14 @@ min_words = 12
 quiet_min = 0.07
 "#;
 
-/// How long the broker may be silent at the end before it has passed on everything.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// After the daemon has ended: how long the broker may be silent before everything is taken as delivered.
+const LAST_MESSAGES: Duration = Duration::from_millis(500);
+/// How long the embedded broker may take to accept the subscription.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Arguments of `hearth demo`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct DemoArgs {
     /// Play as fast as the machine can, instead of at the pace of the room
     #[arg(long)]
     fast: bool,
@@ -47,63 +52,68 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
+/// Plays the recording and prints what happens.
+///
+/// # Errors
+/// A temporary folder cannot be made, the daemon fails, or standard output cannot be written.
+pub fn run(args: DemoArgs) -> anyhow::Result<()> {
     journal::init(&LogConfig { level: "error".into(), format: LogFormat::Text })?;
     let folder = tempfile::Builder::new().prefix("hearth-demo-").tempdir().context("cannot make a temporary folder")?;
     let recording = folder.path().join("household.flac");
     std::fs::write(&recording, RECORDING).with_context(|| format!("cannot write {}", recording.display()))?;
     let runtime = runtime()?;
-    let shown = runtime.block_on(play(&args, folder.path(), &recording));
+    let played = runtime.block_on(play(&args, folder.path(), &recording));
     runtime.shutdown_background();
-    let table = shown?;
+    let summary = played?;
     if args.json {
-        println!("{}", serde_json::to_string(&table)?);
+        writeln!(stdout(), "{}", serde_json::to_string(&summary)?)?;
     } else {
-        println!("{table}");
+        writeln!(stdout(), "{summary}")?;
     }
     Ok(())
 }
 
 /// Plays the recording through the daemon and shows what the broker delivers.
-async fn play(args: &Args, folder: &Path, recording: &Path) -> anyhow::Result<Table> {
+async fn play(args: &DemoArgs, folder: &Path, recording: &Path) -> anyhow::Result<DemoSummary> {
     let mut config = config::from_text(CONFIG).expect("the demo's config is valid");
     let pace = if args.fast { PlaybackPace::Fast } else { PlaybackPace::RealTime };
     config.source = SourceConfig::File(FileConfig { path: recording.into(), pace, room: None }).into();
     config.store.dir = Some(folder.join("state"));
-    // Somebody watches as it is said: they see words before they are whole.
-    let watched = !args.fast && !args.json && std::io::stdout().is_terminal();
-    (config.asr.interim, config.mqtt.interim) = (watched, watched);
-    // The audience must be seated before the play begins; so the broker is started here, and the daemon finds it.
+    // On a terminal and at the pace of the room, words are shown while they are spoken.
+    let interim = !args.fast && !args.json && std::io::stdout().is_terminal();
+    config.asr.interim = interim;
+    config.mqtt.interim = interim;
+    // The viewer must have subscribed before the first message, so the broker is started here and not by the daemon.
     let address = broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;
     config.mqtt.url = format!("mqtt://{address}").parse().expect("an address makes a url");
     let topics = Topics::new(&config.mqtt, &config.node);
     let settings = client::ClientSettings::new(&config.mqtt, &topics, address)?;
-    let (sender, mut connection) = client::observe(settings, "audience");
-    let seated = timeout(Duration::from_secs(10), take_a_seat(&sender, &mut connection, &topics)).await;
-    seated.context("the embedded broker does not answer")??;
+    let (sender, mut connection) = client::observe(settings, "viewer");
+    let subscribed = timeout(SUBSCRIBE_TIMEOUT, subscribe(&sender, &mut connection, &topics)).await;
+    subscribed.context("the embedded broker does not answer")??;
 
     let metrics = Arc::new(Metrics::default());
-    let mut show = Show::new(topics, args.json, audio::seconds(recording)?, address);
-    show.begin(args.fast);
-    let mut house = std::pin::pin!(app::run(config, terminated()?, metrics.clone()));
+    let mut screen = DemoScreen::new(topics, args.json, audio::seconds(recording)?, address);
+    screen.begin(args.fast)?;
+    let mut daemon = std::pin::pin!(app::run(config, terminated()?, metrics.clone()));
     loop {
         tokio::select! {
-            ended = &mut house => {
+            ended = &mut daemon => {
                 ended?;
                 break;
             }
-            event = connection.poll() => show.see(event, &metrics),
+            event = connection.poll() => screen.show(event, &metrics)?,
         }
     }
-    // The broker has everything by now; what it has not passed on to us comes within moments.
-    while let Ok(event) = timeout(LAST_WORDS, connection.poll()).await {
-        show.see(event, &metrics);
+    // The broker has everything by now; what it has not passed on yet arrives within moments.
+    while let Ok(event) = timeout(LAST_MESSAGES, connection.poll()).await {
+        screen.show(event, &metrics)?;
     }
-    Ok(show.table(&metrics))
+    Ok(screen.summary(&metrics))
 }
 
-/// Connects and subscribes; ends when the broker passes everything on.
-async fn take_a_seat(sender: &MqttSender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<()> {
+/// Connects and subscribes to every topic of the demo; returns when the broker has confirmed that.
+async fn subscribe(sender: &MqttSender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<()> {
     loop {
         match connection.poll().await {
             BrokerEvent::Connected { .. } => {

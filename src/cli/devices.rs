@@ -1,14 +1,15 @@
 //! `hearth devices`: the microphones of this machine.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 
 use serde::Serialize;
 
+use super::output::stdout;
 use crate::audio::{self, InputDevice};
 
 /// Lists the microphones of this machine.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct DevicesArgs {
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
@@ -25,8 +26,8 @@ struct DeviceLine<'a> {
     error: Option<&'a str>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
-    write(&audio::devices()?, args.json, &mut stdout().lock())
+pub fn run(args: DevicesArgs) -> anyhow::Result<()> {
+    write(&audio::devices()?, args.json, &mut stdout())
 }
 
 fn write(devices: &[InputDevice], json: bool, out: &mut impl Write) -> anyhow::Result<()> {

@@ -3,6 +3,8 @@
 //! A hearth that runs does it itself, asked over its socket; of one that does not, the files do it here, and its state follows at the
 //! next start. Invariant: it says that all is gone only when it is.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -20,7 +22,7 @@ use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Lock, Store};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ForgetArgs {
     /// How long ago it begins: "10m", "2h"; or when: "18:00", "yesterday 18:00", RFC 3339
     #[arg(value_name = "TIME")]
     since: String,
@@ -29,7 +31,7 @@ pub struct Args {
     config: Option<PathBuf>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: ForgetArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let since = human_time::parse(&args.since, &now)?;
     let config = read_config(args.config.as_deref())?;
@@ -45,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     let since = since.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
-    println!("{utterances} utterances since {since} are forgotten, {who}");
+    writeln!(stdout(), "{utterances} utterances since {since} are forgotten, {who}")?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
+use super::output::stdout;
 use super::progress;
 use crate::models;
 use griffin::Quantization;
@@ -16,7 +17,7 @@ use griffin::{Model, Options, Sampler, Sampling, Tokenizer};
 
 /// Continue a text with a RecurrentGemma.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct GenerateArgs {
     /// A bundled model's name; a directory in Hugging Face layout: config.json, model.safetensors or shards, tokenizer.json; or a
     /// GGUF file
     #[arg(long, value_name = "MODEL")]
@@ -68,8 +69,8 @@ pub fn weights(text: &str) -> Result<Quantization, String> {
 ///
 /// # Errors
 /// When the model cannot be loaded or the prompt not be read.
-pub fn run(args: Args) -> anyhow::Result<()> {
-    if let Some(times) = write(&args, &mut std::io::stdout().lock())? {
+pub fn run(args: GenerateArgs) -> anyhow::Result<()> {
+    if let Some(times) = write(&args, &mut stdout())? {
         eprintln!("{times}");
     }
     Ok(())
@@ -79,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn write(args: &Args, out: &mut impl Write) -> anyhow::Result<Option<String>> {
+pub fn write(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<Option<String>> {
     let dir = &models::find(&args.model, Path::new(""))?;
     let options = Options { weights: args.weights, threads: args.threads, ..Options::default() };
     let model = load(dir, &options).with_context(|| format!("cannot load the model {}", dir.display()))?;
@@ -133,7 +134,7 @@ fn rate(did: &str, tokens: usize, time: Duration) -> String {
 }
 
 /// The prompt's tokens, from `<bos>` on.
-fn prompt(args: &Args, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
+fn prompt(args: &GenerateArgs, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
     let mut text = args.prompt.clone();
     if text == "-" {
         text.clear();

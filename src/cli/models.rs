@@ -15,47 +15,47 @@ use std::path::Path;
 use anyhow::bail;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ModelsArgs {
     #[command(subcommand)]
-    command: Command,
+    command: ModelsCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum ModelsCommand {
     /// Fetch a model from the Hugging Face hub; without a name, list what can be fetched
-    Fetch(fetch::Args),
+    Fetch(fetch::FetchArgs),
     /// Turn a checkpoint in Hugging Face layout into one GGUF file, packed as the kernels read it
-    Quantize(quantize::Args),
+    Quantize(quantize::QuantizeArgs),
     /// List the models that lie where they are looked for
-    List(list::Args),
+    List(list::ListArgs),
     /// Tell what is in a model
-    Show(show::Args),
+    Show(show::ShowArgs),
     /// Check that a model is whole
-    Verify(verify::Args),
+    Verify(verify::VerifyArgs),
 }
 
 /// # Errors
 /// Those of the subcommand.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: ModelsArgs) -> anyhow::Result<()> {
     match args.command {
-        Command::Fetch(args) => fetch::run(args),
-        Command::Quantize(args) => quantize::run(args),
-        Command::List(args) => list::run(args),
-        Command::Show(args) => show::run(args),
-        Command::Verify(args) => verify::run(args),
+        ModelsCommand::Fetch(args) => fetch::run(args),
+        ModelsCommand::Quantize(args) => quantize::run(args),
+        ModelsCommand::List(args) => list::run(args),
+        ModelsCommand::Show(args) => show::run(args),
+        ModelsCommand::Verify(args) => verify::run(args),
     }
 }
 
 /// What a model is by its looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ModelKind {
     /// A directory in Hugging Face layout.
     Checkpoint,
     Gguf,
     Whisper,
 }
 
-impl Kind {
+impl ModelKind {
     fn of(path: &Path) -> anyhow::Result<Self> {
         if path.join("config.json").is_file() {
             return Ok(Self::Checkpoint);

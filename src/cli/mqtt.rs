@@ -3,7 +3,9 @@
 //! Asks the broker what it keeps below the machine's topics, and deletes that and the entry of Home Assistant. Invariant: it
 //! says that all is gone only when the broker acknowledged every deletion, and touches nothing while a hearth runs there.
 
+use crate::cli::output::stdout;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,13 +22,13 @@ use crate::mqtt::topics::Topics;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct MqttArgs {
     #[command(subcommand)]
-    command: Command,
+    command: MqttCommand,
 }
 
 #[derive(clap::Subcommand)]
-enum Command {
+enum MqttCommand {
     /// Delete every retained message and the Home Assistant device of this machine at its broker
     Clear {
         /// The config file; by default the system's
@@ -35,8 +37,8 @@ enum Command {
     },
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let Command::Clear { config } = args.command;
+pub fn run(args: MqttArgs) -> anyhow::Result<()> {
+    let MqttCommand::Clear { config } = args.command;
     let config = read_config(config.as_deref())?;
     ensure!(
         config.mqtt.url != Broker::Embedded,
@@ -47,9 +49,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;
     let cleared = runtime()?.block_on(clear(settings, &topics))?;
     for topic in &cleared {
-        println!("{topic}");
+        writeln!(stdout(), "{topic}")?;
     }
-    println!("{} retained messages of {} are deleted", cleared.len(), topics.node());
+    writeln!(stdout(), "{} retained messages of {} are deleted", cleared.len(), topics.node())?;
     Ok(())
 }
 

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use serde_json::{Value, json};
 
+use super::output::stdout;
 use super::progress;
 use super::run::{lived_in, read_config};
 use crate::clock::human_time;
@@ -28,19 +29,19 @@ use crate::store::Store;
 const NEARLY: f64 = 0.5;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct RulesArgs {
     #[command(subcommand)]
-    command: Command,
+    command: RulesCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum RulesCommand {
     /// Tell when rules would have fired on what was said
-    DryRun(DryRun),
+    DryRun(DryRunArgs),
 }
 
 #[derive(Debug, clap::Args)]
-struct DryRun {
+struct DryRunArgs {
     /// The rules, as [[rule]] stands in the config
     #[arg(value_name = "RULE.toml")]
     rules: PathBuf,
@@ -55,8 +56,8 @@ struct DryRun {
     config: Option<PathBuf>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let Command::DryRun(args) = args.command;
+pub fn run(args: RulesArgs) -> anyhow::Result<()> {
+    let RulesCommand::DryRun(args) = args.command;
     let now = ZonedDateTime::now();
     let since = human_time::parse(&args.since, &now)?;
     let rules = rules(&args.rules)?;
@@ -76,17 +77,17 @@ fn rules(path: &Path) -> anyhow::Result<Vec<Rule>> {
 
 /// What came of it.
 #[derive(Debug, Default, PartialEq)]
-struct Found {
+struct DryRunResult {
     alerts: Vec<Alert>,
     /// Of each rule.
-    readings: BTreeMap<String, Readings>,
+    readings: BTreeMap<String, RuleTotals>,
     utterances: u64,
     days: f64,
 }
 
 /// The answers to a rule's question.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Readings {
+struct RuleTotals {
     taken: u64,
     /// At which the question read at least `enter`, or not quite.
     hits: u64,
@@ -94,7 +95,7 @@ struct Readings {
     highest: f64,
 }
 
-fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<Found> {
+fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<DryRunResult> {
     let dir = lived_in(config)?;
     let store = Store::look(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
@@ -119,8 +120,8 @@ fn replay(
     mut read: i64,
     since: Timestamp,
     mut tell: impl FnMut(u64),
-) -> anyhow::Result<Found> {
-    let mut found = Found::default();
+) -> anyhow::Result<DryRunResult> {
+    let mut found = DryRunResult::default();
     let (mut first, mut last, mut done) = (None, since, 0);
     loop {
         let batch = store.utterances_after(read, BATCH)?;
@@ -144,7 +145,7 @@ fn replay(
     Ok(found)
 }
 
-impl Found {
+impl DryRunResult {
     fn add(&mut self, outcome: ListenerOutcome, rules: &[Rule]) {
         self.alerts.extend(outcome.alerts);
         for reading in outcome.readings {
@@ -163,7 +164,7 @@ impl Found {
     }
 }
 
-fn print(args: &DryRun, rules: &[Rule], found: &Found, zone: &TimeZone) -> anyhow::Result<()> {
+fn print(args: &DryRunArgs, rules: &[Rule], found: &DryRunResult, zone: &TimeZone) -> anyhow::Result<()> {
     let mut lines: Vec<String> = Vec::new();
     for alert in &found.alerts {
         lines.extend(if args.json { Some(serde_json::to_string(alert)?) } else { told(alert, zone) });
@@ -176,12 +177,10 @@ fn print(args: &DryRun, rules: &[Rule], found: &Found, zone: &TimeZone) -> anyho
             summary(rule, found, of_rule)
         });
     }
-    let mut out = std::io::stdout().lock();
-    match lines.iter().try_for_each(|line| writeln!(out, "{line}")) {
-        // Whoever reads may have read enough.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => bail!(error),
-        _ => Ok(()),
+    for line in &lines {
+        writeln!(stdout(), "{line}")?;
     }
+    Ok(())
 }
 
 /// An alert that begins or ends, as a person reads it.
@@ -200,22 +199,22 @@ fn told(alert: &Alert, zone: &TimeZone) -> Option<String> {
     }
 }
 
-fn summary(rule: &Rule, found: &Found, of_rule: Readings) -> String {
+fn summary(rule: &Rule, found: &DryRunResult, of_rule: RuleTotals) -> String {
     let (fired, days) = (found.fired(rule), found.days);
     let a_day = if days >= 1.0 { format!(", {:.1} a day", fired as f64 / days) } else { String::new() };
     let mut line =
         format!("{}: fired {fired} times in {:.1} days{a_day}, {} utterances", rule.name, days, found.utterances);
     if rule.question.is_some() {
-        let Readings { taken, hits, nearly, highest } = of_rule;
+        let RuleTotals { taken, hits, nearly, highest } = of_rule;
         let enter = rule.enter.get();
         line += &format!("; of {taken} readings {hits} reached {enter}, {nearly} nearly, the highest was {highest:.2}");
     }
     line
 }
 
-fn summary_json(rule: &Rule, found: &Found, of_rule: Readings) -> Value {
+fn summary_json(rule: &Rule, found: &DryRunResult, of_rule: RuleTotals) -> Value {
     let fired = found.fired(rule);
-    let Readings { taken, hits, nearly, highest } = of_rule;
+    let RuleTotals { taken, hits, nearly, highest } = of_rule;
     let per_day = (found.days >= 1.0).then(|| fired as f64 / found.days);
     json!({
         "rule": rule.name, "fired": fired, "days": found.days, "fired_per_day": per_day, "utterances": found.utterances,

@@ -18,13 +18,13 @@ const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
 const SYSTEM_STATE: &str = "/var/lib/hearth";
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct RunArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     journal::init(&config.log)?;
     let runtime = runtime()?;

@@ -1,5 +1,7 @@
 //! `hearth status`: how the running daemon is.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -11,7 +13,7 @@ use crate::api::status::Status;
 use crate::app::bootstrap;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct StatusArgs {
     /// The config file of the daemon; by default the system's
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -20,15 +22,15 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: StatusArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let answer = control_socket::ask(bootstrap::state_dir(&config).ok().as_deref(), &json!({ "command": "status" }))?;
     if args.json {
-        println!("{answer:#}");
+        writeln!(stdout(), "{answer:#}")?;
         return Ok(());
     }
     let status: Status =
         serde_json::from_value(answer).context("the daemon is of another version than this command")?;
-    print!("{status}");
+    write!(stdout(), "{status}")?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `hearth transcribe`: files to text.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::output::stdout;
 use super::sentence;
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
@@ -23,7 +24,7 @@ const QUEUE: usize = 64;
 
 /// Turns recordings into text.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct TranscribeArgs {
     /// WAV or FLAC files, any rate and number of channels.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
@@ -54,11 +55,11 @@ struct TranscriptLine<'a> {
 ///
 /// # Errors
 /// The model cannot be loaded, or some of the files could not be transcribed.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: TranscribeArgs) -> anyhow::Result<()> {
     write(args, &mut stdout())
 }
 
-fn write(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
+fn write(args: TranscribeArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let asr = AsrConfig { model: args.model, language: args.language, threads: args.threads, ..AsrConfig::default() };
     let path = models::find(&asr.model, Path::new(""))?;
     let mut pipeline = AsrPipeline::new(Whisper::load(&path, &asr)?);
@@ -148,10 +149,10 @@ fn bar(file: &Path) -> anyhow::Result<ProgressBar> {
 mod tests {
     use super::*;
 
-    fn args(files: &[&Path], json: bool) -> Args {
+    fn args(files: &[&Path], json: bool) -> TranscribeArgs {
         let asr = AsrConfig::default();
         let files = files.iter().map(|file| file.to_path_buf()).collect();
-        Args { files, json, model: asr.model, language: asr.language, threads: 1 }
+        TranscribeArgs { files, json, model: asr.model, language: asr.language, threads: 1 }
     }
 
     #[test]

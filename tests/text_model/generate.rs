@@ -10,10 +10,10 @@ use super::nano_dir;
 #[derive(clap::Parser)]
 struct Cli {
     #[command(flatten)]
-    args: generate::Args,
+    args: generate::GenerateArgs,
 }
 
-fn args(more: &[&str]) -> Result<generate::Args, clap::Error> {
+fn args(more: &[&str]) -> Result<generate::GenerateArgs, clap::Error> {
     let nano = nano_dir();
     let all = ["generate", "--model", nano.to_str().unwrap()].into_iter().chain(more.iter().copied());
     Cli::try_parse_from(all).map(|cli| cli.args)

@@ -32,7 +32,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<String>> {
 /// Plain text by lines and sentences, or the `text` of each line of JSON.
 fn utterances(text: &str) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize)]
-    struct Said {
+    struct JsonLine {
         text: Option<String>,
     }
     let mut found = Vec::new();
@@ -40,7 +40,7 @@ fn utterances(text: &str) -> anyhow::Result<Vec<String>> {
     for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
         if json {
             // A line without text is a gap or the like: nothing that was said.
-            let said: Said = serde_json::from_str(line).with_context(|| format!("line {number} is not JSON"))?;
+            let said: JsonLine = serde_json::from_str(line).with_context(|| format!("line {number} is not JSON"))?;
             found.extend(said.text.filter(|text| !text.trim().is_empty()));
         } else {
             found.extend(sentences(line).map(str::to_string));

@@ -10,6 +10,7 @@ mod report;
 mod whisper_stream;
 mod word_errors;
 
+use crate::cli::output::stdout;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ const SILENCE_MIN: usize = 5;
 
 /// Measure hearing over a folder of recordings with a manifest.tsv.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct BenchHearingArgs {
     /// A folder that holds a manifest.tsv, or whose folders do
     folder: PathBuf,
     /// As fast as the machine can: words alone, no latency, and no decoding before a segment has ended
@@ -97,7 +98,7 @@ fn pass_cost(text: &str) -> Result<DecodeCost, String> {
     }
 }
 
-impl Args {
+impl BenchHearingArgs {
     fn looks(&self) -> InterimMode {
         match (self.no_looks, self.agreement) {
             (true, _) => InterimMode::Off,
@@ -126,7 +127,7 @@ struct RecordingLine<'a> {
 
 /// # Errors
 /// The folder, a recording or the model cannot be read.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: BenchHearingArgs) -> anyhow::Result<()> {
     let mut recordings = manifest::read(&args.folder)?;
     if !args.sets.is_empty() {
         recordings.retain(|recording| args.sets.contains(&recording.set));
@@ -169,14 +170,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         // The process's time was not hearing's alone.
         report.cpu_s_per_hour_speech = None;
     }
-    report.show();
+    report.show()?;
     if let Some(path) = &args.plot {
         let title = "Seconds from the end of a word to its being committed";
         plot::histogram(path, title, ["seconds", "words"], 0.25, &report.latencies)?;
-        println!("drawn: {}", path.display());
+        writeln!(stdout(), "drawn: {}", path.display())?;
     }
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        writeln!(stdout(), "{}", serde_json::to_string(&report)?)?;
     }
     Ok(())
 }

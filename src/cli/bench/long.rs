@@ -4,6 +4,8 @@
 //! the window is only ever measured with a window that is full; all ages are measured in turns, and compared within a turn, for a
 //! machine that others use is not the same minutes later.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -88,30 +90,38 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
             turns.push(next(model, tokens, &state));
         }
     }
-    println!(
+    writeln!(
+        stdout(),
         "{:>12} {:>16} {:>8} {:>16} {:>8} {:>12}",
-        "tokens read", "µs a token read", "", "a token written", "", "memory, MB"
-    );
+        "tokens read",
+        "µs a token read",
+        "",
+        "a token written",
+        "",
+        "memory, MB"
+    )?;
     for (age, of_age) in seen.iter_mut().zip(&turns) {
         let median = |seconds: fn(&Turn) -> f64| median(of_age.iter().map(seconds).collect());
         age.us_per_token = us(median(|turn| turn.read_s), CHUNK);
         age.us_per_token_written = us(median(|turn| turn.written_s), WRITTEN);
         age.times_as_long = times_as_long(of_age, &turns[0], |turn| turn.read_s);
         age.times_as_long_written = times_as_long(of_age, &turns[0], |turn| turn.written_s);
-        age.show();
+        age.show()?;
     }
     Ok(seen)
 }
 
 impl Age {
-    fn show(&self) {
+    fn show(&self) -> anyhow::Result<()> {
         let Self { tokens, us_per_token: read, us_per_token_written: written, .. } = self;
         let Self { times_as_long: read_times, times_as_long_written: written_times, .. } = self;
         let memory = self.rss_bytes as f64 / 1e6;
         let how = if self.read { "" } else { "  restored at this age, not read" };
-        println!(
+        writeln!(
+            stdout(),
             "{tokens:>12} {read:>16.1}   ×{read_times:.3} {written:>16.1}   ×{written_times:.3} {memory:>12.1}{how}"
-        );
+        )?;
+        Ok(())
     }
 }
 

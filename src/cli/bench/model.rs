@@ -3,7 +3,9 @@
 //! Owns what is measured and how it is shown. Refuses to know how it is computed. Invariant: every speed is measured beside its
 //! limit, as `machine.rs` does.
 
+use crate::cli::output::stdout;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,7 +32,7 @@ const QUESTION_TOKENS: usize = 24;
 
 /// Measure a model.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct BenchModelArgs {
     /// Random weights of a published shape, 2b or 9b, or the bundled nano
     #[arg(long, default_value = "nano", conflicts_with = "model", value_parser = ["2b", "9b", "nano"])]
     shape: String,
@@ -63,7 +65,7 @@ pub struct Args {
 
 /// What was measured.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ModelBenchReport {
     kernel: String,
     threads: usize,
     read_gb_s: f64,
@@ -91,11 +93,11 @@ struct Report {
 
 /// # Errors
 /// When the model cannot be loaded or a file not be written.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: BenchModelArgs) -> anyhow::Result<()> {
     let options = Options { weights: args.weights, threads: args.threads, kernel: args.kernel, ..Options::default() };
     let (model, load_s) = open(&args, &options)?;
     let (kernel, threads) = (model.kernel(), model.threads());
-    println!("{} on {threads} thread{}", kernel.name(), if threads == 1 { "" } else { "s" });
+    writeln!(stdout(), "{} on {threads} thread{}", kernel.name(), if threads == 1 { "" } else { "s" })?;
 
     let cost = model.cost();
     let mut state = model.state();
@@ -109,7 +111,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let best = Roofs::highest(&[read.best(), written.best()]);
     model.ingest(&tokens.take(state.tokens_read(), model.config().window.min(2 * CHUNK)), &mut state)?;
     let (snapshot_ms, restore_ms) = snapshots(&model, &state)?;
-    let mut report = Report {
+    let mut report = ModelBenchReport {
         kernel: kernel.name().into(),
         threads,
         read_gb_s: written.roofs().read_gb_s,
@@ -134,30 +136,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         load_s,
         long: Vec::new(),
     };
-    report.show(&cost);
+    report.show(&cost)?;
     if args.long > 0 {
         report.long = long::look(&model, &tokens, args.long)?;
         if let Some(path) = &args.plot {
             let points: Vec<_> = report.long.iter().map(|age| (age.tokens as f64, age.us_per_token)).collect();
             plot::line(path, "Time per token over the stream's age", ["tokens read", "µs per token"], &points)?;
-            println!("drawn: {}", path.display());
+            writeln!(stdout(), "drawn: {}", path.display())?;
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        writeln!(stdout(), "{}", serde_json::to_string(&report)?)?;
     }
     Ok(())
 }
 
 /// The model, and the seconds until it had read its first token.
-fn open(args: &Args, options: &Options) -> anyhow::Result<(Model, f64)> {
+fn open(args: &BenchModelArgs, options: &Options) -> anyhow::Result<(Model, f64)> {
     let path = match (&args.model, &args.file, args.shape.as_str()) {
         (Some(path), ..) => models::find(path, Path::new(""))?,
         (None, None, "nano") => models::find(Path::new("recurrentgemma-nano"), Path::new(""))?,
         (None, Some(file), shape) => {
             if !file.exists() {
                 ensure!(shape != "nano", "nano has weights of its own; leave --file out");
-                println!("writing random weights to {}", file.display());
+                writeln!(stdout(), "writing random weights to {}", file.display())?;
                 griffin::write_random(&shape_of(shape)?, options.weights, 0, file, false, &mut |_, _| ())?;
             }
             file.clone()
@@ -242,42 +244,46 @@ fn median_ms(what: impl FnMut()) -> f64 {
     1e3 * median_s(what)
 }
 
-impl Report {
-    fn show(&self, cost: &Cost) {
+impl ModelBenchReport {
+    fn show(&self, cost: &Cost) -> anyhow::Result<()> {
         let form = |form: Form| format!("{form:?}");
-        println!(
+        writeln!(
+            stdout(),
             "this machine keeps reading {:.1} GB/s and making {:.0} Gop/s ({}); its best moments were {:.1} and {:.0}",
             self.read_gb_s,
             self.peak_gop_s,
             form(cost.main_form()),
             self.best_read_gb_s,
             self.best_gop_s,
-        );
-        println!(
+        )?;
+        writeln!(
+            stdout(),
             "a token read:    {:.2} GB, {:.2} Gop; at most {:.1} a second in chunks of {CHUNK}",
             self.ingest_bytes_per_token as f64 / 1e9,
             self.ingest_gop_per_token,
             self.ingest_limit_tok_s
-        );
-        println!(
+        )?;
+        writeln!(
+            stdout(),
             "a token written: {:.2} GB, {:.2} Gop; at most {:.1} a second\n",
             self.generate_bytes_per_token as f64 / 1e9,
             self.generate_gop_per_token,
             self.generate_limit_tok_s
-        );
+        )?;
         for size in CHUNKS {
             let speed = self.ingest_tok_s[&size.to_string()];
             let share = if size == CHUNK { share(self.ingest_share) } else { String::new() };
-            println!("reads {size:>3} at a time  {speed:>9.1} tokens a second{share}");
+            writeln!(stdout(), "reads {size:>3} at a time  {speed:>9.1} tokens a second{share}")?;
         }
         let share = share(self.generate_share);
-        println!("writes              {:>9.1} tokens a second{share}\n", self.generate_tok_s);
-        println!("fork                {:>9.2} ms", self.fork_ms);
-        println!("snapshot, synced    {:>9.2} ms", self.snapshot_ms);
-        println!("restore             {:>9.2} ms", self.restore_ms);
-        println!("{QUESTIONS} questions of {QUESTION_TOKENS} {:>9.1} ms", self.questions_ms);
-        println!("memory              {:>9.1} MB", self.rss_bytes as f64 / 1e6);
-        println!("load to first token {:>9.2} s\n", self.load_s);
+        writeln!(stdout(), "writes              {:>9.1} tokens a second{share}\n", self.generate_tok_s)?;
+        writeln!(stdout(), "fork                {:>9.2} ms", self.fork_ms)?;
+        writeln!(stdout(), "snapshot, synced    {:>9.2} ms", self.snapshot_ms)?;
+        writeln!(stdout(), "restore             {:>9.2} ms", self.restore_ms)?;
+        writeln!(stdout(), "{QUESTIONS} questions of {QUESTION_TOKENS} {:>9.1} ms", self.questions_ms)?;
+        writeln!(stdout(), "memory              {:>9.1} MB", self.rss_bytes as f64 / 1e6)?;
+        writeln!(stdout(), "load to first token {:>9.2} s\n", self.load_s)?;
+        Ok(())
     }
 }
 

@@ -3,6 +3,8 @@
 //! Owns what is measured and how it is shown. Invariant: both ends of each comparison send the same messages to the same
 //! broker; the outbox's are on disk before and gone from it after.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Measure publishing.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct BenchPublishArgs {
     /// Utterances that wait in the outbox when the broker comes
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     count: u64,
@@ -51,7 +53,7 @@ pub struct Args {
 
 /// # Errors
 /// When there is no broker, or no place for the database.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: BenchPublishArgs) -> anyhow::Result<()> {
     let dir = match &args.dir {
         Some(dir) => tempfile::tempdir_in(dir),
         None => tempfile::tempdir(),
@@ -137,16 +139,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             "plain_per_s": count / plain_s, "p50_ms": p50, "p95_ms": p95,
             "memory_before_mib": memory_before_mib, "memory_mib": memory_mib,
         });
-        println!("{figures}");
+        writeln!(stdout(), "{figures}")?;
         return Ok(());
     }
-    println!("utterances stored, each with its message, each durable   {:8.0} a second", count / store_s);
-    println!("the outbox drained, each message acknowledged            {:8.0} a second", count / drain_s);
-    println!("a plain loop that awaits each acknowledgement            {:8.0} a second", count / plain_s);
-    println!("from before the store to the acknowledgement             p50 {p50:.2} ms, p95 {p95:.2} ms");
-    println!(
+    writeln!(stdout(), "utterances stored, each with its message, each durable   {:8.0} a second", count / store_s)?;
+    writeln!(stdout(), "the outbox drained, each message acknowledged            {:8.0} a second", count / drain_s)?;
+    writeln!(stdout(), "a plain loop that awaits each acknowledgement            {:8.0} a second", count / plain_s)?;
+    writeln!(stdout(), "from before the store to the acknowledgement             p50 {p50:.2} ms, p95 {p95:.2} ms")?;
+    writeln!(
+        stdout(),
         "memory while it drained                                  {memory_mib:.0} MiB, {memory_before_mib:.0} before"
-    );
+    )?;
     Ok(())
 }
 

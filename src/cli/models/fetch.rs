@@ -3,7 +3,9 @@
 //! Owns where the token is looked for and how progress looks. Refuses to know how a model is fetched. Where the model lies
 //! goes to standard output, everything else to standard error.
 
+use crate::cli::output::stdout;
 use std::io::IsTerminal;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use crate::models::fetch::{FetchEvent, Fetcher, Patience};
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct FetchArgs {
     /// As `hearth models fetch` lists it; left out, the names are listed
     name: Option<String>,
     /// The folder to put it into; by default one that hearth looks in: $HEARTH_MODELS, else /var/lib/hearth/models where hearth
@@ -39,9 +41,9 @@ pub struct Args {
 ///
 /// # Errors
 /// When the model is not there, whole and right, at the end.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: FetchArgs) -> anyhow::Result<()> {
     let Some(name) = &args.name else {
-        print!("{}", list());
+        write!(stdout(), "{}", list())?;
         return Ok(());
     };
     let entry = catalogue::find(name)?;
@@ -49,12 +51,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let endpoint = args.endpoint.or_else(|| variable("HF_ENDPOINT")).unwrap_or_else(|| HUB.into());
     let hub = Hub::new(&endpoint, token)?;
     let to = args.to.unwrap_or_else(models::home);
-    let mut show = Show::new()?;
+    let mut show = FetchDisplay::new()?;
     let fetched =
         Fetcher { hub, patience: Patience::default(), tell: &mut |event| show.see(&event) }.fetch(&entry, &to);
     show.end();
     let path = fetched.with_context(|| format!("{} was not fetched", entry.name))?;
-    println!("{}", path.display());
+    writeln!(stdout(), "{}", path.display())?;
     eprintln!("{}", hint(&entry, &path));
     Ok(())
 }
@@ -102,12 +104,12 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// What a person sees: a bar on a terminal, lines elsewhere.
-struct Show {
+struct FetchDisplay {
     bar: Option<ProgressBar>,
     last: Instant,
 }
 
-impl Show {
+impl FetchDisplay {
     fn new() -> anyhow::Result<Self> {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{msg} {bar:30} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";

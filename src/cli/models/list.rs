@@ -1,11 +1,13 @@
 //! `hearth models list`: what lies where models may lie.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use indicatif::DecimalBytes;
 
-use super::{Kind, table};
+use super::{ModelKind, table};
 use crate::asr;
 use crate::cli::sentence;
 use crate::models;
@@ -14,7 +16,7 @@ use crate::models;
 const SYSTEM: &str = "/etc/hearth";
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ListArgs {
     /// A directory of models; by default every place that names are looked for in
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -24,14 +26,14 @@ pub struct Args {
 ///
 /// # Errors
 /// When the directory that was named cannot be read.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: ListArgs) -> anyhow::Result<()> {
     let named = args.dir.is_some();
     let places = args.dir.map_or_else(|| models::places_of(Path::new(SYSTEM)), |dir| vec![dir]);
     for place in &places {
         let rows = rows(place).with_context(|| format!("cannot list {}", place.display()));
         match rows {
             Ok(rows) if rows.len() == 1 => {}
-            Ok(rows) => print!("{}\n{}", place.display(), table(&rows)),
+            Ok(rows) => write!(stdout(), "{}\n{}", place.display(), table(&rows))?,
             Err(error) if named => return Err(error),
             Err(error) => eprintln!("hearth: {}", sentence(&error)),
         }
@@ -47,7 +49,7 @@ fn rows(place: &Path) -> anyhow::Result<Vec<[String; 5]>> {
     let mut rows = vec![["name", "kind", "size", "form", "hash"].map(String::from)];
     for path in paths {
         // What is no model is nobody's business here.
-        let Ok(kind) = Kind::of(&path) else { continue };
+        let Ok(kind) = ModelKind::of(&path) else { continue };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (size, form) = contents(&path, kind).unwrap_or_else(|error| ("".into(), sentence(&error)));
         rows.push([name, kind.name().into(), size, form, hash(&path)]);
@@ -55,8 +57,8 @@ fn rows(place: &Path) -> anyhow::Result<Vec<[String; 5]>> {
     Ok(rows)
 }
 
-fn contents(path: &Path, kind: Kind) -> anyhow::Result<(String, String)> {
-    if kind == Kind::Whisper {
+fn contents(path: &Path, kind: ModelKind) -> anyhow::Result<(String, String)> {
+    if kind == ModelKind::Whisper {
         asr::check_model_file(path)?;
         return Ok((DecimalBytes(path.metadata()?.len()).to_string(), "ggml".into()));
     }

@@ -3,6 +3,8 @@
 //! Owns the command's arguments and its table. Refuses to know how a file is written. The table goes to standard output,
 //! everything else to standard error.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,7 +22,7 @@ use griffin::{self, Model, Options, Perplexity, Report, Share, Tokenizer, perple
 const COMPARED: u64 = 500_000_000;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct QuantizeArgs {
     /// A model's name, or a directory in Hugging Face layout
     #[arg(value_name = "DIR")]
     dir: PathBuf,
@@ -52,7 +54,7 @@ fn form(text: &str) -> Result<Quantization, String> {
 /// # Errors
 /// When the checkpoint is not whole, the file cannot be written, or the text not be read. Nothing bears the file's name then
 /// but what bore it before.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: QuantizeArgs) -> anyhow::Result<()> {
     let dir = models::find(&args.dir, Path::new(""))?;
     ensure!(dir.is_dir(), "{} is no directory in Hugging Face layout; quantising begins with one", dir.display());
     // What can be wrong with a text is better told now than after minutes of packing.
@@ -67,19 +69,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         progress::show("quantising", "parameters", |tell| quantise(&dir, &args.out, args.form, args.force, tell));
     let report = made.with_context(|| format!("{} was not quantised", dir.display()))?;
     let seconds = started.elapsed().as_secs_f64();
-    print!("{}", show(&report));
-    println!("{}: {} in {seconds:.1} s", args.out.display(), DecimalBytes(report.bytes));
+    write!(stdout(), "{}", show(&report))?;
+    writeln!(stdout(), "{}: {} in {seconds:.1} s", args.out.display(), DecimalBytes(report.bytes))?;
 
     if let (Some((path, text)), Some(tokenizer)) = (text, tokenizer) {
         let options = Options::default();
         let quantised = measure(&args.out, &options, &tokenizer, &text)?;
         let (tokens, value) = (HumanCount(quantised.tokens as u64), quantised.value);
-        print!("perplexity on {} ({tokens} tokens): {value:.4}", path.display());
+        write!(stdout(), "perplexity on {} ({tokens} tokens): {value:.4}", path.display())?;
         if griffin::Config::load(&dir)?.parameters() <= COMPARED {
             let options = Options { weights: Quantization::F32, ..options };
-            print!(", of the checkpoint in f32 {:.4}", measure(&dir, &options, &tokenizer, &text)?.value);
+            write!(stdout(), ", of the checkpoint in f32 {:.4}", measure(&dir, &options, &tokenizer, &text)?.value)?;
         }
-        println!();
+        writeln!(stdout())?;
     }
     Ok(())
 }

@@ -1,16 +1,18 @@
 //! `hearth models show`: what is in a model.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::{Kind, table};
+use super::{ModelKind, table};
 use crate::models;
 use griffin::{self, Content, Group, Summary};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct ShowArgs {
     /// A model's name or path
     #[arg(value_name = "MODEL")]
     model: PathBuf,
@@ -20,10 +22,10 @@ pub struct Args {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: ShowArgs) -> anyhow::Result<()> {
     let path = models::resolve(&args.model, Path::new(""))?;
-    let kind = Kind::of(&path)?;
-    if kind == Kind::Whisper {
+    let kind = ModelKind::of(&path)?;
+    if kind == ModelKind::Whisper {
         bail!(
             "{} is a {}; `hearth models verify` checks it, and there is no more to show",
             path.display(),
@@ -31,8 +33,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     let summary = griffin::summary(&path)?;
-    println!("{}: {}, {}", path.display(), kind.name(), DecimalBytes(summary.bytes));
-    print!("{}", describe(&summary));
+    writeln!(stdout(), "{}: {}, {}", path.display(), kind.name(), DecimalBytes(summary.bytes))?;
+    write!(stdout(), "{}", describe(&summary))?;
     Ok(())
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Owns which checks belong to which kind of model. Refuses to know how they are made.
 
+use crate::cli::output::stdout;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::Kind;
+use super::ModelKind;
 use crate::asr;
 use crate::cli::progress;
 use crate::listener::prompt::Prompt;
@@ -12,7 +14,7 @@ use crate::models;
 use griffin::{self, Tokenizer};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct VerifyArgs {
     /// A model's name or path
     #[arg(value_name = "MODEL")]
     model: PathBuf,
@@ -22,24 +24,24 @@ pub struct Args {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: VerifyArgs) -> anyhow::Result<()> {
     let path = models::resolve(&args.model, Path::new(""))?;
     models::verify(&path)?;
     let listed = models::is_listed(&path)?;
-    let kind = Kind::of(&path)?;
+    let kind = ModelKind::of(&path)?;
     match kind {
-        Kind::Whisper => asr::check_model_file(&path)?,
-        Kind::Checkpoint | Kind::Gguf => {
+        ModelKind::Whisper => asr::check_model_file(&path)?,
+        ModelKind::Checkpoint | ModelKind::Gguf => {
             progress::show("verifying", "parameters", |tell| griffin::check(&path, tell))?;
             Prompt::load(&path)?;
             if griffin::attached(&path, "tokenizer.json")?.is_some() {
                 Tokenizer::load(&path)?;
             } else {
-                println!("{} has no tokenizer: it can be measured, but not talked to", path.display());
+                writeln!(stdout(), "{} has no tokenizer: it can be measured, but not talked to", path.display())?;
             }
         }
     }
     let hash = if listed { "as SHA256SUMS lists it" } else { "not listed in a SHA256SUMS" };
-    println!("{} is a whole {}, {hash}", path.display(), kind.name());
+    writeln!(stdout(), "{} is a whole {}, {hash}", path.display(), kind.name())?;
     Ok(())
 }

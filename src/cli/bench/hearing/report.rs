@@ -3,7 +3,9 @@
 //! Owns the figures, how rates are made of sums, and how they are shown. Refuses to know how they were measured. Invariant: a
 //! figure that nothing was heard for is none, never 0.
 
+use crate::cli::output::stdout;
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use serde::Serialize;
 
@@ -101,42 +103,64 @@ impl HearingReport {
         (self.stored_p50_s, self.stored_p95_s) = (quantile(stored, 0.5), quantile(stored, 0.95));
     }
 
-    pub fn show(&self) {
+    pub fn show(&self) -> anyhow::Result<()> {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         if self.words > 0 {
             let late = |time: Option<f64>| time.map_or("–".into(), |time| format!("{time:.2} s"));
-            println!("{:<28} {:>8} {:>9} {:>9} {:>8} {:>8}", "set", "words", "errors", "offline", "p50", "p95");
+            writeln!(
+                stdout(),
+                "{:<28} {:>8} {:>9} {:>9} {:>8} {:>8}",
+                "set",
+                "words",
+                "errors",
+                "offline",
+                "p50",
+                "p95"
+            )?;
             for (name, set) in &self.by_set {
                 let SetScores { words, wer, wer_offline, latency_p50_s, latency_p95_s, .. } = set;
                 let (p50, p95) = (late(*latency_p50_s), late(*latency_p95_s));
-                println!("{name:<28} {words:>8} {:>9} {:>9} {p50:>8} {p95:>8}", percent(*wer), percent(*wer_offline));
+                writeln!(
+                    stdout(),
+                    "{name:<28} {words:>8} {:>9} {:>9} {p50:>8} {p95:>8}",
+                    percent(*wer),
+                    percent(*wer_offline)
+                )?;
             }
-            println!("{:<28} {:>8} {:>9} {:>9}\n", "all", self.words, percent(self.wer), percent(self.wer_offline));
+            writeln!(
+                stdout(),
+                "{:<28} {:>8} {:>9} {:>9}\n",
+                "all",
+                self.words,
+                percent(self.wer),
+                percent(self.wer_offline)
+            )?;
         }
-        let row = |what: &str, value: String| println!("{what:<52} {value}");
+        let row = |what: &str, value: String| writeln!(stdout(), "{what:<52} {value}");
         if let (Some(p50), Some(p95)) = (self.latency_p50_s, self.latency_p95_s) {
-            row("from a word's end to its being committed", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
+            row("from a word's end to its being committed", format!("p50 {p50:.2} s, p95 {p95:.2} s"))?;
         }
         if let (Some(p50), Some(p95)) = (self.stored_p50_s, self.stored_p95_s) {
-            row("and to the utterance that is stored", format!("p50 {p50:.2} s, p95 {p95:.2} s"));
+            row("and to the utterance that is stored", format!("p50 {p50:.2} s, p95 {p95:.2} s"))?;
         }
-        row("committed words that changed", self.revisions.to_string());
+        row("committed words that changed", self.revisions.to_string())?;
         if let Some(words) = self.noise_words_per_hour {
-            row("words an hour where nobody speaks", format!("{words:.1} ({:.0} s heard)", self.noise_s));
+            row("words an hour where nobody speaks", format!("{words:.1} ({:.0} s heard)", self.noise_s))?;
         }
         if let Some(cpu) = self.cpu_s_per_hour_speech {
-            row("processor seconds an hour of speech", format!("{cpu:.0} ({:.0} s heard)", self.speech_s));
+            row("processor seconds an hour of speech", format!("{cpu:.0} ({:.0} s heard)", self.speech_s))?;
         }
         let core = percent(self.cpu_s_per_hour_silence / 3600.0);
-        row("processor seconds an hour of silence", format!("{:.1} ({core} of a core)", self.cpu_s_per_hour_silence));
+        row("processor seconds an hour of silence", format!("{:.1} ({core} of a core)", self.cpu_s_per_hour_silence))?;
         if self.busy > 0.0 {
-            row("share of the time decoding, where people speak", percent(self.busy));
+            row("share of the time decoding, where people speak", percent(self.busy))?;
         }
         if let Some(speed) = self.read_beside_tok_s {
-            row("tokens a second that were read beside", format!("{speed:.1}"));
+            row("tokens a second that were read beside", format!("{speed:.1}"))?;
         }
-        row("memory at most", format!("{:.0} MB", self.rss_bytes as f64 / 1e6));
-        row("sound dropped", format!("{:.1} s", self.dropped_s));
+        row("memory at most", format!("{:.0} MB", self.rss_bytes as f64 / 1e6))?;
+        row("sound dropped", format!("{:.1} s", self.dropped_s))?;
+        Ok(())
     }
 }
 

@@ -1,0 +1,288 @@
+//! What `hearth demo` shows while it runs, and the table at its end.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::output::stdout;
+use crate::mqtt::client::BrokerEvent;
+use crate::mqtt::topics::Topics;
+use crate::process::cpu_seconds;
+use crate::{clock, metrics::Metrics};
+
+/// Text is wrapped to this many columns.
+const WIDTH: usize = 100;
+
+const DIM: &str = "\x1b[2m";
+const CYAN: &str = "\x1b[36m";
+const BOLD_RED: &str = "\x1b[1;31m";
+const RESET: &str = "\x1b[0m";
+const CLEAR_LINE: &str = "\r\x1b[2K";
+
+/// The fields of an utterance message that are shown.
+#[derive(Deserialize)]
+struct ShownUtterance {
+    start: Timestamp,
+    text: String,
+}
+
+/// The fields of an interim message that are shown.
+#[derive(Deserialize)]
+struct ShownInterim {
+    start: Timestamp,
+    committed: String,
+    tentative: String,
+}
+
+/// The fields of an alert message that are shown.
+#[derive(Deserialize)]
+struct ShownAlert {
+    rule: String,
+    phase: String,
+    time: Timestamp,
+    probability: Option<f64>,
+    evidence: Vec<ShownQuote>,
+}
+
+#[derive(Deserialize)]
+struct ShownQuote {
+    text: String,
+}
+
+/// The fields of a summary message that are shown.
+#[derive(Deserialize)]
+struct ShownSummary {
+    time: Timestamp,
+    text: String,
+}
+
+/// Prints messages as they arrive and collects alerts and summaries for the table.
+pub struct DemoScreen {
+    topics: Topics,
+    /// Standard output is kept for the JSON line; everything else goes to standard error.
+    use_stderr: bool,
+    colors: bool,
+    length_s: Option<f64>,
+    broker: SocketAddr,
+    /// The cursor stands in a line of interim text, which the next output replaces.
+    interim_shown: bool,
+    alerts: Vec<AlertRow>,
+    summaries: Vec<SummaryRow>,
+}
+
+impl DemoScreen {
+    /// A screen for messages of `topics`. `length_s` is the length of the recording, if it is known.
+    pub fn new(topics: Topics, use_stderr: bool, length_s: Option<f64>, broker: SocketAddr) -> Self {
+        let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self {
+            topics,
+            use_stderr,
+            colors,
+            length_s,
+            broker,
+            interim_shown: false,
+            alerts: Vec::new(),
+            summaries: Vec::new(),
+        }
+    }
+
+    /// Says what is about to be played.
+    ///
+    /// # Errors
+    /// Standard output cannot be written. The same holds for every function here that returns a `Result`.
+    pub fn begin(&mut self, fast: bool) -> anyhow::Result<()> {
+        let length = self.length_s.map_or_else(String::new, |s| format!("{s:.0} s of "));
+        let pace = if fast { "as fast as this machine can" } else { "in real time" };
+        self.line(&format!(
+            "hearth listens to {length}a household, {pace}. What you see came over MQTT; to see the messages themselves:"
+        ))?;
+        let all = self.topics.command("#");
+        self.line(&format!("  mosquitto_sub -h {} -p {} -t '{all}' -v\n", self.broker.ip(), self.broker.port()))
+    }
+
+    /// Shows a message. Messages of other clients of the broker, which we cannot read, are skipped.
+    pub fn show(&mut self, event: BrokerEvent, metrics: &Metrics) -> anyhow::Result<()> {
+        let BrokerEvent::Message { topic, payload, .. } = event else { return Ok(()) };
+        let since = metrics.heard_since.get();
+        let offset = |time: Timestamp| since.map_or(0.0, |since| time.duration_since(since).as_secs_f64().max(0.0));
+        if topic == self.topics.utterance() {
+            if let Ok(ShownUtterance { start, text }) = serde_json::from_slice(&payload) {
+                self.entry(offset(start), "", "", &text)?;
+            }
+        } else if topic == self.topics.interim() {
+            if let Ok(interim) = serde_json::from_slice::<ShownInterim>(&payload) {
+                self.interim(offset(interim.start), &interim)?;
+            }
+        } else if topic == self.topics.summary() {
+            if let Ok(ShownSummary { time, text }) = serde_json::from_slice(&payload) {
+                self.entry(offset(time), CYAN, "summary  ", &text)?;
+                self.summaries.push(SummaryRow { text });
+            }
+        } else if topic == self.topics.alert()
+            && let Ok(alert) = serde_json::from_slice::<ShownAlert>(&payload)
+        {
+            self.alert(offset(alert.time), alert)?;
+        }
+        Ok(())
+    }
+
+    fn alert(&mut self, time_s: f64, alert: ShownAlert) -> anyhow::Result<()> {
+        let ShownAlert { rule, phase, probability, evidence, .. } = alert;
+        match phase.as_str() {
+            "new" => {
+                let quotes: Vec<String> = evidence.into_iter().map(|quote| quote.text).collect();
+                let evidence = quotes.join(" … ");
+                let percent = probability.map_or_else(String::new, |p| format!("{:.0} %  ", p * 100.0));
+                self.entry(time_s, BOLD_RED, "ALERT    ", &format!("{rule}  {percent}“{evidence}”"))?;
+                self.alerts.push(AlertRow { rule, time_s: round(time_s), probability, evidence });
+            }
+            "end" => self.entry(time_s, DIM, "over     ", &rule)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Shows the end of what is being said, as much as fits into one line. The next output replaces that line.
+    fn interim(&mut self, time_s: f64, interim: &ShownInterim) -> anyhow::Result<()> {
+        self.clear_interim()?;
+        let head = minutes(time_s);
+        let tentative: String = interim.tentative.chars().take(WIDTH - head.len()).collect();
+        let committed_len = interim.committed.chars().count();
+        let mut columns = WIDTH.saturating_sub(head.len() + tentative.chars().count() + 1);
+        let ellipsis = if committed_len > columns { "…" } else { "" };
+        columns -= ellipsis.len().min(columns);
+        let committed: String = interim.committed.chars().skip(committed_len.saturating_sub(columns)).collect();
+        self.interim_shown = committed_len > 0 || !tentative.is_empty();
+        if self.interim_shown {
+            let (on, off) = if self.colors { (DIM, RESET) } else { ("", "") };
+            let mut out = stdout();
+            write!(out, "{head}{ellipsis}{committed} {on}{tentative}{off}")?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn clear_interim(&mut self) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.interim_shown) {
+            write!(stdout(), "{CLEAR_LINE}")?;
+        }
+        Ok(())
+    }
+
+    /// A time, a label and a text that is wrapped and indented behind them.
+    fn entry(&mut self, time_s: f64, color: &str, label: &str, text: &str) -> anyhow::Result<()> {
+        let head = minutes(time_s);
+        let indent = " ".repeat(head.len() + label.len());
+        let (on, off) = if self.colors && !color.is_empty() { (color, RESET) } else { ("", "") };
+        let text = wrap(text, WIDTH - indent.len()).join(&format!("\n{indent}"));
+        self.line(&format!("{head}{on}{label}{text}{off}"))
+    }
+
+    fn line(&mut self, line: &str) -> anyhow::Result<()> {
+        self.clear_interim()?;
+        if self.use_stderr {
+            eprintln!("{line}");
+        } else {
+            writeln!(stdout(), "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// The table at the end.
+    pub fn summary(self, metrics: &Metrics) -> DemoSummary {
+        DemoSummary {
+            audio_s: round(clock::seconds(metrics.heard_samples.get() as i64)),
+            words: metrics.words.get(),
+            tokens: metrics.tokens.get(),
+            state_bytes: metrics.state_bytes.get(),
+            lag_p50_s: metrics.lag.quantile_s(0.5),
+            lag_p95_s: metrics.lag.quantile_s(0.95),
+            cpu_s: round(cpu_seconds()),
+            published: metrics.published.get(),
+            acknowledged: metrics.acknowledged.get(),
+            alerts: self.alerts,
+            summaries: self.summaries,
+        }
+    }
+}
+
+/// The table at the end; `--json` prints it as one line.
+#[derive(Debug, Serialize)]
+pub struct DemoSummary {
+    audio_s: f64,
+    words: u64,
+    tokens: u64,
+    state_bytes: u64,
+    lag_p50_s: Option<f64>,
+    lag_p95_s: Option<f64>,
+    cpu_s: f64,
+    published: u64,
+    acknowledged: u64,
+    alerts: Vec<AlertRow>,
+    summaries: Vec<SummaryRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct AlertRow {
+    rule: String,
+    /// Seconds from the start of the recording.
+    time_s: f64,
+    probability: Option<f64>,
+    evidence: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SummaryRow {
+    text: String,
+}
+
+impl fmt::Display for DemoSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lag = |s: Option<f64>| s.map_or("–".into(), |s| format!("{s:.2} s"));
+        let rows = [
+            ("audio heard", format!("{:.1} s", self.audio_s)),
+            ("words", self.words.to_string()),
+            ("tokens read", self.tokens.to_string()),
+            ("state", format!("{} bytes, whatever was heard", self.state_bytes)),
+            (
+                "lag, from the end of an utterance to its text",
+                format!("p50 {}, p95 {}", lag(self.lag_p50_s), lag(self.lag_p95_s)),
+            ),
+            ("CPU", format!("{:.1} s", self.cpu_s)),
+            ("MQTT messages published, acknowledged", format!("{}, {}", self.published, self.acknowledged)),
+            ("alerts, summaries", format!("{}, {}", self.alerts.len(), self.summaries.len())),
+        ];
+        let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        rows.iter().try_for_each(|(name, value)| write!(f, "\n{name:width$}  {value}"))
+    }
+}
+
+/// `mm:ss.s` and two spaces.
+fn minutes(seconds: f64) -> String {
+    format!("{:02}:{:04.1}  ", (seconds / 60.0) as u32, seconds % 60.0)
+}
+
+/// Two digits behind the point.
+fn round(x: f64) -> f64 {
+    (x * 100.0).round() / 100.0
+}
+
+/// Breaks text at spaces into lines of at most `width` characters; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.into());
+        }
+    }
+    lines
+}
