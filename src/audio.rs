@@ -1,8 +1,6 @@
-//! Sources of sound, and where speech lies in them.
+//! Audio sources, from a device, file or network to frames of 16 kHz mono, and the segmenting of frames into speech.
 //!
-//! Owns everything between a device or file and a segment of speech: capture, decoding, resampling, the voice detector, the
-//! segmenter. Refuses to know what is said. Invariant: what a source delivers is a stream of frames whose positions only
-//! count up, and whatever is missing in it is told as a gap.
+//! The frames of a source have positions that only count up. Whatever is missing between two of them is reported as a gap.
 
 mod capture;
 mod file;
@@ -33,6 +31,7 @@ use crate::metrics::Metrics;
 pub use capture::{DeviceFormat, InputDevice, devices};
 pub use file::seconds;
 
+/// Why a source cannot deliver.
 #[derive(Debug, Error)]
 pub enum AudioError {
     #[error("cannot read {path}")]
@@ -41,19 +40,19 @@ pub enum AudioError {
     Folder { path: PathBuf },
     #[error("{path} is empty; give a WAV or FLAC file")]
     Empty { path: PathBuf },
-    #[error("{path} is no sound that hearth can read; give a WAV (PCM or float) or FLAC file")]
+    #[error("{path} is not audio that hearth can read; give a WAV (PCM or float) or FLAC file")]
     NotAudio { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{path} holds no sound: it has a header and nothing behind it")]
+    #[error("{path} holds no sound: it has a header and nothing after it")]
     NoSound { path: PathBuf },
-    #[error("a rate of {rate} Hz is none that sound is recorded in; give 4000 to 384000")]
+    #[error("{rate} Hz is not a sample rate that hearth can read; give 4000 to 384000")]
     Rate { rate: u32 },
-    #[error("sound with no channels cannot be heard; give 1 or more")]
+    #[error("audio must have at least 1 channel")]
     NoChannels,
     #[error(
         "cannot listen for network microphones on {address}; is another program there? See [source.wyoming] listen"
     )]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("the system gives no thread for a source")]
+    #[error("cannot start a thread for a source")]
     Thread { source: io::Error },
     #[error("cannot read standard input")]
     Stdin { source: io::Error },
@@ -78,7 +77,7 @@ fn known_devices(known: &[String]) -> String {
     }
 }
 
-/// What the rest of the house tells a source.
+/// Stops sources and switches listening on and off, from any thread.
 #[derive(Debug)]
 pub struct SourceControl {
     stop: AtomicBool,
@@ -92,45 +91,47 @@ impl Default for SourceControl {
 }
 
 impl SourceControl {
-    /// Ends the source for good.
+    /// Ends all sources for good.
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
     }
 
-    pub fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
-    /// false: a microphone is closed, and what a file or standard input delivers is thrown away.
+    /// When off, a microphone is closed, and what other sources deliver is thrown away.
     pub fn set_listening(&self, on: bool) {
         self.listening.store(on, Relaxed);
     }
 
-    pub fn listening(&self) -> bool {
+    pub(crate) fn listening(&self) -> bool {
         self.listening.load(Relaxed)
     }
 
-    /// Waits for a moment of the monotonic clock; breaks off when the source is to stop.
-    fn wait_until(&self, moment: Instant) -> ControlFlow<()> {
+    /// Sleeps until `deadline`. Breaks early when the sources are stopped.
+    fn wait_until(&self, deadline: Instant) -> ControlFlow<()> {
         /// How long a request to stop may go unnoticed.
-        const GLANCE: Duration = Duration::from_millis(40);
+        const CHECK_EVERY: Duration = Duration::from_millis(40);
         while !self.stopped() {
-            let left = moment.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return ControlFlow::Continue(());
             }
-            std::thread::sleep(left.min(GLANCE));
+            std::thread::sleep(left.min(CHECK_EVERY));
         }
         ControlFlow::Break(())
     }
 }
 
-/// Runs sources, each with its room, until all have ended, one has failed, or `control` stops them. The end of everything is the
-/// drop of `out`. Paths are relative to `base`.
+/// Runs sources, each for the room it is named with, until all have ended, one has failed, or `control` stops them. The end of all
+/// streams is the drop of `out`. Relative paths of files are looked up in `base`.
 ///
-/// A microphone that is too fast for the receiver drops frames, counts them and tells the gap; files and standard input
-/// wait. A microphone that goes away is opened again by the same name, for ever; one that is not there at the start is an
-/// error, as is everything else that a change of the config can mend.
+/// When the receiver is too slow, a microphone drops frames, counts them and reports a gap, and the other sources wait. A
+/// microphone that is unplugged is opened again under the same name, for as long as it takes.
+///
+/// # Errors
+/// A source cannot be opened at the start, or fails in a way that a change of the config can mend. All others are stopped then.
 pub fn run(
     sources: &[(String, SourceConfig)],
     base: &Path,
@@ -139,45 +140,65 @@ pub fn run(
     metrics: &Metrics,
 ) -> Result<(), AudioError> {
     metrics.listening.set(control.listening());
-    let one = |room: &str, source: &SourceConfig, out: SyncSender<RoomAudio>| {
-        // Without one of its ears the house is not what it was set up to be: all stop, and whoever started it is told.
-        let stopper = Stopper(control);
-        let sink = |out| BlockingSink::new(out, room, control, metrics);
-        match source {
-            SourceConfig::Microphone(settings) => {
-                capture::run(&settings.device, DroppingSink::new(out, room, metrics), control, metrics)
-            }
-            SourceConfig::File(settings) => file::run(&base.join(&settings.path), settings.pace, sink(out), control),
-            SourceConfig::Stdin(settings) => stdin::run(std::io::stdin(), settings, sink(out), control),
-            SourceConfig::Wyoming(settings) => wyoming::run(settings, room, out, control, metrics),
-        }?;
-        std::mem::forget(stopper);
-        Ok(())
-    };
-    let Some(((room, source), others)) = sources.split_last() else { return Ok(()) };
+    let Some(((last_room, last_source), others)) = sources.split_last() else { return Ok(()) };
     std::thread::scope(|threads| {
-        let (one, out) = (&one, &out);
-        let start = |(room, source): &'_ (String, SourceConfig)| {
-            let (room, source, out) = (room.clone(), source.clone(), out.clone());
-            let thread = std::thread::Builder::new().name(room.clone());
-            thread
-                .spawn_scoped(threads, move || one(&room, &source, out))
-                .map_err(|source| AudioError::Thread { source })
-        };
-        let started: Vec<_> = others.iter().map(start).collect();
-        let ended = one(room, source, out.clone());
-        started
-            .into_iter()
-            .fold(ended, |ended, thread| ended.and(thread?.join().unwrap_or_else(|panic| resume_unwind(panic))))
+        let started: Vec<_> = others
+            .iter()
+            .map(|(room, source)| {
+                let out = out.clone();
+                std::thread::Builder::new()
+                    .name(room.clone())
+                    .spawn_scoped(threads, move || run_source(room, source, base, out, control, metrics))
+                    .map_err(|source| AudioError::Thread { source })
+            })
+            .collect();
+        // The last source runs on this thread.
+        let mut result = run_source(last_room, last_source, base, out, control, metrics);
+        for thread in started {
+            let ended = thread.and_then(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            result = result.and(ended);
+        }
+        result
     })
 }
 
-/// Ends all sources when one of them fails or panics.
-struct Stopper<'a>(&'a SourceControl);
+/// Runs one source. If it fails or panics, all sources are stopped: with one of them missing, the rest is not what was configured.
+fn run_source(
+    room: &str,
+    source: &SourceConfig,
+    base: &Path,
+    out: SyncSender<RoomAudio>,
+    control: &SourceControl,
+    metrics: &Metrics,
+) -> Result<(), AudioError> {
+    let mut guard = StopAllUnlessEnded { control, ended: false };
+    let blocking_sink = |out| BlockingSink::new(out, room, control, metrics);
+    match source {
+        SourceConfig::Microphone(settings) => {
+            let sink = DroppingSink::new(out, room, metrics);
+            capture::run(&settings.device, sink, control, metrics)
+        }
+        SourceConfig::File(settings) => {
+            file::run(&base.join(&settings.path), settings.pace, blocking_sink(out), control)
+        }
+        SourceConfig::Stdin(settings) => stdin::run(std::io::stdin(), settings, blocking_sink(out), control),
+        SourceConfig::Wyoming(settings) => wyoming::run(settings, room, out, control, metrics),
+    }?;
+    guard.ended = true;
+    Ok(())
+}
 
-impl Drop for Stopper<'_> {
+/// When dropped, stops all sources, unless this one ended well.
+struct StopAllUnlessEnded<'a> {
+    control: &'a SourceControl,
+    ended: bool,
+}
+
+impl Drop for StopAllUnlessEnded<'_> {
     fn drop(&mut self) {
-        self.0.stop();
+        if !self.ended {
+            self.control.stop();
+        }
     }
 }
 
@@ -186,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_broken_off_by_a_request_to_stop() {
+    fn a_wait_ends_early_when_the_sources_are_stopped() {
         let control = SourceControl::default();
         assert!(control.wait_until(Instant::now()).is_continue());
         control.stop();

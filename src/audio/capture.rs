@@ -1,186 +1,175 @@
-//! Microphones.
+//! Microphones: listing devices, capture at a device's own rate and format (cpal), and reopening one that went away.
 //!
-//! Owns the sound devices (cpal): their list, capture at a device's own rate and format, and bringing back one that went
-//! away. Refuses to let anything wait for the receiver, or for a driver that hangs. Invariant: the audio callback neither locks nor
-//! allocates; whatever it or the receiver could not take is counted and told as a gap.
+//! The audio callback neither locks nor allocates: it mixes down to one channel and writes into a ring buffer, which a thread
+//! empties every [`TICK`]. What the buffer or the receiver has no space for is counted and reported as a gap. Nothing waits for a
+//! driver that hangs: devices are closed on a thread of their own.
 
-mod decode;
+mod device;
+mod sample_format;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cpal::ErrorKind;
-use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+use cpal::traits::{DeviceTrait, StreamTrait};
 use jiff::Timestamp;
 
-use self::decode::decoder;
+use self::device::find;
+use self::sample_format::decoder;
 use super::resample::Framer;
 use super::sink::DroppingSink;
 use super::{AudioError, SourceControl};
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
-use crate::event::GapReason;
 use crate::metrics::Metrics;
 
-/// A device that delivered nothing for this long is gone, whatever its driver says.
+pub use self::device::{DeviceFormat, InputDevice, devices};
+
+/// A device that delivers nothing for this long counts as lost, whatever its driver says.
 const SILENT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How often the ring is emptied.
+/// How often the ring buffer is emptied.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Seconds of sound the ring between the callback and this thread holds.
+/// Seconds of audio that the ring buffer holds.
 const RING_S: usize = 2;
 
-/// A driver that takes longer to close its device hangs.
+/// A driver that takes longer than this to close its device is reported as hanging.
 const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 
-/// Waits between attempts to open a lost device: 1, 2, 4 … 30 s.
-const BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+/// The wait between attempts to open a lost device doubles from the first to the second.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// The name that means the system's own choice.
-const DEFAULT: &str = "default";
-
-/// A microphone, as `hearth devices` shows it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct InputDevice {
-    /// What `[source.microphone] device` calls it.
-    pub name: String,
-    pub description: String,
-    pub default: bool,
-    /// What it delivers, or why it cannot be opened now.
-    pub format: Result<DeviceFormat, String>,
-}
-
-/// What a device delivers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeviceFormat {
-    /// Hz.
-    pub rate: u32,
-    pub channels: u16,
-    pub samples: String,
-}
-
-/// Every microphone of this machine.
-pub fn devices() -> Result<Vec<InputDevice>, AudioError> {
-    let inputs = host()?.input_devices().map_err(|source| AudioError::NoHost { source: source.into() })?;
-    let mut devices: Vec<InputDevice> = inputs.filter_map(|device| describe(&device)).collect();
-    devices.sort_by_key(|device| !device.default);
-    Ok(devices)
-}
-
-/// ALSA tells standard error whatever it tried, eight lines for each opening of a microphone that is away: on this thread it tells
-/// a buffer that nobody reads.
-fn host() -> Result<cpal::Host, AudioError> {
-    let _ = alsa::Output::local_error_handler();
-    cpal::host_from_id(cpal::default_host().id()).map_err(|source| AudioError::NoHost { source: source.into() })
-}
-
-/// None for what is no microphone: playback devices that call themselves both, and ALSA's own sink of nothing.
-fn describe(device: &cpal::Device) -> Option<InputDevice> {
-    let name = device.id().ok()?.id().to_owned();
-    let format = match device.default_input_config() {
-        Ok(config) => Ok(DeviceFormat {
-            rate: config.sample_rate(),
-            channels: config.channels(),
-            samples: config.sample_format().to_string(),
-        }),
-        Err(error) if error.kind() == ErrorKind::DeviceBusy => Err("in use by another program".into()),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err("this user may not open it".into()),
-        Err(_) => return None,
-    };
-    let description = device.description().map(|description| description.name().to_owned()).unwrap_or_default();
-    (name != "null").then(|| InputDevice { default: name == DEFAULT, name, description, format })
-}
-
-fn find(name: &str) -> Result<cpal::Device, AudioError> {
-    let host = host()?;
-    let missing = |known| AudioError::NoDevice { name: name.into(), known };
-    if name == DEFAULT {
-        return host.default_input_device().ok_or_else(|| missing(Vec::new()));
-    }
-    let inputs = host.input_devices().map_err(|source| AudioError::NoHost { source: source.into() })?;
-    let is_it = |device: &cpal::Device| device.id().is_ok_and(|id| id.id() == name);
-    let found = inputs.into_iter().find(is_it);
-    found.ok_or_else(|| missing(devices().unwrap_or_default().into_iter().map(|device| device.name).collect()))
-}
-
+/// Captures from the microphone until the sources are stopped or the receiver is gone.
+///
+/// # Errors
+/// The microphone cannot be opened at the start. One that was open before is opened again for as long as it takes.
 pub(super) fn run(
     name: &str,
-    mut sink: DroppingSink,
+    sink: DroppingSink,
     control: &SourceControl,
     metrics: &Metrics,
 ) -> Result<(), AudioError> {
-    // Where the stream goes on: nothing before the first opening.
-    let mut stream: Option<(SampleClock, SamplePos)> = None;
-    let mut wait = BACKOFF[0];
-    let mut closing = ClosingStream::default();
+    let mut capture =
+        Capture { name, sink, control, reached: None, backoff: MIN_BACKOFF, closing: ClosingStream::default() };
     while !control.stopped() {
-        sink.moved();
+        capture.sink.keep_alive();
         metrics.listening.set(control.listening());
-        if !control.listening() {
-            sink.begin_gap(GapReason::Muted);
-        }
-        // A device that its driver still holds cannot be opened again, and one closing at a time is enough to hang in.
-        let closed = closing.is_over(name);
-        if !control.listening() || !closed {
-            if control.listening() {
-                sink.lose(heard_to(stream));
-            }
-            let _ = control.wait_until(Instant::now() + TICK);
-            continue;
-        }
-        let opened = CaptureStream::open(name, stream);
-        let mut microphone = match opened {
-            Ok(microphone) => microphone,
-            Err(error) if stream.is_none() && !sink.has_gap() => return Err(error),
-            Err(error) => {
-                tracing::warn!(device = name, error = %error, again_s = wait.as_secs(), "the microphone is still away");
-                sink.lose(heard_to(stream));
-                let _ = control.wait_until(Instant::now() + wait);
-                wait = (wait * 2).min(BACKOFF[1]);
-                continue;
-            }
-        };
-        tracing::info!(device = name, rate = microphone.rate, "listening to the microphone");
-        let ended = microphone.listen(&mut sink, control);
-        if microphone.delivered {
-            wait = BACKOFF[0];
-        }
-        stream = Some((microphone.framer.clock(), microphone.framer.position()));
-        closing = microphone.close();
-        match ended {
-            ListenEnd::Stopped => break,
-            ListenEnd::Muted => tracing::info!(device = name, "the microphone is closed: listening was switched off"),
-            ListenEnd::Lost => {
-                tracing::warn!(device = name, "the microphone delivers nothing any more; opening it again");
-                sink.lose(heard_to(stream));
-            }
+        if capture.may_open()
+            && let Some(stream) = capture.open()?
+            && capture.listen(stream).is_break()
+        {
+            break;
         }
     }
-    while !closing.is_over(name) && closing.since.elapsed() < CLOSING_LIMIT {
-        std::thread::sleep(TICK);
-    }
-    sink.close();
+    capture.close();
     Ok(())
 }
 
-/// Why listening ended.
+/// One microphone, open or not.
+struct Capture<'a> {
+    name: &'a str,
+    sink: DroppingSink<'a>,
+    control: &'a SourceControl,
+    /// Where the stream goes on after it was interrupted. None before the device was opened for the first time.
+    reached: Option<(SampleClock, SamplePos)>,
+    /// How long to wait after the next failed attempt to open the device.
+    backoff: Duration,
+    closing: ClosingStream,
+}
+
+impl Capture<'_> {
+    /// Waits a tick and returns false while the device must not be opened: listening is off, or its driver still holds it. A
+    /// device that its driver holds cannot be opened, and one thread that hangs in closing is enough.
+    fn may_open(&mut self) -> bool {
+        let listening = self.control.listening();
+        if !listening {
+            self.sink.mute();
+        }
+        let closed = self.closing.is_over(self.name);
+        if listening && closed {
+            return true;
+        }
+        if listening {
+            self.sink.device_lost(delivered_until(self.reached));
+        }
+        self.pause(TICK);
+        false
+    }
+
+    /// Opens the device. None where that failed and is to be tried again; it has waited already.
+    fn open(&mut self) -> Result<Option<CaptureStream>, AudioError> {
+        match CaptureStream::open(self.name, self.reached) {
+            Ok(stream) => {
+                tracing::info!(device = self.name, rate = stream.rate, "listening to the microphone");
+                Ok(Some(stream))
+            }
+            // At the start it is an error: the config may name the wrong device.
+            Err(error) if self.reached.is_none() && !self.sink.has_open_gap() => Err(error),
+            Err(error) => {
+                let again_s = self.backoff.as_secs();
+                tracing::warn!(device = self.name, error = %error, again_s, "the microphone is still away");
+                self.sink.device_lost(delivered_until(self.reached));
+                self.pause(self.backoff);
+                self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Captures until the device is lost, muted or stopped. Breaks when it was stopped.
+    fn listen(&mut self, mut stream: CaptureStream) -> ControlFlow<()> {
+        let ended = stream.listen(&mut self.sink, self.control);
+        if stream.delivered {
+            self.backoff = MIN_BACKOFF;
+        }
+        self.reached = Some((stream.framer.clock(), stream.framer.position()));
+        self.closing = stream.close();
+        match ended {
+            ListenEnd::Stopped => return ControlFlow::Break(()),
+            ListenEnd::Muted => {
+                tracing::info!(device = self.name, "the microphone is closed: listening was switched off");
+            }
+            ListenEnd::Lost => {
+                tracing::warn!(device = self.name, "the microphone delivers nothing any more; opening it again");
+                self.sink.device_lost(delivered_until(self.reached));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Gives the driver a moment to close the device, and ends the stream.
+    fn close(mut self) {
+        while !self.closing.is_over(self.name) && self.closing.since.elapsed() < CLOSING_LIMIT {
+            std::thread::sleep(TICK);
+        }
+        self.sink.close();
+    }
+
+    fn pause(&self, time: Duration) {
+        let _ = self.control.wait_until(Instant::now() + time);
+    }
+}
+
+/// Why capturing from an open device ended.
 enum ListenEnd {
-    /// Stopped, or nobody receives any more.
+    /// The sources are stopped, or the receiver is gone.
     Stopped,
     Muted,
     Lost,
 }
 
-/// What the callback and this thread share beside the ring.
+/// What the callback and the capturing thread share besides the ring buffer.
 #[derive(Default)]
 struct CallbackState {
-    /// Calls of the data callback: its pulse.
-    beats: AtomicU64,
-    /// Samples at the device's rate that the ring had no room for.
+    /// Calls of the data callback. While it does not change, the device delivers nothing.
+    calls: AtomicU64,
+    /// Samples at the device's rate that the ring buffer had no space for.
     overflow: AtomicU64,
-    /// The driver said that the device is gone.
+    /// The driver reported that the device is gone.
     gone: AtomicBool,
 }
 
@@ -194,12 +183,14 @@ struct CaptureStream {
     stream: cpal::Stream,
 }
 
-/// A device on its way to being closed: that waits for the driver, and whoever waits with it hears no mute and no end.
+/// A device that is being closed. Closing waits for the driver, so it happens on a thread of its own: a request to mute or stop is
+/// noticed meanwhile.
 struct ClosingStream {
-    /// None when it is over.
+    /// None when the device is closed.
     thread: Option<JoinHandle<()>>,
     since: Instant,
-    told: bool,
+    /// It was logged that the driver hangs.
+    reported: bool,
 }
 
 impl CaptureStream {
@@ -215,21 +206,22 @@ impl CaptureStream {
 
         let (mut producer, ring) = rtrb::RingBuffer::new(rate as usize * RING_S);
         let shared = Arc::new(CallbackState::default());
-        let (beat, fault) = (shared.clone(), shared.clone());
+        let data_state = shared.clone();
+        let error_state = shared.clone();
         let frame_bytes = width * usize::from(channels);
         let scale = 1.0 / f32::from(channels);
         let on_data = move |data: &cpal::Data, _: &cpal::InputCallbackInfo| {
-            beat.beats.fetch_add(1, Relaxed);
+            data_state.calls.fetch_add(1, Relaxed);
             for frame in data.bytes().chunks_exact(frame_bytes) {
                 let mixed = frame.chunks_exact(width).map(decode).sum::<f32>() * scale;
                 if producer.push(mixed).is_err() {
-                    beat.overflow.fetch_add(1, Relaxed);
+                    data_state.overflow.fetch_add(1, Relaxed);
                 }
             }
         };
         let on_error = move |error: cpal::Error| {
             if matches!(error.kind(), ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated) {
-                fault.gone.store(true, Relaxed);
+                error_state.gone.store(true, Relaxed);
             }
             tracing::debug!(%error, "sound device");
         };
@@ -241,44 +233,50 @@ impl CaptureStream {
 
     fn close(self) -> ClosingStream {
         let Self { stream, .. } = self;
-        // Where there is no thread the stream is closed here, with what was to be the thread.
+        // If no thread can be started, dropping its closure closes the device here.
         let thread = std::thread::Builder::new().name("closing".into()).spawn(move || drop(stream)).ok();
-        ClosingStream { thread, since: Instant::now(), told: false }
+        ClosingStream { thread, since: Instant::now(), reported: false }
     }
 
     fn listen(&mut self, sink: &mut DroppingSink, control: &SourceControl) -> ListenEnd {
         let mut samples = Vec::new();
-        let (mut beats, mut beat_at) = (0, Instant::now());
+        let mut calls = 0;
+        let mut last_call = Instant::now();
         loop {
             if control.stopped() {
                 return ListenEnd::Stopped;
             }
-            sink.moved();
+            sink.keep_alive();
             if !control.listening() {
-                sink.begin_gap(GapReason::Muted);
+                sink.mute();
                 return ListenEnd::Muted;
             }
-            let seen = self.shared.beats.load(Relaxed);
-            if seen != beats {
-                (beats, beat_at, self.delivered) = (seen, Instant::now(), true);
-                sink.delivers();
-            } else if beat_at.elapsed() > SILENT_LIMIT || self.shared.gone.load(Relaxed) {
+            let calls_now = self.shared.calls.load(Relaxed);
+            if calls_now != calls {
+                calls = calls_now;
+                last_call = Instant::now();
+                self.delivered = true;
+                sink.set_delivers();
+            } else if last_call.elapsed() > SILENT_LIMIT || self.shared.gone.load(Relaxed) {
                 return ListenEnd::Lost;
             }
             samples.clear();
             while let Ok(sample) = self.ring.pop() {
                 samples.push(sample);
             }
-            let mut open = true;
-            self.framer.push(&samples, |frame| open &= sink.pass(frame));
-            if !open {
+            let mut receiving = true;
+            self.framer.push(&samples, |frame| receiving &= sink.send_frame(frame));
+            if !receiving {
                 return ListenEnd::Stopped;
             }
             self.skip_overflow(sink);
             if !samples.is_empty()
                 && let Some(moved) = self.framer.observe(Timestamp::now())
             {
-                tracing::debug!(by_s = moved.as_secs_f64(), "the wall clock and the sample clock parted");
+                tracing::debug!(
+                    by_s = moved.as_secs_f64(),
+                    "the wall clock and the sample clock differ; the stream follows the wall clock"
+                );
             }
             let _ = control.wait_until(Instant::now() + TICK);
         }
@@ -289,14 +287,14 @@ impl CaptureStream {
         if lost > 0 {
             let from = self.framer.clock().time(self.framer.position());
             self.framer.skip(lost as i64);
-            sink.drop_samples(lost, from);
+            sink.count_dropped(lost, from);
         }
     }
 }
 
 impl Default for ClosingStream {
     fn default() -> Self {
-        Self { thread: None, since: Instant::now(), told: false }
+        Self { thread: None, since: Instant::now(), reported: false }
     }
 }
 
@@ -306,8 +304,8 @@ impl ClosingStream {
             self.thread = None;
             return true;
         }
-        if !self.told && self.since.elapsed() > CLOSING_LIMIT {
-            self.told = true;
+        if !self.reported && self.since.elapsed() > CLOSING_LIMIT {
+            self.reported = true;
             tracing::warn!(
                 device = name,
                 "the driver hangs and keeps the microphone; pull it out and plug it in again"
@@ -317,15 +315,15 @@ impl ClosingStream {
     }
 }
 
-/// When what a stream delivered ends.
-fn heard_to(stream: Option<(SampleClock, SamplePos)>) -> Timestamp {
+/// The wall time up to which a stream has delivered; now for one that has not begun.
+fn delivered_until(stream: Option<(SampleClock, SamplePos)>) -> Timestamp {
     stream.map_or_else(Timestamp::now, |(clock, position)| clock.time(position))
 }
 
-/// Where the stream goes on after it was away: as much later as the wall clock says, never earlier.
+/// Where a stream goes on after an interruption: as much later as the wall clock says, but never at an earlier position.
 fn resume(stream: Option<(SampleClock, SamplePos)>, now: Timestamp) -> (SampleClock, SamplePos) {
     let Some((mut clock, position)) = stream else { return (SampleClock::starting_at(now), 0) };
-    let away = now.duration_since(heard_to(stream)).as_secs_f64().max(0.0);
+    let away = now.duration_since(delivered_until(stream)).as_secs_f64().max(0.0);
     let position = position + (away * f64::from(SAMPLE_RATE)) as i64;
     clock.observe(position, now);
     (clock, position)
@@ -336,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_goes_on_as_much_later_as_it_was_away() {
+    fn a_reopened_stream_continues_at_the_wall_clocks_time_and_a_later_position() {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let at = |seconds| start + jiff::SignedDuration::from_secs(seconds);
         let clock = SampleClock::starting_at(start);

@@ -1,7 +1,7 @@
 //! WAV and FLAC files as a source.
 //!
-//! Owns decoding (symphonia) and the pace. Refuses to hold a file in memory. Invariant: sample `n` of the file is heard at
-//! `n / rate` seconds, whatever is broken before it.
+//! A file is decoded (symphonia) piece by piece, never held in memory. Sample `n` of the file is delivered as the one at
+//! `n / rate` seconds: what is damaged before it becomes silence.
 
 use std::fs::File;
 use std::io;
@@ -25,12 +25,14 @@ use crate::clock::{self, SampleClock};
 use crate::config::PlaybackPace;
 use crate::event::{FRAME_SAMPLES, Frame};
 
-/// The length a file says it has, in seconds; None when its header does not tell. Its first samples are read, so a header with
-/// nothing behind it is an error here, too.
+/// The length of a file in seconds, by its header. None where the header does not say it.
+///
+/// # Errors
+/// The file cannot be read, or is not audio. The first samples are decoded, so a header with nothing after it is an error, too.
 pub fn seconds(path: &Path) -> Result<Option<f64>, AudioError> {
-    let mut sound = AudioFile::open(path)?;
-    sound.read(&mut Vec::new())?;
-    Ok(sound.frames.map(|frames| frames as f64 / f64::from(sound.rate)))
+    let mut file = AudioFile::open(path)?;
+    file.read(&mut Vec::new())?;
+    Ok(file.frames.map(|frames| frames as f64 / f64::from(file.rate)))
 }
 
 pub(super) fn run(
@@ -39,34 +41,34 @@ pub(super) fn run(
     mut sink: BlockingSink,
     control: &SourceControl,
 ) -> Result<(), AudioError> {
-    let mut sound = AudioFile::open(path)?;
-    let framer = Framer::new(sound.rate, sound.channels, SampleClock::starting_at(Timestamp::now()), 0);
+    let mut file = AudioFile::open(path)?;
+    let framer = Framer::new(file.rate, file.channels, SampleClock::starting_at(Timestamp::now()), 0);
     let mut framer =
-        framer.map_err(|source| AudioError::NotAudio { path: sound.path.clone(), source: source.into() })?;
+        framer.map_err(|source| AudioError::NotAudio { path: file.path.clone(), source: source.into() })?;
     let started = Instant::now();
-    let mut pass = |frames: &mut Vec<Frame>| {
+    let mut deliver = |frames: &mut Vec<Frame>| {
         for frame in frames.drain(..) {
             if pace == PlaybackPace::RealTime {
-                // A microphone, too, delivers a frame when its last sample was heard.
+                // As a microphone does: a frame is delivered when its last sample has been played.
                 let end = clock::seconds(frame.at + FRAME_SAMPLES as i64);
                 control.wait_until(started + Duration::from_secs_f64(end))?;
             }
             if control.stopped() {
                 return ControlFlow::Break(());
             }
-            sink.pass(frame)?;
+            sink.send_frame(frame)?;
         }
         ControlFlow::Continue(())
     };
     let (mut samples, mut frames) = (Vec::new(), Vec::new());
-    while sound.read(&mut samples)? {
+    while file.read(&mut samples)? {
         framer.push(&samples, |frame| frames.push(frame));
-        if pass(&mut frames).is_break() {
+        if deliver(&mut frames).is_break() {
             return Ok(());
         }
     }
     framer.finish(|frame| frames.push(frame));
-    if pass(&mut frames).is_continue() {
+    if deliver(&mut frames).is_continue() {
         let _ = sink.end();
     }
     Ok(())
@@ -80,11 +82,11 @@ struct AudioFile {
     track: u32,
     rate: u32,
     channels: usize,
-    /// Samples of each channel, as the header has it.
+    /// Samples per channel, by the header.
     frames: Option<u64>,
-    /// Samples of each channel that were read.
+    /// Samples per channel read so far.
     read: u64,
-    /// A packet that waits until what is missing before it was heard as silence.
+    /// A packet that waits until the silence for what is missing before it has been delivered.
     held: Option<Packet>,
     damaged: bool,
 }
@@ -112,23 +114,21 @@ impl AudioFile {
             .make_audio_decoder(params, &AudioDecoderOptions::default())
             .map_err(not_audio)?;
         let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
-        let (rate, track, frames) = (params.sample_rate.unwrap_or(0), track.id, track.num_frames);
         Ok(Self {
             path: path.into(),
-            format,
             decoder,
-            track,
-            rate,
+            track: track.id,
+            rate: params.sample_rate.unwrap_or(0),
             channels,
-            frames,
+            frames: track.num_frames,
+            format,
             read: 0,
             held: None,
             damaged: false,
         })
     }
 
-    /// Reads the next samples, interleaved; false at the end. What is damaged is heard as silence, so that what follows is
-    /// heard at its time.
+    /// Reads the next samples, interleaved. False at the end. What is damaged becomes silence, so that what follows keeps its time.
     fn read(&mut self, samples: &mut Vec<f32>) -> Result<bool, AudioError> {
         samples.clear();
         loop {
@@ -158,8 +158,8 @@ impl AudioFile {
         }
     }
 
-    /// Samples of each channel between what was read and a packet. Of a file of unknown length no more than a minute is
-    /// believed to be missing.
+    /// Samples per channel that are missing between what was read and a packet: at most a minute where the length of the file is
+    /// unknown.
     fn missing_before(&self, packet: &Packet) -> u64 {
         let bound = self.frames.unwrap_or(self.read + 60 * u64::from(self.rate));
         u64::try_from(packet.pts.get()).unwrap_or(0).min(bound).saturating_sub(self.read)
@@ -184,13 +184,13 @@ impl AudioFile {
             Some(frames) if self.read < frames => tracing::warn!(
                 path = %self.path.display(),
                 second = format!("{second:.1}"),
-                "the file was cut short: its header promises {:.1} s; what is there was heard",
+                "the file was cut short: its header says {:.1} s; what is there was read",
                 frames as f64 / f64::from(self.rate)
             ),
             None if error.is_some() => tracing::warn!(
                 path = %self.path.display(),
                 second = format!("{second:.1}"),
-                "the file breaks off; what is there was heard"
+                "the file breaks off; what is there was read"
             ),
             _ => {}
         }
@@ -203,7 +203,7 @@ impl AudioFile {
             tracing::warn!(
                 path = %self.path.display(),
                 second = format!("{second:.1}"),
-                "the file is damaged; what cannot be decoded is heard as silence"
+                "the file is damaged; what cannot be decoded becomes silence"
             );
         }
     }

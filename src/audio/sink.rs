@@ -1,7 +1,8 @@
-//! The ways out of a source.
+//! Where a source puts its audio: a bounded channel to speech recognition.
 //!
-//! Owns what becomes of a frame whose receiver is slow, and of frames nobody may hear. Refuses to know where they come from.
-//! Invariant: what was not passed on is told as a gap before the next frame is, and that it ends is told at once.
+//! A source that can wait (file, standard input, network) uses a [`BlockingSink`], a microphone a [`DroppingSink`]. Both report
+//! every stretch that was not passed on, as a gap, before the next frame. When a stream stops they report its end at once, so that
+//! the segment in progress does not wait for the gap to be over.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,50 +16,55 @@ use super::level_meter::LevelMeter;
 use crate::event::{AudioEvent, AudioGap, FRAME_SAMPLES, Frame, GapReason, RoomAudio};
 use crate::metrics::{Metrics, RoomMetrics};
 
-/// Where nothing comes for so long, nothing is said: what was being said is whole.
+/// A source that delivers nothing for so long has paused: the segment in progress is ended.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
-/// One room's sound on its way to hearing.
+/// What both sinks have in common: the channel and the metrics of one room.
 struct RoomSink<'a> {
     out: SyncSender<RoomAudio>,
-    name: Arc<str>,
+    room: Arc<str>,
     metrics: &'a Metrics,
-    room: Arc<RoomMetrics>,
+    room_metrics: Arc<RoomMetrics>,
     level_meter: LevelMeter,
 }
 
 impl<'a> RoomSink<'a> {
-    fn new(out: SyncSender<RoomAudio>, name: &str, metrics: &'a Metrics) -> Self {
-        let name = Arc::from(name);
-        let room = metrics.rooms.open(&name);
-        room.heartbeat.beat();
-        let room_sink = Self { out, name, metrics, room, level_meter: LevelMeter::default() };
-        room_sink.delivers(false);
-        room_sink
+    fn new(out: SyncSender<RoomAudio>, room: &str, metrics: &'a Metrics) -> Self {
+        let room = Arc::from(room);
+        let room_metrics = metrics.rooms.open(&room);
+        room_metrics.heartbeat.beat();
+        let sink = Self { out, room, metrics, room_metrics, level_meter: LevelMeter::default() };
+        sink.set_delivers(false);
+        sink
     }
 
-    fn sound(&self, event: AudioEvent) -> RoomAudio {
-        RoomAudio { room: self.name.clone(), event }
+    fn room_audio(&self, event: AudioEvent) -> RoomAudio {
+        RoomAudio { room: self.room.clone(), event }
     }
 
-    /// Tells whether the source is open and delivers.
-    fn delivers(&self, yes: bool) {
-        self.room.delivers.set(yes);
+    /// Records whether the source is open and delivers.
+    fn set_delivers(&self, delivers: bool) {
+        self.room_metrics.delivers.set(delivers);
         self.metrics.microphone_ok.set(self.metrics.rooms.all_deliver());
     }
 
-    /// Waits until there is room for it. Breaks when nobody receives any more.
+    /// Waits until the channel has space. Breaks when the receiver is gone.
     fn send(&self, event: AudioEvent) -> ControlFlow<()> {
-        match self.out.send(self.sound(event)) {
+        match self.out.send(self.room_audio(event)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
     }
 
-    fn measure(&mut self, frame: &Frame) {
-        if self.level_meter.measure(&frame.samples, &self.room) {
+    /// Does not wait for space in the channel.
+    fn try_send(&self, event: AudioEvent) -> Result<(), TrySendError<RoomAudio>> {
+        self.out.try_send(self.room_audio(event))
+    }
+
+    fn measure_level(&mut self, frame: &Frame) {
+        if self.level_meter.measure(&frame.samples, &self.room_metrics) {
             tracing::warn!(
-                room = &*self.name,
+                room = &*self.room,
                 "the microphone delivers nothing but the same number; see that it is not muted at itself or in `alsamixer`"
             );
         }
@@ -67,13 +73,13 @@ impl<'a> RoomSink<'a> {
 
 impl Drop for RoomSink<'_> {
     fn drop(&mut self) {
-        self.delivers(false);
+        self.set_delivers(false);
     }
 }
 
-/// The way out of a source that can wait: passes frames on, or throws them away while the household does not listen.
+/// For a source that can wait. While listening is switched off, its frames are thrown away.
 pub(super) struct BlockingSink<'a> {
-    room_sink: RoomSink<'a>,
+    sink: RoomSink<'a>,
     control: &'a SourceControl,
     muted_from: Option<Timestamp>,
 }
@@ -85,152 +91,150 @@ impl<'a> BlockingSink<'a> {
         control: &'a SourceControl,
         metrics: &'a Metrics,
     ) -> Self {
-        Self { room_sink: RoomSink::new(out, room, metrics), control, muted_from: None }
+        Self { sink: RoomSink::new(out, room, metrics), control, muted_from: None }
     }
 
-    /// Breaks when nobody receives any more.
-    pub(super) fn pass(&mut self, frame: Frame) -> ControlFlow<()> {
+    /// Waits until the channel has space. Breaks when the receiver is gone.
+    pub(super) fn send_frame(&mut self, frame: Frame) -> ControlFlow<()> {
         let listening = self.control.listening();
-        self.room_sink.room.heartbeat.beat();
-        self.room_sink.delivers(true);
-        self.room_sink.metrics.listening.set(listening);
+        self.sink.room_metrics.heartbeat.beat();
+        self.sink.set_delivers(true);
+        self.sink.metrics.listening.set(listening);
         if !listening {
             if self.muted_from.is_none() {
                 self.muted_from = Some(frame.time);
-                return self.room_sink.send(AudioEvent::End);
+                return self.sink.send(AudioEvent::End);
             }
             return ControlFlow::Continue(());
         }
         if let Some(from) = self.muted_from.take() {
-            self.room_sink.send(AudioEvent::Gap(AudioGap { from, to: frame.time, reason: GapReason::Muted }))?;
+            self.sink.send(AudioEvent::Gap(AudioGap { from, to: frame.time, reason: GapReason::Muted }))?;
         }
-        self.room_sink.measure(&frame);
-        self.room_sink.send(AudioEvent::Frame(Box::new(frame)))
+        self.sink.measure_level(&frame);
+        self.sink.send(AudioEvent::Frame(Box::new(frame)))
     }
 
-    /// Nothing comes at the moment, but the source is alive.
-    pub(super) fn waits(&self) {
-        self.room_sink.room.heartbeat.beat();
-        self.room_sink.metrics.listening.set(self.control.listening());
+    /// The source is alive although it delivers nothing at the moment.
+    pub(super) fn keep_alive(&self) {
+        self.sink.room_metrics.heartbeat.beat();
+        self.sink.metrics.listening.set(self.control.listening());
     }
 
-    /// Nothing comes any more where something should.
-    pub(super) fn lose(&mut self) -> ControlFlow<()> {
-        self.room_sink.delivers(false);
+    /// The source delivers nothing although it should. Breaks when the receiver is gone.
+    pub(super) fn source_lost(&mut self) -> ControlFlow<()> {
+        self.sink.set_delivers(false);
         self.end()
     }
 
-    /// Since `from` until now nothing was heard: the source was away.
-    pub(super) fn was_lost(&mut self, from: Timestamp) -> ControlFlow<()> {
-        self.room_sink.send(AudioEvent::Gap(AudioGap { from, to: Timestamp::now(), reason: GapReason::DeviceLost }))
+    /// The source delivers again, after it was lost at `from`. Breaks when the receiver is gone.
+    pub(super) fn source_back(&mut self, from: Timestamp) -> ControlFlow<()> {
+        self.sink.send(AudioEvent::Gap(AudioGap { from, to: Timestamp::now(), reason: GapReason::DeviceLost }))
     }
 
-    /// The stream has ended, or pauses.
+    /// The stream has ended, or pauses. Breaks when the receiver is gone.
     pub(super) fn end(&mut self) -> ControlFlow<()> {
-        self.room_sink.send(AudioEvent::End)
+        self.sink.send(AudioEvent::End)
     }
 }
 
-/// The way out of a source that cannot wait.
+/// For a source that cannot wait: what the channel has no space for is dropped and counted.
 pub(super) struct DroppingSink<'a> {
-    room_sink: RoomSink<'a>,
+    sink: RoomSink<'a>,
     /// Since when nothing was passed on, and why.
-    gap: Option<(Timestamp, GapReason)>,
+    open_gap: Option<(Timestamp, GapReason)>,
 }
 
 impl<'a> DroppingSink<'a> {
     pub(super) fn new(out: SyncSender<RoomAudio>, room: &str, metrics: &'a Metrics) -> Self {
-        Self { room_sink: RoomSink::new(out, room, metrics), gap: None }
+        Self { sink: RoomSink::new(out, room, metrics), open_gap: None }
     }
 
-    /// Something is not heard at the moment, or was not until now.
-    pub(super) fn has_gap(&self) -> bool {
-        self.gap.is_some()
+    /// There is a gap that was not reported yet.
+    pub(super) fn has_open_gap(&self) -> bool {
+        self.open_gap.is_some()
     }
 
     /// The source is alive, whether it delivers or not.
-    pub(super) fn moved(&self) {
-        self.room_sink.room.heartbeat.beat();
+    pub(super) fn keep_alive(&self) {
+        self.sink.room_metrics.heartbeat.beat();
     }
 
     /// The device delivers.
-    pub(super) fn delivers(&self) {
-        self.room_sink.delivers(true);
+    pub(super) fn set_delivers(&self) {
+        self.sink.set_delivers(true);
     }
 
-    /// Passes a frame on, after the gap before it; drops it when the receiver is behind. False when nobody receives any more.
-    pub(super) fn pass(&mut self, frame: Frame) -> bool {
-        self.room_sink.measure(&frame);
-        if let Some((from, reason)) = self.gap {
-            match self.try_send(AudioEvent::Gap(AudioGap { from, to: frame.time, reason })) {
-                Ok(()) => self.gap = None,
+    /// Reports the open gap, if there is one, and passes the frame on. Drops it where the channel is full. False when the receiver
+    /// is gone.
+    pub(super) fn send_frame(&mut self, frame: Frame) -> bool {
+        self.sink.measure_level(&frame);
+        if let Some((from, reason)) = self.open_gap {
+            match self.sink.try_send(AudioEvent::Gap(AudioGap { from, to: frame.time, reason })) {
+                Ok(()) => self.open_gap = None,
                 Err(TrySendError::Full(_)) => {
-                    self.drop_samples(FRAME_SAMPLES as u64, from);
+                    self.count_dropped(FRAME_SAMPLES as u64, from);
                     return true;
                 }
                 Err(TrySendError::Disconnected(_)) => return false,
             }
         }
         let time = frame.time;
-        match self.try_send(AudioEvent::Frame(Box::new(frame))) {
+        match self.sink.try_send(AudioEvent::Frame(Box::new(frame))) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.drop_samples(FRAME_SAMPLES as u64, time),
+            Err(TrySendError::Full(_)) => self.count_dropped(FRAME_SAMPLES as u64, time),
             Err(TrySendError::Disconnected(_)) => return false,
         }
         true
     }
 
-    pub(super) fn drop_samples(&mut self, samples: u64, from: Timestamp) {
-        self.room_sink.metrics.dropped_samples.add(samples);
-        if self.gap.is_none() {
+    /// So many samples, from `from` on, were dropped.
+    pub(super) fn count_dropped(&mut self, samples: u64, from: Timestamp) {
+        self.sink.metrics.dropped_samples.add(samples);
+        if self.open_gap.is_none() {
             tracing::warn!(
-                room = &*self.room_sink.name,
-                "hearing is too slow for the microphone; sound is being dropped"
+                room = &*self.sink.room,
+                "speech recognition is too slow for the microphone; sound is being dropped"
             );
-            self.gap = Some((from, GapReason::Overload));
+            self.open_gap = Some((from, GapReason::Overload));
         }
     }
 
-    /// The device is gone; what it delivered ends at `heard_to`, which may be long before anybody noticed.
-    pub(super) fn lose(&mut self, heard_to: Timestamp) {
-        self.room_sink.delivers(false);
-        self.begin(GapReason::DeviceLost, heard_to);
+    /// The device is gone. What it delivered ends at `delivered_until`, which may be long before the loss was noticed.
+    pub(super) fn device_lost(&mut self, delivered_until: Timestamp) {
+        self.sink.set_delivers(false);
+        self.begin_gap(GapReason::DeviceLost, delivered_until);
     }
 
-    /// The end of the stream: what was not heard until now is told, if the receiver has room for it.
+    /// Listening was switched off.
+    pub(super) fn mute(&mut self) {
+        self.begin_gap(GapReason::Muted, Timestamp::now());
+    }
+
+    /// The end of the stream. Reports the open gap, if the channel has space for it.
     pub(super) fn close(self) {
-        if let Some((from, reason)) = self.gap {
-            let _ = self.try_send(AudioEvent::Gap(AudioGap { from, to: Timestamp::now(), reason }));
+        if let Some((from, reason)) = self.open_gap {
+            let _ = self.sink.try_send(AudioEvent::Gap(AudioGap { from, to: Timestamp::now(), reason }));
         }
     }
 
-    /// From now on nothing is heard for another reason than before.
-    pub(super) fn begin_gap(&mut self, reason: GapReason) {
-        self.begin(reason, Timestamp::now());
-    }
-
-    /// The same; if all was heard until then, it was until `heard_to`.
-    fn begin(&mut self, reason: GapReason, heard_to: Timestamp) {
+    /// From now on nothing is delivered, for this reason. If there was no gap before, everything up to `delivered_until` was.
+    fn begin_gap(&mut self, reason: GapReason, delivered_until: Timestamp) {
         let now = Timestamp::now();
-        match self.gap {
+        match self.open_gap {
             Some((_, before)) if before == reason => {}
             Some((from, before)) => {
-                let told = self.try_send(AudioEvent::Gap(AudioGap { from, to: now, reason: before }));
-                // A receiver that is too far behind to be told gets one gap for both.
-                if told.is_ok() {
-                    self.gap = Some((now, reason));
+                let reported = self.sink.try_send(AudioEvent::Gap(AudioGap { from, to: now, reason: before }));
+                // Where the channel is full, one gap is reported for both.
+                if reported.is_ok() {
+                    self.open_gap = Some((now, reason));
                 }
             }
             None => {
-                // What was being said is not to wait for the end of the gap; the gap tells it again.
-                let _ = self.try_send(AudioEvent::End);
-                self.gap = Some((heard_to.min(now), reason));
+                // The segment in progress is not to wait until the gap is over. If the channel is full, the gap ends it later.
+                let _ = self.sink.try_send(AudioEvent::End);
+                self.open_gap = Some((delivered_until.min(now), reason));
             }
         }
-    }
-
-    fn try_send(&self, event: AudioEvent) -> Result<(), TrySendError<RoomAudio>> {
-        self.room_sink.out.try_send(self.room_sink.sound(event))
     }
 }
 
@@ -245,81 +249,84 @@ mod tests {
         Frame { at, time, samples: [0.0; FRAME_SAMPLES] }
     }
 
-    fn whole(n: i64) -> AudioEvent {
+    fn frame_event(n: i64) -> AudioEvent {
         AudioEvent::Frame(Box::new(frame(n * 256)))
     }
 
-    fn delivered(received: &Receiver<RoomAudio>) -> Vec<AudioEvent> {
-        let in_the_hall = |sound: RoomAudio| (&*sound.room == "hall").then_some(sound.event);
-        received.try_iter().map(|sound| in_the_hall(sound).expect("there is one room")).collect()
+    fn received_events(received: &Receiver<RoomAudio>) -> Vec<AudioEvent> {
+        let of_the_hall = |sound: RoomAudio| (&*sound.room == "hall").then_some(sound.event);
+        received.try_iter().map(|sound| of_the_hall(sound).expect("there is one room")).collect()
     }
 
     #[test]
-    fn a_slow_receiver_loses_frames_and_is_told_which() {
+    fn dropped_frames_are_reported_as_one_overload_gap() {
         let metrics = Metrics::default();
         let (out, received) = sync_channel(2);
         let mut sink = DroppingSink::new(out, "hall", &metrics);
-        assert!((0..5).all(|n| sink.pass(frame(n * 256))));
+        assert!((0..5).all(|n| sink.send_frame(frame(n * 256))));
         assert_eq!(metrics.dropped_samples.get(), 3 * 256);
-        assert_eq!(delivered(&received).len(), 2);
-        assert!(sink.pass(frame(5 * 256)));
+        assert_eq!(received_events(&received).len(), 2);
+        assert!(sink.send_frame(frame(5 * 256)));
         let gap = AudioGap { from: frame(512).time, to: frame(1_280).time, reason: GapReason::Overload };
-        assert_eq!(delivered(&received), [AudioEvent::Gap(gap), whole(5)]);
+        assert_eq!(received_events(&received), [AudioEvent::Gap(gap), frame_event(5)]);
         drop(received);
-        assert!(!sink.pass(frame(1_536)));
+        assert!(!sink.send_frame(frame(1_536)));
     }
 
     #[test]
-    fn a_mute_in_a_lost_stretch_is_a_gap_of_its_own() {
+    fn muting_while_the_device_is_lost_is_a_gap_of_its_own() {
         let metrics = Metrics::default();
         let (out, received) = sync_channel(8);
         let mut sink = DroppingSink::new(out, "hall", &metrics);
-        sink.delivers();
+        sink.set_delivers();
         assert!(metrics.microphone_ok.get());
-        sink.lose(frame(0).time);
-        sink.begin_gap(GapReason::Muted);
-        sink.begin_gap(GapReason::Muted);
-        sink.pass(frame(0));
-        let told = delivered(&received);
-        let [AudioEvent::End, AudioEvent::Gap(lost), AudioEvent::Gap(muted), AudioEvent::Frame(_)] = &told[..] else {
-            panic!("{told:?}")
+        sink.device_lost(frame(0).time);
+        sink.mute();
+        sink.mute();
+        sink.send_frame(frame(0));
+        let events = received_events(&received);
+        let [AudioEvent::End, AudioEvent::Gap(lost), AudioEvent::Gap(muted), AudioEvent::Frame(_)] = &events[..] else {
+            panic!("{events:?}")
         };
         assert_eq!((lost.reason, muted.reason), (GapReason::DeviceLost, GapReason::Muted));
         assert_eq!((lost.from, lost.to), (frame(0).time, muted.from), "it is lost since it was heard last");
-        sink.begin_gap(GapReason::Muted);
+        sink.mute();
         sink.close();
-        let told = delivered(&received);
+        let events = received_events(&received);
         assert!(
-            matches!(&told[..], [AudioEvent::End, AudioEvent::Gap(gap)] if gap.reason == GapReason::Muted),
-            "{told:?}"
+            matches!(&events[..], [AudioEvent::End, AudioEvent::Gap(gap)] if gap.reason == GapReason::Muted),
+            "{events:?}"
         );
         assert!(!metrics.microphone_ok.get());
     }
 
     #[test]
-    fn what_is_muted_is_thrown_away_and_told_as_one_gap() {
+    fn muted_frames_are_thrown_away_and_reported_as_one_gap() {
         let (out, received) = sync_channel(8);
         let (control, metrics) = (SourceControl::default(), Metrics::default());
         let mut sink = BlockingSink::new(out, "hall", &control, &metrics);
         for (n, listening) in [(0, true), (1, false), (2, false), (3, true), (4, true)] {
             control.set_listening(listening);
-            assert!(sink.pass(frame(n * 256)).is_continue());
+            assert!(sink.send_frame(frame(n * 256)).is_continue());
             assert_eq!(metrics.listening.get(), listening);
         }
         let gap = AudioGap { from: frame(256).time, to: frame(3 * 256).time, reason: GapReason::Muted };
-        assert_eq!(delivered(&received), [whole(0), AudioEvent::End, AudioEvent::Gap(gap), whole(3), whole(4)]);
+        assert_eq!(
+            received_events(&received),
+            [frame_event(0), AudioEvent::End, AudioEvent::Gap(gap), frame_event(3), frame_event(4)]
+        );
         drop(received);
-        assert!(sink.pass(frame(5 * 256)).is_break());
+        assert!(sink.send_frame(frame(5 * 256)).is_break());
     }
 
     #[test]
-    fn the_microphones_are_well_when_each_of_them_is() {
+    fn microphone_ok_is_true_only_when_every_room_delivers() {
         let (control, metrics) = (SourceControl::default(), Metrics::default());
         let (out, _received) = sync_channel(8);
         let mut hall = BlockingSink::new(out.clone(), "hall", &control, &metrics);
         let mut kitchen = BlockingSink::new(out, "kitchen", &control, &metrics);
-        assert!(hall.pass(frame(0)).is_continue() && !metrics.microphone_ok.get());
-        assert!(kitchen.pass(frame(0)).is_continue() && metrics.microphone_ok.get());
+        assert!(hall.send_frame(frame(0)).is_continue() && !metrics.microphone_ok.get());
+        assert!(kitchen.send_frame(frame(0)).is_continue() && metrics.microphone_ok.get());
         drop(hall);
         assert!(!metrics.microphone_ok.get());
     }

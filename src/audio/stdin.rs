@@ -1,9 +1,10 @@
-//! Raw samples on standard input as a source.
+//! Raw audio on standard input: signed 16-bit little-endian samples from a pipe.
 //!
-//! Owns reading signed 16-bit little-endian samples from a pipe. Refuses to block where a request to stop would go unheard.
-//! Invariants: wall times never run backwards: a stream faster than time keeps its own; of a pipe that stalls, what was being said
-//! comes out, and how long nothing came is told.
+//! Reading never blocks for longer than [`POLL_TIME`], so a request to stop is noticed while nothing arrives. A stream that comes
+//! faster than real time keeps its own time. When a pipe stalls, the segment in progress is ended, and the stall is reported as a
+//! gap.
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -16,97 +17,148 @@ use super::sink::{BlockingSink, PAUSE};
 use super::{AudioError, SourceControl};
 use crate::clock::SampleClock;
 use crate::config;
+use crate::event::Frame;
 
-/// Bytes read at a time: what a pipe holds.
+/// Bytes read at a time: the usual capacity of a pipe.
 const BLOCK: usize = 1 << 16;
 
-/// How long a request to stop may go unnoticed while nothing arrives.
-const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
+/// How long one read may wait for data: 40 ms.
+const POLL_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 
 pub(super) fn run(
     input: impl AsFd,
     settings: &config::StdinConfig,
-    mut sink: BlockingSink,
+    sink: BlockingSink,
     control: &SourceControl,
 ) -> Result<(), AudioError> {
-    let channels = usize::from(settings.channels);
-    let mut framer = Framer::new(settings.rate, channels, SampleClock::starting_at(Timestamp::now()), 0)?;
-    let mut block = vec![0; BLOCK];
-    let mut kept = 0;
-    let (mut samples, mut frames) = (Vec::new(), Vec::new());
-    let mut last = Instant::now();
-    // Since when nothing comes any more.
-    let mut lost = None;
-    // Only what was waited for is fresh. A stream that is ahead of the wall is a recording being played fast.
-    let mut waited = false;
-    loop {
-        if control.stopped() {
-            return Ok(());
-        }
-        let read = match read(&input, &mut block[kept..], waited) {
-            Ok(Some(read)) => read,
-            Ok(None) => {
-                waited = true;
-                sink.waits();
-                if lost.is_none() && framer.position() > 0 && control.listening() && last.elapsed() > PAUSE {
-                    tracing::warn!("nothing comes on standard input any more; waiting for it");
-                    lost = Some(framer.clock().time(framer.position()));
-                    if sink.lose().is_break() {
-                        return Ok(());
-                    }
-                }
-                continue;
+    let mut stream = PcmStream::new(settings, sink)?;
+    while !control.stopped() {
+        let wait = stream.waited;
+        let flow = match read(&input, stream.free_space(), wait) {
+            Ok(ReadOutcome::Data(bytes)) => stream.take(bytes),
+            Ok(ReadOutcome::Nothing) => stream.wait(control),
+            Ok(ReadOutcome::End) => {
+                stream.finish();
+                return Ok(());
             }
             Err(source) => return Err(AudioError::Stdin { source: source.into() }),
         };
-        if read == 0 {
-            break;
-        }
-        last = Instant::now();
-        if let Some(from) = lost.take().filter(|from| *from < Timestamp::now()) {
-            // What comes now was not said before the stall.
-            framer.observe(Timestamp::now());
-            if sink.was_lost(from).is_break() {
-                return Ok(());
-            }
-        }
-        let filled = kept + read;
-        let whole = filled - filled % (2 * channels);
-        samples.clear();
-        let (pairs, _) = block[..whole].as_chunks::<2>();
-        samples.extend(pairs.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32_768.0));
-        framer.push(&samples, |frame| frames.push(frame));
-        block.copy_within(whole..filled, 0);
-        kept = filled - whole;
-        let now = Timestamp::now();
-        if std::mem::take(&mut waited) && framer.clock().time(framer.position()) < now {
-            framer.observe(now);
-        }
-        if frames.drain(..).try_for_each(|frame| sink.pass(frame)).is_break() {
+        if flow.is_break() {
             return Ok(());
         }
-    }
-    if kept > 0 {
-        tracing::warn!(bytes = kept, "standard input ended within a sample; the rest was left out");
-    }
-    framer.finish(|frame| frames.push(frame));
-    if frames.drain(..).try_for_each(|frame| sink.pass(frame)).is_continue() {
-        let _ = sink.end();
     }
     Ok(())
 }
 
-/// Reads what is there, or what comes within a glance if it `waits`: 0 bytes at the end, None when there is nothing.
-fn read(input: &impl AsFd, block: &mut [u8], waits: bool) -> Result<Option<usize>, Errno> {
-    let timeout = if waits { GLANCE } else { Timespec::default() };
+/// What has been read of standard input.
+struct PcmStream<'a> {
+    sink: BlockingSink<'a>,
+    framer: Framer,
+    channels: usize,
+    block: Vec<u8>,
+    /// Bytes at the beginning of `block` that are not a whole sample of all channels yet.
+    kept: usize,
+    samples: Vec<f32>,
+    frames: Vec<Frame>,
+    last_data: Instant,
+    /// Since when the pipe has stalled.
+    stalled_from: Option<Timestamp>,
+    /// The last read found nothing, so the next data is live. Data that did not have to be waited for may be a recording that is
+    /// played fast, and then its own time holds.
+    waited: bool,
+}
+
+impl<'a> PcmStream<'a> {
+    fn new(settings: &config::StdinConfig, sink: BlockingSink<'a>) -> Result<Self, AudioError> {
+        let channels = usize::from(settings.channels);
+        Ok(Self {
+            sink,
+            framer: Framer::new(settings.rate, channels, SampleClock::starting_at(Timestamp::now()), 0)?,
+            channels,
+            block: vec![0; BLOCK],
+            kept: 0,
+            samples: Vec::new(),
+            frames: Vec::new(),
+            last_data: Instant::now(),
+            stalled_from: None,
+            waited: false,
+        })
+    }
+
+    /// Where the next bytes go.
+    fn free_space(&mut self) -> &mut [u8] {
+        &mut self.block[self.kept..]
+    }
+
+    /// Takes so many bytes, which were read into the free space. Breaks when the receiver is gone.
+    fn take(&mut self, bytes: usize) -> ControlFlow<()> {
+        self.last_data = Instant::now();
+        if let Some(from) = self.stalled_from.take().filter(|from| *from < Timestamp::now()) {
+            // What comes now was not said before the stall.
+            self.framer.observe(Timestamp::now());
+            self.sink.source_back(from)?;
+        }
+        let filled = self.kept + bytes;
+        let whole = filled - filled % (2 * self.channels);
+        let (pairs, _) = self.block[..whole].as_chunks::<2>();
+        self.samples.clear();
+        self.samples.extend(pairs.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32_768.0));
+        self.framer.push(&self.samples, |frame| self.frames.push(frame));
+        self.block.copy_within(whole..filled, 0);
+        self.kept = filled - whole;
+        let now = Timestamp::now();
+        if self.waited && self.framer.clock().time(self.framer.position()) < now {
+            self.framer.observe(now);
+        }
+        self.waited = false;
+        self.frames.drain(..).try_for_each(|frame| self.sink.send_frame(frame))
+    }
+
+    /// Nothing has arrived. Breaks when the receiver is gone.
+    fn wait(&mut self, control: &SourceControl) -> ControlFlow<()> {
+        self.waited = true;
+        self.sink.keep_alive();
+        let streaming = self.stalled_from.is_none() && self.framer.position() > 0 && control.listening();
+        if streaming && self.last_data.elapsed() > PAUSE {
+            tracing::warn!("nothing comes on standard input any more; waiting for it");
+            self.stalled_from = Some(self.framer.clock().time(self.framer.position()));
+            self.sink.source_lost()?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The end of the input: what is left comes out, the last frame filled up with silence.
+    fn finish(self) {
+        let Self { mut sink, framer, kept, mut frames, .. } = self;
+        if kept > 0 {
+            tracing::warn!(bytes = kept, "standard input ended within a sample; the rest was left out");
+        }
+        framer.finish(|frame| frames.push(frame));
+        if frames.drain(..).try_for_each(|frame| sink.send_frame(frame)).is_continue() {
+            let _ = sink.end();
+        }
+    }
+}
+
+enum ReadOutcome {
+    /// So many bytes were read.
+    Data(usize),
+    Nothing,
+    End,
+}
+
+/// Reads what has arrived. With `wait`, waits up to [`POLL_TIME`] for it.
+fn read(input: &impl AsFd, space: &mut [u8], wait: bool) -> Result<ReadOutcome, Errno> {
+    let timeout = if wait { POLL_TIME } else { Timespec::default() };
     let read = match poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&timeout)) {
-        Ok(0) => return Ok(None),
-        Ok(_) => rustix::io::read(input, block),
+        Ok(0) => return Ok(ReadOutcome::Nothing),
+        Ok(_) => rustix::io::read(input, space),
         Err(error) => Err(error),
     };
     match read {
-        Ok(read) => Ok(Some(read)),
-        Err(Errno::INTR | Errno::AGAIN) => Ok(None),
+        Ok(0) => Ok(ReadOutcome::End),
+        Ok(bytes) => Ok(ReadOutcome::Data(bytes)),
+        Err(Errno::INTR | Errno::AGAIN) => Ok(ReadOutcome::Nothing),
         Err(error) => Err(error),
     }
 }
@@ -143,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_read_across_odd_writes_and_the_rest_is_filled_up() {
+    fn samples_split_over_writes_are_joined_and_the_last_frame_is_padded() {
         let bytes: Vec<u8> = (0..300i16).flat_map(|n| (n * 100).to_le_bytes()).collect();
         let heard = hear(stdin(16_000, 1), &SourceControl::default(), |mut writer| {
             bytes.chunks(7).for_each(|part| writer.write_all(part).unwrap());
@@ -167,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_a_stall_is_whole_and_the_stall_is_told() {
+    fn a_stall_ends_the_segment_and_is_reported_as_a_gap() {
         let sound = [0; 32_000];
         let heard = hear(stdin(16_000, 1), &SourceControl::default(), |mut writer| {
             writer.write_all(&sound).unwrap();
@@ -184,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_to_stop_is_noticed_although_nothing_arrives() {
+    fn stop_is_noticed_while_nothing_arrives() {
         let control = SourceControl::default();
         let heard = hear(stdin(16_000, 1), &control, |writer| {
             control.stop();

@@ -1,14 +1,13 @@
-//! Is anybody speaking?
+//! Voice activity detection: how probably a frame is speech.
 //!
-//! Owns the voice detector. Refuses to decide where speech starts and ends: the segmenter does. Invariant: one probability
-//! for each frame, in order; its memory is that of one stream.
+//! One probability per frame, in order. The detector is recurrent, so each stream needs one of its own. Where speech begins and ends
+//! is decided by the segmenter.
 //!
-//! Sound comes to it as it is. A constant offset of the microphone need not be taken out: up to 0.3 of full scale it moved
-//! no boundary of a segment in 31 minutes of recordings, since the detector's own filter and Whisper's are blind to it.
+//! A constant offset of the microphone is not removed: up to 0.3 of full scale it changes no segment (`docs/performance.md`).
 
 use crate::event::Frame;
 
-/// A voice activity detector for one stream: a small recurrent network on mel features (crate `earshot`).
+/// The voice activity detector of one stream: a small recurrent network on mel features (crate `earshot`).
 #[derive(Default)]
 pub struct Vad {
     detector: Box<earshot::Detector>,
@@ -20,7 +19,7 @@ impl Vad {
         self.detector.predict_f32(&frame.samples)
     }
 
-    /// Forgets the stream, for one that does not follow on what was heard.
+    /// Resets the recurrent state, as for a new stream.
     pub fn reset(&mut self) {
         self.detector.reset();
     }

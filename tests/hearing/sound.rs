@@ -125,14 +125,14 @@ fn what_is_no_sound_is_refused_in_a_clear_sentence() {
         (
             "song.mp3",
             b"ID3\x04\0\0\0\0\0\0 not really a song, but long enough to look at",
-            "no sound that hearth can read",
+            "not audio that hearth can read",
         ),
         (
             "notes.txt",
             "We need milk, eggs and tomatoes.".repeat(1_000).leak().as_bytes(),
-            "no sound that hearth can read",
+            "not audio that hearth can read",
         ),
-        ("header.wav", &whole[..30], "no sound that hearth can read"),
+        ("header.wav", &whole[..30], "not audio that hearth can read"),
         ("nothing.wav", &empty_wav, "holds no sound"),
         ("slow.wav", &slow, "100 Hz"),
     ];

@@ -151,7 +151,7 @@ impl<'a> Satellite<'a> {
                     self.stop()?;
                 }
                 // One that says nothing for minutes is no part that is stuck.
-                self.heard.iter().for_each(|heard| heard.sink.waits());
+                self.heard.iter().for_each(|heard| heard.sink.keep_alive());
                 continue;
             }
             let read = match self.socket.read(&mut block) {
@@ -202,7 +202,7 @@ impl<'a> Satellite<'a> {
         };
         let lost = self.shared.lost().remove(&heard.name);
         match lost {
-            Some(from) if heard.sink.was_lost(from).is_break() => Err(Disconnect::Closed),
+            Some(from) if heard.sink.source_back(from).is_break() => Err(Disconnect::Closed),
             _ => Ok(()),
         }
     }
@@ -234,7 +234,11 @@ impl<'a> Satellite<'a> {
 }
 
 fn passed(sink: &mut BlockingSink, frames: Vec<Frame>) -> Result<(), Disconnect> {
-    if frames.into_iter().try_for_each(|frame| sink.pass(frame)).is_break() { Err(Disconnect::Closed) } else { Ok(()) }
+    if frames.into_iter().try_for_each(|frame| sink.send_frame(frame)).is_break() {
+        Err(Disconnect::Closed)
+    } else {
+        Ok(())
+    }
 }
 
 /// The name a microphone gives in an `info` event: its area, else its own; as one that may stand in a topic.

@@ -1,21 +1,13 @@
 //! Sound to utterances, with the real Whisper: recordings, broken files, broken models, a microphone without hardware.
 #![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
 
-#[path = "hearing/bench.rs"]
 mod bench;
-#[path = "hearing/ggml.rs"]
 mod ggml;
-#[path = "hearing/live.rs"]
 mod live;
-#[path = "hearing/microphone.rs"]
 mod microphone;
-#[path = "hearing/models.rs"]
 mod models;
-#[path = "hearing/sound.rs"]
 mod sound;
-#[path = "hearing/words.rs"]
 mod words;
-#[path = "hearing/wyoming.rs"]
 mod wyoming;
 
 use std::path::{Path, PathBuf};
