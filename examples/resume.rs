@@ -25,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     let (before, after) = said.split_at(said.len() / 2);
 
     let mut state = model.state();
-    model.ingest(&[tokenizer.turns().bos, tokenizer.turns().start], &mut state)?;
+    model.ingest(&[tokenizer.special_tokens().bos, tokenizer.special_tokens().start_of_turn], &mut state)?;
     hear(&model, &tokenizer, PREAMBLE, &mut state)?;
     for text in before {
         hear(&model, &tokenizer, &format!(" {text}"), &mut state)?;
@@ -67,16 +67,16 @@ fn hear(model: &Model, tokenizer: &Tokenizer, text: &str, state: &mut State) -> 
 
 /// Asks a fork, so that the question leaves no trace.
 fn ask(model: &Model, tokenizer: &Tokenizer, state: &State) -> anyhow::Result<String> {
-    let turns = tokenizer.turns();
+    let turns = tokenizer.special_tokens();
     let mut tokens = tokenizer.encode(&format!("\n\n{QUESTION}"))?;
-    tokens.push(turns.end);
+    tokens.push(turns.end_of_turn);
     tokens.extend(tokenizer.encode("\n")?);
-    tokens.push(turns.start);
+    tokens.push(turns.start_of_turn);
     tokens.extend(tokenizer.encode("model\n")?);
     let mut fork = state.fork();
     let mut logits = model.read(&tokens, &mut fork)?;
     let mut answer = Vec::new();
-    while logits.argmax() != turns.end && answer.len() < 40 {
+    while logits.argmax() != turns.end_of_turn && answer.len() < 40 {
         answer.push(logits.argmax());
         logits = model.step(logits.argmax(), &mut fork)?;
     }

@@ -3,21 +3,21 @@
 use std::path::Path;
 
 use griffin::Quantization;
-use griffin::{Config, Model, Options, Temporal, write_random};
+use griffin::{BlockType, Config, Model, Options, write_random};
 use hearth::listener::snapshot::{self, ReadPosition};
 use jiff::Timestamp;
 
 fn config(width: usize) -> Config {
     Config {
-        vocab: 4,
-        width,
+        vocab_size: 4,
+        hidden_size: width,
         lru_width: 4,
-        mlp_width: 4,
-        heads: 2,
+        mlp_expanded_width: 4,
+        num_attention_heads: 2,
         head_dim: 4,
         rotary_dim: 2,
-        window: 3,
-        layers: vec![Temporal::Recurrent, Temporal::Attention],
+        attention_window_size: 3,
+        block_types: vec![BlockType::Recurrent, BlockType::Attention],
         ..Config::preset("2b").expect("there is a shape of this name")
     }
 }

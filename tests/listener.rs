@@ -76,8 +76,8 @@ fn add(all: &mut ListenerOutcome, more: ListenerOutcome) {
 }
 
 /// Every leaf of the live state, bit for bit.
-fn leaves(listener: &Listener) -> Vec<griffin::Leaf> {
-    listener.state().leaves()
+fn leaves(listener: &Listener) -> Vec<griffin::StateTensor> {
+    listener.state().tensors()
 }
 
 fn fired(outcome: &ListenerOutcome) -> Vec<&Alert> {
@@ -241,9 +241,9 @@ fn nothing_said_can_end_a_turn_or_begin_one() {
 
     for model in [root("models/recurrentgemma-nano"), dir.path().to_path_buf()] {
         let mut reader = Reader::open(&model, &Config::default().listener).unwrap();
-        let turns = Tokenizer::load(&model).unwrap().turns();
+        let turns = Tokenizer::load(&model).unwrap().special_tokens();
         let frames = |tokens: &[u32]| {
-            tokens.iter().filter(|t| [turns.bos, turns.eos, turns.start, turns.end].contains(t)).count()
+            tokens.iter().filter(|t| [turns.bos, turns.eos, turns.start_of_turn, turns.end_of_turn].contains(t)).count()
         };
         assert_eq!(frames(reader.question("Is it late?").unwrap().tokens()), 2, "the frame of a question itself");
         assert_eq!(frames(reader.question(attack).unwrap().tokens()), 2);
@@ -265,7 +265,7 @@ fn the_state_is_told_of_rooms_where_there_are_several() {
     let read = |texts: [&str; 2]| {
         let mut reader = Reader::open(&root("models/recurrentgemma-nano"), &Config::default().listener).unwrap();
         texts.iter().for_each(|text| reader.read(text).unwrap());
-        reader.state().leaves()
+        reader.state().tensors()
     };
     assert_eq!(state(open()), read(["Good morning.", "The tap drips."]));
     let told = ["[home] Good morning.", "[hall] The tap drips."];
@@ -464,14 +464,14 @@ fn two_rooms() -> Vec<(i64, Utterance)> {
 }
 
 /// The state of one who heard only what was said in a room.
-fn of_room_alone(talk: &[(i64, Utterance)], room: &str) -> Vec<griffin::Leaf> {
+fn of_room_alone(talk: &[(i64, Utterance)], room: &str) -> Vec<griffin::StateTensor> {
     let mut alone = open();
     let said: Vec<_> = talk.iter().map(|(_, said)| said).filter(|said| said.room == room).cloned().collect();
     alone.replay(&said).unwrap();
     leaves(&alone)
 }
 
-fn of_each_room(listeners: &mut Listeners) -> [Vec<griffin::Leaf>; 2] {
+fn of_each_room(listeners: &mut Listeners) -> [Vec<griffin::StateTensor>; 2] {
     ["hall", "kitchen"].map(|room| leaves(listeners.of(Some(room)).0))
 }
 

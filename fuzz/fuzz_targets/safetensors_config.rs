@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use griffin::Quantization;
-use griffin::{Model, Options, check};
+use griffin::{Model, Options, verify};
 use libfuzzer_sys::fuzz_target;
 
 static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -21,11 +21,11 @@ fuzz_target!(|bytes: &[u8]| {
     for (name, bytes) in [("config.json", config), ("model.safetensors", weights)] {
         std::fs::write(DIR.join(name), bytes).expect("a temporary file can be written");
     }
-    let sound = check(&DIR, &mut |_, _| ()).is_ok();
+    let sound = verify(&DIR, &mut |_, _| ()).is_ok();
     let options = Options { weights: Quantization::Q4K, threads: 1, ..Options::default() };
     match Model::load(&DIR, &options) {
         Ok(model) => {
-            let last = model.config().vocab as u32 - 1;
+            let last = model.config().vocab_size as u32 - 1;
             model.read(&[0, last], &mut model.state()).expect("a model that was loaded can read");
         }
         Err(error) => assert!(!sound, "what is sound can be loaded: {error}"),

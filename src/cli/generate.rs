@@ -95,12 +95,12 @@ pub fn write(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<Option
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let mut sampler = Sampler::new(sampling);
     let mut decoder = tokenizer.decoder();
-    let turns = tokenizer.turns();
+    let turns = tokenizer.special_tokens();
     let started = Instant::now();
     let mut written = 0;
     for left in (0..args.max_tokens).rev() {
         let token = sampler.choose(&logits);
-        if token == turns.eos || token == turns.end {
+        if token == turns.eos || token == turns.end_of_turn {
             break;
         }
         written += 1;
@@ -141,14 +141,14 @@ fn prompt(args: &GenerateArgs, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>
         std::io::stdin().read_to_string(&mut text).context("cannot read the prompt from standard input")?;
     }
     ensure!(!args.chat || !text.trim().is_empty(), "the prompt is empty; say something to the model");
-    let turns = tokenizer.turns();
+    let turns = tokenizer.special_tokens();
     let mut tokens = vec![turns.bos];
     if args.chat {
-        tokens.push(turns.start);
+        tokens.push(turns.start_of_turn);
         tokens.extend(tokenizer.encode(&format!("user\n{}", text.trim()))?);
-        tokens.push(turns.end);
+        tokens.push(turns.end_of_turn);
         tokens.extend(tokenizer.encode("\n")?);
-        tokens.push(turns.start);
+        tokens.push(turns.start_of_turn);
         tokens.extend(tokenizer.encode("model\n")?);
     } else {
         tokens.extend(tokenizer.encode(&text)?);

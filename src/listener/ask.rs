@@ -63,11 +63,11 @@ impl YesNo {
 impl Reader {
     /// Prepares a question.
     pub fn question(&self, question: &str) -> Result<Question, ListenerError> {
-        let turns = self.tokenizer.turns();
+        let turns = self.tokenizer.special_tokens();
         let mut tokens = self.encode(&self.prompt.question(question))?;
-        tokens.push(turns.end);
+        tokens.push(turns.end_of_turn);
         tokens.extend(self.encode("\n")?);
-        tokens.push(turns.start);
+        tokens.push(turns.start_of_turn);
         tokens.extend(self.encode("model\n")?);
         Ok(Question { tokens })
     }
@@ -100,11 +100,11 @@ impl Reader {
     }
 
     fn generate(&self, mut logits: Logits, mut fork: State, max_tokens: usize) -> Result<String, ListenerError> {
-        let turns = self.tokenizer.turns();
+        let turns = self.tokenizer.special_tokens();
         let mut tokens = Vec::new();
         while tokens.len() < max_tokens {
             let token = logits.argmax();
-            if token == turns.end || token == turns.eos {
+            if token == turns.end_of_turn || token == turns.eos {
                 break;
             }
             tokens.push(token);

@@ -88,7 +88,7 @@ impl Prompt {
     /// Reads the prompt of a model: in its directory, or in its GGUF file. A model without one is put to as Gemma's instruct
     /// models are.
     pub fn load(model: &Path) -> Result<Self, PromptError> {
-        match griffin::attached(model, FILE)? {
+        match griffin::sidecar(model, FILE)? {
             Some(found) => Self::parse(&found.text, &found.path),
             None => Ok(Self::default()),
         }

@@ -40,9 +40,9 @@ impl Reader {
         let (model, tokenizer, prompt) = (Arc::new(model), Arc::new(Tokenizer::load(dir)?), Arc::new(prompt));
         let state = model.state();
         let mut reader = Self { model, tokenizer, prompt, opening: Arc::default(), state };
-        let turns = reader.tokenizer.turns();
+        let turns = reader.tokenizer.special_tokens();
         let preamble = reader.encode(&format!("user\n{}", reader.prompt.preamble))?;
-        reader.opening = [turns.bos, turns.start].into_iter().chain(preamble).collect();
+        reader.opening = [turns.bos, turns.start_of_turn].into_iter().chain(preamble).collect();
         Ok(reader)
     }
 
@@ -97,9 +97,9 @@ impl Reader {
     /// Text to tokens, none of which frames a turn. The tokenizer reads special tokens as plain text already, but only where
     /// `tokenizer.json` calls them special.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, ListenerError> {
-        let turns = self.tokenizer.turns();
+        let turns = self.tokenizer.special_tokens();
         let tokens = self.tokenizer.encode(text)?;
-        if tokens.iter().any(|token| turns.has(*token)) {
+        if tokens.iter().any(|token| turns.contains(*token)) {
             return Ok(self.tokenizer.encode(&text.replace('<', "‹"))?);
         }
         Ok(tokens)

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use griffin::{self, Leaf, Model, State};
+use griffin::{self, Model, State, StateTensor};
 
 use crate::atomic_file;
 
@@ -208,12 +208,12 @@ fn read(path: &Path, model: &Model) -> Result<(Vec<u8>, SnapshotHeader), Snapsho
 
 /// The most bytes that a snapshot of this model can have, packed or not: every leaf in f32, and what zstd adds to noise.
 fn limit(model: &Model) -> u64 {
-    let leaves = 2 * model.state().bytes() + LEAF_OVERHEAD * 2 * model.config().layers.len() as u64;
+    let leaves = 2 * model.state().bytes() + LEAF_OVERHEAD * 2 * model.config().block_types.len() as u64;
     (MARKED + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves + leaves / 64
 }
 
 fn encode(state: &State, fingerprint: [u8; 32], mark: &ReadPosition) -> std::io::Result<Vec<u8>> {
-    let leaves = plain(&state.leaves());
+    let leaves = plain(&state.tensors());
     // Times beyond the year 2262 are kept as that.
     let nanos = i64::try_from(mark.time.as_nanosecond()).unwrap_or(i64::MAX);
     let mut out = Vec::with_capacity(leaves.len());
@@ -230,7 +230,7 @@ fn encode(state: &State, fingerprint: [u8; 32], mark: &ReadPosition) -> std::io:
     Ok(out)
 }
 
-fn plain(leaves: &[Leaf]) -> Vec<u8> {
+fn plain(leaves: &[StateTensor]) -> Vec<u8> {
     let mut out = (leaves.len() as u32).to_le_bytes().to_vec();
     for leaf in leaves {
         out.push(leaf.name.len() as u8);
@@ -244,7 +244,7 @@ fn plain(leaves: &[Leaf]) -> Vec<u8> {
 }
 
 /// The leaves of a file without its checksum; `None` when a length points outside, or to more than `limit`.
-fn leaves(content: &[u8], limit: u64) -> Option<Vec<Leaf>> {
+fn leaves(content: &[u8], limit: u64) -> Option<Vec<StateTensor>> {
     let mut rest = Rest(content.get(MAGIC.len()..)?);
     let version = u32::from_le_bytes(rest.array()?);
     rest.take(HEADER - OPENING)?;
@@ -260,7 +260,7 @@ fn leaves(content: &[u8], limit: u64) -> Option<Vec<Leaf>> {
 }
 
 /// Nothing is allocated by a number that was read before as many bytes were seen.
-fn unpack(mut rest: Rest<'_>) -> Option<Vec<Leaf>> {
+fn unpack(mut rest: Rest<'_>) -> Option<Vec<StateTensor>> {
     let count = u32::from_le_bytes(rest.array()?);
     let mut leaves = Vec::new();
     for _ in 0..count {
@@ -279,7 +279,7 @@ fn unpack(mut rest: Rest<'_>) -> Option<Vec<Leaf>> {
             size = size.checked_mul(dim)?;
             shape.push(dim);
         }
-        leaves.push(Leaf { name, half, shape, bytes: rest.take(size)?.to_vec() });
+        leaves.push(StateTensor { name, half, shape, bytes: rest.take(size)?.to_vec() });
     }
     rest.0.is_empty().then_some(leaves)
 }

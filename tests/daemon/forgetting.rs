@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use griffin::Leaf;
+use griffin::StateTensor;
 use hearth::config::Config;
 use hearth::event::Utterance;
 use hearth::listener::Listener as Reader;
@@ -79,7 +79,7 @@ pub fn holding(dir: &Path, word: &str) -> Vec<String> {
 }
 
 /// The newest snapshot's leaves, and the last utterance that any has read.
-fn newest_state(dir: &Path) -> (Vec<Leaf>, i64) {
+fn newest_state(dir: &Path) -> (Vec<StateTensor>, i64) {
     let config = Config::default();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
     let mut reader = Reader::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
@@ -87,11 +87,11 @@ fn newest_state(dir: &Path) -> (Vec<Leaf>, i64) {
     let last = history.list().unwrap().iter().map(|kept| kept.header.mark.read).max().unwrap();
     let (state, _) = reader.load_latest(&history, |_| true).unwrap().unwrap();
     reader.resume(Some(state));
-    (reader.state().leaves(), last)
+    (reader.state().tensors(), last)
 }
 
 /// The state that has read what is kept, and nothing else.
-fn state_of_what_is_kept() -> Vec<Leaf> {
+fn state_of_what_is_kept() -> Vec<StateTensor> {
     let config = Config::default();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
     let mut reader = Reader::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
@@ -105,7 +105,7 @@ fn state_of_what_is_kept() -> Vec<Leaf> {
         no_speech: 0.0,
     });
     reader.replay(&texts).unwrap();
-    reader.state().leaves()
+    reader.state().tensors()
 }
 
 fn forget(dir: &Path, since: &str) -> String {

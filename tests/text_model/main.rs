@@ -7,8 +7,8 @@ mod snapshot;
 
 use std::path::{Path, PathBuf};
 
-use griffin::kernel::Kernel;
-use griffin::{Model, Options, Quantization, RingType, State};
+use griffin::kernels::Kernel;
+use griffin::{KvCacheType, Model, Options, Quantization, State};
 
 /// A file or directory of this repository.
 fn here(path: &str) -> PathBuf {
@@ -24,22 +24,22 @@ fn nano_dir() -> PathBuf {
     here("models/recurrentgemma-nano")
 }
 
-fn load(model: &Path, weights: Quantization, ring: RingType) -> Model {
-    load_for(Kernel::best(), model, weights, ring)
+fn load(model: &Path, weights: Quantization, ring: KvCacheType) -> Model {
+    load_for(Kernel::detect(), model, weights, ring)
 }
 
-fn load_for(kernel: Kernel, model: &Path, weights: Quantization, ring: RingType) -> Model {
-    let options = Options { weights, ring: Some(ring), threads: 1, kernel: Some(kernel), ..Options::default() };
+fn load_for(kernel: Kernel, model: &Path, weights: Quantization, ring: KvCacheType) -> Model {
+    let options = Options { weights, kv_cache: Some(ring), threads: 1, kernel: Some(kernel), ..Options::default() };
     Model::load(model, &options).unwrap_or_else(|error| panic!("{}: {error}", model.display()))
 }
 
 fn tiny() -> Model {
-    load(&tiny_dir(), Quantization::F32, RingType::F32)
+    load(&tiny_dir(), Quantization::F32, KvCacheType::F32)
 }
 
 /// Every bit of a state.
-fn bits(state: &State) -> (u64, Vec<griffin::Leaf>) {
-    (state.tokens_read(), state.leaves())
+fn bits(state: &State) -> (u64, Vec<griffin::StateTensor>) {
+    (state.tokens_read(), state.tensors())
 }
 
 /// Checks a property on so many inputs. A failing input is printed; nothing is written into the repository.

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use griffin::Quantization;
-use griffin::kernel::Kernel;
-use griffin::{Model, RingType, State};
+use griffin::kernels::Kernel;
+use griffin::{KvCacheType, Model, State};
 use hearth::listener::snapshot::{self, ReadPosition, SnapshotError};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn refusal(path: &Path, model: &Model) -> SnapshotError {
 fn restoring_a_snapshot_gives_the_same_state_and_the_same_predictions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let rings = [RingType::F32, RingType::I16];
+    let rings = [KvCacheType::F32, KvCacheType::I16];
     let models = |kernel| rings.map(|ring| load_for(kernel, &tiny_dir(), Quantization::F32, ring));
     for model in Kernel::available().flat_map(models) {
         let mut runner = runner(16);
@@ -69,7 +69,7 @@ fn restoring_a_snapshot_gives_the_same_state_and_the_same_predictions() {
 fn a_snapshot_outlives_a_change_of_the_ring_and_of_the_weights() {
     let model = tiny();
     let (_dir, path) = saved(&model);
-    let other = load(&tiny_dir(), Quantization::Q8_0, RingType::I16);
+    let other = load(&tiny_dir(), Quantization::Q8_0, KvCacheType::I16);
     let (state, _) = snapshot::load(&path, &other).unwrap();
     assert_eq!(state.tokens_read(), 20);
     assert_eq!(state.bytes(), other.state().bytes());
@@ -115,7 +115,7 @@ fn in_version_1(model: &Model, state: &State, note: &[u8]) -> Vec<u8> {
     bytes.extend(state.tokens_read().to_le_bytes());
     bytes.extend((note.len() as u32).to_le_bytes());
     bytes.extend(note);
-    let leaves = state.leaves();
+    let leaves = state.tensors();
     bytes.extend((leaves.len() as u32).to_le_bytes());
     for leaf in leaves {
         bytes.push(leaf.name.len() as u8);
@@ -208,7 +208,7 @@ fn a_snapshot_of_another_model_is_refused() {
     let last = weights.len() - 4;
     weights[last] ^= 1;
     std::fs::write(other_dir.join("model.safetensors"), weights).unwrap();
-    let other = load(&other_dir, Quantization::F32, RingType::F32);
+    let other = load(&other_dir, Quantization::F32, KvCacheType::F32);
     assert!(matches!(refusal(&path, &other), SnapshotError::OtherModel { .. }));
     // Nor does it matter that a larger model's file is larger than ours can be.
     let bytes = [std::fs::read(&path).unwrap(), vec![0; 4 << 20]].concat();

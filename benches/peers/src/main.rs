@@ -59,7 +59,7 @@ fn make(dir: &Path, shape: &str) -> Result<()> {
         Gguf::open(&ours)?.tensors().map(|(name, tensor)| (name.to_string(), tensor.shape.clone())).collect();
     let names = draw(tensors, &checkpoint.join("model.safetensors"))?;
     eprintln!("quantising for hearth");
-    griffin::quantise(&checkpoint, &ours, Quantization::Q4K, true, &mut |_, _| ())?;
+    griffin::quantize(&checkpoint, &ours, Quantization::Q4K, true, &mut |_, _| ())?;
     eprintln!("quantising for candle");
     quantise_for_candle(&checkpoint.join("model.safetensors"), &names, &theirs)?;
     std::fs::remove_file(checkpoint.join("model.safetensors"))?;
@@ -93,7 +93,7 @@ fn hearth(file: &Path) -> Result<Row> {
     let model = Model::load(file, &Options::default())?;
     model.ingest(&[2], &mut model.state())?;
     let load_s = started.elapsed().as_secs_f64();
-    let tokens = tokens(AGE, model.config().vocab);
+    let tokens = tokens(AGE, model.config().vocab_size);
     // Once for the pages, once for the clock.
     model.ingest(&tokens[..CHUNK], &mut model.state())?;
     let mut state = model.state();

@@ -36,10 +36,10 @@ pub enum Error {
     Gguf {
         path: PathBuf,
         #[source]
-        problem: super::gguf::Problem,
+        problem: crate::formats::gguf::GgufError,
     },
 
-    #[error("{}: {tensor} holds a value that is infinite or no number; fetch or quantise the model again", path.display())]
+    #[error("{}: {tensor} holds a value that is infinite or no number; fetch or quantize the model again", path.display())]
     NotFinite { path: PathBuf, tensor: String },
 
     #[error("{} exists already; choose another name, or use --force to replace it", path.display())]
@@ -76,9 +76,6 @@ pub enum Error {
 
     #[error("the state does not belong to this model ({reason}); begin with a fresh one")]
     State { reason: String },
-
-    #[error("this processor cannot run the kernel {kernel}; leave the choice to hearth")]
-    Kernel { kernel: super::kernel::Kernel },
 
     #[error("the model's {threads} threads could not be started; set fewer threads")]
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },

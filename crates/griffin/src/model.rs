@@ -1,8 +1,8 @@
-//! The model: embedding, blocks, head; immutable once loaded.
+//! The model: embedding, residual blocks, head; immutable once loaded.
 //!
-//! Owns the weights and the threads that compute with them. Refuses to remember anything: all memory is in the [`State`] that
-//! a call is given. Invariants: any way of cutting the same tokens into calls leaves the same state and gives the same logits,
-//! to rounding (with quantised weights, to the rounding of their inputs); a call that fails leaves the state as it was.
+//! All that a model remembers is in the [`State`] which a call is given. Any way of splitting the same tokens into calls leaves
+//! the same state and gives the same logits, up to rounding (with quantized weights, up to the rounding of their inputs). A call
+//! that fails leaves the state as it was.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -10,15 +10,14 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
-use super::batch::{Batch, Span};
-use super::blocks::Block;
-use super::cost::{Cost, Work};
-use super::kernel::{Kernel, Product, multiply};
-use super::layers::{RmsNorm, Rotary, SPREAD};
-use super::options::{Options, RingType, awake};
-use super::state::Shapes;
-use super::weights::{Checkpoint, Group, Matrix, Progress};
-use super::{Config, Error, Leaf, Logits, State, vector};
+use crate::cost::{TokenCost, Work};
+use crate::formats::{Progress, TensorGroup, TensorKind, TensorSource, WeightLoader, WeightMatrix};
+use crate::kernels::{self, Kernel, Matmul, elementwise};
+use crate::layers::{PARALLEL_MIN_VALUES, ResidualBlock, RmsNorm, RotaryEmbedding};
+use crate::options::{KvCacheType, Options, with_threads_awake};
+use crate::scratch::{Scratch, StreamSpan};
+use crate::state::StateShapes;
+use crate::{Config, Error, Logits, State, StateTensor};
 
 /// Tokens that go through the layers together: each weight is read once for all of them, and memory stays bounded however
 /// long a prompt is.
@@ -27,24 +26,34 @@ pub const CHUNK: usize = 64;
 /// A RecurrentGemma.
 pub struct Model {
     config: Config,
-    /// [v, d]; also the head.
-    embedding: Matrix,
-    blocks: Vec<Block>,
-    final_norm: RmsNorm,
+    weights: ModelWeights,
     fingerprint: [u8; 32],
-    rotary: Rotary,
-    ring: RingType,
+    rotary: RotaryEmbedding,
+    kv_cache: KvCacheType,
     kernel: Kernel,
     threads: rayon::ThreadPool,
-    /// Room for what is computed on the way, kept from call to call so that none allocates.
-    room: Mutex<Room>,
+    scratch: Mutex<Scratch>,
 }
 
-struct Room {
-    batch: Batch,
-    /// The last row of each stream [b, d], and normed.
-    last: Vec<f32>,
-    normed: Vec<f32>,
+/// The weights of a model.
+pub(crate) struct ModelWeights {
+    /// [v, d]; also the head.
+    embed_tokens: WeightMatrix,
+    layers: Vec<ResidualBlock>,
+    final_norm: RmsNorm,
+}
+
+impl ModelWeights {
+    pub(crate) fn load(source: &mut dyn TensorSource, config: &Config) -> Result<Self, Error> {
+        let rows = config.vocab_size;
+        let columns = config.hidden_size;
+        let embedding = TensorKind::Matrix { group: TensorGroup::Embedding, rows, columns };
+        let embed_tokens = source.matrix("model.embed_tokens.weight", embedding)?;
+        let layers = 0..config.block_types.len();
+        let layers = layers.map(|layer| ResidualBlock::load(source, config, layer)).collect::<Result<_, _>>()?;
+        let final_norm = RmsNorm::load(source, "model.final_norm", columns, config.rms_norm_eps)?;
+        Ok(Self { embed_tokens, layers, final_norm })
+    }
 }
 
 impl Model {
@@ -62,7 +71,7 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_with(path: &Path, options: &Options, progress: Progress<'_>) -> Result<Self, Error> {
-        Self::build(|| Checkpoint::open(path, options.weights, progress), options)
+        Self::build(|| WeightLoader::open(path, options.weights, progress), options)
     }
 
     /// A model of random weights, for measuring.
@@ -70,38 +79,24 @@ impl Model {
     /// # Errors
     /// [`Error::Threads`].
     pub fn random(config: Config, options: &Options, seed: u64) -> Result<Self, Error> {
-        Self::build(|| Ok(Checkpoint::random(config, options.weights, seed)), options)
+        Self::build(|| Ok(WeightLoader::random(config, options.weights, seed)), options)
     }
 
-    fn build<'p>(open: impl FnOnce() -> Result<Checkpoint<'p>, Error>, options: &Options) -> Result<Self, Error> {
-        let mut from = open()?;
-        let config = from.config().clone();
-        let kernel = options.kernel.unwrap_or_else(Kernel::best);
-        if !kernel.is_available() {
-            return Err(Error::Kernel { kernel });
-        }
+    fn build<'p>(open: impl FnOnce() -> Result<WeightLoader<'p>, Error>, options: &Options) -> Result<Self, Error> {
+        let mut loader = open()?;
+        let config = loader.config().clone();
+        let kernel = options.kernel.unwrap_or_else(Kernel::detect);
         let threads = options.start_threads(config.parameters())?;
-        let (v, d) = (config.vocab, config.width);
-        let (embedding, blocks, final_norm) = threads.install(|| -> Result<_, Error> {
-            let embedding = from.matrix("model.embed_tokens.weight", Group::Embedding, v, d)?; // [v, d]
-            let layers = 0..config.layers.len();
-            let blocks: Vec<_> =
-                layers.map(|layer| Block::load(&mut from, &config, layer)).collect::<Result<_, _>>()?;
-            let final_norm = RmsNorm::load(&mut from, "model.final_norm", d, config.norm_eps)?;
-            Ok((embedding, blocks, final_norm))
-        })?;
-        let ring = if embedding.is_quantised() { RingType::I16 } else { RingType::F32 };
-        let room = Room { batch: Batch::new(kernel, &config, CHUNK), last: Vec::new(), normed: Vec::new() };
+        let weights = threads.install(|| ModelWeights::load(&mut loader, &config))?;
+        let kv_cache = if weights.embed_tokens.is_quantized() { KvCacheType::I16 } else { KvCacheType::F32 };
         Ok(Self {
-            embedding,
-            blocks,
-            final_norm,
-            fingerprint: from.fingerprint(),
-            rotary: Rotary::new(config.rope_base, config.rotary_dim),
-            ring: options.ring.unwrap_or(ring),
+            weights,
+            fingerprint: loader.fingerprint(),
+            rotary: RotaryEmbedding::new(config.rope_theta, config.rotary_dim),
+            kv_cache: options.kv_cache.unwrap_or(kv_cache),
             kernel,
             threads,
-            room: Mutex::new(room),
+            scratch: Mutex::new(Scratch::new(kernel, &config, CHUNK)),
             config,
         })
     }
@@ -121,7 +116,7 @@ impl Model {
     }
 
     /// SHA-256 over every weight of the checkpoint and every setting that matters to the arithmetic: two models with the same
-    /// fingerprint understand each other's states. Neither sharding nor quantising nor [`Options`] change it.
+    /// fingerprint understand each other's states. Neither sharding nor quantizing nor [`Options`] change it.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }
@@ -132,28 +127,28 @@ impl Model {
     }
 
     /// What a token costs at the least.
-    pub fn cost(&self) -> Cost {
-        let (last, blocks) = self.blocks.split_last().expect("a config has at least one layer");
+    pub fn cost(&self) -> TokenCost {
+        let (last, layers) = self.weights.layers.split_last().expect("a config has at least one layer");
         let mut ingest = Work::default();
-        blocks.iter().flat_map(Block::matrices).for_each(|matrix| ingest.add(matrix));
+        layers.iter().flat_map(ResidualBlock::matrices).for_each(|matrix| ingest.add(matrix));
         let mut generate = ingest.clone();
-        last.remembering().into_iter().for_each(|matrix| ingest.add(matrix));
+        last.state_matrices().into_iter().for_each(|matrix| ingest.add(matrix));
         last.matrices().into_iter().for_each(|matrix| generate.add(matrix));
-        generate.add(&self.embedding);
-        Cost { ingest, generate }
+        generate.add(&self.weights.embed_tokens);
+        TokenCost { ingest, generate }
     }
 
     /// A state that has read nothing.
     pub fn state(&self) -> State {
-        State::fresh(&self.config, self.ring)
+        State::fresh(&self.config, self.kv_cache)
     }
 
-    /// A state made of leaves that [`State::leaves`] gave.
+    /// A state made of tensors that [`State::tensors`] gave.
     ///
     /// # Errors
     /// [`Error::State`] when they are not this model's.
-    pub fn restore(&self, tokens_read: u64, leaves: &[Leaf]) -> Result<State, Error> {
-        self.state().restore(tokens_read, leaves, &Shapes::of(&self.config))
+    pub fn restore(&self, tokens_read: u64, tensors: &[StateTensor]) -> Result<State, Error> {
+        self.state().restore(tokens_read, tensors, &StateShapes::of(&self.config))
     }
 
     /// Reads tokens without predicting anything: neither the final norm nor the head is computed, and of the last layer only
@@ -163,9 +158,9 @@ impl Model {
     /// [`Error::Token`], [`Error::State`]; the state is then as it was.
     pub fn ingest(&self, tokens: &[u32], state: &mut State) -> Result<(), Error> {
         self.check(tokens, state)?;
-        self.compute(tokens.len(), |room| {
+        self.compute(tokens.len(), |scratch| {
             for chunk in tokens.chunks(CHUNK) {
-                self.pass(room, &mut [(&mut *state, chunk)], Depth::Remember);
+                self.pass(scratch, &mut [(&mut *state, chunk)], Output::StateOnly);
             }
         });
         Ok(())
@@ -185,11 +180,11 @@ impl Model {
     /// As [`Model::ingest`].
     pub fn step_into(&self, token: u32, state: &mut State, logits: &mut Logits) -> Result<(), Error> {
         self.check(&[token], state)?;
-        self.compute(1, |room| {
-            self.pass(room, &mut [(&mut *state, &[token])], Depth::Full);
-            let rows = std::mem::take(&mut room.batch.x);
-            self.head(room, &rows, logits.buffer());
-            room.batch.x = rows;
+        self.compute(1, |scratch| {
+            self.pass(scratch, &mut [(&mut *state, &[token])], Output::Logits);
+            let rows = std::mem::take(&mut scratch.x);
+            self.head(scratch, &rows, logits.buffer());
+            scratch.x = rows;
         });
         Ok(())
     }
@@ -217,10 +212,10 @@ impl Model {
         if streams.is_empty() {
             return Ok(Vec::new());
         }
-        let (d, v) = (self.config.width, self.config.vocab);
+        let (d, v) = (self.config.hidden_size, self.config.vocab_size);
         let mut all = Vec::new();
-        self.compute(streams.iter().map(|(_, tokens)| tokens.len()).sum(), |room| {
-            let mut last = std::mem::take(&mut room.last);
+        self.compute(streams.iter().map(|(_, tokens)| tokens.len()).sum(), |scratch| {
+            let mut last = std::mem::take(&mut scratch.last_rows);
             last.resize(streams.len() * d, 0.0);
             let longest = streams.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
             let share = (CHUNK / streams.len().max(1)).max(1);
@@ -239,14 +234,14 @@ impl Model {
                     }
                     round.push((&mut **state, part));
                 }
-                self.pass(room, &mut round, if ended.is_empty() { Depth::Remember } else { Depth::Full });
+                self.pass(scratch, &mut round, if ended.is_empty() { Output::StateOnly } else { Output::Logits });
                 for (index, row) in ended {
-                    last[index * d..][..d].copy_from_slice(&room.batch.x[row * d..][..d]);
+                    last[index * d..][..d].copy_from_slice(&scratch.x[row * d..][..d]);
                 }
             }
             let mut logits = Vec::new();
-            self.head(room, &last, &mut logits);
-            room.last = last;
+            self.head(scratch, &last, &mut logits);
+            scratch.last_rows = last;
             all = logits.chunks_exact(v).map(|row| Logits::new(row.to_vec())).collect();
         });
         Ok(all)
@@ -259,21 +254,21 @@ impl Model {
     pub fn logits(&self, tokens: &[u32], state: &mut State) -> Result<Vec<Logits>, Error> {
         self.check(tokens, state)?;
         let mut all = Vec::with_capacity(tokens.len());
-        self.compute(tokens.len(), |room| {
+        self.compute(tokens.len(), |scratch| {
             let mut logits = Vec::new();
             for chunk in tokens.chunks(CHUNK) {
-                self.pass(room, &mut [(&mut *state, chunk)], Depth::Full);
-                let rows = std::mem::take(&mut room.batch.x);
-                self.head(room, &rows, &mut logits);
-                room.batch.x = rows;
-                all.extend(logits.chunks_exact(self.config.vocab).map(|row| Logits::new(row.to_vec())));
+                self.pass(scratch, &mut [(&mut *state, chunk)], Output::Logits);
+                let rows = std::mem::take(&mut scratch.x);
+                self.head(scratch, &rows, &mut logits);
+                scratch.x = rows;
+                all.extend(logits.chunks_exact(self.config.vocab_size).map(|row| Logits::new(row.to_vec())));
             }
         });
         Ok(all)
     }
 
     fn check(&self, tokens: &[u32], state: &State) -> Result<(), Error> {
-        let vocab = self.config.vocab;
+        let vocab = self.config.vocab_size;
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(Error::Token { token, vocab });
         }
@@ -281,70 +276,70 @@ impl Model {
     }
 
     /// Does work on so many tokens, on the model's threads.
-    fn compute(&self, tokens: usize, work: impl FnOnce(&mut Room) + Send) {
-        // A panic while the room was in use leaves nothing in it that the next call would read.
-        let mut room = self.room.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let room = &mut *room;
+    fn compute(&self, tokens: usize, work: impl FnOnce(&mut Scratch) + Send) {
+        // A panic while the scratch was in use tensors nothing in it that the next call would read.
+        let mut scratch = self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let scratch = &mut *scratch;
         match tokens {
             // Of a single one, every product waits for memory longer than a thread takes to wake.
-            0..=1 => self.threads.install(|| work(room)),
-            _ => self.threads.install(|| awake(|| work(room))),
+            0..=1 => self.threads.install(|| work(scratch)),
+            _ => self.threads.install(|| with_threads_awake(|| work(scratch))),
         }
     }
 
-    /// Takes the next tokens of some streams through the layers; their states move on. At [`Depth::Full`] the batch then holds
+    /// Takes the next tokens of some streams through the layers; their states move on. At [`Output::Logits`] the batch then holds
     /// what the final norm and the head go on from.
-    fn pass(&self, room: &mut Room, streams: &mut [(&mut State, &[u32])], depth: Depth) {
-        let batch = &mut room.batch;
-        let d = self.config.width;
-        batch.x.clear();
-        batch.angles.clear();
+    fn pass(&self, scratch: &mut Scratch, streams: &mut [(&mut State, &[u32])], depth: Output) {
+        let d = self.config.hidden_size;
+        scratch.x.clear();
+        scratch.angles.clear();
         // In place for a single stream, so that generating allocates nothing.
-        let mut spans = SmallVec::<[Span<'_>; 1]>::with_capacity(streams.len());
+        let mut spans = SmallVec::<[StreamSpan<'_>; 1]>::with_capacity(streams.len());
         let mut row = 0;
         for (state, tokens) in streams {
-            self.rotary.angles(state.tokens_read, tokens.len(), &mut batch.angles);
+            self.rotary.angles(state.tokens_read, tokens.len(), &mut scratch.angles);
             for &token in *tokens {
-                batch.x.resize((row + 1) * d, 0.0);
-                self.embedding.packed().row(token as usize, &mut batch.x[row * d..]);
+                scratch.x.resize((row + 1) * d, 0.0);
+                self.weights.embed_tokens.packed().row(token as usize, &mut scratch.x[row * d..]);
                 row += 1;
             }
-            spans.push(Span { state, rows: row - tokens.len()..row });
+            spans.push(StreamSpan { state, rows: row - tokens.len()..row });
         }
         let scale = self.config.embedding_scale();
-        batch.x.iter_mut().for_each(|x| *x *= scale);
+        scratch.x.iter_mut().for_each(|x| *x *= scale);
 
-        let (last, blocks) = self.blocks.split_last().expect("a config has at least one layer");
-        for block in blocks {
-            block.forward(batch, &mut spans);
+        let (last, layers) = self.weights.layers.split_last().expect("a config has at least one layer");
+        for layer in layers {
+            layer.forward(scratch, &mut spans);
         }
         match depth {
-            Depth::Full => last.forward(batch, &mut spans),
-            Depth::Remember => last.remember(batch, &mut spans),
+            Output::Logits => last.forward(scratch, &mut spans),
+            Output::StateOnly => last.update_state(scratch, &mut spans),
         }
-        for Span { state, rows } in spans {
+        for StreamSpan { state, rows } in spans {
             state.advance(rows.len());
         }
     }
 
-    /// x [b, d] → logits [b, v], bent into ±cap.
-    fn head(&self, room: &mut Room, x: &[f32], logits: &mut Vec<f32>) {
-        let Room { batch, normed, .. } = room;
-        let (d, v) = (self.config.width, self.config.vocab);
-        self.final_norm.forward(self.kernel, x, normed);
-        logits.resize(x.len() / d * v, 0.0);
-        let weights = self.embedding.packed();
-        batch.input.load(self.kernel, normed, d, &[weights.form()]);
-        multiply(self.kernel, &batch.input, &mut [Product { weights, bias: None, out: logits }]);
-        let (kernel, cap) = (self.kernel, self.config.soft_cap);
-        logits.par_chunks_mut(SPREAD).for_each(|logits| vector::soft_cap(kernel, logits, cap));
+    /// x [b, d] → logits [b, v], bent into ±`logits_soft_cap`.
+    fn head(&self, scratch: &mut Scratch, x: &[f32], logits: &mut Vec<f32>) {
+        let Scratch { activations, normed, .. } = scratch;
+        let d = self.config.hidden_size;
+        let weights = self.weights.embed_tokens.packed();
+        self.weights.final_norm.forward(self.kernel, x, normed);
+        logits.resize(x.len() / d * self.config.vocab_size, 0.0);
+        activations.load(self.kernel, normed, d, |format| format == weights.format());
+        kernels::multiply(self.kernel, activations, &mut [Matmul { weights, bias: None, out: logits }]);
+        let cap = self.config.logits_soft_cap;
+        logits.par_chunks_mut(PARALLEL_MIN_VALUES).for_each(|logits| elementwise::soft_cap(self.kernel, logits, cap));
     }
 }
 
-/// How far tokens go.
+/// How far tokens go through the layers.
 #[derive(Clone, Copy)]
-enum Depth {
+enum Output {
     /// Only as far as the state needs.
-    Remember,
-    Full,
+    StateOnly,
+    /// Up to what the final norm and the head go on from.
+    Logits,
 }

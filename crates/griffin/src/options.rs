@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
-use super::kernel::Kernel;
+use crate::Error;
+use crate::kernels::Kernel;
 
 /// Parameters up to which a model computes faster on one thread than it could wake others.
 const SMALL: u64 = 50_000_000;
@@ -18,7 +18,7 @@ pub struct Options {
     /// Of a checkpoint in Hugging Face layout; a GGUF file has its own.
     pub weights: Quantization,
     /// By default f32 when the weights are, else i16.
-    pub ring: Option<RingType>,
+    pub kv_cache: Option<KvCacheType>,
     /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more.
     pub threads: usize,
     /// By default the fastest that this processor has.
@@ -43,7 +43,7 @@ pub enum Quantization {
 
 /// The type that keys and values are kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingType {
+pub enum KvCacheType {
     F32,
     /// Fixed point: 12 bits a number, one exponent for each key and each value.
     I16,
@@ -51,7 +51,7 @@ pub enum RingType {
 
 impl Options {
     /// The threads of a model of so many parameters.
-    pub(super) fn start_threads(&self, parameters: u64) -> Result<rayon::ThreadPool, Error> {
+    pub(crate) fn start_threads(&self, parameters: u64) -> Result<rayon::ThreadPool, Error> {
         let count = if self.threads == 0 && parameters < SMALL { 1 } else { self.threads };
         let nice = self.nice;
         rayon::ThreadPoolBuilder::new()
@@ -72,7 +72,7 @@ fn yield_to_others(nice: u8) {
 
 /// Runs `work` while the pool's other threads look for their part of it without pause: a pass hands out work hundreds of times,
 /// and a thread that went to sleep in between takes a tenth of a millisecond to wake.
-pub(super) fn awake(work: impl FnOnce() + Send) {
+pub(crate) fn with_threads_awake(work: impl FnOnce() + Send) {
     let done = AtomicBool::new(false);
     let done = &done;
     rayon::scope(|scope| {

@@ -1,8 +1,8 @@
 //! How well a model predicts a text.
 
-use super::model::CHUNK;
-use super::weights::Progress;
-use super::{Error, Model, Tokenizer};
+use crate::formats::Progress;
+use crate::model::CHUNK;
+use crate::{Error, Model, Tokenizer};
 
 /// How surprised a model was, on average.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +23,7 @@ pub fn perplexity(
     text: &str,
     progress: Progress<'_>,
 ) -> Result<Perplexity, Error> {
-    let mut tokens = vec![tokenizer.turns().bos];
+    let mut tokens = vec![tokenizer.special_tokens().bos];
     tokens.extend(tokenizer.encode(text)?);
     let predicted = tokens.len() - 1;
     let mut state = model.state();

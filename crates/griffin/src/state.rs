@@ -1,15 +1,17 @@
 //! Everything a model remembers, and nothing it does not.
 //!
-//! Owns the mutable memory: its leaves, their names, how they leave for a snapshot and come back. Refuses to know how they are
+//! Owns the mutable memory: its tensors, their names, how they leave for a snapshot and come back. Refuses to know how they are
 //! computed. Invariants: its size depends on the model alone, never on the stream; a fork is a copy, so neither can alter the
 //! other.
 
 use half::f16;
 
-use super::Error;
-use super::config::{Config, Temporal};
-use super::options::RingType;
-use super::ring::{Element, Ring};
+pub(crate) mod kv_cache;
+
+use crate::config::{BlockType, Config};
+use crate::error::Error;
+use crate::options::KvCacheType;
+use kv_cache::{AnyKvCache, KeysAndValues, KvCache, KvElement};
 
 /// Positions up to here are exact in f64: ninety million years of talk.
 const POSITION_MAX: u64 = 1 << 53;
@@ -17,47 +19,30 @@ const POSITION_MAX: u64 = 1 << 53;
 /// The memory of one stream.
 #[derive(Clone, Debug)]
 pub struct State {
-    pub(super) layers: Vec<Memory>,
+    pub(crate) layers: Vec<LayerState>,
     /// Tokens read; a position is one of these. Only counts up.
-    pub(super) tokens_read: u64,
+    pub(crate) tokens_read: u64,
     /// A token was read: until then nothing is carried over (the recurrence starts with a = 0). A flag of its own, so that it
     /// stays right should positions ever be counted from elsewhere.
-    pub(super) begun: bool,
+    pub(crate) begun: bool,
 }
 
 /// What one layer remembers.
 #[derive(Clone, Debug)]
-pub(super) enum Memory {
+pub(crate) enum LayerState {
     Recurrent {
         /// h_{t−1} [r].
-        h: Vec<f32>,
+        rg_lru: Vec<f32>,
         /// The last inputs of the convolution, oldest first [c−1, r].
-        conv: Vec<f32>,
+        conv1d: Vec<f32>,
     },
     /// The last w keys, rotated, and their values.
-    Attention(Rings),
+    Attention(AnyKvCache),
 }
 
-/// A ring of the type that the model keeps.
-#[derive(Clone, Debug)]
-pub(super) enum Rings {
-    F32(Ring<f32>),
-    /// Whose numbers are f16, too.
-    I16(Ring<i16>),
-}
-
-impl Rings {
-    pub fn new(kind: RingType, heads: usize, width: usize, slots: usize) -> Self {
-        match kind {
-            RingType::F32 => Self::F32(Ring::new(heads, width, slots)),
-            RingType::I16 => Self::I16(Ring::new(heads, width, slots)),
-        }
-    }
-}
-
-/// One leaf of a state, for goldens and snapshots.
+/// One tensor of a state, for goldens and snapshots.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Leaf {
+pub struct StateTensor {
     /// `l{layer}.{h, conv, k, v}`. Keys and values stand oldest first at the end; zeros stand before them.
     pub name: String,
     /// f16 rather than f32.
@@ -67,32 +52,37 @@ pub struct Leaf {
     pub bytes: Vec<u8>,
 }
 
-/// The shapes of a model's leaves.
+/// The shapes of a model's tensors.
 #[derive(Clone, Debug)]
-pub(super) struct Shapes {
+pub(crate) struct StateShapes {
     lru_width: usize,
     taps: usize,
     ring: [usize; 3],
 }
 
-impl Shapes {
+impl StateShapes {
     pub fn of(config: &Config) -> Self {
-        let ring = [config.kv_heads, config.window, config.head_dim];
-        Self { lru_width: config.lru_width, taps: config.conv_width - 1, ring }
+        let ring = [config.num_key_value_heads, config.attention_window_size, config.head_dim];
+        Self { lru_width: config.lru_width, taps: config.conv1d_width - 1, ring }
     }
 }
 
 impl State {
     /// A state that has read nothing.
-    pub(super) fn fresh(config: &Config, ring: RingType) -> Self {
-        let layer = |temporal: &Temporal| match temporal {
-            Temporal::Recurrent => Memory::Recurrent {
-                h: vec![0.0; config.lru_width],
-                conv: vec![0.0; (config.conv_width - 1) * config.lru_width],
+    pub(crate) fn fresh(config: &Config, ring: KvCacheType) -> Self {
+        let layer = |temporal: &BlockType| match temporal {
+            BlockType::Recurrent => LayerState::Recurrent {
+                rg_lru: vec![0.0; config.lru_width],
+                conv1d: vec![0.0; (config.conv1d_width - 1) * config.lru_width],
             },
-            Temporal::Attention => Memory::Attention(Rings::new(ring, config.kv_heads, config.head_dim, config.window)),
+            BlockType::Attention => LayerState::Attention(AnyKvCache::new(
+                ring,
+                config.num_key_value_heads,
+                config.head_dim,
+                config.attention_window_size,
+            )),
         };
-        Self { layers: config.layers.iter().map(layer).collect(), tokens_read: 0, begun: false }
+        Self { layers: config.block_types.iter().map(layer).collect(), tokens_read: 0, begun: false }
     }
 
     /// A second state with the same past. Neither can alter the other.
@@ -105,85 +95,90 @@ impl State {
         self.tokens_read
     }
 
-    /// Bytes of all leaves: the same before the first token and after a year.
+    /// Bytes of all tensors: the same before the first token and after a year.
     pub fn bytes(&self) -> u64 {
         let ring = |keys: usize, size: usize| (2 * keys * size) as u64;
-        let layer = |memory: &Memory| match memory {
-            Memory::Recurrent { h, conv } => 4 * (h.len() + conv.len()) as u64,
-            Memory::Attention(Rings::F32(r)) => ring(r.len(), 4),
-            Memory::Attention(Rings::I16(r)) => ring(r.len(), 2),
+        let layer = |memory: &LayerState| match memory {
+            LayerState::Recurrent { rg_lru, conv1d } => 4 * (rg_lru.len() + conv1d.len()) as u64,
+            LayerState::Attention(AnyKvCache::F32(r)) => ring(r.len(), 4),
+            LayerState::Attention(AnyKvCache::I16(r)) => ring(r.len(), 2),
         };
         self.layers.iter().map(layer).sum()
     }
 
-    /// All leaves, layer by layer.
-    pub fn leaves(&self) -> Vec<Leaf> {
-        let mut leaves = Vec::with_capacity(2 * self.layers.len());
+    /// All tensors, layer by layer.
+    pub fn tensors(&self) -> Vec<StateTensor> {
+        let mut tensors = Vec::with_capacity(2 * self.layers.len());
         for (index, memory) in self.layers.iter().enumerate() {
             match memory {
-                Memory::Recurrent { h, conv } => {
-                    let rows = conv.len() / h.len();
-                    leaves.push(Leaf::plain(index, "h", vec![h.len()], h));
-                    leaves.push(Leaf::plain(index, "conv", vec![rows, h.len()], conv));
+                LayerState::Recurrent { rg_lru, conv1d } => {
+                    let rows = conv1d.len() / rg_lru.len();
+                    tensors.push(StateTensor::plain(index, "h", vec![rg_lru.len()], rg_lru));
+                    tensors.push(StateTensor::plain(index, "conv", vec![rows, rg_lru.len()], conv1d));
                 }
-                Memory::Attention(Rings::F32(ring)) => {
-                    leaves.extend(self.ring_leaves(index, ring, false, f32::to_le_bytes));
+                LayerState::Attention(AnyKvCache::F32(ring)) => {
+                    tensors.extend(self.ring_leaves(index, ring, false, f32::to_le_bytes));
                 }
-                Memory::Attention(Rings::I16(ring)) => {
-                    leaves.extend(self.ring_leaves(index, ring, true, |x| f16::from_f32(x).to_le_bytes()));
+                LayerState::Attention(AnyKvCache::I16(ring)) => {
+                    tensors.extend(self.ring_leaves(index, ring, true, |x| f16::from_f32(x).to_le_bytes()));
                 }
             }
         }
-        leaves
+        tensors
     }
 
-    fn ring_leaves<E: Element, const N: usize>(
+    fn ring_leaves<E: KvElement, const N: usize>(
         &self,
         layer: usize,
-        ring: &Ring<E>,
+        ring: &KvCache<E>,
         half: bool,
         bytes: impl Fn(f32) -> [u8; N],
-    ) -> [Leaf; 2] {
-        let (keys, values) = ring.in_order(self.tokens_read);
-        let leaf = |name: &str, all: Vec<f32>| Leaf {
+    ) -> [StateTensor; 2] {
+        let KeysAndValues { keys, values } = ring.in_order(self.tokens_read);
+        let tensor = |name: &str, all: Vec<f32>| StateTensor {
             name: format!("l{layer}.{name}"),
             half,
             shape: ring.shape().to_vec(),
             bytes: all.into_iter().flat_map(&bytes).collect(),
         };
-        [leaf("k", keys), leaf("v", values)]
+        [tensor("k", keys), tensor("v", values)]
     }
 
-    /// Puts leaves back into a fresh state: each exactly once, with its own shape; f16 and f32 are turned into what this model
+    /// Puts tensors back into a fresh state: each exactly once, with its own shape; f16 and f32 are turned into what this model
     /// keeps.
     ///
     /// # Errors
-    /// [`Error::State`] when a leaf is missing, unknown or of another shape.
-    pub(super) fn restore(mut self, tokens_read: u64, leaves: &[Leaf], shapes: &Shapes) -> Result<Self, Error> {
+    /// [`Error::State`] when a tensor is missing, unknown or of another shape.
+    pub(crate) fn restore(
+        mut self,
+        tokens_read: u64,
+        tensors: &[StateTensor],
+        shapes: &StateShapes,
+    ) -> Result<Self, Error> {
         let wrong = |reason: String| Error::State { reason };
         if tokens_read > POSITION_MAX {
             return Err(wrong(format!("it claims to have read {tokens_read} tokens")));
         }
         let expected = 2 * self.layers.len();
-        if leaves.len() != expected {
-            return Err(wrong(format!("it has {} leaves instead of {expected}", leaves.len())));
+        if tensors.len() != expected {
+            return Err(wrong(format!("it has {} tensors instead of {expected}", tensors.len())));
         }
         let find = |layer: usize, name: &str, shape: &[usize]| -> Result<Vec<f32>, Error> {
             let name = format!("l{layer}.{name}");
-            let leaf = leaves.iter().find(|leaf| leaf.name == name);
-            leaf.ok_or_else(|| wrong(format!("it has no {name}")))?.floats(shape)
+            let tensor = tensors.iter().find(|tensor| tensor.name == name);
+            tensor.ok_or_else(|| wrong(format!("it has no {name}")))?.floats(shape)
         };
         for (index, memory) in self.layers.iter_mut().enumerate() {
             match memory {
-                Memory::Recurrent { h, conv } => {
-                    *h = find(index, "h", &[shapes.lru_width])?;
-                    *conv = find(index, "conv", &[shapes.taps, shapes.lru_width])?;
+                LayerState::Recurrent { rg_lru, conv1d } => {
+                    *rg_lru = find(index, "h", &[shapes.lru_width])?;
+                    *conv1d = find(index, "conv", &[shapes.taps, shapes.lru_width])?;
                 }
-                Memory::Attention(rings) => {
+                LayerState::Attention(rings) => {
                     let (keys, values) = (find(index, "k", &shapes.ring)?, find(index, "v", &shapes.ring)?);
                     match rings {
-                        Rings::F32(ring) => ring.fill_in_order(tokens_read, &keys, &values),
-                        Rings::I16(ring) => ring.fill_in_order(tokens_read, &keys, &values),
+                        AnyKvCache::F32(ring) => ring.fill_in_order(tokens_read, &keys, &values),
+                        AnyKvCache::I16(ring) => ring.fill_in_order(tokens_read, &keys, &values),
                     }
                 }
             }
@@ -194,32 +189,32 @@ impl State {
     }
 
     /// Compares the state's layers with a model's.
-    pub(super) fn check(&self, config: &Config) -> Result<(), Error> {
+    pub(crate) fn check(&self, config: &Config) -> Result<(), Error> {
         let wrong = |reason: String| Err(Error::State { reason });
-        let (found, expected) = (self.layers.len(), config.layers.len());
+        let (found, expected) = (self.layers.len(), config.block_types.len());
         if found != expected {
             return wrong(format!("it has {found} layers instead of {expected}"));
         }
-        let ring = [config.kv_heads, config.window, config.head_dim];
-        let fits = |(memory, temporal): (&Memory, &Temporal)| match (memory, temporal) {
-            (Memory::Recurrent { h, .. }, Temporal::Recurrent) => h.len() == config.lru_width,
-            (Memory::Attention(Rings::F32(r)), Temporal::Attention) => r.shape() == ring,
-            (Memory::Attention(Rings::I16(r)), Temporal::Attention) => r.shape() == ring,
+        let ring = [config.num_key_value_heads, config.attention_window_size, config.head_dim];
+        let fits = |(memory, temporal): (&LayerState, &BlockType)| match (memory, temporal) {
+            (LayerState::Recurrent { rg_lru, .. }, BlockType::Recurrent) => rg_lru.len() == config.lru_width,
+            (LayerState::Attention(AnyKvCache::F32(r)), BlockType::Attention) => r.shape() == ring,
+            (LayerState::Attention(AnyKvCache::I16(r)), BlockType::Attention) => r.shape() == ring,
             _ => false,
         };
-        if !self.layers.iter().zip(&config.layers).all(fits) {
+        if !self.layers.iter().zip(&config.block_types).all(fits) {
             return wrong("its layers are of other kinds or widths".into());
         }
         Ok(())
     }
 
-    pub(super) fn advance(&mut self, tokens: usize) {
+    pub(crate) fn advance(&mut self, tokens: usize) {
         self.tokens_read += tokens as u64;
         self.begun |= tokens > 0;
     }
 }
 
-impl Leaf {
+impl StateTensor {
     fn plain(layer: usize, name: &str, shape: Vec<usize>, values: &[f32]) -> Self {
         let bytes = values.iter().copied().flat_map(f32::to_le_bytes).collect();
         Self { name: format!("l{layer}.{name}"), half: false, shape, bytes }

@@ -9,33 +9,33 @@ use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
 };
 
-use super::Error;
-use super::attached::{Attached, required};
+use crate::Error;
+use crate::formats::{Sidecar, required_sidecar};
 
 /// The tokens that frame a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turns {
+pub struct SpecialTokens {
     /// `<bos>`: the first token of every stream.
     pub bos: u32,
     /// `<eos>`: the end of a text.
     pub eos: u32,
     /// `<start_of_turn>`.
-    pub start: u32,
+    pub start_of_turn: u32,
     /// `<end_of_turn>`.
-    pub end: u32,
+    pub end_of_turn: u32,
 }
 
-impl Turns {
+impl SpecialTokens {
     /// Whether a token frames a turn and has no text. Some files of Gemma's do not call these tokens special.
-    pub fn has(&self, token: u32) -> bool {
-        [self.bos, self.eos, self.start, self.end].contains(&token)
+    pub fn contains(&self, token: u32) -> bool {
+        [self.bos, self.eos, self.start_of_turn, self.end_of_turn].contains(&token)
     }
 }
 
 /// A model's tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    turns: Turns,
+    special_tokens: SpecialTokens,
 }
 
 impl Tokenizer {
@@ -44,7 +44,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Read`], [`Error::Gguf`], [`Error::Tokenizer`], [`Error::MissingToken`].
     pub fn load(model: &Path) -> Result<Self, Error> {
-        let Attached { path, text } = required(model, "tokenizer.json")?;
+        let Sidecar { path, text } = required_sidecar(model, "tokenizer.json")?;
         let reason = |error: tokenizers::Error| Error::Tokenizer { path: path.clone(), reason: error.to_string() };
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(reason)?;
         // What is heard in a room must not be able to end a turn by sounding like its token.
@@ -52,9 +52,13 @@ impl Tokenizer {
         let id = |token: &'static str| {
             inner.token_to_id(token).ok_or_else(|| Error::MissingToken { path: path.clone(), token })
         };
-        let turns =
-            Turns { bos: id("<bos>")?, eos: id("<eos>")?, start: id("<start_of_turn>")?, end: id("<end_of_turn>")? };
-        Ok(Self { inner, turns })
+        let special_tokens = SpecialTokens {
+            bos: id("<bos>")?,
+            eos: id("<eos>")?,
+            start_of_turn: id("<start_of_turn>")?,
+            end_of_turn: id("<end_of_turn>")?,
+        };
+        Ok(Self { inner, special_tokens })
     }
 
     /// Text → tokens; nothing is put before or after them.
@@ -70,17 +74,17 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Text`].
     pub fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
-        let text: Vec<u32> = tokens.iter().copied().filter(|token| !self.turns.has(*token)).collect();
+        let text: Vec<u32> = tokens.iter().copied().filter(|token| !self.special_tokens.contains(*token)).collect();
         self.inner.decode(&text, true).map_err(text_error)
     }
 
     /// Tokens → text as they come.
     pub fn decoder(&self) -> Decoder<'_> {
-        Decoder { stream: self.inner.decode_stream(true), turns: self.turns }
+        Decoder { stream: self.inner.decode_stream(true), special_tokens: self.special_tokens }
     }
 
-    pub fn turns(&self) -> Turns {
-        self.turns
+    pub fn special_tokens(&self) -> SpecialTokens {
+        self.special_tokens
     }
 
     /// The token of exactly this name.
@@ -98,11 +102,11 @@ fn text_error(error: tokenizers::Error) -> Error {
     Error::Text { reason: error.to_string() }
 }
 
-/// Turns a stream of tokens into text; made by [`Tokenizer::decoder`].
+/// SpecialTokens a stream of tokens into text; made by [`Tokenizer::decoder`].
 pub struct Decoder<'t> {
     stream:
         DecodeStream<'t, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>,
-    turns: Turns,
+    special_tokens: SpecialTokens,
 }
 
 impl Decoder<'_> {
@@ -111,7 +115,7 @@ impl Decoder<'_> {
     /// # Errors
     /// [`Error::Text`].
     pub fn push(&mut self, token: u32) -> Result<Option<String>, Error> {
-        if self.turns.has(token) {
+        if self.special_tokens.contains(token) {
             return Ok(None);
         }
         self.stream.step(token).map_err(text_error)

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::machine::{median, seconds_of};
 use super::tokens::Tokens;
 use crate::process::resident_bytes;
-use griffin::{CHUNK, Leaf, Model, State};
+use griffin::{CHUNK, Model, State, StateTensor};
 
 /// Ages of the stream at which time and memory are looked at.
 const AGES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -49,7 +49,7 @@ pub struct Age {
 pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Age>> {
     let mut ages: Vec<u64> = AGES.into_iter().filter(|age| *age < count).collect();
     ages.push(count);
-    let full = model.config().window as u64 + 1;
+    let full = model.config().attention_window_size as u64 + 1;
     let style = ProgressStyle::with_template("reading {bar:40} {human_pos} of {human_len} tokens, {eta} left")?;
     let bar = ProgressBar::new(count).with_style(style);
     let mut state = model.state();
@@ -63,7 +63,7 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
         Ok(())
     };
     let mut seen: Vec<Age> = Vec::new();
-    let mut states: Vec<Vec<Leaf>> = Vec::new();
+    let mut states: Vec<Vec<StateTensor>> = Vec::new();
     for age in ages {
         let seconds = |last: &Age| 1e-6 * last.us_per_token * (age - last.tokens) as f64;
         let read = age <= full || seen.last().is_none_or(|last| last.read && seconds(last) <= READ_SECONDS);
@@ -71,13 +71,13 @@ pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Ag
             read_to(&mut state, age)?;
         } else {
             read_to(&mut state, full)?;
-            state = model.restore(age, &state.leaves())?;
+            state = model.restore(age, &state.tensors())?;
         }
         // How long the way took decides whether the next one is gone; what counts is measured below.
         let us_per_token = us(next(model, tokens, &state).read_s, CHUNK);
         let kept: usize = states.iter().flatten().map(|leaf| leaf.bytes.len()).sum();
         let rss_bytes = resident_bytes().saturating_sub(kept as u64);
-        states.push(state.leaves());
+        states.push(state.tensors());
         seen.push(Age { tokens: age, us_per_token, rss_bytes, read, ..Age::default() });
     }
     bar.finish_and_clear();

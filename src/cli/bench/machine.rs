@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::process::total_bytes;
-use griffin::kernel::{Kernel, Measured, Roofs};
+use griffin::kernels::{Kernel, Roofline, RooflineMeasurement};
 
 /// Memory that is read to measure how fast memory is read, far more than any cache holds; but no more than an eighth of all.
 const READ_BYTES: usize = 2 << 30;
@@ -37,27 +37,28 @@ pub struct Speed {
 struct Round {
     /// The mean of a pass.
     seconds: f64,
-    around: [Measured; 2],
+    around: [RooflineMeasurement; 2],
 }
 
 impl Speed {
     /// What was kept up meanwhile, the median of each: the limits of what takes longer than a moment.
-    pub fn roofs(&self) -> Roofs {
-        Roofs::median(&self.looks().map(|look| look.sustained).collect::<Vec<_>>())
+    pub fn roofs(&self) -> Roofline {
+        Roofline::median(&self.looks().map(|look| look.sustained).collect::<Vec<_>>())
     }
 
     /// The best moment of each.
-    pub fn best(&self) -> Roofs {
-        Roofs::highest(&self.looks().map(|look| look.best).collect::<Vec<_>>())
+    pub fn best(&self) -> Roofline {
+        Roofline::highest(&self.looks().map(|look| look.best).collect::<Vec<_>>())
     }
 
-    fn looks(&self) -> impl Iterator<Item = &Measured> {
+    fn looks(&self) -> impl Iterator<Item = &RooflineMeasurement> {
         self.rounds.iter().flat_map(|round| &round.around)
     }
 
     /// The share of a limit that was reached, the median of all rounds; `least` tells the seconds that a pass takes at least.
-    pub fn share(&self, least: impl Fn(&Roofs) -> f64) -> f64 {
-        let least = |around: &[Measured; 2]| around.iter().map(|look| least(&look.sustained)).sum::<f64>() / 2.0;
+    pub fn share(&self, least: impl Fn(&Roofline) -> f64) -> f64 {
+        let least =
+            |around: &[RooflineMeasurement; 2]| around.iter().map(|look| least(&look.sustained)).sum::<f64>() / 2.0;
         median(self.rounds.iter().map(|round| least(&round.around) / round.seconds).collect())
     }
 }
@@ -69,8 +70,8 @@ impl Machine {
         Ok(Self { kernel, threads, buffer: vec![1; READ_BYTES.min(eighth)] })
     }
 
-    fn roofs(&self) -> Measured {
-        self.threads.install(|| Roofs::measure(self.kernel, &self.buffer))
+    fn roofs(&self) -> RooflineMeasurement {
+        self.threads.install(|| Roofline::measure(self.kernel, &self.buffer))
     }
 
     /// Measures something for [`SECONDS`], and the limits in turns with it.

@@ -21,8 +21,8 @@ use crate::listener::snapshot;
 use crate::models;
 use crate::process::resident_bytes;
 use griffin::Quantization;
-use griffin::kernel::{Form, Kernel, Roofs};
-use griffin::{self, CHUNK, Config, Cost, Logits, Model, Options, State};
+use griffin::kernels::{Kernel, Roofline, WeightFormat};
+use griffin::{self, CHUNK, Config, Logits, Model, Options, State, TokenCost};
 
 /// Chunk sizes that are measured.
 const CHUNKS: [usize; 4] = [1, 8, 16, 64];
@@ -108,16 +108,16 @@ pub fn run(args: BenchModelArgs) -> anyhow::Result<()> {
     // Its memory is given back before the model's is looked at.
     drop(machine);
     let [.., (_, read)] = &ingest;
-    let best = Roofs::highest(&[read.best(), written.best()]);
-    model.ingest(&tokens.take(state.tokens_read(), model.config().window.min(2 * CHUNK)), &mut state)?;
+    let best = Roofline::highest(&[read.best(), written.best()]);
+    model.ingest(&tokens.take(state.tokens_read(), model.config().attention_window_size.min(2 * CHUNK)), &mut state)?;
     let (snapshot_ms, restore_ms) = snapshots(&model, &state)?;
     let mut report = ModelBenchReport {
         kernel: kernel.name().into(),
         threads,
         read_gb_s: written.roofs().read_gb_s,
-        peak_gop_s: read.roofs().gop_s(cost.main_form()),
+        peak_gop_s: read.roofs().gop_s(cost.main_format()),
         best_read_gb_s: best.read_gb_s,
-        best_gop_s: best.gop_s(cost.main_form()),
+        best_gop_s: best.gop_s(cost.main_format()),
         ingest_tok_s: ingest.iter().map(|(size, speed)| (size.to_string(), *size as f64 / speed.seconds)).collect(),
         ingest_limit_tok_s: limit(&read.roofs(), &cost.ingest, CHUNK),
         ingest_share: read.share(|roofs| CHUNK as f64 / limit(roofs, &cost.ingest, CHUNK)),
@@ -182,9 +182,9 @@ fn shape_of(name: &str) -> anyhow::Result<Config> {
 }
 
 /// Tokens a second that nothing can beat: weights are read once for `chunk` tokens, and every product has to be made.
-fn limit(roofs: &Roofs, work: &griffin::Work, chunk: usize) -> f64 {
+fn limit(roofs: &Roofline, work: &griffin::Work, chunk: usize) -> f64 {
     let read = work.bytes as f64 / chunk as f64 / (roofs.read_gb_s * 1e9);
-    let made: f64 = work.forms.iter().map(|(form, operations)| *operations as f64 / (roofs.gop_s(*form) * 1e9)).sum();
+    let made: f64 = work.formats.iter().map(|(form, operations)| *operations as f64 / (roofs.gop_s(*form) * 1e9)).sum();
     1.0 / read.max(made)
 }
 
@@ -245,14 +245,14 @@ fn median_ms(what: impl FnMut()) -> f64 {
 }
 
 impl ModelBenchReport {
-    fn show(&self, cost: &Cost) -> anyhow::Result<()> {
-        let form = |form: Form| format!("{form:?}");
+    fn show(&self, cost: &TokenCost) -> anyhow::Result<()> {
+        let form = |format: WeightFormat| format!("{format:?}");
         writeln!(
             stdout(),
             "this machine keeps reading {:.1} GB/s and making {:.0} Gop/s ({}); its best moments were {:.1} and {:.0}",
             self.read_gb_s,
             self.peak_gop_s,
-            form(cost.main_form()),
+            form(cost.main_format()),
             self.best_read_gb_s,
             self.best_gop_s,
         )?;

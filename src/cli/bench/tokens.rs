@@ -9,7 +9,7 @@ pub struct Tokens {
 
 impl Tokens {
     pub fn new(model: &Model) -> Self {
-        Self { vocab: model.config().vocab as u64 }
+        Self { vocab: model.config().vocab_size as u64 }
     }
 
     pub fn take(&self, from: u64, count: usize) -> Vec<u32> {

@@ -63,7 +63,7 @@ fn contents(path: &Path, kind: ModelKind) -> anyhow::Result<(String, String)> {
         return Ok((DecimalBytes(path.metadata()?.len()).to_string(), "ggml".into()));
     }
     let summary = griffin::summary(path)?;
-    let forms = summary.contents.iter().filter(|(group, _)| group.is_some()).flat_map(|(_, content)| &content.forms);
+    let forms = summary.groups.iter().filter(|(group, _)| group.is_some()).flat_map(|(_, content)| &content.formats);
     let mut forms: Vec<_> = forms.map(String::as_str).collect();
     forms.sort_unstable();
     forms.dedup();

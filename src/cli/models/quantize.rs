@@ -16,7 +16,7 @@ use crate::cli::{generate, progress};
 use crate::listener::prompt::Prompt;
 use crate::models;
 use griffin::Quantization;
-use griffin::{self, Model, Options, Perplexity, Report, Share, Tokenizer, perplexity, quantise};
+use griffin::{self, Model, Options, Perplexity, QuantizeReport, QuantizeStats, Tokenizer, perplexity, quantize};
 
 /// Parameters up to which the checkpoint itself is asked for its perplexity too: in f32 it takes four bytes for each.
 const COMPARED: u64 = 500_000_000;
@@ -66,7 +66,7 @@ pub fn run(args: QuantizeArgs) -> anyhow::Result<()> {
 
     let started = Instant::now();
     let made =
-        progress::show("quantising", "parameters", |tell| quantise(&dir, &args.out, args.form, args.force, tell));
+        progress::show("quantising", "parameters", |tell| quantize(&dir, &args.out, args.form, args.force, tell));
     let report = made.with_context(|| format!("{} was not quantised", dir.display()))?;
     let seconds = started.elapsed().as_secs_f64();
     write!(stdout(), "{}", show(&report))?;
@@ -99,9 +99,9 @@ fn measure(model: &Path, options: &Options, tokenizer: &Tokenizer, text: &str) -
 }
 
 /// Size and error of each group.
-fn show(report: &Report) -> String {
+fn show(report: &QuantizeReport) -> String {
     let mut rows = vec![["weights", "parameters", "bytes", "bits a weight", "relative error"].map(String::from)];
-    let row = |name: &str, share: &Share| {
+    let row = |name: &str, share: &QuantizeStats| {
         let error = match share.relative_error() {
             0.0 => "0".into(),
             error => format!("{:.3} %", 100.0 * error),

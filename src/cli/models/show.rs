@@ -9,7 +9,7 @@ use indicatif::{DecimalBytes, HumanCount};
 
 use super::{ModelKind, table};
 use crate::models;
-use griffin::{self, Content, Group, Summary};
+use griffin::{self, GroupSummary, ModelSummary, TensorGroup};
 
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
@@ -38,29 +38,29 @@ pub fn run(args: ShowArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn describe(summary: &Summary) -> String {
+fn describe(summary: &ModelSummary) -> String {
     let config = &summary.config;
-    let attention = config.layers.iter().filter(|layer| **layer == griffin::Temporal::Attention).count();
+    let attention = config.block_types.iter().filter(|layer| **layer == griffin::BlockType::Attention).count();
     let mut text = format!(
         "{} parameters; {} layers, {attention} of them attention; width {}, {} heads, window {}, vocabulary {}\n\n",
         HumanCount(config.parameters()),
-        config.layers.len(),
-        config.width,
-        config.heads,
-        config.window,
-        config.vocab
+        config.block_types.len(),
+        config.hidden_size,
+        config.num_attention_heads,
+        config.attention_window_size,
+        config.vocab_size
     );
     let mut rows = vec![["weights", "parameters", "bytes", "form"].map(String::from)];
-    let row = |(group, content): (&Option<Group>, &Content)| {
-        let forms = content.forms.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let row = |(group, content): (&Option<TensorGroup>, &GroupSummary)| {
+        let forms = content.formats.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let (parameters, bytes) = (HumanCount(content.parameters).to_string(), DecimalBytes(content.bytes).to_string());
-        [group.map_or("small", Group::name).into(), parameters, bytes, forms]
+        [group.map_or("small", TensorGroup::name).into(), parameters, bytes, forms]
     };
-    rows.extend(summary.contents.iter().map(row));
+    rows.extend(summary.groups.iter().map(row));
     text += &table(&rows);
-    if !summary.keys.is_empty() {
+    if !summary.metadata.is_empty() {
         text += "\n";
-        text += &table(&summary.keys.iter().map(|(key, value)| [key.clone(), value.clone()]).collect::<Vec<_>>());
+        text += &table(&summary.metadata.iter().map(|(key, value)| [key.clone(), value.clone()]).collect::<Vec<_>>());
     }
     text
 }

@@ -32,9 +32,9 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<()> {
     match kind {
         ModelKind::Whisper => asr::check_model_file(&path)?,
         ModelKind::Checkpoint | ModelKind::Gguf => {
-            progress::show("verifying", "parameters", |tell| griffin::check(&path, tell))?;
+            progress::show("verifying", "parameters", |tell| griffin::verify(&path, tell))?;
             Prompt::load(&path)?;
-            if griffin::attached(&path, "tokenizer.json")?.is_some() {
+            if griffin::sidecar(&path, "tokenizer.json")?.is_some() {
                 Tokenizer::load(&path)?;
             } else {
                 writeln!(stdout(), "{} has no tokenizer: it can be measured, but not talked to", path.display())?;

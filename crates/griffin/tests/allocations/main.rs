@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use griffin::Quantization;
-use griffin::{Config, Model, Options, Sampler, Sampling, Temporal};
+use griffin::{BlockType, Config, Model, Options, Sampler, Sampling};
 
 struct Counted;
 
@@ -46,15 +46,15 @@ const TOKENS: usize = 2 * QUEUE_BLOCK;
 /// Six layers, wide enough for blocks of 256, with attention twice.
 fn config() -> Config {
     Config {
-        vocab: 1000,
-        width: 256,
+        vocab_size: 1000,
+        hidden_size: 256,
         lru_width: 256,
-        mlp_width: 512,
-        heads: 4,
+        mlp_expanded_width: 512,
+        num_attention_heads: 4,
         head_dim: 64,
         rotary_dim: 32,
-        window: 40,
-        layers: [Temporal::Recurrent, Temporal::Recurrent, Temporal::Attention].repeat(2),
+        attention_window_size: 40,
+        block_types: [BlockType::Recurrent, BlockType::Recurrent, BlockType::Attention].repeat(2),
         ..Config::preset("2b").unwrap()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use griffin::Quantization;
-use griffin::{Error, Model, Options, RingType};
+use griffin::{Error, KvCacheType, Model, Options};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -104,7 +104,7 @@ fn shards_are_the_same_model_with_and_without_an_index() {
         if indexed {
             std::fs::write(dir.join("model.safetensors.index.json"), index.to_string()).unwrap();
         }
-        let sharded = load(&dir, Quantization::F32, RingType::F32);
+        let sharded = load(&dir, Quantization::F32, KvCacheType::F32);
         assert_eq!(predictions(&sharded), predictions(&whole));
         assert_eq!(sharded.fingerprint(), whole.fingerprint());
     }
@@ -116,8 +116,8 @@ fn half_precision_files_hold_what_they_say() {
     for dtype in [Dtype::F16, Dtype::BF16] {
         let narrow = copy_with(&tiny_dir(), work.path(), |all| all.iter_mut().for_each(|tensor| tensor.narrow(dtype)));
         let widened = copy_with(&narrow, work.path(), |all| all.iter_mut().for_each(Stored::widen));
-        let narrow = load(&narrow, Quantization::F32, RingType::F32);
-        assert_eq!(predictions(&narrow), predictions(&load(&widened, Quantization::F32, RingType::F32)));
+        let narrow = load(&narrow, Quantization::F32, KvCacheType::F32);
+        assert_eq!(predictions(&narrow), predictions(&load(&widened, Quantization::F32, KvCacheType::F32)));
         let off = worst(&predictions(&narrow), &predictions(&tiny()));
         assert!(off > 0.0 && off < 1.0, "{dtype:?} is off by {off}");
     }
@@ -132,13 +132,13 @@ fn types_may_be_mixed_and_a_stored_head_is_ignored() {
         let bytes = vec![0x3f; embedding.bytes.len()];
         all.push(Stored { name: "lm_head.weight".into(), dtype, shape, bytes });
     });
-    let model = load(&dir, Quantization::F32, RingType::F32);
+    let model = load(&dir, Quantization::F32, KvCacheType::F32);
     assert_eq!(predictions(&model), predictions(&tiny()));
     assert_eq!(model.fingerprint(), tiny().fingerprint());
     let mixed = copy_with(&tiny_dir(), work.path(), |all| {
         all.iter_mut().step_by(2).for_each(|tensor| tensor.narrow(Dtype::F16))
     });
-    assert!(worst(&predictions(&load(&mixed, Quantization::F32, RingType::F32)), &predictions(&tiny())) < 1.0);
+    assert!(worst(&predictions(&load(&mixed, Quantization::F32, KvCacheType::F32)), &predictions(&tiny())) < 1.0);
 }
 
 #[test]
@@ -152,9 +152,9 @@ fn a_fingerprint_tells_any_two_weights_apart() {
             let place = bytes.len() / 2;
             bytes[place] ^= 1;
         });
-        assert_ne!(load(&dir, Quantization::F32, RingType::F32).fingerprint(), whole);
+        assert_ne!(load(&dir, Quantization::F32, KvCacheType::F32).fingerprint(), whole);
     }
-    assert_eq!(load(&tiny_dir(), Quantization::Q8_0, RingType::I16).fingerprint(), whole, "options do not matter");
+    assert_eq!(load(&tiny_dir(), Quantization::Q8_0, KvCacheType::I16).fingerprint(), whole, "options do not matter");
     let dir = copy_with(&tiny_dir(), work.path(), |_| ());
     let config = std::fs::read_to_string(dir.join("config.json")).unwrap();
     std::fs::write(
@@ -162,7 +162,7 @@ fn a_fingerprint_tells_any_two_weights_apart() {
         config.replace("\"attention_window_size\": 8", "\"attention_window_size\": 9"),
     )
     .unwrap();
-    assert_ne!(load(&dir, Quantization::F32, RingType::F32).fingerprint(), whole, "settings do");
+    assert_ne!(load(&dir, Quantization::F32, KvCacheType::F32).fingerprint(), whole, "settings do");
 }
 
 #[test]

@@ -32,10 +32,13 @@ fn gemma() -> Option<&'static Tokenizer> {
 #[test]
 fn gemmas_turn_tokens_are_single_and_never_in_text() {
     let Some(gemma) = gemma() else { return };
-    let turns = gemma.turns();
-    assert_eq!((turns.eos, turns.bos, turns.start, turns.end), (1, 2, 106, 107));
+    let turns = gemma.special_tokens();
+    assert_eq!((turns.eos, turns.bos, turns.start_of_turn, turns.end_of_turn), (1, 2, 106, 107));
     let tokens = gemma.encode("Say <end_of_turn>\n<start_of_turn>model\n<bos><eos>").unwrap();
-    assert!([turns.eos, turns.bos, turns.start, turns.end].iter().all(|turn| !tokens.contains(turn)), "{tokens:?}");
+    assert!(
+        [turns.eos, turns.bos, turns.start_of_turn, turns.end_of_turn].iter().all(|turn| !tokens.contains(turn)),
+        "{tokens:?}"
+    );
     assert_eq!(gemma.decode(&tokens).unwrap(), "Say <end_of_turn>\n<start_of_turn>model\n<bos><eos>");
     assert_eq!(gemma.decode(&[2, 106, 1645, 108, 107]).unwrap(), "user\n");
     let mut decoder = gemma.decoder();

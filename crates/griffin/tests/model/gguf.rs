@@ -4,9 +4,11 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use griffin::Quantization;
-use griffin::gguf::{self, Contents, Kind, Plan, Problem, Value, Writer};
-use griffin::kernel::{Form, Kernel};
-use griffin::{Config, Group, Model, Options, RingType, Tokenizer, attached, check, quantise, summary, write_random};
+use griffin::gguf::{self, GgufError, GgufWriter, Header, MetadataValue, TensorPlan, TensorType};
+use griffin::kernels::{Kernel, WeightFormat};
+use griffin::{
+    Config, KvCacheType, Model, Options, TensorGroup, Tokenizer, quantize, sidecar, summary, verify, write_random,
+};
 use proptest::prelude::*;
 
 use super::files::copy_with;
@@ -20,7 +22,7 @@ fn silent() -> impl FnMut(u64, u64) + Send {
 
 fn make(dir: &Path, into: &Path, weights: Quantization) -> PathBuf {
     let out = into.join(format!("{weights:?}.gguf"));
-    quantise(dir, &out, weights, true, &mut silent()).unwrap();
+    quantize(dir, &out, weights, true, &mut silent()).unwrap();
     out
 }
 
@@ -29,7 +31,7 @@ fn load(path: &Path, weights: Quantization) -> Model {
 }
 
 fn predictions(model: &Model) -> Vec<f32> {
-    let vocab = model.config().vocab as u32;
+    let vocab = model.config().vocab_size as u32;
     let tokens: Vec<u32> = (0..40).map(|i| i * 37 % vocab).collect();
     let logits = model.logits(&tokens, &mut model.state()).unwrap();
     logits.iter().flat_map(|logits| logits.values().to_vec()).collect()
@@ -47,7 +49,7 @@ fn a_file_computes_what_its_checkpoint_packed_in_memory_does() {
             assert_eq!(mapped.fingerprint(), exact.fingerprint(), "states survive quantising");
             assert_eq!(mapped.config(), exact.config());
             assert_eq!(mapped.bytes(), packed.bytes());
-            check(&file, &mut silent()).unwrap();
+            verify(&file, &mut silent()).unwrap();
         }
     }
 }
@@ -60,7 +62,7 @@ fn what_a_quantised_model_predicts_is_near_what_its_checkpoint_does() {
         for (weights, bound) in FORMS.into_iter().zip(bounds) {
             let file = make(&dir, work.path(), weights);
             for kernel in Kernel::available() {
-                let rough = load_for(kernel, &file, Quantization::Auto, RingType::F32);
+                let rough = load_for(kernel, &file, Quantization::Auto, KvCacheType::F32);
                 let off = worst(&predictions(&rough), &exact);
                 let found = format!("{weights:?} of {} with {kernel}: off by {off} at most", dir.display());
                 println!("{found}");
@@ -79,7 +81,7 @@ fn a_state_of_the_checkpoint_goes_on_in_the_file() {
     let file = file.unwrap();
     let mut state = checkpoint.state();
     checkpoint.ingest(&[2, 5, 9, 11], &mut state).unwrap();
-    let mut other = file.restore(state.tokens_read(), &state.leaves()).unwrap();
+    let mut other = file.restore(state.tokens_read(), &state.tensors()).unwrap();
     let expected = checkpoint.step(7, &mut state).unwrap();
     assert_eq!(file.step(7, &mut other).unwrap(), expected);
 }
@@ -87,20 +89,20 @@ fn a_state_of_the_checkpoint_goes_on_in_the_file() {
 #[test]
 fn each_group_takes_the_form_that_serves_and_tells_its_error() {
     let work = tempfile::tempdir().unwrap();
-    let report = quantise(&nano_dir(), &work.path().join("a"), Quantization::Q4K, false, &mut silent()).unwrap();
+    let report = quantize(&nano_dir(), &work.path().join("a"), Quantization::Q4K, false, &mut silent()).unwrap();
     let share = |group| report.groups[&group];
-    for group in [Group::Embedding, Group::Mlp, Group::Recurrent, Group::Attention] {
+    for group in [TensorGroup::Embedding, TensorGroup::Mlp, TensorGroup::Recurrent, TensorGroup::Attention] {
         assert_eq!(share(group).bits_per_weight(), 4.5);
         assert!((0.01..0.12).contains(&share(group).relative_error()), "{group:?}: {:?}", share(group));
     }
-    for group in [Group::KeysValues, Group::Gates] {
+    for group in [TensorGroup::KeysValues, TensorGroup::Gates] {
         assert_eq!(share(group).bits_per_weight(), 8.5);
         assert!((0.001..0.01).contains(&share(group).relative_error()), "{group:?}: {:?}", share(group));
     }
     assert_eq!((report.small.bits_per_weight(), report.small.relative_error()), (32.0, 0.0));
     let config = Config::load(&nano_dir()).unwrap();
     assert_eq!(report.total().parameters, config.parameters());
-    let exact = quantise(&tiny_dir(), &work.path().join("b"), Quantization::F32, false, &mut silent()).unwrap();
+    let exact = quantize(&tiny_dir(), &work.path().join("b"), Quantization::F32, false, &mut silent()).unwrap();
     assert_eq!(exact.total().relative_error(), 0.0);
 }
 
@@ -111,7 +113,7 @@ fn tokenizer_and_prompt_come_out_of_the_file() {
     let text = "The kettle is on; milk is needed. Ünïcödé 🙂";
     let tokens = Tokenizer::load(&nano_dir()).unwrap().encode(text).unwrap();
     assert_eq!(Tokenizer::load(&file).unwrap().encode(text).unwrap(), tokens);
-    let prompt = |model: &Path| attached(model, "prompt.json").unwrap().map(|found| found.text);
+    let prompt = |model: &Path| sidecar(model, "prompt.json").unwrap().map(|found| found.text);
     assert!(prompt(&file).is_some());
     assert_eq!(prompt(&file), prompt(&nano_dir()));
 
@@ -126,13 +128,13 @@ fn a_summary_tells_size_and_form_of_either_layout() {
     let work = tempfile::tempdir().unwrap();
     let file = make(&nano_dir(), work.path(), Quantization::Q4K);
     let (checkpoint, packed) = (summary(&nano_dir()).unwrap(), summary(&file).unwrap());
-    let parameters = |summary: &griffin::Summary| summary.contents.values().map(|c| c.parameters).sum::<u64>();
+    let parameters = |summary: &griffin::ModelSummary| summary.groups.values().map(|c| c.parameters).sum::<u64>();
     assert_eq!(parameters(&checkpoint), checkpoint.config.parameters());
     assert_eq!(parameters(&packed), checkpoint.config.parameters());
     assert_eq!(packed.bytes, file.metadata().unwrap().len());
-    let form = |group| packed.contents[&group].forms.iter().cloned().collect::<Vec<_>>();
-    assert_eq!(form(Some(Group::Mlp)), ["q4_k"]);
-    assert_eq!(form(Some(Group::Gates)), ["q8_0"]);
+    let form = |group| packed.groups[&group].formats.iter().cloned().collect::<Vec<_>>();
+    assert_eq!(form(Some(TensorGroup::Mlp)), ["q4_k"]);
+    assert_eq!(form(Some(TensorGroup::Gates)), ["q8_0"]);
     assert_eq!(form(None), ["f32"]);
 }
 
@@ -149,7 +151,8 @@ fn a_config_and_the_text_made_of_it_say_the_same() {
 fn random_weights_are_the_same_in_memory_and_in_a_file() {
     let work = tempfile::tempdir().unwrap();
     // Wide enough that quants are drawn, not packed.
-    let config = Config { width: 1024, lru_width: 1024, mlp_width: 1280, ..Config::load(&nano_dir()).unwrap() };
+    let config =
+        Config { hidden_size: 1024, lru_width: 1024, mlp_expanded_width: 1280, ..Config::load(&nano_dir()).unwrap() };
     for weights in FORMS {
         let out = work.path().join(format!("{weights:?}"));
         let bytes = write_random(&config, weights, 7, &out, false, &mut silent()).unwrap();
@@ -161,7 +164,7 @@ fn random_weights_are_the_same_in_memory_and_in_a_file() {
         assert_eq!(predicted, predictions(&memory));
         let spread = predicted.iter().map(|x| x * x).sum::<f32>() / predicted.len() as f32;
         assert!(predicted.iter().all(|x| x.is_finite()) && (0.01..100.0).contains(&spread), "{weights:?}: {spread}");
-        check(&out, &mut silent()).unwrap();
+        verify(&out, &mut silent()).unwrap();
     }
 }
 
@@ -170,39 +173,40 @@ fn a_file_is_not_replaced_unasked_and_never_half_there() {
     let work = tempfile::tempdir().unwrap();
     let out = work.path().join("model.gguf");
     std::fs::write(&out, "precious").unwrap();
-    let error = quantise(&tiny_dir(), &out, Quantization::F32, false, &mut silent()).unwrap_err().to_string();
+    let error = quantize(&tiny_dir(), &out, Quantization::F32, false, &mut silent()).unwrap_err().to_string();
     assert!(error.contains("model.gguf exists already") && error.contains("--force"), "{error}");
     let broken = copy_with(&tiny_dir(), work.path(), |all| {
         let last = all.iter_mut().find(|tensor| tensor.name == "model.layers.4.mlp_block.down_proj.weight").unwrap();
         last.bytes[400..404].copy_from_slice(&f32::NAN.to_le_bytes());
     });
-    let error = quantise(&broken, &out, Quantization::Q8_0, true, &mut silent()).unwrap_err().to_string();
+    let error = quantize(&broken, &out, Quantization::Q8_0, true, &mut silent()).unwrap_err().to_string();
     assert!(error.contains("layers.4.mlp_block.down_proj.weight") && error.contains("no number"), "{error}");
     assert_eq!(std::fs::read(&out).unwrap(), b"precious");
     let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
-    quantise(&tiny_dir(), &out, Quantization::F32, true, &mut silent()).unwrap();
-    check(&out, &mut silent()).unwrap();
-    let nowhere = quantise(&tiny_dir(), &work.path().join("no/model.gguf"), Quantization::F32, false, &mut silent());
+    quantize(&tiny_dir(), &out, Quantization::F32, true, &mut silent()).unwrap();
+    verify(&out, &mut silent()).unwrap();
+    let nowhere = quantize(&tiny_dir(), &work.path().join("no/model.gguf"), Quantization::F32, false, &mut silent());
     assert!(nowhere.unwrap_err().to_string().contains("no/model.gguf cannot be written"));
 }
 
 /// A small file that is sound as far as the format goes.
 fn small() -> Vec<u8> {
     let keys = [
-        ("general.architecture", Value::Text("recurrentgemma".into())),
-        ("hearth.layout", Value::Text("rows16.v1".into())),
-        ("a.list", Value::Texts(vec!["x".into(), "yz".into()])),
-        ("a.number", Value::F64(0.5)),
+        ("general.architecture", MetadataValue::Text("recurrentgemma".into())),
+        ("hearth.layout", MetadataValue::Text("rows16.v1".into())),
+        ("a.list", MetadataValue::Texts(vec!["x".into(), "yz".into()])),
+        ("a.number", MetadataValue::F64(0.5)),
     ];
     let keys = keys.map(|(key, value)| (key.to_string(), value));
-    let plan = |name: &str, shape: &[usize], kind| Plan { name: name.into(), shape: shape.to_vec(), kind };
+    let plan =
+        |name: &str, shape: &[usize], tensor_type| TensorPlan { name: name.into(), shape: shape.to_vec(), tensor_type };
     let plans = [
-        plan("tensor.a", &[5], Kind::Plain),
-        plan("tensor.b", &[3, 64], Kind::Packed(Form::Q8_0)),
-        plan("tensor.c", &[2, 4, 4], Kind::Packed(Form::F32)),
+        plan("tensor.a", &[5], TensorType::Plain),
+        plan("tensor.b", &[3, 64], TensorType::Packed(WeightFormat::Q8_0)),
+        plan("tensor.c", &[2, 4, 4], TensorType::Packed(WeightFormat::F32)),
     ];
-    let mut writer = Writer::begin(Cursor::new(Vec::new()), &keys, &plans).unwrap();
+    let mut writer = GgufWriter::begin(Cursor::new(Vec::new()), &keys, &plans).unwrap();
     plans.iter().for_each(|plan| writer.write(&vec![1; plan.bytes()]).unwrap());
     writer.finish().unwrap().into_inner()
 }
@@ -217,12 +221,12 @@ fn changed(text: &str, offset: usize, bytes: &[u8]) -> String {
     let mut file = small();
     let at = behind(&file, text) + offset;
     file[at..at + bytes.len()].copy_from_slice(bytes);
-    Contents::parse(&file).err().map_or("nothing".into(), |problem| problem.to_string())
+    Header::parse(&file).err().map_or("nothing".into(), |problem| problem.to_string())
 }
 
 #[test]
 fn lies_in_a_header_are_told_by_the_name_of_what_lies() {
-    Contents::parse(&small()).unwrap();
+    Header::parse(&small()).unwrap();
     let huge = u64::MAX.to_le_bytes();
     let says = |text: &str, offset: usize, bytes: &[u8], expected: &[&str]| {
         let message = changed(text, offset, bytes);
@@ -240,7 +244,7 @@ fn lies_in_a_header_are_told_by_the_name_of_what_lies() {
     says("general.architecture", 0, &4u32.to_le_bytes(), &["bytes in a name"]);
     says("general.alignment", 4, &48u32.to_le_bytes(), &["general.alignment is 48", "power of two"]);
     says("general.alignment", 4, &0u32.to_le_bytes(), &["general.alignment is 0"]);
-    says("rows16.v", 0, b"9", &["rows16.v9", "rows16.v1", "quantise the original checkpoint"]);
+    says("rows16.v", 0, b"9", &["rows16.v9", "rows16.v1", "quantize the original checkpoint"]);
     says("hearth.layou", 0, b"x", &["hearth.layout is absent"]);
     says("a.list", 0, &13u32.to_le_bytes(), &["the type of a.list is 13"]);
     says("a.list", 4, &9u32.to_le_bytes(), &["the type of a.list is 9"]);
@@ -253,7 +257,7 @@ fn lies_in_a_header_are_told_by_the_name_of_what_lies() {
     says("tensor.a", 4, &0u64.to_le_bytes(), &["a dimension of tensor.a"]);
     says("tensor.a", 4, &huge, &["the shape of tensor.a"]);
     says("tensor.a", 4, &(1u64 << 40).to_le_bytes(), &["ends within tensor.a"]);
-    says("tensor.a", 12, &14u32.to_le_bytes(), &["tensor.a is of type 0xe", "quantise the original checkpoint"]);
+    says("tensor.a", 12, &14u32.to_le_bytes(), &["tensor.a is of type 0xe", "quantize the original checkpoint"]);
     says("tensor.a", 16, &huge, &["the offset of tensor.a"]);
     says("tensor.a", 16, &4u64.to_le_bytes(), &["the offset of tensor.a", "multiple of 64"]);
     says("tensor.a", 16, &(1u64 << 62).to_le_bytes(), &["ends within tensor.a"]);
@@ -266,9 +270,9 @@ fn lies_in_a_header_are_told_by_the_name_of_what_lies() {
 
 #[test]
 fn a_key_that_is_named_twice_is_refused() {
-    let keys = vec![("twice".to_string(), Value::Bool(true)); 2];
-    let file = Writer::begin(Cursor::new(Vec::new()), &keys, &[]).unwrap().finish().unwrap().into_inner();
-    assert!(matches!(Contents::parse(&file), Err(Problem::Twice { what }) if what == "twice"));
+    let keys = vec![("twice".to_string(), MetadataValue::Bool(true)); 2];
+    let file = GgufWriter::begin(Cursor::new(Vec::new()), &keys, &[]).unwrap().finish().unwrap().into_inner();
+    assert!(matches!(Header::parse(&file), Err(GgufError::Twice { what }) if what == "twice"));
 }
 
 #[test]
@@ -277,11 +281,11 @@ fn a_file_that_was_cut_anywhere_is_refused() {
     // The last bytes are padding.
     let needed = whole.iter().rposition(|byte| *byte == 1).unwrap();
     for length in 0..=needed {
-        let problem = Contents::parse(&whole[..length]).expect_err("a part is no whole");
-        let kind = matches!(problem, Problem::Truncated { .. } | Problem::Magic);
+        let problem = Header::parse(&whole[..length]).expect_err("a part is no whole");
+        let kind = matches!(problem, GgufError::Truncated { .. } | GgufError::Magic);
         assert!(kind, "cut at {length}: {problem}");
     }
-    Contents::parse(&whole[..=needed]).unwrap();
+    Header::parse(&whole[..=needed]).unwrap();
 
     let work = tempfile::tempdir().unwrap();
     let file = make(&tiny_dir(), work.path(), Quantization::Q8_0);
@@ -305,7 +309,7 @@ fn a_sound_file_of_the_wrong_model_is_refused_by_key_or_tensor() {
         std::fs::write(&file, changed).unwrap();
         for message in [
             Model::load(&file, &Options::default()).err().unwrap().to_string(),
-            check(&file, &mut silent()).unwrap_err().to_string(),
+            verify(&file, &mut silent()).unwrap_err().to_string(),
         ] {
             expected.iter().for_each(|part| assert!(message.contains(part), "{message:?} should say {part:?}"));
         }
@@ -337,7 +341,7 @@ fn weights_that_are_no_numbers_do_not_pass_the_check() {
     let scale = tensor.bytes.start + 16 * 96;
     bytes[scale..scale + 2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
     std::fs::write(&file, bytes).unwrap();
-    let error = check(&file, &mut silent()).unwrap_err().to_string();
+    let error = verify(&file, &mut silent()).unwrap_err().to_string();
     assert!(error.contains("model.embed_tokens.weight") && error.contains("infinite"), "{error}");
 }
 
@@ -356,7 +360,7 @@ fn a_header_is_read_or_refused_whatever_is_in_it() {
                 file.truncate(cut);
             }
             // It may be either; what must not happen is a panic, or a tensor outside.
-            let _ = Contents::parse(&file);
+            let _ = Header::parse(&file);
             Ok(())
         })
         .unwrap();

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use griffin::Quantization;
-use griffin::kernel::Kernel;
-use griffin::{Leaf, Logits, Model, Options, RingType, State};
+use griffin::kernels::Kernel;
+use griffin::{KvCacheType, Logits, Model, Options, State, StateTensor};
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
@@ -47,9 +47,9 @@ struct Golden {
 impl Golden {
     fn load(dir: &Path, kernel: Kernel) -> Self {
         println!("golden: {} with {kernel}", dir.display());
-        let ring = Some(RingType::F32);
+        let kv_cache = Some(KvCacheType::F32);
         let options =
-            Options { weights: Quantization::F32, ring, threads: 2, kernel: Some(kernel), ..Options::default() };
+            Options { weights: Quantization::F32, kv_cache, threads: 2, kernel: Some(kernel), ..Options::default() };
         let model = Model::load(dir, &options).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         let bytes = std::fs::read(dir.join("golden.safetensors")).unwrap();
         let ids = integers(&SafeTensors::deserialize(&bytes).unwrap(), "ids");
@@ -65,7 +65,7 @@ impl Golden {
     fn check(&self, sizes: &[usize], key: &str) -> usize {
         let tensors = self.tensors();
         let expected = floats(&tensors, key);
-        let vocab = self.model.config().vocab;
+        let vocab = self.model.config().vocab_size;
         let mut state = self.model.state();
         let mut sizes = sizes.iter().copied();
         let (mut read, mut size, mut leaves) = (0, 1, 0);
@@ -86,7 +86,7 @@ impl Golden {
     fn check_leaves(&self, tensors: &SafeTensors<'_>, state: &State) -> usize {
         let last = state.tokens_read() - 1;
         let prefix = format!("t{last}.");
-        let leaves = state.leaves();
+        let leaves = state.tensors();
         let names = tensors.names();
         let names: Vec<_> = names.iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
         for name in &names {
@@ -101,7 +101,7 @@ impl Golden {
 }
 
 /// A leaf's values in the order the goldens have them: conv as [r, c−1]; of keys and values the newest only.
-fn as_golden(leaf: &Leaf, golden_shape: &[usize]) -> Vec<f32> {
+fn as_golden(leaf: &StateTensor, golden_shape: &[usize]) -> Vec<f32> {
     let values: Vec<f32> = leaf.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     assert!(!leaf.half);
     match leaf.shape[..] {
@@ -158,7 +158,10 @@ fn golden_logits_and_leaves_step_by_step() {
         let expected = golden.tensors().names().iter().filter(is_leaf).count();
         assert_eq!(leaves, expected, "every leaf of the golden was compared");
         if golden.dir.starts_with(env!("CARGO_MANIFEST_DIR")) {
-            assert!(golden.ids.len() > golden.model.config().window + 1, "our golden goes past the window");
+            assert!(
+                golden.ids.len() > golden.model.config().attention_window_size + 1,
+                "our golden goes past the window"
+            );
         }
     }
 }

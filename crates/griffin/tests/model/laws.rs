@@ -1,8 +1,8 @@
 //! What holds for any tokens: chunking, forking, fixed size, quantising.
 
 use griffin::Quantization;
-use griffin::kernel::Kernel;
-use griffin::{Error, Logits, Model, RingType, State};
+use griffin::kernels::Kernel;
+use griffin::{Error, KvCacheType, Logits, Model, State};
 use proptest::prelude::*;
 
 use super::settings::{odd, read, synthetic, synthetic_dir};
@@ -36,15 +36,15 @@ fn any_chunking_is_the_same_as_step_by_step() {
     let odd = synthetic_dir(&odd(), |_| ());
     let models = |kernel| {
         [
-            (load_for(kernel, &tiny_dir(), Quantization::F32, RingType::F32), 1e-4),
-            (load_for(kernel, odd.path(), Quantization::F32, RingType::F32), 1e-4),
-            (load_for(kernel, &tiny_dir(), Quantization::F32, RingType::I16), 2e-2),
+            (load_for(kernel, &tiny_dir(), Quantization::F32, KvCacheType::F32), 1e-4),
+            (load_for(kernel, odd.path(), Quantization::F32, KvCacheType::F32), 1e-4),
+            (load_for(kernel, &tiny_dir(), Quantization::F32, KvCacheType::I16), 2e-2),
         ]
     };
     for (model, tolerance) in Kernel::available().flat_map(models) {
         let mut runner = runner(40);
         let law = |(tokens, sizes): (Vec<u32>, Vec<usize>)| {
-            let vocab = model.config().vocab as u32;
+            let vocab = model.config().vocab_size as u32;
             let tokens: Vec<u32> = tokens.into_iter().map(|token| token % vocab).collect();
             let (mut one, expected) = stepwise(&model, &tokens);
             let mut other = model.state();
@@ -80,7 +80,7 @@ fn two_equal_heads_of_keys_are_as_good_as_one() {
         }
     });
     let predict = |dir: &std::path::Path| {
-        let model = load(dir, Quantization::F32, RingType::F32);
+        let model = load(dir, Quantization::F32, KvCacheType::F32);
         let tokens: Vec<u32> = (0..40).map(|i| i * 7 % 50).collect();
         let logits = model.logits(&tokens, &mut model.state()).unwrap();
         logits.iter().flat_map(|logits| logits.values().to_vec()).collect::<Vec<_>>()
@@ -97,7 +97,7 @@ fn json_with(mut config: serde_json::Value, key: &str, value: u64) -> serde_json
 
 #[test]
 fn a_fork_never_alters_its_parent() {
-    for model in Kernel::available().map(|kernel| load_for(kernel, &tiny_dir(), Quantization::F32, RingType::F32)) {
+    for model in Kernel::available().map(|kernel| load_for(kernel, &tiny_dir(), Quantization::F32, KvCacheType::F32)) {
         let mut runner = runner(24);
         let law = |(tokens, question): (Vec<u32>, Vec<u32>)| {
             let mut parent = model.state();
@@ -121,7 +121,7 @@ fn a_fork_never_alters_its_parent() {
 
 #[test]
 fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
-    let model = load(&nano_dir(), Quantization::F32, RingType::F32);
+    let model = load(&nano_dir(), Quantization::F32, KvCacheType::F32);
     let mut state = model.state();
     let fresh = state.bytes();
     let tokens: Vec<u32> = (0..5000).map(|i| 6 + i * 31 % 2000).collect();
@@ -130,7 +130,7 @@ fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
         assert_eq!(state.bytes(), fresh);
     }
     assert_eq!(state.tokens_read(), 5000);
-    let leaves: usize = state.leaves().iter().map(|leaf| leaf.bytes.len()).sum();
+    let leaves: usize = state.tensors().iter().map(|leaf| leaf.bytes.len()).sum();
     assert_eq!(leaves as u64, fresh, "what is counted is all there is");
 }
 
@@ -138,13 +138,13 @@ fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
 fn questions_side_by_side_are_answered_as_one_by_one() {
     let models = |kernel| {
         [
-            (load_for(kernel, &tiny_dir(), Quantization::F32, RingType::F32), 1e-5),
-            (load_for(kernel, &nano_dir(), Quantization::F32, RingType::F32), 1e-3),
-            (load_for(kernel, &nano_dir(), Quantization::Q4K, RingType::I16), 1e-3),
+            (load_for(kernel, &tiny_dir(), Quantization::F32, KvCacheType::F32), 1e-5),
+            (load_for(kernel, &nano_dir(), Quantization::F32, KvCacheType::F32), 1e-3),
+            (load_for(kernel, &nano_dir(), Quantization::Q4K, KvCacheType::I16), 1e-3),
         ]
     };
     for (model, tolerance) in Kernel::available().flat_map(models) {
-        let vocab = model.config().vocab as u32;
+        let vocab = model.config().vocab_size as u32;
         let mut state = model.state();
         model.ingest(&(0..100).map(|i| i * 31 % vocab).collect::<Vec<_>>(), &mut state).unwrap();
         let before = bits(&state);
@@ -171,16 +171,16 @@ fn questions_side_by_side_are_answered_as_one_by_one() {
 
 #[test]
 fn two_hundred_thousand_tokens_leave_a_state_finite_bounded_and_restorable() {
-    let model = load(&nano_dir(), Quantization::Q8_0, RingType::I16);
+    let model = load(&nano_dir(), Quantization::Q8_0, KvCacheType::I16);
     let tokens: Vec<u32> = (0..200_000u64).map(|i| 6 + (i * 0x9e37_79b9 % 2_040) as u32).collect();
     let (first, second) = tokens.split_at(100_000);
     let mut state = model.state();
     model.ingest(first, &mut state).unwrap();
-    let mut restored = model.restore(state.tokens_read(), &state.leaves()).unwrap();
+    let mut restored = model.restore(state.tokens_read(), &state.tensors()).unwrap();
     model.ingest(second, &mut state).unwrap();
     model.ingest(second, &mut restored).unwrap();
     assert_eq!(bits(&state), bits(&restored), "a snapshot in the middle changes nothing");
-    for leaf in state.leaves() {
+    for leaf in state.tensors() {
         let values = leaf.bytes.chunks_exact(if leaf.half { 2 } else { 4 });
         let value = |bytes: &[u8]| match bytes {
             &[a, b] => half::f16::from_le_bytes([a, b]).to_f32(),
@@ -209,7 +209,7 @@ fn a_call_that_fails_leaves_the_state_as_it_was() {
 
 #[test]
 fn a_state_of_another_model_is_refused() {
-    let (tiny, nano) = (tiny(), load(&nano_dir(), Quantization::F32, RingType::F32));
+    let (tiny, nano) = (tiny(), load(&nano_dir(), Quantization::F32, KvCacheType::F32));
     let error = tiny.ingest(&[1], &mut nano.state()).unwrap_err();
     assert!(matches!(error, Error::State { .. }), "{error}");
 }
@@ -220,7 +220,7 @@ fn talk() -> Vec<u32> {
     let text = "user\nYou are listening to a household. This is the running transcript.\n Did you take your pills this \
                 morning? Not yet, they are in the kitchen. The doorbell just rang, can somebody get it? There is water \
                 all over the bathroom floor. What is for dinner tonight? I thought we could have soup.";
-    let mut tokens = vec![tokenizer.turns().bos, tokenizer.turns().start];
+    let mut tokens = vec![tokenizer.special_tokens().bos, tokenizer.special_tokens().start_of_turn];
     tokens.extend(tokenizer.encode(text).unwrap());
     tokens
 }
@@ -244,12 +244,12 @@ fn divergence(exact: &[Logits], rough: &[Logits]) -> (f64, f64) {
 fn quantised_weights_stay_near_f32() {
     let tokens = talk();
     let predict = |model: Model| model.logits(&tokens, &mut model.state()).unwrap();
-    let exact = predict(load(&nano_dir(), Quantization::F32, RingType::F32));
+    let exact = predict(load(&nano_dir(), Quantization::F32, KvCacheType::F32));
     for kernel in Kernel::available() {
         for (form, ring, mean_limit, worst_limit) in [
-            (Quantization::F32, RingType::I16, 1e-6, 1e-5),
-            (Quantization::Q8_0, RingType::I16, 1e-3, 1e-2),
-            (Quantization::Q4K, RingType::I16, 5e-2, 0.4),
+            (Quantization::F32, KvCacheType::I16, 1e-6, 1e-5),
+            (Quantization::Q8_0, KvCacheType::I16, 1e-3, 1e-2),
+            (Quantization::Q4K, KvCacheType::I16, 5e-2, 0.4),
         ] {
             let (mean, worst) = divergence(&exact, &predict(load_for(kernel, &nano_dir(), form, ring)));
             let found = format!("{kernel}, {form:?}, a ring of {ring:?}: mean {mean:.2e} nats, worst {worst:.2e}");

@@ -12,8 +12,8 @@ mod text;
 use std::path::{Path, PathBuf};
 
 use griffin::Quantization;
-use griffin::kernel::Kernel;
-use griffin::{Model, Options, RingType, State};
+use griffin::kernels::Kernel;
+use griffin::{KvCacheType, Model, Options, State};
 
 /// A file or directory of this crate.
 fn in_crate(path: &str) -> PathBuf {
@@ -34,23 +34,23 @@ fn nano_dir() -> PathBuf {
     in_repository("models/recurrentgemma-nano")
 }
 
-fn load(model: &Path, weights: Quantization, ring: RingType) -> Model {
-    load_for(Kernel::best(), model, weights, ring)
+fn load(model: &Path, weights: Quantization, ring: KvCacheType) -> Model {
+    load_for(Kernel::detect(), model, weights, ring)
 }
 
 /// For what must hold whatever the instructions: tests ask for each that this machine has.
-fn load_for(kernel: Kernel, model: &Path, weights: Quantization, ring: RingType) -> Model {
-    let options = Options { weights, ring: Some(ring), threads: 1, kernel: Some(kernel), ..Options::default() };
+fn load_for(kernel: Kernel, model: &Path, weights: Quantization, ring: KvCacheType) -> Model {
+    let options = Options { weights, kv_cache: Some(ring), threads: 1, kernel: Some(kernel), ..Options::default() };
     Model::load(model, &options).unwrap_or_else(|error| panic!("{}: {error}", model.display()))
 }
 
 fn tiny() -> Model {
-    load(&tiny_dir(), Quantization::F32, RingType::F32)
+    load(&tiny_dir(), Quantization::F32, KvCacheType::F32)
 }
 
 /// Every bit of a state.
-fn bits(state: &State) -> (u64, Vec<griffin::Leaf>) {
-    (state.tokens_read(), state.leaves())
+fn bits(state: &State) -> (u64, Vec<griffin::StateTensor>) {
+    (state.tokens_read(), state.tensors())
 }
 
 fn worst(a: &[f32], b: &[f32]) -> f32 {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use griffin::Quantization;
 use griffin::gguf::Gguf;
-use griffin::{Config, Model, Options, Temporal, check, write_random};
+use griffin::{BlockType, Config, Model, Options, verify, write_random};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -20,25 +20,25 @@ const EDGES: [u64; 12] = [0, 1, 2, 8, 63, 64, 255, 1 << 16, 1 << 31, 1 << 32, 1 
 
 fn small(width: usize) -> Config {
     Config {
-        vocab: 4,
-        width,
+        vocab_size: 4,
+        hidden_size: width,
         lru_width: 4,
-        mlp_width: 4,
-        heads: 2,
+        mlp_expanded_width: 4,
+        num_attention_heads: 2,
         head_dim: 4,
         rotary_dim: 2,
-        window: 3,
-        layers: vec![Temporal::Recurrent, Temporal::Attention],
+        attention_window_size: 3,
+        block_types: vec![BlockType::Recurrent, BlockType::Attention],
         ..Config::preset("2b").unwrap()
     }
 }
 
 /// Does with a model what can be done; the models that pass the check can be loaded.
 fn meet(path: &Path, weights: Quantization) -> bool {
-    let sound = check(path, &mut |_, _| ()).is_ok();
+    let sound = verify(path, &mut |_, _| ()).is_ok();
     match Model::load(path, &Options { weights, threads: 1, ..Options::default() }) {
         Ok(model) => {
-            let last = model.config().vocab as u32 - 1;
+            let last = model.config().vocab_size as u32 - 1;
             model.read(&[0, last], &mut model.state()).unwrap();
             true
         }
@@ -122,7 +122,7 @@ fn mutants_of_a_checkpoint_are_loaded_or_refused() {
     let config = small(32);
     write_random(&config, Quantization::F32, 1, &gguf, true, &mut |_, _| ()).unwrap();
     let mut end = 0;
-    let tensor = |(name, tensor): (&str, &griffin::gguf::Tensor)| {
+    let tensor = |(name, tensor): (&str, &griffin::gguf::TensorInfo)| {
         let start = end;
         end += 4 * tensor.shape.iter().product::<usize>();
         format!(r#""{name}":{{"dtype":"F32","shape":{:?},"data_offsets":[{start},{end}]}}"#, tensor.shape)

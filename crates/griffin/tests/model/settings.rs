@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use griffin::Quantization;
-use griffin::{Config, RingType, Temporal};
+use griffin::{BlockType, Config, KvCacheType};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
@@ -58,14 +58,17 @@ fn with(mut config: Value, key: &str, value: Value) -> Value {
 fn the_published_models_have_as_many_parameters_as_they_should() {
     let two = read(&two_b()).unwrap();
     assert_eq!(two.parameters(), 2_682_862_080);
-    assert_eq!((two.width, two.lru_width, two.mlp_width, two.head_dim, two.rotary_dim), (2560, 2560, 7680, 256, 128));
-    assert_eq!(two.layers.iter().filter(|layer| **layer == Temporal::Attention).count(), 8);
-    assert!(two.layers.iter().enumerate().all(|(i, layer)| (*layer == Temporal::Attention) == (i % 3 == 2)));
+    assert_eq!(
+        (two.hidden_size, two.lru_width, two.mlp_expanded_width, two.head_dim, two.rotary_dim),
+        (2560, 2560, 7680, 256, 128)
+    );
+    assert_eq!(two.block_types.iter().filter(|layer| **layer == BlockType::Attention).count(), 8);
+    assert!(two.block_types.iter().enumerate().all(|(i, layer)| (*layer == BlockType::Attention) == (i % 3 == 2)));
     assert_eq!(two.embedding_scale(), 50.5);
 
     let nine = read(&nine_b()).unwrap();
     assert_eq!(nine.parameters(), 8_579_977_216);
-    assert_eq!(nine.layers.iter().filter(|layer| **layer == Temporal::Attention).count(), 12);
+    assert_eq!(nine.block_types.iter().filter(|layer| **layer == BlockType::Attention).count(), 12);
     assert_eq!(nine.embedding_scale(), 64.0);
 }
 
@@ -159,11 +162,15 @@ fn what_is_missing_or_absurd_is_named() {
 
 /// All tensors that a config asks for, by the names of the published checkpoints, with small random values.
 pub fn synthetic(config: &Config) -> Vec<Stored> {
-    let [d, r, e, v] = [config.width, config.lru_width, config.mlp_width, config.vocab];
-    let [n, q, kv] = [config.heads, config.heads * config.head_dim, config.kv_heads * config.head_dim];
+    let [d, r, e, v] = [config.hidden_size, config.lru_width, config.mlp_expanded_width, config.vocab_size];
+    let [n, q, kv] = [
+        config.num_attention_heads,
+        config.num_attention_heads * config.head_dim,
+        config.num_key_value_heads * config.head_dim,
+    ];
     let mut shapes =
         vec![("model.embed_tokens.weight".to_string(), vec![v, d]), ("model.final_norm.weight".into(), vec![d])];
-    for (i, layer) in config.layers.iter().enumerate() {
+    for (i, layer) in config.block_types.iter().enumerate() {
         let mut add = |name: &str, shape: &[usize]| shapes.push((format!("model.layers.{i}.{name}"), shape.to_vec()));
         add("temporal_pre_norm.weight", &[d]);
         add("channel_pre_norm.weight", &[d]);
@@ -172,12 +179,12 @@ pub fn synthetic(config: &Config) -> Vec<Stored> {
             add(&format!("mlp_block.{name}_proj.bias"), &[o]);
         }
         match layer {
-            Temporal::Recurrent => {
+            BlockType::Recurrent => {
                 for (name, o, i) in [("x", r, d), ("y", r, d), ("out", d, r)] {
                     add(&format!("temporal_block.linear_{name}.weight"), &[o, i]);
                     add(&format!("temporal_block.linear_{name}.bias"), &[o]);
                 }
-                add("temporal_block.conv_1d.weight", &[r, 1, config.conv_width]);
+                add("temporal_block.conv_1d.weight", &[r, 1, config.conv1d_width]);
                 add("temporal_block.conv_1d.bias", &[r]);
                 add("temporal_block.rg_lru.recurrent_param", &[r]);
                 for gate in ["input", "recurrent"] {
@@ -185,7 +192,7 @@ pub fn synthetic(config: &Config) -> Vec<Stored> {
                     add(&format!("temporal_block.rg_lru.{gate}_gate_bias"), &[n, r / n]);
                 }
             }
-            Temporal::Attention => {
+            BlockType::Attention => {
                 for (name, o, i) in [("q", q, d), ("k", kv, d), ("v", kv, d), ("o", d, q)] {
                     add(&format!("temporal_block.{name}_proj.weight"), &[o, i]);
                     if name == "o" || config.attention_bias {
@@ -248,7 +255,7 @@ fn a_checkpoint_with_the_2bs_names_and_pattern_loads_in_every_form() {
     let odd_stored: usize = synthetic(&read(&odd()).unwrap()).iter().map(|tensor| tensor.bytes.len() / 2).sum();
     assert_eq!(read(&odd()).unwrap().parameters(), odd_stored as u64);
     for weights in [Quantization::F32, Quantization::Q8_0, Quantization::Q4K] {
-        let model = load(dir.path(), weights, RingType::I16);
+        let model = load(dir.path(), weights, KvCacheType::I16);
         let mut state = model.state();
         let tokens: Vec<u32> = (0..200).collect();
         model.ingest(&tokens, &mut state).unwrap();
@@ -264,8 +271,16 @@ fn the_real_states_have_the_sizes_they_should() {
         [(two_b(), 184_320 + 552_960, 16_777_216), (nine_b(), 425_984 + 1_277_952, 25_165_824)]
     {
         let config = read(&config).unwrap();
-        let count = |kind| config.layers.iter().filter(|layer| **layer == kind).count();
-        assert_eq!(count(Temporal::Recurrent) * config.lru_width * config.conv_width * 4, recurrent);
-        assert_eq!(count(Temporal::Attention) * 2 * config.window * config.kv_heads * config.head_dim * 2, rings);
+        let count = |kind| config.block_types.iter().filter(|layer| **layer == kind).count();
+        assert_eq!(count(BlockType::Recurrent) * config.lru_width * config.conv1d_width * 4, recurrent);
+        assert_eq!(
+            count(BlockType::Attention)
+                * 2
+                * config.attention_window_size
+                * config.num_key_value_heads
+                * config.head_dim
+                * 2,
+            rings
+        );
     }
 }

@@ -42,12 +42,12 @@ fn a_stream_never_shows_half_a_character() {
 #[test]
 fn no_text_becomes_a_turn_token() {
     let tokenizer = tokenizer();
-    let turns = tokenizer.turns();
+    let turns = tokenizer.special_tokens();
     let tokens = tokenizer.encode("Say <end_of_turn> and <start_of_turn>model\n<bos><eos>").unwrap();
-    for turn in [turns.bos, turns.eos, turns.start, turns.end] {
+    for turn in [turns.bos, turns.eos, turns.start_of_turn, turns.end_of_turn] {
         assert!(!tokens.contains(&turn));
     }
-    assert_eq!(tokenizer.decode(&[turns.bos, turns.start, turns.end]).unwrap(), "");
+    assert_eq!(tokenizer.decode(&[turns.bos, turns.start_of_turn, turns.end_of_turn]).unwrap(), "");
     assert!(tokenizer.encode("").unwrap().is_empty());
     assert_eq!(tokenizer.id("<bos>"), Some(turns.bos));
     assert_eq!(tokenizer.vocab(), 2048);

@@ -1,0 +1,461 @@
+//! AVX2 with FMA and F16C: a register holds 8 rows, half a group. Longer than most files: three formats, each with a path of its
+//! own for few vectors; `gemv` is the path for a single one, `q4k_block` takes scales and minima apart.
+#![cfg(target_arch = "x86_64")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "arrays of registers side by side; iterators' closures lack the features and stay calls"
+)]
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::activations::{ActivationView, Q8Runs, Q8SuperBlock};
+use super::tiles::for_each_tile;
+use super::weights::{D, D_MIN, QUANTS, SUB_BLOCK_BYTES, SUPER_BLOCK_BYTES, WeightFormat};
+use super::{GROUP_ROWS, GroupSums};
+
+/// Makes the compiler compute a sum here and as it is written. Integer sums it would otherwise rearrange, and keep so many
+/// broadcast inputs at hand for that that all registers go by way of the stack.
+macro_rules! in_order {
+    ($sum:expr) => {
+        // SAFETY: there is no instruction in it.
+        unsafe { asm!("/* {} */", inout(ymm_reg) $sum, options(nomem, nostack, preserves_flags)) }
+    };
+}
+
+/// Eight times the same, for 0 to 7: the compiler does not unroll what holds `in_order`.
+macro_rules! unrolled {
+    ($i:ident, $body:block) => {
+        unrolled!($i, $body, 0, 1, 2, 3, 4, 5, 6, 7)
+    };
+    ($i:ident, $body:block, $($value:literal),*) => {
+        $({
+            let $i = $value;
+            $body
+        })*
+    };
+}
+
+mod q4k_block;
+// Behind the macros that it uses.
+mod gemv;
+pub(super) use gemv::groups as gemv;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+    if let [sums] = sums {
+        return gemv(format, [weights], view, [sums]);
+    }
+    match format {
+        WeightFormat::F32 => f32(weights, view, sums),
+        WeightFormat::Q8_0 => q8_0(weights, view, sums),
+        WeightFormat::Q4K => q4k(weights, view, sums),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn f32(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+    let (columns, _) = weights.as_chunks::<{ 4 * GROUP_ROWS }>();
+    // Of six vectors: twelve sums, two registers of weights, one value, which are all the registers there are.
+    for_each_tile!(sums, |token, rest| f32_tile::<6 | 4 | 2 | 1>(columns, view, token, rest));
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn f32_tile<const N: usize>(
+    columns: &[[u8; 4 * GROUP_ROWS]],
+    view: &ActivationView<'_>,
+    token: usize,
+    sums: &mut [GroupSums],
+) -> usize {
+    let mut x: [&[f32]; N] = [&[]; N];
+    for i in 0..N {
+        x[i] = &view.dense(token + i)[..columns.len()];
+    }
+    let mut totals = [[_mm256_setzero_ps(); 2]; N];
+    for (column, weights) in columns.iter().enumerate() {
+        let weights = load_pair(weights);
+        for i in 0..N {
+            let x = _mm256_set1_ps(x[i][column]);
+            for half in 0..2 {
+                totals[i][half] = _mm256_fmadd_ps(_mm256_castsi256_ps(weights[half]), x, totals[i][half]);
+            }
+        }
+    }
+    for i in 0..N {
+        store_pair(&mut sums[i], totals[i]);
+    }
+    N
+}
+
+/// So few vectors go through the weights at memory's pace, which the machine's own prefetching keeps up with: ours only disturbs it.
+const FEW: usize = 2;
+
+/// Runs that all vectors go over before the next: their weights stay in the first cache.
+const RUNS: usize = 8;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q8_0(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+    sums.fill([0.0; GROUP_ROWS]);
+    let (quants, scales) = weights.split_at(view.columns * GROUP_ROWS);
+    let (quants, scales) = (quants.as_chunks::<SUB_BLOCK_BYTES>().0, scales.as_chunks::<{ 2 * GROUP_ROWS }>().0);
+    let (tokens, share) = (sums.len(), share(RUNS * SUB_BLOCK_BYTES, sums.len()));
+    for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
+        let mut next = NextWeights::behind(quants.as_flattened());
+        let mut before_tile = || {
+            if tokens > FEW {
+                next.fetch(share);
+            }
+        };
+        let x = Q8Runs { view, first: RUNS * index };
+        for_each_tile!(sums, |token, rest| q8_0_tile::<4 | 2 | 1>(quants, scales, &x, token, rest), before_tile());
+    }
+}
+
+/// `maddubs` takes unsigned weights: their signs go over to the inputs. 128 · 127 · 2 fits 16 bits, two such sums would not.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q8_0_tile<const N: usize>(
+    quants: &[[u8; SUB_BLOCK_BYTES]],
+    scales: &[[u8; 2 * GROUP_ROWS]],
+    x: &Q8Runs<'_>,
+    token: usize,
+    sums: &mut [GroupSums],
+) -> usize {
+    let sums = &mut sums[..N];
+    let ones = _mm256_set1_epi16(1);
+    for (run, (quants, scales)) in quants.iter().zip(scales).enumerate() {
+        let x = &x.run(run)[token..][..N];
+        let mut dots = [[_mm256_setzero_si256(); 2]; N];
+        let (chunks, _) = quants.as_chunks::<64>();
+        unrolled!(quad, {
+            let weights = load_pair(&chunks[quad]);
+            let magnitudes = [_mm256_abs_epi8(weights[0]), _mm256_abs_epi8(weights[1])];
+            for i in 0..N {
+                let x = _mm256_set1_epi32(x[i].quads[quad]);
+                for half in 0..2 {
+                    let products = _mm256_maddubs_epi16(magnitudes[half], _mm256_sign_epi8(x, weights[half]));
+                    dots[i][half] = _mm256_add_epi32(dots[i][half], _mm256_madd_epi16(products, ones));
+                    in_order!(dots[i][half]);
+                }
+            }
+        });
+        let scales = halves(scales);
+        for i in 0..N {
+            let mut after = load_sums(&sums[i]);
+            for half in 0..2 {
+                let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps(x[i].scale));
+                after[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[i][half]), scale, after[half]);
+            }
+            store_pair(&mut sums[i], after);
+        }
+    }
+    N
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+    sums.fill([0.0; GROUP_ROWS]);
+    let (tokens, share) = (sums.len(), share(SUPER_BLOCK_BYTES, sums.len()));
+    let mut quants = [[[_mm256_setzero_si256(); 2]; 8]; 8];
+    for (index, block) in weights.as_chunks::<SUPER_BLOCK_BYTES>().0.iter().enumerate() {
+        let factors = Factors::new(block);
+        let x = view.super_block(index);
+        let mut next = NextWeights::behind(block);
+        // Unpacking beforehand pays when whole tiles read it.
+        if tokens >= 4 {
+            unpack(block, &mut quants);
+        }
+        let mut token = 0;
+        while token < tokens {
+            let (x, rest) = (&x[token..], &mut sums[token..]);
+            if tokens > FEW {
+                next.fetch(share);
+            }
+            token += match rest.len() {
+                4.. => q4k_tile::<4>(&quants, &factors, x, rest),
+                2.. => q4k_small::<2>(block, &factors, x, rest),
+                _ => q4k_small::<1>(block, &factors, x, rest),
+            };
+        }
+    }
+}
+
+/// What the quants of a super-block are multiplied with, each of rows 0 to 7 and 8 to 15.
+struct Factors {
+    /// s of each run, i16, twice in each lane.
+    scales: [Pair; 8],
+    /// Minima of two runs, i16, in each lane.
+    mins: [Pair; 4],
+    d: [__m256; 2],
+    d_min: [__m256; 2],
+}
+
+type Pair = [__m256i; 2];
+
+impl Factors {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn new(block: &[u8; SUPER_BLOCK_BYTES]) -> Self {
+        let mut scales = [[_mm256_setzero_si256(); 2]; 8];
+        let of_pairs = q4k_block::scales(block);
+        for pair in 0..4 {
+            let of_runs = q4k_block::of_runs(of_pairs[pair]);
+            for run in 0..2 {
+                scales[2 * pair + run] = [q4k_block::spread(of_runs[run], 0), q4k_block::spread(of_runs[run], 1)];
+            }
+        }
+        Self { scales, mins: q4k_block::mins(block), d: halves(part(block, D)), d_min: halves(part(block, D_MIN)) }
+    }
+}
+
+/// Quants as bytes: [run][quad], each rows 0 to 7 and 8 to 15.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn unpack(block: &[u8; SUPER_BLOCK_BYTES], out: &mut [[Pair; 8]; 8]) {
+    let low = _mm256_set1_epi8(0x0f);
+    for (pair, quants) in block[QUANTS..].as_chunks::<SUB_BLOCK_BYTES>().0.iter().enumerate() {
+        for (quad, weights) in quants.as_chunks::<64>().0.iter().enumerate() {
+            let weights = load_pair(weights);
+            for half in 0..2 {
+                out[2 * pair][quad][half] = _mm256_and_si256(weights[half], low);
+                out[2 * pair + 1][quad][half] = _mm256_and_si256(_mm256_srli_epi16::<4>(weights[half]), low);
+            }
+        }
+    }
+}
+
+/// Eight `maddubs` of a run are summed in 16 bits (8 · 2 · 15 · 127 = 30480), so that one `madd`, with the run's scale, makes
+/// them 32 bits.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_tile<const N: usize>(
+    quants: &[[Pair; 8]; 8],
+    factors: &Factors,
+    x: &[Q8SuperBlock],
+    sums: &mut [GroupSums],
+) -> usize {
+    let (x, sums) = (&x[..N], &mut sums[..N]);
+    let mut totals = [[_mm256_setzero_si256(); 2]; N];
+    for (run, (quants, scale)) in quants.iter().zip(&factors.scales).enumerate() {
+        let mut dots = [[_mm256_setzero_si256(); 2]; N];
+        unrolled!(quad, {
+            for i in 0..N {
+                let x = _mm256_set1_epi32(x[i].quads[8 * run + quad]);
+                for half in 0..2 {
+                    dots[i][half] = _mm256_add_epi16(dots[i][half], _mm256_maddubs_epi16(quants[quad][half], x));
+                    in_order!(dots[i][half]);
+                }
+            }
+        });
+        for i in 0..N {
+            for half in 0..2 {
+                let dots = _mm256_madd_epi16(dots[i][half], scale[half]);
+                totals[i][half] = _mm256_add_epi32(totals[i][half], dots);
+            }
+        }
+    }
+    for i in 0..N {
+        finish(factors, &x[i], totals[i], &mut sums[i]);
+    }
+    N
+}
+
+/// A few vectors: quants are unpacked on their way, both runs of a pair at once.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_small<const N: usize>(
+    block: &[u8; SUPER_BLOCK_BYTES],
+    factors: &Factors,
+    x: &[Q8SuperBlock],
+    sums: &mut [GroupSums],
+) -> usize {
+    let (x, sums) = (&x[..N], &mut sums[..N]);
+    let low = _mm256_set1_epi8(0x0f);
+    let mut totals = [[_mm256_setzero_si256(); 2]; N];
+    for (pair, quants) in block[QUANTS..].as_chunks::<SUB_BLOCK_BYTES>().0.iter().enumerate() {
+        let mut dots = [[[_mm256_setzero_si256(); 2]; 2]; N];
+        let (chunks, _) = quants.as_chunks::<64>();
+        unrolled!(quad, {
+            let weights = load_pair(&chunks[quad]);
+            for half in 0..2 {
+                let lower = _mm256_and_si256(weights[half], low);
+                let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(weights[half]), low);
+                for i in 0..N {
+                    let [dots_lower, dots_upper] = &mut dots[i][half];
+                    let x = &x[i].quads[16 * pair + quad..];
+                    *dots_lower = _mm256_add_epi16(*dots_lower, _mm256_maddubs_epi16(lower, _mm256_set1_epi32(x[0])));
+                    *dots_upper = _mm256_add_epi16(*dots_upper, _mm256_maddubs_epi16(upper, _mm256_set1_epi32(x[8])));
+                    in_order!(*dots_lower);
+                    in_order!(*dots_upper);
+                }
+            }
+        });
+        for i in 0..N {
+            for half in 0..2 {
+                for run in 0..2 {
+                    let dots = _mm256_madd_epi16(dots[i][half][run], factors.scales[2 * pair + run][half]);
+                    totals[i][half] = _mm256_add_epi32(totals[i][half], dots);
+                }
+            }
+        }
+    }
+    for i in 0..N {
+        finish(factors, &x[i], totals[i], &mut sums[i]);
+    }
+    N
+}
+
+/// Takes off the minima, scales, and adds to the sums of a vector.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn finish(factors: &Factors, x: &Q8SuperBlock, totals: Pair, sums: &mut GroupSums) {
+    let mins = q4k_block::mins_of(&factors.mins, x);
+    let scale = _mm256_set1_ps(x.scale);
+    let mut after = load_sums(sums);
+    for half in 0..2 {
+        let products = _mm256_mul_ps(_mm256_cvtepi32_ps(totals[half]), factors.d[half]);
+        let total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[half]), factors.d_min[half], products);
+        after[half] = _mm256_fmadd_ps(scale, total, after[half]);
+    }
+    store_pair(sums, after);
+}
+
+/// Products from registers: returns how many were made.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
+    const SUMS: usize = 10;
+    let (a, b) = (_mm256_set1_epi8(3), _mm256_set1_epi8(5));
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    // One step of one sum. The compiler must believe that sums are used and changed, and cannot compute a product beforehand.
+    macro_rules! repeat {
+        ($step:expr) => {
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    let mut a = a;
+                    // SAFETY: there is no instruction in it.
+                    unsafe { asm!("/* {} {} */", inout(ymm_reg) *sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags)) };
+                    *sum = $step(a, *sum);
+                }
+            }
+        };
+    }
+    let each = match format {
+        WeightFormat::F32 => {
+            let b = _mm256_castsi256_ps(b);
+            repeat!(|a, sum| {
+                let sum = _mm256_fmadd_ps(_mm256_castsi256_ps(a), b, _mm256_castsi256_ps(sum));
+                _mm256_castps_si256(sum)
+            });
+            8
+        }
+        WeightFormat::Q8_0 => {
+            let ones = _mm256_set1_epi16(1);
+            repeat!(|a, sum| _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones)));
+            32
+        }
+        WeightFormat::Q4K => {
+            // Eight, then the run's scale, which takes them to 32 bits.
+            let mut totals = [_mm256_setzero_si256(); SUMS];
+            for _ in 0..rounds / 8 {
+                for total in &mut totals {
+                    let mut sum = _mm256_setzero_si256();
+                    for _ in 0..8 {
+                        let mut a = a;
+                        // SAFETY: there is no instruction in it.
+                        unsafe {
+                            asm!("/* {} {} */", inout(ymm_reg) sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags))
+                        };
+                        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b));
+                    }
+                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(sum, b));
+                }
+            }
+            std::hint::black_box(totals);
+            32
+        }
+    };
+    std::hint::black_box(sums);
+    rounds * SUMS * each
+}
+
+/// The N bytes of a block from `at` on.
+#[inline(always)]
+fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
+    block[at..].first_chunk().expect("a part lies within its block")
+}
+
+/// The weights that come next, fetched while these are worked on. Several vectors keep a kernel at a block so long that the
+/// machine's own prefetching has stopped; all of the next block at once would hold up the loads of inputs.
+pub(super) struct NextWeights {
+    start: *const u8,
+    lines: Range<usize>,
+}
+
+impl NextWeights {
+    /// As many bytes again as these are.
+    #[inline(always)]
+    pub fn behind(bytes: &[u8]) -> Self {
+        Self { start: bytes.as_ptr_range().end, lines: 0..bytes.len().div_ceil(64) }
+    }
+
+    /// Fetches so many cache lines more, or all that are left.
+    #[inline(always)]
+    pub fn fetch(&mut self, count: usize) {
+        for line in self.lines.by_ref().take(count) {
+            prefetch(self.start.wrapping_add(64 * line));
+        }
+    }
+}
+
+/// Cache lines of the next `bytes` that go with each tile of four of so many vectors. Told once for all blocks: it is a division.
+#[inline(always)]
+fn share(bytes: usize, vectors: usize) -> usize {
+    bytes.div_ceil(64).div_ceil(vectors.div_ceil(4))
+}
+
+/// Fetches the cache line of any address, even of none.
+#[inline(always)]
+pub fn prefetch(address: *const u8) {
+    // SAFETY: it has no effect but on time; SSE is in all of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+}
+
+/// 16 f16.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn halves(bytes: &[u8; 2 * GROUP_ROWS]) -> [__m256; 2] {
+    let start = bytes.as_ptr().cast::<__m128i>();
+    // SAFETY: twice 16 bytes are read from a reference to 32 bytes.
+    unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(start)), _mm256_cvtph_ps(_mm_loadu_si128(start.add(1)))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_sums(sums: &GroupSums) -> [__m256; 2] {
+    let start = sums.as_ptr();
+    // SAFETY: twice 8 numbers are read from a reference to 16 numbers.
+    unsafe { [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_256(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: 32 bytes are read from a reference to 32 bytes.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// Rows 0 to 7, rows 8 to 15.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_pair(bytes: &[u8; 64]) -> [__m256i; 2] {
+    let start = bytes.as_ptr().cast::<__m256i>();
+    // SAFETY: twice 32 bytes are read from a reference to 64 bytes.
+    unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_pair(sums: &mut GroupSums, values: [__m256; 2]) {
+    let start = sums.as_mut_ptr();
+    // SAFETY: twice 8 numbers are written to a reference to 16 numbers.
+    unsafe {
+        _mm256_storeu_ps(start, values[0]);
+        _mm256_storeu_ps(start.add(8), values[1]);
+    }
+}

@@ -1,0 +1,143 @@
+//! A single vector: bound by reading weights, so that what counts is how many loads are under way.
+//!
+//! Owns the path for one vector. Computing takes up so much of the core's window that it does not look far ahead, and the
+//! machine's own prefetching starts anew at every page; several groups that are far from each other, read in turns, are several
+//! such streams at once. Prefetching of our own, at whatever distance, only disturbed them.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::{halves, load_256, load_pair, part, q4k_block, store_pair};
+use crate::kernels::activations::{ActivationView, Q8SuperBlock};
+use crate::kernels::weights::{
+    D, D_MIN, QUANTS, SUB_BLOCK, SUB_BLOCK_BYTES, SUPER_BLOCK, SUPER_BLOCK_BYTES, WeightFormat,
+};
+use crate::kernels::{GROUP_ROWS, GroupSums};
+
+/// One vector times G groups of the same columns.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn groups<const G: usize>(
+    format: WeightFormat,
+    weights: [&[u8]; G],
+    view: &ActivationView<'_>,
+    sums: [&mut GroupSums; G],
+) {
+    match format {
+        WeightFormat::F32 => {
+            for (weights, sums) in weights.into_iter().zip(sums) {
+                super::f32(weights, view, std::slice::from_mut(sums));
+            }
+        }
+        WeightFormat::Q8_0 => q8_0(weights, view, sums),
+        WeightFormat::Q4K => q4k(weights, view, sums),
+    }
+}
+
+/// As the tiles of several vectors compute it.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&mut GroupSums; G]) {
+    let ones = _mm256_set1_epi16(1);
+    let runs = view.columns / SUB_BLOCK;
+    let mut quants: [&[[u8; SUB_BLOCK_BYTES]]; G] = [&[]; G];
+    let mut scales: [&[[u8; 2 * GROUP_ROWS]]; G] = [&[]; G];
+    for g in 0..G {
+        let (of_quants, of_scales) = weights[g].split_at(view.columns * GROUP_ROWS);
+        quants[g] = &of_quants.as_chunks().0[..runs];
+        scales[g] = &of_scales.as_chunks().0[..runs];
+    }
+    let mut totals = [[_mm256_setzero_ps(); 2]; G];
+    for run in 0..runs {
+        let x = &view.run(run)[0];
+        let mut dots = [[_mm256_setzero_si256(); 2]; G];
+        unrolled!(quad, {
+            let x = _mm256_set1_epi32(x.quads[quad]);
+            for g in 0..G {
+                let weights = load_pair(part(&quants[g][run], 64 * quad));
+                for half in 0..2 {
+                    let signed = _mm256_sign_epi8(x, weights[half]);
+                    let products = _mm256_maddubs_epi16(_mm256_abs_epi8(weights[half]), signed);
+                    dots[g][half] = _mm256_add_epi32(dots[g][half], _mm256_madd_epi16(products, ones));
+                    in_order!(dots[g][half]);
+                }
+            }
+        });
+        for g in 0..G {
+            let scales = halves(&scales[g][run]);
+            for half in 0..2 {
+                let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps(x.scale));
+                totals[g][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[g][half]), scale, totals[g][half]);
+            }
+        }
+    }
+    for (sums, totals) in sums.into_iter().zip(totals) {
+        store_pair(sums, totals);
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&mut GroupSums; G]) {
+    let count = view.columns / SUPER_BLOCK;
+    let mut groups: [&[[u8; SUPER_BLOCK_BYTES]]; G] = [&[]; G];
+    for g in 0..G {
+        groups[g] = &weights[g].as_chunks().0[..count];
+    }
+    let mut totals = [[_mm256_setzero_ps(); 2]; G];
+    for index in 0..count {
+        let mut blocks = [&[0; SUPER_BLOCK_BYTES]; G];
+        for g in 0..G {
+            blocks[g] = &groups[g][index];
+        }
+        q4k_blocks(blocks, &view.super_block(index)[0], &mut totals);
+    }
+    for (sums, totals) in sums.into_iter().zip(totals) {
+        store_pair(sums, totals);
+    }
+}
+
+/// A block of each of G groups, in turns by 32 bytes: an input that is spread over a register serves all of them.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BLOCK_BYTES]; G], x: &Q8SuperBlock, totals: &mut [[__m256; 2]; G]) {
+    let (zero, low) = (_mm256_setzero_si256(), _mm256_set1_epi8(0x0f));
+    let mut scales = [[zero; 4]; G];
+    for g in 0..G {
+        scales[g] = q4k_block::scales(blocks[g]);
+    }
+    let mut sums = [[zero; 2]; G];
+    for pair in 0..4 {
+        for half in 0..2 {
+            let mut dots = [[zero; 2]; G];
+            unrolled!(quad, {
+                let at = 16 * pair + quad;
+                let x = [_mm256_set1_epi32(x.quads[at]), _mm256_set1_epi32(x.quads[at + 8])];
+                for g in 0..G {
+                    let weights = load_256(part(blocks[g], QUANTS + SUB_BLOCK_BYTES * pair + 64 * quad + 32 * half));
+                    let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(weights), low);
+                    let runs = [_mm256_and_si256(weights, low), upper];
+                    for run in 0..2 {
+                        let products = _mm256_maddubs_epi16(runs[run], x[run]);
+                        dots[g][run] = _mm256_add_epi16(dots[g][run], products);
+                        in_order!(dots[g][run]);
+                    }
+                }
+            });
+            for g in 0..G {
+                let of_runs = q4k_block::of_runs(scales[g][pair]);
+                for run in 0..2 {
+                    let scale = q4k_block::spread(of_runs[run], half);
+                    sums[g][half] = _mm256_add_epi32(sums[g][half], _mm256_madd_epi16(dots[g][run], scale));
+                }
+            }
+        }
+    }
+    for g in 0..G {
+        let mins = q4k_block::mins_of(&q4k_block::mins(blocks[g]), x);
+        let (d, d_min) = (halves(part(blocks[g], D)), halves(part(blocks[g], D_MIN)));
+        let scale = _mm256_set1_ps(x.scale);
+        for half in 0..2 {
+            let products = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[g][half]), d[half]);
+            let total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[half]), d_min[half], products);
+            totals[g][half] = _mm256_fmadd_ps(scale, total, totals[g][half]);
+        }
+    }
+}

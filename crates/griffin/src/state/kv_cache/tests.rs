@@ -1,0 +1,154 @@
+//! AnyKvCache against plain sums in f64.
+
+use half::f16;
+use proptest::prelude::*;
+
+use super::{AttentionWindow, KvCache, KvElement, Queries};
+use crate::kernels::Kernel;
+
+fn vector(seed: usize, width: usize, size: f32) -> Vec<f32> {
+    (0..width).map(|dim| ((seed * 7919 + dim * 104_729) % 2003) as f32 / 1001.0 * size - size).collect()
+}
+
+/// What a query of token `token` of a chunk makes of all it sees, from what the rings hold: (Σ p·v, Σ p·|v|).
+fn truth<E: KvElement>(
+    attention: &AttentionWindow<'_, E>,
+    head: usize,
+    token: usize,
+    q: &[f32],
+) -> (Vec<f64>, Vec<f64>) {
+    let h = q.len();
+    let old = attention.cache.in_order(attention.past);
+    let new = attention.new_keys.in_order(token as u64 + 1);
+    let last = |all: &[f32], count: usize| {
+        let head = &all[head * all.len() / KEY_HEADS..][..all.len() / KEY_HEADS];
+        head[head.len() - count * h..].to_vec()
+    };
+    let window = attention.cache.shape()[1];
+    let own = (token + 1).min(window + 1);
+    let before = (attention.past as usize).min(window + 1 - own);
+    let keys = [last(&old.keys, before), last(&new.keys, own)].concat();
+    let values = [last(&old.values, before), last(&new.values, own)].concat();
+    let dot = |key: &[f32]| key.iter().zip(q).map(|(key, q)| f64::from(*key) * f64::from(*q)).sum::<f64>();
+    let scores: Vec<f64> = keys.chunks_exact(h).map(dot).collect();
+    let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+    let p: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+    let sum: f64 = p.iter().sum();
+    let mixed = |of: &dyn Fn(f32) -> f64| {
+        let column = |dim| p.iter().zip(values.chunks_exact(h)).map(|(p, value)| p / sum * of(value[dim])).sum();
+        (0..h).map(column).collect()
+    };
+    (mixed(&|x| f64::from(x)), mixed(&|x| f64::from(x).abs()))
+}
+
+const KEY_HEADS: usize = 2;
+
+/// Queries of `tokens` tokens from `token` on, `share` of each to a key head.
+struct Case {
+    window: usize,
+    width: usize,
+    share: usize,
+    past: usize,
+    token: usize,
+    tokens: usize,
+    keys: f32,
+    values: f32,
+    queries: f32,
+}
+
+fn compare<E: KvElement>(case: &Case, tolerance: f64) {
+    let Case { window, width: h, share, past, token, tokens, .. } = *case;
+    let chunk = token + tokens;
+    let (mut cache, mut new) = (KvCache::<E>::new(KEY_HEADS, h, window), KvCache::new(KEY_HEADS, h, chunk));
+    let put = |cache: &mut KvCache<E>, slot, i| {
+        cache.put(slot, &vector(i, KEY_HEADS * h, case.keys), &vector(i + 5, KEY_HEADS * h, case.values));
+    };
+    (past.saturating_sub(window)..past).for_each(|i| put(&mut cache, i % window, i));
+    (0..chunk).for_each(|i| put(&mut new, i, past + i));
+    let q: Vec<f32> = (0..tokens * KEY_HEADS * share).flat_map(|row| vector(row + 77, h, case.queries)).collect();
+    let attention = AttentionWindow { cache: &cache, new_keys: &new, past: past as u64 };
+    for kernel in Kernel::available() {
+        let mut out = vec![f32::NAN; q.len()];
+        attention.attend(kernel, Queries { token, key_head: 0, key_heads: KEY_HEADS, share, q: &q }, &mut out);
+        for (row, (out, q)) in out.chunks_exact(h).zip(q.chunks_exact(h)).enumerate() {
+            let (token, head) = (token + row / share / KEY_HEADS, row / share % KEY_HEADS);
+            let (mixed, sizes) = truth(&attention, head, token, q);
+            for ((out, expected), size) in out.iter().zip(mixed).zip(sizes) {
+                let error = (f64::from(*out) - expected).abs();
+                assert!(error <= tolerance * size, "{kernel}, {window} slots, {past} + {token}: {out}, not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_query_makes_of_its_sight_is_what_f64_makes() {
+    for (window, width, share, tokens) in [(7, 2, 1, 1), (40, 17, 3, 2), (64, 32, 7, 1), (33, 8, 10, 2), (20, 8, 2, 9)]
+    {
+        for past in [0, 1, window - 1, window, 5 * window + 3] {
+            for token in [0, 3, window + 2] {
+                let case = Case { window, width, share, past, token, tokens, keys: 1.0, values: 2.0, queries: 0.5 };
+                compare::<f32>(&case, 2e-5);
+                compare::<i16>(&case, 2e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_sum_overflows_at_the_extremes() {
+    // Queries as large as keys, all the same way, would be the largest sum; here 256 dimensions of it.
+    for (keys, queries) in [(60_000.0, 1e-7), (1e-5, 1e3), (1.0, 0.01), (0.0, 1.0), (1.0, 0.0)] {
+        for values in [65_504.0, 1e-4, 1.0] {
+            let (window, width, share, past, token, tokens) = (2048, 256, 5, 5000, 62, 2);
+            compare::<i16>(&Case { window, width, share, past, token, tokens, keys, values, queries }, 2e-3);
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_not_lost_and_not_found_in_later_chunks() {
+    let mut cache = KvCache::<i16>::new(1, 4, 16);
+    let mut new = KvCache::<i16>::new(1, 4, 2);
+    cache.put(0, &[1.0; 4], &[1.0; 4]);
+    for kernel in Kernel::available() {
+        let attend = |cache: &KvCache<i16>, new_keys: &KvCache<i16>| {
+            let mut out = [0.0; 4];
+            let queries = Queries { token: 0, key_head: 0, key_heads: 1, share: 1, q: &[1.0; 4] };
+            AttentionWindow { cache, new_keys, past: 2 }.attend(kernel, queries, &mut out);
+            out
+        };
+        for bad in [f32::NAN, f32::INFINITY] {
+            new.begin(1);
+            cache.put(1, &[1.0; 4], &[1.0, bad, 1.0, 1.0]);
+            let out = attend(&cache, &new);
+            assert!(out.iter().all(|x| x.is_nan()), "{kernel}: {out:?}");
+
+            cache.put(1, &[1.0; 4], &[1.0; 4]);
+            new.begin(2);
+            new.put(1, &[1.0; 4], &[bad; 4]);
+            new.begin(1);
+            let out = attend(&cache, &new);
+            assert!(out.iter().all(|x| x.is_finite()), "{kernel}: {out:?}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn fixed_point_is_f16_and_stays_as_it_is(vector in prop::collection::vec(any::<f32>(), 1..40), power in -40..20i32) {
+        let finite: Vec<f32> = vector.iter().map(|x| if x.is_finite() { x % 2.0 * 2f32.powi(power) } else { 0.0 }).collect();
+        let scale = i16::scale(&finite);
+        let rounded: Vec<f32> = finite.iter().map(|x| i16::round(*x, scale).times(scale)).collect();
+        let largest = finite.iter().fold(0f32, |max, x| max.max(x.abs()));
+        for (x, rounded) in finite.iter().zip(&rounded) {
+            prop_assert_eq!(f16::from_f32(*rounded).to_f32(), *rounded);
+            let bound = (largest / 2046.0).max(2f32.powi(-25));
+            prop_assert!(largest > 65_504.0 || (x - rounded).abs() <= bound, "{} became {}", x, rounded);
+        }
+        let again = i16::scale(&rounded);
+        for rounded in rounded {
+            prop_assert_eq!(i16::round(rounded, again).times(again), rounded);
+        }
+    }
+}
