@@ -37,7 +37,7 @@ pub(crate) fn commit(file: &File, part: &Path, path: &Path) -> io::Result<()> {
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn part_of(path: &Path) -> PathBuf {
+pub(crate) fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(OsStr::new(PART_SUFFIX));
     PathBuf::from(name)

@@ -157,11 +157,13 @@ impl LiveSnapshot {
     }
 
     fn forget(&mut self, since: Timestamp) {
-        self.hypotheses.clear();
-        self.utterances.retain(|u| u.end < since);
-        self.digests.retain(|d| d.to < since);
-        self.alerts.retain(|a| a.time < since && a.evidence.iter().all(|e| e.time < since));
-        self.readings.values_mut().for_each(|readings| readings.retain(|r| r.time < since));
+        // Every field is named, so that a new one cannot be added without saying how it forgets.
+        let Self { utterances, hypotheses, digests, alerts, readings, costs: _ } = self;
+        hypotheses.clear();
+        utterances.retain(|u| u.end < since);
+        digests.retain(|d| d.to < since);
+        alerts.retain(|a| a.time < since && a.evidence.iter().all(|e| e.time < since));
+        readings.values_mut().for_each(|readings| readings.retain(|r| r.time < since));
     }
 }
 

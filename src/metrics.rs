@@ -43,6 +43,8 @@ pub struct Metrics {
     pub heard_since: AtomicTimestamp,
     /// Hearing and reading: the store takes nothing; what was heard waits.
     pub store_refuses: Flag,
+    /// Retention: something that was to be forgotten may still stand in a file, or it is not known what it was.
+    pub forget_incomplete: Flag,
     /// Reading: tokens the live state has read since it was made, over restarts.
     pub tokens: Count,
     /// Reading: nanoseconds the state took for a token, lately.

@@ -110,6 +110,13 @@ pub struct Tells {
     pub given_up: u64,
     /// The disk takes what is written.
     pub store_ok: bool,
+    /// What was to be forgotten is gone from every file.
+    #[serde(default = "yes")]
+    pub forget_ok: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A text with its time.
@@ -162,6 +169,7 @@ impl Status {
             acknowledged: metrics.acknowledged.get(),
             given_up: metrics.outbox_dropped.get(),
             store_ok: !metrics.store_refuses.get(),
+            forget_ok: !metrics.forget_incomplete.get(),
         };
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -274,6 +282,9 @@ impl fmt::Display for Status {
         writeln!(f)?;
         if !tells.store_ok {
             writeln!(f, "store    takes nothing: the disk is full or read-only, and what is heard waits")?;
+        }
+        if !tells.forget_ok {
+            writeln!(f, "forget   not complete: a file may still hold what was to be forgotten; the log says which")?;
         }
         if let Some(summary) = &self.summary {
             writeln!(f, "summary  {}  {}", local(summary.time, *time), summary.text)?;

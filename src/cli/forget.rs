@@ -6,6 +6,7 @@
 use crate::cli::output::stdout;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
@@ -17,7 +18,7 @@ use crate::api::control_socket;
 use crate::clock::human_time;
 use crate::config::{Config, Keep};
 use crate::listener::snapshot_store::SnapshotStore;
-use crate::retention::forget;
+use crate::retention::{Retention, age};
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Lock, Store};
 
@@ -53,15 +54,13 @@ pub fn run(args: ForgetArgs) -> anyhow::Result<()> {
 
 fn in_the_files(config: &Config, dir: &Path, since: Timestamp) -> anyhow::Result<u64> {
     let mut store = Store::open(dir, (&config.store).into())?;
-    let mut lines = match config.store.keep {
+    let transcript = match config.store.keep {
         Keep::Nothing => None,
-        _ => Some(TranscriptJsonl::open(dir, TimeZone::system())?),
+        _ => Some(Arc::new(Mutex::new(TranscriptJsonl::open(dir, TimeZone::system())?))),
     };
-    let history = SnapshotStore::open(dir)?;
-    let from = forget::from(config.store.keep, &history, since)?;
-    let forgotten = store.forget(since, from)?;
-    forget::follow(&mut store, &forgotten, lines.as_mut(), &history)?;
-    Ok(forgotten.utterances)
+    let clock = Arc::new(age::trusted_clock(&store)?);
+    let retention = Retention::new(config, clock, SnapshotStore::open(dir)?, transcript, None, Arc::default());
+    Ok(retention.forget_on_disk(&mut store, since)?)
 }
 
 /// Asks the hearth that runs, and waits for its answer.

@@ -2,7 +2,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tracing::info;
 
 use super::body::minutes;
 use super::{Body, CommandError, Definition, Done, ListenerPart};
@@ -51,7 +50,6 @@ impl Forget {
         let since = self.since(listener.now());
         let forgotten = listener.forget(since)?;
         let utterances = forgotten.utterances;
-        info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
         match forgotten.incomplete {
             None => Ok(Done::new(self.reply(since, utterances))),
             Some(reason) => Err(CommandError::Refused(reason)),

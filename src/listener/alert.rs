@@ -175,9 +175,12 @@ impl RuleState {
 
     /// Forgets every reading, and what it quotes; an alert that is `forgotten` ends, and was none.
     pub fn forget(&mut self, forgotten: impl Fn(Ulid) -> bool, now: Timestamp) -> Option<AlertChange> {
-        self.recent.clear();
-        (self.last, self.gate) = (None, 0);
-        self.last_alert = self.last_alert.filter(|id| !forgotten(*id));
+        // Every field is named, so that a new one cannot be added without saying how it forgets.
+        let Self { recent, last, active: _, ended: _, disarmed: _, gate, last_alert, snoozed: _ } = self;
+        recent.clear();
+        *last = None;
+        *gate = 0;
+        *last_alert = last_alert.filter(|id| !forgotten(*id));
         let ends = self.active.as_ref().is_some_and(|active| forgotten(active.id));
         ends.then(|| {
             let (ended, disarmed) = (self.ended, self.disarmed);

@@ -7,21 +7,25 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Listener, ListenerOutcome, digest};
+use super::{Listener, ListenerOutcome, RuleMonitor, digest};
 use crate::event::Utterance;
 
 impl Listener {
     /// Drops every quotation and what was untold, and ends the alerts of these ids.
     pub fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
         let mut outcome = ListenerOutcome::default();
-        self.unasked.clear();
-        self.untold = digest::PendingDigest::default();
-        for monitor in &mut self.rules {
-            monitor.matches.clear();
-            let ended = monitor.watch.forget(|id| alerts.contains(&id.to_string()), now);
+        // Every field is named, so that a new one cannot be added without saying how it forgets. The state in `reader` is rolled back.
+        let Self { reader: _, yes_no: _, summary: _, schedule: _, untold, rules, unasked, several_rooms: _, room } =
+            self;
+        unasked.clear();
+        *untold = digest::PendingDigest::default();
+        for monitor in rules {
+            let RuleMonitor { rule: _, policy: _, pattern: _, question: _, watch, matches } = monitor;
+            matches.clear();
+            let ended = watch.forget(|id| alerts.contains(&id.to_string()), now);
             outcome.alerts.extend(ended.map(|change| monitor.alert(change, None, None, now)));
         }
-        outcome.of(self.room.as_deref())
+        outcome.of(room.as_deref())
     }
 
     /// Takes note of an utterance that was read and is untold again.

@@ -195,9 +195,7 @@ impl Listeners {
             Ok(())
         };
         let saved = self.seats_mut().map(save).fold(Ok(()), Result::and);
-        let all = self.house.history.all()?;
-        let policy = policy.shared(all.len());
-        let thinned = all.iter().map(|history| history.thin(&policy, oldest)).fold(Ok(()), Result::and);
+        let thinned = self.house.history.thin_all(policy, oldest);
         saved.and(thinned.map_err(ListenerError::from))
     }
 

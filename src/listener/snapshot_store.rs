@@ -181,6 +181,16 @@ impl SnapshotStore {
         aside.iter().rev().skip(ASIDE).try_for_each(|path| remove(path))
     }
 
+    /// Thins the snapshots of every state there ever was; see [`SnapshotStore::thin`]. All is tried; the first error is returned.
+    ///
+    /// # Errors
+    /// A directory cannot be read or changed.
+    pub fn thin_all(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
+        let all = self.all()?;
+        let policy = policy.shared(all.len());
+        all.iter().map(|of_one_state| of_one_state.thin(&policy, oldest)).fold(Ok(()), Result::and)
+    }
+
     /// Removes every snapshot that has read the utterance `from` or a later one, and every file that cannot be shown to be
     /// older.
     ///

@@ -231,6 +231,7 @@ pub fn health(topics: &Topics, stamp: MessageHeader, metrics: &Metrics, cost: Pr
         "acknowledged": metrics.acknowledged.get(),
         "commands_ok": metrics.commands_ok.get(),
         "store_ok": !metrics.store_refuses.get(),
+        "forget_ok": !metrics.forget_incomplete.get(),
         "outbox": metrics.outbox.get(),
         "outbox_dropped": metrics.outbox_dropped.get(),
         "cpu_percent": rounded(cost.cpu_percent),

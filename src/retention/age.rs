@@ -1,20 +1,27 @@
-//! What grew old goes, by a clock that is believed.
+//! How old text is, by a clock that can be trusted.
 //!
-//! Invariant: until a clock that jumped has proved itself, nothing is older than [`YOUNG`].
+//! A clock that jumped far ahead makes nothing old until it has proved itself: a Raspberry Pi without a battery starts in the past,
+//! and one wrong answer of a time server must not delete a month of text.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::clock;
 use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Keep;
 use crate::store::{Store, StoreError};
 
 /// By this time nothing is old.
 pub const YOUNG: Timestamp = Timestamp::MIN;
+/// A day is 24 hours: text is not kept longer when the clocks change.
+pub fn days_before(now: Timestamp, days: u32) -> Timestamp {
+    clock::after(now, SignedDuration::from_hours(-24 * i64::from(days)))
+}
+
 /// The note of when the clock was last believed.
 const BELIEVED: &str = "clock";
 
 /// The clock, as the last run left it.
-pub fn clock(store: &Store) -> Result<TrustedClock, StoreError> {
+pub fn trusted_clock(store: &Store) -> Result<TrustedClock, StoreError> {
     Ok(TrustedClock::new(store.note(BELIEVED)?.and_then(|time| time.parse().ok())))
 }
 
@@ -31,7 +38,6 @@ pub fn enforce(store: &mut Store, clock: &TrustedClock, keep: Keep, read: i64) -
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use ulid::Ulid;
 
     use super::*;
@@ -51,7 +57,7 @@ mod tests {
         let keep = Keep::Days(30);
         // The last run knew a time years before: the clock says that all of it is old.
         store.set_note(BELIEVED, "2020-01-01T00:00:00Z").unwrap();
-        let jumped = clock(&store).unwrap();
+        let jumped = trusted_clock(&store).unwrap();
         assert_eq!(enforce(&mut store, &jumped, keep, read).unwrap(), 0);
         assert_eq!(enforce(&mut store, &jumped, keep, read).unwrap(), 0);
         assert_eq!(store.note(BELIEVED).unwrap().unwrap(), "2020-01-01T00:00:00Z");

@@ -15,7 +15,7 @@ use crate::live::LiveFeed;
 use crate::metrics::Metrics;
 use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
-use crate::retention::age;
+use crate::retention::{Retention, age};
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 
@@ -52,7 +52,7 @@ impl Context {
             topics: Arc::new(Topics::new(&config.mqtt, &config.node)),
             metrics,
             live_feed: Arc::default(),
-            clock: Arc::new(age::clock(&store)?),
+            clock: Arc::new(age::trusted_clock(&store)?),
             snapshots: SnapshotStore::open(state_dir).map_err(listener::ListenerError::from)?,
             transcript: None,
             reopen_transcript: Arc::default(),
@@ -68,6 +68,18 @@ impl Context {
     /// The database cannot be opened.
     pub fn open_store(&self) -> Result<Store, store::StoreError> {
         Store::open(&self.state_dir, store::OutboxLimits::from(&self.config.store))
+    }
+
+    /// What deletes text. The listener has it, or without one the thread that transcribes.
+    pub fn retention(&self) -> Retention {
+        Retention::new(
+            &self.config,
+            self.clock.clone(),
+            self.snapshots.clone(),
+            self.transcript.clone(),
+            Some(self.live_feed.clone()),
+            self.metrics.clone(),
+        )
     }
 
     /// What every text passes before it leaves this process.

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use self::announce::OutcomeMessages;
 use self::token_rate::TokenRateMeter;
@@ -26,15 +26,15 @@ use super::{Context, Error, channels, restore_live_view};
 use crate::clock;
 use crate::commands::PendingCommand;
 use crate::commands::interval::stored_interval;
-use crate::config::{Config, Keep, Rule};
+use crate::config::{Config, Rule};
 use crate::event::{Gap, Message, Utterance};
 use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::live::LiveEvent;
 use crate::mqtt::payload::{self, MessageHeader};
-use crate::retention::age::{self, YOUNG};
-use crate::store::{self, Store};
+use crate::retention::Retention;
+use crate::store::{self, Store, StoreError};
 use crate::supervisor::Supervisor;
 
 /// What wakes the reader.
@@ -57,8 +57,6 @@ const CATCH_UP: u64 = 16;
 const AFRESH: usize = 2_000;
 /// How often the reader shows that it is alive while nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often old text is deleted.
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 pub const NAME: &str = "reading";
 
@@ -103,6 +101,7 @@ struct ListenerWorker {
     announcer: OutcomeMessages,
     rules: watch::Sender<Vec<Rule>>,
     meter: TokenRateMeter,
+    retention: Retention,
     /// Sequence numbers of the last utterance that the states have read, and of the last one told of: ahead only after a crash,
     /// until the states have caught up.
     read: i64,
@@ -110,7 +109,6 @@ struct ListenerWorker {
     /// How far the stream has come.
     now: Timestamp,
     snapshot_due: Instant,
-    retention_due: Instant,
 }
 
 impl ListenerWorker {
@@ -118,6 +116,7 @@ impl ListenerWorker {
     fn open(context: Context, ListenInputs { listener, rules }: ListenInputs) -> Result<Self, Error> {
         let config = context.config.clone();
         let mut store = context.open_store()?;
+        let retention = context.retention();
         let (told, memory) = store.reader()?;
         let mut listeners = Listeners::new(listener, config.listener.states, context.snapshots.clone())?;
         let read = listeners.restore(|mark| mark.read <= told, store.back_from(told, AFRESH)?)?;
@@ -142,19 +141,15 @@ impl ListenerWorker {
             rules,
             config,
             meter: TokenRateMeter::default(),
+            retention,
             read,
             told,
             now: Timestamp::UNIX_EPOCH,
             snapshot_due,
-            retention_due: Instant::now(),
         };
         reading.record(ended, Vec::new())?;
         restore_live_view::told(&reading.store, &reading.context.live_feed, &reading.listeners.alerts())?;
-        if let Some(forgotten) = reading.store.pending_forget()?.forgotten {
-            info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
-            // Whether all of it followed is in the log.
-            let _ = reading.follow(&forgotten)?;
-        }
+        reading.retention.clone().resume_pending(&mut reading)?;
         Ok(reading)
     }
 
@@ -176,7 +171,8 @@ impl ListenerWorker {
         self.catch_up()?;
         let outcome = self.listeners.finish(self.now)?;
         self.record(outcome, Vec::new())?;
-        self.retain()?;
+        let read = self.told.min(self.read);
+        self.retention.clone().enforce(&mut self, read)?;
         self.save();
         Ok(())
     }
@@ -211,9 +207,8 @@ impl ListenerWorker {
                 self.figures()?;
             }
         }
-        if self.config.store.keep == Keep::Nothing {
-            self.retain()?;
-        }
+        let read = self.told.min(self.read);
+        self.retention.clone().was_read(self, read)?;
         self.figures()
     }
 
@@ -226,18 +221,18 @@ impl ListenerWorker {
         self.read = seq;
         self.told = seq;
         let outcome = if in_passing { ListenerOutcome::default() } else { self.listeners.consider(self.now)? };
-        self.record(outcome, Vec::new())
+        Ok(self.record(outcome, Vec::new())?)
     }
 
     /// The stream has reached `time`.
     fn pass(&mut self, time: Timestamp) -> Result<(), Error> {
         self.now = clock::forward(self.now, time);
         let outcome = self.listeners.tick(self.now)?;
-        if outcome == ListenerOutcome::default() { Ok(()) } else { self.record(outcome, Vec::new()) }
+        if outcome == ListenerOutcome::default() { Ok(()) } else { Ok(self.record(outcome, Vec::new())?) }
     }
 
     /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.
-    fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), Error> {
+    fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), StoreError> {
         messages.extend(self.announcer.messages(&outcome, self.listeners.standings(self.now)));
         let memory = self.listeners.memory();
         let reading = store::ListenerTurn {
@@ -279,15 +274,8 @@ impl ListenerWorker {
     }
 
     fn housekeeping(&mut self) -> Result<(), Error> {
-        if Instant::now() >= self.retention_due {
-            self.retain()?;
-            self.forget_the_rest()?;
-            self.retention_due = Instant::now() + RETENTION_EVERY;
-        }
-        if self.config.store.keep == Keep::Nothing && !self.store.is_erased() {
-            // What was deleted, or delivered, would stand in the log until that is full. Held by a reader it is tried again.
-            let _ = self.store.erase();
-        }
+        let read = self.told.min(self.read);
+        self.retention.clone().tick(self, read)?;
         // While the house closes each snapshot may be the last: what is still being heard may outlast the grace.
         let closing = self.context.is_closing();
         if closing || Instant::now() >= self.snapshot_due {
@@ -297,34 +285,10 @@ impl ListenerWorker {
         Ok(())
     }
 
-    fn retain(&mut self) -> Result<(), Error> {
-        // The broker keeps the last summary and what the rules quote; a disk that keeps nothing does not.
-        let told = match self.config.store.keep {
-            Keep::Nothing => vec![self.context.topics.summary(), self.context.topics.rules()],
-            _ => Vec::new(),
-        };
-        let forgotten = told.iter().try_for_each(|prefix| self.store.forget_retained(prefix).map(drop));
-        let read = self.told.min(self.read);
-        match forgotten.and_then(|()| age::enforce(&mut self.store, &self.context.clock, self.config.store.keep, read))
-        {
-            Ok(rows) => debug!(rows, "old text is forgotten"),
-            // Deleting can wait for the disk; reading need not.
-            Err(error) if error.may_pass() => warn!(%error, "old text could not be deleted; it will be tried again"),
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
     /// Saves the states. That it fails is no reason to stop reading: the older snapshots and the transcript are still there.
     fn save(&mut self) {
         let time = if self.now == Timestamp::UNIX_EPOCH { Timestamp::now() } else { self.now };
-        let oldest = match self.config.store.keep {
-            Keep::Days(days) => {
-                let now = self.context.clock.now().unwrap_or(YOUNG);
-                clock::after(now, SignedDuration::from_hours(-24 * i64::from(days)))
-            }
-            Keep::Forever | Keep::Nothing => Timestamp::MIN,
-        };
+        let oldest = self.retention.limit().oldest();
         let policy = SnapshotPolicy::new(&self.config.listener, self.config.store.keep);
         if let Err(error) = self.listeners.save(&ReadPosition { read: self.read, time }, &policy, oldest) {
             warn!(%error, "the snapshots are not as they should be; those that were made stay, and it is tried again");

@@ -1,7 +1,7 @@
-//! The hearing thread: sound from the sources, utterances into the store.
+//! The thread that transcribes: sound from the sources, utterances into the store.
 //!
-//! Owns the order "stored, then told". Refuses to know what is done with the text. Invariant: an utterance and the message that
-//! tells of it are on disk before the reader is woken.
+//! An utterance and the message that tells of it are on disk before the listener is woken. Without a listener this thread is the one
+//! that lets [`Retention`] delete text.
 
 mod pending_gaps;
 
@@ -9,28 +9,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use self::pending_gaps::PendingGaps;
 use super::listen::ListenerEvent;
 use super::store_retry::retry_until_stored;
-use super::transcript_writer::{TranscriptWriter, locked};
+use super::transcript_writer::TranscriptWriter;
 use super::{Context, Error, channels};
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
 use crate::clock;
 use crate::commands::{Command, ListenerCommand, PendingCommand, Reply};
-use crate::config::Keep;
 use crate::event::{AudioEvent, FRAME_SAMPLES, Gap, RoomAudio, Utterance};
 use crate::live::LiveEvent;
 use crate::mqtt::payload;
-use crate::retention::{age, forget};
-use crate::store::{Forgotten, PendingForget, Store};
+use crate::retention::{self, AgeLimit, Retention, TextOwner, TextStore};
+use crate::store::{Forgotten, Store, StoreError};
 use crate::supervisor::Supervisor;
 
 /// How long nothing may come before this looks around.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often old text is deleted where nobody reads.
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 pub const NAME: &str = "hearing";
 
@@ -60,6 +57,7 @@ pub fn spawn(
         context: context.clone(),
         pipeline,
         store: context.open_store()?,
+        retention: reader.is_none().then(|| context.retention()),
         writing,
         reader,
         untold: PendingGaps::default(),
@@ -73,6 +71,8 @@ pub fn spawn(
 /// The thread that transcribes.
 struct TranscribeWorker {
     context: Context,
+    /// None where the listener has it.
+    retention: Option<Retention>,
     pipeline: AsrPipeline,
     store: Store,
     writing: Option<TranscriptWriter>,
@@ -88,11 +88,13 @@ struct TranscribeWorker {
 impl TranscribeWorker {
     /// Hears until the sources have ended, then what was being said.
     fn run(mut self, audio: Receiver<RoomAudio>) -> Result<(), Error> {
-        let mut retention_due = Instant::now();
+        if let Some(retention) = self.retention.clone() {
+            retention.resume_pending(&mut self)?;
+        }
         let mut arrived = (Instant::now(), Timestamp::MIN);
         loop {
             if let Ok(pending) = self.forget.try_recv() {
-                self.forget(pending, &audio)?;
+                self.carry_out_forget(pending, &audio)?;
             }
             // A source that waits is heard piece by piece; of a live one everything that was said by now is taken first,
             // so that work is chosen knowing all of it.
@@ -113,10 +115,9 @@ impl TranscribeWorker {
                 Err(TryRecvError::Empty) => self.context.metrics.hearing_heartbeat.beat(),
                 Err(TryRecvError::Disconnected) => break,
             }
-            if Instant::now() >= retention_due {
-                retention_due = Instant::now()
-                    + if self.context.config.store.keep == Keep::Nothing { IDLE } else { RETENTION_EVERY };
-                self.retain();
+            if let Some(retention) = self.retention.clone() {
+                let newest = self.store.newest()?;
+                retention.tick(&mut self, newest)?;
             }
             if let Some(writing) = &mut self.writing {
                 writing.keep_up();
@@ -130,31 +131,31 @@ impl TranscribeWorker {
             self.untold.tell(self.reader.as_ref());
         }
         while let Ok(pending) = self.forget.try_recv() {
-            self.forget(pending, &audio)?;
+            self.carry_out_forget(pending, &audio)?;
         }
         Ok(())
     }
 
-    /// What was heard and is not stored yet is dropped, then whoever owns the text forgets what is.
-    fn forget(&mut self, pending: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), Error> {
+    /// Drops what was heard and is not stored yet; then whoever has the retention forgets what is stored.
+    fn carry_out_forget(&mut self, pending: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), Error> {
         while audio.try_recv().is_ok() {}
-        self.pipeline.discard_all();
-        self.untold.clear();
+        self.drop_unstored();
         if let Some(reader) = &self.reader {
             // This may wait: the reader never waits for us.
             let _ = reader.send(ListenerEvent::Command(pending));
             return Ok(());
         }
-        let Command::Listener(ListenerCommand::Forget(command)) = pending.request.command.clone() else {
+        let (Command::Listener(ListenerCommand::Forget(command)), Some(retention)) =
+            (pending.request.command.clone(), self.retention.clone())
+        else {
             return Ok(());
         };
         let since = command.since(Timestamp::now());
-        let forgotten = retry_until_stored(&self.context, || self.store.forget(since, None))?;
-        let answer = self
-            .follow(&forgotten)
-            .map_err(|error| format!("{error}; what is left goes within the hour, or at the next start"));
-        let answer = answer.map(|()| Reply::Forget(command.reply(since, forgotten.utterances)));
-        self.context.live_feed.publish(LiveEvent::Forgotten(since));
+        let report = retention.forget(self, since)?;
+        let answer = match report.reason() {
+            None => Ok(Reply::Forget(command.reply(since, report.utterances))),
+            Some(reason) => Err(reason),
+        };
         let message = Vec::from_iter(pending.message(&self.context.topics, &answer));
         retry_until_stored(&self.context, || self.store.enqueue(&message))?;
         self.context.notify_outbox();
@@ -162,11 +163,10 @@ impl TranscribeWorker {
         Ok(())
     }
 
-    fn follow(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
-        let lines = self.context.transcript.clone();
-        let mut lines = lines.as_deref().map(locked);
-        forget::follow(&mut self.store, forgotten, lines.as_deref_mut(), &self.context.snapshots)?;
-        Ok(self.store.forget_is_complete()?)
+    /// Sound, and words that are not in the store.
+    fn drop_unstored(&mut self) {
+        self.pipeline.discard_all();
+        self.untold.clear();
     }
 
     /// Returns how far the stream has come; `before` is how far the last one had.
@@ -235,8 +235,9 @@ impl TranscribeWorker {
         if let Some(writing) = &mut self.writing {
             writing.follow(&self.store);
         }
-        if self.context.config.store.keep == Keep::Nothing {
-            self.retain();
+        if let Some(retention) = self.retention.clone() {
+            let newest = self.store.newest()?;
+            retention.was_read(self, newest)?;
         }
         Ok(())
     }
@@ -249,29 +250,6 @@ impl TranscribeWorker {
         let Gap { room, reason, .. } = gap;
         info!(kind = "gap", room, %reason, seconds, "nothing was heard in {room} for {seconds:.1} s: {reason}");
         Ok(())
-    }
-
-    /// Where nobody reads, nobody else forgets what grew old.
-    fn retain(&mut self) {
-        if self.reader.is_some() {
-            return;
-        }
-        if let Ok(PendingForget { forgotten: Some(forgotten), .. }) = self.store.pending_forget()
-            && let Err(error) = self.follow(&forgotten)
-        {
-            warn!(%error, "what was forgotten is not gone from every file yet; it is tried again");
-        }
-        let newest = self.store.newest();
-        let forgotten = newest.and_then(|newest| {
-            age::enforce(&mut self.store, &self.context.clock, self.context.config.store.keep, newest)
-        });
-        let erased = forgotten.and_then(|_| match self.context.config.store.keep {
-            Keep::Nothing if !self.store.is_erased() => self.store.erase(),
-            _ => Ok(()),
-        });
-        if let Err(error) = erased {
-            debug!(%error, "old text could not be deleted; it will be tried again");
-        }
     }
 
     fn lag(&self, utterance: &Utterance, arrived: Instant, reached: Timestamp) {
@@ -289,5 +267,31 @@ impl TranscribeWorker {
         if let Some(reader) = &self.reader {
             let _ = reader.try_send(wake);
         }
+    }
+}
+
+impl TextStore for TranscribeWorker {
+    fn name(&self) -> &'static str {
+        "what is being transcribed"
+    }
+
+    fn forget(&mut self, _: &Forgotten) -> Result<(), retention::Error> {
+        self.drop_unstored();
+        Ok(())
+    }
+
+    /// It is a minute old at most.
+    fn enforce(&mut self, _: &AgeLimit) -> Result<(), retention::Error> {
+        Ok(())
+    }
+}
+
+impl TextOwner for TranscribeWorker {
+    fn store(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    fn delete_rows(&mut self, since: Timestamp, from: Option<i64>) -> Result<Forgotten, StoreError> {
+        retry_until_stored(&self.context, || self.store.forget(since, from))
     }
 }

@@ -239,10 +239,7 @@ mod tests {
         ("arrival", "ids and times of what came from other machines"),
         ("false_alarm", "an alert's id, its rule, its time and a probability"),
         ("forgotten", "times of requests to forget"),
-        (
-            "meta",
-            "numbers, times, names and settings: what is noted is listed in NOTES of tests/daemon/retained_text.rs",
-        ),
+        ("meta", "numbers, times, names and settings: what is noted is listed in NOTES of tests/daemon/kept_text.rs"),
         ("sqlite_sequence", "SQLite's own counters"),
     ];
 

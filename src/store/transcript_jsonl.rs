@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -103,8 +104,7 @@ impl TranscriptJsonl {
 
     /// Takes the utterances from one sequence number to another out of every file.
     pub fn forget(&mut self, (from, to): (i64, i64)) -> Result<(), StoreError> {
-        let files: Vec<_> = (1..=OLD_FILES).map(|n| old(&self.path, n)).chain([self.path.clone()]).collect();
-        for path in files {
+        for path in all_files(&self.path) {
             let taken_out =
                 take_out(&path, |seq| (from..=to).contains(&seq)).map_err(failed(&path, "forgetting lines"))?;
             if taken_out && path == self.path {
@@ -138,13 +138,10 @@ impl TranscriptJsonl {
     /// Removes every file of the transcript in `dir`: for a house that keeps no text.
     pub fn remove(dir: &Path) -> Result<(), StoreError> {
         let path = dir.join("transcript.jsonl");
-        for path in std::iter::once(path.clone()).chain((1..=OLD_FILES).map(|n| old(&path, n))) {
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != ErrorKind::NotFound => {
-                    return Err(failed(&path, "removing it")(source));
-                }
-                _ => {}
-            }
+        for path in all_files(&path) {
+            // One that a crash left half-written holds text as well.
+            remove_if_there(&atomic_file::part_of(&path))?;
+            remove_if_there(&path)?;
         }
         Ok(())
     }
@@ -182,6 +179,24 @@ impl TranscriptJsonl {
         self.bytes = 0;
         self.day = None;
         Ok(())
+    }
+}
+
+/// The file that several threads share.
+pub fn locked(file: &Mutex<TranscriptJsonl>) -> MutexGuard<'_, TranscriptJsonl> {
+    // Whoever panicked with it left whole lines.
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The old files, the youngest first, and then the one that is written.
+fn all_files(path: &Path) -> Vec<PathBuf> {
+    (1..=OLD_FILES).map(|n| old(path, n)).chain([path.to_path_buf()]).collect()
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(failed(path, "removing it")(source)),
+        _ => Ok(()),
     }
 }
 

@@ -49,8 +49,12 @@ fn furnish(dir: &Path) {
 
 /// A hearth that hears nothing more: its standard input stays open, and silent.
 fn silent(dir: &Path, broker: &Mosquitto) -> (Hearth, std::process::ChildStdin) {
+    silent_with(dir, broker, "")
+}
+
+fn silent_with(dir: &Path, broker: &Mosquitto, more: &str) -> (Hearth, std::process::ChildStdin) {
     let text = format!(
-        "[source.stdin]\nrate = 16000\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n",
+        "[source.stdin]\nrate = 16000\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n{more}\n",
         broker.address
     );
     let mut hearth = Hearth::run_with(dir, &text, Stdio::piped());
@@ -76,6 +80,12 @@ pub fn holding(dir: &Path, word: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// The last utterance that any snapshot has read; 0 where there is none.
+fn last_read_by_a_snapshot(state: &Path) -> i64 {
+    let snapshots = SnapshotStore::look(state).list().unwrap();
+    snapshots.iter().map(|stored| stored.header.mark.read).max().unwrap_or(0)
 }
 
 /// The newest snapshot's leaves, and the last utterance that any has read.
@@ -174,6 +184,129 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     let (status, said) = hearth.wait();
     assert!(status.success() && said.contains("carried through"), "{said}");
     assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
+}
+
+/// Runs a hearth with a listener over what was said, and ends it: snapshots, a summary, and what the rules quote are there.
+fn leave_traces(dir: &Path, broker: &Mosquitto) {
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
+    let (hearth, _stdin) = silent(dir, broker);
+    listener.wait_for("the alert", |h| h.topic == "hearth/home/rule/help" && h.json()["state"] == "ON");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+    assert_eq!(last_read_by_a_snapshot(&dir.join("state")), 4);
+}
+
+#[test]
+fn without_a_listener_too_what_is_forgotten_is_nowhere_any_more() {
+    for keep in ["keep = \"30 days\"", "keep = \"nothing\""] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let broker = Mosquitto::anywhere(dir.path());
+        furnish(dir.path());
+        leave_traces(dir.path(), &broker);
+        assert!(!holding(&state, SECRET).is_empty());
+
+        let listener = Subscriber::new(broker.address, "hearth/#", None);
+        let text = format!(
+            "[source.stdin]\nrate = 16000\n[listener]\nenabled = false\n[store]\ndir = \"state\"\n{keep}\n\
+             [mqtt]\nurl = \"mqtt://{}\"\n",
+            broker.address
+        );
+        let mut hearth = Hearth::run_with(dir.path(), &text, Stdio::piped());
+        let _stdin = hearth.stdin();
+        hearth.until_said("hearth is up");
+        listener.publish("hearth/home/request/forget", "10", false);
+        let answer = listener.on("hearth/home/response/forget").json();
+        assert_eq!(answer["status"], "ok", "{answer}");
+        assert_eq!(holding(&state, SECRET), Vec::<String>::new(), "{keep}");
+        assert_eq!(holding(&state, "ankle"), Vec::<String>::new(), "{keep}");
+        assert!(last_read_by_a_snapshot(&state) <= 2, "{keep}");
+        let late = Subscriber::new(broker.address, "hearth/#", None);
+        listener.publish("hearth/study/mark", "", false);
+        until(&late, |heard| {
+            assert!(!heard.payload.contains(SECRET) && !heard.payload.contains("ankle"), "{heard:?}");
+            heard.topic == "hearth/study/mark"
+        });
+        assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
+        hearth.terminate();
+        let (status, said) = hearth.wait();
+        assert!(status.success(), "{said}");
+    }
+}
+
+#[test]
+fn without_a_listener_what_a_crash_left_is_carried_through_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let broker = Mosquitto::anywhere(dir.path());
+    furnish(dir.path());
+    leave_traces(dir.path(), &broker);
+    // Killed right after the database had forgotten: the files have not followed.
+    store(dir.path()).forget(Timestamp::now() - SignedDuration::from_mins(10), None).unwrap();
+    assert!(holding(&state, SECRET).iter().any(|file| file.ends_with("transcript.jsonl")));
+    let (mut hearth, _stdin) = silent_with(dir.path(), &broker, "[listener]\nenabled = false");
+    hearth.until_said("carried through");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+    assert_eq!(holding(&state, SECRET), Vec::<String>::new());
+    assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
+    assert!(last_read_by_a_snapshot(&state) <= 2);
+}
+
+#[test]
+fn a_note_that_cannot_be_read_is_reported_until_a_request_covers_it() {
+    for reads in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let broker = Mosquitto::anywhere(dir.path());
+        furnish(dir.path());
+        leave_traces(dir.path(), &broker);
+        store(dir.path()).forget(Timestamp::now() - SignedDuration::from_mins(10), None).unwrap();
+        store(dir.path()).set_note("forgetting", "{\"of\": \"another version\"}").unwrap();
+
+        let listener = Subscriber::new(broker.address, "hearth/home/health", None);
+        let (mut hearth, _stdin) = silent_with(dir.path(), &broker, &format!("[listener]\nenabled = {reads}"));
+        hearth.until_said("it is not known what must still be forgotten");
+        assert!(
+            hearth.said.iter().any(|line| line.contains("ERROR") && line.contains("hearth forget")),
+            "{:?}",
+            hearth.said
+        );
+        if reads {
+            listener.wait_for("its health", |h| !h.retain && h.json()["forget_ok"] == false);
+        }
+        let status = || {
+            let output = Command::new(HEARTH)
+                .args(["status", "--config", "hearth.toml"])
+                .current_dir(dir.path())
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(status().contains("forget   not complete"), "{}", status());
+
+        // A shorter time does not cover it, and whoever asks is told so.
+        let short = Command::new(HEARTH)
+            .args(["forget", "1m", "--config", "hearth.toml"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&short.stderr);
+        assert!(!short.status.success() && error.contains("hearth forget"), "{short:?}");
+        assert!(!holding(&state, SECRET).is_empty() && store(dir.path()).note("forgetting").unwrap().is_some());
+
+        let said = forget(dir.path(), "15m");
+        assert!(said.contains("since"), "{said}");
+        assert_eq!(holding(&state, SECRET), Vec::<String>::new());
+        assert!(!status().contains("forget   not complete"), "{}", status());
+        hearth.terminate();
+        let (status, said) = hearth.wait();
+        assert!(status.success(), "{said}");
+        assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
+        assert!(last_read_by_a_snapshot(&state) <= 2);
+    }
 }
 
 #[test]

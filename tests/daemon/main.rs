@@ -10,6 +10,7 @@ mod commands;
 mod door;
 mod faults;
 mod forgetting;
+mod kept_text;
 mod nodes;
 mod path;
 mod rooms;

@@ -100,7 +100,11 @@ impl OutcomeMessages {
     /// Nothing that was quoted is said again.
     pub fn forget(&mut self) {
         for told in self.rules.values_mut().flat_map(|rule| rule.rooms.values_mut()) {
-            (told.answer, told.evidence, told.probability) = (None, Vec::new(), None);
+            // Every field is named, so that a new one cannot be added without saying how it forgets.
+            let Told { on: _, probability, answer, evidence, acknowledged: _, snoozed_until: _ } = told;
+            *probability = None;
+            *answer = None;
+            evidence.clear();
         }
     }
 

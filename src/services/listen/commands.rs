@@ -105,13 +105,13 @@ impl ListenerPart for ListenerWorker {
         // What was asked for over `interval/set` holds until the config says something new.
         let minutes = stored_interval(&self.store, every_min).map_err(Error::from)?;
         self.listeners.set_interval(minutes);
-        self.record(outcome, Vec::new())?;
+        self.record(outcome, Vec::new()).map_err(Error::from)?;
         self.announcer = OutcomeMessages::new(&rules, &self.context.topics);
         // The broker learns how each rule stands.
         let retained = self.store.retained().map_err(Error::from)?;
         let mut messages = self.announcer.settle(&retained);
         messages.push(payload::interval(&self.context.topics, MessageHeader::now(), minutes));
-        self.record(ListenerOutcome::default(), messages)?;
+        self.record(ListenerOutcome::default(), messages).map_err(Error::from)?;
         self.rules.send_replace(rules);
         Ok(())
     }
