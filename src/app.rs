@@ -28,6 +28,7 @@ use self::bootstrap::Resources;
 pub use self::error::Error;
 use crate::api::web::WebServer;
 use crate::audio::SourceControl;
+use crate::commands::microphone::MicrophoneState;
 use crate::commands::{PendingCommand, Request};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -70,9 +71,9 @@ struct App {
     remote_commands: mpsc::Receiver<Request>,
     /// Commands that came over the socket and the page of this machine.
     local_commands: mpsc::Receiver<PendingCommand>,
-    /// Whether the microphone is to listen: anybody's newest wish. The mute hook follows it, and ends when this is dropped.
-    listening: Option<watch::Sender<bool>>,
-    listening_changes: watch::Receiver<bool>,
+    /// Whether the microphone is to be open, as was last asked for. The mute hook follows it, and ends when this is dropped.
+    microphone: Option<watch::Sender<MicrophoneState>>,
+    microphone_changes: watch::Receiver<MicrophoneState>,
     /// Where transcribe takes the command to forget; none without a source.
     transcribe: Option<SyncSender<PendingCommand>>,
     /// The listener's channel; the listener ends when all its senders are dropped. None without a listener.

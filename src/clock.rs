@@ -6,7 +6,10 @@
 pub mod human_time;
 pub mod trusted_clock;
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The rate everything behind the resampler runs at, in Hz: what Whisper and the voice detector were trained on.
 pub const SAMPLE_RATE: u32 = 16_000;
@@ -69,6 +72,12 @@ pub fn duration(samples: i64) -> SignedDuration {
 /// Seconds of `samples` at 16 kHz.
 pub fn seconds(samples: i64) -> f64 {
     samples as f64 / f64::from(SAMPLE_RATE)
+}
+
+/// The time since the machine was started, sleep included. Nobody can set it.
+pub fn since_boot() -> Duration {
+    let up = clock_gettime(ClockId::Boottime);
+    Duration::new(up.tv_sec.unsigned_abs(), u32::try_from(up.tv_nsec).unwrap_or_default())
 }
 
 #[cfg(test)]

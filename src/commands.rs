@@ -15,7 +15,9 @@ mod forget;
 pub mod interval;
 pub mod limiter;
 mod listening;
+pub mod microphone;
 mod part;
+mod pause;
 mod pending;
 pub mod reload;
 mod request;
@@ -32,6 +34,7 @@ pub use self::forget::{Forget, ForgetReply};
 pub use self::interval::{Interval, IntervalReply};
 pub use self::listening::{Listening, ListeningReply};
 pub use self::part::{AppPart, CommandError, Done, ForgetResult, ListenerPart};
+pub use self::pause::{Pause, PauseReply};
 pub use self::pending::PendingCommand;
 pub use self::reload::{Reload, ReloadReply};
 pub use self::request::{CommandAnswer, InvalidCommand, Request, parse, parse_object};
@@ -44,6 +47,9 @@ use crate::mqtt::topics::Topics;
 pub const BUSY: &str = "hearth is busy with other commands; try later";
 /// What is answered after the app has closed.
 pub const CLOSING: &str = "hearth is closing";
+
+/// What is answered to commands for a microphone on a machine that has none.
+pub const NO_MICROPHONE: &str = "this machine has no ears: mute the ones that hear";
 
 /// What every command says about itself.
 pub trait Definition: Sized {
@@ -146,7 +152,7 @@ macro_rules! commands {
 }
 
 commands! {
-    app: Listening;
+    app: Listening, Pause;
     listener: Interval, Summarize, Ask, Forget, Snooze, Acknowledge, Reload, FalseAlarm
 }
 

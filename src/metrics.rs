@@ -21,6 +21,8 @@ pub struct Metrics {
     pub microphone_ok: Flag,
     /// Capture: the household has not muted it.
     pub listening: Flag,
+    /// The app: when the microphone opens again by itself; none where it is not paused.
+    pub paused_until: AtomicTimestamp,
     /// Capture: samples at 16 kHz that were dropped because hearing was too slow.
     pub dropped_samples: Count,
     /// Hearing: samples at 16 kHz that went through the voice detector.

@@ -45,6 +45,9 @@ pub struct Hears {
     /// There is a source of sound.
     pub ears: bool,
     pub listening: bool,
+    /// When the microphone opens again by itself; none where it is not paused.
+    #[serde(default)]
+    pub paused_until: Option<Timestamp>,
     /// Every source is open and delivers.
     pub source_ok: bool,
     pub rooms: BTreeMap<String, Room>,
@@ -137,6 +140,7 @@ impl Status {
         let hears = Hears {
             ears: about.hears,
             listening: metrics.listening.get(),
+            paused_until: metrics.paused_until.get(),
             source_ok: metrics.microphone_ok.get(),
             rooms: metrics.rooms.each().into_iter().map(|(name, room)| (name.to_string(), Room::of(&room))).collect(),
             heard_s: clock::seconds(metrics.heard_samples.get() as i64),
@@ -223,10 +227,13 @@ impl fmt::Display for Status {
         let Self { version, node, pid, time, hears, tells, .. } = self;
         writeln!(f, "hearth {version} at {node}, process {pid}, up {}", span(self.uptime_s))?;
         let ears = match (hears.ears, hears.listening, hears.source_ok) {
-            (false, _, _) => "without ears",
-            (true, false, _) => "muted",
-            (true, true, true) => "listening",
-            (true, true, false) => "waiting for the source of sound",
+            (false, _, _) => "without ears".into(),
+            (true, false, _) => match hears.paused_until {
+                Some(until) => format!("paused until {}", local(until, *time)),
+                None => "muted".into(),
+            },
+            (true, true, true) => "listening".to_string(),
+            (true, true, false) => "waiting for the source of sound".into(),
         };
         write!(f, "hears    {ears}; {} utterances, {} words", hears.utterances, hears.words)?;
         if let (Some(last), Some(p95)) = (hears.lag_s, hears.lag_p95_s) {
@@ -301,9 +308,10 @@ impl fmt::Display for Status {
     }
 }
 
-/// A time as a person says it: with the day, if it was not in the last half day.
+/// A time as a person says it: with the day, if it is not within half a day.
 fn local(time: Timestamp, now: Timestamp) -> String {
-    let format = if now.duration_since(time) < SignedDuration::from_hours(12) { "%H:%M" } else { "%a %d %b %H:%M" };
+    let format =
+        if now.duration_since(time).abs() < SignedDuration::from_hours(12) { "%H:%M" } else { "%a %d %b %H:%M" };
     time.to_zoned_datetime(TimeZone::system()).strftime(format).to_string()
 }
 

@@ -5,13 +5,15 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 
+use jiff::Timestamp;
 use tracing::{error, info};
 
 use super::App;
+use crate::clock;
+use crate::commands::microphone::MicrophoneState;
 use crate::commands::{AppPart, Command, CommandAnswer, ListenerCommand, PendingCommand};
 use crate::event::Message;
 use crate::mqtt::payload::{self, MessageHeader};
-use crate::services::capture;
 use crate::services::listen::ListenerEvent;
 
 /// What is answered while the channel to a part is full.
@@ -60,15 +62,30 @@ impl App {
     }
 
     /// Opens or closes the microphone, as was last asked for. A microphone that was closed stays closed after a power cut, too.
-    pub(super) fn apply_listening(&mut self) {
-        let on = *self.listening_changes.borrow_and_update();
+    pub(super) fn apply_microphone(&mut self) {
+        let state = *self.microphone_changes.borrow_and_update();
+        let on = state.is_open();
+        let until = state.paused_until();
         self.source_control.set_listening(on);
-        let noted = capture::remember_listening(&mut self.store, on);
-        if let Err(error) = noted {
-            error!(%error, "whether the room is muted was not stored; a restart will not know");
+        self.context.metrics.paused_until.set(until.unwrap_or_default());
+        if let Err(error) = state.store(&mut self.store) {
+            error!(%error, "whether the microphone is open was not stored; a restart will not know");
         }
-        info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" });
-        self.enqueue(&[payload::listening(&self.context.topics, MessageHeader::now(), on)]);
+        match until {
+            Some(until) => info!(kind = "listening", on, %until, "listening is off until {until}"),
+            None => info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" }),
+        }
+        self.enqueue(&[payload::listening(&self.context.topics, MessageHeader::now(), on, until)]);
+    }
+
+    /// Opens the microphone when its pause is over, and follows a clock that was corrected. What was asked for meanwhile holds.
+    pub(super) fn check_pause(&mut self) {
+        if let Some(microphone) = &self.microphone {
+            microphone.send_if_modified(|state| {
+                let now = state.at(Timestamp::now(), clock::since_boot());
+                std::mem::replace(state, now) != now
+            });
+        }
     }
 
     fn enqueue(&mut self, messages: &[Message]) {
@@ -80,11 +97,16 @@ impl App {
 }
 
 impl AppPart for App {
-    fn set_listening(&mut self, on: bool) {
-        if let Some(listening) = &self.listening {
-            listening.send_replace(on);
+    fn has_microphone(&self) -> bool {
+        self.context.config.hears()
+    }
+
+    fn change_microphone(&mut self, change: impl FnOnce(MicrophoneState) -> MicrophoneState) -> MicrophoneState {
+        if let Some(microphone) = &self.microphone {
+            microphone.send_modify(|state| *state = change(*state));
         }
-        self.apply_listening();
+        self.apply_microphone();
+        *self.microphone_changes.borrow()
     }
 }
 

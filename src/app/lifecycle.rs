@@ -8,6 +8,8 @@ use tracing::info;
 
 use super::systemd::SystemdNotifier;
 use super::{App, Error};
+use crate::clock;
+use crate::commands::microphone::MicrophonePause;
 use crate::commands::{PendingCommand, Reload};
 use crate::services::{api, capture, ingest, listen, mute_hook, publish, transcribe};
 use crate::supervisor::UnitExit;
@@ -26,6 +28,7 @@ impl App {
         let mut systemd = SystemdNotifier::new();
         let mut tick = tokio::time::interval(systemd.period());
         loop {
+            let pause = self.microphone_changes.borrow().pause();
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 ended = self.supervisor.ended() => {
@@ -34,7 +37,8 @@ impl App {
                         return Ok(());
                     }
                 }
-                Ok(()) = self.listening_changes.changed() => self.apply_listening(),
+                Ok(()) = self.microphone_changes.changed() => self.apply_microphone(),
+                () = pause_over(pause) => self.check_pause(),
                 Some(request) = self.remote_commands.recv() => self.carry_out(PendingCommand::from_broker(request)),
                 Some(asked) = self.local_commands.recv() => self.carry_out(asked),
                 _ = hangup.recv() => {
@@ -43,7 +47,10 @@ impl App {
                     self.carry_out(PendingCommand::from_signal(Reload));
                     systemd.reloaded();
                 }
-                _ = tick.tick() => systemd.notify(&self.context.metrics, self.listener.is_some()),
+                _ = tick.tick() => {
+                    self.check_pause();
+                    systemd.notify(&self.context.metrics, self.listener.is_some());
+                }
             }
         }
     }
@@ -65,5 +72,13 @@ impl App {
             _ => return Err(Error::Unasked(name)),
         }
         Ok(())
+    }
+}
+
+/// Waits until a pause is over; for ever where there is none.
+async fn pause_over(pause: Option<MicrophonePause>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause.left(clock::since_boot())).await,
+        None => std::future::pending().await,
     }
 }

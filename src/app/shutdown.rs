@@ -40,11 +40,11 @@ impl App {
         self.api = None;
         self.publish = None;
         self.wait_for(publish::NAME, until).await;
-        // A wish to be muted or heard that came meanwhile holds for the next start.
-        if *self.listening_changes.borrow() != self.source_control.listening() {
-            self.apply_listening();
+        // What was asked of the microphone meanwhile holds for the next start.
+        if self.microphone_changes.has_changed().unwrap_or(false) {
+            self.apply_microphone();
         }
-        self.listening = None;
+        self.microphone = None;
         for service in OUTLETS {
             self.wait_for(service, until).await;
         }

@@ -1,10 +1,13 @@
 //! Starts the services, and connects them.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use super::{App, Error, Resources};
 use crate::api::web::WebServer;
+use crate::audio::SourceControl;
 use crate::services::api::ApiInputs;
 use crate::services::ingest::IngestInputs;
 use crate::services::listen::ListenInputs;
@@ -21,12 +24,14 @@ impl App {
         let mut supervisor = Supervisor::default();
         let parts = &mut supervisor;
         restore_live_view::heard(&store, &context.live_feed)?;
-        let source_control = capture::restore_listening(&context, &mut store)?;
+        let state = capture::restore_microphone(&context, &mut store)?;
+        let source_control = Arc::new(SourceControl::default());
+        source_control.set_listening(state.is_open());
         listen::announce_interval(&context, &mut store)?;
 
         let (requests, remote_commands) = mpsc::channel(channels::COMMANDS);
         let (commands, local_commands) = mpsc::channel(channels::COMMANDS);
-        let (listening, listening_changes) = watch::channel(source_control.listening());
+        let (microphone, microphone_changes) = watch::channel(state);
         let rules_in_force = if listener.is_some() { context.config.rules.clone() } else { Vec::new() };
         let (rules_sender, rules) = watch::channel(rules_in_force);
 
@@ -36,7 +41,7 @@ impl App {
             info,
             rules,
             requests,
-            listening: listening.clone(),
+            microphone: microphone.clone(),
             grace: publish::GRACE,
         };
         let publish = publish::spawn(parts, &context, inputs)?;
@@ -58,7 +63,7 @@ impl App {
             transcribe = Some(transcribe::spawn(parts, &context, inputs)?);
             capture::spawn(parts, &context, &source_control, sender)?;
         }
-        mute_hook::spawn(parts, &context, listening.subscribe());
+        mute_hook::spawn(parts, &context, microphone.subscribe());
         info!(state = %context.state_dir.display(), "hearth is up");
         Ok(Self {
             context,
@@ -68,8 +73,8 @@ impl App {
             source_control,
             remote_commands,
             local_commands,
-            listening: Some(listening),
-            listening_changes,
+            microphone: Some(microphone),
+            microphone_changes,
             transcribe,
             listener,
             ingest,

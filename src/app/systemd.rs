@@ -83,6 +83,7 @@ fn send(states: &[NotifyState<'_>]) {
 fn ears(metrics: &Metrics) -> &'static str {
     match (metrics.listening.get(), metrics.microphone_ok.get()) {
         (false, _) if metrics.rooms.each().is_empty() => "without ears",
+        (false, _) if metrics.paused_until.get().is_some() => "paused",
         (false, _) => "muted",
         (true, true) => "listening",
         (true, false) => "waiting for a microphone",

@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
 /// By how much it may part from the time since boot; time servers correct by seconds.
@@ -39,8 +38,7 @@ impl TrustedClock {
 
     /// The time, if it is believed.
     pub fn now(&self) -> Option<Timestamp> {
-        let up = clock_gettime(ClockId::Boottime);
-        let up = Duration::new(up.tv_sec.unsigned_abs(), u32::try_from(up.tv_nsec).unwrap_or_default());
+        let up = super::since_boot();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).observe(Timestamp::now(), up)
     }
 }

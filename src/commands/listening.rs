@@ -5,6 +5,7 @@
 use serde::Serialize;
 use serde_json::json;
 
+use super::microphone::MicrophoneState;
 use super::{AppPart, Body, Definition};
 use crate::mqtt::discovery::{Entity, Needs};
 use crate::mqtt::topics::Topics;
@@ -22,7 +23,8 @@ pub struct ListeningReply {
 
 impl Definition for Listening {
     const PATH: &'static str = "listening/set";
-    const DOCUMENTATION: &'static str = "`ON` or `OFF`: opens or closes the microphone; kept over restarts";
+    const DOCUMENTATION: &'static str =
+        "`ON` or `OFF`: opens or closes the microphone; kept over restarts, and ends a pause";
     type Reply = ListeningReply;
 
     fn parse(body: &Body) -> Result<Self, String> {
@@ -40,8 +42,13 @@ impl Definition for Listening {
 
 impl Listening {
     pub(super) fn run(&self, app: &mut impl AppPart) -> Result<ListeningReply, String> {
-        app.set_listening(self.on);
+        app.change_microphone(|_| self.state());
         Ok(self.reply())
+    }
+
+    /// What is asked for. It ends a pause.
+    pub fn state(&self) -> MicrophoneState {
+        if self.on { MicrophoneState::Open } else { MicrophoneState::Muted }
     }
 
     /// What is replied when it is carried out.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::microphone::MicrophoneState;
 use crate::config::{Config, DigestConfig, Rule};
 use crate::event::Message;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
@@ -10,8 +11,12 @@ use crate::store::{self, Store};
 
 /// The app, as commands see it.
 pub trait AppPart {
-    /// Opens or closes the microphone, stores that, and tells subscribers.
-    fn set_listening(&mut self, on: bool);
+    /// Whether this machine has a microphone, or another source of sound.
+    fn has_microphone(&self) -> bool;
+
+    /// Opens or closes the microphone, stores that, and tells subscribers. `change` gets the state that was last asked for; the new
+    /// one is returned.
+    fn change_microphone(&mut self, change: impl FnOnce(MicrophoneState) -> MicrophoneState) -> MicrophoneState;
 }
 
 /// The listener worker, as commands see it.

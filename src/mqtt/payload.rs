@@ -146,8 +146,12 @@ fn rule_body(rule: &RuleState<'_>) -> Value {
 }
 
 /// Whether hearth listens, retained: `state` is `ON` or `OFF`.
-pub fn listening(topics: &Topics, stamp: MessageHeader, on: bool) -> Message {
-    message(topics.listening(), true, stamp, json!({ "state": on_off(on) }), Provenance::Nothing)
+pub fn listening(topics: &Topics, stamp: MessageHeader, on: bool, paused_until: Option<Timestamp>) -> Message {
+    let mut body = json!({ "state": on_off(on) });
+    if let Some(until) = paused_until {
+        body["paused_until"] = until.to_string().into();
+    }
+    message(topics.listening(), true, stamp, body, Provenance::Nothing)
 }
 
 /// Minutes between summaries, retained; 0 is never.

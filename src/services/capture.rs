@@ -1,43 +1,35 @@
 //! The capture service: a thread that runs the sound sources of the config and sends their frames to transcribe.
 //!
-//! The switch that mutes them is kept over restarts.
+//! Whether they are open is kept over restarts.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::{Context, Error, channels};
 use crate::audio::{self, SourceControl};
+use crate::clock;
+use crate::commands::microphone::MicrophoneState;
 use crate::event::RoomAudio;
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
 pub const NAME: &str = "sources";
-/// Where it is noted that the household muted the microphone.
-const MUTED: &str = "muted";
 
-/// The switch of the sources, as the last run left it. Publishes and counts it before a source has begun, so that nobody takes
+/// The state of the microphone, as the last run left it. Publishes and counts it before a source has begun, so that nobody takes
 /// this machine for muted meanwhile.
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn restore_listening(context: &Context, store: &mut Store) -> Result<Arc<SourceControl>, store::StoreError> {
-    let control = SourceControl::default();
-    let on = store.note(MUTED)?.as_deref() != Some("yes");
-    control.set_listening(on);
+pub fn restore_microphone(context: &Context, store: &mut Store) -> Result<MicrophoneState, store::StoreError> {
+    let state = MicrophoneState::load(store, context.clock.now(), clock::since_boot())?;
+    let until = state.paused_until();
+    context.metrics.paused_until.set(until.unwrap_or_default());
     if context.config.hears() {
-        context.metrics.listening.set(on);
-        store.enqueue(&[payload::listening(&context.topics, MessageHeader::now(), on)])?;
+        context.metrics.listening.set(state.is_open());
+        store.enqueue(&[payload::listening(&context.topics, MessageHeader::now(), state.is_open(), until)])?;
     }
-    Ok(Arc::new(control))
-}
-
-/// Keeps the switch for the next start.
-///
-/// # Errors
-/// The store cannot be written.
-pub fn remember_listening(store: &mut Store, on: bool) -> Result<(), store::StoreError> {
-    store.set_note(MUTED, if on { "no" } else { "yes" })
+    Ok(state)
 }
 
 /// The channel from the sources to transcribe.

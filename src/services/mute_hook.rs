@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::Context;
+use crate::commands::microphone::MicrophoneState;
 use crate::config::PrivacyConfig;
 use crate::supervisor::Supervisor;
 
@@ -19,21 +20,21 @@ pub const NAME: &str = "hook";
 /// How long a command may take; switching a lamp takes less.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts the task. It ends when the sender of `listening` is dropped.
-pub fn spawn(supervisor: &mut Supervisor, context: &Context, listening: watch::Receiver<bool>) {
+/// Starts the task. It ends when the sender of `microphone` is dropped.
+pub fn spawn(supervisor: &mut Supervisor, context: &Context, microphone: watch::Receiver<MicrophoneState>) {
     let privacy = context.config.privacy.clone();
     supervisor.task(NAME, async move {
-        run(privacy, listening).await;
+        run(privacy, microphone).await;
         Ok(())
     });
 }
 
 /// Runs a command now and at each change.
-async fn run(privacy: PrivacyConfig, mut listening: watch::Receiver<bool>) {
+async fn run(privacy: PrivacyConfig, mut microphone: watch::Receiver<MicrophoneState>) {
     loop {
-        let on = *listening.borrow_and_update();
-        call(if on { &privacy.on_unmute } else { &privacy.on_mute }, TIMEOUT).await;
-        if listening.changed().await.is_err() {
+        let open = microphone.borrow_and_update().is_open();
+        call(if open { &privacy.on_unmute } else { &privacy.on_mute }, TIMEOUT).await;
+        if microphone.changed().await.is_err() {
             return;
         }
     }
@@ -76,12 +77,12 @@ mod tests {
             on_unmute: vec!["/nonexistent".into()],
             ..PrivacyConfig::default()
         };
-        let (sender, listening) = watch::channel(true);
-        sender.send_replace(false);
-        sender.send_replace(true);
-        sender.send_replace(false);
+        let (sender, microphone) = watch::channel(MicrophoneState::Open);
+        sender.send_replace(MicrophoneState::Muted);
+        sender.send_replace(MicrophoneState::Open);
+        sender.send_replace(MicrophoneState::Muted);
         drop(sender);
-        run(privacy, listening).await;
+        run(privacy, microphone).await;
         assert_eq!(std::fs::read_to_string(file).unwrap(), "muted\n");
     }
 

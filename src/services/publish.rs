@@ -30,6 +30,7 @@ use tracing::{info, warn};
 
 use super::{Context, Error};
 use crate::commands::Request;
+use crate::commands::microphone::MicrophoneState;
 use crate::config::Rule;
 use crate::event::Hypothesis;
 use crate::live::LiveEvent;
@@ -71,7 +72,7 @@ pub struct PublishInputs {
     /// Where commands go. When it is full the sender of the command is told so.
     pub requests: mpsc::Sender<Request>,
     /// Whether the microphone is to listen: only the newest wish counts.
-    pub listening: watch::Sender<bool>,
+    pub microphone: watch::Sender<MicrophoneState>,
     /// How long the outbox may take to empty at the end.
     pub grace: Duration,
 }
@@ -179,7 +180,7 @@ impl Publisher {
         sender: client::MqttSender,
         inputs: PublishInputs,
     ) -> Result<Self, store::StoreError> {
-        let PublishInputs { client, info, mut rules, requests, listening, grace } = inputs;
+        let PublishInputs { client, info, mut rules, requests, microphone, grace } = inputs;
         match discovery_state::remove_former_topics(&mut store, &context.topics) {
             Err(error) if error.may_pass() => {
                 warn!(%error, "what a former name left behind is taken back at the next start")
@@ -191,7 +192,7 @@ impl Publisher {
         Ok(Self {
             outbox: OutboxSender::new(&context, store, sender, client.acknowledge_timeout()),
             discovery,
-            commands: CommandIntake::new(requests, listening, context.config.hears(), std::time::Instant::now()),
+            commands: CommandIntake::new(requests, microphone, context.config.hears(), std::time::Instant::now()),
             subscription: CommandSubscription::default(),
             rules,
             interim,

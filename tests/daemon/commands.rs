@@ -1,9 +1,11 @@
 //! What the household asks of a running hearth over MQTT.
 
 use hearth::commands::limiter;
+use jiff::Timestamp;
 use serde_json::json;
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::house::{HEARTH, Hearth, config, household, until};
 use super::mosquitto::{Mosquitto, Subscriber};
@@ -84,6 +86,83 @@ fn commands_are_carried_out_and_answered_with_their_transaction() {
     assert!(status.success(), "{said}");
 }
 
+/// The next state of the microphone that is published: `ON` or `OFF`, and until when it is paused.
+fn microphone(listener: &Subscriber) -> (String, Option<Timestamp>) {
+    let listening = listener.on("hearth/home/listening").json();
+    let until = listening["paused_until"].as_str().map(|until| until.parse().unwrap());
+    (listening["state"].as_str().unwrap().to_string(), until)
+}
+
+#[test]
+fn a_paused_microphone_opens_again_by_itself_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
+    let settings = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
+    let send = |path: &str, value: &str| listener.publish(&format!("hearth/home/{path}"), value, false);
+    let open = ("ON".to_string(), None);
+    let hearth = Hearth::run(dir.path(), &settings);
+    listener.on("hearth/home/utterance");
+
+    // Three seconds.
+    send("request/pause", r#"{"value": 0.05, "transaction": "p"}"#);
+    let (state, until) = microphone(&listener);
+    let until = until.expect("it says until when");
+    assert!(state == "OFF" && until > Timestamp::now(), "{state} until {until}");
+    let answer = listener.on("hearth/home/response/pause").json();
+    assert_eq!((&answer["status"], &answer["transaction"]), (&json!("ok"), &json!("p")), "{answer}");
+    assert_eq!(answer["paused_until"], until.to_string());
+    let status = Command::new(HEARTH).args(["status", "--config", "hearth.toml"]).current_dir(dir.path()).output();
+    let status = String::from_utf8(status.unwrap().stdout).unwrap();
+    assert!(status.contains("paused until "), "{status}");
+    assert_eq!(microphone(&listener), open, "it opens by itself");
+    assert!(Timestamp::now() >= until - Duration::from_millis(50));
+    assert_eq!(listener.on("hearth/home/gap").json()["reason"], "muted");
+
+    // Somebody who opens it ends the pause, and so does a pause of no time.
+    for (path, value) in [("listening/set", "ON"), ("request/pause", "0")] {
+        send("request/pause", "60");
+        assert!(microphone(&listener).1.is_some());
+        send(path, value);
+        assert_eq!(microphone(&listener), open, "{path}");
+    }
+
+    // Somebody who closes it keeps it closed, and a microphone that is closed is not paused.
+    send("request/pause", "0.02");
+    assert!(microphone(&listener).1.is_some());
+    send("listening/set", "OFF");
+    assert_eq!(microphone(&listener), ("OFF".to_string(), None));
+    std::thread::sleep(Duration::from_secs(2));
+    send("request/pause", "60");
+    let refused =
+        listener.wait_for("a refusal", |h| h.topic.ends_with("response/pause") && h.payload.contains("error"));
+    assert!(refused.payload.contains("closed already"), "{}", refused.payload);
+
+    // A pause goes on after a restart, until its time has come.
+    send("listening/set", "ON");
+    listener.wait_for("an open microphone", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "ON");
+    send("request/pause", "0.2");
+    let until = listener.wait_for("a pause", |h| h.topic == "hearth/home/listening" && h.payload.contains("paused"));
+    let until = until.json()["paused_until"].clone();
+    hearth.kill();
+    let hearth = Hearth::run(dir.path(), &settings);
+    let paused = listener.wait_for("the pause", |h| h.topic == "hearth/home/listening");
+    assert_eq!((&paused.json()["state"], &paused.json()["paused_until"]), (&json!("OFF"), &until));
+    listener.wait_for("its end", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "ON");
+    assert!(Timestamp::now() >= until.as_str().unwrap().parse::<Timestamp>().unwrap() - Duration::from_millis(50));
+
+    // One that has passed while hearth did not run is over.
+    send("request/pause", "0.02");
+    listener.wait_for("a pause", |h| h.topic == "hearth/home/listening" && h.payload.contains("paused"));
+    hearth.kill();
+    std::thread::sleep(Duration::from_secs(2));
+    let hearth = Hearth::run(dir.path(), &settings);
+    listener.wait_for("an open microphone", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "ON");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+}
+
 #[test]
 fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
@@ -156,11 +235,15 @@ fn a_lamp_shows_that_the_room_is_muted() {
     shows("listening\n");
     listener.publish("hearth/home/listening/set", "OFF", false);
     shows("listening\nmuted\n");
+    listener.publish("hearth/home/listening/set", "ON", false);
+    shows("listening\nmuted\nlistening\n");
+    listener.publish("hearth/home/request/pause", "60", false);
+    shows("listening\nmuted\nlistening\nmuted\n");
     hearth.terminate();
     drop(stdin);
     assert!(hearth.wait().0.success());
     let (hearth, stdin) = run();
-    shows("listening\nmuted\nmuted\n");
+    shows("listening\nmuted\nlistening\nmuted\nmuted\n");
     hearth.terminate();
     drop(stdin);
     assert!(hearth.wait().0.success());

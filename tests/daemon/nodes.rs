@@ -48,7 +48,7 @@ impl Node {
             rules: watch::channel(Vec::new()).1,
             info: NodeInfo::default(),
             requests: mpsc::channel(1).0,
-            listening: watch::Sender::default(),
+            microphone: watch::Sender::default(),
             grace: LONG,
         };
         let (drain, drained) = oneshot::channel::<()>();

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use hearth::commands::limiter::{BURST, INTERVAL};
 use hearth::commands::{
-    self, Acknowledge, AlertSelector, Ask, AskReply, FalseAlarm, Forget, Interval, Listening, Reload, Reply, Request,
-    Snooze, Summarize,
+    self, Acknowledge, AlertSelector, Ask, AskReply, FalseAlarm, Forget, Interval, Listening, Pause, Reload, Reply,
+    Request, Snooze, Summarize,
 };
 use hearth::mqtt::payload::MessageHeader;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn commands_are_forwarded_and_bad_ones_answered() {
     assert_eq!(Subscriber::new(broker.address, "hearth/home/status", None).next().payload, "online");
     subscriber.publish("hearth/home/listening/set", "OFF", false);
     assert_eq!(subscriber.on("hearth/home/response/listening").json()["listening"], false);
-    assert!(!*node.listening.borrow());
+    assert!(!node.microphone.borrow().is_open());
 
     subscriber.publish("hearth/home/request/ask", r#"{"value": "What broke?", "transaction": 7}"#, false);
     let request = node.requests.blocking_recv().unwrap();
@@ -108,7 +108,7 @@ fn a_mute_takes_effect_during_a_flood_of_commands() {
         subscriber.publish("hearth/home/listening/set", if n % 2 == 0 { "OFF" } else { "ON" }, false);
     }
     subscriber.publish("hearth/home/listening/set", r#"{"value": "OFF", "transaction": "last"}"#, false);
-    eventually("the last command counts", || !*node.listening.borrow());
+    eventually("the last command counts", || !node.microphone.borrow().is_open());
     node.drain();
     let answers = std::iter::from_fn(|| subscriber.try_next(Duration::ZERO)).count();
     assert!((1..=60).contains(&answers), "{answers} answers to 4,000 commands");
@@ -124,7 +124,7 @@ fn an_oversized_retained_message_does_not_stop_commands() {
         let node = PublishingNode::start(dir.path(), &external(broker.address), Vec::new());
         // The long message may arrive after `online`: send the command until it takes effect.
         let end = Instant::now() + LONG;
-        while *node.listening.borrow() {
+        while node.microphone.borrow().is_open() {
             assert!(Instant::now() < end, "{left}: the command had no effect");
             somebody.publish("hearth/home/listening/set", "OFF", false);
             somebody.try_next(INTERVAL);
@@ -173,6 +173,13 @@ fn a_payload_is_a_command_or_an_error_that_says_why_not() {
     }
     assert_eq!(bad("request/forget", "PRESS"), "\"PRESS\" is no number of minutes from 0 to 44640");
     assert!(bad("request/forget", "0").contains("give minutes"));
+    for payload in ["60", r#"{"value": 60}"#] {
+        assert_eq!(good("request/pause", payload), Pause { minutes: 60.0 }.into());
+    }
+    assert_eq!(good("request/pause", "0"), Pause { minutes: 0.0 }.into());
+    for payload in ["1441", "-1", "", "PRESS", "NaN"] {
+        assert_eq!(bad("request/pause", payload), format!("{payload:?} is no number of minutes from 0 to 1440"));
+    }
     assert_eq!(good("request/snooze", "60"), Snooze { rule: None, minutes: 60.0 }.into());
     let one = Snooze { rule: Some("fire".into()), minutes: 0.0 }.into();
     assert_eq!(good("request/snooze", r#"{"value": 0, "rule": "fire"}"#), one);

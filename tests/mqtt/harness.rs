@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use hearth::commands::microphone::MicrophoneState;
 use hearth::commands::{Ask, Command, Request};
 use hearth::config::{Config, MqttConfig, Rule};
 use hearth::event::{Alert, AlertPhase, Evidence, Severity, Utterance};
@@ -63,7 +64,7 @@ pub struct PublishingNode {
     pub context: Context,
     pub requests: mpsc::Receiver<Request>,
     pub rules: watch::Sender<Vec<Rule>>,
-    pub listening: watch::Receiver<bool>,
+    pub microphone: watch::Receiver<MicrophoneState>,
     pub drain: oneshot::Sender<()>,
     pub kill: oneshot::Sender<()>,
     pub thread: JoinHandle<Option<PublishCounts>>,
@@ -89,9 +90,15 @@ impl PublishingNode {
         let context = Context::open(config, dir, Arc::new(Metrics::default())).unwrap();
         let (ask, requests) = mpsc::channel(1);
         let (rules, followed) = watch::channel(rules);
-        let (wish, listening) = watch::channel(true);
-        let inputs =
-            PublishInputs { client, rules: followed, info: NodeInfo::default(), requests: ask, listening: wish, grace };
+        let (wish, microphone) = watch::channel(MicrophoneState::Open);
+        let inputs = PublishInputs {
+            client,
+            rules: followed,
+            info: NodeInfo::default(),
+            requests: ask,
+            microphone: wish,
+            grace,
+        };
         let (drain, drained) = oneshot::channel();
         let (kill, killed) = oneshot::channel();
         let (publisher, own_store) = (context.clone(), context.open_store().unwrap());
@@ -109,7 +116,7 @@ impl PublishingNode {
         });
         let store = context.open_store().unwrap();
         let (metrics, live_feed) = (context.metrics.clone(), context.live_feed.clone());
-        Self { store, context, metrics, live_feed, requests, rules, listening, drain, kill, thread }
+        Self { store, context, metrics, live_feed, requests, rules, microphone, drain, kill, thread }
     }
 
     pub fn say(&mut self, n: i64) -> Ulid {

@@ -60,6 +60,9 @@ fn discovery_has_the_shape_home_assistant_accepts() {
         ("false_alarm", "button"),
         ("snooze", "button"),
         ("forget", "button"),
+        ("pause", "button"),
+        ("pause_minutes", "number"),
+        ("paused_until", "sensor"),
         ("ask", "text"),
         ("microphone", "binary_sensor"),
         ("lag", "sensor"),
@@ -93,6 +96,7 @@ fn discovery_has_the_shape_home_assistant_accepts() {
         without_ears,
         &AnnouncedEntities::default(),
     );
+    assert!(!reader.payload.contains("request/pause"));
     assert!(!reader.payload.contains("\"microphone\"") && reader.payload.contains("\"ask\""));
     let only_hears = Capabilities { hears: true, reads: false };
     let (ears, _) =

@@ -50,7 +50,7 @@ fn a_late_subscriber_gets_the_retained_messages() {
     let broker = Mosquitto::anywhere(dir.path());
     let mut node = PublishingNode::start(dir.path(), &external(broker.address), Config::default().rules);
     let stamp = MessageHeader::now();
-    node.store.enqueue(&[payload::listening(&topics(), stamp, true)]).unwrap();
+    node.store.enqueue(&[payload::listening(&topics(), stamp, true, None)]).unwrap();
     node.context.notify_outbox();
     eventually("discovery, status, info, listening and health are sent", || {
         node.metrics.acknowledged.get() >= 5 && node.metrics.acknowledged.get() == node.metrics.published.get()
@@ -85,7 +85,7 @@ fn retained_messages_are_published_again_after_a_broker_restart() {
         retain: true,
         provenance: Provenance::Nothing,
     };
-    node.store.enqueue(&[payload::listening(&topics(), MessageHeader::now(), false), leak.clone()]).unwrap();
+    node.store.enqueue(&[payload::listening(&topics(), MessageHeader::now(), false, None), leak.clone()]).unwrap();
     node.context.notify_outbox();
     eventually("everything is sent", || node.metrics.connected.get() && node.store.outbox_len().unwrap() == 0);
     broker.kill();

@@ -60,7 +60,7 @@ fn examples() -> Vec<Message> {
             &metrics,
             ProcessUsage { cpu_percent: 12.5, memory_mib: 180.0, uptime_s: 3600.0 },
         ),
-        payload::listening(&topics, stamp, true),
+        payload::listening(&topics, stamp, true, None),
         payload::interval(&topics, stamp, 15.0),
         payload::summary(&topics, &digest),
         payload::rule(&topics, stamp, &rule),

@@ -112,7 +112,7 @@ fn what_quotes_nothing_stays() {
     let messages = [
         payload::gap(&topics(), &gap),
         payload::online(&topics()),
-        payload::listening(&topics(), stamp, true),
+        payload::listening(&topics(), stamp, true, None),
         payload::interval(&topics(), stamp, 15.0),
         rule(LATE, &[]),
     ];

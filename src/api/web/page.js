@@ -27,6 +27,8 @@ function clock(time) {
   return then.toLocaleString([], today ? { ...style, second: "2-digit" } : { day: "numeric", month: "short", ...style });
 }
 
+const minute = time => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
 function item(time, ...inside) {
   const li = make("li");
   li.append(make("time", clock(time)), make("div"));
@@ -182,11 +184,12 @@ function figures(status) {
   $("node").textContent = status.node;
   document.title = status.alerts.length ? `(${status.alerts.length}) hearth ${status.node}` : `hearth ${status.node}`;
   house.muted = hears.ears && !hears.listening;
-  $("ears").textContent = !hears.ears ? "without ears" : house.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
+  $("ears").textContent = !hears.ears ? "without ears" : hears.paused_until ? `paused until ${minute(hears.paused_until)}` : house.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
   $("ears").className = `pill ${!hears.ears || house.muted || !hears.source_ok ? "off" : "on"}`;
   $("link").textContent = tells.connected ? "connected" : "waiting for the broker";
   $("link").className = `pill ${tells.connected ? "on" : "off"}`;
   $("mute").hidden = !hears.ears;
+  $("pause").hidden = !hears.ears || house.muted;
   $("mute").textContent = house.muted ? "Listen again" : "Mute";
   $("levels").replaceChildren(...Object.entries(hears.rooms).map(([name, room]) => level(name, room)));
   $("troubles").replaceChildren(...troubles(status).map(trouble => make("li", trouble)));
@@ -291,6 +294,7 @@ async function command(object) {
 }
 
 $("mute").addEventListener("click", () => command({ command: "listening", value: house.muted }));
+$("pause").addEventListener("click", () => command({ command: "pause", value: 60 }));
 $("forget").addEventListener("submit", async event => {
   event.preventDefault();
   const choice = event.target.elements.minutes;

@@ -103,7 +103,7 @@ pub fn run(args: BenchPublishArgs) -> anyhow::Result<()> {
         rules: watch::channel(Vec::new()).1,
         info: NodeInfo::default(),
         requests,
-        listening: watch::Sender::default(),
+        microphone: watch::Sender::default(),
         grace: Duration::from_secs(5),
     };
     let began = Instant::now();

@@ -9,29 +9,28 @@ use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
 use crate::commands::limiter::{Admission, CommandLimiter};
+use crate::commands::microphone::MicrophoneState;
 use crate::commands::{self, AppCommand, Command, CommandAnswer, Listening, Reply, Request};
 use crate::event::Message;
 use crate::mqtt::payload::MessageHeader;
 use crate::mqtt::topics::Topics;
 
-const NO_MICROPHONE: &str = "this machine has no ears: mute the ones that hear";
-
 /// Takes commands.
 pub(super) struct CommandIntake {
     limiter: CommandLimiter,
     requests: mpsc::Sender<Request>,
-    listening: watch::Sender<bool>,
+    microphone: watch::Sender<MicrophoneState>,
     has_microphone: bool,
 }
 
 impl CommandIntake {
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
-        listening: watch::Sender<bool>,
+        microphone: watch::Sender<MicrophoneState>,
         has_microphone: bool,
         now: Instant,
     ) -> Self {
-        Self { limiter: CommandLimiter::new(now), requests, listening, has_microphone }
+        Self { limiter: CommandLimiter::new(now), requests, microphone, has_microphone }
     }
 
     /// Hands a command on. Returns the answer if it is known already.
@@ -56,10 +55,11 @@ impl CommandIntake {
     /// It is carried out as soon as the app gets to it, unless a newer one comes before that.
     fn set_listening(&mut self, listening: &Listening, request: &Request) -> CommandAnswer {
         if !self.has_microphone {
-            return Err(NO_MICROPHONE.into());
+            return Err(commands::NO_MICROPHONE.into());
         }
         self.check_new(request)?;
-        self.listening.send_if_modified(|on| std::mem::replace(on, listening.on) != listening.on);
+        let state = listening.state();
+        self.microphone.send_if_modified(|microphone| std::mem::replace(microphone, state) != state);
         self.limiter.remember(request.command.name(), request.transaction.as_ref());
         Ok(Reply::Listening(listening.reply()))
     }
