@@ -3,6 +3,10 @@
 //! Owns how results and errors look to a person. Refuses to compute anything: it calls the rooms below.
 
 pub mod ask;
+#[cfg(feature = "bench")]
+pub mod bench;
+#[cfg(not(feature = "bench"))]
+#[path = "cli/without_bench.rs"]
 pub mod bench;
 pub mod check;
 pub mod demo;

@@ -44,7 +44,7 @@
 //!    (`crates/griffin/tests/model/laws.rs`)
 //! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox`)
 //! 5. What is committed never changes: words are added at its end, and an utterance is made of them. (`asr/agreement`, `tests/hearing.rs`)
-//! 6. `config/hearth.toml` says what the defaults are. (`tests/config.rs`)
+//! 6. `config/hearth.toml` says what the defaults are. (`tests/config`)
 //! 7. What is forgotten stands in no file, and the state is that of one who never heard it, also after a crash half-way.
 //!    (`tests/daemon/forgetting.rs`)
 //!

@@ -8,14 +8,14 @@ fn problems(text: &str) -> Vec<String> {
 
 #[test]
 fn the_documented_config_is_the_default() {
-    let documented = config::from_text(include_str!("../config/hearth.toml")).expect("config/hearth.toml is valid");
+    let documented = config::from_text(include_str!("../../config/hearth.toml")).expect("config/hearth.toml is valid");
     assert_eq!(documented, Config::default());
     assert_eq!(config::from_text("").expect("an empty file is valid"), Config::default());
 }
 
 #[test]
 fn every_setting_stands_in_the_documented_config() {
-    let text = include_str!("../config/hearth.toml");
+    let text = include_str!("../../config/hearth.toml");
     let mut config = serde_json::to_value(Config::default()).expect("a config is a value");
     // Optional settings and the other sources are not part of the default; they stand there as comments.
     config["source"]["file"] = serde_json::json!({ "path": "", "pace": "", "room": "" });
