@@ -1,67 +1,91 @@
-//! hearth: a room's audio in, summaries and alerts out, everything on this machine.
+//! hearth listens to a room, transcribes what is said, keeps its gist in a model's state of fixed size, and publishes summaries and
+//! alerts over MQTT. Everything runs on this machine.
 //!
-//! # A bird's-eye view
+//! # Overview
 //!
 //! ```text
-//! source ─frames→ VAD ─segments→ Whisper ─utterances→ store ─text→ listener ─digests, alerts→ outbox → MQTT
-//!  capture thread       hearing thread                SQLite        reading thread                publishing task
+//! sources ─frames→ voice detection ─segments→ Whisper ─utterances→ SQLite ─text→ listener ─digests, alerts→ outbox → broker
+//! └ capture ┘      └───────────── transcribe ─────────────┘                      └ listen ┘                 └ publish ┘
 //! ```
 //!
-//! Everything flows one way. An utterance is stored, with the message that tells of it, in one transaction before anything
-//! else learns of it; the listener reads it from the store, so a crash between any two steps loses nothing. What other machines
-//! heard comes from the broker into the same store ([`services::ingest`]), and goes the same way from there.
+//! Data flows in one direction, through one service after the other ([`services`]). An utterance is stored together with the MQTT
+//! message about it, in one transaction, before any other service learns of it; the listener reads it from the store. So a crash
+//! between any two steps loses nothing. Utterances of other machines come from the broker into the same store
+//! ([`services::ingest`]), and go the same way from there.
 //!
-//! # The map
+//! # Modules
 //!
-//! | room | what it owns |
-//! |---|---|
-//! | `main` | the process edge: arguments, exit codes |
-//! | [`cli`] | one file for each subcommand |
-//! | [`app`] | `run(config, shutdown)`: every channel with its capacity, every thread, the order of closing |
-//! | [`services`] | the long-running parts: transcribe, listen, publish, ingest |
-//! | [`retention`] | what is forgotten, and what grew too old |
-//! | [`supervisor`] | named threads and tasks: how they end, who would not stop |
-//! | [`listener`] | the only owner of a [`griffin::State`]: prompt, reading, digests, alerts, answers, snapshots |
-//! | [`audio`] | sources, resampling, voice detection, segmenting |
-//! | [`asr`] | Whisper, and the guard that refuses what it makes up |
-//! | [`api`] | the socket of `hearth status`, the page in a browser, metrics |
-//! | [`mqtt`] | topics, payloads, discovery, commands, delivery, client, embedded broker |
-//! | [`store`] | SQLite: transcript, digests, alerts, outbox, retention; `transcript.jsonl` |
-//! | [`griffin`] | a crate of its own, `crates/griffin`: RecurrentGemma, weights immutable, all memory in `State` |
-//! | [`journal`] | tracing to the journal, a terminal or JSON lines |
-//! | [`models`] | where models lie, that they are what they say, and fetching them by name |
-//! | [`config`] [`event`] [`live`] [`redact`] [`clock`] [`percent_encode`] [`process`] [`metrics`] | settings; what flows; what goes on, for whoever looks; what is left out of what leaves; time; names in paths and topics; what hearth costs; what each part says of itself |
+//! A module imports only modules of lower layers. `tests/architecture` reads this table and checks that.
 //!
-//! # The invariants
+//! | layer | module | what it holds |
+//! |---|---|---|
+//! | 12 | `main` | the program: arguments and exit codes |
+//! | 11 | [`cli`] | one file for each subcommand |
+//! | 10 | [`app`] | the daemon: which services run, how they are connected, in which order they end |
+//! | 9 | [`services`] | the long-running parts of the daemon: capture, transcribe, listen, publish, ingest, api, mute hook |
+//! | 8 | [`api`] | the control socket, the web page, metrics for Prometheus |
+//! | 8 | [`retention`] | deletes text: what is to be forgotten, and what is older than `[store] keep` |
+//! | 7 | [`commands`] | what a running daemon can be asked for: one file for each command |
+//! | 6 | [`asr_pipeline`] | from audio to utterances: joins voice detection, segments and Whisper |
+//! | 6 | [`supervisor`] | named threads and tasks, and how they ended |
+//! | 5 | [`listener`] | the model that reads along: prompts, rules, digests, questions, snapshots |
+//! | 5 | [`audio`] | sources of sound, resampling, voice detection, segments |
+//! | 5 | [`asr`] | Whisper, and the filter against text that it makes up |
+//! | 5 | [`mqtt`] | topics, payloads, Home Assistant discovery, the client, an embedded broker |
+//! | 5 | [`store`] | SQLite: transcript, digests, alerts, outbox; `transcript.jsonl` |
+//! | 5 | [`journal`] | log output: the systemd journal, a terminal, or JSON lines |
+//! | 4 | [`models`] | finding model files, checking and downloading them |
+//! | 3 | [`redact`] | what is replaced in every text that leaves the process |
+//! | 2 | [`config`] | the settings of `hearth.toml` |
+//! | 2 | [`live`] | a feed of what happens now, for the web page and `hearth status` |
+//! | 1 | [`event`] | the data that flows: frames, segments, utterances, gaps, digests, alerts, messages |
+//! | 0 | `atomic_file` | replacing a file as a whole |
+//! | 0 | [`clock`] | wall time, the sample clock, and whether the wall clock can be trusted |
+//! | 0 | [`metrics`] | counters and gauges of the running daemon |
+//! | 0 | [`percent_encode`] | names in paths and topics |
+//! | 0 | [`process`] | processor time and memory of this process |
 //!
-//! Each is guarded by a test.
+//! The model itself is a crate of its own, `crates/griffin`: RecurrentGemma, which knows nothing of hearth.
 //!
-//! 1. Imports go one way, `main → cli → app → services → retention, supervisor, api → listener, audio, asr, mqtt, store → models,
-//!    config, live → event, clock, percent_encode, process, metrics`; siblings never import each other. (`tests/house.rs`)
-//! 2. A dependency has one owner: cpal in `audio/capture`, whisper-rs in `asr/whisper`, rumqttc in
-//!    `mqtt/client`, rumqttd in `mqtt/broker`, rusqlite in `store`, ureq in `models/fetch`. (`tests/house.rs`)
-//! 3. A state never grows, a fork never alters its parent, and any chunking of the same tokens is the same state.
-//!    (`crates/griffin/tests/model/laws.rs`)
-//! 4. An accepted message reaches the broker at least once and is repeated only under its own id. (`tests/outbox`)
-//! 5. What is committed never changes: words are added at its end, and an utterance is made of them. (`asr/agreement`, `tests/hearing.rs`)
-//! 6. `config/hearth.toml` says what the defaults are. (`tests/config`)
-//! 7. What is forgotten stands in no file, and the state is that of one who never heard it, also after a crash half-way.
-//!    (`tests/daemon/forgetting.rs`)
+//! # Where to look
+//!
+//! - to add a command: [`commands`], a file and a line in its list;
+//! - to add a kind of rule: `config/listener.rs` for its settings, `listener/alert.rs` for its decision;
+//! - to add a source of sound: a file in `audio/`, its settings in `config/source.rs`;
+//! - to add a service: a file in `services/` with a `spawn`, and a line in `app/start.rs`; what its end means is in
+//!   `app/lifecycle.rs`, when it ends in `app/shutdown.rs`;
+//! - to add a table or file that keeps text: [`retention`] and `store/text_tables.rs` say how it is forgotten;
+//! - to add a tensor: `crates/griffin/src/weights`;
+//! - what a message on the wire looks like: `mqtt/payload.rs`, and `docs/mqtt.md`;
+//! - what happens on SIGTERM, SIGHUP, or when a thread panics: [`app`];
+//! - why something was lost: the table of channels in [`services::channels`].
+//!
+//! # What must hold
+//!
+//! Each of these is checked by the test named.
+//!
+//! 1. A module imports only modules of lower layers, a dependency has one owner, and a type name is used once. (`tests/architecture`)
+//! 2. A state never grows, a fork never changes its parent, and tokens give the same state in whatever chunks they are read.
+//!    (`crates/griffin/tests/model`)
+//! 3. An accepted message reaches the broker at least once, and is repeated only under its own id. (`tests/outbox`)
+//! 4. Committed text never changes: words are added at its end. (`asr/local_agreement`, `tests/hearing`)
+//! 5. `config/hearth.toml` says what the defaults are. (`tests/config`)
+//! 6. Forgotten text is in no file, and the state is that of a model that never read it, also after a crash half-way.
+//!    (`tests/daemon`, `tests/retention`)
 //!
 //! # Glossary
 //!
-//! - *frame*: 16 ms of mono sound at 16 kHz, 256 samples.
+//! - *frame*: 256 samples, 16 ms, of mono sound at 16 kHz.
 //! - *segment*: a stretch of speech, cut out by voice detection.
-//! - *look*: a pass of Whisper over what is being said, before it is over.
-//! - *hypothesis*: what Whisper thinks was said, before anyone relies on it; *committed*: text that never changes again.
-//! - *utterance*: a committed piece of text with its times.
-//! - *token*: a unit of the model's vocabulary.
-//! - *state*: the model's memory of everything read, of fixed size; *fork*: a copy to ask questions of; *snapshot*: a state on disk.
-//! - *ingest*: read tokens without asking what comes next; *step*: read one token and predict the next.
-//! - *digest*: a summary of what was said since the last; *alert*: a rule that fired.
-//! - *outbox*: messages stored until the broker has acknowledged them.
-//! - *gap*: a stretch that was not heard, and why.
-//! - *drain*: closing in the order of the flow, so that nothing that was heard is lost.
+//! - *partial decode*: a pass of Whisper over a segment that has not ended yet.
+//! - *hypothesis*: what a partial decode gives; its *committed* words never change again, its *tentative* ones may.
+//! - *utterance*: committed text with its times.
+//! - *gap*: a stretch of time that was not heard, with the reason.
+//! - *state*: the model's memory of everything it read, of fixed size; *fork*: a copy that is asked a question and thrown away;
+//!   *snapshot*: a state on disk.
+//! - *digest*: a summary of what was said since the last one.
+//! - *outbox*: messages in the store that the broker has not acknowledged yet.
+//! - *drain*: to end services in the order in which data flows, so that nothing that was heard is lost.
 
 pub mod api;
 pub mod app;
