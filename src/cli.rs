@@ -35,7 +35,7 @@ const EX_CONFIG: u8 = 78;
 pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("hearth: {}", sentence(error));
     let config = error.downcast_ref::<config::ConfigError>().is_some()
-        || error.downcast_ref::<app::Error>().is_some_and(app::Error::is_config)
+        || error.downcast_ref::<app::AppError>().is_some_and(app::AppError::is_config)
         || error.downcast_ref::<check::NotValid>().is_some();
     if config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
 }

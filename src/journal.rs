@@ -23,7 +23,7 @@ const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=error,whisper_rs=warn,cp
 
 /// Why nothing can be said.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum JournalError {
     #[error("[log] level \"{level}\" is no filter: {source}")]
     Filter { level: String, source: tracing_subscriber::filter::ParseError },
     #[error("the journal cannot be reached ({0}); set [log] format = \"text\" or \"json\"")]
@@ -33,10 +33,10 @@ pub enum Error {
 }
 
 /// Sets logging up for the whole process.
-pub fn init(config: &LogConfig) -> Result<(), Error> {
+pub fn init(config: &LogConfig) -> Result<(), JournalError> {
     // The config's own directives stand last: of two for one target the later wins, and a bare level stands for the rest.
     let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level))
-        .map_err(|source| Error::Filter { level: config.level.clone(), source })?;
+        .map_err(|source| JournalError::Filter { level: config.level.clone(), source })?;
     let format = match config.format {
         LogFormat::Auto if systemd_journal_logger::connected_to_journal() => LogFormat::Journal,
         LogFormat::Auto if std::io::stderr().is_terminal() => LogFormat::Text,
@@ -60,8 +60,8 @@ pub fn init(config: &LogConfig) -> Result<(), Error> {
 struct Journal(JournalLog);
 
 impl Journal {
-    fn connect() -> Result<Self, Error> {
-        let log = JournalLog::new().map_err(Error::Journal)?;
+    fn connect() -> Result<Self, JournalError> {
+        let log = JournalLog::new().map_err(JournalError::Journal)?;
         Ok(Self(log.with_syslog_identifier("hearth".into())))
     }
 }

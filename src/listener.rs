@@ -160,7 +160,7 @@ impl Listener {
     /// A listener of one room that watches for the same on the same weights, and has heard nothing yet.
     fn another(&self, room: &str) -> Self {
         let at_rest = |monitor: &RuleMonitor| RuleMonitor {
-            watch: alert::RuleState::default(),
+            watch: alert::AlertState::default(),
             matches: Vec::new(),
             ..monitor.clone()
         };

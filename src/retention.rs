@@ -32,7 +32,7 @@ pub const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// Why text could not be deleted everywhere.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum RetentionError {
     #[error(transparent)]
     Listener(#[from] ListenerError),
     #[error(transparent)]
@@ -62,13 +62,13 @@ pub trait TextStore {
     ///
     /// # Errors
     /// Something may still be there.
-    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), Error>;
+    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), RetentionError>;
 
     /// Deletes what is too old.
     ///
     /// # Errors
     /// Something may still be there.
-    fn enforce(&mut self, limit: &AgeLimit) -> Result<(), Error>;
+    fn enforce(&mut self, limit: &AgeLimit) -> Result<(), RetentionError>;
 }
 
 /// The thread that holds text in memory. It alone asks [`Retention`] to delete anything.
@@ -108,14 +108,14 @@ impl AgeLimit {
 pub struct ForgetReport {
     pub utterances: u64,
     /// Why something is left; it is tried again. None when all is gone.
-    pub incomplete: Option<Error>,
+    pub incomplete: Option<RetentionError>,
 }
 
 impl ForgetReport {
     /// Why something is left, for whoever asked.
     pub fn reason(&self) -> Option<String> {
         match self.incomplete.as_ref()? {
-            error @ Error::UnreadableNote(_) => Some(format!("what was asked for is forgotten, but {error}")),
+            error @ RetentionError::UnreadableNote(_) => Some(format!("what was asked for is forgotten, but {error}")),
             error => Some(format!("{error}; what is left goes within the hour, or at the next start")),
         }
     }
@@ -165,7 +165,7 @@ impl Retention {
     /// # Errors
     /// The database, or what `owner` holds in memory, cannot forget. What the database has forgotten by then is carried out at the
     /// next start. A file that cannot be changed is no error here: the report names it, and it is tried again.
-    pub fn forget(&self, owner: &mut dyn TextOwner, since: Timestamp) -> Result<ForgetReport, Error> {
+    pub fn forget(&self, owner: &mut dyn TextOwner, since: Timestamp) -> Result<ForgetReport, RetentionError> {
         let from = self.first_unknown(since)?;
         let forgotten = owner.delete_rows(since, from)?;
         let utterances = forgotten.utterances;
@@ -179,12 +179,12 @@ impl Retention {
     ///
     /// # Errors
     /// Something may still be there.
-    pub fn forget_on_disk(&self, store: &mut Store, since: Timestamp) -> Result<u64, Error> {
+    pub fn forget_on_disk(&self, store: &mut Store, since: Timestamp) -> Result<u64, RetentionError> {
         let from = self.first_unknown(since)?;
         let forgotten = store.forget(since, from)?;
         self.delete_from_disk(store, &forgotten)?;
         match store.pending_forget()?.unreadable {
-            Some(note) => Err(Error::UnreadableNote(note)),
+            Some(note) => Err(RetentionError::UnreadableNote(note)),
             None => Ok(forgotten.utterances),
         }
     }
@@ -193,14 +193,14 @@ impl Retention {
     ///
     /// # Errors
     /// As [`Retention::forget`].
-    pub fn resume_pending(&self, owner: &mut dyn TextOwner) -> Result<(), Error> {
+    pub fn resume_pending(&self, owner: &mut dyn TextOwner) -> Result<(), RetentionError> {
         let pending = owner.store().pending_forget()?;
         if let Some(forgotten) = pending.forgotten {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
             // Whether all of it followed is in the log.
             let _ = self.carry_out(owner, &forgotten)?;
         } else if let Some(note) = pending.unreadable {
-            self.incomplete(&Error::UnreadableNote(note));
+            self.incomplete(&RetentionError::UnreadableNote(note));
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl Retention {
     ///
     /// # Errors
     /// The database is damaged or gone. What a full disk holds up is tried again.
-    pub fn enforce(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), Error> {
+    pub fn enforce(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         self.enforce_rows(owner, read)?;
         let limit = self.limit();
         let mut copies = self.on_disk();
@@ -227,7 +227,7 @@ impl Retention {
                 Err(error) => self.incomplete(&error),
             }
         } else if let Some(note) = pending.unreadable {
-            self.incomplete(&Error::UnreadableNote(note));
+            self.incomplete(&RetentionError::UnreadableNote(note));
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Retention {
     ///
     /// # Errors
     /// As [`Retention::enforce`].
-    pub fn tick(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), Error> {
+    pub fn tick(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         let is_due = {
             let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
             let is_due = Instant::now() >= *due;
@@ -260,7 +260,7 @@ impl Retention {
     ///
     /// # Errors
     /// The database is damaged or gone.
-    pub fn was_read(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), Error> {
+    pub fn was_read(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         if self.keep == Keep::Nothing { self.enforce_rows(owner, read) } else { Ok(()) }
     }
 
@@ -269,7 +269,7 @@ impl Retention {
         AgeLimit { keep: self.keep, now: self.clock.now().unwrap_or(age::YOUNG) }
     }
 
-    fn enforce_rows(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), Error> {
+    fn enforce_rows(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         let store = owner.store();
         // The broker keeps the last summary and what the rules quote; a disk that keeps nothing does not.
         let topics: &[String] = if self.keep == Keep::Nothing { &self.quoting_topics } else { &[] };
@@ -285,7 +285,7 @@ impl Retention {
 
     /// Where no text is kept, only the snapshots tell when an utterance was heard: all behind the last of them that is older than
     /// `since` may have been later.
-    fn first_unknown(&self, since: Timestamp) -> Result<Option<i64>, Error> {
+    fn first_unknown(&self, since: Timestamp) -> Result<Option<i64>, RetentionError> {
         if self.keep != Keep::Nothing {
             return Ok(None);
         }
@@ -294,7 +294,11 @@ impl Retention {
     }
 
     /// The copies follow the database. Returns why something is left on the disk, if anything is.
-    fn carry_out(&self, owner: &mut dyn TextOwner, forgotten: &Forgotten) -> Result<Option<Error>, Error> {
+    fn carry_out(
+        &self,
+        owner: &mut dyn TextOwner,
+        forgotten: &Forgotten,
+    ) -> Result<Option<RetentionError>, RetentionError> {
         let on_disk = self.delete_from_disk(owner.store(), forgotten);
         owner.forget(forgotten)?;
         if let Some(view) = &self.live_view {
@@ -308,8 +312,8 @@ impl Retention {
     }
 
     /// Every file follows, whatever became of the others; the first error is returned.
-    fn delete_from_disk(&self, store: &mut Store, forgotten: &Forgotten) -> Result<(), Error> {
-        let mut first = store.erase().map_err(Error::from);
+    fn delete_from_disk(&self, store: &mut Store, forgotten: &Forgotten) -> Result<(), RetentionError> {
+        let mut first = store.erase().map_err(RetentionError::from);
         for copy in &mut self.on_disk() {
             if let Err(error) = copy.forget(forgotten) {
                 debug!(%error, "{} has not forgotten yet", copy.name());
@@ -320,19 +324,19 @@ impl Retention {
     }
 
     /// All copies have forgotten what is noted, but for a note that cannot be read.
-    fn complete(&self, store: &mut Store) -> Result<(), Error> {
+    fn complete(&self, store: &mut Store) -> Result<(), RetentionError> {
         store.forget_is_complete()?;
         if let Some(note) = store.pending_forget()?.unreadable {
-            return Err(Error::UnreadableNote(note));
+            return Err(RetentionError::UnreadableNote(note));
         }
         self.metrics.forget_incomplete.set(false);
         Ok(())
     }
 
-    fn incomplete(&self, error: &Error) {
+    fn incomplete(&self, error: &RetentionError) {
         self.metrics.forget_incomplete.set(true);
         match error {
-            Error::UnreadableNote(_) => error!(%error, "it is not known what must still be forgotten"),
+            RetentionError::UnreadableNote(_) => error!(%error, "it is not known what must still be forgotten"),
             _ => warn!(%error, "what was forgotten is not gone from every file yet; it is tried again within the hour"),
         }
     }

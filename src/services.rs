@@ -17,4 +17,4 @@ pub mod transcribe;
 pub mod transcript_writer;
 
 pub use context::Context;
-pub use error::Error;
+pub use error::ServiceError;

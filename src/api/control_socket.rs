@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Why the daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum ControlSocketError {
     #[error("no hearth answers at {}: is it running? (`systemctl status hearth`)", .paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or "))]
     Nobody { paths: Vec<PathBuf> },
     #[error("{path} is not yours to open: ask as root, or as the user hearth runs as")]
@@ -119,26 +119,26 @@ async fn say(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) -> std::i
 ///
 /// # Errors
 /// Nobody answers, or not in JSON.
-pub fn ask(state: Option<&Path>, question: &Value) -> Result<Value, Error> {
+pub fn ask(state: Option<&Path>, question: &Value) -> Result<Value, ControlSocketError> {
     let paths: Vec<_> = state.map(place).into_iter().chain([Path::new(RUNTIME).join(NAME)]).collect();
     for path in &paths {
         match Blocking::connect(path) {
             Ok(stream) => return exchange(stream, path, question),
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(Error::Forbidden { path: path.clone() });
+                return Err(ControlSocketError::Forbidden { path: path.clone() });
             }
             Err(_) => {}
         }
     }
-    Err(Error::Nobody { paths })
+    Err(ControlSocketError::Nobody { paths })
 }
 
-fn exchange(mut stream: Blocking, path: &Path, question: &Value) -> Result<Value, Error> {
-    let broken = |source| Error::Broken { path: path.into(), source };
+fn exchange(mut stream: Blocking, path: &Path, question: &Value) -> Result<Value, ControlSocketError> {
+    let broken = |source| ControlSocketError::Broken { path: path.into(), source };
     stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
     stream.write_all(format!("{question}\n").as_bytes()).map_err(broken)?;
     let mut line = String::new();
     // No answer is longer: a daemon of another version is not trusted with our memory.
     BufReader::new(stream.take(16 << 20)).read_line(&mut line).map_err(broken)?;
-    serde_json::from_str(&line).map_err(|source| Error::Garbled { path: path.into(), source })
+    serde_json::from_str(&line).map_err(|source| ControlSocketError::Garbled { path: path.into(), source })
 }

@@ -49,7 +49,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum WebError {
     #[error("[page] listen = \"{listen}\" cannot be had: {source}")]
     Listen { listen: SocketAddr, source: std::io::Error },
     #[error("the page's token in {path} cannot be used: {source}")]
@@ -67,10 +67,10 @@ impl WebServer {
     ///
     /// # Errors
     /// The address is taken, or the token cannot be read or written.
-    pub async fn open(listen: SocketAddr, state: &Path) -> Result<Self, Error> {
+    pub async fn open(listen: SocketAddr, state: &Path) -> Result<Self, WebError> {
         let path = state.join(TOKEN_FILE);
-        let token = token(&path).map_err(|source| Error::Token { path, source })?;
-        let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
+        let token = token(&path).map_err(|source| WebError::Token { path, source })?;
+        let listener = TcpListener::bind(listen).await.map_err(|source| WebError::Listen { listen, source })?;
         Ok(Self { listener, token })
     }
 

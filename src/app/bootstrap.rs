@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::Error;
+use super::AppError;
 use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::AsrPipeline;
@@ -41,7 +41,7 @@ impl Resources {
     ///
     /// # Errors
     /// A model, the state directory or the broker cannot be had.
-    pub fn load(config: Config, metrics: Arc<Metrics>) -> Result<Self, Error> {
+    pub fn load(config: Config, metrics: Arc<Metrics>) -> Result<Self, AppError> {
         let dir = state_dir(&config)?;
         let store = Store::open(&dir, store::OutboxLimits::from(&config.store))?;
         let lock = store::Lock::take(&dir)?;
@@ -89,7 +89,7 @@ fn name(path: &Path) -> String {
 }
 
 /// Where the transcript, the state and the outbox live.
-pub fn state_dir(config: &Config) -> Result<PathBuf, Error> {
+pub fn state_dir(config: &Config) -> Result<PathBuf, AppError> {
     let from = |variable: &str, below: &str| {
         // systemd may name several, divided by colons; the first is ours.
         let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
@@ -100,6 +100,6 @@ pub fn state_dir(config: &Config) -> Result<PathBuf, Error> {
         None => from("STATE_DIRECTORY", "")
             .or_else(|| from("XDG_STATE_HOME", "hearth"))
             .or_else(|| from("HOME", ".local/state/hearth"))
-            .ok_or(Error::NoStateDirectory),
+            .ok_or(AppError::NoStateDirectory),
     }
 }

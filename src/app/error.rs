@@ -6,7 +6,7 @@ use crate::{asr, listener, models, mqtt, store};
 
 /// Why the daemon cannot run, or could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum AppError {
     #[error(transparent)]
     Models(#[from] models::ModelError),
     #[error(transparent)]
@@ -16,13 +16,13 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::StoreError),
     #[error(transparent)]
-    Mqtt(#[from] mqtt::client::Error),
+    Mqtt(#[from] mqtt::client::ClientError),
     #[error(transparent)]
-    Broker(#[from] mqtt::broker::Error),
+    Broker(#[from] mqtt::broker::BrokerError),
     #[error(transparent)]
-    Page(#[from] web::Error),
+    Page(#[from] web::WebError),
     #[error(transparent)]
-    Service(#[from] services::Error),
+    Service(#[from] services::ServiceError),
     #[error("neither $STATE_DIRECTORY nor $HOME is set: say in [store] dir where to keep the transcript")]
     NoStateDirectory,
     #[error("the system gives no signal: {0}")]
@@ -37,12 +37,12 @@ pub enum Error {
     Loading(#[from] tokio::task::JoinError),
 }
 
-impl Error {
+impl AppError {
     /// Starting again will not help: the config, or what it names, must change first.
     pub fn is_config(&self) -> bool {
         match self {
             Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory => true,
-            Self::Listener(error) | Self::Service(services::Error::Listener(error)) => {
+            Self::Listener(error) | Self::Service(services::ServiceError::Listener(error)) => {
                 !matches!(error, listener::ListenerError::Snapshot(_))
             }
             _ => false,

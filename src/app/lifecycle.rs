@@ -7,7 +7,7 @@ use tokio::signal::unix::Signal;
 use tracing::info;
 
 use super::systemd::SystemdNotifier;
-use super::{App, Error};
+use super::{App, AppError};
 use crate::clock;
 use crate::commands::microphone::MicrophonePause;
 use crate::commands::{PendingCommand, Reload};
@@ -24,7 +24,7 @@ impl App {
         &mut self,
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
         hangup: &mut Signal,
-    ) -> Result<(), Error> {
+    ) -> Result<(), AppError> {
         let mut systemd = SystemdNotifier::new();
         let mut tick = tokio::time::interval(systemd.period());
         loop {
@@ -56,8 +56,8 @@ impl App {
     }
 
     /// What the end of a service means: the sources may end, and then what is behind them; nothing else ends by itself.
-    fn service_ended(&mut self, UnitExit { name, outcome }: UnitExit) -> Result<(), Error> {
-        outcome.map_err(|source| Error::Part { name, source })?;
+    fn service_ended(&mut self, UnitExit { name, outcome }: UnitExit) -> Result<(), AppError> {
+        outcome.map_err(|source| AppError::Part { name, source })?;
         let runs = |service| self.supervisor.running().any(|running| running == service);
         match name {
             capture::NAME => info!("no source is left; what they delivered is transcribed and read"),
@@ -69,7 +69,7 @@ impl App {
                 }
             }
             listen::NAME if !runs(transcribe::NAME) && !runs(ingest::NAME) => {}
-            _ => return Err(Error::Unasked(name)),
+            _ => return Err(AppError::Unasked(name)),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use tracing::{error, info};
 
 use super::lifecycle::OUTLETS;
 use super::systemd::SystemdNotifier;
-use super::{App, Error};
+use super::{App, AppError};
 use crate::services::{capture, ingest, listen, publish, transcribe};
 use crate::supervisor::{UnitExit, deadline};
 
@@ -24,7 +24,7 @@ impl App {
     ///
     /// # Errors
     /// A service did not end in time.
-    pub(super) async fn drain(&mut self) -> Result<(), Error> {
+    pub(super) async fn drain(&mut self) -> Result<(), AppError> {
         info!("closing: what was heard is finished first");
         SystemdNotifier::stopping();
         let until = deadline(GRACE);
@@ -50,7 +50,7 @@ impl App {
         }
         let stuck: Vec<_> = self.supervisor.running().collect();
         if !stuck.is_empty() {
-            return Err(Error::Stuck(stuck.join(", ")));
+            return Err(AppError::Stuck(stuck.join(", ")));
         }
         info!("closed");
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use super::{App, Error, Resources};
+use super::{App, AppError, Resources};
 use crate::api::web::WebServer;
 use crate::audio::SourceControl;
 use crate::services::api::ApiInputs;
@@ -19,7 +19,7 @@ use crate::supervisor::Supervisor;
 
 impl App {
     /// Starts every service that the config asks for, from the end of the flow to its source.
-    pub(super) fn start(resources: Resources, page: Option<WebServer>) -> Result<Self, Error> {
+    pub(super) fn start(resources: Resources, page: Option<WebServer>) -> Result<Self, AppError> {
         let Resources { context, lock, mut store, pipeline, listener, client, info } = resources;
         let mut supervisor = Supervisor::default();
         let parts = &mut supervisor;

@@ -43,7 +43,7 @@ pub struct TranscribeArgs {
 }
 
 #[derive(Serialize)]
-struct TranscriptLine<'a> {
+struct OutputLine<'a> {
     file: &'a Path,
     start: f64,
     end: f64,
@@ -122,7 +122,7 @@ fn print(
         let seconds = |time: Timestamp| (time.duration_since(origin).as_secs_f64() * 1e3).round() / 1e3;
         let (start, end) = (seconds(start), seconds(end));
         if json {
-            writeln!(out, "{}", serde_json::to_string(&TranscriptLine { file, start, end, text: &text, confidence })?)?;
+            writeln!(out, "{}", serde_json::to_string(&OutputLine { file, start, end, text: &text, confidence })?)?;
         } else {
             writeln!(out, "[{} – {}] {text}", minutes(start), minutes(end))?;
         }

@@ -11,12 +11,12 @@ use crate::mqtt::topics::Topics;
 #[derive(Debug)]
 pub struct PendingCommand {
     pub request: Request,
-    origin: Origin,
+    origin: CommandOrigin,
 }
 
 /// Where a command came from.
 #[derive(Debug)]
-enum Origin {
+enum CommandOrigin {
     /// The broker: the answer is a message, stored in one transaction with what the command changed.
     Broker,
     /// The control socket or the page: somebody waits for the answer.
@@ -28,31 +28,31 @@ enum Origin {
 impl PendingCommand {
     /// A command that came over the broker.
     pub fn from_broker(request: Request) -> Self {
-        Self { request, origin: Origin::Broker }
+        Self { request, origin: CommandOrigin::Broker }
     }
 
     /// A command that came over the control socket or from the page, and where its answer arrives.
     pub fn from_local(request: Request) -> (Self, oneshot::Receiver<CommandAnswer>) {
         let (sender, answer) = oneshot::channel();
-        (Self { request, origin: Origin::Local(sender) }, answer)
+        (Self { request, origin: CommandOrigin::Local(sender) }, answer)
     }
 
     /// A command that a signal stands for.
     pub fn from_signal(command: impl Into<Command>) -> Self {
-        Self { request: Request { command: command.into(), transaction: None }, origin: Origin::Signal }
+        Self { request: Request { command: command.into(), transaction: None }, origin: CommandOrigin::Signal }
     }
 
     /// The message that brings the answer, if it goes over the broker.
     pub fn message(&self, topics: &Topics, answer: &CommandAnswer) -> Option<Message> {
         match self.origin {
-            Origin::Broker => Some(self.request.response(topics, MessageHeader::now(), answer)),
-            Origin::Local(_) | Origin::Signal => None,
+            CommandOrigin::Broker => Some(self.request.response(topics, MessageHeader::now(), answer)),
+            CommandOrigin::Local(_) | CommandOrigin::Signal => None,
         }
     }
 
     /// What the command changed is stored: whoever waits is answered.
     pub fn finish(self, answer: CommandAnswer) {
-        if let Origin::Local(sender) = self.origin {
+        if let CommandOrigin::Local(sender) = self.origin {
             // Whoever asked may have gone.
             let _ = sender.send(answer);
         }

@@ -86,7 +86,7 @@ pub struct AlertChange {
 /// What a rule remembers: numbers and times; the words it quotes are never written with them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RuleState {
+pub struct AlertState {
     /// Newest last.
     recent: VecDeque<RecentReading>,
     /// Log-odds of the reading before.
@@ -127,7 +127,7 @@ struct ActiveAlert {
     acknowledged: bool,
 }
 
-impl RuleState {
+impl AlertState {
     /// Whether the alert is on.
     pub fn active(&self) -> bool {
         self.active.is_some()

@@ -13,7 +13,7 @@ use super::{Listener, ListenerError, alert, digest};
 #[serde(default)]
 pub(super) struct PersistedState {
     pub(super) untold: digest::PendingDigest,
-    pub(super) rules: BTreeMap<String, alert::RuleState>,
+    pub(super) rules: BTreeMap<String, alert::AlertState>,
     /// What the listeners of single rooms remember.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) rooms: BTreeMap<String, PersistedState>,

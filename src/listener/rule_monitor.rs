@@ -18,7 +18,7 @@ pub(super) struct RuleMonitor {
     pub(super) policy: alert::AlertPolicy,
     pub(super) pattern: Option<regex::Regex>,
     pub(super) question: Option<ask::Question>,
-    pub(super) watch: alert::RuleState,
+    pub(super) watch: alert::AlertState,
     /// Utterances in which the pattern was found since the last reading.
     pub(super) matches: Vec<Evidence>,
 }
@@ -30,7 +30,7 @@ impl RuleMonitor {
             policy: rule.into(),
             pattern: rule.pattern.as_deref().map(config::pattern).transpose().map_err(wrong)?,
             question: rule.question.as_deref().map(|question| reader.question(question)).transpose()?,
-            watch: alert::RuleState::default(),
+            watch: alert::AlertState::default(),
             matches: Vec::new(),
             rule: rule.clone(),
         })

@@ -166,7 +166,7 @@ fn open(path: &Path) -> Result<(File, Vec<u8>, SnapshotHeader), SnapshotError> {
             .read_to_end(&mut bytes)
             .map_err(unreadable)?;
         let note = bytes.get(HEADER + 4..HEADER + 4 + length).ok_or_else(too_short)?;
-        let Note { read } = serde_json::from_slice(note).map_err(|_| damaged("its note cannot be read"))?;
+        let StateNote { read } = serde_json::from_slice(note).map_err(|_| damaged("its note cannot be read"))?;
         let written = meta.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
         ReadPosition { read, time: written.unwrap_or(Timestamp::UNIX_EPOCH) }
     } else {
@@ -180,7 +180,7 @@ fn open(path: &Path) -> Result<(File, Vec<u8>, SnapshotHeader), SnapshotError> {
 
 /// What the listener noted in version 1.
 #[derive(Deserialize)]
-struct Note {
+struct StateNote {
     read: i64,
 }
 

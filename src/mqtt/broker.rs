@@ -29,7 +29,7 @@ const START: Duration = Duration::from_secs(5);
 
 /// Why there is no embedded broker.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum BrokerError {
     #[error(
         "the embedded broker may listen on {0} only with a password, since others could reach it: set [mqtt] username and \
          password_file, or listen on 127.0.0.1"
@@ -51,15 +51,15 @@ pub enum Error {
 ///
 /// # Errors
 /// When the address is open to others without a password, or in use.
-pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Result<SocketAddr, Error> {
+pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Result<SocketAddr, BrokerError> {
     let protected = credentials.as_ref().is_some_and(|(_, password)| !password.is_empty());
     if !listen.ip().is_loopback() && !protected {
-        return Err(Error::Open(listen));
+        return Err(BrokerError::Open(listen));
     }
     // rumqttd only logs that it cannot listen, and never says which port it got; so the port is taken here first.
     let address = TcpListener::bind(listen)
         .and_then(|listener| listener.local_addr())
-        .map_err(|source| Error::Listen { address: listen, source })?;
+        .map_err(|source| BrokerError::Listen { address: listen, source })?;
     let mut broker = Broker::new(config(address, credentials));
     thread::Builder::new()
         .name("broker".into())
@@ -68,12 +68,12 @@ pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Resul
                 tracing::error!(%address, %error, "the embedded broker ended");
             }
         })
-        .map_err(Error::Thread)?;
+        .map_err(BrokerError::Thread)?;
     wait_for(address)?;
     Ok(address)
 }
 
-fn wait_for(address: SocketAddr) -> Result<(), Error> {
+fn wait_for(address: SocketAddr) -> Result<(), BrokerError> {
     let knock = if address.ip().is_unspecified() {
         SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), address.port())
     } else {
@@ -82,7 +82,7 @@ fn wait_for(address: SocketAddr) -> Result<(), Error> {
     let end = Instant::now() + START;
     while TcpStream::connect_timeout(&knock, START).is_err() {
         if Instant::now() > end {
-            return Err(Error::Silent(address));
+            return Err(BrokerError::Silent(address));
         }
         thread::sleep(Duration::from_millis(2));
     }

@@ -1,6 +1,6 @@
 //! The wire to the broker.
 //!
-//! Owns rumqttc, the connection's settings, the waits between attempts, and what an error means to the household ([`Error`]). Refuses
+//! Owns rumqttc, the connection's settings, the waits between attempts, and what an error means to the household ([`ClientError`]). Refuses
 //! to know what is worth sending and when: see [`super::inflight`]. Invariant: nothing is queued here over a lost
 //! connection; what the library still held is thrown away, since the outbox has it.
 //!
@@ -24,7 +24,7 @@ use super::payload;
 use super::retry::Backoff;
 use crate::event::Message;
 
-pub use settings::{ClientSettings, Error, credentials};
+pub use settings::{ClientError, ClientSettings, credentials};
 
 /// The largest packet either way. A message that does not fit is refused before it is sent: the library would reconnect
 /// for ever over it. One that comes breaks the connection, so a machine with little memory is not filled by others.
@@ -84,7 +84,7 @@ pub enum BrokerEvent {
     /// The broker does not let us listen to a topic.
     SubscriptionRefused,
     /// There is no connection, or none any more; the next poll waits a while and tries again.
-    Lost(Error),
+    Lost(ClientError),
 }
 
 /// Why a message was not taken.
@@ -234,7 +234,7 @@ impl Connection {
 
     /// Leaves a broker that lives and does not do its part. What happened until then, and the loss.
     pub fn leave(&mut self) -> impl Iterator<Item = BrokerEvent> {
-        self.lose(|settings, _| Error::Unacknowledged {
+        self.lose(|settings, _| ClientError::Unacknowledged {
             url: settings.url.clone(),
             seconds: settings.acknowledge_timeout().as_secs(),
         });
@@ -242,7 +242,7 @@ impl Connection {
     }
 
     /// Ends with whatever the broker said before the connection went away, then the loss.
-    fn lose(&mut self, explain: impl FnOnce(&ClientSettings, Option<Duration>) -> Error) {
+    fn lose(&mut self, explain: impl FnOnce(&ClientSettings, Option<Duration>) -> ClientError) {
         let told: Vec<_> = self.events.state.events.drain(..).collect();
         self.seen.extend(told.into_iter().filter_map(translate));
         self.forget();
@@ -278,7 +278,7 @@ fn translate(event: rumqttc::Event) -> Option<BrokerEvent> {
 ///
 /// # Errors
 /// When the broker does not take us in within `timeout`.
-pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), Error> {
+pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
     once(settings, "check", timeout).await
 }
 
@@ -286,17 +286,17 @@ pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), E
 ///
 /// # Errors
 /// When the broker does not take us in within `timeout`.
-pub async fn forget(settings: &ClientSettings, timeout: Duration) -> Result<(), Error> {
+pub async fn forget(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
     once(settings, PERSISTENT_ROLE, timeout).await
 }
 
-async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Result<(), Error> {
+async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Result<(), ClientError> {
     let mut options = settings.options();
     options.set_client_id(settings.beside(role));
     let (sender, mut events) = start(options);
     let seconds = timeout.as_secs();
     match tokio::time::timeout(timeout, events.poll()).await {
-        Err(_) => return Err(Error::Silent { url: settings.url.clone(), seconds }),
+        Err(_) => return Err(ClientError::Silent { url: settings.url.clone(), seconds }),
         Ok(Err(error)) => return Err(settings.explain(None, error)),
         Ok(Ok(_)) => {}
     }

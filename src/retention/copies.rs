@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
-use super::{AgeLimit, Error, TextStore};
+use super::{AgeLimit, RetentionError, TextStore};
 use crate::listener::ListenerError;
 use crate::listener::snapshot::SnapshotError;
 use crate::listener::snapshot_store::{SnapshotPolicy, SnapshotStore};
@@ -21,14 +21,14 @@ impl TextStore for TranscriptFile {
         "transcript.jsonl"
     }
 
-    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
+    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), RetentionError> {
         match forgotten.span {
             Some(span) => Ok(transcript_jsonl::locked(&self.0).forget(span)?),
             None => Ok(()),
         }
     }
 
-    fn enforce(&mut self, limit: &AgeLimit) -> Result<(), Error> {
+    fn enforce(&mut self, limit: &AgeLimit) -> Result<(), RetentionError> {
         Ok(transcript_jsonl::locked(&self.0).enforce(limit.now, limit.keep)?)
     }
 }
@@ -57,7 +57,7 @@ impl TextStore for Snapshots {
         "the snapshots"
     }
 
-    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
+    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), RetentionError> {
         let Some((from, _)) = forgotten.span else { return Ok(()) };
         let mut first = Ok(());
         for of_one_state in self.store.all().map_err(ListenerError::from)? {
@@ -67,7 +67,7 @@ impl TextStore for Snapshots {
     }
 
     /// The newest two of a state stay, however old: without them it could not go on.
-    fn enforce(&mut self, limit: &AgeLimit) -> Result<(), Error> {
+    fn enforce(&mut self, limit: &AgeLimit) -> Result<(), RetentionError> {
         Ok(self.store.thin_all(&self.policy, limit.oldest()).map_err(ListenerError::from)?)
     }
 }
@@ -82,7 +82,7 @@ impl TextStore for LiveView {
     }
 
     /// After a restart it was filled from a database that has forgotten already, and a note of a hearth before knows no time.
-    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), Error> {
+    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), RetentionError> {
         if let Some(since) = forgotten.since {
             self.0.publish(LiveEvent::Forgotten(since));
         }
@@ -90,7 +90,7 @@ impl TextStore for LiveView {
     }
 
     /// It holds the last few of each kind, in memory alone.
-    fn enforce(&mut self, _: &AgeLimit) -> Result<(), Error> {
+    fn enforce(&mut self, _: &AgeLimit) -> Result<(), RetentionError> {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::{Context, Error, channels};
+use super::{Context, ServiceError, channels};
 use crate::audio::{self, SourceControl};
 use crate::clock;
 use crate::commands::microphone::MicrophoneState;
@@ -46,7 +46,7 @@ pub fn spawn(
     context: &Context,
     control: &Arc<SourceControl>,
     audio: SyncSender<RoomAudio>,
-) -> Result<(), Error> {
+) -> Result<(), ServiceError> {
     let (context, control) = (context.clone(), control.clone());
     supervisor.thread(NAME, move || {
         let sources = context.config.sources();

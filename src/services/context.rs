@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::Error;
+use super::ServiceError;
 use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Config;
 use crate::listener;
@@ -45,7 +45,7 @@ impl Context {
     ///
     /// # Errors
     /// The state directory cannot be read or written.
-    pub fn open(config: Config, state_dir: &Path, metrics: Arc<Metrics>) -> Result<Self, Error> {
+    pub fn open(config: Config, state_dir: &Path, metrics: Arc<Metrics>) -> Result<Self, ServiceError> {
         let store = Store::open(state_dir, store::OutboxLimits::from(&config.store))?;
         Ok(Self {
             state_dir: state_dir.into(),

@@ -4,7 +4,7 @@ use crate::{asr, listener, retention, store};
 
 /// Why a service cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ServiceError {
     #[error(transparent)]
     Asr(#[from] asr::AsrError),
     #[error(transparent)]
@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::StoreError),
     #[error(transparent)]
-    Retention(#[from] retention::Error),
+    Retention(#[from] retention::RetentionError),
     #[error("the system gives no thread: {0}")]
     Thread(#[from] std::io::Error),
 }

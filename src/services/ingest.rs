@@ -20,7 +20,7 @@ use super::channels::INGEST_BATCH;
 use super::listen::ListenerEvent;
 use super::store_retry::blocking;
 use super::transcript_writer::TranscriptWriter;
-use super::{Context, Error};
+use super::{Context, ServiceError};
 use crate::clock;
 use crate::config::NodesConfig;
 use crate::event::{Gap, Utterance};
@@ -58,7 +58,7 @@ pub struct IngestInputs {
 ///
 /// # Errors
 /// The store cannot be opened.
-pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: IngestInputs) -> Result<DropGuard, Error> {
+pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: IngestInputs) -> Result<DropGuard, ServiceError> {
     let stop = CancellationToken::new();
     let ingest = run(context.clone(), context.open_store()?, inputs, stop.clone().cancelled_owned());
     supervisor.task(NAME, async move { Ok(ingest.await?) });
@@ -229,7 +229,7 @@ impl RemoteIngest {
         }
     }
 
-    fn lost(&mut self, error: &client::Error) {
+    fn lost(&mut self, error: &client::ClientError) {
         let reason = error.to_string();
         if self.outage.is_new_failure(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; what other machines heard waits there");

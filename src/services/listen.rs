@@ -22,7 +22,7 @@ use tracing::warn;
 use self::announce::OutcomeMessages;
 use self::token_rate::TokenRateMeter;
 use super::store_retry::retry_until_stored;
-use super::{Context, Error, channels, restore_live_view};
+use super::{Context, ServiceError, channels, restore_live_view};
 use crate::clock;
 use crate::commands::PendingCommand;
 use crate::commands::interval::stored_interval;
@@ -75,7 +75,7 @@ pub fn spawn(
     supervisor: &mut Supervisor,
     context: &Context,
     inputs: ListenInputs,
-) -> Result<SyncSender<ListenerEvent>, Error> {
+) -> Result<SyncSender<ListenerEvent>, ServiceError> {
     let (sender, events) = sync_channel(channels::LISTENER_EVENTS);
     let worker = ListenerWorker::open(context.clone(), inputs)?;
     supervisor.thread(NAME, move || Ok(worker.run(events)?))?;
@@ -113,7 +113,7 @@ struct ListenerWorker {
 
 impl ListenerWorker {
     /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
-    fn open(context: Context, ListenInputs { listener, rules }: ListenInputs) -> Result<Self, Error> {
+    fn open(context: Context, ListenInputs { listener, rules }: ListenInputs) -> Result<Self, ServiceError> {
         let config = context.config.clone();
         let mut store = context.open_store()?;
         let retention = context.retention();
@@ -154,7 +154,7 @@ impl ListenerWorker {
     }
 
     /// Reads until nobody can wake it any more; then tells what is untold and leaves a snapshot.
-    fn run(mut self, wakes: Receiver<ListenerEvent>) -> Result<(), Error> {
+    fn run(mut self, wakes: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
         loop {
             self.catch_up()?;
             self.housekeeping()?;
@@ -177,7 +177,7 @@ impl ListenerWorker {
         Ok(())
     }
 
-    fn woken(&mut self, wake: ListenerEvent) -> Result<(), Error> {
+    fn woken(&mut self, wake: ListenerEvent) -> Result<(), ServiceError> {
         match wake {
             ListenerEvent::UtteranceStored => Ok(()),
             ListenerEvent::StreamReached(time) => self.pass(time),
@@ -190,7 +190,7 @@ impl ListenerWorker {
     }
 
     /// Reads what is in the store and not in the state.
-    fn catch_up(&mut self) -> Result<(), Error> {
+    fn catch_up(&mut self) -> Result<(), ServiceError> {
         loop {
             self.context.metrics.reading_heartbeat.beat();
             let batch = retry_until_stored(&self.context, || self.store.utterances_after(self.read, state_at::BATCH))?;
@@ -213,7 +213,7 @@ impl ListenerWorker {
     }
 
     /// Reads an utterance nobody was told of yet.
-    fn read_aloud(&mut self, seq: i64, utterance: &Utterance, in_passing: bool) -> Result<(), Error> {
+    fn read_aloud(&mut self, seq: i64, utterance: &Utterance, in_passing: bool) -> Result<(), ServiceError> {
         // The silence before it may have ended a conversation: that is told before the next one begins.
         self.pass(utterance.start)?;
         self.measured(|listeners| listeners.hear(seq, utterance))?;
@@ -225,7 +225,7 @@ impl ListenerWorker {
     }
 
     /// The stream has reached `time`.
-    fn pass(&mut self, time: Timestamp) -> Result<(), Error> {
+    fn pass(&mut self, time: Timestamp) -> Result<(), ServiceError> {
         self.now = clock::forward(self.now, time);
         let outcome = self.listeners.tick(self.now)?;
         if outcome == ListenerOutcome::default() { Ok(()) } else { Ok(self.record(outcome, Vec::new())?) }
@@ -254,7 +254,7 @@ impl ListenerWorker {
     fn measured(
         &mut self,
         read: impl FnOnce(&mut Listeners) -> Result<(), listener::ListenerError>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ServiceError> {
         let (began, before) = (Instant::now(), self.listeners.tokens_read());
         read(&mut self.listeners)?;
         let age = self.listeners.tokens_read();
@@ -265,7 +265,7 @@ impl ListenerWorker {
         Ok(())
     }
 
-    fn figures(&self) -> Result<(), Error> {
+    fn figures(&self) -> Result<(), ServiceError> {
         self.context.metrics.tokens.set(self.listeners.tokens_read());
         self.context.metrics.state_bytes.set(self.listeners.bytes());
         self.context.metrics.unread.set(self.store.count_after(self.read)?);
@@ -273,7 +273,7 @@ impl ListenerWorker {
         Ok(())
     }
 
-    fn housekeeping(&mut self) -> Result<(), Error> {
+    fn housekeeping(&mut self) -> Result<(), ServiceError> {
         let read = self.told.min(self.read);
         self.retention.clone().tick(self, read)?;
         // While the house closes each snapshot may be the last: what is still being heard may outlast the grace.

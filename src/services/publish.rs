@@ -28,7 +28,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use super::{Context, Error};
+use super::{Context, ServiceError};
 use crate::commands::Request;
 use crate::commands::microphone::MicrophoneState;
 use crate::config::Rule;
@@ -91,7 +91,7 @@ pub struct PublishCounts {
 ///
 /// # Errors
 /// The store cannot be opened.
-pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: PublishInputs) -> Result<DropGuard, Error> {
+pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: PublishInputs) -> Result<DropGuard, ServiceError> {
     let stop = CancellationToken::new();
     let publish = run(context.clone(), context.open_store()?, inputs, stop.clone().cancelled_owned());
     supervisor.task(NAME, async move {
@@ -346,10 +346,10 @@ impl Publisher {
         Ok(())
     }
 
-    fn lost(&mut self, error: &client::Error) -> Result<(), store::StoreError> {
+    fn lost(&mut self, error: &client::ClientError) -> Result<(), store::StoreError> {
         self.context.metrics.connected.set(false);
         self.context.metrics.commands_ok.set(false);
-        self.subscription.lost(matches!(error, client::Error::TooLong { .. }));
+        self.subscription.lost(matches!(error, client::ClientError::TooLong { .. }));
         let reason = error.to_string();
         if self.outage.is_new_failure(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; messages wait in the outbox");

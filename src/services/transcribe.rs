@@ -15,7 +15,7 @@ use self::pending_gaps::PendingGaps;
 use super::listen::ListenerEvent;
 use super::store_retry::retry_until_stored;
 use super::transcript_writer::TranscriptWriter;
-use super::{Context, Error, channels};
+use super::{Context, ServiceError, channels};
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
 use crate::clock;
 use crate::commands::{Command, ListenerCommand, PendingCommand, Reply};
@@ -50,7 +50,7 @@ pub fn spawn(
     supervisor: &mut Supervisor,
     context: &Context,
     inputs: TranscribeInputs,
-) -> Result<SyncSender<PendingCommand>, Error> {
+) -> Result<SyncSender<PendingCommand>, ServiceError> {
     let TranscribeInputs { pipeline, audio, writing, reader } = inputs;
     let (forget, forgets) = sync_channel(channels::COMMANDS);
     let worker = TranscribeWorker {
@@ -87,7 +87,7 @@ struct TranscribeWorker {
 
 impl TranscribeWorker {
     /// Hears until the sources have ended, then what was being said.
-    fn run(mut self, audio: Receiver<RoomAudio>) -> Result<(), Error> {
+    fn run(mut self, audio: Receiver<RoomAudio>) -> Result<(), ServiceError> {
         if let Some(retention) = self.retention.clone() {
             retention.resume_pending(&mut self)?;
         }
@@ -137,7 +137,7 @@ impl TranscribeWorker {
     }
 
     /// Drops what was heard and is not stored yet; then whoever has the retention forgets what is stored.
-    fn carry_out_forget(&mut self, pending: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), Error> {
+    fn carry_out_forget(&mut self, pending: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), ServiceError> {
         while audio.try_recv().is_ok() {}
         self.drop_unstored();
         if let Some(reader) = &self.reader {
@@ -183,7 +183,7 @@ impl TranscribeWorker {
         reached
     }
 
-    fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), Error> {
+    fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), ServiceError> {
         let (began, passes) = (Instant::now(), self.context.metrics.passes.get());
         let now = if self.live { Timestamp::now() } else { reached };
         let heard = self.pipeline.step(now, &self.context.metrics)?;
@@ -193,7 +193,7 @@ impl TranscribeWorker {
         self.keep(heard, arrived, reached)
     }
 
-    fn keep(&mut self, heard: Vec<PipelineEvent>, arrived: Instant, reached: Timestamp) -> Result<(), Error> {
+    fn keep(&mut self, heard: Vec<PipelineEvent>, arrived: Instant, reached: Timestamp) -> Result<(), ServiceError> {
         for heard in heard {
             match heard {
                 PipelineEvent::Utterance(utterance) => {
@@ -225,7 +225,7 @@ impl TranscribeWorker {
         Ok(())
     }
 
-    fn utterance(&mut self, utterance: &Utterance) -> Result<(), Error> {
+    fn utterance(&mut self, utterance: &Utterance) -> Result<(), ServiceError> {
         let messages = [payload::utterance(&self.context.topics, utterance)];
         retry_until_stored(&self.context, || match self.writing {
             Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
@@ -242,7 +242,7 @@ impl TranscribeWorker {
         Ok(())
     }
 
-    fn gap(&mut self, gap: &Gap) -> Result<(), Error> {
+    fn gap(&mut self, gap: &Gap) -> Result<(), ServiceError> {
         let messages = [payload::gap(&self.context.topics, gap)];
         retry_until_stored(&self.context, || self.store.record_gap(gap, &messages))?;
         self.context.notify_outbox();
@@ -275,13 +275,13 @@ impl TextStore for TranscribeWorker {
         "what is being transcribed"
     }
 
-    fn forget(&mut self, _: &Forgotten) -> Result<(), retention::Error> {
+    fn forget(&mut self, _: &Forgotten) -> Result<(), retention::RetentionError> {
         self.drop_unstored();
         Ok(())
     }
 
     /// It is a minute old at most.
-    fn enforce(&mut self, _: &AgeLimit) -> Result<(), retention::Error> {
+    fn enforce(&mut self, _: &AgeLimit) -> Result<(), retention::RetentionError> {
         Ok(())
     }
 }

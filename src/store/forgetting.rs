@@ -128,9 +128,9 @@ impl Store {
             let mut unreadable = false;
             for key in [PENDING, PENDING_BESIDE] {
                 match note(transaction, key)? {
-                    Note::Absent => {}
-                    Note::Forgotten(_) => delete_note(transaction, key)?,
-                    Note::Unreadable => unreadable = true,
+                    ForgetNote::Absent => {}
+                    ForgetNote::Forgotten(_) => delete_note(transaction, key)?,
+                    ForgetNote::Unreadable => unreadable = true,
                 }
             }
             if unreadable {
@@ -156,9 +156,9 @@ fn pending(connection: &Connection) -> rusqlite::Result<PendingForget> {
     let mut pending = PendingForget::default();
     for key in [PENDING, PENDING_BESIDE] {
         match note(connection, key)? {
-            Note::Absent => {}
-            Note::Forgotten(forgotten) => pending.forgotten.get_or_insert_default().add(forgotten),
-            Note::Unreadable => {
+            ForgetNote::Absent => {}
+            ForgetNote::Forgotten(forgotten) => pending.forgotten.get_or_insert_default().add(forgotten),
+            ForgetNote::Unreadable => {
                 // Which of the requests were pending is not known: one that goes back to the first of them covers them all.
                 let earliest = "SELECT min(since) FROM forgotten WHERE until >
                                 coalesce((SELECT value FROM meta WHERE key = ?1), -9223372036854775808)";
@@ -171,18 +171,18 @@ fn pending(connection: &Connection) -> rusqlite::Result<PendingForget> {
 }
 
 /// What is noted of a pending deletion.
-enum Note {
+enum ForgetNote {
     Absent,
     Forgotten(Forgotten),
     Unreadable,
 }
 
-fn note(connection: &Connection, key: &str) -> rusqlite::Result<Note> {
+fn note(connection: &Connection, key: &str) -> rusqlite::Result<ForgetNote> {
     let value: Option<Value> =
         connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?;
-    let Some(value) = value else { return Ok(Note::Absent) };
-    let Value::Text(json) = value else { return Ok(Note::Unreadable) };
-    Ok(serde_json::from_str(&json).map_or(Note::Unreadable, Note::Forgotten))
+    let Some(value) = value else { return Ok(ForgetNote::Absent) };
+    let Value::Text(json) = value else { return Ok(ForgetNote::Unreadable) };
+    Ok(serde_json::from_str(&json).map_or(ForgetNote::Unreadable, ForgetNote::Forgotten))
 }
 
 /// Whether a request that goes back to `since`, and whose rows are deleted, covers the note: then the last utterance that stays, or 0.

@@ -211,7 +211,7 @@ pub fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-pub fn probe(mqtt: &MqttConfig) -> Result<(), client::Error> {
+pub fn probe(mqtt: &MqttConfig) -> Result<(), client::ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(client::probe(&settings(mqtt), LONG))
 }

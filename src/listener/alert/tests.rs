@@ -28,12 +28,12 @@ fn said(text: &str, seconds: i64) -> Vec<Evidence> {
 
 /// Gives a rule one probability a minute and writes down what comes of it: N, U, E or "-".
 fn phases(policy: &AlertPolicy, probabilities: &[f64]) -> String {
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     let readings = probabilities.iter().zip(0i64..);
     readings.map(|(&p, minute)| letter(ask(&mut watch, policy, p, minute * 60).as_ref())).collect()
 }
 
-fn ask(watch: &mut RuleState, policy: &AlertPolicy, p: f64, second: i64) -> Option<AlertChange> {
+fn ask(watch: &mut AlertState, policy: &AlertPolicy, p: f64, second: i64) -> Option<AlertChange> {
     let reading = RuleObservation { log_odds: Some(log_odds(p)), matched: false, said: said("", second) };
     watch.read(policy, reading, at(second), Ulid::generate())
 }
@@ -60,7 +60,7 @@ fn thresholds_confirmation_and_cooldown_as_a_table() {
 #[test]
 fn the_evidence_is_where_the_odds_rose() {
     let p = policy(true, false, "1 of 1", 0);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     let mut hear = |text: &str, probability: f64, second: i64| {
         let reading =
             RuleObservation { log_odds: Some(log_odds(probability)), matched: false, said: said(text, second) };
@@ -77,7 +77,7 @@ fn the_evidence_is_where_the_odds_rose() {
 #[test]
 fn a_pattern_alone_fires_at_a_match_and_ends_by_itself() {
     let p = policy(false, true, "1 of 1", 300);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     let matched = || RuleObservation { log_odds: None, matched: true, said: said("the parcel", 0) };
     let fired = watch.read(&p, matched(), at(0), Ulid::nil()).unwrap();
     assert_eq!((fired.phase, fired.evidence[0].text.as_str()), (AlertPhase::New, "the parcel"));
@@ -92,7 +92,7 @@ fn a_pattern_alone_fires_at_a_match_and_ends_by_itself() {
 #[test]
 fn a_pattern_decides_when_the_question_is_worth_asking() {
     let p = policy(true, true, "2 of 3", 0);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     assert!(!watch.worth_asking(&p, false));
     let asked: Vec<bool> = [true, false, false, false].map(|m| watch.worth_asking(&p, m)).to_vec();
     assert_eq!(asked, [true, true, true, false], "as many readings as it confirms over");
@@ -101,15 +101,18 @@ fn a_pattern_decides_when_the_question_is_worth_asking() {
     assert!(watch.worth_asking(&p, false), "and while the alert is on");
     assert!(
         policy(true, false, "1 of 1", 0).asks
-            && RuleState::default().worth_asking(&policy(true, false, "1 of 1", 0), false)
+            && AlertState::default().worth_asking(&policy(true, false, "1 of 1", 0), false)
     );
-    assert!(!RuleState::default().worth_asking(&policy(false, true, "1 of 1", 0), true), "there is no question to ask");
+    assert!(
+        !AlertState::default().worth_asking(&policy(false, true, "1 of 1", 0), true),
+        "there is no question to ask"
+    );
 }
 
 #[test]
 fn an_alert_nobody_speaks_of_ends_and_does_not_come_back_with_the_next_word() {
     let p = policy(true, false, "1 of 1", 60);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     assert_eq!(letter(ask(&mut watch, &p, 0.9, 0).as_ref()), 'N');
     assert_eq!(watch.tick(&p, at(1_799)), None);
     assert_eq!(letter(watch.tick(&p, at(1_800)).as_ref()), 'E');
@@ -121,11 +124,11 @@ fn an_alert_nobody_speaks_of_ends_and_does_not_come_back_with_the_next_word() {
 #[test]
 fn a_clock_set_back_neither_silences_a_rule_nor_keeps_its_alert_on() {
     let p = policy(true, false, "1 of 1", 300);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     ask(&mut watch, &p, 0.9, 1_000_000);
     assert_eq!(watch.tick(&p, at(0)), None);
     assert_eq!(letter(watch.tick(&p, at(1_800)).as_ref()), 'E');
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     ask(&mut watch, &p, 0.9, 1_000_000);
     ask(&mut watch, &p, 0.1, 1_000_010);
     assert_eq!(letter(ask(&mut watch, &p, 0.9, 0).as_ref()), 'N');
@@ -138,7 +141,7 @@ proptest! {
         steps in prop::collection::vec((0i64..400, 0.01f64..0.99, any::<bool>(), any::<bool>()), 1..120),
     ) {
         let p = policy(asks, matches || !asks, &format!("{hits} of {}", hits + more), cooldown);
-        let mut watch = RuleState::default();
+        let mut watch = AlertState::default();
         let (mut now, mut on, mut ended) = (0, None, None);
         for (pause, probability, matched, talk) in steps {
             now += pause;
@@ -180,7 +183,7 @@ proptest! {
         probabilities in prop::collection::vec(0.01f64..0.99, 2..40), cut in 0usize..40,
     ) {
         let p = policy(true, false, "2 of 3", 100);
-        let (mut steady, mut restarted) = (RuleState::default(), RuleState::default());
+        let (mut steady, mut restarted) = (AlertState::default(), AlertState::default());
         for (i, (&probability, second)) in probabilities.iter().zip((0i64..).step_by(30)).enumerate() {
             if i == cut {
                 let json = serde_json::to_string(&restarted).unwrap();
@@ -196,14 +199,14 @@ proptest! {
 }
 
 /// What one probability comes to.
-fn hear(watch: &mut RuleState, policy: &AlertPolicy, p: f64, second: i64) -> char {
+fn hear(watch: &mut AlertState, policy: &AlertPolicy, p: f64, second: i64) -> char {
     letter(ask(watch, policy, p, second).as_ref())
 }
 
 #[test]
 fn a_snoozed_rule_ends_its_alert_and_stays_silent_until_then() {
     let p = policy(true, false, "1 of 1", 0);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     assert_eq!(hear(&mut watch, &p, 0.9, 0), 'N');
     assert_eq!(letter(watch.snooze(at(10), at(100)).as_ref()), 'E');
     assert_eq!(watch.snoozed(at(50)), Some(at(100)));
@@ -217,7 +220,7 @@ fn a_snoozed_rule_ends_its_alert_and_stays_silent_until_then() {
 #[test]
 fn what_is_forgotten_ends_its_alert_and_no_other_and_leaves_no_cooldown() {
     let p = policy(true, false, "2 of 2", 300);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     assert_eq!(hear(&mut watch, &p, 0.9, 0), '-');
     assert_eq!(watch.forget(|_| true, at(5)), None);
     assert_eq!(hear(&mut watch, &p, 0.9, 10), '-', "what was read before is forgotten");
@@ -235,7 +238,7 @@ fn what_is_forgotten_ends_its_alert_and_no_other_and_leaves_no_cooldown() {
 #[test]
 fn an_acknowledged_alert_tells_only_of_its_end() {
     let p = policy(true, false, "1 of 1", 0);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     assert!(!watch.acknowledge(), "there is none");
     assert_eq!(hear(&mut watch, &p, 0.81, 0), 'N');
     assert!(watch.acknowledge() && watch.acknowledged());
@@ -248,7 +251,7 @@ fn an_acknowledged_alert_tells_only_of_its_end() {
 #[test]
 fn a_false_alarm_ends_and_does_not_come_back_before_the_question_read_no() {
     let p = policy(true, false, "1 of 1", 0);
-    let mut watch = RuleState::default();
+    let mut watch = AlertState::default();
     assert_eq!(hear(&mut watch, &p, 0.9, 0), 'N');
     assert_eq!(letter(watch.false_alarm(at(5)).as_ref()), 'E');
     assert!(watch.last_alert().is_some());

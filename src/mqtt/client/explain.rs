@@ -10,11 +10,11 @@ use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError};
 use rustls::CertificateError as Fault;
 
 use super::STEADY;
-use super::settings::{ClientSettings, Error};
+use super::settings::{ClientError, ClientSettings};
 
 impl ClientSettings {
     /// What it means that a connection ended that had `lasted`, or was never made.
-    pub(super) fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> Error {
+    pub(super) fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> ClientError {
         let (url, connecting) = (self.url.clone(), lasted.is_none());
         match source {
             ConnectionError::ConnectionRefused(
@@ -24,28 +24,28 @@ impl ClientSettings {
                     Some((user, _)) => format!("the user \"{user}\" with this password"),
                     None => "a client without username".into(),
                 };
-                Error::Refused { url, who }
+                ClientError::Refused { url, who }
             }
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Error::Silent { url, seconds: 5 },
+            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => ClientError::Silent { url, seconds: 5 },
             ConnectionError::Tls(TlsError::Io(ref io)) if io.get_ref().is_none() => {
-                Error::Unreachable { url, source: source.into() }
+                ClientError::Unreachable { url, source: source.into() }
             }
             ConnectionError::Tls(source) => {
                 let fault = match &source {
                     TlsError::Io(io) => io.get_ref().and_then(|fault| fault.downcast_ref()),
                     _ => None,
                 };
-                Error::Untrusted { url, way_out: way_out(fault), source: source.into() }
+                ClientError::Untrusted { url, way_out: way_out(fault), source: source.into() }
             }
-            source if connecting && is_closed(&source) => Error::Closed { url },
+            source if connecting && is_closed(&source) => ClientError::Closed { url },
             source if lasted.is_some_and(|lasted| lasted < STEADY) && is_closed(&source) => {
-                Error::ThrownOut { url, client: self.client_id.clone() }
+                ClientError::ThrownOut { url, client: self.client_id.clone() }
             }
             ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(bytes))) => {
-                Error::TooLong { url, bytes }
+                ClientError::TooLong { url, bytes }
             }
-            source if connecting => Error::Unreachable { url, source: source.into() },
-            source => Error::Broken { url, source: source.into() },
+            source if connecting => ClientError::Unreachable { url, source: source.into() },
+            source => ClientError::Broken { url, source: source.into() },
         }
     }
 }

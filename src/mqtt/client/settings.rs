@@ -27,7 +27,7 @@ type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ClientError {
     #[error("the password for MQTT cannot be read from {}: {source}; check [mqtt] password_file", path.display())]
     PasswordFile { path: PathBuf, source: io::Error },
     #[error("[mqtt] password_file needs a username beside it")]
@@ -95,7 +95,7 @@ impl ClientSettings {
     ///
     /// # Errors
     /// When the password or the certificates cannot be read.
-    pub fn new(mqtt: &MqttConfig, topics: &Topics, embedded: SocketAddr) -> Result<Self, Error> {
+    pub fn new(mqtt: &MqttConfig, topics: &Topics, embedded: SocketAddr) -> Result<Self, ClientError> {
         let (url, host, port, tls) = match &mqtt.url {
             Broker::Embedded => {
                 let address = reachable(embedded);
@@ -147,14 +147,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 ///
 /// # Errors
 /// When the password file cannot be read, or has no username beside it.
-pub fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>, Error> {
+pub fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>, ClientError> {
     let Some(username) = &mqtt.username else {
-        return if mqtt.password_file.is_some() { Err(Error::NoUsername) } else { Ok(None) };
+        return if mqtt.password_file.is_some() { Err(ClientError::NoUsername) } else { Ok(None) };
     };
     let password = match mqtt.password_file.clone().or_else(handed_over) {
         None => String::new(),
         Some(path) => std::fs::read_to_string(&path)
-            .map_err(|source| Error::PasswordFile { path, source })?
+            .map_err(|source| ClientError::PasswordFile { path, source })?
             .trim_end_matches(['\r', '\n'])
             .into(),
     };
@@ -167,11 +167,11 @@ fn handed_over() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
+fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
-            let wrong = |reason: String| Error::CaFile { path: path.into(), reason };
+            let wrong = |reason: String| ClientError::CaFile { path: path.into(), reason };
             let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
                 .and_then(Iterator::collect)
                 .map_err(|error| wrong(error.to_string()))?;
@@ -182,7 +182,7 @@ fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                return Err(Error::NoRoots { url: url.into() });
+                return Err(ClientError::NoRoots { url: url.into() });
             }
         }
     }

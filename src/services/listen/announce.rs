@@ -20,11 +20,11 @@ const WORTH_TELLING: f64 = 0.01;
 /// Tells of changes.
 pub struct OutcomeMessages {
     topics: Topics,
-    rules: BTreeMap<String, Rule>,
+    rules: BTreeMap<String, AnnouncedRule>,
 }
 
 /// A rule, and what is known of it in each room that has a state; of the house's there is no room.
-struct Rule {
+struct AnnouncedRule {
     severity: Severity,
     rooms: BTreeMap<Option<String>, Told>,
 }
@@ -42,7 +42,7 @@ struct Told {
 
 impl OutcomeMessages {
     pub fn new(rules: &[config::Rule], topics: &Topics) -> Self {
-        let rule = |rule: &config::Rule| Rule { severity: rule.severity, rooms: BTreeMap::new() };
+        let rule = |rule: &config::Rule| AnnouncedRule { severity: rule.severity, rooms: BTreeMap::new() };
         let rules = rules.iter().map(|it| (it.name.to_string(), rule(it))).collect();
         Self { topics: topics.clone(), rules }
     }
@@ -109,7 +109,7 @@ impl OutcomeMessages {
     }
 
     /// A rule stands in the house as it does in the room where it stands highest.
-    fn state(&self, name: &str, rule: &Rule) -> Message {
+    fn state(&self, name: &str, rule: &AnnouncedRule) -> Message {
         let height = |told: &Told| (told.on, told.probability.unwrap_or_default());
         let highest = rule.rooms.iter().max_by(|(_, a), (_, b)| {
             let ((a_on, a), (b_on, b)) = (height(a), height(b));
@@ -132,7 +132,7 @@ impl OutcomeMessages {
     }
 }
 
-fn told<'a>(rules: &'a mut BTreeMap<String, Rule>, rule: &str, room: Option<&str>) -> Option<&'a mut Told> {
+fn told<'a>(rules: &'a mut BTreeMap<String, AnnouncedRule>, rule: &str, room: Option<&str>) -> Option<&'a mut Told> {
     let rule = rules.get_mut(rule)?;
     Some(rule.rooms.entry(room.map(Into::into)).or_default())
 }

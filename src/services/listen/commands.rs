@@ -14,13 +14,13 @@ use crate::config::{Config, DigestConfig, Rule};
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::mqtt::topics::Topics;
-use crate::services::Error;
+use crate::services::ServiceError;
 use crate::services::store_retry::retry_until_stored;
 use crate::store::{self, Store};
 
 impl ListenerWorker {
     /// Carries a command out, and answers it.
-    pub(super) fn carry_out(&mut self, pending: PendingCommand) -> Result<(), Error> {
+    pub(super) fn carry_out(&mut self, pending: PendingCommand) -> Result<(), ServiceError> {
         let result = match &pending.request.command {
             Command::Listener(command) => command.run(self),
             Command::App(_) => Err(CommandError::Refused("this command is not for the listener".into())),
@@ -45,7 +45,7 @@ impl ListenerWorker {
 }
 
 impl ListenerPart for ListenerWorker {
-    type Error = Error;
+    type Error = ServiceError;
 
     fn config(&self) -> &Config {
         &self.config
@@ -68,7 +68,10 @@ impl ListenerPart for ListenerWorker {
         self.now
     }
 
-    fn with_store<T>(&mut self, mut act: impl FnMut(&mut Store) -> Result<T, store::StoreError>) -> Result<T, Error> {
+    fn with_store<T>(
+        &mut self,
+        mut act: impl FnMut(&mut Store) -> Result<T, store::StoreError>,
+    ) -> Result<T, ServiceError> {
         Ok(retry_until_stored(&self.context, || act(&mut self.store))?)
     }
 
@@ -77,7 +80,7 @@ impl ListenerPart for ListenerWorker {
         room: Option<&str>,
         time: Timestamp,
         act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::ListenerError>,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Option<T>, ServiceError> {
         let Self { context, listeners, store, .. } = self;
         state_at::at(listeners, store, room, time, |_| context.metrics.reading_heartbeat.beat(), act)
     }
@@ -86,12 +89,12 @@ impl ListenerPart for ListenerWorker {
         self.context.metrics.reading_heartbeat.beat();
     }
 
-    fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, Error> {
+    fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, ServiceError> {
         self.forget_since(since)
     }
 
     /// The states are not touched. Alerts that end are told in the words of the rules that were.
-    fn apply_rules(&mut self, rules: Vec<Rule>, digest: DigestConfig) -> Result<(), CommandError<Error>> {
+    fn apply_rules(&mut self, rules: Vec<Rule>, digest: DigestConfig) -> Result<(), CommandError<ServiceError>> {
         self.now = self.now.max(Timestamp::now());
         let outcome = match self.listeners.reload(&digest, &rules, self.now) {
             Ok(outcome) => outcome,
@@ -103,15 +106,15 @@ impl ListenerPart for ListenerWorker {
         let every_min = digest.every_min;
         self.config = Arc::new(Config { rules: rules.clone(), digest, ..(*self.config).clone() });
         // What was asked for over `interval/set` holds until the config says something new.
-        let minutes = stored_interval(&self.store, every_min).map_err(Error::from)?;
+        let minutes = stored_interval(&self.store, every_min).map_err(ServiceError::from)?;
         self.listeners.set_interval(minutes);
-        self.record(outcome, Vec::new()).map_err(Error::from)?;
+        self.record(outcome, Vec::new()).map_err(ServiceError::from)?;
         self.announcer = OutcomeMessages::new(&rules, &self.context.topics);
         // The broker learns how each rule stands.
-        let retained = self.store.retained().map_err(Error::from)?;
+        let retained = self.store.retained().map_err(ServiceError::from)?;
         let mut messages = self.announcer.settle(&retained);
         messages.push(payload::interval(&self.context.topics, MessageHeader::now(), minutes));
-        self.record(ListenerOutcome::default(), messages).map_err(Error::from)?;
+        self.record(ListenerOutcome::default(), messages).map_err(ServiceError::from)?;
         self.rules.send_replace(rules);
         Ok(())
     }

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use super::{AFRESH, ListenerWorker, state_at};
 use crate::commands::ForgetResult;
 use crate::retention::{self, AgeLimit, TextOwner, TextStore};
-use crate::services::Error;
+use crate::services::ServiceError;
 use crate::services::store_retry::retry_until_stored;
 use crate::store::{Forgotten, Store, StoreError};
 
 impl ListenerWorker {
     /// Forgets what was said after `since`.
-    pub(super) fn forget_since(&mut self, since: Timestamp) -> Result<ForgetResult, Error> {
+    pub(super) fn forget_since(&mut self, since: Timestamp) -> Result<ForgetResult, ServiceError> {
         let report = self.retention.clone().forget(self, since)?;
         Ok(ForgetResult { utterances: report.utterances, incomplete: report.reason() })
     }
@@ -38,7 +38,7 @@ impl TextStore for ListenerWorker {
     }
 
     /// What the listeners and the announcements quote is dropped, and each state goes back to before it had read anything of it.
-    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), retention::Error> {
+    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), retention::RetentionError> {
         let ended = self.listeners.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
         self.announcer.forget();
         if let Some((from, _)) = forgotten.span {
@@ -50,7 +50,7 @@ impl TextStore for ListenerWorker {
     }
 
     /// A state holds no text that could grow old, and what is quoted beside it is of the last few utterances.
-    fn enforce(&mut self, _: &AgeLimit) -> Result<(), retention::Error> {
+    fn enforce(&mut self, _: &AgeLimit) -> Result<(), retention::RetentionError> {
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::event::Utterance;
 use crate::listener::{self, Listener, Listeners};
-use crate::services::Error;
+use crate::services::ServiceError;
 use crate::store::Store;
 
 /// Utterances that are fetched and read at a time.
@@ -22,12 +22,12 @@ pub fn at<T>(
     at: Timestamp,
     mut progress: impl FnMut(usize),
     act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::ListenerError>,
-) -> Result<Option<T>, Error> {
+) -> Result<Option<T>, ServiceError> {
     let apart = listeners.rooms();
     let its_own = |said: &Utterance| room == apart.get(&said.room).map(String::as_str);
     let (listener, history) = listeners.of(room);
     let Some((state, mark)) = listener.load_latest(history, |mark| mark.time <= at)? else { return Ok(None) };
-    let done = listener.with_state(state, |listener| -> Result<T, Error> {
+    let done = listener.with_state(state, |listener| -> Result<T, ServiceError> {
         let (mut read, mut reached) = (mark.read, mark.time);
         loop {
             let batch = store.utterances_after(read, BATCH)?;
