@@ -6,10 +6,10 @@ mod capture;
 mod file;
 mod level_meter;
 mod resample;
-pub mod segmenter;
+pub(crate) mod segmenter;
 mod sink;
 mod stdin;
-pub mod vad;
+pub(crate) mod vad;
 mod wyoming;
 
 use std::io;

@@ -1,7 +1,7 @@
-//! From the source's sound to frames.
+//! From the samples of a source to frames: mixes down to one channel, resamples to 16 kHz, and cuts frames with their positions and
+//! wall times.
 //!
-//! Owns mixing down to one channel, the change to 16 kHz, and cutting frames with exact positions and wall times. Refuses to
-//! know where samples come from. Invariant: every sample of a frame is a number in −1 … 1, and positions only count up.
+//! Every sample of a frame is a number in −1 … 1, and positions only count up.
 
 use jiff::{SignedDuration, Timestamp};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
@@ -11,14 +11,14 @@ use super::AudioError;
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
 use crate::event::{FRAME_SAMPLES, Frame};
 
-/// Rates that sound is recorded in, in Hz. What lies outside is a typing error.
+/// Sample rates that are accepted, in Hz. A rate outside is a mistake in the config.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=384_000;
 
-/// Input samples the resampler takes at a time, and the length of its filter: 21 ms at 48 kHz.
+/// Input samples that the resampler takes at a time, which is also the length of its filter: 21 ms at 48 kHz.
 const CHUNK: usize = 1024;
 
 /// Turns interleaved samples of a source into frames.
-pub struct Framer {
+pub(super) struct Framer {
     channels: usize,
     resampler: Option<Resampler>,
     clock: SampleClock,
@@ -31,7 +31,10 @@ pub struct Framer {
 
 impl Framer {
     /// A framer for a source at `rate` Hz, whose next sample is the one at `position` of `clock`.
-    pub fn new(rate: u32, channels: usize, clock: SampleClock, position: SamplePos) -> Result<Self, AudioError> {
+    ///
+    /// # Errors
+    /// There are no channels, or the rate is out of range.
+    pub(super) fn new(rate: u32, channels: usize, clock: SampleClock, position: SamplePos) -> Result<Self, AudioError> {
         if channels == 0 {
             return Err(AudioError::NoChannels);
         }
@@ -42,32 +45,32 @@ impl Framer {
         Ok(Self { channels, resampler, clock, position, pending: Vec::new(), mono: Vec::new() })
     }
 
-    /// Position just behind the last sample that was taken.
-    pub fn position(&self) -> SamplePos {
+    /// The position after the last sample that was taken.
+    pub(super) fn position(&self) -> SamplePos {
         self.position + self.pending.len() as i64
     }
 
-    pub fn clock(&self) -> SampleClock {
+    pub(super) fn clock(&self) -> SampleClock {
         self.clock
     }
 
-    /// Tells the clock that the last sample taken was heard at `now`.
-    pub fn observe(&mut self, now: Timestamp) -> Option<SignedDuration> {
+    /// Tells the clock that the last sample taken was recorded at `now`. Returns by how much the clock was moved, if it was.
+    pub(super) fn observe(&mut self, now: Timestamp) -> Option<SignedDuration> {
         let position = self.position();
         self.clock.observe(position, now)
     }
 
-    /// Leaves out `samples` at 16 kHz that were not heard. What did not fill a frame is lost with them.
-    pub fn skip(&mut self, samples: i64) {
+    /// Leaves out `samples` at 16 kHz that were not recorded. Samples that do not fill a frame yet are lost with them.
+    pub(super) fn skip(&mut self, samples: i64) {
         self.position += self.pending.len() as i64 + samples;
         self.pending.clear();
     }
 
-    /// Takes interleaved samples, whole ones of all channels; a frame comes out with every 256th at 16 kHz.
-    pub fn push(&mut self, interleaved: &[f32], mut out: impl FnMut(Frame)) {
+    /// Takes interleaved samples of all channels. A frame comes out with every 256th sample at 16 kHz.
+    pub(super) fn push(&mut self, interleaved: &[f32], mut out: impl FnMut(Frame)) {
         self.mono.clear();
         let scale = 1.0 / self.channels as f32;
-        // A driver or a broken file may deliver anything that a float can be.
+        // A driver or a broken file may deliver NaN, infinity or values out of range.
         let sane = |sum: f32| if sum.is_finite() { (sum * scale).clamp(-1.0, 1.0) } else { 0.0 };
         self.mono.extend(interleaved.chunks_exact(self.channels).map(|frame| sane(frame.iter().sum())));
         match &mut self.resampler {
@@ -78,7 +81,7 @@ impl Framer {
     }
 
     /// The end of the stream: what is left comes out, the last frame filled up with silence.
-    pub fn finish(mut self, mut out: impl FnMut(Frame)) {
+    pub(super) fn finish(mut self, mut out: impl FnMut(Frame)) {
         if let Some(resampler) = &mut self.resampler {
             resampler.finish(&mut self.pending);
         }
@@ -100,9 +103,8 @@ impl Framer {
     }
 }
 
-/// One channel at any rate to 16 kHz, without delay: what the filter holds back is cut off at the start and drawn out at
-/// the end, so that sample `n` of the input is sample `n · 16000 / rate` of the output, give or take half a sample of the
-/// slower side: a filter of odd length has no middle.
+/// Resamples one channel to 16 kHz without delay: the filter's delay is cut off at the start and made up for at the end. Sample `n` of
+/// the input is sample `n · 16000 / rate` of the output, to within half a sample at the lower of the two rates.
 struct Resampler {
     fft: Fft<f32>,
     rate: u32,
@@ -118,7 +120,8 @@ impl Resampler {
     fn new(rate: u32) -> Result<Self, AudioError> {
         let fft = Fft::new(rate as usize, SAMPLE_RATE as usize, CHUNK, 1, FixedSync::Input)
             .map_err(|_| AudioError::Rate { rate })?;
-        let (delay, output) = (fft.output_delay(), vec![0.0; fft.output_frames_max()]);
+        let delay = fft.output_delay();
+        let output = vec![0.0; fft.output_frames_max()];
         Ok(Self { fft, rate, input: Vec::new(), output, delay, taken: 0, given: 0 })
     }
 
@@ -148,8 +151,8 @@ impl Resampler {
     fn step(&mut self, from: usize, partial: Option<usize>, out: &mut Vec<f32>) {
         const FITS: &str = "the buffers hold what the resampler asked for";
         let input = InterleavedSlice::new(&self.input[from..from + CHUNK], 1, CHUNK).expect(FITS);
-        let room = self.output.len();
-        let mut output = InterleavedSlice::new_mut(&mut self.output, 1, room).expect(FITS);
+        let capacity = self.output.len();
+        let mut output = InterleavedSlice::new_mut(&mut self.output, 1, capacity).expect(FITS);
         let part = partial.map(|samples| Indexing::new().partial_len(samples));
         let (_, written) = self.fft.process_into_buffer(&input, &mut output, part.as_ref()).expect(FITS);
         let cut = self.delay.min(written);
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rate_keeps_its_time_to_the_sample() {
+    fn resampling_keeps_the_time_of_every_sample() {
         for rate in [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000] {
             let frames = run(framer(rate, 1), &tone(rate, rate as usize * 2), 700);
             assert_eq!(frames.len(), 125, "{rate} Hz: two seconds are 125 frames");
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_becomes_silence_and_what_is_too_loud_is_cut() {
+    fn nan_and_infinity_become_silence_and_values_out_of_range_are_clipped() {
         let wild = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -7.0, 0.25];
         let frames = run(framer(16_000, 1), &wild, 6);
         assert_eq!(frames[0].samples[..6], [0.0, 0.0, 0.0, 1.0, -1.0, 0.25]);
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_nobody_records_in_is_refused() {
+    fn a_sample_rate_out_of_range_is_an_error() {
         for rate in [0, 1, 3_999, 1_000_000] {
             let error = Framer::new(rate, 1, SampleClock::starting_at(Timestamp::UNIX_EPOCH), 0).err().unwrap();
             assert!(matches!(error, AudioError::Rate { .. }), "{error}");

@@ -1,51 +1,50 @@
-//! Where speech starts and ends.
+//! Cuts a stream of frames into segments of speech, by the probabilities of the voice detector.
 //!
-//! Owns the policy that cuts a stream of frames into segments, from the detector's probabilities alone. Refuses to know the
-//! detector, the recogniser or the time of day. Invariant: segments come in order, never overlap, are exact to the sample,
-//! and never exceed [`HARD_MAX`].
+//! Segments come in order, never overlap, and are never longer than [`HARD_MAX`] frames. Every frame of a run that is surely speech
+//! is in a segment.
 
 use std::collections::VecDeque;
 
 use crate::clock::SamplePos;
 use crate::event::{FRAME_SAMPLES, Frame, Segment};
 
-/// Frames that hold at least `ms` milliseconds.
+/// The number of frames that is at least `ms` milliseconds long.
 const fn frames(ms: usize) -> usize {
     (ms * 16).div_ceil(FRAME_SAMPLES)
 }
 
-/// Speech starts when this many of the last `WINDOW` frames are at least `START` likely to be speech …
+/// Speech starts when `ONSET` of the last `WINDOW` frames have at least the probability `START_PROBABILITY`.
 const ONSET: usize = 5;
 const WINDOW: usize = 8;
-const START: f32 = 0.5;
-/// … and goes on while frames are at least this likely.
-const GO_ON: f32 = 0.35;
-/// Less speech than this is a click or a cough.
-pub const MIN_SPEECH: usize = frames(250);
-/// Heard before the onset: quiet consonants come before what the detector is sure of.
+const START_PROBABILITY: f32 = 0.5;
+/// Within a segment, frames of at least this probability are speech.
+const CONTINUE_PROBABILITY: f32 = 0.35;
+/// A segment with less speech than this is a click or a cough, and is dropped.
+const MIN_SPEECH: usize = frames(250);
+/// Frames before the onset that belong to the segment: quiet consonants come before what the detector is sure of.
 const PRE_ROLL: usize = frames(350);
-/// Silence that ends a segment, and how much of it stays in.
+/// So much silence ends a segment, and so much of that silence stays in it.
 const HANG_OVER: usize = frames(600);
 const TAIL: usize = frames(200);
-/// From here on a segment is cut at a pause within the last `LOOK_BACK` frames …
+/// A segment of `SOFT_MAX` frames is cut at the next pause found within its last `SEARCH_BACK` frames.
 const SOFT_MAX: usize = frames(12_000);
-const LOOK_BACK: usize = frames(3_000);
-/// … and here at the quietest place, pause or not.
-pub const HARD_MAX: usize = frames(20_000);
-/// Frames on each side over which the detector's probability is averaged when the best place for a cut is sought.
-const DIP: usize = 3;
-/// Root mean square below which nothing is speech: −66 dB of full scale, about the noise of a good microphone's amplifier.
-const FLOOR: f32 = 0.000_5;
+const SEARCH_BACK: usize = frames(3_000);
+/// A segment of `HARD_MAX` frames is cut where the detector is least sure, pause or not.
+const HARD_MAX: usize = frames(20_000);
+/// To find the best place for a cut, the probability is averaged over so many frames on each side.
+const AVERAGE_OVER: usize = 3;
+/// Below this root mean square nothing is speech: −66 dB of full scale, about the noise of a good microphone's amplifier.
+const NOISE_FLOOR: f32 = 0.000_5;
 
-/// Cuts one stream. See the module.
+/// Cuts one stream into segments.
 #[derive(Default)]
-pub struct Segmenter {
-    /// While nobody speaks: as much as a segment may begin with. Within a segment: all of it.
-    heard: VecDeque<ScoredFrame>,
+pub(crate) struct Segmenter {
+    /// While nobody speaks: the frames that the next segment may begin with. Within a segment: all of its frames.
+    frames: VecDeque<ScoredFrame>,
     speaking: bool,
-    /// The segment goes on where another was cut, so that however little speech is left in it counts.
+    /// The segment continues one that was cut, so it is kept however little speech is in it.
     continued: bool,
-    /// Frames at the end of the segment that are no speech.
+    /// Frames at the end of the segment that are not speech.
     silence: usize,
 }
 
@@ -56,120 +55,123 @@ struct ScoredFrame {
 
 impl ScoredFrame {
     fn is_speech(&self) -> bool {
-        self.probability >= GO_ON
+        self.probability >= CONTINUE_PROBABILITY
     }
 }
 
 impl Segmenter {
-    /// Nobody speaks: whatever was said up to the last frame has come out.
-    pub fn is_idle(&self) -> bool {
+    /// Nobody is speaking, and all segments up to the last frame have come out.
+    pub(crate) fn is_idle(&self) -> bool {
         !self.speaking
     }
 
-    /// Samples at the end of what was heard that are no speech.
-    pub fn silence(&self) -> usize {
+    /// Samples at the end of the segment in progress that are not speech.
+    pub(crate) fn silence(&self) -> usize {
         self.silence * FRAME_SAMPLES
     }
 
-    /// What is being said, as far as it was heard.
-    pub fn so_far(&self) -> Option<Segment> {
-        self.speaking.then(|| segment(self.heard.iter()))
+    /// The segment in progress, up to the last frame.
+    pub(crate) fn so_far(&self) -> Option<Segment> {
+        self.speaking.then(|| segment(self.frames.iter()))
     }
 
-    /// Takes the next frame. A segment comes out when it ended with or before this frame.
-    pub fn push(&mut self, frame: &Frame, probability: f32) -> Option<Segment> {
+    /// Takes the next frame. Returns a segment that ended with or before it.
+    pub(crate) fn push(&mut self, frame: &Frame, probability: f32) -> Option<Segment> {
         let jumped = self.next().is_some_and(|next| next != frame.at);
         let before = if jumped { self.flush() } else { None };
-        let probability = if level(&frame.samples) < FLOOR { 0.0 } else { probability };
-        self.heard.push_back(ScoredFrame { frame: frame.clone(), probability });
-        // The frame after a jump is the first of its stream: it ends nothing.
+        let probability = if level(&frame.samples) < NOISE_FLOOR { 0.0 } else { probability };
+        self.frames.push_back(ScoredFrame { frame: frame.clone(), probability });
+        // After a jump in the positions nothing is in progress, so this frame cannot end a second segment.
         if self.speaking {
-            before.or_else(|| self.go_on())
+            before.or_else(|| self.continue_segment())
         } else {
-            self.wait();
+            self.detect_onset();
             before
         }
     }
 
-    /// The end of the stream, or of what follows on: the segment that was going on.
-    pub fn flush(&mut self) -> Option<Segment> {
+    /// The end of the stream. Returns the segment in progress.
+    pub(crate) fn flush(&mut self) -> Option<Segment> {
         let segment = if self.speaking { self.end() } else { None };
-        self.heard.clear();
+        self.frames.clear();
         segment
     }
 
     fn next(&self) -> Option<SamplePos> {
-        self.heard.back().map(|heard| heard.frame.at + FRAME_SAMPLES as SamplePos)
+        self.frames.back().map(|scored| scored.frame.at + FRAME_SAMPLES as SamplePos)
     }
 
-    fn wait(&mut self) {
-        let window = self.heard.len().saturating_sub(WINDOW);
-        let sure = |heard: &ScoredFrame| heard.probability >= START;
-        if self.heard.range(window..).filter(|heard| sure(heard)).count() >= ONSET {
-            let first = self.heard.iter().skip(window).position(sure).expect("five of them are sure");
-            self.heard.drain(..(window + first).saturating_sub(PRE_ROLL));
+    fn detect_onset(&mut self) {
+        let window = self.frames.len().saturating_sub(WINDOW);
+        let sure = |scored: &ScoredFrame| scored.probability >= START_PROBABILITY;
+        if self.frames.range(window..).filter(|scored| sure(scored)).count() >= ONSET {
+            let first = self.frames.iter().skip(window).position(sure).expect("five of them are sure");
+            self.frames.drain(..(window + first).saturating_sub(PRE_ROLL));
             self.speaking = true;
-            self.silence = self.heard.iter().rev().take_while(|heard| !heard.is_speech()).count();
-        } else if self.heard.len() >= PRE_ROLL + WINDOW {
-            self.heard.pop_front();
+            self.silence = self.frames.iter().rev().take_while(|scored| !scored.is_speech()).count();
+        } else if self.frames.len() >= PRE_ROLL + WINDOW {
+            self.frames.pop_front();
         }
     }
 
-    fn go_on(&mut self) -> Option<Segment> {
-        let speech = self.heard.back().is_some_and(ScoredFrame::is_speech);
+    fn continue_segment(&mut self) -> Option<Segment> {
+        let speech = self.frames.back().is_some_and(ScoredFrame::is_speech);
         self.silence = if speech { 0 } else { self.silence + 1 };
         if self.silence >= HANG_OVER {
             return self.end();
         }
-        if self.heard.len() < SOFT_MAX {
+        if self.frames.len() < SOFT_MAX {
             return None;
         }
-        let (cut, depth) = self.deepest_dip();
-        (depth < GO_ON || self.heard.len() >= HARD_MAX).then(|| {
-            self.continued = true;
-            self.silence = self.silence.min(self.heard.len() - cut);
-            self.take(cut)
-        })
+        let (cut, probability) = self.best_cut();
+        if probability >= CONTINUE_PROBABILITY && self.frames.len() < HARD_MAX {
+            return None;
+        }
+        self.continued = true;
+        self.silence = self.silence.min(self.frames.len() - cut);
+        Some(self.take(cut))
     }
 
-    /// Where the detector is least sure within the last `LOOK_BACK` frames: the frames before it, and how sure it is there.
-    fn deepest_dip(&self) -> (usize, f32) {
-        let end = self.heard.len() - DIP;
+    /// The place within the last `SEARCH_BACK` frames where the detector is least sure: the number of frames before it, and the
+    /// average probability there.
+    fn best_cut(&self) -> (usize, f32) {
+        let end = self.frames.len() - AVERAGE_OVER;
         let around = |at: usize| {
-            self.heard.range(at - DIP..=at + DIP).map(|heard| heard.probability).sum::<f32>() / (2 * DIP + 1) as f32
+            self.frames.range(at - AVERAGE_OVER..=at + AVERAGE_OVER).map(|scored| scored.probability).sum::<f32>()
+                / (2 * AVERAGE_OVER + 1) as f32
         };
-        let places = (end - LOOK_BACK..end).map(|at| (at, around(at)));
-        places.min_by(|a, b| a.1.total_cmp(&b.1)).expect("there are frames to look back on")
+        let places = (end - SEARCH_BACK..end).map(|at| (at, around(at)));
+        places.min_by(|a, b| a.1.total_cmp(&b.1)).expect("the segment is longer than the search")
     }
 
-    /// Ends the segment; what follows its tail may begin the next.
+    /// Ends the segment. What follows its tail may begin the next one.
     fn end(&mut self) -> Option<Segment> {
-        let kept = self.heard.len() - self.silence.saturating_sub(TAIL);
+        let kept = self.frames.len() - self.silence.saturating_sub(TAIL);
         let least = if std::mem::take(&mut self.continued) { 1 } else { MIN_SPEECH };
         self.speaking = false;
-        let speech = self.heard.range(..kept).filter(|heard| heard.is_speech()).count();
+        let speech = self.frames.range(..kept).filter(|scored| scored.is_speech()).count();
         let segment = self.take(kept);
         (speech >= least).then_some(segment)
     }
 
     /// Takes the first `count` frames out as a segment.
     fn take(&mut self, count: usize) -> Segment {
-        let taken: Vec<ScoredFrame> = self.heard.drain(..count).collect();
+        let taken: Vec<ScoredFrame> = self.frames.drain(..count).collect();
         segment(taken.iter())
     }
 }
 
-fn segment<'a>(heard: impl Iterator<Item = &'a ScoredFrame> + Clone) -> Segment {
-    let first = &heard.clone().next().expect("a segment has a frame").frame;
+fn segment<'a>(frames: impl Iterator<Item = &'a ScoredFrame> + Clone) -> Segment {
+    let first = &frames.clone().next().expect("a segment has a frame").frame;
     Segment {
         start: first.at,
         time: first.time,
-        samples: heard.clone().flat_map(|heard| heard.frame.samples).collect(),
-        speech_samples: heard.filter(|heard| heard.is_speech()).count() * FRAME_SAMPLES,
+        samples: frames.clone().flat_map(|scored| scored.frame.samples).collect(),
+        speech_samples: frames.filter(|scored| scored.is_speech()).count() * FRAME_SAMPLES,
     }
 }
 
-/// Root mean square about the mean: a microphone's constant offset is no sound.
+/// Root mean square around the mean, so that a constant offset of the microphone does not count.
 fn level(samples: &[f32]) -> f32 {
     let count = samples.len() as f32;
     let mean = samples.iter().sum::<f32>() / count;
@@ -182,7 +184,7 @@ mod tests {
     use jiff::Timestamp;
     use proptest::prelude::*;
 
-    /// A frame that is loud enough, whose samples tell its position.
+    /// A frame loud enough for speech, whose samples contain `n`.
     fn frame(n: usize, at: SamplePos) -> Frame {
         let sign = |i: usize| if i.is_multiple_of(2) { 0.1 } else { -0.1 };
         let samples = std::array::from_fn(|i| sign(i) + n as f32 * 1e-6);
@@ -198,7 +200,7 @@ mod tests {
         segments
     }
 
-    /// Frames of a segment: the first, and the one behind the last.
+    /// The first frame of a segment, and the one after its last.
     fn span(segment: &Segment) -> (usize, usize) {
         let frames = |position: SamplePos| position as usize / FRAME_SAMPLES;
         (frames(segment.start), frames(segment.end()))
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_less_sure_goes_on_but_does_not_start() {
+    fn a_lower_probability_continues_a_segment_but_does_not_start_one() {
         assert_eq!(cut(&runs(&[(100, 0.4)])), []);
         let segments = cut(&runs(&[(20, 0.9), (100, 0.4)]));
         assert_eq!(span(&segments[0]), (0, 120));
@@ -232,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn a_click_is_no_speech() {
+    fn a_click_is_dropped() {
         assert_eq!(cut(&runs(&[(50, 0.1), (MIN_SPEECH - 1, 0.9), (100, 0.1)])), []);
         assert_eq!(cut(&runs(&[(50, 0.1), (MIN_SPEECH, 0.9), (100, 0.1)])).len(), 1);
     }
 
     #[test]
-    fn what_is_too_quiet_is_no_speech_and_an_offset_is_no_sound() {
+    fn quiet_audio_with_a_constant_offset_is_not_speech() {
         let mut segmenter = Segmenter::default();
         for n in 0..200 {
             let quiet = Frame { samples: [0.2; FRAME_SAMPLES], ..frame(n, (n * FRAME_SAMPLES) as SamplePos) };
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pause_it_is_cut_at_the_weakest_place_after_twenty_seconds() {
+    fn speech_without_a_pause_is_cut_where_the_detector_is_least_sure() {
         let mut probabilities = vec![0.9; 1_500];
         probabilities[1_195..1_205].fill(0.6);
         let segments = cut(&probabilities);
@@ -267,14 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn however_little_follows_a_cut_comes_out() {
+    fn the_continuation_of_a_cut_segment_is_kept_however_short() {
         let segments = cut(&runs(&[(SOFT_MAX - 20, 0.9), (10, 0.1), (12, 0.9)]));
         assert_eq!(segments.len(), 2);
         assert_eq!(span(&segments[1]).1, SOFT_MAX + 2);
     }
 
     #[test]
-    fn a_jump_ends_the_segment_before_it() {
+    fn a_jump_in_the_positions_ends_the_segment() {
         let mut segmenter = Segmenter::default();
         for n in 0..50 {
             assert_eq!(segmenter.push(&frame(n, (n * FRAME_SAMPLES) as SamplePos), 0.9), None);
@@ -308,7 +310,7 @@ mod tests {
                 for (n, samples) in (start..end).zip(segment.samples.as_chunks::<FRAME_SAMPLES>().0) {
                     prop_assert_eq!(samples, &frame(n, 0).samples);
                 }
-                let speech = probabilities[start..end].iter().filter(|p| **p >= GO_ON).count();
+                let speech = probabilities[start..end].iter().filter(|p| **p >= CONTINUE_PROBABILITY).count();
                 prop_assert_eq!(segment.speech_samples, speech * FRAME_SAMPLES);
                 last = end;
             }
@@ -321,7 +323,7 @@ mod tests {
             // A run that surely starts and is long enough by itself must come out whole, over however many segments.
             let mut n = 0;
             while n < probabilities.len() {
-                let run = probabilities[n..].iter().take_while(|p| **p >= START).count();
+                let run = probabilities[n..].iter().take_while(|p| **p >= START_PROBABILITY).count();
                 if run >= MIN_SPEECH {
                     prop_assert!((n..n + run).all(covered), "{n}..{} is not in {spans:?}", n + run);
                 }
@@ -330,7 +332,7 @@ mod tests {
         }
 
         #[test]
-        fn silence_never_comes_out_alone(probabilities in speech()) {
+        fn every_segment_contains_speech(probabilities in speech()) {
             for segment in cut(&probabilities) {
                 prop_assert!(segment.speech_samples > 0);
             }

@@ -9,18 +9,18 @@ use crate::event::Frame;
 
 /// The voice activity detector of one stream: a small recurrent network on mel features (crate `earshot`).
 #[derive(Default)]
-pub struct Vad {
+pub(crate) struct Vad {
     detector: Box<earshot::Detector>,
 }
 
 impl Vad {
     /// The probability that the frame is speech, 0 … 1.
-    pub fn probability(&mut self, frame: &Frame) -> f32 {
+    pub(crate) fn probability(&mut self, frame: &Frame) -> f32 {
         self.detector.predict_f32(&frame.samples)
     }
 
     /// Resets the recurrent state, as for a new stream.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.detector.reset();
     }
 }

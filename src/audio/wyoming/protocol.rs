@@ -1,16 +1,18 @@
-//! Wyoming events as bytes: a line of JSON, then as many bytes of more JSON and of sound as it says.
+//! The framing of Wyoming events: a line of JSON, then as many bytes of further JSON and of audio as the line says.
 //!
-//! Owns the frame of an event and its bounds. Refuses to know sockets and what an event is for. Invariant: what came in one piece
-//! or in many reads as the same events, and no length that somebody sends is believed beyond its bound.
+//! Bytes give the same events in whatever pieces they arrive. A length that the other side announces is checked against a limit
+//! before anything is done with it.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The line that begins an event; the JSON behind it; sound (16 s at 16 kHz, where satellites send 64 ms).
+/// Bytes of the first line of an event.
 const MAX_HEADER: usize = 8 << 10;
+/// Bytes of the JSON after it.
 const MAX_DATA: usize = 256 << 10;
+/// Bytes of audio: 16 s at 16 kHz. Satellites send 64 ms at a time.
 const MAX_PAYLOAD: usize = 512 << 10;
 
 /// One event.
@@ -21,7 +23,7 @@ pub(super) struct WyomingEvent {
     pub(super) payload: Vec<u8>,
 }
 
-/// Why bytes are no event.
+/// Why the bytes received are not an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MalformedEvent {
     LongHeader,
@@ -33,10 +35,10 @@ pub(super) enum MalformedEvent {
 impl fmt::Display for MalformedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LongHeader => write!(f, "no event begins with a line of more than {MAX_HEADER} bytes"),
-            Self::Header(why) => write!(f, "an event begins with a line of JSON that names its type ({why})"),
+            Self::LongHeader => write!(f, "the first line of an event is longer than {MAX_HEADER} bytes"),
+            Self::Header(why) => write!(f, "the first line of an event is not a line of JSON with its type ({why})"),
             Self::Length { what, length, most } => write!(f, "{what} of {length} bytes is more than {most}"),
-            Self::Data(why) => write!(f, "the data of an event is a JSON object ({why})"),
+            Self::Data(why) => write!(f, "the data of an event is not a JSON object ({why})"),
         }
     }
 }
@@ -53,11 +55,11 @@ struct EventHeader {
     payload_length: Option<u64>,
 }
 
-/// Puts events together from what arrives.
+/// Parses events from the bytes that arrive.
 #[derive(Debug, Default)]
 pub(super) struct EventParser {
     buffer: Vec<u8>,
-    /// Up to here the buffer holds no end of a line.
+    /// The buffer has no line end before this position.
     searched: usize,
 }
 
@@ -66,12 +68,12 @@ impl EventParser {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The beginning of an event has come, and its end has not.
-    pub(super) fn is_within(&self) -> bool {
+    /// The beginning of an event has arrived, and its end has not.
+    pub(super) fn has_partial_event(&self) -> bool {
         !self.buffer.is_empty()
     }
 
-    /// The next event that is there whole.
+    /// The next event that has arrived completely.
     pub(super) fn next(&mut self) -> Result<Option<WyomingEvent>, MalformedEvent> {
         let Some(line) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
             self.searched = self.buffer.len();
@@ -108,8 +110,8 @@ fn bounded(what: &'static str, length: Option<u64>, most: usize) -> Result<usize
     fits.ok_or(MalformedEvent::Length { what, length, most })
 }
 
-/// An event without sound, as it is sent.
-pub(super) fn written(kind: &str, data: &Value) -> Vec<u8> {
+/// The bytes of an event without audio.
+pub(super) fn encode(kind: &str, data: &Value) -> Vec<u8> {
     let mut line = json!({ "type": kind, "data": data }).to_string().into_bytes();
     line.push(b'\n');
     line
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Everything in `bytes`, which come in pieces of `chunk`.
+    /// All events in `bytes`, which arrive in pieces of `chunk` bytes.
     fn parsed(bytes: &[u8], chunk: usize) -> Result<Vec<WyomingEvent>, MalformedEvent> {
         let (mut parser, mut events) = (EventParser::default(), Vec::new());
         for part in bytes.chunks(chunk) {
@@ -129,7 +131,7 @@ mod tests {
                 events.push(event);
             }
         }
-        assert!(!parser.is_within(), "something is left");
+        assert!(!parser.has_partial_event(), "something is left");
         Ok(events)
     }
 
@@ -154,16 +156,16 @@ mod tests {
         assert_eq!(events[1].payload, b"\n{\n\0");
         let old = parsed(b"{\"type\": \"ping\", \"data\": {\"text\": \"hello\"}}\n", 5).unwrap();
         assert_eq!(old[0].data["text"], "hello");
-        assert_eq!(parsed(&written("pong", &json!({ "text": "hello" })), 7).unwrap()[0].data, old[0].data);
+        assert_eq!(parsed(&encode("pong", &json!({ "text": "hello" })), 7).unwrap()[0].data, old[0].data);
     }
 
     #[test]
-    fn what_is_no_event_is_told() {
+    fn malformed_events_are_errors_that_say_what_is_wrong() {
         let told = |bytes: &[u8]| parsed(bytes, 4_096).unwrap_err().to_string();
         assert!(told(b"GET / HTTP/1.1\r\n").contains("line of JSON"));
         assert!(told(b"{\"data\": {}}\n").contains("missing field `type`"));
         assert!(told(b"{\"type\": \"a\", \"payload_length\": -1}\n").contains("line of JSON"));
-        assert!(told(&[b'x'; 10_000]).contains("more than 8192 bytes"));
+        assert!(told(&[b'x'; 10_000]).contains("longer than 8192 bytes"));
         let huge = b"{\"type\": \"audio-chunk\", \"payload_length\": 18446744073709551615}\n";
         assert!(told(huge).contains("a payload of 18446744073709551615 bytes is more than 524288"));
         assert!(told(b"{\"type\": \"info\", \"data_length\": 999999999}\n").contains("data of 999999999 bytes"));
@@ -177,7 +179,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        fn any_bytes_are_parsed_or_rejected(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
             let mut parser = EventParser::default();
             parser.push(&bytes);
             while let Ok(Some(_)) = parser.next() {}

@@ -1,7 +1,6 @@
-//! One network microphone.
+//! The connection to one satellite.
 //!
-//! Owns its connection: what it says of itself, and its sound on the way to hearing. Refuses to know the other clients. Invariant:
-//! what was said before the connection ended, however it ended, is heard as whole.
+//! However the connection ends, the segment in progress is ended first, so that what was said until then is decoded.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,25 +12,26 @@ use jiff::Timestamp;
 use rustix::event::Timespec;
 use serde_json::{Map, Value, json};
 
-use super::protocol::{EventParser, MalformedEvent, WyomingEvent, written};
-use super::{GLANCE, WyomingServer, ready};
+use super::protocol::{EventParser, MalformedEvent, WyomingEvent, encode};
+use super::{POLL_TIME, WyomingServer, ready};
 use crate::audio::resample::Framer;
 use crate::audio::sink::{BlockingSink, PAUSE};
 use crate::clock::SampleClock;
 use crate::event::{Frame, RoomAudio};
 use crate::metrics::Metrics;
 
-/// So long after the beginning of an event its end will not come; so long without any event nobody is there.
-const STALLED: Duration = Duration::from_secs(10);
-const IDLE: Duration = Duration::from_secs(600);
-/// How long a client may take to read our answer.
-const WRITE: Duration = Duration::from_secs(5);
+/// A satellite that stops in the middle of an event for so long is disconnected.
+const STALL_LIMIT: Duration = Duration::from_secs(10);
+/// A satellite that sends no event for so long is disconnected.
+const IDLE_LIMIT: Duration = Duration::from_secs(600);
+/// How long a satellite may take to read an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes read at a time.
 const BLOCK: usize = 1 << 14;
 
-/// Why a client is one no more.
+/// Why a connection ended.
 pub(super) enum Disconnect {
-    /// It closed the connection, or we did.
+    /// The satellite closed it, or the daemon stops.
     Closed,
     Malformed(MalformedEvent),
     Refused(String),
@@ -40,7 +40,7 @@ pub(super) enum Disconnect {
 }
 
 impl Disconnect {
-    pub(super) fn tell(self, peer: SocketAddr) {
+    pub(super) fn log(self, peer: SocketAddr) {
         let reason = match self {
             Self::Closed => return tracing::info!(%peer, "a network microphone is gone"),
             Self::Malformed(malformed) => malformed.to_string(),
@@ -64,35 +64,36 @@ impl From<io::Error> for Disconnect {
     }
 }
 
-/// What sound comes as.
+/// How the samples of a stream are encoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct SampleLayout {
     rate: u32,
+    /// Bytes of one sample.
     width: usize,
     channels: usize,
 }
 
-/// A stream of sound between its start and its stop.
+/// The audio between "audio-start" and "audio-stop".
 struct AudioStream {
-    format: SampleLayout,
+    layout: SampleLayout,
     framer: Framer,
-    /// Bytes of a sample whose rest has not come.
+    /// The bytes of a sample that has not arrived completely.
     kept: Vec<u8>,
 }
 
 pub(super) struct Satellite<'a> {
     socket: TcpStream,
     peer: SocketAddr,
-    shared: &'a WyomingServer<'a>,
+    server: &'a WyomingServer<'a>,
     out: SyncSender<RoomAudio>,
     parser: EventParser,
-    /// The name it gave.
+    /// The name that the satellite gave.
     name: Option<String>,
-    heard: Option<ClientRoom<'a>>,
+    room: Option<ClientRoom<'a>>,
     stream: Option<AudioStream>,
 }
 
-/// The room of a client that has sent sound. It is one as long as the client is there.
+/// The room of a satellite that has sent audio. It is open as long as the satellite is connected.
 pub(super) struct ClientRoom<'a> {
     sink: BlockingSink<'a>,
     name: Arc<str>,
@@ -115,24 +116,23 @@ impl<'a> Satellite<'a> {
     pub(super) fn new(
         socket: TcpStream,
         peer: SocketAddr,
-        shared: &'a WyomingServer<'a>,
+        server: &'a WyomingServer<'a>,
         out: SyncSender<RoomAudio>,
     ) -> Result<Self, Disconnect> {
         socket.set_nonblocking(false)?;
-        socket.set_write_timeout(Some(WRITE))?;
+        socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
         tracing::info!(%peer, "a network microphone has connected");
-        let (parser, name, heard, stream) = Default::default();
-        Ok(Self { socket, peer, shared, out, parser, name, heard, stream })
+        Ok(Self { socket, peer, server, out, parser: EventParser::default(), name: None, room: None, stream: None })
     }
 
     pub(super) fn run(mut self) -> Result<(), Disconnect> {
         let ended = self.listen();
-        // It went without a word, or we sent it away: what it said until then is whole, and then nothing is heard.
+        // The stream was cut off. What was said until then is complete, and from now on there is a gap.
         if self.stream.is_some()
-            && let Some(heard) = &mut self.heard
+            && let Some(room) = &mut self.room
         {
-            let _ = heard.sink.end();
-            self.shared.lose(&heard.name);
+            let _ = room.sink.end();
+            self.server.record_loss(&room.name);
         }
         ended
     }
@@ -140,22 +140,22 @@ impl<'a> Satellite<'a> {
     fn listen(&mut self) -> Result<(), Disconnect> {
         let mut block = vec![0; BLOCK];
         let mut last = Instant::now();
-        while !self.shared.control.stopped() {
-            let waits = !ready(&self.socket, &Timespec::default()).map_err(io::Error::from)?;
-            if waits && !ready(&self.socket, &GLANCE).map_err(io::Error::from)? {
+        while !self.server.control.stopped() {
+            let waited = !ready(&self.socket, &Timespec::default()).map_err(io::Error::from)?;
+            if waited && !ready(&self.socket, &POLL_TIME).map_err(io::Error::from)? {
                 let silent = last.elapsed();
-                if silent > IDLE || silent > STALLED && self.parser.is_within() {
-                    return Err(if self.parser.is_within() { Disconnect::Stalled } else { Disconnect::Closed });
+                if silent > IDLE_LIMIT || silent > STALL_LIMIT && self.parser.has_partial_event() {
+                    return Err(if self.parser.has_partial_event() { Disconnect::Stalled } else { Disconnect::Closed });
                 }
                 if silent > PAUSE {
                     self.stop()?;
                 }
-                // One that says nothing for minutes is no part that is stuck.
-                self.heard.iter().for_each(|heard| heard.sink.keep_alive());
+                // A satellite may be silent for minutes: to the watchdog it is alive.
+                self.room.iter().for_each(|room| room.sink.keep_alive());
                 continue;
             }
             let read = match self.socket.read(&mut block) {
-                Ok(0) if self.parser.is_within() => return Err(Disconnect::Stalled),
+                Ok(0) if self.parser.has_partial_event() => return Err(Disconnect::Stalled),
                 Ok(0) => return Err(Disconnect::Closed),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -164,76 +164,76 @@ impl<'a> Satellite<'a> {
             last = Instant::now();
             self.parser.push(&block[..read]);
             while let Some(event) = self.parser.next()? {
-                self.take(event, waits)?;
+                self.handle(event, waited)?;
             }
         }
         Ok(())
     }
 
-    /// `fresh`: it had to be waited for.
-    fn take(&mut self, event: WyomingEvent, fresh: bool) -> Result<(), Disconnect> {
+    /// `waited`: nothing had arrived when the event was waited for, so its audio is live.
+    fn handle(&mut self, event: WyomingEvent, waited: bool) -> Result<(), Disconnect> {
         match event.kind.as_str() {
-            "describe" => self.socket.write_all(&written("info", &info()))?,
-            "ping" => self.socket.write_all(&written("pong", &json!({ "text": event.data.get("text") })))?,
+            "describe" => self.socket.write_all(&encode("info", &info()))?,
+            "ping" => self.socket.write_all(&encode("pong", &json!({ "text": event.data.get("text") })))?,
             "info" => self.name = name(&event.data).or(self.name.take()),
-            "audio-start" => self.start(format(&event.data)?)?,
+            "audio-start" => self.start(sample_layout(&event.data)?)?,
             "audio-chunk" => {
-                let format = format(&event.data)?;
-                if self.stream.as_ref().is_none_or(|stream| stream.format != format) {
-                    self.start(format)?;
+                let layout = sample_layout(&event.data)?;
+                if self.stream.as_ref().is_none_or(|stream| stream.layout != layout) {
+                    self.start(layout)?;
                 }
-                self.chunk(&event.payload, fresh)?;
+                self.chunk(&event.payload, waited)?;
             }
             "audio-stop" => self.stop()?,
-            kind => tracing::debug!(peer = %self.peer, kind, "an event that means nothing to a listener"),
+            kind => tracing::debug!(peer = %self.peer, kind, "an event that a microphone source ignores"),
         }
         Ok(())
     }
 
-    fn start(&mut self, format: SampleLayout) -> Result<(), Disconnect> {
+    fn start(&mut self, layout: SampleLayout) -> Result<(), Disconnect> {
         self.stop()?;
         let clock = SampleClock::starting_at(Timestamp::now());
-        let framer = Framer::new(format.rate, format.channels, clock, 0);
+        let framer = Framer::new(layout.rate, layout.channels, clock, 0);
         let framer = framer.map_err(|error| Disconnect::Refused(error.to_string()))?;
-        self.stream = Some(AudioStream { format, framer, kept: Vec::new() });
-        let heard = match &mut self.heard {
-            Some(heard) => heard,
-            None => self.heard.insert(self.shared.hear(self.peer, self.name.as_deref(), self.out.clone())),
+        self.stream = Some(AudioStream { layout, framer, kept: Vec::new() });
+        let room = match &mut self.room {
+            Some(room) => room,
+            None => self.room.insert(self.server.open_room(self.peer, self.name.as_deref(), self.out.clone())),
         };
-        let lost = self.shared.lost().remove(&heard.name);
+        let lost = self.server.lost_rooms().remove(&room.name);
         match lost {
-            Some(from) if heard.sink.source_back(from).is_break() => Err(Disconnect::Closed),
+            Some(from) if room.sink.source_back(from).is_break() => Err(Disconnect::Closed),
             _ => Ok(()),
         }
     }
 
-    fn chunk(&mut self, payload: &[u8], fresh: bool) -> Result<(), Disconnect> {
-        let (Some(stream), Some(heard)) = (&mut self.stream, &mut self.heard) else { return Ok(()) };
-        let AudioStream { format, framer, kept } = stream;
+    fn chunk(&mut self, payload: &[u8], waited: bool) -> Result<(), Disconnect> {
+        let (Some(stream), Some(room)) = (&mut self.stream, &mut self.room) else { return Ok(()) };
+        let AudioStream { layout, framer, kept } = stream;
         kept.extend_from_slice(payload);
-        let whole = kept.len() - kept.len() % (format.width * format.channels);
-        let samples: Vec<f32> = kept[..whole].chunks_exact(format.width).map(sample).collect();
+        let whole = kept.len() - kept.len() % (layout.width * layout.channels);
+        let samples: Vec<f32> = kept[..whole].chunks_exact(layout.width).map(sample).collect();
         kept.drain(..whole);
         let mut frames = Vec::new();
         framer.push(&samples, |frame| frames.push(frame));
         let now = Timestamp::now();
-        if fresh && framer.clock().time(framer.position()) < now {
+        if waited && framer.clock().time(framer.position()) < now {
             framer.observe(now);
         }
-        passed(&mut heard.sink, frames)
+        send_all(&mut room.sink, frames)
     }
 
-    /// The stream is over, or pauses for so long that it is.
+    /// The stream is over, or has paused for too long.
     fn stop(&mut self) -> Result<(), Disconnect> {
-        let (Some(stream), Some(heard)) = (self.stream.take(), &mut self.heard) else { return Ok(()) };
+        let (Some(stream), Some(room)) = (self.stream.take(), &mut self.room) else { return Ok(()) };
         let mut frames = Vec::new();
         stream.framer.finish(|frame| frames.push(frame));
-        passed(&mut heard.sink, frames)?;
-        if heard.sink.end().is_break() { Err(Disconnect::Closed) } else { Ok(()) }
+        send_all(&mut room.sink, frames)?;
+        if room.sink.end().is_break() { Err(Disconnect::Closed) } else { Ok(()) }
     }
 }
 
-fn passed(sink: &mut BlockingSink, frames: Vec<Frame>) -> Result<(), Disconnect> {
+fn send_all(sink: &mut BlockingSink, frames: Vec<Frame>) -> Result<(), Disconnect> {
     if frames.into_iter().try_for_each(|frame| sink.send_frame(frame)).is_break() {
         Err(Disconnect::Closed)
     } else {
@@ -241,7 +241,8 @@ fn passed(sink: &mut BlockingSink, frames: Vec<Frame>) -> Result<(), Disconnect>
     }
 }
 
-/// The name a microphone gives in an `info` event: its area, else its own; as one that may stand in a topic.
+/// The name that a satellite gives in an `info` event: its area, else its own. Characters that may not stand in an MQTT topic are
+/// replaced.
 fn name(data: &Map<String, Value>) -> Option<String> {
     let satellite = &data.get("satellite").unwrap_or(&Value::Null);
     let microphone = data.get("mic").and_then(|mic| mic.get(0)).unwrap_or(&Value::Null);
@@ -251,12 +252,12 @@ fn name(data: &Map<String, Value>) -> Option<String> {
     Some(given.trim().chars().take(64).map(fits).collect())
 }
 
-fn format(data: &Map<String, Value>) -> Result<SampleLayout, Disconnect> {
+fn sample_layout(data: &Map<String, Value>) -> Result<SampleLayout, Disconnect> {
     let number = |key: &str, most: u64| {
         let number = data.get(key).and_then(Value::as_u64).filter(|number| (1..=most).contains(number));
         number.ok_or_else(|| {
             let found = data.get(key).unwrap_or(&Value::Null);
-            Disconnect::Refused(format!("the {key} of its sound is {found}, and not a number of 1 to {most}"))
+            Disconnect::Refused(format!("the {key} of its audio is {found}, not a number of 1 to {most}"))
         })
     };
     Ok(SampleLayout {
@@ -266,7 +267,7 @@ fn format(data: &Map<String, Value>) -> Result<SampleLayout, Disconnect> {
     })
 }
 
-/// A sample of 1 to 4 bytes, the least first; of one byte without a sign, as in WAV.
+/// A little-endian sample of 1 to 4 bytes. A sample of one byte is unsigned, as in WAV.
 fn sample(bytes: &[u8]) -> f32 {
     match bytes {
         [byte] => (f32::from(*byte) - 128.0) / 128.0,
@@ -278,11 +279,11 @@ fn sample(bytes: &[u8]) -> f32 {
     }
 }
 
-/// What we are: something that hears and answers nothing.
+/// The answer to `describe`.
 fn info() -> Value {
     let hearth = json!({
         "name": "hearth",
-        "description": "Listens along and tells the house over MQTT; answers nothing here",
+        "description": "Transcribes the audio it receives and publishes over MQTT; sends no transcripts here",
         "attribution": { "name": "hearth", "url": "" },
         "installed": true,
         "version": env!("CARGO_PKG_VERSION"),
@@ -296,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_of_every_width_are_read() {
+    fn samples_of_every_width_are_decoded() {
         assert_eq!([0x00, 0x80, 0xc0].map(|byte| sample(&[byte])), [-1.0, 0.0, 0.5]);
         assert_eq!(sample(&(-16_384i16).to_le_bytes()), -0.5);
         assert_eq!(sample(&[0, 0, 0x40]), 0.5);
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_microphone_is_called_what_it_says() {
+    fn a_satellite_is_named_by_its_area_or_its_own_name() {
         let called = |info: Value| name(info.as_object().unwrap());
         assert_eq!(called(json!({ "satellite": { "name": "sat 1", "area": "Küche" } })).unwrap(), "k_che");
         assert_eq!(called(json!({ "satellite": { "name": "Living Room", "area": null } })).unwrap(), "living_room");
@@ -313,14 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn a_format_out_of_this_world_is_refused_with_its_key() {
+    fn an_invalid_sample_layout_is_refused_with_the_key_at_fault() {
         for (data, key) in [
-            (json!({ "rate": 0, "width": 2, "channels": 1 }), "rate of its sound is 0"),
-            (json!({ "rate": 16_000, "width": 8, "channels": 1 }), "width of its sound is 8"),
-            (json!({ "rate": 16_000, "width": 2 }), "channels of its sound is null"),
-            (json!({ "rate": "fast", "width": 2, "channels": 1 }), "rate of its sound is \"fast\""),
+            (json!({ "rate": 0, "width": 2, "channels": 1 }), "rate of its audio is 0"),
+            (json!({ "rate": 16_000, "width": 8, "channels": 1 }), "width of its audio is 8"),
+            (json!({ "rate": 16_000, "width": 2 }), "channels of its audio is null"),
+            (json!({ "rate": "fast", "width": 2, "channels": 1 }), "rate of its audio is \"fast\""),
         ] {
-            let Err(Disconnect::Refused(reason)) = format(data.as_object().unwrap()) else {
+            let Err(Disconnect::Refused(reason)) = sample_layout(data.as_object().unwrap()) else {
                 panic!("{data} was taken")
             };
             assert!(reason.contains(key), "{reason}");
