@@ -1,7 +1,6 @@
 //! The shape of a model, read from Hugging Face's `config.json`.
 //!
-//! Owns every name that file has for one thing, the defaults, and what is absurd. Refuses to touch weights. Invariant: a
-//! [`Config`] that exists can be built: widths divide, sizes are bounded, the pattern covers every layer.
+//! A [`Config`] that was read can be built: widths divide, sizes are bounded, and there is a block type for every layer.
 
 mod json;
 
@@ -12,13 +11,15 @@ use crate::formats::gguf::{self, MetadataValue};
 use crate::formats::{Sidecar, required_sidecar};
 use json::ConfigJson;
 
-/// ConfigJson and values that a state may have: twenty times those of the largest model there is.
+/// Keys and values that a state may have: twenty times those of the largest published model.
 const STATE_MAX: usize = 1 << 28;
 
-/// What a layer mixes time with (section 2.3 of the paper).
+/// How a layer mixes tokens over time (section 2.3 of the paper).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlockType {
+    /// RG-LRU behind a convolution.
     Recurrent,
+    /// Local multi-query attention.
     Attention,
 }
 
@@ -40,9 +41,9 @@ pub struct Config {
     pub hidden_size: usize,
     /// r: width of the recurrence; the paper's D_RNN.
     pub lru_width: usize,
-    /// e: width of the gated MLP (half of what Hugging Face calls `intermediate_size`).
+    /// e: width of the gated MLP. Half of Hugging Face's `intermediate_size`; the name is that of Google's code.
     pub mlp_expanded_width: usize,
-    /// n: query heads, and blocks of the gates' block-diagonal matrices.
+    /// n: query heads, and blocks of the gates.
     pub num_attention_heads: usize,
     /// g: heads that keys and values have; 1 in every published checkpoint.
     pub num_key_value_heads: usize,
@@ -50,17 +51,19 @@ pub struct Config {
     pub head_dim: usize,
     /// How many dimensions of a head are rotated; even.
     pub rotary_dim: usize,
+    /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// w: keys before its own that a query sees.
     pub attention_window_size: usize,
     /// c: taps of the convolution, the current token's included.
     pub conv1d_width: usize,
+    /// ε of every norm.
     pub rms_norm_eps: f64,
-    /// Logits are bent into ±this.
+    /// Logits are bent into ± this.
     pub logits_soft_cap: f32,
-    /// q, k and v carry a bias.
+    /// Whether the projections of queries, keys and values have a bias.
     pub attention_bias: bool,
-    /// One entry per layer.
+    /// One entry for each layer.
     pub block_types: Vec<BlockType>,
 }
 
@@ -108,7 +111,7 @@ impl Config {
         }
         let layers = keys.layers()?;
         let window = keys.required("attention_window_size", 1..=1 << 20)?;
-        // No weight's shape depends on the window, so the weights cannot belie it.
+        // No weight's shape depends on the window, so no weight would contradict it.
         if window * kv_heads * head_dim > STATE_MAX / 2 / layers.len() {
             return Err(keys.bad("attention_window_size", "one whose keys and values fit into memory"));
         }

@@ -1,11 +1,9 @@
-//! What a token costs at the least.
-//!
-//! Owns the sums of bytes and operations that a speed is held against. Refuses to know how fast anything is.
+//! The least that a token costs: bytes of weights to read and operations to make, against which a speed is held.
 
 use crate::formats::WeightMatrix;
 use crate::kernels::WeightFormat;
 
-/// What one token costs, but for attention's window and the sums of vectors.
+/// What one token costs at the least, without the attention over its window and the loops over vectors.
 #[derive(Clone, Debug)]
 pub struct TokenCost {
     /// Reading it.
@@ -15,7 +13,7 @@ pub struct TokenCost {
 }
 
 impl TokenCost {
-    /// The form that most products are made of.
+    /// The format that most products are made of.
     pub fn main_format(&self) -> WeightFormat {
         let most = self.ingest.formats.iter().max_by_key(|(_, operations)| *operations);
         most.map_or(WeightFormat::F32, |(format, _)| *format)
@@ -25,12 +23,14 @@ impl TokenCost {
 /// Weights to be read and products to be made.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
+    /// Bytes of the weights.
     pub bytes: u64,
-    /// Operations with weights of each form, two to a product.
+    /// Operations with weights of each format: a multiplication and an addition for each weight.
     pub formats: Vec<(WeightFormat, u64)>,
 }
 
 impl Work {
+    /// Of all formats.
     pub fn operations(&self) -> u64 {
         self.formats.iter().map(|(_, operations)| operations).sum()
     }

@@ -1,6 +1,4 @@
-//! What can be wrong with a model's files, its tokens, or a state.
-//!
-//! Owns the one error of `griffin`. Invariant: every variant names its file, tensor or token and says what to do.
+//! What can be wrong with a model's files, its tokens, or a state. Each message names its file, tensor or token and says what to do.
 
 use std::path::PathBuf;
 
@@ -20,7 +18,7 @@ pub enum Error {
     #[error("{}: {key} is {found}, expected {expected}", path.display())]
     BadKey { path: PathBuf, key: &'static str, found: String, expected: String },
 
-    #[error("{} describes {found}, and hearth reads only RecurrentGemma; choose a recurrentgemma checkpoint", path.display())]
+    #[error("{} describes {found}, and only RecurrentGemma is read; choose a recurrentgemma checkpoint", path.display())]
     Architecture { path: PathBuf, found: String },
 
     #[error("{} holds no model.safetensors, index or shards; download the checkpoint in Hugging Face layout", dir.display())]
@@ -42,7 +40,7 @@ pub enum Error {
     #[error("{}: {tensor} holds a value that is infinite or no number; fetch or quantize the model again", path.display())]
     NotFinite { path: PathBuf, tensor: String },
 
-    #[error("{} exists already; choose another name, or use --force to replace it", path.display())]
+    #[error("{} exists already; choose another name, or force its replacement", path.display())]
     Exists { path: PathBuf },
 
     #[error("{} cannot be written; is there room on the disk, and may you write there?", path.display())]
@@ -54,13 +52,13 @@ pub enum Error {
     #[error("{}: {tensor} has the shape {found:?}, and config.json makes it {expected:?}; they belong to different models", path.display())]
     Shape { path: PathBuf, tensor: String, expected: Vec<usize>, found: Vec<usize> },
 
-    #[error("{}: {tensor} is stored as {found}, and hearth reads F32, F16 and BF16; convert the checkpoint", path.display())]
+    #[error("{}: {tensor} is stored as {found}, and only F32, F16 and BF16 are read; convert the checkpoint", path.display())]
     Dtype { path: PathBuf, tensor: String, found: String },
 
     #[error("{} cannot be used as a tokenizer ({reason}); take tokenizer.json from the model's own checkpoint", path.display())]
     Tokenizer { path: PathBuf, reason: String },
 
-    #[error("{} has no token {token}; hearth needs Gemma's turn tokens, so take the tokenizer.json of this model", path.display())]
+    #[error("{} has no token {token}; Gemma's turn tokens are needed, so take the tokenizer.json of this model", path.display())]
     MissingToken { path: PathBuf, token: &'static str },
 
     #[error("text could not be turned into tokens or back: {reason}")]

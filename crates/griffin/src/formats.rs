@@ -33,7 +33,7 @@ pub use tensors::TensorGroup;
 pub(crate) use tensors::{TensorKind, TensorSource, TensorSpec, tensor_specs};
 pub(crate) use weight_matrix::WeightMatrix;
 
-/// Progress: called with the parameters that are done and their total.
+/// Is called with the number of parameters that are done, and their total.
 pub type Progress<'p> = &'p mut (dyn FnMut(u64, u64) + Send);
 
 /// Where tensors come from.
@@ -65,7 +65,7 @@ impl<'p> WeightLoader<'p> {
         let source = if sidecar::is_file(path) {
             let gguf = Gguf::open(path)?;
             gguf.check_metadata(&config.to_metadata())?;
-            // Reading ahead is a favour: where the system refuses it, pages come as they are met.
+            // Where the system refuses to read ahead, pages are read when they are first used.
             let _ = gguf.map().advise(Advice::WillNeed);
             let fingerprint = stored_fingerprint(&gguf)?;
             WeightSource::Gguf { file: gguf, fingerprint }
@@ -92,8 +92,7 @@ impl<'p> WeightLoader<'p> {
     /// SHA-256 over the settings that matter to the arithmetic and every tensor handed out, by name, whichever shard it lay in.
     /// A GGUF file has that of the checkpoint it was made from.
     ///
-    /// Every byte counts: a fine-tuned checkpoint may differ in a few weights only. Hashing runs beside packing, at over 1 GB/s
-    /// a core, so it costs less than reading the file did.
+    /// All bytes are hashed, for a fine-tuned checkpoint may differ in a few weights only. Hashing runs beside packing.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         match &self.source {
             WeightSource::Safetensors(_) => fingerprint(&self.config, &self.hashes),

@@ -1,8 +1,9 @@
-//! RecurrentGemma, as the Griffin paper has it.
-//!
 //! Sources: Griffin (arXiv 2402.19427, whose sections and equations the files name), RecurrentGemma (arXiv 2404.07839), and
-//! Google's reference code, which is right where Hugging Face's differs: a query sees 1 + w keys, the embedding's scale is
-//! rounded to bf16.
+//! Google's reference code. Read the code in this order: `config`, `layers`, `model`, `state`; then what makes it fast, `kernels`;
+//! then `formats`, `tokenizer`, `sampler`.
+//!
+#![doc = include_str!("../README.md")]
+#![warn(unreachable_pub)]
 
 mod config;
 mod cost;

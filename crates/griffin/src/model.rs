@@ -23,7 +23,7 @@ use crate::{Config, Error, Logits, State, StateTensor};
 /// long a prompt is.
 pub const CHUNK: usize = 64;
 
-/// A RecurrentGemma.
+/// A RecurrentGemma: weights, and the threads which compute with them. It remembers nothing: see [`State`].
 pub struct Model {
     config: Config,
     weights: ModelWeights,
@@ -57,7 +57,7 @@ impl ModelWeights {
 }
 
 impl Model {
-    /// Loads a GGUF file that `hearth models quantize` wrote, or a checkpoint in Hugging Face layout: `config.json` and one or
+    /// Loads a GGUF file which [`crate::quantize`] wrote, or a checkpoint in Hugging Face layout: `config.json` and one or
     /// several safetensors files in f32, f16 or bf16.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Model {
         Self::build(|| WeightLoader::open(path, options.weights, progress), options)
     }
 
-    /// A model of random weights, for measuring.
+    /// A model of random weights, for measuring speed.
     ///
     /// # Errors
     /// [`Error::Threads`].
@@ -101,16 +101,17 @@ impl Model {
         })
     }
 
+    /// Its shape.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The instructions that the products are made of.
+    /// The instructions which this model computes with.
     pub fn kernel(&self) -> Kernel {
         self.kernel
     }
 
-    /// Threads that compute.
+    /// Number of threads which compute.
     pub fn threads(&self) -> usize {
         self.threads.current_num_threads()
     }
@@ -121,7 +122,7 @@ impl Model {
         self.fingerprint
     }
 
-    /// Bytes of the matrices.
+    /// Bytes of the matrices in memory.
     pub fn bytes(&self) -> u64 {
         self.cost().generate.bytes
     }
@@ -143,7 +144,7 @@ impl Model {
         State::fresh(&self.config, self.kv_cache)
     }
 
-    /// A state made of tensors that [`State::tensors`] gave.
+    /// The state whose tensors [`State::tensors`] gave.
     ///
     /// # Errors
     /// [`Error::State`] when they are not this model's.
@@ -197,8 +198,8 @@ impl Model {
         Ok(self.read_all(&mut [(state, tokens)])?.remove(0))
     }
 
-    /// Reads tokens of several streams at once and predicts what follows the last of each: the questions that are asked of
-    /// forks of one state. The weights are read once for all.
+    /// Reads tokens of several streams at once and predicts what follows the last of each. The weights are read once for all, so
+    /// this is how to ask several questions of forks of one state.
     ///
     /// # Errors
     /// As [`Model::read`]; the states are then as they were.
@@ -277,19 +278,19 @@ impl Model {
 
     /// Does work on so many tokens, on the model's threads.
     fn compute(&self, tokens: usize, work: impl FnOnce(&mut Scratch) + Send) {
-        // A panic while the scratch was in use tensors nothing in it that the next call would read.
+        // Nothing that a panic left in it is read by the next call.
         let mut scratch = self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let scratch = &mut *scratch;
         match tokens {
-            // Of a single one, every product waits for memory longer than a thread takes to wake.
+            // With a single one, every product waits for memory longer than a thread takes to wake.
             0..=1 => self.threads.install(|| work(scratch)),
             _ => self.threads.install(|| with_threads_awake(|| work(scratch))),
         }
     }
 
-    /// Takes the next tokens of some streams through the layers; their states move on. At [`Output::Logits`] the batch then holds
+    /// Takes the next tokens of some streams through the layers; their states move on. At [`Output::Logits`] `scratch.x` then holds
     /// what the final norm and the head go on from.
-    fn pass(&self, scratch: &mut Scratch, streams: &mut [(&mut State, &[u32])], depth: Output) {
+    fn pass(&self, scratch: &mut Scratch, streams: &mut [(&mut State, &[u32])], output: Output) {
         let d = self.config.hidden_size;
         scratch.x.clear();
         scratch.angles.clear();
@@ -312,7 +313,7 @@ impl Model {
         for layer in layers {
             layer.forward(scratch, &mut spans);
         }
-        match depth {
+        match output {
             Output::Logits => last.forward(scratch, &mut spans),
             Output::StateOnly => last.update_state(scratch, &mut spans),
         }

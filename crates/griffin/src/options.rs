@@ -1,6 +1,4 @@
-//! How a model is held and run.
-//!
-//! Owns the settings, the threads that they ask for, and how these wait. Refuses to know what is computed.
+//! How a model is held and run: its settings, and the threads which they ask for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,12 +10,12 @@ use crate::kernels::Kernel;
 /// Parameters up to which a model computes faster on one thread than it could wake others.
 const SMALL: u64 = 50_000_000;
 
-/// How a model is held and run.
+/// How a model is held and run. The default suits most: see each field.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Of a checkpoint in Hugging Face layout; a GGUF file has its own.
+    /// How a checkpoint in Hugging Face layout is held; the weights of a GGUF file are held as they are.
     pub weights: Quantization,
-    /// By default f32 when the weights are, else i16.
+    /// How keys and values are kept; by default f32 when the weights are, else i16.
     pub kv_cache: Option<KvCacheType>,
     /// Threads that compute; 0: one per core, and a single one for a small model, which gains nothing from more.
     pub threads: usize,
@@ -27,23 +25,27 @@ pub struct Options {
     pub nice: u8,
 }
 
-/// The form of the large matrices in memory.
+/// How the large matrices are quantized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantization {
     /// f32 below 500 million parameters, q8_0 above.
     #[default]
     Auto,
+    /// 32 bits a weight.
     F32,
+    /// 8.5 bits a weight.
     #[serde(rename = "q8_0")]
     Q8_0,
+    /// 4.5 bits a weight, but for gates, keys and values, which take q8_0.
     #[serde(rename = "q4_k")]
     Q4K,
 }
 
-/// The type that keys and values are kept in.
+/// The type of keys and values in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvCacheType {
+    /// 32 bits a number.
     F32,
     /// Fixed point: 12 bits a number, one exponent for each key and each value.
     I16,
@@ -63,15 +65,15 @@ impl Options {
     }
 }
 
-/// Makes the calling thread nicer. Linux keeps niceness by thread; that it could not be changed costs no more than speed.
+/// Makes the calling thread nicer. Linux keeps niceness by thread; a failure costs others speed, so it is not reported.
 fn yield_to_others(nice: u8) {
     if nice > 0 {
         let _ = rustix::process::nice(i32::from(nice));
     }
 }
 
-/// Runs `work` while the pool's other threads look for their part of it without pause: a pass hands out work hundreds of times,
-/// and a thread that went to sleep in between takes a tenth of a millisecond to wake.
+/// Runs `work` while the pool's other threads poll for their part of it: a pass hands out work hundreds of times, and a thread
+/// that went to sleep in between takes a tenth of a millisecond to wake.
 pub(crate) fn with_threads_awake(work: impl FnOnce() + Send) {
     let done = AtomicBool::new(false);
     let done = &done;

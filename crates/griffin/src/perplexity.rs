@@ -4,12 +4,12 @@ use crate::formats::Progress;
 use crate::model::CHUNK;
 use crate::{Error, Model, Tokenizer};
 
-/// How surprised a model was, on average.
+/// How well a model predicted a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Perplexity {
     /// Tokens that were predicted.
     pub tokens: usize,
-    /// exp of the mean surprise: how many equally likely tokens the model chose among.
+    /// exp of the mean surprisal: as many equally likely tokens would surprise as much.
     pub value: f64,
 }
 

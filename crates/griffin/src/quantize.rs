@@ -165,7 +165,7 @@ fn metadata(config: &Config, name: &str, json: String, quantization: Quantizatio
     let texts = [
         (gguf::ARCHITECTURE_KEY, gguf::ARCHITECTURE.to_string()),
         ("general.name", name.into()),
-        ("general.quantized_by", concat!("hearth ", env!("CARGO_PKG_VERSION")).into()),
+        ("general.quantized_by", concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).into()),
         (gguf::LAYOUT_KEY, gguf::LAYOUT.into()),
         (gguf::RECIPE_KEY, recipe.into()),
         (gguf::FINGERPRINT_KEY, hex(&[0; 32])),

@@ -1,20 +1,21 @@
-//! From logits to a token, or to a number.
+//! From logits to the next token, or to the probability of a set of tokens.
 //!
-//! Owns the choice of the next token and the probabilities of sets of tokens. Refuses to know the model. Invariant: the same
-//! seed and the same logits give the same tokens; temperature 0 is greedy and draws nothing.
+//! The same seed and the same logits give the same tokens. Temperature 0 always takes the likeliest token and draws nothing.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Predictions of one position: v values, each within ±cap.
+/// Predictions at one position: [v] values, each within ±`logits_soft_cap`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logits(Vec<f32>);
 
 impl Logits {
+    /// Logits made elsewhere.
     pub fn new(values: Vec<f32>) -> Self {
         Self(values)
     }
 
+    /// One for each token of the vocabulary.
     pub fn values(&self) -> &[f32] {
         &self.0
     }
@@ -24,7 +25,7 @@ impl Logits {
         &mut self.0
     }
 
-    /// The likeliest token; the first of equals.
+    /// The likeliest token; the first of several that are equal.
     pub fn argmax(&self) -> u32 {
         let best = self
             .0
@@ -44,7 +45,7 @@ impl Logits {
         self.log_sum_exp(yes) - self.log_sum_exp(no)
     }
 
-    /// ln p of a token, in nats; its negative is the surprise at seeing it.
+    /// ln p of a token, in nats; its negative is the surprisal.
     pub fn log_probability(&self, id: u32) -> f64 {
         self.log_sum_exp(&[id]) - log_sum_exp(self.0.iter().copied())
     }
@@ -67,6 +68,7 @@ pub struct Sampling {
     pub top_k: usize,
     /// Only the likeliest tokens that together reach this probability are drawn from; 1: all.
     pub top_p: f32,
+    /// Of the random numbers.
     pub seed: u64,
 }
 
@@ -81,11 +83,12 @@ impl Default for Sampling {
 pub struct Sampler {
     sampling: Sampling,
     random: StdRng,
-    /// Candidates and their weights, kept so that choosing allocates once.
+    /// Candidates and their weights, kept so that only the first choice allocates.
     tokens: Vec<(u32, f32)>,
 }
 
 impl Sampler {
+    /// A sampler at the beginning of its random numbers.
     pub fn new(sampling: Sampling) -> Self {
         Self { sampling, random: StdRng::seed_from_u64(sampling.seed), tokens: Vec::new() }
     }

@@ -1,8 +1,6 @@
-//! Everything a model remembers, and nothing it does not.
+//! All that a model remembers of what it read.
 //!
-//! Owns the mutable memory: its tensors, their names, how they leave for a snapshot and come back. Refuses to know how they are
-//! computed. Invariants: its size depends on the model alone, never on the stream; a fork is a copy, so neither can alter the
-//! other.
+//! The size of a state depends on the model alone, never on the stream. A fork is a copy, so neither can alter the other.
 
 use half::f16;
 
@@ -13,10 +11,10 @@ use crate::error::Error;
 use crate::options::KvCacheType;
 use kv_cache::{AnyKvCache, KeysAndValues, KvCache, KvElement};
 
-/// Positions up to here are exact in f64: ninety million years of talk.
+/// Positions up to here are exact in f64.
 const POSITION_MAX: u64 = 1 << 53;
 
-/// The memory of one stream.
+/// What a model remembers of one stream of tokens.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) layers: Vec<LayerState>,
@@ -27,7 +25,7 @@ pub struct State {
     pub(crate) begun: bool,
 }
 
-/// What one layer remembers.
+/// The part of a state that belongs to one layer.
 #[derive(Clone, Debug)]
 pub(crate) enum LayerState {
     Recurrent {
@@ -40,13 +38,14 @@ pub(crate) enum LayerState {
     Attention(AnyKvCache),
 }
 
-/// One tensor of a state, for goldens and snapshots.
+/// One tensor of a state, by name, for saving it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateTensor {
     /// `l{layer}.{h, conv, k, v}`. Keys and values stand oldest first at the end; zeros stand before them.
     pub name: String,
-    /// f16 rather than f32.
+    /// The values are f16 rather than f32.
     pub half: bool,
+    /// Outermost dimension first.
     pub shape: Vec<usize>,
     /// Little-endian values.
     pub bytes: Vec<u8>,
@@ -57,26 +56,26 @@ pub struct StateTensor {
 pub(crate) struct StateShapes {
     lru_width: usize,
     taps: usize,
-    ring: [usize; 3],
+    kv_cache: [usize; 3],
 }
 
 impl StateShapes {
-    pub fn of(config: &Config) -> Self {
-        let ring = [config.num_key_value_heads, config.attention_window_size, config.head_dim];
-        Self { lru_width: config.lru_width, taps: config.conv1d_width - 1, ring }
+    pub(crate) fn of(config: &Config) -> Self {
+        let kv_cache = [config.num_key_value_heads, config.attention_window_size, config.head_dim];
+        Self { lru_width: config.lru_width, taps: config.conv1d_width - 1, kv_cache }
     }
 }
 
 impl State {
     /// A state that has read nothing.
-    pub(crate) fn fresh(config: &Config, ring: KvCacheType) -> Self {
-        let layer = |temporal: &BlockType| match temporal {
+    pub(crate) fn fresh(config: &Config, kv_cache: KvCacheType) -> Self {
+        let layer = |block_type: &BlockType| match block_type {
             BlockType::Recurrent => LayerState::Recurrent {
                 rg_lru: vec![0.0; config.lru_width],
                 conv1d: vec![0.0; (config.conv1d_width - 1) * config.lru_width],
             },
             BlockType::Attention => LayerState::Attention(AnyKvCache::new(
-                ring,
+                kv_cache,
                 config.num_key_value_heads,
                 config.head_dim,
                 config.attention_window_size,
@@ -85,60 +84,60 @@ impl State {
         Self { layers: config.block_types.iter().map(layer).collect(), tokens_read: 0, begun: false }
     }
 
-    /// A second state with the same past. Neither can alter the other.
+    /// A copy, which can go on with other tokens. Neither can alter the other.
     pub fn fork(&self) -> Self {
         self.clone()
     }
 
-    /// Tokens read since the state was fresh.
+    /// Number of tokens which were read into this state.
     pub fn tokens_read(&self) -> u64 {
         self.tokens_read
     }
 
-    /// Bytes of all tensors: the same before the first token and after a year.
+    /// Bytes of all tensors. They do not depend on how many tokens were read.
     pub fn bytes(&self) -> u64 {
-        let ring = |keys: usize, size: usize| (2 * keys * size) as u64;
-        let layer = |memory: &LayerState| match memory {
+        let cache = |keys: usize, size: usize| (2 * keys * size) as u64;
+        let layer = |state: &LayerState| match state {
             LayerState::Recurrent { rg_lru, conv1d } => 4 * (rg_lru.len() + conv1d.len()) as u64,
-            LayerState::Attention(AnyKvCache::F32(r)) => ring(r.len(), 4),
-            LayerState::Attention(AnyKvCache::I16(r)) => ring(r.len(), 2),
+            LayerState::Attention(AnyKvCache::F32(r)) => cache(r.len(), 4),
+            LayerState::Attention(AnyKvCache::I16(r)) => cache(r.len(), 2),
         };
         self.layers.iter().map(layer).sum()
     }
 
-    /// All tensors, layer by layer.
+    /// All tensors, layer by layer, from which [`crate::Model::restore`] makes the same state again.
     pub fn tensors(&self) -> Vec<StateTensor> {
         let mut tensors = Vec::with_capacity(2 * self.layers.len());
-        for (index, memory) in self.layers.iter().enumerate() {
-            match memory {
+        for (index, state) in self.layers.iter().enumerate() {
+            match state {
                 LayerState::Recurrent { rg_lru, conv1d } => {
                     let rows = conv1d.len() / rg_lru.len();
                     tensors.push(StateTensor::plain(index, "h", vec![rg_lru.len()], rg_lru));
                     tensors.push(StateTensor::plain(index, "conv", vec![rows, rg_lru.len()], conv1d));
                 }
-                LayerState::Attention(AnyKvCache::F32(ring)) => {
-                    tensors.extend(self.ring_leaves(index, ring, false, f32::to_le_bytes));
+                LayerState::Attention(AnyKvCache::F32(cache)) => {
+                    tensors.extend(self.cache_tensors(index, cache, false, f32::to_le_bytes));
                 }
-                LayerState::Attention(AnyKvCache::I16(ring)) => {
-                    tensors.extend(self.ring_leaves(index, ring, true, |x| f16::from_f32(x).to_le_bytes()));
+                LayerState::Attention(AnyKvCache::I16(cache)) => {
+                    tensors.extend(self.cache_tensors(index, cache, true, |x| f16::from_f32(x).to_le_bytes()));
                 }
             }
         }
         tensors
     }
 
-    fn ring_leaves<E: KvElement, const N: usize>(
+    fn cache_tensors<T: KvElement, const N: usize>(
         &self,
         layer: usize,
-        ring: &KvCache<E>,
+        cache: &KvCache<T>,
         half: bool,
         bytes: impl Fn(f32) -> [u8; N],
     ) -> [StateTensor; 2] {
-        let KeysAndValues { keys, values } = ring.in_order(self.tokens_read);
+        let KeysAndValues { keys, values } = cache.in_order(self.tokens_read);
         let tensor = |name: &str, all: Vec<f32>| StateTensor {
             name: format!("l{layer}.{name}"),
             half,
-            shape: ring.shape().to_vec(),
+            shape: cache.shape().to_vec(),
             bytes: all.into_iter().flat_map(&bytes).collect(),
         };
         [tensor("k", keys), tensor("v", values)]
@@ -168,17 +167,17 @@ impl State {
             let tensor = tensors.iter().find(|tensor| tensor.name == name);
             tensor.ok_or_else(|| wrong(format!("it has no {name}")))?.floats(shape)
         };
-        for (index, memory) in self.layers.iter_mut().enumerate() {
-            match memory {
+        for (index, state) in self.layers.iter_mut().enumerate() {
+            match state {
                 LayerState::Recurrent { rg_lru, conv1d } => {
                     *rg_lru = find(index, "h", &[shapes.lru_width])?;
                     *conv1d = find(index, "conv", &[shapes.taps, shapes.lru_width])?;
                 }
-                LayerState::Attention(rings) => {
-                    let (keys, values) = (find(index, "k", &shapes.ring)?, find(index, "v", &shapes.ring)?);
-                    match rings {
-                        AnyKvCache::F32(ring) => ring.fill_in_order(tokens_read, &keys, &values),
-                        AnyKvCache::I16(ring) => ring.fill_in_order(tokens_read, &keys, &values),
+                LayerState::Attention(caches) => {
+                    let (keys, values) = (find(index, "k", &shapes.kv_cache)?, find(index, "v", &shapes.kv_cache)?);
+                    match caches {
+                        AnyKvCache::F32(cache) => cache.fill_in_order(tokens_read, &keys, &values),
+                        AnyKvCache::I16(cache) => cache.fill_in_order(tokens_read, &keys, &values),
                     }
                 }
             }
@@ -195,11 +194,11 @@ impl State {
         if found != expected {
             return wrong(format!("it has {found} layers instead of {expected}"));
         }
-        let ring = [config.num_key_value_heads, config.attention_window_size, config.head_dim];
-        let fits = |(memory, temporal): (&LayerState, &BlockType)| match (memory, temporal) {
+        let kv_cache = [config.num_key_value_heads, config.attention_window_size, config.head_dim];
+        let fits = |(state, block_type): (&LayerState, &BlockType)| match (state, block_type) {
             (LayerState::Recurrent { rg_lru, .. }, BlockType::Recurrent) => rg_lru.len() == config.lru_width,
-            (LayerState::Attention(AnyKvCache::F32(r)), BlockType::Attention) => r.shape() == ring,
-            (LayerState::Attention(AnyKvCache::I16(r)), BlockType::Attention) => r.shape() == ring,
+            (LayerState::Attention(AnyKvCache::F32(r)), BlockType::Attention) => r.shape() == kv_cache,
+            (LayerState::Attention(AnyKvCache::I16(r)), BlockType::Attention) => r.shape() == kv_cache,
             _ => false,
         };
         if !self.layers.iter().zip(&config.block_types).all(fits) {

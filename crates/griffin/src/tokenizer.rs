@@ -1,7 +1,6 @@
 //! Text to tokens and back.
 //!
-//! Owns `tokenizer.json` and the names of the turn tokens. Refuses to know how a prompt is built. Invariants: text never becomes
-//! a turn token, whatever it says; a stream of tokens becomes text without ever half a character.
+//! Text never becomes a special token, whatever it says. A stream of tokens becomes text without ever half a character.
 
 use std::path::Path;
 
@@ -12,21 +11,21 @@ use tokenizers::{
 use crate::Error;
 use crate::formats::{Sidecar, required_sidecar};
 
-/// The tokens that frame a conversation.
+/// The tokens which frame a text and the turns of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// `<bos>`: the first token of every stream.
+    /// `<bos>`: begins every stream.
     pub bos: u32,
-    /// `<eos>`: the end of a text.
+    /// `<eos>`: ends a text.
     pub eos: u32,
-    /// `<start_of_turn>`.
+    /// `<start_of_turn>`: begins a turn.
     pub start_of_turn: u32,
-    /// `<end_of_turn>`.
+    /// `<end_of_turn>`: ends a turn.
     pub end_of_turn: u32,
 }
 
 impl SpecialTokens {
-    /// Whether a token frames a turn and has no text. Some files of Gemma's do not call these tokens special.
+    /// Whether a token is one of these, which have no text. Some of Gemma's files do not mark them as special.
     pub fn contains(&self, token: u32) -> bool {
         [self.bos, self.eos, self.start_of_turn, self.end_of_turn].contains(&token)
     }
@@ -47,7 +46,7 @@ impl Tokenizer {
         let Sidecar { path, text } = required_sidecar(model, "tokenizer.json")?;
         let reason = |error: tokenizers::Error| Error::Tokenizer { path: path.clone(), reason: error.to_string() };
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(reason)?;
-        // What is heard in a room must not be able to end a turn by sounding like its token.
+        // A text which spells out a special token must not be able to end a turn.
         inner.set_encode_special_tokens(true);
         let id = |token: &'static str| {
             inner.token_to_id(token).ok_or_else(|| Error::MissingToken { path: path.clone(), token })
@@ -69,7 +68,7 @@ impl Tokenizer {
         Ok(self.inner.encode_fast(text, false).map_err(text_error)?.get_ids().to_vec())
     }
 
-    /// Tokens → text; turn tokens have none.
+    /// Tokens → text; special tokens have none.
     ///
     /// # Errors
     /// [`Error::Text`].
@@ -83,6 +82,7 @@ impl Tokenizer {
         Decoder { stream: self.inner.decode_stream(true), special_tokens: self.special_tokens }
     }
 
+    /// Which tokens are special.
     pub fn special_tokens(&self) -> SpecialTokens {
         self.special_tokens
     }
@@ -102,7 +102,7 @@ fn text_error(error: tokenizers::Error) -> Error {
     Error::Text { reason: error.to_string() }
 }
 
-/// SpecialTokens a stream of tokens into text; made by [`Tokenizer::decoder`].
+/// Turns a stream of tokens into text; made by [`Tokenizer::decoder`].
 pub struct Decoder<'t> {
     stream:
         DecodeStream<'t, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>,

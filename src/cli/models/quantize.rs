@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use indicatif::{DecimalBytes, HumanCount};
 
 use super::table;
@@ -67,7 +67,13 @@ pub fn run(args: QuantizeArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let made =
         progress::show("quantising", "parameters", |tell| quantize(&dir, &args.out, args.form, args.force, tell));
-    let report = made.with_context(|| format!("{} was not quantised", dir.display()))?;
+    let made = made.map_err(|error| match error {
+        griffin::Error::Exists { path } => {
+            anyhow!("{} exists already; choose another name, or use --force to replace it", path.display())
+        }
+        error => error.into(),
+    });
+    let report = made.with_context(|| format!("{} was not quantized", dir.display()))?;
     let seconds = started.elapsed().as_secs_f64();
     write!(stdout(), "{}", show(&report))?;
     writeln!(stdout(), "{}: {} in {seconds:.1} s", args.out.display(), DecimalBytes(report.bytes))?;

@@ -1,6 +1,4 @@
-//! A `config.json` while it is read.
-//!
-//! Owns the ways in which one thing is written, and what is said of a value that cannot be. Refuses to know what a model is made of.
+//! Reads `config.json`: the names under which its settings are written, and what is said of a value that cannot be.
 
 use std::path::{Path, PathBuf};
 
@@ -90,7 +88,7 @@ impl ConfigJson<'_> {
         value.as_bool().map(Some).ok_or_else(|| self.bad(key, "true or false"))
     }
 
-    /// The pattern, repeated over all layers.
+    /// The block types, repeated over all layers.
     pub(super) fn layers(&self) -> Result<Vec<BlockType>, Error> {
         const KEY: &str = "block_types";
         const EXPECTED: &str = "a list of \"recurrent\" and \"attention\"";

@@ -1,11 +1,10 @@
 //! GGUF: one file that holds a model's weights and everything that belongs to them.
 //!
-//! Owns the format, version 3, little-endian (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>), and the numbers of
-//! the types that only hearth knows. Refuses to know which keys and tensors a model needs. Invariants: nothing that the file
-//! claims is believed before it was held against the file's own length, so a lie costs no memory; the tensors of a file that
-//! was opened lie within it, apart from each other, each as long as its type and shape make it.
+//! Version 3, little-endian (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>). Nothing that a file claims is believed
+//! before it was held against the file's own length, so a false claim costs no memory. The tensors of a file that was opened lie
+//! within it, apart from each other, each as long as its type and shape make it.
 //!
-//! PackedMatrix weights have private types, [`PRIVATE`] plus ggml's number for blocks of the same numbers: no other program can take
+//! Packed weights have private types, [`PRIVATE`] plus ggml's number for blocks of the same numbers: no other program can take
 //! them for rows in ggml's order.
 
 mod parse;
@@ -29,9 +28,8 @@ pub use writer::{GgufWriter, MetadataValue, TensorPlan};
 const MAGIC: [u8; 4] = *b"GGUF";
 const VERSION: u32 = 3;
 
-/// What [`crate::kernels`] calls its layout. A file of another layout cannot be multiplied with.
+/// The name of the packed layout. A file of another layout cannot be multiplied with.
 pub const LAYOUT: &str = "rows16.v1";
-/// The keys that hearth cannot do without, and those of what came with the checkpoint.
 pub const ARCHITECTURE_KEY: &str = "general.architecture";
 pub const ALIGNMENT_KEY: &str = "general.alignment";
 pub const LAYOUT_KEY: &str = "hearth.layout";
@@ -42,10 +40,10 @@ pub const PROMPT_KEY: &str = "hearth.prompt";
 pub const TOKENIZER_KEY: &str = "tokenizer.huggingface.json";
 
 pub const ARCHITECTURE: &str = "recurrentgemma";
-/// Where tensors begin in files that hearth writes: a cache line.
+/// Where tensors begin in files which this crate writes: at a cache line.
 pub const ALIGNMENT: usize = 64;
 
-/// The first of hearth's types: "HR", then ggml's number.
+/// The first private type: "HR", to which ggml's number is added.
 pub const PRIVATE: u32 = 0x4852_0000;
 
 /// The types of values.
@@ -68,10 +66,10 @@ const F64: u32 = 12;
 #[non_exhaustive]
 pub enum GgufError {
     #[error(
-        "it is no GGUF file; name a file that `hearth models quantize` wrote, or a directory in Hugging Face layout"
+        "it is no GGUF file; name a GGUF file that was quantized from a checkpoint, or a directory in Hugging Face layout"
     )]
     Magic,
-    #[error("it is GGUF of version {0}, and hearth reads version 3, little-endian; quantize the checkpoint again")]
+    #[error("it is GGUF of version {0}, and only version 3, little-endian, is read; quantize the checkpoint again")]
     Version(u32),
     #[error("it ends within {what}: it was cut short or is damaged; copy it again, or quantize the checkpoint again")]
     Truncated { what: String },
@@ -84,17 +82,15 @@ pub enum GgufError {
     #[error("it lacks {what}; quantize the checkpoint again")]
     Missing { what: String },
     #[error(
-        "it is a model of the architecture {found:?}, and hearth reads only RecurrentGemma; choose a recurrentgemma model"
+        "it is a model of the architecture {found:?}, and only RecurrentGemma is read; choose a recurrentgemma model"
     )]
     Architecture { found: String },
     #[error(
-        "its weights are not packed as hearth's kernels read them (hearth.layout is {found}, expected {LAYOUT:?}); quantize the \
-         original checkpoint with `hearth models quantize`"
+        "its weights are not packed as the kernels read them (hearth.layout is {found}, expected {LAYOUT:?}); quantize the original checkpoint again"
     )]
     Layout { found: String },
     #[error(
-        "{tensor} is of type {found:#x}, and hearth reads F32 and its own packed forms; quantize the original checkpoint with \
-         `hearth models quantize`"
+        "{tensor} is of type {found:#x}, and only F32 and packed weights are read; quantize the original checkpoint again"
     )]
     Type { tensor: String, found: u32 },
     #[error("{tensor} and {other} share bytes: it is damaged; copy it again, or quantize the checkpoint again")]
@@ -103,12 +99,12 @@ pub enum GgufError {
     Disagrees { key: String, found: String, expected: String },
 }
 
-/// The type of a tensor.
+/// The type of a tensor in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorType {
     /// Plain f32, row-major.
     Plain,
-    /// PackedMatrix weights: [rows, columns], or [blocks, rows, columns] of a block-diagonal matrix.
+    /// Packed weights: [rows, columns], or [blocks, rows, columns] of a block-diagonal matrix.
     Packed(WeightFormat),
 }
 
@@ -128,7 +124,7 @@ impl TensorType {
         [Self::Plain].into_iter().chain(packed).find(|kind| kind.id() == id)
     }
 
-    /// The bytes of a tensor; none if the type cannot have the shape, or the number is absurd.
+    /// The bytes of a tensor; None if the type cannot have the shape, or the number is absurd.
     pub fn bytes(self, shape: &[usize]) -> Option<usize> {
         match (self, shape) {
             (Self::Plain, _) => shape.iter().try_fold(4usize, |bytes, &n| bytes.checked_mul(n)),
@@ -139,13 +135,13 @@ impl TensorType {
     }
 }
 
-/// Where a tensor lies.
+/// Shape, type and place of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Outermost dimension first; in the file it is the last.
     pub shape: Vec<usize>,
     pub tensor_type: TensorType,
-    /// In the file.
+    /// Where its bytes are in the file.
     pub bytes: Range<usize>,
 }
 
@@ -157,7 +153,7 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Opens a file that hearth wrote.
+    /// Opens a file which [`crate::quantize`] or [`crate::write_random`] wrote.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Gguf`].
@@ -171,12 +167,12 @@ impl Gguf {
         &self.path
     }
 
-    /// All of the file.
+    /// The whole file.
     pub fn map(&self) -> &Arc<Mmap> {
         &self.map
     }
 
-    /// All keys and their values as a person reads them.
+    /// All metadata, the values as a person reads them.
     pub fn metadata(&self) -> impl Iterator<Item = (&str, String)> {
         self.contents.keys.iter().map(|(key, entry)| (key.as_str(), show(&self.map, entry)))
     }
@@ -206,7 +202,7 @@ impl Gguf {
         self.text(key)?.ok_or_else(|| self.error(GgufError::Missing { what: format!("the key {key}") }))
     }
 
-    /// Holds keys against what they must say.
+    /// Compares metadata with what it must say.
     ///
     /// # Errors
     /// [`Error::Gguf`].

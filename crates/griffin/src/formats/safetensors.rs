@@ -1,7 +1,5 @@
-//! The safetensors files of a checkpoint in Hugging Face layout.
-//!
-//! Owns shards, names and dtypes. Invariant: a tensor that was handed out has the shape that was asked for, and lies in the file
-//! whole.
+//! The safetensors files of a checkpoint in Hugging Face layout. A tensor that is handed out has the shape which was asked for, and
+//! lies in its file whole.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,7 +15,7 @@ use super::mmap::map;
 use crate::Error;
 
 /// The files, memory-mapped.
-pub struct SafetensorsFiles {
+pub(crate) struct SafetensorsFiles {
     dir: PathBuf,
     files: Vec<SafetensorsFile>,
     /// Which file holds a tensor.
@@ -35,7 +33,7 @@ struct SafetensorsFile {
 impl SafetensorsFiles {
     /// # Errors
     /// [`Error::NoWeights`], [`Error::MissingShard`], [`Error::Safetensors`], [`Error::Json`], [`Error::Read`].
-    pub fn open(dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let mut files = Vec::new();
         let mut place = HashMap::new();
         for path in shards(dir)? {
@@ -46,18 +44,18 @@ impl SafetensorsFiles {
         Ok(Self { dir: dir.into(), files, place })
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Bytes of all files.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.map.len() as u64).sum()
     }
 
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::Shape`], [`Error::Dtype`].
-    pub fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, Error> {
+    pub(crate) fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, Error> {
         let missing = || Error::MissingTensor { path: self.dir.clone(), tensor: name.into() };
         let file = &self.files[*self.place.get(name).ok_or_else(missing)?];
         let info = file.header.info(name).ok_or_else(missing)?;
@@ -92,7 +90,7 @@ impl SafetensorsFile {
 }
 
 /// SHA-256 of a tensor's dtype, shape and bytes.
-pub fn hash(view: &TensorView<'_>) -> [u8; 32] {
+pub(crate) fn hash(view: &TensorView<'_>) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(format!("{:?} {:?}\n", view.dtype(), view.shape()));
     hash.update(view.data());
@@ -100,7 +98,7 @@ pub fn hash(view: &TensorView<'_>) -> [u8; 32] {
 }
 
 /// The elements from `start` on, as f32.
-pub fn widen(view: &TensorView<'_>, start: usize, out: &mut [f32]) {
+pub(crate) fn widen(view: &TensorView<'_>, start: usize, out: &mut [f32]) {
     fn each<const N: usize>(bytes: &[u8], start: usize, out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
         let (values, _) = bytes.as_chunks::<N>();
         for (out, bytes) in out.iter_mut().zip(&values[start..]) {

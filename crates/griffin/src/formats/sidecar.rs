@@ -1,4 +1,4 @@
-//! What comes with a model's weights: texts beside them, or in their GGUF file.
+//! Texts that come with a model's weights: files beside them, or values in their GGUF file.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::gguf::{self, Gguf, GgufError};
 use crate::Error;
 
 /// Whether a model is one file rather than a directory.
-pub fn is_file(path: &Path) -> bool {
+pub(super) fn is_file(path: &Path) -> bool {
     path.is_file() || (!path.is_dir() && path.extension().is_some_and(|extension| extension == "gguf"))
 }
 
@@ -15,6 +15,7 @@ pub fn is_file(path: &Path) -> bool {
 pub struct Sidecar {
     /// What errors call it.
     pub path: PathBuf,
+    /// The whole text.
     pub text: String,
 }
 
@@ -41,8 +42,8 @@ pub fn sidecar(model: &Path, name: &str) -> Result<Option<Sidecar>, Error> {
     }
 }
 
-/// The same of a text that no model can do without.
-pub fn required(model: &Path, name: &str) -> Result<Sidecar, Error> {
+/// The same for a text without which no model can be read.
+pub(crate) fn required(model: &Path, name: &str) -> Result<Sidecar, Error> {
     let found = sidecar(model, name)?;
     found.ok_or_else(|| {
         if is_file(model) {

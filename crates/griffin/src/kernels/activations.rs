@@ -1,11 +1,9 @@
-//! Vectors, in the formats that the kernels multiply weights with.
-//!
-//! Owns their quantization and layout. Refuses to know of weights. Invariant: a value that is not finite makes its own vector's
-//! products NaN and no other's.
+//! Activations, in the formats which the kernels multiply weights with.
 //!
 //! Quantized vectors lie block by block, all vectors of a block together, so that what a kernel reads while it holds a block of
-//! weights is one run of memory (rows of the input are often a multiple of 4 KiB apart: they would share a few cache sets). Four
-//! consecutive columns are one i32, its low byte first: what a kernel broadcasts.
+//! weights is contiguous (rows of the input are often a multiple of 4 KiB apart, and would share a few cache sets). Four
+//! consecutive columns are one i32, its low byte first: what a kernel broadcasts. A value that is not finite makes the products of
+//! its own vector NaN, and no other's.
 
 use std::ops::Range;
 
@@ -14,7 +12,7 @@ use rayon::prelude::*;
 use super::weights::{SUB_BLOCK, SUPER_BLOCK, WeightFormat};
 use super::{Kernel, VECTORS_PER_PASS};
 
-/// t vectors, ready for every product that reads them. Loading allocates nothing once it has seen the most vectors.
+/// [t, columns], in every format that products read. Loading allocates nothing once it has seen as many vectors.
 #[derive(Debug, Default)]
 pub struct QuantizedActivations {
     tokens: usize,
@@ -29,7 +27,7 @@ pub struct QuantizedActivations {
 
 /// 32 columns of a vector: 8 bits each, and a scale.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Q8Block {
+pub(super) struct Q8Block {
     pub quads: [i32; SUB_BLOCK / 4],
     pub scale: f32,
     /// −128 times the sum of the quants: what weights offset by 128 count too much. For AVX-512.
@@ -39,7 +37,7 @@ pub struct Q8Block {
 
 /// 256 columns of a vector: 8 bits each, and a scale.
 #[derive(Clone, Copy, Debug)]
-pub struct Q8SuperBlock {
+pub(super) struct Q8SuperBlock {
     pub quads: [i32; SUPER_BLOCK / 4],
     pub scale: f32,
     /// The sums of each 32 quants.
@@ -99,7 +97,7 @@ impl QuantizedActivations {
 trait ActivationBlock: Copy + Default + Send {
     const COLUMNS: usize;
 
-    /// Of so many values.
+    /// Of [`ActivationBlock::COLUMNS`] values.
     fn quantized(values: &[f32]) -> Self;
 }
 
@@ -134,7 +132,7 @@ impl ActivationBlock for Q8SuperBlock {
     }
 }
 
-/// Values that are worth a thread: some tens of microseconds.
+/// Values from which it pays to use another thread: some tens of microseconds.
 const SHARE: usize = 1 << 16;
 
 /// All blocks of x [t, columns]: [block][t].
@@ -161,7 +159,7 @@ fn fill<B: ActivationBlock>(out: &mut Vec<B>, kernel: Kernel, x: &[f32], columns
     }
 }
 
-/// Columns whose blocks are filled together, so that what is read of a vector is long enough for the memory.
+/// Columns whose blocks are filled together, so that what is read of a vector at a time is more than a few cache lines.
 const STRIP: usize = SUPER_BLOCK;
 
 /// The same, compiled for wider registers.
@@ -191,9 +189,9 @@ fn quantize<const N: usize>(values: &[f32]) -> ([i8; N], f32) {
         return ([0; N], f32::NAN);
     }
     let scale = max / 127.0;
-    // So small a magnitude has an inverse that is not finite: it counts as nothing.
+    // So small a magnitude has an inverse that is not finite: it counts as zero.
     let inverse = if scale > f32::MIN_POSITIVE { 127.0 / max } else { 0.0 };
-    // Adding 1.5 · 2²³ tensors the nearest integer, ties to even, in the lowest bits.
+    // Adding 1.5 · 2²³ leaves the nearest integer, ties to even, in the lowest bits.
     let mut quants = [0; N];
     for (quant, value) in quants.iter_mut().zip(values) {
         *quant = (value * inverse + 12_582_912.0).to_bits() as i8;
@@ -215,8 +213,8 @@ fn sum(quants: &[i8; SUB_BLOCK]) -> i32 {
     quants.iter().map(|quant| i32::from(*quant)).sum()
 }
 
-/// What one group of weights is multiplied with: some columns of some vectors, at most [`VECTORS_PER_PASS`].
-pub struct ActivationView<'a> {
+/// Some columns of some vectors, which one group of weights is multiplied with; at most [`VECTORS_PER_PASS`].
+pub(super) struct ActivationView<'a> {
     pub input: &'a QuantizedActivations,
     pub column: usize,
     pub columns: usize,
@@ -225,19 +223,19 @@ pub struct ActivationView<'a> {
 
 impl<'a> ActivationView<'a> {
     /// The columns of one vector.
-    pub fn dense(&self, token: usize) -> &'a [f32] {
+    pub(super) fn dense(&self, token: usize) -> &'a [f32] {
         &self.input.dense[(self.tokens.start + token) * self.input.columns + self.column..][..self.columns]
     }
 
     /// 32 columns of all vectors.
     #[inline]
-    pub fn run(&self, index: usize) -> &'a [Q8Block] {
+    pub(super) fn run(&self, index: usize) -> &'a [Q8Block] {
         &self.input.blocks[self.range(self.column / SUB_BLOCK + index)]
     }
 
     /// 256 columns of all vectors.
     #[inline]
-    pub fn super_block(&self, index: usize) -> &'a [Q8SuperBlock] {
+    pub(super) fn super_block(&self, index: usize) -> &'a [Q8SuperBlock] {
         &self.input.super_blocks[self.range(self.column / SUPER_BLOCK + index)]
     }
 

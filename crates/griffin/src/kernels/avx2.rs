@@ -1,5 +1,5 @@
-//! AVX2 with FMA and F16C: a register holds 8 rows, half a group. Longer than most files: three formats, each with a path of its
-//! own for few vectors; `gemv` is the path for a single one, `q4k_block` takes scales and minima apart.
+//! AVX2 with FMA and F16C: a register holds 8 rows, half a group. There are three formats, each with a path of its own for few
+//! vectors; `gemv` is the path for a single one.
 #![cfg(target_arch = "x86_64")]
 #![allow(
     clippy::needless_range_loop,
@@ -15,8 +15,8 @@ use super::tiles::for_each_tile;
 use super::weights::{D, D_MIN, QUANTS, SUB_BLOCK_BYTES, SUPER_BLOCK_BYTES, WeightFormat};
 use super::{GROUP_ROWS, GroupSums};
 
-/// Makes the compiler compute a sum here and as it is written. Integer sums it would otherwise rearrange, and keep so many
-/// broadcast inputs at hand for that that all registers go by way of the stack.
+/// Makes the compiler compute a sum here and as it is written. It would otherwise rearrange integer sums, and hold so many
+/// broadcast inputs for that, that all registers are spilled to the stack.
 macro_rules! in_order {
     ($sum:expr) => {
         // SAFETY: there is no instruction in it.
@@ -24,7 +24,7 @@ macro_rules! in_order {
     };
 }
 
-/// Eight times the same, for 0 to 7: the compiler does not unroll what holds `in_order`.
+/// Eight copies of a block, for 0 to 7: the compiler does not unroll a loop that contains `in_order`.
 macro_rules! unrolled {
     ($i:ident, $body:block) => {
         unrolled!($i, $body, 0, 1, 2, 3, 4, 5, 6, 7)
@@ -38,12 +38,12 @@ macro_rules! unrolled {
 }
 
 mod q4k_block;
-// Behind the macros that it uses.
+// It uses the macros above.
 mod gemv;
 pub(super) use gemv::groups as gemv;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+pub(super) fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     if let [sums] = sums {
         return gemv(format, [weights], view, [sums]);
     }
@@ -88,10 +88,11 @@ fn f32_tile<const N: usize>(
     N
 }
 
-/// So few vectors go through the weights at memory's pace, which the machine's own prefetching keeps up with: ours only disturbs it.
+/// So few vectors read weights as fast as memory gives them, and the hardware prefetcher keeps up: software prefetching only
+/// disturbs it.
 const FEW: usize = 2;
 
-/// Runs that all vectors go over before the next: their weights stay in the first cache.
+/// Runs that all vectors go over before the next ones, so that their weights stay in the first-level cache.
 const RUNS: usize = 8;
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -112,7 +113,7 @@ fn q8_0(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     }
 }
 
-/// `maddubs` takes unsigned weights: their signs go over to the inputs. 128 · 127 · 2 fits 16 bits, two such sums would not.
+/// `maddubs` takes unsigned weights: their signs are moved to the inputs. 128 · 127 · 2 fits 16 bits, two such sums would not.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q8_0_tile<const N: usize>(
     quants: &[[u8; SUB_BLOCK_BYTES]],
@@ -161,7 +162,7 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
         let factors = Factors::new(block);
         let x = view.super_block(index);
         let mut next = NextWeights::behind(block);
-        // Unpacking beforehand pays when whole tiles read it.
+        // Unpacking beforehand pays from one whole tile on.
         if tokens >= 4 {
             unpack(block, &mut quants);
         }
@@ -257,7 +258,7 @@ fn q4k_tile<const N: usize>(
     N
 }
 
-/// A few vectors: quants are unpacked on their way, both runs of a pair at once.
+/// A few vectors: quants are unpacked while they are multiplied, both runs of a pair at once.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k_small<const N: usize>(
     block: &[u8; SUPER_BLOCK_BYTES],
@@ -301,7 +302,7 @@ fn q4k_small<const N: usize>(
     N
 }
 
-/// Takes off the minima, scales, and adds to the sums of a vector.
+/// Subtracts the minima, scales, and adds to the sums of a vector.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn finish(factors: &Factors, x: &Q8SuperBlock, totals: Pair, sums: &mut GroupSums) {
@@ -316,9 +317,9 @@ fn finish(factors: &Factors, x: &Q8SuperBlock, totals: Pair, sums: &mut GroupSum
     store_pair(sums, after);
 }
 
-/// Products from registers: returns how many were made.
+/// Makes products from registers; returns how many.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
+pub(super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
     const SUMS: usize = 10;
     let (a, b) = (_mm256_set1_epi8(3), _mm256_set1_epi8(5));
     let mut sums = [_mm256_setzero_si256(); SUMS];
@@ -350,7 +351,7 @@ pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
             32
         }
         WeightFormat::Q4K => {
-            // Eight, then the run's scale, which takes them to 32 bits.
+            // Eight sums of 16 bits, then the run's scale, which makes them 32 bits.
             let mut totals = [_mm256_setzero_si256(); SUMS];
             for _ in 0..rounds / 8 {
                 for total in &mut totals {
@@ -359,7 +360,7 @@ pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
                         let mut a = a;
                         // SAFETY: there is no instruction in it.
                         unsafe {
-                            asm!("/* {} {} */", inout(ymm_reg) sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags))
+                            asm!("/* {} {} */", inout(ymm_reg) sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags));
                         };
                         sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b));
                     }
@@ -380,39 +381,40 @@ fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     block[at..].first_chunk().expect("a part lies within its block")
 }
 
-/// The weights that come next, fetched while these are worked on. Several vectors keep a kernel at a block so long that the
-/// machine's own prefetching has stopped; all of the next block at once would hold up the loads of inputs.
+/// Prefetches the weights that come next. Several vectors keep a kernel at a block so long that the hardware prefetcher has
+/// stopped; fetching all of the next block at once would delay the loads of inputs.
 pub(super) struct NextWeights {
     start: *const u8,
     lines: Range<usize>,
 }
 
 impl NextWeights {
-    /// As many bytes again as these are.
+    /// As many bytes as these, behind them.
     #[inline(always)]
-    pub fn behind(bytes: &[u8]) -> Self {
+    pub(super) fn behind(bytes: &[u8]) -> Self {
         Self { start: bytes.as_ptr_range().end, lines: 0..bytes.len().div_ceil(64) }
     }
 
-    /// Fetches so many cache lines more, or all that are left.
+    /// Fetches so many more cache lines, or all that are left.
     #[inline(always)]
-    pub fn fetch(&mut self, count: usize) {
+    pub(super) fn fetch(&mut self, count: usize) {
         for line in self.lines.by_ref().take(count) {
             prefetch(self.start.wrapping_add(64 * line));
         }
     }
 }
 
-/// Cache lines of the next `bytes` that go with each tile of four of so many vectors. Told once for all blocks: it is a division.
+/// Cache lines of the next `bytes` to fetch with each tile of four of so many vectors. Computed once for all blocks, since it is a
+/// division.
 #[inline(always)]
 fn share(bytes: usize, vectors: usize) -> usize {
     bytes.div_ceil(64).div_ceil(vectors.div_ceil(4))
 }
 
-/// Fetches the cache line of any address, even of none.
+/// Fetches the cache line of any address, whether or not there is memory.
 #[inline(always)]
-pub fn prefetch(address: *const u8) {
-    // SAFETY: it has no effect but on time; SSE is in all of x86-64.
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch has no effect except on time, for any address; all of x86-64 has SSE.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 

@@ -18,7 +18,7 @@ use super::weights::{D, D_MIN, MINS, QUANTS, SCALES, SUB_BLOCK_BYTES, SUPER_BLOC
 use super::{GROUP_ROWS, GroupSums};
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+pub(super) fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     match format {
         WeightFormat::F32 => f32(weights, view, sums),
         WeightFormat::Q8_0 => q8_0(weights, view, sums),
@@ -86,7 +86,7 @@ fn q8_0_tile<const N: usize>(
     }
     for (run, (quants, scales)) in quants.iter().zip(scales).enumerate() {
         let x = &x.run(run)[token..][..N];
-        // w + 128 is unsigned; the products with 128 are taken off beforehand.
+        // w + 128 is unsigned; the products with 128 are subtracted beforehand.
         let mut dots = [sign; N];
         for i in 0..N {
             dots[i] = _mm512_set1_epi32(x[i].offset);
@@ -137,7 +137,7 @@ impl Factors {
         let (wide_low, wide_high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
         let zero = _mm512_setzero_si512();
         let (mut scales, mut mins) = ([zero; 8], [zero; 4]);
-        // Whatever a shift carries over from the byte beside is masked off.
+        // What a shift carries over from the neighboring byte is masked off.
         for i in 0..4 {
             let (lower, upper) = (load_128(part(block, SCALES + 16 * i)), load_128(part(block, UPPER + 16 * i)));
             let lower = [lower, _mm_srli_epi16::<4>(lower)];
@@ -161,7 +161,7 @@ impl Factors {
     }
 }
 
-/// Scaling is done in integers, which on Zen 4 tensors the two pipes of `vpdpbusd` to it: multiplying and adding f32 shares them.
+/// Scaling is done in integers: on Zen 4, multiplying and adding f32 shares the two pipes of `vpdpbusd`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn q4k_tile<const N: usize>(
@@ -207,9 +207,9 @@ fn q4k_tile<const N: usize>(
     N
 }
 
-/// Products from registers, without end: returns how many were made.
+/// Makes products from registers; returns how many.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
+pub(super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
     const SUMS: usize = 12;
     let (a, b) = (_mm512_set1_epi8(3), _mm512_set1_epi8(5));
     let mut sums = [_mm512_setzero_si512(); SUMS];
@@ -229,7 +229,7 @@ pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
             for _ in 0..rounds {
                 for sum in &mut sums {
                     *sum = _mm512_dpbusd_epi32(*sum, a, b);
-                    // SAFETY: as above.
+                    // SAFETY: no instruction; the compiler must believe that the sum is used and changed.
                     unsafe { asm!("/* {} */", inout(zmm_reg) * sum, options(nomem, nostack, preserves_flags)) };
                 }
             }

@@ -1,16 +1,14 @@
-//! The layers' arithmetic on slices, as wide as the processor allows.
+//! The layers' loops over channels, and exp with what is made of it, as wide as the processor allows.
 //!
-//! Owns the loops over channels, and exp and what is made of it. Refuses to know of weights, blocks or states. Invariants:
-//! nothing is allocated; a slice may have any length; results of two kernels differ by rounding only.
-//!
-//! Equation numbers are those of Griffin, arXiv 2402.19427.
+//! Nothing is allocated; a slice may have any length. Results of two kernels differ by rounding only. Equation numbers are those of
+//! Griffin, arXiv 2402.19427.
 
 use super::Kernel;
 use super::simd::{ROUND, Simd, SimdTask};
 
 /// e^x in [1.2e-38, 3e38] to 2 units in the last place; x is held within ±87.
 #[inline(always)]
-pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let (p, scale) = exp_parts(s, x);
     s.fma(p, scale, scale)
 }
@@ -54,7 +52,7 @@ fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
     s.mul(x, sigmoid(s, s.mul(cubic, s.splat(TWO_SQRT_2_OVER_PI))))
 }
 
-/// Loads what is left of a slice; zeros stand behind it.
+/// Loads what is left of a slice, followed by zeros.
 #[inline(always)]
 fn load<S: Simd>(s: S, from: &[f32]) -> S::V {
     if from.len() >= S::N {
@@ -77,7 +75,7 @@ fn store<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
 }
 
 /// out ← gelu(gate)·x, gate being what `gate` held before.
-pub fn gelu_gated(kernel: Kernel, gate: &mut [f32], x: &[f32]) {
+pub(crate) fn gelu_gated(kernel: Kernel, gate: &mut [f32], x: &[f32]) {
     struct Gated<'a>(&'a mut [f32], &'a [f32]);
     impl SimdTask for Gated<'_> {
         type Output = ();
@@ -94,7 +92,7 @@ pub fn gelu_gated(kernel: Kernel, gate: &mut [f32], x: &[f32]) {
 }
 
 /// out ← x·rsqrt(mean x² + ε)·weight, one row.
-pub fn rms_norm(kernel: Kernel, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+pub(crate) fn rms_norm(kernel: Kernel, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     struct Norm<'a>(&'a [f32], &'a [f32], f32, &'a mut [f32]);
     impl SimdTask for Norm<'_> {
         type Output = ();
@@ -117,7 +115,7 @@ pub fn rms_norm(kernel: Kernel, x: &[f32], weight: &[f32], eps: f32, out: &mut [
 }
 
 /// x ← x + y.
-pub fn add(kernel: Kernel, x: &mut [f32], y: &[f32]) {
+pub(crate) fn add(kernel: Kernel, x: &mut [f32], y: &[f32]) {
     struct Add<'a>(&'a mut [f32], &'a [f32]);
     impl SimdTask for Add<'_> {
         type Output = ();
@@ -133,7 +131,7 @@ pub fn add(kernel: Kernel, x: &mut [f32], y: &[f32]) {
 }
 
 /// y ← y + w·x, channel by channel: one tap of a depthwise convolution.
-pub fn tap(kernel: Kernel, y: &mut [f32], w: &[f32], x: &[f32]) {
+pub(crate) fn tap(kernel: Kernel, y: &mut [f32], w: &[f32], x: &[f32]) {
     struct Tap<'a>(&'a mut [f32], &'a [f32], &'a [f32]);
     impl SimdTask for Tap<'_> {
         type Output = ();
@@ -149,10 +147,10 @@ pub fn tap(kernel: Kernel, y: &mut [f32], w: &[f32], x: &[f32]) {
 }
 
 /// The gates of one token of the recurrence.
-pub struct RgLruGates<'a> {
-    /// The input gate before its σ [r]; becomes √(1 − a²)·i·u, what comes in.
+pub(crate) struct RgLruGates<'a> {
+    /// The input gate before its σ [r]; becomes √(1 − a²)·i·u, the gated input.
     pub input: &'a mut [f32],
-    /// The recurrence gate before its σ [r]; becomes a, what stays.
+    /// The recurrence gate before its σ [r]; becomes a, the share of h that is kept.
     pub recurrence: &'a mut [f32],
     /// The convolved input u [r].
     pub u: &'a [f32],
@@ -163,7 +161,7 @@ pub struct RgLruGates<'a> {
 }
 
 impl RgLruGates<'_> {
-    pub fn compute(self, kernel: Kernel) {
+    pub(crate) fn compute(self, kernel: Kernel) {
         let r = self.input.len();
         assert_eq!([self.recurrence.len(), self.u.len(), self.log_a.len()], [r; 3]);
         kernel.run(self);
@@ -184,7 +182,7 @@ impl SimdTask for RgLruGates<'_> {
             let (a, keep) = if self.first {
                 (zero, one)
             } else {
-                // √(1 − a²): from the logarithm, for a itself rounds to 1 where memory is long.
+                // √(1 − a²): from the logarithm, for a itself rounds to 1 where the memory is long.
                 let keep = s.sub(zero, exp_m1(s, s.add(log_a, log_a)));
                 (exp(s, log_a), s.sqrt(s.max(keep, zero)))
             };
@@ -194,8 +192,8 @@ impl SimdTask for RgLruGates<'_> {
     }
 }
 
-/// One token of the recurrence: h ← a·h + what comes in (4), and `out` becomes the new h.
-pub fn recur(kernel: Kernel, a: &[f32], incoming: &[f32], h: &mut [f32], out: &mut [f32]) {
+/// One token of the recurrence: h ← a·h + the gated input (4), and `out` becomes the new h.
+pub(crate) fn recur(kernel: Kernel, a: &[f32], incoming: &[f32], h: &mut [f32], out: &mut [f32]) {
     struct Recur<'a>(&'a [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
     impl SimdTask for Recur<'_> {
         type Output = ();
@@ -216,7 +214,7 @@ pub fn recur(kernel: Kernel, a: &[f32], incoming: &[f32], h: &mut [f32], out: &m
 
 /// Scores become probabilities, in place.
 #[inline(always)]
-pub fn softmax<S: Simd>(s: S, scores: &mut [f32]) {
+pub(crate) fn softmax<S: Simd>(s: S, scores: &mut [f32]) {
     let mut largest = s.splat(f32::MIN);
     let (whole, rest) = scores.split_at(scores.len() / S::N * S::N);
     for x in whole.chunks_exact(S::N) {
@@ -238,7 +236,7 @@ pub fn softmax<S: Simd>(s: S, scores: &mut [f32]) {
 }
 
 /// l ← cap·tanh(l / cap).
-pub fn soft_cap(kernel: Kernel, logits: &mut [f32], cap: f32) {
+pub(crate) fn soft_cap(kernel: Kernel, logits: &mut [f32], cap: f32) {
     struct Cap<'a>(&'a mut [f32], f32);
     impl SimdTask for Cap<'_> {
         type Output = ();

@@ -23,10 +23,10 @@ pub struct Matmul<'a> {
     pub out: &'a mut [f32],
 }
 
-/// All products of one input, on the current rayon pool, in one fork-join; a pool of one thread is not asked at all.
+/// All products of one input, on the current rayon pool, in one fork-join; on the calling thread where the pool has only one.
 ///
 /// # Panics
-/// If this machine cannot run the kernel, the input was not loaded for it and the weights' formats, or a length does not fit.
+/// If the activations were not loaded for the kernel and the weights' formats, or a length does not fit.
 pub fn multiply(kernel: Kernel, input: &QuantizedActivations, products: &mut [Matmul<'_>]) {
     for product in products.iter() {
         let weights = &product.weights;
@@ -42,11 +42,11 @@ pub fn multiply(kernel: Kernel, input: &QuantizedActivations, products: &mut [Ma
     }
 }
 
-/// What a task should take at least, in picoseconds of an ordinary core: handing one out costs a fortieth of that, and whoever has
-/// the last one of a product is waited for.
+/// What a task should take at least, in picoseconds of an ordinary core: handing one out costs a fortieth of that, and all threads
+/// wait for the last one of a product.
 const TASK_PS: usize = 8_000_000;
 
-/// The work of one [`multiply`]. Whoever is free takes the next task, so a thread that the house needs elsewhere holds nobody up.
+/// The work of one [`multiply`]. A free thread takes the next task, so that a thread which the system interrupts delays no other.
 struct MatmulTasks<'a> {
     kernel: Kernel,
     input: &'a QuantizedActivations,
@@ -55,7 +55,7 @@ struct MatmulTasks<'a> {
 }
 
 impl MatmulTasks<'_> {
-    /// Takes tasks until there are none.
+    /// Takes tasks until none are left.
     fn work(&self) {
         let mut task = self.next.fetch_add(1, Ordering::Relaxed);
         let mut before = 0;
@@ -114,7 +114,7 @@ impl MatmulTasks<'_> {
         for start in (0..self.input.tokens()).step_by(VECTORS_PER_PASS) {
             let tokens = start..self.input.tokens().min(start + VECTORS_PER_PASS);
             let sums = &mut sums[..tokens.len()];
-            tokens.clone().for_each(|token| place.announce(token));
+            tokens.clone().for_each(|token| place.prefetch(token));
             let view = ActivationView { input: self.input, column, columns: weights.columns(), tokens };
             self.kernel.group(weights.format(), weights.group(group), &view, sums);
             for (token, sums) in (start..).zip(sums) {
@@ -131,7 +131,8 @@ struct SharedMatmuls<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: all that is shared is read, but for the outputs, of which each task writes its own columns (see `OutputColumns::put`).
+// SAFETY: all that is shared is only read, except the outputs, of which each task writes its own columns (see
+// `OutputColumns::put`).
 unsafe impl Sync for SharedMatmuls<'_> {}
 
 struct MatmulTarget<'a> {
@@ -164,9 +165,9 @@ struct OutputColumns {
 }
 
 impl OutputColumns {
-    /// Has the memory fetched while the sums are computed: rows of an output often are a multiple of 2 KiB apart, share two
-    /// sets of the first cache, and were long since driven out of it.
-    fn announce(&self, token: usize) {
+    /// Prefetches the outputs while the sums are computed: rows of an output are often a multiple of 2 KiB apart, so that they
+    /// share two sets of the first-level cache and were evicted from it.
+    fn prefetch(&self, token: usize) {
         #[cfg(target_arch = "x86_64")]
         super::avx2::prefetch(self.out.wrapping_add(token * self.stride).cast());
         #[cfg(not(target_arch = "x86_64"))]
@@ -181,7 +182,7 @@ impl OutputColumns {
         unsafe {
             let out = self.out.add(token * self.stride);
             match self.rows {
-                // Of a length that is known it is two moves, not a call.
+                // With a length that is known it is two moves, not a call.
                 GROUP_ROWS => out.cast::<GroupSums>().write_unaligned(*sums),
                 rows => out.copy_from_nonoverlapping(sums.as_ptr(), rows),
             }

@@ -1,5 +1,4 @@
-//! NEON, with `sdot` and without: a register holds 4 rows, a quarter of a group. Longer than most files:
-//! three formats, two of them twice.
+//! NEON, with `sdot` and without: a register holds 4 rows, a quarter of a group. Two of the three formats are compiled twice.
 //!
 //! With `sdot`, four products are added to each row's sum, the inputs taken from a lane. Without, `smlal` adds eight products to
 //! sums of 16 bits: all 32 columns of 4-bit weights fit (8 · 15 · 127 = 15240), of 8-bit ones two (2 · 128 · 127 = 32512).
@@ -84,7 +83,7 @@ fn unpack(block: &[u8; SUPER_BLOCK_BYTES], out: &mut [[Quad; 8]; 8]) {
     }
 }
 
-/// The sums over a run for N vectors; `FITS` products go into 16 bits, which `sdot` need not know.
+/// The sums over a run for N vectors; `FITS` products fit into 16 bits, which matters without `sdot` only.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn dots_dot<const N: usize, const FITS: usize>(quants: &[Quad; 8], x: &[&[i32; 8]; N]) -> [RowSums; N] {
@@ -130,7 +129,7 @@ fn dots_plain<const N: usize, const FITS: usize>(quants: &[Quad; 8], x: &[&[i32;
     for first in (0..8).step_by(FITS) {
         for i in 0..N {
             for quarter in 0..4 {
-                // RowSums 0 and 1 of the four, rows 2 and 3: the products of the four columns each.
+                // Rows 0 and 1 of the four, rows 2 and 3: the products of the four columns each.
                 let (mut lower, mut upper) = (vdupq_n_s16(0), vdupq_n_s16(0));
                 for quad in first..first + FITS {
                     let (quants, x) = (quants[quad][quarter], vreinterpretq_s8_s32(vdupq_n_s32(x[i][quad])));
@@ -250,7 +249,7 @@ macro_rules! kernels {
                 }
             }
 
-            /// Products from registers: returns how many were made.
+            /// Makes products from registers; returns how many.
             #[target_feature(enable = $features)]
             pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
                 let mut products = 0;

@@ -1,4 +1,4 @@
-//! How fast the machine could be: what the kernels are measured against, in the same run.
+//! How fast the machine could be: the limits which kernels are measured against, in the same run.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -23,9 +23,8 @@ impl Roofline {
     /// How long each of the four is measured.
     const TIME: Duration = Duration::from_millis(100);
 
-    /// What the machine keeps up, and its best ten milliseconds, in about 0.4 s. Where a core is shared, with other
-    /// threads or other machines, the two lie far apart: whatever runs for longer than a moment has the former at most.
-    /// `buffer` should be far larger than all caches: 2 GiB.
+    /// Measures both limits, in about 0.4 s. Where a core is shared with other work, the best moment lies far above the mean, and
+    /// only the mean bounds what runs for longer. `buffer` should be far larger than all caches: 2 GiB.
     pub fn measure(kernel: Kernel, buffer: &[u8]) -> RooflineMeasurement {
         let all = [
             read(buffer),
@@ -73,7 +72,7 @@ impl Roofline {
     }
 }
 
-/// The same of two lengths of time.
+/// The limits, over two lengths of time.
 #[derive(Clone, Copy, Debug)]
 pub struct RooflineMeasurement {
     /// A mean over 100 ms.

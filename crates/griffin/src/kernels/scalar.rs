@@ -1,4 +1,4 @@
-//! What the kernels compute, plainly: the reference for the others, and what a machine without them runs.
+//! What the kernels compute, in plain Rust: the reference for the others, and what a processor without them runs.
 
 use std::hint::black_box;
 
@@ -6,7 +6,7 @@ use super::activations::ActivationView;
 use super::weights::{D, D_MIN, QUANTS, SUB_BLOCK, SUB_BLOCK_BYTES, SUPER_BLOCK_BYTES, WeightFormat, half, scale_min};
 use super::{GROUP_ROWS, GroupSums};
 
-pub fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+pub(super) fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     sums.fill([0.0; GROUP_ROWS]);
     match format {
         WeightFormat::F32 => f32(weights, view, sums),
@@ -65,7 +65,7 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     }
 }
 
-/// Of each row, the sum over the quads of columns.
+/// The sum over the quads of columns, for each row.
 fn dot(quads: &[i32], weights: &[u8], value: impl Fn(u8) -> i32) -> [i32; GROUP_ROWS] {
     let mut sums = [0; GROUP_ROWS];
     for (quad, weights) in quads.iter().zip(weights.as_chunks::<{ 4 * GROUP_ROWS }>().0) {
@@ -77,8 +77,8 @@ fn dot(quads: &[i32], weights: &[u8], value: impl Fn(u8) -> i32) -> [i32; GROUP_
     sums
 }
 
-/// Products from registers: returns how many were made.
-pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
+/// Makes products from registers; returns how many.
+pub(super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
     const SUMS: usize = 32;
     if format == WeightFormat::F32 {
         let mut sums = [0f32; SUMS];

@@ -1,4 +1,4 @@
-//! Every kernel computes what the portable one does, and that is what candle's dequantized weights give.
+//! Every kernel computes what the scalar one does, and that is what candle's dequantized weights give.
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};

@@ -1,7 +1,5 @@
-//! How packed weights lie in memory and in the file: `rows16.v1`.
-//!
-//! Owns the layout, packing and reading single rows back. Refuses to know how products are computed. Invariant: a packed matrix
-//! holds exactly the numbers that ggml's blocks of the same format hold.
+//! How packed weights lie in memory and in a file: layout `rows16.v1`. A packed matrix holds exactly the numbers which ggml's blocks
+//! of the same format hold.
 //!
 //! The rows (outputs) of a matrix are taken in groups of 16, the last group of each block padded with zeros, and interleaved so
 //! that 64 bytes in a row are 16 rows times 4 columns: one AVX-512 register, two of AVX2, four of NEON. All numbers are
@@ -45,9 +43,10 @@ pub(super) const MINS: usize = 128;
 pub(super) const UPPER: usize = 192;
 pub(super) const QUANTS: usize = 256;
 
-/// How the weights of a matrix are held.
+/// How the weights of a matrix are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightFormat {
+    /// 32 bits a weight.
     F32,
     /// 8 bits a weight and a scale for each 32.
     Q8_0,
@@ -64,7 +63,7 @@ impl WeightFormat {
         columns > 0 && columns.is_multiple_of(self.block_columns())
     }
 
-    /// The bytes of `blocks` matrices of [rows, columns]; none if the format does not fit or the number is absurd.
+    /// The bytes of `blocks` matrices of [rows, columns]; None if the format does not fit or the number overflows.
     pub fn bytes(self, blocks: usize, rows: usize, columns: usize) -> Option<usize> {
         let group = columns.checked_mul(GROUP_ROWS)?.checked_mul(4)? / 4;
         let group = group / self.block_columns() * self.block_bytes();
@@ -94,7 +93,7 @@ impl WeightFormat {
     }
 }
 
-/// A block-diagonal matrix: block j, of [rows, columns], maps inputs j·columns … to outputs j·rows …; of one block, a plain
+/// A block-diagonal matrix: block j, of [rows, columns], maps inputs j·columns … to outputs j·rows …. With one block it is a dense
 /// matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct PackedMatrix<'a> {
@@ -106,7 +105,7 @@ pub struct PackedMatrix<'a> {
 }
 
 impl<'a> PackedMatrix<'a> {
-    /// None if `bytes` has not the length that [`WeightFormat::bytes`] tells, or there is nothing in it.
+    /// None if `bytes` is empty or does not have the length that [`WeightFormat::bytes`] gives.
     pub fn new(format: WeightFormat, blocks: usize, rows: usize, columns: usize, bytes: &'a [u8]) -> Option<Self> {
         let fits = format.bytes(blocks, rows, columns) == Some(bytes.len()) && !bytes.is_empty();
         fits.then_some(Self { format, blocks, rows, columns, bytes })
@@ -142,7 +141,7 @@ impl<'a> PackedMatrix<'a> {
     /// The weights of one output, as many as there are columns.
     ///
     /// # Panics
-    /// If there is no such output, or `out` has not the length of a row.
+    /// If there is no such output, or `out` does not have the length of a row.
     pub fn row(&self, output: usize, out: &mut [f32]) {
         assert!(output < self.outputs() && out.len() == self.columns, "row {output} of {self:?}");
         let (block, row) = (output / self.rows, output % self.rows);
@@ -171,7 +170,7 @@ impl<'a> PackedMatrix<'a> {
 /// of 16.
 ///
 /// # Panics
-/// If the format does not fit, `values` are no whole rows, or `out` has not the length [`WeightFormat::bytes`] tells.
+/// If the format does not fit, `values` are no whole rows, or `out` does not have the length that [`WeightFormat::bytes`] gives.
 pub fn pack(format: WeightFormat, columns: usize, values: &[f32], out: &mut [u8]) {
     assert!(
         format.fits(columns) && values.len().is_multiple_of(columns),
@@ -216,7 +215,7 @@ fn quad(row: usize, column: usize) -> usize {
     column / 4 * 4 * GROUP_ROWS + 4 * row + column % 4
 }
 
-/// Quantized by candle, then each block taken apart.
+/// Quantized by candle, then each block repacked.
 fn pack_q4k(values: &[f32], row: usize, out: &mut [u8]) {
     let blocks = Tensor::from_slice(values, values.len(), &Device::Cpu)
         .and_then(|values| QTensor::quantize(&values, GgmlDType::Q4K))

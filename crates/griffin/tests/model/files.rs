@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::{load, tiny, tiny_dir, worst};
 
 /// A tensor that is being rewritten.
-pub struct Stored {
+pub(crate) struct Stored {
     pub name: String,
     pub dtype: Dtype,
     pub shape: Vec<usize>,
@@ -58,7 +58,7 @@ fn stored(dir: &Path) -> Vec<Stored> {
     stored
 }
 
-pub fn write(path: &Path, tensors: &[Stored]) {
+pub(crate) fn write(path: &Path, tensors: &[Stored]) {
     let views = tensors.iter().map(|tensor| {
         (tensor.name.clone(), TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes).unwrap())
     });
@@ -66,7 +66,7 @@ pub fn write(path: &Path, tensors: &[Stored]) {
 }
 
 /// A copy of a model in a directory of its own below `into`, its tensors changed.
-pub fn copy_with(from: &Path, into: &Path, change: impl FnOnce(&mut Vec<Stored>)) -> PathBuf {
+pub(crate) fn copy_with(from: &Path, into: &Path, change: impl FnOnce(&mut Vec<Stored>)) -> PathBuf {
     let dir = tempfile::tempdir_in(into).unwrap().keep();
     std::fs::copy(from.join("config.json"), dir.join("config.json")).unwrap();
     let mut tensors = stored(from);
@@ -136,7 +136,7 @@ fn types_may_be_mixed_and_a_stored_head_is_ignored() {
     assert_eq!(predictions(&model), predictions(&tiny()));
     assert_eq!(model.fingerprint(), tiny().fingerprint());
     let mixed = copy_with(&tiny_dir(), work.path(), |all| {
-        all.iter_mut().step_by(2).for_each(|tensor| tensor.narrow(Dtype::F16))
+        all.iter_mut().step_by(2).for_each(|tensor| tensor.narrow(Dtype::F16));
     });
     assert!(worst(&predictions(&load(&mixed, Quantization::F32, KvCacheType::F32)), &predictions(&tiny())) < 1.0);
 }

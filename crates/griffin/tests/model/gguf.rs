@@ -169,12 +169,12 @@ fn random_weights_are_the_same_in_memory_and_in_a_file() {
 }
 
 #[test]
-fn a_file_is_not_replaced_unasked_and_never_half_there() {
+fn a_file_is_replaced_only_when_asked_and_never_half_written() {
     let work = tempfile::tempdir().unwrap();
     let out = work.path().join("model.gguf");
     std::fs::write(&out, "precious").unwrap();
     let error = quantize(&tiny_dir(), &out, Quantization::F32, false, &mut silent()).unwrap_err().to_string();
-    assert!(error.contains("model.gguf exists already") && error.contains("--force"), "{error}");
+    assert!(error.contains("model.gguf exists already") && error.contains("force its replacement"), "{error}");
     let broken = copy_with(&tiny_dir(), work.path(), |all| {
         let last = all.iter_mut().find(|tensor| tensor.name == "model.layers.4.mlp_block.down_proj.weight").unwrap();
         last.bytes[400..404].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -225,14 +225,14 @@ fn changed(text: &str, offset: usize, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn lies_in_a_header_are_told_by_the_name_of_what_lies() {
+fn a_false_claim_in_a_header_is_refused_by_name() {
     Header::parse(&small()).unwrap();
     let huge = u64::MAX.to_le_bytes();
     let says = |text: &str, offset: usize, bytes: &[u8], expected: &[&str]| {
         let message = changed(text, offset, bytes);
         expected.iter().for_each(|part| assert!(message.contains(part), "{message:?} should say {part:?}"));
     };
-    says("GGU", 0, b"X", &["no GGUF file", "hearth models quantize"]);
+    says("GGU", 0, b"X", &["no GGUF file", "quantized from a checkpoint"]);
     says("GGUF", 0, &2u32.to_le_bytes(), &["version 2", "reads version 3"]);
     says("GGUF", 0, &3u32.to_be_bytes(), &["version 50331648", "little-endian"]);
     says("GGUF", 4, &huge, &["claims 18446744073709551615 tensors"]);

@@ -39,7 +39,7 @@ fn nine_b() -> Value {
     config
 }
 
-pub fn read(config: &Value) -> Result<Config, String> {
+pub(crate) fn read(config: &Value) -> Result<Config, String> {
     Config::from_json(&config.to_string(), Path::new("config.json")).map_err(|error| error.to_string())
 }
 
@@ -143,7 +143,7 @@ fn what_is_missing_or_absurd_is_named() {
         ("hidden_activation", json!("relu"), "hidden_activation is \"relu\""),
         ("tie_word_embeddings", json!(false), "tie_word_embeddings is false"),
         ("attention_bias", json!("no"), "attention_bias"),
-        ("model_type", json!("gemma2"), "describes model_type \"gemma2\", and hearth reads only RecurrentGemma"),
+        ("model_type", json!("gemma2"), "describes model_type \"gemma2\", and only RecurrentGemma is read"),
         ("architectures", json!(["MambaForCausalLM"]), "MambaForCausalLM"),
     ] {
         let mut config = with(two_b(), key, value);
@@ -161,7 +161,7 @@ fn what_is_missing_or_absurd_is_named() {
 }
 
 /// All tensors that a config asks for, by the names of the published checkpoints, with small random values.
-pub fn synthetic(config: &Config) -> Vec<Stored> {
+pub(crate) fn synthetic(config: &Config) -> Vec<Stored> {
     let [d, r, e, v] = [config.hidden_size, config.lru_width, config.mlp_expanded_width, config.vocab_size];
     let [n, q, kv] = [
         config.num_attention_heads,
@@ -216,7 +216,7 @@ pub fn synthetic(config: &Config) -> Vec<Stored> {
 }
 
 /// A model of a shape that none of the fixtures has: it ends with attention, has several heads of keys, and no two widths alike.
-pub fn odd() -> Value {
+pub(crate) fn odd() -> Value {
     json!({
         "model_type": "recurrent_gemma", "vocab_size": 50, "hidden_size": 40, "lru_width": 72, "num_hidden_layers": 5,
         "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 136,
@@ -226,7 +226,7 @@ pub fn odd() -> Value {
 }
 
 /// A directory with a random model of this shape.
-pub fn synthetic_dir(config: &Value, change: impl FnOnce(&mut Vec<Stored>)) -> tempfile::TempDir {
+pub(crate) fn synthetic_dir(config: &Value, change: impl FnOnce(&mut Vec<Stored>)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
     let mut tensors = synthetic(&read(config).unwrap());

@@ -1,7 +1,5 @@
-//! Reading the header of a GGUF file.
-//!
-//! Invariants: no count, length or offset is believed before the file was found to be that long; memory is taken in proportion to
-//! what was read.
+//! Reads the header of a GGUF file. No count, length or offset is believed before the file was found to be that long, and memory is
+//! taken in proportion to what was read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,7 +9,7 @@ use super::{
     LAYOUT_KEY, MAGIC, TEXT, TensorInfo, TensorType, U8, U16, U32, U64, VERSION,
 };
 
-/// Bounds far above any model's.
+/// Bounds far above those of any model.
 const MAX_ENTRIES: u64 = 1 << 16;
 const MAX_NAME: u64 = 1024;
 const MAX_DIMENSIONS: u32 = 4;
@@ -23,7 +21,7 @@ pub(super) struct MetadataEntry {
     pub(super) bytes: Range<usize>,
 }
 
-/// What a file says of itself.
+/// What a file says of its metadata and tensors.
 #[derive(Debug)]
 pub struct Header {
     pub(super) keys: BTreeMap<String, MetadataEntry>,
@@ -47,15 +45,15 @@ impl Header {
         let tensors = cursor.count("tensors", MAX_ENTRIES)?;
         let keys = cursor.count("keys", MAX_ENTRIES)?;
         let keys = cursor.keys(keys)?;
-        check_maker(file, &keys)?;
+        check_layout(file, &keys)?;
         let alignment = alignment(file, &keys)?;
         let tensors = cursor.tensors(tensors, alignment)?;
         Ok(Self { keys, tensors })
     }
 }
 
-/// Refuses a model of other makers before their types of tensors are met.
-fn check_maker(file: &[u8], keys: &BTreeMap<String, MetadataEntry>) -> Result<(), GgufError> {
+/// Refuses a model in another layout before its types of tensors are met.
+fn check_layout(file: &[u8], keys: &BTreeMap<String, MetadataEntry>) -> Result<(), GgufError> {
     let architecture = text(file, keys, ARCHITECTURE_KEY)?;
     match architecture.ok_or_else(|| GgufError::Missing { what: format!("the key {ARCHITECTURE_KEY}") })? {
         ARCHITECTURE => {}
@@ -190,7 +188,7 @@ impl<'f> Cursor<'f> {
         Ok(keys)
     }
 
-    /// Goes past a value. Lists of lists are in no model.
+    /// Skips a value. No model has lists of lists.
     fn skip(&mut self, key: &str, kind: u32) -> Result<(), GgufError> {
         let truncated = || GgufError::Truncated { what: format!("the value of {key}") };
         let unknown = |found: u32| GgufError::Bad {
@@ -244,11 +242,11 @@ impl<'f> Cursor<'f> {
             let end = end.ok_or_else(|| GgufError::Truncated { what: name.clone() })?;
             tensor.bytes = start + tensor.bytes.start..end;
         }
-        apart(&tensors)?;
+        check_overlap(&tensors)?;
         Ok(tensors)
     }
 
-    /// Its bytes are still counted from the first tensor.
+    /// The range of its bytes still counts from the first tensor.
     fn tensor(&mut self, name: &str, alignment: usize) -> Result<TensorInfo, GgufError> {
         let bad = |what: &str, found: String, expected: &str| GgufError::Bad {
             what: format!("{what} of {name}"),
@@ -278,7 +276,7 @@ impl<'f> Cursor<'f> {
 }
 
 /// Refuses tensors that share bytes.
-fn apart(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), GgufError> {
+fn check_overlap(tensors: &BTreeMap<String, TensorInfo>) -> Result<(), GgufError> {
     let mut order: Vec<_> = tensors.iter().collect();
     order.sort_by_key(|(_, tensor)| tensor.bytes.start);
     match order.windows(2).find(|pair| pair[0].1.bytes.end > pair[1].1.bytes.start) {

@@ -1,6 +1,5 @@
-//! Writing GGUF: header first, then tensors in the order they were announced.
-//!
-//! Invariant: a file whose [`GgufWriter::finish`] returned can be read by [`super::Header::parse`].
+//! Writes GGUF: the header first, then the tensors in the order in which they were announced. A file whose
+//! [`GgufWriter::finish`] returned can be read by [`super::Header::parse`].
 
 use std::collections::BTreeMap;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -32,7 +31,7 @@ impl MetadataValue {
         }
     }
 
-    /// As it stands behind its type.
+    /// The bytes that follow its type in a file.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::U32(value) => out.extend(value.to_le_bytes()),
@@ -65,6 +64,8 @@ pub struct TensorPlan {
 }
 
 impl TensorPlan {
+    /// Bytes of the tensor.
+    ///
     /// # Panics
     /// If the type cannot have the shape.
     pub fn bytes(&self) -> usize {
@@ -117,7 +118,7 @@ impl<W: Write + Seek> GgufWriter<W> {
         Ok(Self { out, texts, left: tensors.iter().rev().map(TensorPlan::bytes).collect(), written: 0 })
     }
 
-    /// Writes the next bytes of the tensor whose turn it is; with its last byte it is the next one's turn.
+    /// Writes the next bytes of the current tensor; behind its last byte the next tensor becomes the current one.
     ///
     /// # Errors
     /// Those of the file.
@@ -138,7 +139,7 @@ impl<W: Write + Seek> GgufWriter<W> {
         Ok(())
     }
 
-    /// Replaces the text of a key by one that was not known at first, as long as the one that stood for it.
+    /// Replaces the text of a key by another of the same length, which was not known at first.
     ///
     /// # Errors
     /// Those of the file.
@@ -154,6 +155,8 @@ impl<W: Write + Seek> GgufWriter<W> {
         Ok(())
     }
 
+    /// Flushes, and gives back what was written to.
+    ///
     /// # Errors
     /// Those of the file.
     ///

@@ -1,8 +1,8 @@
-//! A single vector: bound by reading weights, so that what counts is how many loads are under way.
+//! A single vector. It is bound by reading weights, so what counts is how many loads are under way at once.
 //!
-//! Owns the path for one vector. Computing takes up so much of the core's window that it does not look far ahead, and the
-//! machine's own prefetching starts anew at every page; several groups that are far from each other, read in turns, are several
-//! such streams at once. Prefetching of our own, at whatever distance, only disturbed them.
+//! The arithmetic takes up so much of the core's reorder buffer that it does not look far ahead, and the hardware prefetcher starts
+//! anew at every page. Several groups that are far from each other, read in turns, are several streams at once. Software prefetching
+//! made it slower at any distance (docs/performance.md).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -16,7 +16,7 @@ use crate::kernels::{GROUP_ROWS, GroupSums};
 
 /// One vector times G groups of the same columns.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn groups<const G: usize>(
+pub(crate) fn groups<const G: usize>(
     format: WeightFormat,
     weights: [&[u8]; G],
     view: &ActivationView<'_>,
@@ -33,7 +33,7 @@ pub fn groups<const G: usize>(
     }
 }
 
-/// As the tiles of several vectors compute it.
+/// The same arithmetic as for tiles of several vectors.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&mut GroupSums; G]) {
     let ones = _mm256_set1_epi16(1);
@@ -94,7 +94,7 @@ fn q4k<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&m
     }
 }
 
-/// A block of each of G groups, in turns by 32 bytes: an input that is spread over a register serves all of them.
+/// A block of each of G groups, in turns by 32 bytes, so that an input which was broadcast to a register serves all of them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BLOCK_BYTES]; G], x: &Q8SuperBlock, totals: &mut [[__m256; 2]; G]) {

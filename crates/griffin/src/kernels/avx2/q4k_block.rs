@@ -1,7 +1,5 @@
-//! A block of Q4K taken apart: the scales and the minima of its eight runs.
-//!
-//! Owns how their six bits are put together again, of all rows of two runs at once. Refuses to know what they are
-//! multiplied with. Invariant: whatever a shift carries over from the byte beside is masked off.
+//! Takes a block of Q4K apart: the scales and the minima of its eight runs, six bits each, for all rows of two runs at once. What a
+//! shift carries over from the neighboring byte is masked off.
 
 use std::arch::x86_64::*;
 
@@ -12,7 +10,7 @@ use crate::kernels::weights::{MINS, SCALES, SUPER_BLOCK_BYTES, UPPER};
 /// The scales of runs 2i and 2i + 1, one in each half, a byte for each row.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn scales(block: &[u8; SUPER_BLOCK_BYTES]) -> [__m256i; 4] {
+pub(super) fn scales(block: &[u8; SUPER_BLOCK_BYTES]) -> [__m256i; 4] {
     let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
     let mut scales = [_mm256_setzero_si256(); 4];
     for i in 0..2 {
@@ -30,14 +28,14 @@ pub fn scales(block: &[u8; SUPER_BLOCK_BYTES]) -> [__m256i; 4] {
 /// Each of the two runs in both halves.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn of_runs(pair: __m256i) -> Pair {
+pub(super) fn of_runs(pair: __m256i) -> Pair {
     [_mm256_permute4x64_epi64::<0x44>(pair), _mm256_permute4x64_epi64::<0xee>(pair)]
 }
 
 /// A run's scales of rows 0 to 7, or of rows 8 to 15: each as an i16, twice.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn spread(of_run: __m256i, half: usize) -> __m256i {
+pub(super) fn spread(of_run: __m256i, half: usize) -> __m256i {
     _mm256_shuffle_epi8(of_run, load_256(&SPREAD[half]))
 }
 
@@ -56,7 +54,7 @@ const SPREAD: [[u8; 32]; 2] = {
 /// The minima of pairs of runs, i16, of rows 0 to 7 and of rows 8 to 15.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn mins(block: &[u8; SUPER_BLOCK_BYTES]) -> [Pair; 4] {
+pub(super) fn mins(block: &[u8; SUPER_BLOCK_BYTES]) -> [Pair; 4] {
     let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
     let mut pairs = [[_mm256_setzero_si256(); 2]; 4];
     for i in 0..2 {
@@ -77,7 +75,7 @@ pub fn mins(block: &[u8; SUPER_BLOCK_BYTES]) -> [Pair; 4] {
 /// Σ m · Σ x over the runs, of each row.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn mins_of(pairs: &[Pair; 4], x: &Q8SuperBlock) -> Pair {
+pub(super) fn mins_of(pairs: &[Pair; 4], x: &Q8SuperBlock) -> Pair {
     let mut sums = [_mm256_setzero_si256(); 2];
     for (of_pair, sum) in pairs.iter().zip(&x.sum_pairs) {
         let sum = _mm256_set1_epi32(*sum);

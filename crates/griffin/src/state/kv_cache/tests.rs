@@ -1,4 +1,4 @@
-//! AnyKvCache against plain sums in f64.
+//! Attention against plain sums in f64.
 
 use half::f16;
 use proptest::prelude::*;
@@ -82,7 +82,7 @@ fn compare<E: KvElement>(case: &Case, tolerance: f64) {
 }
 
 #[test]
-fn what_a_query_makes_of_its_sight_is_what_f64_makes() {
+fn attention_is_that_of_f64_for_every_window_and_chunk() {
     for (window, width, share, tokens) in [(7, 2, 1, 1), (40, 17, 3, 2), (64, 32, 7, 1), (33, 8, 10, 2), (20, 8, 2, 9)]
     {
         for past in [0, 1, window - 1, window, 5 * window + 3] {
@@ -107,7 +107,7 @@ fn no_sum_overflows_at_the_extremes() {
 }
 
 #[test]
-fn a_value_that_is_not_finite_is_not_lost_and_not_found_in_later_chunks() {
+fn a_value_that_is_not_finite_makes_its_own_outputs_nan_and_no_later_ones() {
     let mut cache = KvCache::<i16>::new(1, 4, 16);
     let mut new = KvCache::<i16>::new(1, 4, 2);
     cache.put(0, &[1.0; 4], &[1.0; 4]);
@@ -136,7 +136,7 @@ fn a_value_that_is_not_finite_is_not_lost_and_not_found_in_later_chunks() {
 
 proptest! {
     #[test]
-    fn fixed_point_is_f16_and_stays_as_it_is(vector in prop::collection::vec(any::<f32>(), 1..40), power in -40..20i32) {
+    fn fixed_point_numbers_are_f16_and_do_not_change_by_rounding_again(vector in prop::collection::vec(any::<f32>(), 1..40), power in -40..20i32) {
         let finite: Vec<f32> = vector.iter().map(|x| if x.is_finite() { x % 2.0 * 2f32.powi(power) } else { 0.0 }).collect();
         let scale = i16::scale(&finite);
         let rounded: Vec<f32> = finite.iter().map(|x| i16::round(*x, scale).times(scale)).collect();
