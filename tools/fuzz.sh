@@ -7,7 +7,7 @@ targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
 scratch=$(mktemp -d); trap 'rm -rf "$scratch"' EXIT
 export RUSTC_BOOTSTRAP=1 TMPDIR=$scratch
-cargo fuzz build -s none --release
+cargo fuzz build -s none
 for target in "${targets[@]}"; do
   echo "== $target, $seconds s"
   mkdir -p "$scratch/$target" "fuzz/artifacts/$target"
