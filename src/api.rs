@@ -1,8 +1,8 @@
-//! Where people on this machine look in and ask: a socket for `hearth status`, and a page.
+//! Access to the running daemon without a broker: the control socket of `hearth status` and the web page.
 //!
-//! Owns what can be seen and asked without a broker. Refuses to carry anything out: a command goes to the house, and its answer
-//! comes back. Invariant: whoever comes in, and whatever they send, hearing and reading go on; nothing is shown to anyone who
-//! may not read the state directory or does not know the token.
+//! Commands are not carried out here: they are sent to the daemon, and the answer comes back. Both ways in are limited in
+//! connections and message length, so clients cannot stop hearing and publishing. Only users who may read the state directory
+//! can open the socket, and only those who know the token see data on the page.
 
 pub mod control_socket;
 mod openmetrics;
@@ -22,34 +22,34 @@ use crate::live::LiveFeed;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
 
-/// The longest answer: a large model that reads a long question, or reads a day again after something was forgotten.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// The longest wait for an answer: a large model reads a long question, or reads a day again after a "forget".
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What is said of a house that does not change while it runs.
+/// What is shown of a daemon that does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct DaemonInfo {
     pub node: String,
     /// The broker's URL.
     pub broker: String,
-    /// There is a source of sound.
+    /// There is a source of audio.
     pub hears: bool,
-    /// What other machines hear is taken.
+    /// Utterances of other machines are taken.
     pub gathers: bool,
-    /// A model reads along.
+    /// The language model runs.
     pub reads: bool,
-    /// Where the page is, token included; none where it is off.
+    /// The address of the web page, with its token; None if it is off.
     pub page: Option<String>,
 }
 
-/// What can be seen of a running house, and the way to ask something of it.
+/// What can be seen of a running daemon, and the way to send it commands.
 pub struct Api {
     about: DaemonInfo,
     metrics: Arc<Metrics>,
     live_feed: Arc<LiveFeed>,
-    /// The page leaves this process; the socket is for those who may read the database.
+    /// Applied to what the page shows. Users of the socket may read the database anyway.
     redactor: Redactor,
-    asked: mpsc::Sender<PendingCommand>,
-    opened: Instant,
+    commands: mpsc::Sender<PendingCommand>,
+    started: Instant,
 }
 
 impl Api {
@@ -58,17 +58,17 @@ impl Api {
         metrics: Arc<Metrics>,
         live_feed: Arc<LiveFeed>,
         redactor: Redactor,
-        asked: mpsc::Sender<PendingCommand>,
+        commands: mpsc::Sender<PendingCommand>,
     ) -> Self {
-        Self { about, metrics, live_feed, redactor, asked, opened: Instant::now() }
+        Self { about, metrics, live_feed, redactor, commands, started: Instant::now() }
     }
 
-    /// How the house is.
+    /// The status of the daemon now.
     pub fn status(&self) -> Status {
-        Status::of(&self.about, &self.metrics, &self.live_feed.snapshot(), self.opened.elapsed())
+        Status::of(&self.about, &self.metrics, &self.live_feed.snapshot(), self.started.elapsed())
     }
 
-    /// Answers a line that came over the socket: with the status, or with what came of a command.
+    /// Answers a line from the control socket: with the status, or with the answer to a command.
     pub async fn line(&self, line: &[u8]) -> Value {
         let asks_status = |value: &Value| value.get("command").is_some_and(|name| name == "status");
         match serde_json::from_slice::<Value>(line) {
@@ -77,21 +77,21 @@ impl Api {
         }
     }
 
-    /// Has a command carried out: the object that MQTT takes, with the command's name in it. The answer is the object that MQTT
-    /// brings, without its envelope.
+    /// Sends a command to the daemon and waits for its answer. `object` is the JSON object of the MQTT command with its name in
+    /// `command`. The answer is that of MQTT without `id`, `schema` and `time`.
     pub async fn command(&self, object: &[u8]) -> Value {
         let request = match commands::parse_object(object) {
             Ok(request) => request,
             Err(invalid) => return Value::Object(invalid.answer()),
         };
         let (pending, answered) = PendingCommand::from_local(request.clone());
-        let answer = match self.asked.try_send(pending) {
+        let answer = match self.commands.try_send(pending) {
             Err(mpsc::error::TrySendError::Full(_)) => Err(commands::BUSY.into()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(commands::CLOSING.into()),
-            Ok(()) => match timeout(PATIENCE, answered).await {
+            Ok(()) => match timeout(ANSWER_TIMEOUT, answered).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err("hearth closed before it could answer".into()),
-                Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+                Err(_) => Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
             },
         };
         Value::Object(request.answer(&answer))

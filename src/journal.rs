@@ -1,7 +1,6 @@
-//! tracing to the systemd journal, a terminal or JSON lines.
+//! Log output: to the systemd journal, to a terminal, or as JSON lines.
 //!
-//! Owns how hearth speaks of itself. Refuses to know what is said. Invariant: all of it goes to standard error or the journal;
-//! standard output belongs to what a command was asked for.
+//! Logs go to standard error or the journal, never to standard output, which has only the result of a command.
 
 mod budget;
 
@@ -15,13 +14,13 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
-use self::budget::Budget;
+use self::budget::LineBudget;
 use crate::config::{LogConfig, LogFormat};
 
-/// Libraries that talk of their own affairs; a filter in the config comes after these and wins.
+/// Filters for chatty libraries. The filter of the config comes after these, so it wins.
 const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=error,whisper_rs=warn,cpal=warn";
 
-/// Why nothing can be said.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("[log] level \"{level}\" is no filter: {source}")]
@@ -32,9 +31,12 @@ pub enum JournalError {
     Twice(#[from] TryInitError),
 }
 
-/// Sets logging up for the whole process.
+/// Sets up logging for the whole process.
+///
+/// # Errors
+/// The filter is not valid, the journal cannot be reached, or logging was already set up.
 pub fn init(config: &LogConfig) -> Result<(), JournalError> {
-    // The config's own directives stand last: of two for one target the later wins, and a bare level stands for the rest.
+    // The config's directives come last: of two for one target the later wins, and a bare level is for all other targets.
     let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level))
         .map_err(|source| JournalError::Filter { level: config.level.clone(), source })?;
     let format = match config.format {
@@ -43,13 +45,13 @@ pub fn init(config: &LogConfig) -> Result<(), JournalError> {
         LogFormat::Auto => LogFormat::Json,
         chosen => chosen,
     };
-    let registry = tracing_subscriber::registry().with(filter).with(Budget::default());
+    let registry = tracing_subscriber::registry().with(filter).with(LineBudget::default());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Journal => registry.with(Journal::connect()?).try_init()?,
         LogFormat::Text => {
-            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(lines.with_target(false).with_ansi(colours)).try_init()?;
+            let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry.with(lines.with_target(false).with_ansi(colors)).try_init()?;
         }
         _ => registry.with(lines.json().flatten_event(true)).try_init()?,
     }
@@ -68,7 +70,7 @@ impl Journal {
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
         let metadata = event.metadata();
         let pairs: Vec<(&str, Value<'_>)> = fields.pairs.iter().map(|(k, v)| (*k, v.to_value())).collect();
@@ -84,19 +86,19 @@ impl<S: Subscriber> Layer<S> for Journal {
                 .build(),
         );
         if let Err(error) = sent {
-            // The journal is being restarted or is full: standard error still reaches somebody.
+            // The journal restarts or is full: standard error may still be seen.
             eprintln!("{} (the journal did not take it: {error})", fields.message);
         }
     }
 }
 
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     pairs: Vec<(&'static str, String)>,
 }
 
-impl Fields {
+impl EventFields {
     fn add(&mut self, field: &Field, value: String) {
         match field.name() {
             "message" => self.message = value,
@@ -105,7 +107,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, value.into());
     }

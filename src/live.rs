@@ -1,35 +1,35 @@
-//! What goes on in the house, for whoever looks: the page and `hearth status`.
+//! The live feed: recent events in memory and a channel of new ones, for the web page and `hearth status`.
 //!
-//! Owns the last live_feed and the channel they are told on. Refuses to know who looks, and decides nothing. Invariant: bounded, in
-//! memory alone, and nobody who tells ever waits for anybody who looks: one who is too slow misses live_feed.
+//! All lists are bounded. A publisher never waits for a subscriber: one that is too slow misses events.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::event::{Alert, AlertPhase, Digest, Gap, Hypothesis, Utterance};
 
-/// LiveFeed that somebody who looks may be behind.
+/// Events that a subscriber may be behind before it misses some.
 const CHANNEL_CAPACITY: usize = 256;
-/// How many of each kind are kept for whoever comes later.
+/// How many of each kind are kept for later subscribers.
 pub const UTTERANCES: usize = 200;
 pub const DIGESTS: usize = 20;
 pub const ALERTS: usize = 50;
-/// Readings kept of each rule, and samples of what a token costs.
+/// How many evaluations of each rule, and how many token costs, are kept.
 const RULE_READINGS: usize = 500;
 const TOKEN_COSTS: usize = 500;
-/// Curves that are remembered: of a dozen rules in as many rooms.
-const RULES: usize = 144;
+/// The most curves (a rule, or a rule in a room): a dozen rules in as many rooms.
+const MAX_CURVES: usize = 144;
 
-/// Something that happened. As JSON an object of one key, which names it.
+/// An event. As JSON an object of one key, which names its kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveEvent {
     Utterance(Utterance),
-    /// What is being said in a room; it replaces the one before.
+    /// Text of speech that has not ended yet; replaces the one before in the same room.
     Hypothesis(Hypothesis),
     Gap(Gap),
     Digest(Digest),
@@ -37,31 +37,31 @@ pub enum LiveEvent {
     Reading(RuleReading),
     #[serde(rename = "cost")]
     TokenCost(TokenCost),
-    /// Everything from this time on was forgotten.
+    /// Everything from this time on was deleted.
     Forgotten(Timestamp),
 }
 
-/// The answer to a rule's question, as a number.
+/// The result of one evaluation of a rule's question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleReading {
     pub rule: String,
-    /// The room whose state was asked; none for that of the house.
+    /// The room whose state was asked; None if all rooms share one state.
     pub room: Option<String>,
     pub time: Timestamp,
-    /// Of yes.
+    /// The probability of yes.
     pub probability: f64,
     /// The rule's alert is on.
     pub active: bool,
 }
 
 impl RuleReading {
-    /// What its curve is called.
+    /// The name of its curve.
     pub fn name(&self) -> String {
         self.room.as_ref().map_or_else(|| self.rule.clone(), |room| format!("{} · {room}", self.rule))
     }
 }
 
-/// What a token cost at a time: flat, however old the state is.
+/// The cost of reading a token at one time. It does not grow with the age of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TokenCost {
     pub time: Timestamp,
@@ -71,21 +71,21 @@ pub struct TokenCost {
     pub rss_bytes: u64,
 }
 
-/// What is kept for whoever comes later, oldest first.
+/// The recent past, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LiveSnapshot {
     pub utterances: VecDeque<Utterance>,
-    /// What is being said, by room.
+    /// Text of speech that has not ended yet, by room.
     pub hypotheses: BTreeMap<String, Hypothesis>,
     pub digests: VecDeque<Digest>,
-    /// One for each alert: how it stands.
+    /// The newest phase of each alert.
     pub alerts: VecDeque<Alert>,
     /// By rule, and by room where there is one.
     pub readings: BTreeMap<String, VecDeque<RuleReading>>,
     pub costs: VecDeque<TokenCost>,
 }
 
-/// Where live_feed are told, and looked at.
+/// Where events are published, and subscribed to.
 #[derive(Debug)]
 pub struct LiveFeed {
     recent: Mutex<LiveSnapshot>,
@@ -99,31 +99,30 @@ impl Default for LiveFeed {
 }
 
 impl LiveFeed {
-    /// Tells of a scene.
-    pub fn publish(&self, scene: LiveEvent) {
-        // Under one lock: whoever begins to look sees each scene once, in `recent` or on the channel.
+    /// Publishes an event.
+    pub fn publish(&self, event: LiveEvent) {
+        // Under one lock, so that a new subscriber sees each event once: in the snapshot or on the channel.
         let mut recent = self.snapshot();
-        recent.add(&scene);
-        // Nobody looks: nobody is told.
-        let _ = self.subscribers.send(Arc::new(scene));
+        recent.add(&event);
+        // An error means that there are no subscribers.
+        let _ = self.subscribers.send(Arc::new(event));
     }
 
-    /// What was, and a channel of what comes after it.
+    /// The recent past, and a channel of the events after it.
     pub fn subscribe(&self) -> (LiveSnapshot, broadcast::Receiver<Arc<LiveEvent>>) {
         let recent = self.snapshot();
         (recent.clone(), self.subscribers.subscribe())
     }
 
-    /// What was.
+    /// The recent past.
     pub fn snapshot(&self) -> MutexGuard<'_, LiveSnapshot> {
-        // A clone that panicked half-way leaves what it cloned whole.
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recent.lock()
     }
 }
 
 impl LiveSnapshot {
-    fn add(&mut self, scene: &LiveEvent) {
-        match scene {
+    fn add(&mut self, event: &LiveEvent) {
+        match event {
             LiveEvent::Utterance(utterance) => {
                 self.hypotheses.remove(&utterance.room);
                 keep(&mut self.utterances, utterance.clone(), UTTERANCES);
@@ -137,7 +136,7 @@ impl LiveSnapshot {
             LiveEvent::Alert(alert) => self.alert(alert),
             LiveEvent::Reading(reading) => {
                 let name = reading.name();
-                if self.readings.len() < RULES || self.readings.contains_key(&name) {
+                if self.readings.len() < MAX_CURVES || self.readings.contains_key(&name) {
                     let of_rule = self.readings.entry(name).or_default();
                     keep(of_rule, reading.clone(), RULE_READINGS);
                 }
@@ -149,7 +148,7 @@ impl LiveSnapshot {
 
     fn alert(&mut self, alert: &Alert) {
         match self.alerts.iter_mut().find(|known| known.id == alert.id) {
-            // An end quotes nothing: what set the alert off stays to be read.
+            // The end of an alert has no evidence: keep that of its beginning.
             Some(known) if alert.phase == AlertPhase::End => known.phase = AlertPhase::End,
             Some(known) => known.clone_from(alert),
             None => keep(&mut self.alerts, alert.clone(), ALERTS),
@@ -192,18 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_whoever_comes_later_finds_the_newest() {
+    fn the_snapshot_is_bounded_and_has_the_newest_events() {
         let live_feed = LiveFeed::default();
         (0..1_000).for_each(|s| live_feed.publish(LiveEvent::Utterance(utterance(s))));
         let (recent, mut channel) = live_feed.subscribe();
         assert_eq!((recent.utterances.len(), recent.utterances[UTTERANCES - 1].start), (UTTERANCES, at(999)));
         let next = LiveEvent::Utterance(utterance(1_000));
         live_feed.publish(next.clone());
-        assert_eq!(*channel.try_recv().unwrap(), next, "told once: not in what was, but on the channel");
+        assert_eq!(*channel.try_recv().unwrap(), next, "once: not in the snapshot, but on the channel");
     }
 
     #[test]
-    fn one_who_is_slow_misses_scenes_and_holds_nobody_up() {
+    fn a_slow_subscriber_misses_events_and_delays_nobody() {
         let live_feed = LiveFeed::default();
         let (_, mut channel) = live_feed.subscribe();
         (0..CHANNEL_CAPACITY as i64 + 10).for_each(|s| live_feed.publish(LiveEvent::Utterance(utterance(s))));
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_stands_once_and_keeps_its_evidence_when_it_ends() {
+    fn an_alert_is_listed_once_and_keeps_its_evidence_when_it_ends() {
         let live_feed = LiveFeed::default();
         let evidence =
             vec![Evidence { utterance: Ulid::generate(), time: at(0), room: "home".into(), text: "Help!".into() }];
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_not_shown_to_whoever_comes_later() {
+    fn deleted_events_are_not_in_the_snapshot() {
         let live_feed = LiveFeed::default();
         (0..10).for_each(|s| live_feed.publish(LiveEvent::Utterance(utterance(s))));
         let evidence =
@@ -250,7 +249,11 @@ mod tests {
         live_feed.publish(LiveEvent::Alert(alert));
         live_feed.publish(LiveEvent::Forgotten(at(5)));
         let recent = live_feed.snapshot();
-        assert_eq!(recent.utterances.back().unwrap().start, at(3), "one that went on into that time goes as a whole");
+        assert_eq!(
+            recent.utterances.back().unwrap().start,
+            at(3),
+            "an utterance that reaches into that time is deleted as a whole"
+        );
         assert!(recent.alerts.is_empty());
     }
 }

@@ -1,7 +1,7 @@
-//! What each part of the running house says of itself.
+//! Counters, gauges and heartbeats of the parts of the running daemon.
 //!
-//! Owns counters and last-seen times, one writer each, read by health, the watchdog and `hearth demo`. Refuses to decide
-//! anything by them. Invariant: a reader never makes a writer wait for longer than a copy takes.
+//! Each has one writer; health messages, the watchdog, the page and `hearth demo` read them. All are atomics, except the list
+//! of rooms, which is locked only while it is copied.
 
 mod rooms;
 
@@ -13,64 +13,65 @@ use jiff::Timestamp;
 
 pub use rooms::{AtomicDecibels, RoomMetrics, RoomMetricsMap};
 
-/// The metrics of one running house; shared by reference.
+/// The metrics of one running daemon.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Capture: each room that is heard; every one of them delivers.
+    /// Capture: the metrics of each room; whether every source delivers.
     pub rooms: RoomMetricsMap,
     pub microphone_ok: Flag,
-    /// Capture: the household has not muted it.
+    /// Capture: not muted.
     pub listening: Flag,
-    /// The app: when the microphone opens again by itself; none where it is not paused.
+    /// The app: when the microphone opens again by itself; not set if it is not paused.
     pub paused_until: AtomicTimestamp,
-    /// Capture: samples at 16 kHz that were dropped because hearing was too slow.
+    /// Capture: samples (at 16 kHz) that were dropped because transcription was too slow.
     pub dropped_samples: Count,
-    /// Hearing: samples at 16 kHz that went through the voice detector.
+    /// Transcription: samples (at 16 kHz) that went through the voice detector.
     pub heard_samples: Count,
-    /// Hearing: samples that were in segments given to Whisper.
+    /// Transcription: samples in segments given to Whisper.
     pub decoded_samples: Count,
-    /// Hearing: passes of Whisper over sound, what was encoded in them, silence behind it with it, and the tokens it wrote.
+    /// Transcription: passes of Whisper, the samples encoded in them (including padding), and the tokens it decoded.
     pub passes: Count,
     pub encoded_samples: Count,
     pub written_tokens: Count,
-    /// Hearing: committed utterances and their words.
+    /// Transcription: committed utterances and their words.
     pub utterances: Count,
     pub words: Count,
-    /// Hearing: segments or pieces of text that the guard refused, in all and by reason.
+    /// Transcription: segments or pieces of text that the hallucination filter rejected, in total and by reason.
     pub rejected: Count,
     pub rejected_by: Rejected,
-    /// Hearing: time from the end of an utterance to its text being stored.
+    /// Transcription: time from the end of an utterance until its text is stored.
     pub lag: Histogram,
-    /// Hearing: when the first sample was heard.
+    /// Transcription: the time of the first sample.
     pub heard_since: AtomicTimestamp,
-    /// Hearing and reading: the store takes nothing; what was heard waits.
+    /// Transcription and listener: the store cannot be written, and text waits in memory.
     pub store_refuses: Flag,
-    /// Retention: something that was to be forgotten may still stand in a file, or it is not known what it was.
+    /// Retention: a file may still hold text that was to be forgotten, or it is not known which text that is.
     pub forget_incomplete: Flag,
-    /// Reading: tokens the live state has read since it was made, over restarts.
+    /// Listener: tokens the state has read since it was created, over restarts.
     pub tokens: Count,
-    /// Reading: nanoseconds the state took for a token, lately.
+    /// Listener: nanoseconds per token, recently.
     pub token_ns: Count,
-    /// Reading: when the live state was made.
+    /// Listener: when the state was created.
     pub state_since: AtomicTimestamp,
-    /// Reading: bytes of the live state.
+    /// Listener: size of the state in bytes.
     pub state_bytes: Count,
-    /// Reading: utterances stored that the state has not read yet.
+    /// Listener: stored utterances that the state has not read yet.
     pub unread: Count,
-    /// Gathering: utterances of other machines that were taken; those that came again; and messages that were none.
+    /// Ingest: events of other machines that were taken, that were received again, and messages that were neither
+    /// utterance nor gap.
     pub others_taken: Count,
     pub others_repeated: Count,
     pub others_refused: Count,
     /// Publishing: a broker is connected.
     pub connected: Flag,
-    /// Publishing: the broker passes commands on to us.
+    /// Publishing: subscribed to commands.
     pub commands_ok: Flag,
-    /// Publishing: messages the broker acknowledged since start; messages waiting; messages given up by the bounds.
+    /// Publishing: messages acknowledged and sent since the start, messages waiting, and messages dropped by the limits.
     pub acknowledged: Count,
     pub published: Count,
     pub outbox: Count,
     pub outbox_dropped: Count,
-    /// When each part last moved, for the watchdog.
+    /// The last activity of each part, for the watchdog.
     pub hearing_heartbeat: Heartbeat,
     pub reading_heartbeat: Heartbeat,
     pub publishing_heartbeat: Heartbeat,
@@ -94,7 +95,7 @@ impl Count {
     }
 }
 
-/// Refusals by their reason.
+/// Rejections by reason.
 #[derive(Debug, Default)]
 pub struct Rejected {
     pub too_short: Count,
@@ -104,7 +105,7 @@ pub struct Rejected {
     pub no_words: Count,
 }
 
-/// Where a duration has been, in steps of 50 ms up to a minute.
+/// A histogram of durations, in steps of 50 ms up to a minute. (Own code: `hdrhistogram` would need a lock.)
 #[derive(Debug)]
 pub struct Histogram {
     last_ms: AtomicU64,
@@ -131,7 +132,7 @@ impl Histogram {
         self.last_ms.load(Relaxed) as f64 / 1000.0
     }
 
-    /// The upper end, in seconds, of the step that holds the quantile `q` of 0 … 1; None before the first.
+    /// The upper end in seconds of the step with the quantile `q` (0 … 1); None if the histogram is empty.
     pub fn quantile_s(&self, q: f64) -> Option<f64> {
         let counts: Vec<u64> = self.steps.iter().map(|s| s.load(Relaxed)).collect();
         let wanted = (counts.iter().sum::<u64>() as f64 * q).ceil().max(1.0) as u64;
@@ -144,7 +145,7 @@ impl Histogram {
     }
 }
 
-/// Something that is so or not.
+/// A boolean.
 #[derive(Debug, Default)]
 pub struct Flag(AtomicBool);
 
@@ -158,7 +159,7 @@ impl Flag {
     }
 }
 
-/// A wall time, given by whoever knows it; the epoch until then.
+/// A wall-clock time; not set at first.
 #[derive(Debug, Default)]
 pub struct AtomicTimestamp(AtomicI64);
 
@@ -167,7 +168,7 @@ impl AtomicTimestamp {
         self.0.store(time.as_millisecond(), Relaxed);
     }
 
-    /// The time last kept; None before the first.
+    /// The time; None before the first `set`.
     pub fn get(&self) -> Option<Timestamp> {
         match self.0.load(Relaxed) {
             0 => None,
@@ -176,23 +177,23 @@ impl AtomicTimestamp {
     }
 }
 
-/// When something last moved, by a clock that nobody sets: a wall clock that jumps neither makes a part look stuck nor hides one
+/// The last activity of a part, by a monotonic clock: a jump of the wall clock neither makes a part look stuck nor hides one
 /// that is.
 #[derive(Debug, Default)]
 pub struct Heartbeat(AtomicU64);
 
-/// What pulses are counted from, in milliseconds; 0 is none.
-static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The origin of heartbeats. They count milliseconds from here; 0 means none.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Heartbeat {
     pub fn beat(&self) {
-        self.0.store(BEGAN.elapsed().as_millis() as u64 + 1, Relaxed);
+        self.0.store(ORIGIN.elapsed().as_millis() as u64 + 1, Relaxed);
     }
 
-    /// How long ago it moved; None before the first time.
+    /// How long ago the last beat was; None before the first.
     pub fn age(&self) -> Option<Duration> {
-        let marked = self.0.load(Relaxed).checked_sub(1)?;
-        Some(BEGAN.elapsed().saturating_sub(Duration::from_millis(marked)))
+        let beat = self.0.load(Relaxed).checked_sub(1)?;
+        Some(ORIGIN.elapsed().saturating_sub(Duration::from_millis(beat)))
     }
 }
 

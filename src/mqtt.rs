@@ -1,8 +1,8 @@
-//! What hearth says and understands over MQTT, and the two ends of the wire.
+//! MQTT: topics, payloads, Home Assistant discovery, the client and the embedded broker.
 //!
-//! Owns topics, payloads, what other machines say they heard, Home Assistant discovery and the rules of delivery (all pure), the client and the
-//! embedded broker (thin). Refuses to know where messages are stored. Invariant: QoS 1 for everything, and nothing here
-//! is said that does not fit [`payload::MAX_BYTES`].
+//! Messages from the outbox are published with QoS 1 and repeated until the broker acknowledges them. Interim text is
+//! published with QoS 0, since the next interim message replaces it. Every payload fits [`payload::MAX_BYTES`].
+//! Nothing here knows how messages are stored: see `store` and `services::publish`.
 
 pub mod broker;
 pub mod client;

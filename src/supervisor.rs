@@ -1,7 +1,7 @@
-//! Named threads and tasks: how they end, and who would not stop.
+//! Named threads and tasks (units) of the daemon, and how they end.
 //!
-//! Owns every thread and task of the house; nothing else may start one. Refuses to know what they do. Invariant: each unit that
-//! was started is told of exactly once when it ends, also when it panicked.
+//! The end of each unit that was started here is reported exactly once, also when it panicked. Some parts start helpers of their
+//! own, which end with them: capture, the connections of the API, the embedded broker, the thread pool of the model.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -13,30 +13,30 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-/// More units than this would be another design; the channel then never fills.
+/// The most units at once. The channel has room for the end of each, so reporting never blocks.
 const MAX_UNITS: usize = 32;
 
-/// What a unit ends with. The error is boxed: the supervisor tells of it, it does not act on its kind.
+/// The result of a unit. The error is boxed: the supervisor reports it and does not depend on its type.
 pub type UnitResult = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// A unit that ended, and how.
+/// The end of a unit.
 #[derive(Debug)]
 pub struct UnitExit {
     pub name: &'static str,
     pub outcome: UnitResult,
 }
 
-/// Starts units and learns of their ends.
+/// Starts units and reports their ends.
 pub struct Supervisor {
-    tell: mpsc::Sender<UnitExit>,
-    told: mpsc::Receiver<UnitExit>,
+    exits_sender: mpsc::Sender<UnitExit>,
+    exits: mpsc::Receiver<UnitExit>,
     running: BTreeSet<&'static str>,
 }
 
 impl Default for Supervisor {
     fn default() -> Self {
-        let (tell, told) = mpsc::channel(MAX_UNITS);
-        Self { tell, told, running: BTreeSet::new() }
+        let (exits_sender, exits) = mpsc::channel(MAX_UNITS);
+        Self { exits_sender, exits, running: BTreeSet::new() }
     }
 }
 
@@ -49,11 +49,11 @@ impl Supervisor {
     where
         F: FnOnce() -> UnitResult + Send + 'static,
     {
-        let tell = self.tell.clone();
+        let exits = self.exits_sender.clone();
         std::thread::Builder::new().name(name.into()).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panic_text(&panic).into()));
-            // The receiver is gone only when the supervisor is; then nobody is left to be told.
-            let _ = tell.try_send(UnitExit { name, outcome });
+            // The receiver is dropped only with the supervisor; then nobody needs the report.
+            let _ = exits.try_send(UnitExit { name, outcome });
         })?;
         self.started(name);
         Ok(())
@@ -64,7 +64,7 @@ impl Supervisor {
     where
         F: Future<Output = UnitResult> + Send + 'static,
     {
-        let tell = self.tell.clone();
+        let exits = self.exits_sender.clone();
         #[expect(clippy::disallowed_methods, reason = "the supervisor is where tasks start")]
         let task = tokio::spawn(body);
         #[expect(clippy::disallowed_methods, reason = "the supervisor is where tasks start")]
@@ -74,7 +74,7 @@ impl Supervisor {
                 Err(error) if error.is_panic() => Err(panic_text(&error.into_panic()).into()),
                 Err(error) => Err(error.into()),
             };
-            let _ = tell.try_send(UnitExit { name, outcome });
+            let _ = exits.try_send(UnitExit { name, outcome });
         });
         self.started(name);
     }
@@ -84,14 +84,14 @@ impl Supervisor {
         assert!(self.running.len() <= MAX_UNITS, "more than {MAX_UNITS} units");
     }
 
-    /// Waits for the next unit to end; pending while none runs. Safe to cancel.
+    /// Waits for the next unit to end; pending while none runs. Cancel-safe.
     pub async fn ended(&mut self) -> UnitExit {
-        let ended = self.told.recv().await.expect("the supervisor itself holds a sender");
+        let ended = self.exits.recv().await.expect("the supervisor itself holds a sender");
         self.running.remove(ended.name);
         ended
     }
 
-    /// Waits until `name` has ended, or `deadline`. Whatever else ends meanwhile is handed to `also`.
+    /// Waits until `name` has ended, or `deadline`, and returns whether it ended. Other ends are passed to `also`.
     pub async fn ended_by(&mut self, name: &str, deadline: Instant, mut also: impl FnMut(UnitExit)) -> bool {
         while self.running.contains(name) {
             match timeout_at(deadline, self.ended()).await {
@@ -124,20 +124,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn ends_panics_and_errors_are_told_with_their_names() {
+    async fn ends_errors_and_panics_are_reported_with_names() {
         let mut supervisor = Supervisor::default();
         supervisor.thread("fine", || Ok(())).unwrap();
         supervisor.thread("broken", || Err("no such thing".into())).unwrap();
         supervisor.thread("panicking", || panic!("at {}", "once")).unwrap();
         supervisor.task("task", async { panic!("in a task") });
-        let mut told = Vec::new();
+        let mut reports = Vec::new();
         for _ in 0..4 {
             let UnitExit { name, outcome } = supervisor.ended().await;
-            told.push(format!("{name}: {:?}", outcome.map_err(|e| e.to_string())));
+            reports.push(format!("{name}: {:?}", outcome.map_err(|e| e.to_string())));
         }
-        told.sort();
+        reports.sort();
         assert_eq!(
-            told,
+            reports,
             [
                 "broken: Err(\"no such thing\")",
                 "fine: Ok(())",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_would_not_stop_is_named() {
+    async fn a_unit_that_does_not_stop_is_named() {
         let mut supervisor = Supervisor::default();
         let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
         supervisor

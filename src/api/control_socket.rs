@@ -1,7 +1,7 @@
-//! The Unix socket by which commands on this machine reach the running daemon.
+//! The Unix socket over which commands on this machine reach the running daemon.
 //!
-//! Owns the socket and its protocol: one JSON object a line, answered by one. Refuses to know what is asked. Invariant: only
-//! the user hearth runs as, and root, can open it; a client that sends too much, too slowly or nonsense costs a line of text.
+//! One JSON object a line, answered by one. Only root and the user hearth runs as can open it. Lines are limited in length,
+//! and an idle client is dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -10,25 +10,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tracing::{debug, warn};
 
-use super::{Api, PATIENCE};
+use super::{ANSWER_TIMEOUT, Api};
 use crate::commands;
 
-/// The socket's name in the directory it lies in.
+/// The file name of the socket.
 const NAME: &str = "hearth.sock";
-/// Where systemd puts it.
-const RUNTIME: &str = "/run/hearth";
-/// Clients at once; more wait.
-const CLIENTS: usize = 8;
-/// A line is as long as a command at most.
-const LINE: usize = commands::MAX_BYTES;
-/// How long a client may think before the next line.
-const IDLE: Duration = Duration::from_secs(60);
+/// The directory of the socket under systemd.
+const RUNTIME_DIR: &str = "/run/hearth";
+/// Clients served at once; more wait.
+const MAX_CLIENTS: usize = 8;
+/// The longest line, in bytes.
+const MAX_LINE_BYTES: usize = commands::MAX_BYTES;
+/// A client that sends no line for this long is dropped.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,28 +39,28 @@ const IDLE: Duration = Duration::from_secs(60);
 pub enum ControlSocketError {
     #[error("no hearth answers at {}: is it running? (`systemctl status hearth`)", .paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or "))]
     Nobody { paths: Vec<PathBuf> },
-    #[error("{path} is not yours to open: ask as root, or as the user hearth runs as")]
+    #[error("{path} cannot be opened by this user: run the command as root, or as the user hearth runs as")]
     Forbidden { path: PathBuf },
-    #[error("the daemon at {path} broke off: {source}")]
+    #[error("the connection to the daemon at {path} broke: {source}")]
     Broken { path: PathBuf, source: std::io::Error },
-    #[error("the daemon at {path} said what is no JSON object: {source}")]
+    #[error("the daemon at {path} answered with something that is no JSON object: {source}")]
     Garbled { path: PathBuf, source: serde_json::Error },
 }
 
-/// Where the socket of a house with this state directory lies.
-fn place(state: &Path) -> PathBuf {
+/// The path of the socket of a daemon with this state directory.
+fn socket_path(state: &Path) -> PathBuf {
     match std::env::var_os("RUNTIME_DIRECTORY") {
         Some(dir) => Path::new(&dir).join(NAME),
         None => state.join(NAME),
     }
 }
 
-/// Opens the socket of a house. There is one house to a state directory, so what lies there is left of one that died.
+/// Opens the socket. Only one daemon uses a state directory, so an existing file is left over from a crash and is replaced.
 ///
 /// # Errors
-/// The path is longer than a socket's may be (107 bytes), or the directory cannot be written.
+/// The path is longer than 107 bytes, or the directory cannot be written.
 pub fn open(state: &Path) -> std::io::Result<UnixListener> {
-    let path = place(state);
+    let path = socket_path(state);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -72,17 +75,17 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
+            accepted = listener.accept(), if clients.len() < MAX_CLIENTS => match accepted {
                 Ok((stream, _)) => {
                     let api = api.clone();
                     clients.spawn(async move {
-                        if let Err(error) = talk(stream, &api).await {
-                            debug!(%error, "a client of the status socket went away");
+                        if let Err(error) = serve_client(stream, &api).await {
+                            debug!(%error, "a client of the control socket disconnected");
                         }
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "the status socket takes nobody in for a moment");
+                    warn!(%error, "the control socket cannot accept a client; trying again in a second");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             },
@@ -91,36 +94,34 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>) {
     }
 }
 
-async fn talk(mut stream: UnixStream, api: &Api) -> std::io::Result<()> {
+async fn serve_client(mut stream: UnixStream, api: &Api) -> std::io::Result<()> {
     let (read, mut write) = stream.split();
-    let mut read = tokio::io::BufReader::new(read);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let mut limited = (&mut read).take(LINE as u64 + 1);
-        match tokio::time::timeout(IDLE, limited.read_until(b'\n', &mut line)).await {
-            Ok(Ok(0)) | Err(_) => return Ok(()),
-            Ok(read) => read?,
-        };
-        if line.len() > LINE {
-            let error = format!("a line has at most {LINE} bytes");
-            return say(&mut write, &json!({ "status": "error", "error": error })).await;
+    // Not LinesCodec: it ends the connection at a line that is not UTF-8, instead of an answer that says so.
+    let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_LINE_BYTES);
+    let mut lines = FramedRead::new(read, codec);
+    while let Ok(Some(line)) = timeout(IDLE_TIMEOUT, lines.next()).await {
+        match line {
+            Ok(line) => write_line(&mut write, &api.line(&line).await).await?,
+            Err(AnyDelimiterCodecError::MaxChunkLengthExceeded) => {
+                let error = format!("a line has at most {MAX_LINE_BYTES} bytes");
+                return write_line(&mut write, &json!({ "status": "error", "error": error })).await;
+            }
+            Err(AnyDelimiterCodecError::Io(error)) => return Err(error),
         }
-        let answer = api.line(&line).await;
-        say(&mut write, &answer).await?;
     }
+    Ok(())
 }
 
-async fn say(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) -> std::io::Result<()> {
+async fn write_line(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) -> std::io::Result<()> {
     write.write_all(format!("{answer}\n").as_bytes()).await
 }
 
-/// Asks the daemon with this state directory, or the one that systemd runs.
+/// Sends a question to the daemon with this state directory, or to the one under systemd, and returns its answer.
 ///
 /// # Errors
-/// Nobody answers, or not in JSON.
+/// No daemon answers, or the answer is not JSON.
 pub fn ask(state: Option<&Path>, question: &Value) -> Result<Value, ControlSocketError> {
-    let paths: Vec<_> = state.map(place).into_iter().chain([Path::new(RUNTIME).join(NAME)]).collect();
+    let paths: Vec<_> = state.map(socket_path).into_iter().chain([Path::new(RUNTIME_DIR).join(NAME)]).collect();
     for path in &paths {
         match Blocking::connect(path) {
             Ok(stream) => return exchange(stream, path, question),
@@ -135,10 +136,10 @@ pub fn ask(state: Option<&Path>, question: &Value) -> Result<Value, ControlSocke
 
 fn exchange(mut stream: Blocking, path: &Path, question: &Value) -> Result<Value, ControlSocketError> {
     let broken = |source| ControlSocketError::Broken { path: path.into(), source };
-    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(broken)?;
     stream.write_all(format!("{question}\n").as_bytes()).map_err(broken)?;
     let mut line = String::new();
-    // No answer is longer: a daemon of another version is not trusted with our memory.
+    // Limits the answer, in case another program answers.
     BufReader::new(stream.take(16 << 20)).read_line(&mut line).map_err(broken)?;
     serde_json::from_str(&line).map_err(|source| ControlSocketError::Garbled { path: path.into(), source })
 }

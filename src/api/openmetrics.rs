@@ -1,7 +1,6 @@
-//! The house in Prometheus' terms: <https://prometheus.io/docs/instrumenting/exposition_formats/>, OpenMetrics text.
+//! The metrics as OpenMetrics text, for Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 //!
-//! Owns the metrics' names. Refuses to know words: only numbers, and the names of rules, are told. Invariant: counters never
-//! fall while the process runs.
+//! Only numbers and names (of rules, rooms, this machine) are shown, never text that was said.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use super::status::rejected;
 use crate::clock;
 use crate::process;
 
-/// What the text is, for the HTTP header.
+/// The value of the HTTP header `Content-Type`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All metrics, as they are now.
@@ -39,11 +38,16 @@ impl fmt::Debug for MetricsCollector {
 
 impl Collector for MetricsCollector {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
-        let (metrics, about) = (&self.0.metrics, &self.0.about);
-        let seconds = |samples: u64| clock::seconds(samples as i64);
-        let flag = |on: bool| f64::from(u8::from(on));
+        self.gauges(&mut to)?;
+        self.counters(&mut to)?;
+        self.labeled(&mut to)
+    }
+}
 
-        let mut gauge = |name, help, value: f64| single(&mut to, name, help, &ConstGauge::new(value));
+impl MetricsCollector {
+    fn gauges(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let metrics = &self.0.metrics;
+        let mut gauge = |name, help, value: f64| single(to, name, help, &ConstGauge::new(value));
         gauge("hearth_listening", "1 while the room is not muted", flag(metrics.listening.get()))?;
         gauge("hearth_source_ok", "1 while a source of sound delivers", flag(metrics.microphone_ok.get()))?;
         gauge("hearth_connected", "1 while a broker is connected", flag(metrics.connected.get()))?;
@@ -53,9 +57,13 @@ impl Collector for MetricsCollector {
         gauge("hearth_state_bytes", "Size of the state", metrics.state_bytes.get() as f64)?;
         gauge("hearth_token_seconds", "What reading a token took lately", metrics.token_ns.get() as f64 / 1e9)?;
         gauge("hearth_state_tokens", "Tokens the state has read since it was made", metrics.tokens.get() as f64)?;
-        gauge("process_resident_memory_bytes", "Memory of the process", process::resident_bytes() as f64)?;
+        gauge("process_resident_memory_bytes", "Memory of the process", process::resident_bytes() as f64)
+    }
 
-        let mut count = |name, help, value: f64| single(&mut to, name, help, &ConstCounter::new(value));
+    fn counters(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let metrics = &self.0.metrics;
+        let seconds = |samples: u64| clock::seconds(samples as i64);
+        let mut count = |name, help, value: f64| single(to, name, help, &ConstCounter::new(value));
         count("hearth_heard_seconds", "Sound that went through voice detection", seconds(metrics.heard_samples.get()))?;
         count("hearth_decoded_seconds", "Sound that was given to Whisper", seconds(metrics.decoded_samples.get()))?;
         count("hearth_dropped_seconds", "Sound that was dropped", seconds(metrics.dropped_samples.get()))?;
@@ -63,36 +71,45 @@ impl Collector for MetricsCollector {
         count("hearth_words", "Words of utterances", metrics.words.get() as f64)?;
         count("hearth_acknowledged_messages", "Messages the broker has", metrics.acknowledged.get() as f64)?;
         count("hearth_given_up_messages", "Messages that were too many", metrics.outbox_dropped.get() as f64)?;
-        count("process_cpu_seconds", "Processor time of the process", process::cpu_seconds())?;
+        count("process_cpu_seconds", "Processor time of the process", process::cpu_seconds())
+    }
 
+    /// Metrics with a label: by room, quantile, reason and rule.
+    fn labeled(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let metrics = &self.0.metrics;
         let rooms = metrics.rooms.each();
         let levels = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(f64::from(room.level.db()))));
-        family(&mut to, "hearth_level_db", "Of the last second, of full scale", "room", levels)?;
+        family(to, "hearth_level_db", "Of the last second, of full scale", "room", levels)?;
         let dead = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(flag(room.dead.get()))));
-        family(&mut to, "hearth_room_dead", "1 while a microphone gives nothing but one number", "room", dead)?;
+        family(to, "hearth_room_dead", "1 while a microphone gives nothing but one number", "room", dead)?;
         let lag = [0.5, 0.95].map(|q| (q.to_string(), metrics.lag.quantile_s(q)));
         let lag = lag.into_iter().filter_map(|(q, s)| Some((q, ConstGauge::new(s?))));
-        family(&mut to, "hearth_lag_seconds", "From the end of an utterance to its text", "quantile", lag)?;
+        family(to, "hearth_lag_seconds", "From the end of an utterance to its text", "quantile", lag)?;
         let refused = rejected(metrics).into_iter().map(|(reason, n)| (reason, ConstCounter::new(n as f64)));
-        family(&mut to, "hearth_rejected_segments", "Segments that were refused", "reason", refused)?;
+        family(to, "hearth_rejected_segments", "Segments that were refused", "reason", refused)?;
         let recent = self.0.live_feed.snapshot();
         let last = recent.readings.iter().filter_map(|(rule, readings)| Some((rule, readings.back()?)));
         let rules: Vec<_> = last.map(|(rule, r)| (rule.clone(), r.probability, flag(r.active))).collect();
         drop(recent);
         let probabilities = rules.iter().map(|(rule, p, _)| (rule.clone(), ConstGauge::new(*p)));
-        family(&mut to, "hearth_rule_probability", "Of yes, at the last reading", "rule", probabilities)?;
+        family(to, "hearth_rule_probability", "Of yes, at the last reading", "rule", probabilities)?;
         let active = rules.iter().map(|(rule, _, on)| (rule.clone(), ConstGauge::new(*on)));
-        family(&mut to, "hearth_rule_active", "1 while the rule's alert is on", "rule", active)?;
-        let info = [(about.node.clone(), ConstGauge::new(1.0))].into_iter();
-        family(&mut to, "hearth_node", "The name of this machine", "node", info)
+        family(to, "hearth_rule_active", "1 while the rule's alert is on", "rule", active)?;
+        let info = [(self.0.about.node.clone(), ConstGauge::new(1.0))].into_iter();
+        family(to, "hearth_node", "The name of this machine", "node", info)
     }
+}
+
+/// 1 for true, 0 for false.
+fn flag(on: bool) -> f64 {
+    f64::from(u8::from(on))
 }
 
 fn single(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
     metric.encode(to.encode_descriptor(name, help, None, metric.metric_type())?)
 }
 
-/// One metric for each value of a label; none at all, not even its name, where there is no value.
+/// One metric for each value of a label. Without values it writes nothing, not even the name.
 fn family<M: EncodeMetric>(
     to: &mut DescriptorEncoder<'_>,
     name: &str,

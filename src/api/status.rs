@@ -1,6 +1,6 @@
-//! How a running house is: what `hearth status` prints and the page shows.
+//! The status of the running daemon: what `hearth status` prints and the web page shows.
 //!
-//! Owns the shape and the wording of the answer. Refuses to decide anything by it. Invariant: what is unknown is absent, not 0.
+//! The fields are JSON keys on the control socket and the page. A value that is not known is absent, not 0.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::live::LiveSnapshot;
 use crate::metrics::{self, Metrics};
 use crate::process;
 
-/// A running house at one moment.
+/// The daemon at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
@@ -25,76 +25,76 @@ pub struct Status {
     pub pid: u32,
     pub time: Timestamp,
     pub uptime_s: f64,
-    pub hears: Hears,
-    /// None where nothing reads along.
-    pub reads: Option<Reads>,
-    pub tells: Tells,
+    pub hears: HearingStatus,
+    /// None without the language model.
+    pub reads: Option<ListenerStatus>,
+    pub tells: PublishingStatus,
     /// The newest summary.
-    pub summary: Option<Said>,
+    pub summary: Option<TimedText>,
     /// Alerts that are on.
     pub alerts: Vec<Alert>,
     pub rss_bytes: u64,
     pub cpu_s: f64,
-    /// Where the page is, token included.
+    /// The address of the web page, with its token.
     pub page: Option<String>,
 }
 
-/// From sound to text.
+/// From audio to text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hears {
-    /// There is a source of sound.
+pub struct HearingStatus {
+    /// There is a source of audio.
     pub ears: bool,
     pub listening: bool,
-    /// When the microphone opens again by itself; none where it is not paused.
+    /// When the microphone opens again by itself; None if it is not paused.
     #[serde(default)]
     pub paused_until: Option<Timestamp>,
     /// Every source is open and delivers.
     pub source_ok: bool,
-    pub rooms: BTreeMap<String, Room>,
+    pub rooms: BTreeMap<String, RoomStatus>,
     pub heard_s: f64,
-    /// Sound that was dropped because hearing was too slow.
+    /// Seconds of audio that were dropped because transcription was too slow.
     pub dropped_s: f64,
     pub utterances: u64,
     pub words: u64,
-    /// Segments that were refused, by reason.
+    /// Segments that the filter rejected, by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Seconds from the end of an utterance to its text: the last, and the quantiles since the start.
+    /// Seconds from the end of an utterance until its text is stored: the last, and quantiles since the start.
     pub lag_s: Option<f64>,
     pub lag_p50_s: Option<f64>,
     pub lag_p95_s: Option<f64>,
-    /// What is being said, by room.
-    pub saying: BTreeMap<String, Said>,
-    pub last: Option<Said>,
-    /// What other machines heard; none where that is not taken.
-    pub others: Option<Others>,
+    /// Text of speech that has not ended yet, by room.
+    pub saying: BTreeMap<String, TimedText>,
+    pub last: Option<TimedText>,
+    /// Utterances and gaps of other machines; None if they are not taken.
+    pub others: Option<RemoteStatus>,
 }
 
-/// From the broker to text.
+/// Events of other machines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Others {
+pub struct RemoteStatus {
     pub taken: u64,
-    /// What came again.
+    /// Received again.
     pub repeated: u64,
-    /// What was nothing that a machine heard.
+    /// Neither an utterance nor a gap.
     pub refused: u64,
 }
 
-/// How a room is heard.
+/// The audio of a room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Room {
+pub struct RoomStatus {
     pub delivers: bool,
     /// Root mean square of the last second, in decibels of full scale.
     pub level_db: f32,
-    /// Sound at the end of the scale.
+    /// Seconds of audio at full scale.
     pub clipped_s: f64,
-    /// Nothing but the same number comes: a microphone that is dead, or muted at itself.
+    /// All samples are equal: the microphone is dead, or muted by its own switch.
     pub dead: bool,
 }
 
-/// From text to the state.
+/// From text to the model's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reads {
-    /// Tokens the state has read since it was made.
+pub struct ListenerStatus {
+    /// Tokens the state has read since it was created.
     pub tokens: u64,
     /// Utterances it has not read yet.
     pub unread: u64,
@@ -104,16 +104,16 @@ pub struct Reads {
 
 /// From the outbox to the broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tells {
+pub struct PublishingStatus {
     pub broker: String,
     pub connected: bool,
     pub waiting: u64,
     pub acknowledged: u64,
-    /// Messages given up because too many waited.
+    /// Messages dropped because too many waited.
     pub given_up: u64,
-    /// The disk takes what is written.
+    /// The store can be written.
     pub store_ok: bool,
-    /// What was to be forgotten is gone from every file.
+    /// No file still holds text that was to be forgotten.
     #[serde(default = "yes")]
     pub forget_ok: bool,
 }
@@ -122,27 +122,51 @@ fn yes() -> bool {
     true
 }
 
-/// A text with its time.
+/// A text and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Said {
+pub struct TimedText {
     pub time: Timestamp,
     pub text: String,
 }
 
 impl Status {
     pub(super) fn of(about: &DaemonInfo, metrics: &Metrics, recent: &LiveSnapshot, uptime: Duration) -> Self {
-        let on = |alert: &&Alert| alert.phase != AlertPhase::End;
-        let others = about.gathers.then(|| Others {
-            taken: metrics.others_taken.get(),
-            repeated: metrics.others_repeated.get(),
-            refused: metrics.others_refused.get(),
-        });
-        let hears = Hears {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: about.node.clone(),
+            pid: std::process::id(),
+            time: Timestamp::now(),
+            uptime_s: uptime.as_secs_f64(),
+            hears: HearingStatus::of(about, metrics, recent),
+            reads: about.reads.then(|| ListenerStatus::of(metrics)),
+            tells: PublishingStatus::of(about, metrics),
+            summary: recent.digests.back().map(|d| TimedText { time: d.time, text: d.line() }),
+            alerts: recent.alerts.iter().filter(|alert| alert.phase != AlertPhase::End).cloned().collect(),
+            rss_bytes: process::resident_bytes(),
+            cpu_s: process::cpu_seconds(),
+            page: about.page.clone(),
+        }
+    }
+
+    /// Without the address of the page: the page itself needs no token.
+    pub(super) fn without_page(self) -> Self {
+        Self { page: None, ..self }
+    }
+}
+
+impl HearingStatus {
+    fn of(about: &DaemonInfo, metrics: &Metrics, recent: &LiveSnapshot) -> Self {
+        Self {
             ears: about.hears,
             listening: metrics.listening.get(),
             paused_until: metrics.paused_until.get(),
             source_ok: metrics.microphone_ok.get(),
-            rooms: metrics.rooms.each().into_iter().map(|(name, room)| (name.to_string(), Room::of(&room))).collect(),
+            rooms: metrics
+                .rooms
+                .each()
+                .into_iter()
+                .map(|(name, room)| (name.to_string(), RoomStatus::of(&room)))
+                .collect(),
             heard_s: clock::seconds(metrics.heard_samples.get() as i64),
             dropped_s: clock::seconds(metrics.dropped_samples.get() as i64),
             utterances: metrics.utterances.get(),
@@ -154,19 +178,39 @@ impl Status {
             saying: recent
                 .hypotheses
                 .iter()
-                .map(|(room, said)| (room.clone(), Said { time: said.start, text: said.text() }))
+                .map(|(room, said)| (room.clone(), TimedText { time: said.start, text: said.text() }))
                 .collect(),
-            last: recent.utterances.back().map(|u| Said { time: u.start, text: u.text.clone() }),
-            others,
-        };
+            last: recent.utterances.back().map(|u| TimedText { time: u.start, text: u.text.clone() }),
+            others: about.gathers.then(|| RemoteStatus::of(metrics)),
+        }
+    }
+}
+
+impl RemoteStatus {
+    fn of(metrics: &Metrics) -> Self {
+        Self {
+            taken: metrics.others_taken.get(),
+            repeated: metrics.others_repeated.get(),
+            refused: metrics.others_refused.get(),
+        }
+    }
+}
+
+impl ListenerStatus {
+    fn of(metrics: &Metrics) -> Self {
         let token_ns = metrics.token_ns.get();
-        let reads = about.reads.then(|| Reads {
+        Self {
             tokens: metrics.tokens.get(),
             unread: metrics.unread.get(),
             state_bytes: metrics.state_bytes.get(),
-            us_per_token: (token_ns > 0).then_some(token_ns as f64 / 1e3),
-        });
-        let tells = Tells {
+            us_per_token: if token_ns > 0 { Some(token_ns as f64 / 1e3) } else { None },
+        }
+    }
+}
+
+impl PublishingStatus {
+    fn of(about: &DaemonInfo, metrics: &Metrics) -> Self {
+        Self {
             broker: about.broker.clone(),
             connected: metrics.connected.get(),
             waiting: metrics.outbox.get(),
@@ -174,31 +218,11 @@ impl Status {
             given_up: metrics.outbox_dropped.get(),
             store_ok: !metrics.store_refuses.get(),
             forget_ok: !metrics.forget_incomplete.get(),
-        };
-        Self {
-            version: env!("CARGO_PKG_VERSION").into(),
-            node: about.node.clone(),
-            pid: std::process::id(),
-            time: Timestamp::now(),
-            uptime_s: uptime.as_secs_f64(),
-            hears,
-            reads,
-            tells,
-            summary: recent.digests.back().map(|d| Said { time: d.time, text: d.line() }),
-            alerts: recent.alerts.iter().filter(on).cloned().collect(),
-            rss_bytes: process::resident_bytes(),
-            cpu_s: process::cpu_seconds(),
-            page: about.page.clone(),
         }
-    }
-
-    /// For the page itself, which has no need of its token.
-    pub(super) fn without_page(self) -> Self {
-        Self { page: None, ..self }
     }
 }
 
-impl Room {
+impl RoomStatus {
     fn of(room: &metrics::RoomMetrics) -> Self {
         Self {
             delivers: room.delivers.get(),
@@ -209,7 +233,7 @@ impl Room {
     }
 }
 
-/// Segments that were refused, by reason; reasons that never were are left out.
+/// Rejected segments by reason; reasons with none are left out.
 pub(super) fn rejected(metrics: &Metrics) -> BTreeMap<String, u64> {
     let by = &metrics.rejected_by;
     let reasons = [
@@ -224,75 +248,14 @@ pub(super) fn rejected(metrics: &Metrics) -> BTreeMap<String, u64> {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, node, pid, time, hears, tells, .. } = self;
+        let Self { version, node, pid, time, .. } = self;
         writeln!(f, "hearth {version} at {node}, process {pid}, up {}", span(self.uptime_s))?;
-        let ears = match (hears.ears, hears.listening, hears.source_ok) {
-            (false, _, _) => "without ears".into(),
-            (true, false, _) => match hears.paused_until {
-                Some(until) => format!("paused until {}", local(until, *time)),
-                None => "muted".into(),
-            },
-            (true, true, true) => "listening".to_string(),
-            (true, true, false) => "waiting for the source of sound".into(),
-        };
-        write!(f, "hears    {ears}; {} utterances, {} words", hears.utterances, hears.words)?;
-        if let (Some(last), Some(p95)) = (hears.lag_s, hears.lag_p95_s) {
-            write!(f, "; lag {last:.1} s, p95 {p95:.1} s")?;
-        }
-        if hears.dropped_s > 0.0 {
-            write!(f, "; {:.0} s of sound were dropped", hears.dropped_s)?;
-        }
-        writeln!(f)?;
-        for (name, room) in &hears.rooms {
-            let trouble = match (room.delivers, room.dead) {
-                _ if !hears.listening => continue,
-                (false, _) => "its source delivers nothing",
-                (true, true) => "its microphone is dead, or muted at itself",
-                (true, false) => continue,
-            };
-            writeln!(f, "         {name}: {trouble}")?;
-        }
-        if let Some(Others { taken, repeated, refused }) = &hears.others {
-            write!(f, "         {taken} utterances and gaps of other machines")?;
-            if *repeated > 0 {
-                write!(f, "; {repeated} came again")?;
-            }
-            if *refused > 0 {
-                write!(f, "; {refused} messages were none")?;
-            }
-            writeln!(f)?;
-        }
-        if let Some(last) = &hears.last {
-            writeln!(f, "         {} ago: {}", span(time.duration_since(last.time).as_secs_f64()), last.text)?;
-        }
-        for (room, said) in &hears.saying {
-            writeln!(f, "         now, {room}: {} …", said.text)?;
-        }
+        self.hears.write(f, *time)?;
         match &self.reads {
             None => writeln!(f, "reads    nothing: [listener] enabled = false")?,
-            Some(reads) => {
-                write!(f, "reads    {} tokens", reads.tokens)?;
-                if reads.unread > 0 {
-                    write!(f, ", {} utterances behind", reads.unread)?;
-                }
-                if let Some(us) = reads.us_per_token {
-                    write!(f, "; {us:.0} µs a token")?;
-                }
-                writeln!(f, "; a state of {} KiB, as ever", reads.state_bytes >> 10)?;
-            }
+            Some(reads) => reads.write(f)?,
         }
-        let link = if tells.connected { "connected to" } else { "waiting for" };
-        write!(f, "tells    {link} {}; {} waiting, {} acknowledged", tells.broker, tells.waiting, tells.acknowledged)?;
-        if tells.given_up > 0 {
-            write!(f, ", {} given up", tells.given_up)?;
-        }
-        writeln!(f)?;
-        if !tells.store_ok {
-            writeln!(f, "store    takes nothing: the disk is full or read-only, and what is heard waits")?;
-        }
-        if !tells.forget_ok {
-            writeln!(f, "forget   not complete: a file may still hold what was to be forgotten; the log says which")?;
-        }
+        self.tells.write(f)?;
         if let Some(summary) = &self.summary {
             writeln!(f, "summary  {}  {}", local(summary.time, *time), summary.text)?;
         }
@@ -308,7 +271,86 @@ impl fmt::Display for Status {
     }
 }
 
-/// A time as a person says it: with the day, if it is not within half a day.
+impl HearingStatus {
+    fn write(&self, f: &mut fmt::Formatter<'_>, now: Timestamp) -> fmt::Result {
+        let ears = match (self.ears, self.listening, self.source_ok) {
+            (false, _, _) => "without ears".into(),
+            (true, false, _) => match self.paused_until {
+                Some(until) => format!("paused until {}", local(until, now)),
+                None => "muted".into(),
+            },
+            (true, true, true) => "listening".to_string(),
+            (true, true, false) => "waiting for the source of sound".into(),
+        };
+        write!(f, "hears    {ears}; {} utterances, {} words", self.utterances, self.words)?;
+        if let (Some(last), Some(p95)) = (self.lag_s, self.lag_p95_s) {
+            write!(f, "; lag {last:.1} s, p95 {p95:.1} s")?;
+        }
+        if self.dropped_s > 0.0 {
+            write!(f, "; {:.0} s of sound were dropped", self.dropped_s)?;
+        }
+        writeln!(f)?;
+        for (name, room) in &self.rooms {
+            let trouble = match (room.delivers, room.dead) {
+                _ if !self.listening => continue,
+                (false, _) => "its source delivers nothing",
+                (true, true) => "its microphone is dead, or muted at itself",
+                (true, false) => continue,
+            };
+            writeln!(f, "         {name}: {trouble}")?;
+        }
+        if let Some(RemoteStatus { taken, repeated, refused }) = &self.others {
+            write!(f, "         {taken} utterances and gaps of other machines")?;
+            if *repeated > 0 {
+                write!(f, "; {repeated} came again")?;
+            }
+            if *refused > 0 {
+                write!(f, "; {refused} messages were none")?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(last) = &self.last {
+            writeln!(f, "         {} ago: {}", span(now.duration_since(last.time).as_secs_f64()), last.text)?;
+        }
+        for (room, said) in &self.saying {
+            writeln!(f, "         now, {room}: {} …", said.text)?;
+        }
+        Ok(())
+    }
+}
+
+impl ListenerStatus {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reads    {} tokens", self.tokens)?;
+        if self.unread > 0 {
+            write!(f, ", {} utterances behind", self.unread)?;
+        }
+        if let Some(us) = self.us_per_token {
+            write!(f, "; {us:.0} µs a token")?;
+        }
+        writeln!(f, "; a state of {} KiB, as ever", self.state_bytes >> 10)
+    }
+}
+
+impl PublishingStatus {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let link = if self.connected { "connected to" } else { "waiting for" };
+        write!(f, "tells    {link} {}; {} waiting, {} acknowledged", self.broker, self.waiting, self.acknowledged)?;
+        if self.given_up > 0 {
+            write!(f, ", {} given up", self.given_up)?;
+        }
+        writeln!(f)?;
+        if !self.store_ok {
+            writeln!(f, "store    takes nothing: the disk is full or read-only, and what is heard waits")?;
+        }
+        if !self.forget_ok {
+            writeln!(f, "forget   not complete: a file may still hold what was to be forgotten; the log says which")?;
+        }
+        Ok(())
+    }
+}
+
+/// The local time of day, with the date if it is more than 12 hours away.
 fn local(time: Timestamp, now: Timestamp) -> String {
     let format =
         if now.duration_since(time).abs() < SignedDuration::from_hours(12) { "%H:%M" } else { "%a %d %b %H:%M" };

@@ -1,7 +1,7 @@
-//! The page: what goes on, live in a browser, and the metrics beside it.
+//! The web page with live events, and the metrics for Prometheus.
 //!
-//! Owns HTTP. Refuses to know how anything came about. Invariant: without the token nobody sees a word or a number of the
-//! house: the page itself is an empty form, and everything it shows is asked for with the token. Nothing is loaded from elsewhere.
+//! Without the token nobody sees any data: the page itself is an empty form that requests everything it shows with the token.
+//! Nothing is loaded from other hosts.
 
 mod connection_limit;
 
@@ -36,37 +36,37 @@ use super::{Api, openmetrics};
 use crate::commands;
 use crate::live::LiveEvent;
 
-/// Where the token is kept.
+/// The file of the token in the state directory.
 const TOKEN_FILE: &str = "page.token";
-/// As many letters and digits hold 190 bits.
+/// So many letters and digits have 190 bits.
 const TOKEN_CHARS: usize = 32;
-/// How often the figures are shown.
-const FIGURES: Duration = Duration::from_secs(1);
-/// What a browser may do with the page: run what came with it, and speak with the house alone.
+/// Interval of the `status` events.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// The content security policy: scripts, styles and connections only from and to this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Why there is no page.
+/// Why there is no web page.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebError {
-    #[error("[page] listen = \"{listen}\" cannot be had: {source}")]
+    #[error("[page] listen = \"{listen}\": the page cannot listen there: {source}")]
     Listen { listen: SocketAddr, source: std::io::Error },
     #[error("the page's token in {path} cannot be used: {source}")]
     Token { path: PathBuf, source: std::io::Error },
 }
 
-/// A page that is about to be served.
+/// The web server, listening but not yet serving.
 pub struct WebServer {
     listener: TcpListener,
     token: String,
 }
 
 impl WebServer {
-    /// Takes the address, and the token that the state directory has; makes one if there is none.
+    /// Binds the address and reads the token in the state directory, or creates it.
     ///
     /// # Errors
-    /// The address is taken, or the token cannot be read or written.
+    /// The address is in use, or the token cannot be read or written.
     pub async fn open(listen: SocketAddr, state: &Path) -> Result<Self, WebError> {
         let path = state.join(TOKEN_FILE);
         let token = token(&path).map_err(|source| WebError::Token { path, source })?;
@@ -74,7 +74,7 @@ impl WebServer {
         Ok(Self { listener, token })
     }
 
-    /// The address to open in a browser. What stands behind the `#` never leaves it.
+    /// The address to open in a browser. The browser never sends the part after `#`.
     pub fn url(&self) -> String {
         let address = self.listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
         format!("http://{address}/#token={}", self.token)
@@ -83,7 +83,7 @@ impl WebServer {
     /// Serves until it is dropped.
     ///
     /// # Errors
-    /// The system takes the socket away.
+    /// The listening socket fails.
     pub async fn serve(self, api: Arc<Api>) -> std::io::Result<()> {
         axum::serve(LimitedListener::new(self.listener), router(api, &self.token)).await
     }
@@ -104,8 +104,8 @@ fn token(path: &Path) -> std::io::Result<String> {
 fn router(api: Arc<Api>, token: &str) -> Router {
     let known: TokenDigest = Sha256::digest(token).into();
     let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
-    let house = Router::new()
-        .route("/status", get(async |State(api): ApiState| Json(shown(&api, &api.status().without_page()))))
+    let protected = Router::new()
+        .route("/status", get(async |State(api): ApiState| Json(redacted(&api, &api.status().without_page()))))
         .route("/events", get(events))
         .route(
             "/metrics",
@@ -117,7 +117,7 @@ fn router(api: Arc<Api>, token: &str) -> Router {
             "/command",
             post(async |State(api): ApiState, body: Bytes| Json(api.redactor.value(api.command(&body).await))),
         )
-        .route_layer(middleware::from_fn_with_state(known, with_token))
+        .route_layer(middleware::from_fn_with_state(known, require_token))
         .layer(DefaultBodyLimit::max(commands::MAX_BYTES))
         .with_state(api);
     Router::new()
@@ -125,15 +125,15 @@ fn router(api: Arc<Api>, token: &str) -> Router {
         .route("/page.css", asset("text/css; charset=utf-8", include_str!("web/page.css")))
         .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("web/page.js")))
         .route("/icon.svg", asset("image/svg+xml", include_str!("web/icon.svg")))
-        .merge(house)
-        .layer(middleware::map_response(guarded))
+        .merge(protected)
+        .layer(middleware::map_response(add_security_headers))
 }
 
 type ApiState = State<Arc<Api>>;
-/// SHA-256 of the token: comparing digests tells nothing of it by the time that takes.
+/// SHA-256 of the token: the time of comparing digests tells nothing about the token.
 type TokenDigest = [u8; 32];
 
-async fn guarded(mut response: Response) -> Response {
+async fn add_security_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let set = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -145,7 +145,7 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-async fn with_token(State(known): State<TokenDigest>, headers: HeaderMap, request: Request, next: Next) -> Response {
+async fn require_token(State(known): State<TokenDigest>, headers: HeaderMap, request: Request, next: Next) -> Response {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match given {
         Some(given) if TokenDigest::from(Sha256::digest(given)) == known => next.run(request).await,
@@ -157,33 +157,32 @@ async fn with_token(State(known): State<TokenDigest>, headers: HeaderMap, reques
     }
 }
 
-/// First what was (`recent`), then each [`LiveEvent`] as it happens (`scene`), and the figures every second (`status`).
+/// Server-sent events: first the recent past (`recent`), then each [`LiveEvent`] (`scene`), and every second `status`.
 async fn events(State(api): ApiState) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (recent, live_feed) = api.live_feed.subscribe();
-    let mut figures = interval(FIGURES);
-    figures.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut ticks = interval(STATUS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let first = event(&api, "recent", &recent);
     let first = stream::once(async move { first });
-    let then = stream::unfold(EventStream { api, live_feed, figures }, async |mut looker| {
-        Some((looker.next().await?, looker))
-    });
+    let then =
+        stream::unfold(EventStream { api, live_feed, ticks }, async |mut looker| Some((looker.next().await?, looker)));
     Sse::new(first.chain(then).map(Ok)).keep_alive(KeepAlive::default())
 }
 
-/// One who looks at the page.
+/// The events for one open page.
 struct EventStream {
     api: Arc<Api>,
     live_feed: tokio::sync::broadcast::Receiver<Arc<LiveEvent>>,
-    figures: Interval,
+    ticks: Interval,
 }
 
 impl EventStream {
-    /// The next thing to show; none when the house has closed.
+    /// The next event; None when the daemon has ended.
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
-            scene = self.live_feed.recv() => match scene {
-                Ok(scene) => Some(event(&self.api, "scene", &*scene)),
-                // It was too slow: it is shown what there is now.
+            live_event = self.live_feed.recv() => match live_event {
+                Ok(live_event) => Some(event(&self.api, "scene", &*live_event)),
+                // The browser was too slow: send a new snapshot.
                 Err(RecvError::Lagged(_)) => {
                     let (recent, live_feed) = self.api.live_feed.subscribe();
                     self.live_feed = live_feed;
@@ -191,17 +190,17 @@ impl EventStream {
                 }
                 Err(RecvError::Closed) => None,
             },
-            _ = self.figures.tick() => Some(event(&self.api, "status", &self.api.status().without_page())),
+            _ = self.ticks.tick() => Some(event(&self.api, "status", &self.api.status().without_page())),
         }
     }
 }
 
 fn event(api: &Api, name: &str, data: &impl Serialize) -> Event {
-    Event::default().event(name).json_data(shown(api, data)).expect("a value is JSON")
+    Event::default().event(name).json_data(redacted(api, data)).expect("a value is JSON")
 }
 
-/// What is shown of anything: without what the household wants left out.
-fn shown(api: &Api, data: &impl Serialize) -> Value {
+/// `data` as JSON, redacted as the config wants it.
+fn redacted(api: &Api, data: &impl Serialize) -> Value {
     api.redactor.value(serde_json::to_value(data).expect("what is shown is JSON"))
 }
 
@@ -219,12 +218,12 @@ mod tests {
     use crate::redact::Redactor;
 
     #[test]
-    fn every_figure_that_the_page_shows_is_one_that_it_is_given() {
+    fn the_page_reads_only_fields_that_the_status_has() {
         let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
         let about = DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None };
         let metrics = Arc::new(Metrics::default());
         metrics.rooms.open(&"hall".into());
-        let (asked, _house) = mpsc::channel(1);
+        let (asked, _commands) = mpsc::channel(1);
         let api = Api::new(about, metrics, Arc::default(), Redactor::new(&PrivacyConfig::default()), asked);
         let status = serde_json::to_value(api.status()).unwrap();
         let (hears, reads, tells) = (&status["hears"], &status["reads"], &status["tells"]);

@@ -11,8 +11,8 @@ use anyhow::{Context, anyhow, bail};
 use super::{run, sentence};
 use crate::config::{Broker, Config, SourceConfig};
 use crate::listener::Listener;
-use crate::mqtt::client;
 use crate::mqtt::topics::Topics;
+use crate::mqtt::{broker, client};
 use crate::store::{self, Store};
 use crate::{asr, audio, models};
 
@@ -113,6 +113,7 @@ fn state(config: &Config) -> anyhow::Result<String> {
 fn mqtt(config: &Config) -> anyhow::Result<String> {
     let mqtt = config.mqtt_paths();
     if mqtt.url == Broker::Embedded {
+        broker::check_built_in()?;
         client::credentials(&mqtt)?;
         let socket = TcpListener::bind(mqtt.listen);
         socket.with_context(|| {

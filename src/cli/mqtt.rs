@@ -1,7 +1,7 @@
-//! `hearth mqtt clear`: takes back everything that a machine left at its broker.
+//! `hearth mqtt clear`: deletes everything that this machine left at its broker.
 //!
-//! Asks the broker what it keeps below the machine's topics, and deletes that and the entry of Home Assistant. Invariant: it
-//! says that all is gone only when the broker acknowledged every deletion, and touches nothing while a hearth runs there.
+//! It reads the retained messages below the machine's topics and its Home Assistant discovery message, and deletes them. It
+//! reports success only when the broker acknowledged every deletion, and deletes nothing while a hearth with this name runs.
 
 use crate::cli::output::stdout;
 use std::collections::BTreeSet;
@@ -18,8 +18,8 @@ use crate::mqtt::client::{self, BrokerEvent, Connection, MqttSender};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 
-/// No broker takes longer for one step.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait for one step of the broker.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub struct MqttArgs {
@@ -57,13 +57,13 @@ pub fn run(args: MqttArgs) -> anyhow::Result<()> {
 
 async fn clear(settings: client::ClientSettings, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
     let (sender, mut connection) = client::observe(settings.clone(), "clear");
-    let found = ask(&sender, &mut connection, topics).await?;
-    // What other machines tell is no longer kept for this one.
-    client::forget(&settings, PATIENCE).await?;
+    let found = retained_topics(&sender, &mut connection, topics).await?;
+    // The broker need not keep the messages of other machines for this one any more.
+    client::end_persistent_session(&settings, STEP_TIMEOUT).await?;
     let mut left: Vec<&String> = found.iter().collect();
     let mut waiting = 0;
     while !left.is_empty() || waiting > 0 {
-        // The client holds a few at a time.
+        // The client queues a few messages at a time.
         while let Some(topic) = left.pop() {
             let empty = Message::clear(topic.clone());
             if sender.try_publish(&empty).is_err() {
@@ -76,16 +76,20 @@ async fn clear(settings: client::ClientSettings, topics: &Topics) -> anyhow::Res
             waiting -= 1;
         }
     }
-    // The farewell is a courtesy.
+    // Whether the DISCONNECT arrives does not matter.
     if sender.disconnect().is_ok() {
         let _ = next(&mut connection).await;
     }
     Ok(found)
 }
 
-/// The retained topics of the machine. Everything below its base is its own; a message of ours, sent after the subscriptions,
-/// comes back behind the last of them.
-async fn ask(sender: &MqttSender, connection: &mut Connection, topics: &Topics) -> anyhow::Result<BTreeSet<String>> {
+/// The retained topics of the machine. A message that we send to ourselves after subscribing arrives after the last retained
+/// one, which ends the list.
+async fn retained_topics(
+    sender: &MqttSender,
+    connection: &mut Connection,
+    topics: &Topics,
+) -> anyhow::Result<BTreeSet<String>> {
     let mark = topics.response("clear");
     let mut found = BTreeSet::new();
     loop {
@@ -115,11 +119,11 @@ async fn ask(sender: &MqttSender, connection: &mut Connection, topics: &Topics) 
     }
 }
 
-/// What happens next; a connection that is lost is an error here.
+/// The next event; a lost connection is an error here.
 async fn next(connection: &mut Connection) -> anyhow::Result<BrokerEvent> {
-    match tokio::time::timeout(PATIENCE, connection.poll()).await {
+    match tokio::time::timeout(STEP_TIMEOUT, connection.poll()).await {
         Ok(BrokerEvent::Lost(error)) => Err(error.into()),
         Ok(event) => Ok(event),
-        Err(_) => bail!("the broker says nothing for {} s", PATIENCE.as_secs()),
+        Err(_) => bail!("the broker does not answer for {} s", STEP_TIMEOUT.as_secs()),
     }
 }

@@ -3,10 +3,10 @@
 //! Owns the judgement whether it can be believed. Refuses to know what is deleted. Invariant: a clock that jumps, because it
 //! has no battery or was told a wrong time, makes nothing old until it has stood by that for a day.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 /// By how much it may part from the time since boot; time servers correct by seconds.
@@ -39,7 +39,7 @@ impl TrustedClock {
     /// The time, if it is believed.
     pub fn now(&self) -> Option<Timestamp> {
         let up = super::since_boot();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).observe(Timestamp::now(), up)
+        self.0.lock().observe(Timestamp::now(), up)
     }
 }
 

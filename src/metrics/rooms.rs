@@ -1,38 +1,39 @@
-//! The rooms that are heard, and how each is heard at the moment.
+//! The metrics of each room.
 //!
-//! Owns the list of rooms. Invariant: a room stands in it from when its source began until it ended; only a network microphone
-//! comes and goes while the house runs.
+//! A room is in the list from the start of its source until its end; only network microphones come and go while hearth runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Count, Flag, Heartbeat};
 
-/// Every room, by its name.
+/// All rooms by name.
 #[derive(Debug, Default)]
 pub struct RoomMetricsMap(Mutex<BTreeMap<Arc<str>, Arc<RoomMetrics>>>);
 
-/// How a room is heard.
+/// The metrics of one room.
 #[derive(Debug, Default)]
 pub struct RoomMetrics {
     /// Its source is open and delivers.
     pub delivers: Flag,
-    /// When the source last moved, for the watchdog.
+    /// The last activity of the source, for the watchdog.
     pub heartbeat: Heartbeat,
     /// Root mean square of the last second.
     pub level: AtomicDecibels,
-    /// Samples at 16 kHz at the end of the scale.
+    /// Samples (at 16 kHz) at full scale.
     pub clipped_samples: Count,
-    /// For ten seconds nothing but the same number came: a microphone that is dead, or muted at itself. A quiet room hums.
+    /// All samples were equal for ten seconds: the microphone is dead, or muted by its own switch. A quiet room has noise.
     pub dead: Flag,
 }
 
-/// Decibels of full scale.
+/// A level in decibels of full scale.
 #[derive(Debug)]
 pub struct AtomicDecibels(AtomicU32);
 
-/// What no level lies below: the step of 20 bits.
+/// The lowest level: the resolution of 20 bits.
 const FLOOR_DB: f32 = -120.0;
 
 impl Default for AtomicDecibels {
@@ -42,7 +43,7 @@ impl Default for AtomicDecibels {
 }
 
 impl AtomicDecibels {
-    /// Keeps the level of a root mean square of 0 … 1.
+    /// Sets the level of a root mean square `rms` of 0 … 1.
     pub fn set(&self, rms: f32) {
         self.0.store((20.0 * rms.log10()).max(FLOOR_DB).to_bits(), Relaxed);
     }
@@ -53,7 +54,7 @@ impl AtomicDecibels {
 }
 
 impl RoomMetricsMap {
-    /// The room of that name, from now on in the list.
+    /// The room of that name, added if it is new.
     pub fn open(&self, name: &Arc<str>) -> Arc<RoomMetrics> {
         self.list().entry(name.clone()).or_default().clone()
     }
@@ -62,7 +63,7 @@ impl RoomMetricsMap {
         self.list().remove(name);
     }
 
-    /// All of them at the moment, in the order of their names.
+    /// All rooms, ordered by name.
     pub fn each(&self) -> Vec<(Arc<str>, Arc<RoomMetrics>)> {
         self.list().iter().map(|(name, room)| (name.clone(), room.clone())).collect()
     }
@@ -73,7 +74,6 @@ impl RoomMetricsMap {
     }
 
     fn list(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<RoomMetrics>>> {
-        // Nothing in it can be left half done by a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -1,12 +1,11 @@
-//! The wire to the broker.
+//! The connection to the broker, over rumqttc.
 //!
-//! Owns rumqttc, the connection's settings, the waits between attempts, and what an error means to the household ([`ClientError`]). Refuses
-//! to know what is worth sending and when: see [`super::inflight`]. Invariant: nothing is queued here over a lost
-//! connection; what the library still held is thrown away, since the outbox has it.
+//! Nothing is queued here over a lost connection: what the library still held is thrown away, since the outbox has it. Which
+//! messages are in flight is the task of [`super::inflight`].
 //!
-//! rumqttc on its own is no queue: with its default clean session it silently loses what was accepted before a connection
-//! broke. Hence its state is made anew after each loss. Its event loop must also never be dropped in the middle of a poll,
-//! or a packet may be lost between its books and the wire: keep the future of [`Connection::poll`] until it is ready.
+//! rumqttc alone is not a reliable queue: with its default clean session it silently loses messages that it accepted before
+//! a connection broke. So its state is replaced after each loss. Its event loop must never be dropped during a poll, or a
+//! packet may be lost between its bookkeeping and the socket: keep the future of [`Connection::poll`] until it is ready.
 
 mod explain;
 mod settings;
@@ -26,23 +25,24 @@ use crate::event::Message;
 
 pub use settings::{ClientError, ClientSettings, credentials};
 
-/// The largest packet either way. A message that does not fit is refused before it is sent: the library would reconnect
-/// for ever over it. One that comes breaks the connection, so a machine with little memory is not filled by others.
+/// The largest packet in either direction, in bytes. A message that does not fit is refused before it is sent: the library
+/// would reconnect for ever. An incoming one breaks the connection, so that others cannot fill this machine's memory.
 pub const MAX_PACKET: usize = 1 << 20;
-/// The client that the broker keeps messages for.
+/// The role (suffix of the client id) of [`persistent_session`].
 const PERSISTENT_ROLE: &str = "nodes";
-/// No packet of MQTT is larger.
+/// The largest packet that MQTT allows, in bytes.
 const LARGEST_PACKET: usize = 256 << 20;
-/// A connection that lasted this long was a good one.
+/// A connection that lasted this long counts as a success: the back-off starts again.
 const STEADY: Duration = Duration::from_secs(10);
-/// Packet ids the library uses. It stalls when it comes round to one that is still open, so it has more than the window.
+/// Packet ids the library uses. It stalls when it wraps around to one that is not acknowledged yet, so there are more than
+/// [`super::inflight::WINDOW`].
 const INFLIGHT: u16 = 32;
-/// Requests the library takes before they are on the wire: the window, subscriptions and a farewell.
+/// Requests the library queues before they are sent: the window, subscriptions and a DISCONNECT.
 const CAPACITY: usize = 32;
 
 impl ClientSettings {
-    /// The name of a client beside a hearth's own.
-    fn beside(&self, role: &str) -> String {
+    /// The client id of an additional connection, beside the main one.
+    fn id_for_role(&self, role: &str) -> String {
         format!("{}_{role}", self.client_id)
     }
 
@@ -63,45 +63,49 @@ impl ClientSettings {
     }
 }
 
-/// What happened on the wire.
+/// What happened on the connection.
 #[derive(Debug)]
 pub enum BrokerEvent {
-    /// The broker took us in; nothing of an earlier connection is left but, when we are `known`, what it kept for us.
+    /// The broker accepted the connection. Nothing of an earlier connection is left except, when we are `known`, the
+    /// messages that the broker kept for this client.
     Connected { known: bool },
-    /// The oldest message that was handed over left under this packet id.
+    /// The oldest message given to [`MqttSender::try_publish`] was sent with this packet id.
     Sent(u16),
-    /// The broker has the message of this packet id.
+    /// The broker acknowledged the message with this packet id.
     Acknowledged(u16),
     Message {
         topic: String,
         payload: Vec<u8>,
         retain: bool,
-        /// By which it is acknowledged; 0 when nobody waits for that.
+        /// The packet id for [`MqttSender::acknowledge`]; 0 if it needs no acknowledgement.
         packet: u16,
     },
-    /// The broker passes on what we subscribed to, from now on.
+    /// The broker accepted a subscription.
     Subscribed,
-    /// The broker does not let us listen to a topic.
+    /// The broker refused a subscription.
     SubscriptionRefused,
-    /// There is no connection, or none any more; the next poll waits a while and tries again.
+    /// The connection failed or ended. The next poll waits and connects again.
     Lost(ClientError),
 }
 
-/// Why a message was not taken.
+/// Why a message was not accepted for sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishRefusal {
-    /// Too much is under way; try again after the next event.
+    /// Too many requests are queued; try again after the next event.
     Busy,
-    /// It can never be sent: it is too long or its topic is none.
+    /// It can never be sent: it is too long or its topic is not valid.
     Never,
 }
 
-/// The half that sends.
+/// The sending half of a client.
 #[derive(Clone, Debug)]
 pub struct MqttSender(AsyncClient);
 
 impl MqttSender {
-    /// Hands a message over, with QoS 1. It is on its way only when [`BrokerEvent::Sent`] says so.
+    /// Queues a message with QoS 1. It was sent only when [`BrokerEvent::Sent`] says so.
+    ///
+    /// # Errors
+    /// The queue is full, or the message can never be sent.
     pub fn try_publish(&self, message: &Message) -> Result<(), PublishRefusal> {
         let Message { topic, payload, retain, .. } = message;
         let fits = topic.len() + payload.len() + 16 <= MAX_PACKET && topic.len() <= usize::from(u16::MAX);
@@ -111,49 +115,61 @@ impl MqttSender {
         self.0.try_publish(topic, QoS::AtLeastOnce, *retain, payload.as_bytes()).map_err(|_| PublishRefusal::Busy)
     }
 
-    /// Hands over what is worth nothing later, with QoS 0: nobody tells whether it arrived.
+    /// Sends a message with QoS 0: at most once, without acknowledgement. It is dropped if the queue is full.
     pub fn publish_qos0(&self, message: &Message) {
         let Message { topic, payload, retain, .. } = message;
-        // Too much is under way: then it is not worth its place.
+        // A full queue: a later message will replace this one.
         let _ = self.0.try_publish(topic, QoS::AtMostOnce, *retain, payload.as_bytes());
     }
 
     /// Subscribes to all of `filters`, with QoS 1.
+    ///
+    /// # Errors
+    /// The queue is full.
     pub fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
         let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
         self.0.try_subscribe_many(filters).map_err(|_| PublishRefusal::Busy)
     }
 
-    /// Takes back subscriptions.
+    /// Unsubscribes from all of `filters`.
+    ///
+    /// # Errors
+    /// The queue is full.
     pub fn unsubscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
         filters.into_iter().try_for_each(|filter| self.0.try_unsubscribe(filter).map_err(|_| PublishRefusal::Busy))
     }
 
-    /// Tells the broker that a message is ours to keep, on a connection of [`persistent_session`].
+    /// Acknowledges a received message, on a connection of [`persistent_session`].
+    ///
+    /// # Errors
+    /// The queue is full.
     pub fn acknowledge(&self, packet: u16) -> Result<(), PublishRefusal> {
         let mut message = Publish::new("", QoS::AtLeastOnce, "");
         message.pkid = packet;
         self.0.try_ack(&message).map_err(|_| PublishRefusal::Busy)
     }
 
-    /// Says goodbye; the next [`BrokerEvent::Lost`] is then no failure.
+    /// Disconnects. The next [`BrokerEvent::Lost`] is then no failure.
+    ///
+    /// # Errors
+    /// The queue is full.
     pub fn disconnect(&self) -> Result<(), PublishRefusal> {
         self.0.try_disconnect().map_err(|_| PublishRefusal::Busy)
     }
 }
 
-/// The half that must be polled for anything to happen.
+/// The half of a client that must be polled for anything to happen.
 pub struct Connection {
     settings: ClientSettings,
     events: EventLoop,
-    /// Seen on the wire, not yet told.
+    /// Events that were received but not yet returned by [`Connection::poll`].
     seen: VecDeque<BrokerEvent>,
     back_off: Backoff,
     not_before: Option<Instant>,
     connected: Option<Instant>,
 }
 
-/// A client that will connect when it is polled, and whose end is told by its will.
+/// The main client. It connects when polled; the broker publishes `offline` for it (its will) when it dies.
 pub fn open(settings: ClientSettings) -> (MqttSender, Connection) {
     let mut options = settings.options();
     let offline = payload::OFFLINE.as_bytes();
@@ -161,19 +177,19 @@ pub fn open(settings: ClientSettings) -> (MqttSender, Connection) {
     connect(settings, options)
 }
 
-/// A client beside a hearth's own, under the name `role`, without a will; it takes whatever a broker may hold.
+/// An additional client with `role` as suffix of its id, without a will. It accepts packets of any size.
 pub fn observe(settings: ClientSettings, role: &str) -> (MqttSender, Connection) {
     let mut options = settings.options();
-    options.set_client_id(settings.beside(role)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
+    options.set_client_id(settings.id_for_role(role)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
     connect(settings, options)
 }
 
-/// A client for which the broker keeps every message that it subscribed to until it is acknowledged, also while it is away.
-/// It takes whatever a broker may hold: one that it refused would come again for ever.
+/// A client with a persistent session: the broker keeps every message that it subscribed to until it is acknowledged, also
+/// while the client is not connected. It accepts packets of any size: one that it refused would be sent again for ever.
 pub fn persistent_session(settings: ClientSettings) -> (MqttSender, Connection) {
     let mut options = settings.options();
     options
-        .set_client_id(settings.beside(PERSISTENT_ROLE))
+        .set_client_id(settings.id_for_role(PERSISTENT_ROLE))
         .set_max_packet_size(LARGEST_PACKET, MAX_PACKET)
         .set_clean_session(false)
         .set_manual_acks(true);
@@ -190,7 +206,7 @@ fn connect(settings: ClientSettings, options: MqttOptions) -> (MqttSender, Conne
 
 fn start(options: MqttOptions) -> (AsyncClient, EventLoop) {
     let (sender, mut events) = AsyncClient::new(options, CAPACITY);
-    // Small packets both ways: waiting to fill one costs 40 ms each time.
+    // Packets are small in both directions: Nagle's algorithm would delay each by up to 40 ms.
     let mut network = events.network_options();
     network.set_tcp_nodelay(true);
     events.set_network_options(network);
@@ -198,7 +214,7 @@ fn start(options: MqttOptions) -> (AsyncClient, EventLoop) {
 }
 
 impl Connection {
-    /// The next thing that happens on the wire. After a loss it waits, longer each time, and connects again.
+    /// The next event. After a loss it waits, longer each time, and connects again.
     pub async fn poll(&mut self) -> BrokerEvent {
         loop {
             if let Some(event) = self.seen.pop_front() {
@@ -209,8 +225,8 @@ impl Connection {
                 self.not_before = None;
             }
             if self.connected.is_none() {
-                // Between a loss and our telling of it, more may have been handed over.
-                self.forget();
+                // More may have been queued between the loss and the moment its event was returned.
+                self.discard_queued();
             }
             match self.events.poll().await {
                 Ok(event) => {
@@ -226,14 +242,14 @@ impl Connection {
         }
     }
 
-    /// Throws away what the library would send of its own accord on the next connection.
-    fn forget(&mut self) {
+    /// Discards what the library would send by itself on the next connection.
+    fn discard_queued(&mut self) {
         self.events.clean();
         self.events.pending.clear();
     }
 
-    /// Leaves a broker that lives and does not do its part. What happened until then, and the loss.
-    pub fn leave(&mut self) -> impl Iterator<Item = BrokerEvent> {
+    /// Drops the connection to a broker that answers but does not acknowledge. Returns the events until then, and the loss.
+    pub fn abandon(&mut self) -> impl Iterator<Item = BrokerEvent> {
         self.lose(|settings, _| ClientError::Unacknowledged {
             url: settings.url.clone(),
             seconds: settings.acknowledge_timeout().as_secs(),
@@ -241,14 +257,14 @@ impl Connection {
         self.seen.drain(..)
     }
 
-    /// Ends with whatever the broker said before the connection went away, then the loss.
+    /// Queues the events that came before the connection ended, then the loss.
     fn lose(&mut self, explain: impl FnOnce(&ClientSettings, Option<Duration>) -> ClientError) {
-        let told: Vec<_> = self.events.state.events.drain(..).collect();
-        self.seen.extend(told.into_iter().filter_map(translate));
-        self.forget();
+        let received: Vec<_> = self.events.state.events.drain(..).collect();
+        self.seen.extend(received.into_iter().filter_map(translate));
+        self.discard_queued();
         self.events.state = MqttState::new(INFLIGHT, self.events.mqtt_options.manual_acks());
         let lasted = self.connected.take().map(|since| since.elapsed());
-        // A broker that throws us out at once, say because another client uses our name, is no success.
+        // A broker that ends the connection at once, say because another client has the same id, is no success.
         if lasted.is_some_and(|lasted| lasted >= STEADY) {
             self.back_off.succeeded();
         }
@@ -274,25 +290,25 @@ fn translate(event: rumqttc::Event) -> Option<BrokerEvent> {
     }
 }
 
-/// Connects once, as `hearth check` does, without disturbing a hearth that is running.
+/// Connects once, as `hearth check` does, without disturbing a running hearth.
 ///
 /// # Errors
-/// When the broker does not take us in within `timeout`.
+/// The broker does not accept the connection within `timeout`.
 pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
     once(settings, "check", timeout).await
 }
 
-/// Has the broker forget what it keeps for a client of [`persistent_session`].
+/// Ends the persistent session: the broker deletes what it keeps for a client of [`persistent_session`].
 ///
 /// # Errors
-/// When the broker does not take us in within `timeout`.
-pub async fn forget(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
+/// The broker does not accept the connection within `timeout`.
+pub async fn end_persistent_session(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
     once(settings, PERSISTENT_ROLE, timeout).await
 }
 
 async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Result<(), ClientError> {
     let mut options = settings.options();
-    options.set_client_id(settings.beside(role));
+    options.set_client_id(settings.id_for_role(role));
     let (sender, mut events) = start(options);
     let seconds = timeout.as_secs();
     match tokio::time::timeout(timeout, events.poll()).await {
@@ -301,7 +317,7 @@ async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Resul
         Ok(Ok(_)) => {}
     }
     if sender.try_disconnect().is_ok() {
-        // The farewell is a courtesy: whether it arrives does not matter.
+        // Whether the DISCONNECT arrives does not matter.
         let _ = tokio::time::timeout(timeout, events.poll()).await;
     }
     Ok(())

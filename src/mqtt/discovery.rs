@@ -1,8 +1,7 @@
-//! What Home Assistant is told of this machine: one device, and its entities.
+//! The Home Assistant discovery message: one device and its entities.
 //!
-//! Owns the discovery payload, written for and tried against Home Assistant 2026.2. Refuses to know when it is sent.
-//! Invariant: every entity has a platform, a unique id and QoS 1 of its own (Home Assistant takes none of these from the
-//! root), and a name that does not repeat the device's.
+//! Written for and tested against Home Assistant 2026.2. Every entity has a platform, a unique id and QoS 1 of its own (Home
+//! Assistant takes none of these from the root), and a name that does not repeat the device's.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +12,11 @@ use super::topics::Topics;
 use crate::config::Rule;
 use crate::event::{Message, Provenance};
 
-/// Health comes every 30 s; what is four times as old is unknown.
+/// A health message comes every 30 s; after four times that its entities become unavailable.
 const EXPIRE_S: u32 = 120;
 
-/// The entities Home Assistant was told of, with their platforms; kept over restarts, since one that is gone must be taken
-/// back once.
+/// The announced entities with their platforms. They are stored, since an entity that no longer exists must be removed from
+/// Home Assistant once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AnnouncedEntities(BTreeMap<String, String>);
@@ -25,9 +24,9 @@ pub struct AnnouncedEntities(BTreeMap<String, String>);
 /// What a machine can do, beside publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// It has ears.
+    /// It has a source of audio.
     pub hears: bool,
-    /// It has a listener.
+    /// It runs the language model.
     pub reads: bool,
 }
 
@@ -56,7 +55,7 @@ impl Entity {
     }
 }
 
-/// Entities that only a machine with ears has, and only one that reads.
+/// Entities that only a machine with a source of audio has, and that only one with the language model has.
 const OF_HEARING: [&str; 3] = ["utterance", "microphone", "lag"];
 const OF_READING: [&str; 6] = ["summary", "answer", "tokens", "state_size", "state_age", "unread"];
 
@@ -74,9 +73,8 @@ impl Capabilities {
     }
 }
 
-/// The discovery message, retained, and what will have been announced by it. `commands` are the entities of commands. `before`
-/// is what was announced earlier: an
-/// entity that is gone since is sent as its platform alone, which removes it.
+/// The discovery message (retained) and the entities it announces. `commands` are the entities of commands. `before` are the
+/// entities announced earlier: one that no longer exists is sent as its platform alone, which removes it.
 pub fn announce(
     topics: &Topics,
     rules: &[Rule],
@@ -90,7 +88,7 @@ pub fn announce(
     let mut components: Map<String, Value> =
         gone.map(|(key, platform)| (key.clone(), json!({ "p": platform }))).collect();
     components.extend(entities);
-    let mut payload = json!({
+    let payload = json!({
         "dev": {
             "ids": [topics.device_id()],
             "name": format!("Hearth {}", topics.node()),
@@ -103,14 +101,11 @@ pub fn announce(
         "avty": [{ "t": topics.status() }],
         "cmps": components,
     });
-    if !env!("CARGO_PKG_REPOSITORY").is_empty() {
-        payload["o"]["url"] = env!("CARGO_PKG_REPOSITORY").into();
-    }
     let (topic, payload) = (topics.discovery(), payload.to_string());
     (Message { topic, payload, retain: true, provenance: Provenance::Nothing }, now)
 }
 
-/// The message that takes everything back.
+/// The message that removes the device from Home Assistant.
 pub fn withdraw(topics: &Topics) -> Message {
     Message::clear(topics.discovery())
 }
@@ -129,8 +124,8 @@ fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: 
         entity["qos"] = 1.into();
         all.insert(key, entity);
     };
-    let all_there_may_be = said(topics, rules).into_iter().chain(health(topics));
-    for (key, entity) in all_there_may_be.filter(|(key, _)| capabilities.has(key)) {
+    let candidates = text_entities(topics, rules).into_iter().chain(health(topics));
+    for (key, entity) in candidates.filter(|(key, _)| capabilities.has(key)) {
         add(key.into(), entity);
     }
     for command in commands.iter().filter(|command| capabilities.meets(command.needs)) {
@@ -155,11 +150,11 @@ fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: 
     all
 }
 
-/// What was heard and understood. A state longer than 255 characters would read "unknown", so texts are cut there and stand
-/// whole in the attributes.
-fn said(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> {
+/// Utterances, summaries, answers and alerts. Home Assistant shows a state longer than 255 characters as "unknown", so texts
+/// are cut before that; the attributes have the full text.
+fn text_entities(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> {
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
-    let mut said = vec![
+    let mut entities = vec![
         (
             "utterance",
             json!({
@@ -183,18 +178,18 @@ fn said(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> {
             }),
         ),
     ];
-    // An event entity without event types is refused.
+    // Home Assistant refuses an event entity without event types.
     if !names.is_empty() {
-        said.push((
+        entities.push((
             "alert",
             json!({
                 "p": "event", "name": "Alert", "ic": "mdi:alert", "evt_typ": names, "stat_t": topics.alert(),
-                // Only the beginning of an alert is an event; an empty payload is none.
+                // Only the beginning of an alert is an event; Home Assistant ignores an empty payload.
                 "val_tpl": "{{ value if value_json.phase == 'new' else '' }}",
             }),
         ));
     }
-    said
+    entities
 }
 
 fn health(topics: &Topics) -> Vec<(&'static str, Value)> {
@@ -246,7 +241,7 @@ fn health(topics: &Topics) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A rule's name as people write it: `left_on` is "Left on".
+/// The display name of a rule: `left_on` becomes "Left on".
 fn readable(name: &str) -> String {
     let mut text = name.replace(['_', '-'], " ");
     if let Some(first) = text.get_mut(..1) {

@@ -1,10 +1,9 @@
-//! What each message says. Longer than most files: a function for each topic.
+//! The payload of every topic, one function each.
 //!
-//! Owns the JSON of every topic. Refuses to know when something is said. Invariant: each payload is one JSON object with
-//! `id` (a ULID), `schema` and `time` (RFC 3339), and is at most [`MAX_BYTES`] long. `status` alone is a plain word, since
-//! the broker says it for us when we are gone.
+//! Each payload is a JSON object with `id` (a ULID), `schema` and `time` (RFC 3339), at most [`MAX_BYTES`] long. Only
+//! `status` is a plain word, since the broker publishes it for us when we are gone.
 //!
-//! Messages are delivered at least once. A repeat has the same `id`; the phases of one alert share theirs, so a repeat of
+//! Messages are delivered at least once. A repeat has the same `id`. The phases of one alert share an `id`, so a repeat of
 //! those has the same `id`, `phase` and `time`.
 
 use jiff::Timestamp;
@@ -16,23 +15,23 @@ use super::topics::Topics;
 use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Provenance, Quoted, Severity, Utterance};
 use crate::metrics::Metrics;
 
-/// The version of all payloads here. It counts up when a field changes its meaning or goes.
+/// The version of all payloads. It is increased when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
-/// No payload is longer. Home Assistant does not record attributes beyond 16,384 bytes.
+/// The longest payload, in bytes. Home Assistant does not record attributes beyond 16,384 bytes.
 pub const MAX_BYTES: usize = 16_000;
 
-/// What `status` says.
+/// The payloads of `status`.
 pub const ONLINE: &str = "online";
 pub const OFFLINE: &str = "offline";
 
 /// What stands in a retained summary whose speech was forgotten.
 pub const FORGOTTEN: &str = "What was said then was forgotten.";
 
-/// What is cut off is marked by this.
-const CUT: &str = "…";
+/// Marks the end of a text that was cut.
+const ELLIPSIS: &str = "…";
 
-/// The identity and the moment of a message that tells of no event of its own.
+/// The id and time of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageHeader {
     pub id: Ulid,
@@ -40,7 +39,7 @@ pub struct MessageHeader {
 }
 
 impl MessageHeader {
-    /// A new identity, now.
+    /// A new id, now.
     pub fn now() -> Self {
         Self { id: Ulid::generate(), time: Timestamp::now() }
     }
@@ -55,7 +54,7 @@ struct Envelope<T> {
     body: T,
 }
 
-/// Something was said. Not retained.
+/// An utterance. Not retained.
 pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
     let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
     let body = json!({
@@ -66,22 +65,22 @@ pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
     message(topics.utterance(), false, MessageHeader { id: *id, time: *end }, body, provenance)
 }
 
-/// What is being said, before it is over. Not retained, and sent at most once: the next says all of it again.
-pub fn interim(topics: &Topics, stamp: MessageHeader, said: &Hypothesis) -> Message {
+/// The text of speech that has not ended yet. Not retained, and sent at most once: the next message repeats all of it.
+pub fn interim(topics: &Topics, header: MessageHeader, said: &Hypothesis) -> Message {
     let Hypothesis { start, room, committed, tentative } = said;
     let body = json!({ "start": start, "room": room, "committed": committed.join(" "), "tentative": tentative });
     // It never waits in the outbox; should it ever, it goes with what was said by then.
-    message(topics.interim(), false, stamp, body, speech(Vec::new(), stamp.time, None))
+    message(topics.interim(), false, header, body, speech(Vec::new(), header.time, None))
 }
 
-/// Something was not heard. Not retained.
+/// A span of audio that was not heard. Not retained.
 pub fn gap(topics: &Topics, gap: &Gap) -> Message {
     let Gap { id, room, from, to, reason } = gap;
     let body = json!({ "room": room, "from": from, "to": to, "reason": reason });
     message(topics.gap(), false, MessageHeader { id: *id, time: *to }, body, Provenance::Nothing)
 }
 
-/// A rule fired, goes on or came to rest. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
+/// An alert began, goes on or ended. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
 pub fn alert(topics: &Topics, alert: &Alert) -> Message {
     let Alert { id, rule, phase, severity, room, time, probability, answer, evidence } = alert;
     let body = json!({
@@ -95,10 +94,10 @@ pub fn alert(topics: &Topics, alert: &Alert) -> Message {
 /// The newest summary, retained.
 pub fn summary(topics: &Topics, digest: &Digest) -> Message {
     let Digest { id, time, from, to, reason, words, room, text } = digest;
-    let stamp = MessageHeader { id: *id, time: *time };
+    let header = MessageHeader { id: *id, time: *time };
     let body = |text: &str, words: usize| json!({ "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text });
-    let replacement = payload(stamp, body(FORGOTTEN, 0));
-    message(topics.summary(), true, stamp, body(text, *words), speech(vec![*id], *to, Some(replacement)))
+    let replacement = payload(header, body(FORGOTTEN, 0));
+    message(topics.summary(), true, header, body(text, *words), speech(vec![*id], *to, Some(replacement)))
 }
 
 /// The newest summary of a room that has a state of its own, retained.
@@ -107,34 +106,34 @@ pub fn summary_of_room(topics: &Topics, digest: &Digest) -> Option<Message> {
     Some(Message { topic, ..summary(topics, digest) })
 }
 
-/// How a rule stands.
+/// The state of a rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleState<'a> {
     pub rule: &'a str,
-    /// Of the room where it stands highest; none where all rooms share one state.
+    /// The room with the highest probability; None if all rooms share one state.
     pub room: Option<&'a str>,
     pub on: bool,
     pub severity: Severity,
-    /// The question's probability of yes at the last reading, for rules that ask one.
+    /// The probability of yes at the last evaluation, for rules with a question.
     pub probability: Option<f64>,
     pub answer: Option<&'a str>,
     pub evidence: &'a [Evidence],
-    /// Somebody said that they know of the alert that is on.
+    /// The current alert was acknowledged.
     pub acknowledged: bool,
-    /// Until when the household wants to hear nothing of it.
+    /// The end of a snooze.
     pub snoozed_until: Option<Timestamp>,
 }
 
-/// How a rule stands, retained: `state` is `ON` or `OFF`.
-pub fn rule(topics: &Topics, stamp: MessageHeader, rule: &RuleState<'_>) -> Message {
+/// The state of a rule, retained: `state` is `ON` or `OFF`.
+pub fn rule(topics: &Topics, header: MessageHeader, rule: &RuleState<'_>) -> Message {
     let provenance = if rule.answer.is_some() || !rule.evidence.is_empty() {
         let at_rest = RuleState { on: false, probability: None, answer: None, evidence: &[], ..rule.clone() };
         let sources = rule.evidence.iter().map(|evidence| evidence.utterance).collect();
-        speech(sources, stamp.time, Some(payload(stamp, rule_body(&at_rest))))
+        speech(sources, header.time, Some(payload(header, rule_body(&at_rest))))
     } else {
         Provenance::Nothing
     };
-    message(topics.rule(rule.rule), true, stamp, rule_body(rule), provenance)
+    message(topics.rule(rule.rule), true, header, rule_body(rule), provenance)
 }
 
 fn rule_body(rule: &RuleState<'_>) -> Value {
@@ -145,39 +144,39 @@ fn rule_body(rule: &RuleState<'_>) -> Value {
     })
 }
 
-/// Whether hearth listens, retained: `state` is `ON` or `OFF`.
-pub fn listening(topics: &Topics, stamp: MessageHeader, on: bool, paused_until: Option<Timestamp>) -> Message {
+/// Whether the microphone is open, retained: `state` is `ON` or `OFF`.
+pub fn listening(topics: &Topics, header: MessageHeader, on: bool, paused_until: Option<Timestamp>) -> Message {
     let mut body = json!({ "state": on_off(on) });
     if let Some(until) = paused_until {
         body["paused_until"] = until.to_string().into();
     }
-    message(topics.listening(), true, stamp, body, Provenance::Nothing)
+    message(topics.listening(), true, header, body, Provenance::Nothing)
 }
 
 /// Minutes between summaries, retained; 0 is never.
-pub fn interval(topics: &Topics, stamp: MessageHeader, minutes: f64) -> Message {
-    message(topics.interval(), true, stamp, json!({ "minutes": minutes }), Provenance::Nothing)
+pub fn interval(topics: &Topics, header: MessageHeader, minutes: f64) -> Message {
+    message(topics.interval(), true, header, json!({ "minutes": minutes }), Provenance::Nothing)
 }
 
-/// What is installed here.
+/// Models and rules of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeInfo {
-    /// The models' names as they are loaded; none where none is.
+    /// The names of the loaded models; None where none is loaded.
     pub whisper: Option<String>,
     pub listener: Option<String>,
     pub rules: Vec<String>,
 }
 
 /// Versions and models, retained.
-pub fn info(topics: &Topics, stamp: MessageHeader, info: &NodeInfo) -> Message {
+pub fn info(topics: &Topics, header: MessageHeader, info: &NodeInfo) -> Message {
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"), "node": topics.node(),
         "whisper": info.whisper, "listener": info.listener, "rules": info.rules,
     });
-    message(topics.info(), true, stamp, body, Provenance::Nothing)
+    message(topics.info(), true, header, body, Provenance::Nothing)
 }
 
-/// What this process costs.
+/// Resources that this process uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ProcessUsage {
     /// Share of one core since the last health message, in percent.
@@ -188,10 +187,10 @@ pub struct ProcessUsage {
     pub uptime_s: f64,
 }
 
-/// What each part says of itself, retained.
-pub fn health(topics: &Topics, stamp: MessageHeader, metrics: &Metrics, cost: ProcessUsage) -> Message {
+/// The metrics of each part, retained.
+pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: ProcessUsage) -> Message {
     let samples = |n: u64| rounded(crate::clock::seconds(i64::try_from(n).unwrap_or(i64::MAX)));
-    let age_s = metrics.state_since.get().map_or(0.0, |since| stamp.time.duration_since(since).as_secs_f64().max(0.0));
+    let age_s = metrics.state_since.get().map_or(0.0, |since| header.time.duration_since(since).as_secs_f64().max(0.0));
     let rejected = &metrics.rejected_by;
     let rejected_by = json!({
         "too_short": rejected.too_short.get(),
@@ -242,20 +241,20 @@ pub fn health(topics: &Topics, stamp: MessageHeader, metrics: &Metrics, cost: Pr
         "memory_mib": rounded(cost.memory_mib),
         "uptime_s": rounded(cost.uptime_s),
     });
-    message(topics.health(), true, stamp, body, Provenance::Nothing)
+    message(topics.health(), true, header, body, Provenance::Nothing)
 }
 
 /// The answer to a command: `status` is `ok`, with the fields of its reply, or `error`, with what was wrong.
 pub fn response(
     topics: &Topics,
-    stamp: MessageHeader,
+    header: MessageHeader,
     command: &str,
     transaction: Option<&Value>,
     answer: Result<&impl Serialize, &str>,
 ) -> Message {
     // An answer may say anything the state has read by now, and the question may quote it too.
-    let provenance = speech(Vec::new(), stamp.time, None);
-    message(topics.response(command), false, stamp, self::answer(command, transaction, answer), provenance)
+    let provenance = speech(Vec::new(), header.time, None);
+    message(topics.response(command), false, header, self::answer(command, transaction, answer), provenance)
 }
 
 /// What an answer says, over MQTT, the control socket and the page.
@@ -286,7 +285,7 @@ pub fn online(topics: &Topics) -> Message {
     Message { topic: topics.status(), payload: ONLINE.into(), retain: true, provenance: Provenance::Nothing }
 }
 
-/// The last word, retained; the broker says it when we cannot.
+/// The message of a shutdown, retained; after a crash the broker publishes it (the will).
 pub fn offline(topics: &Topics) -> Message {
     Message { topic: topics.status(), payload: OFFLINE.into(), retain: true, provenance: Provenance::Nothing }
 }
@@ -295,7 +294,7 @@ fn on_off(on: bool) -> &'static str {
     if on { "ON" } else { "OFF" }
 }
 
-/// Four decimals are finer than any model here is calibrated, and keep payloads readable.
+/// Rounds to four decimals: finer than any model is calibrated, and readable.
 fn rounded(x: f64) -> f64 {
     (x * 1e4).round() / 1e4
 }
@@ -304,16 +303,22 @@ fn speech(sources: Vec<Ulid>, until: Timestamp, replacement: Option<String>) -> 
     Provenance::Speech(Quoted { sources, until, replacement })
 }
 
-fn message(topic: String, retain: bool, stamp: MessageHeader, body: impl Serialize, provenance: Provenance) -> Message {
-    Message { topic, payload: payload(stamp, body), retain, provenance }
+fn message(
+    topic: String,
+    retain: bool,
+    header: MessageHeader,
+    body: impl Serialize,
+    provenance: Provenance,
+) -> Message {
+    Message { topic, payload: payload(header, body), retain, provenance }
 }
 
 /// The JSON of a message, shortened to [`MAX_BYTES`].
-fn payload(stamp: MessageHeader, body: impl Serialize) -> String {
-    let envelope = Envelope { id: stamp.id, schema: SCHEMA, time: stamp.time, body };
+fn payload(header: MessageHeader, body: impl Serialize) -> String {
+    let envelope = Envelope { id: header.id, schema: SCHEMA, time: header.time, body };
     let mut payload = to_json(&envelope);
     if payload.len() > MAX_BYTES {
-        let mut value = serde_json::to_value(&envelope).expect("what was just written can be written again");
+        let mut value = serde_json::to_value(&envelope).expect("it was serialized before");
         shorten(&mut value, MAX_BYTES);
         payload = to_json(&value);
     }
@@ -324,10 +329,10 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("the payloads here have string keys and finite or absent numbers")
 }
 
-/// Cuts texts to half the length, and half again, then drops the oldest quarter of the longest list, until `value` fits
-/// `max` bytes of JSON.
+/// Cuts texts to half the length, repeatedly, then drops the oldest quarter of the longest list, until `value` fits `max`
+/// bytes of JSON.
 fn shorten(value: &mut Value, max: usize) {
-    /// Identities, times and names are shorter than this and stay whole.
+    /// Ids, times and names are shorter than this and are never cut.
     const SHORT: usize = 128;
     let mut longest = max / 2;
     while to_json(value).len() > max {
@@ -352,11 +357,11 @@ fn cut_texts(value: &mut Value, longest: usize) {
     }
 }
 
-/// Shortens `text` to at most `keep` bytes and a mark, at the end of a character.
+/// Shortens `text` to at most `keep` bytes including an ellipsis, at a character boundary.
 fn cut(text: &mut String, keep: usize) {
-    let end = (0..=keep.saturating_sub(CUT.len()).min(text.len())).rfind(|at| text.is_char_boundary(*at));
+    let end = (0..=keep.saturating_sub(ELLIPSIS.len()).min(text.len())).rfind(|at| text.is_char_boundary(*at));
     text.truncate(end.unwrap_or(0));
-    text.push_str(CUT);
+    text.push_str(ELLIPSIS);
 }
 
 fn longest_list(value: &mut Value) -> Option<&mut Vec<Value>> {

@@ -1,8 +1,7 @@
-//! What other machines say they heard.
+//! Utterances and gaps that other machines publish.
 //!
-//! Owns the reading of their utterances and gaps. Refuses to know how they come and where they are kept. Invariant: whatever is sent
-//! there, by mistake or on purpose, becomes an utterance of bounded length, on one line and not from the future, or a reason
-//! why not.
+//! Any payload becomes either an utterance of bounded length, on one line and not from the future, or an error that says why
+//! not. A property test checks this.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -12,15 +11,15 @@ use ulid::Ulid;
 use super::payload::SCHEMA;
 use crate::event::{Gap, GapReason, Utterance};
 
-/// What the topics end in.
+/// The last parts of the topics.
 const UTTERANCE: &str = "/utterance";
 const GAP: &str = "/gap";
-/// No utterance is longer, in bytes.
+/// The longest payload, in bytes.
 const MAX_BYTES: usize = 64 << 10;
-/// No room has a longer name, in characters.
+/// The longest name of a room, in characters.
 const MAX_ROOM_CHARS: usize = 64;
 
-/// The payload of `utterance`; what else stands there is of no use to a reader.
+/// The fields of the payload of `utterance` that are used.
 #[derive(Deserialize)]
 struct UtterancePayload {
     id: Ulid,
@@ -44,27 +43,27 @@ struct GapPayload {
     reason: GapReason,
 }
 
-/// What another machine tells.
+/// An event of another machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RemoteEvent {
     Utterance(Utterance),
     Gap(Gap),
 }
 
-/// Where machines that tell their utterances at `filter` tell what they did not hear.
-pub fn gaps(filter: &str) -> Option<String> {
+/// The filter for the gaps of machines whose utterances match `filter`; None if `filter` covers them too.
+pub fn gap_filter(filter: &str) -> Option<String> {
     filter.strip_suffix(UTTERANCE).map(|below| format!("{below}{GAP}"))
 }
 
-/// Reads what another machine told at `topic`.
+/// Parses what another machine published on `topic`, as of `now`.
 ///
 /// # Errors
-/// It is neither an utterance nor a gap, and why.
-pub fn read(topic: &str, payload: &[u8], retained: bool, now: Timestamp) -> Result<RemoteEvent, String> {
+/// Why it is neither an utterance nor a gap.
+pub fn parse(topic: &str, payload: &[u8], retained: bool, now: Timestamp) -> Result<RemoteEvent, String> {
     if retained {
-        // It would come again at every connection, when its id is long forgotten, too.
+        // It would arrive again at every connection, also when its id is no longer remembered.
         return Err(
-            "it was left there, where nothing is to be left: something else than a hearth retains messages".into()
+            "the message is retained, and hearth retains none here: another program publishes on this topic".into()
         );
     }
     if topic.ends_with(GAP) {
@@ -75,55 +74,59 @@ pub fn read(topic: &str, payload: &[u8], retained: bool, now: Timestamp) -> Resu
 }
 
 fn gap(payload: &[u8], now: Timestamp) -> Result<Gap, String> {
-    let GapPayload { id, schema, room, from, to, reason } = parse(payload, "gap")?;
-    let room = known_room(schema, &room)?;
-    let (from, to) = not_ahead(from, to, now)?;
+    let GapPayload { id, schema, room, from, to, reason } = parse_json(payload, "gap")?;
+    let room = room_name(schema, &room)?;
+    let (from, to) = not_after_now(from, to, now)?;
     Ok(Gap { id, room, from, to, reason })
 }
 
-/// Reads the utterance of another machine that arrived at `now`. One that ends later was told by a clock that is ahead of ours:
-/// it ended when it arrived, or a single wrong clock would put the whole house into the future.
+/// Parses an utterance that arrived at `now`. If it ends later, the other machine's clock is ahead: then it is moved back to
+/// end at `now`, or one wrong clock would put all rooms into the future.
 ///
 /// # Errors
-/// It is none, and why.
+/// Why it is no utterance.
 fn utterance(payload: &[u8], now: Timestamp) -> Result<Utterance, String> {
-    let UtterancePayload { id, schema, start, end, room, text, confidence, no_speech } = parse(payload, "utterance")?;
-    let room = known_room(schema, &room)?;
+    let UtterancePayload { id, schema, start, end, room, text, confidence, no_speech } =
+        parse_json(payload, "utterance")?;
+    let room = room_name(schema, &room)?;
     let text = one_line(&text);
     if text.is_empty() {
         return Err("there is no word in it".into());
     }
-    let (start, end) = not_ahead(start, end, now)?;
+    let (start, end) = not_after_now(start, end, now)?;
     let share = |x: f32| x.clamp(0.0, 1.0);
     Ok(Utterance { id, start, end, room, text, confidence: share(confidence), no_speech: share(no_speech) })
 }
 
-fn parse<T: DeserializeOwned>(payload: &[u8], what: &str) -> Result<T, String> {
+fn parse_json<T: DeserializeOwned>(payload: &[u8], what: &str) -> Result<T, String> {
     if payload.len() > MAX_BYTES {
-        return Err(format!("what was heard has at most {MAX_BYTES} bytes, this has {}", payload.len()));
+        return Err(format!("a message has at most {MAX_BYTES} bytes, this one has {}", payload.len()));
     }
     serde_json::from_slice(payload).map_err(|error| format!("this is no {what}: {error}"))
 }
 
-/// The room, of a payload whose fields mean what this hearth thinks.
-fn known_room(schema: u32, room: &str) -> Result<String, String> {
+/// The name of the room, if the payload has the schema that this hearth knows.
+fn room_name(schema: u32, room: &str) -> Result<String, String> {
     if schema != SCHEMA {
         return Err(format!("its schema is {schema}, this hearth knows {SCHEMA}: install the same version everywhere"));
     }
     let room = one_line(room);
     if room.is_empty() || room.chars().count() > MAX_ROOM_CHARS {
-        return Err(format!("the name of its room has none or more than {MAX_ROOM_CHARS} characters"));
+        return Err(format!("the name of its room is empty or has more than {MAX_ROOM_CHARS} characters"));
     }
     Ok(room)
 }
 
-/// A stretch of time that does not end after `now`.
-fn not_ahead(start: Timestamp, end: Timestamp, now: Timestamp) -> Result<(Timestamp, Timestamp), String> {
+/// The span moved back so that it does not end after `now`.
+fn not_after_now(start: Timestamp, end: Timestamp, now: Timestamp) -> Result<(Timestamp, Timestamp), String> {
     if end < start {
         return Err(format!("it ends at {end}, before it begins at {start}"));
     }
     let ahead = end.duration_since(now);
-    Ok(if ahead.is_positive() { (start.checked_sub(ahead).unwrap_or(now), now) } else { (start, end) })
+    if ahead.is_positive() {
+        return Ok((start.checked_sub(ahead).unwrap_or(now), now));
+    }
+    Ok((start, end))
 }
 
 fn one_line(text: &str) -> String {
@@ -165,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_machine_tells_is_what_another_reads() {
+    fn an_utterance_survives_publishing_and_parsing() {
         assert_eq!(utterance(sent().to_string().as_bytes(), now()), Ok(said()));
-        assert_eq!(with("something_new", json!(1)), Ok(said()), "a later version may add to it");
+        assert_eq!(with("something_new", json!(1)), Ok(said()), "a later version may add fields");
     }
 
     #[test]
-    fn what_is_no_utterance_says_why_not() {
+    fn the_error_says_why_it_is_no_utterance() {
         for (key, value, why) in [
             ("id", json!("x"), "no utterance"),
             ("schema", json!(2), "its schema is 2, this hearth knows 1"),
@@ -190,44 +193,44 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_ahead_puts_nobody_into_the_future() {
+    fn an_utterance_from_a_clock_that_is_ahead_ends_now() {
         let mut body = sent();
         body["start"] = json!("2031-01-01T12:00:00Z");
         body["end"] = json!("2031-01-01T12:00:03Z");
-        let heard = utterance(body.to_string().as_bytes(), now()).unwrap();
-        assert_eq!((heard.start.to_string(), heard.end), ("2026-01-01T12:00:07Z".into(), now()));
+        let parsed = utterance(body.to_string().as_bytes(), now()).unwrap();
+        assert_eq!((parsed.start.to_string(), parsed.end), ("2026-01-01T12:00:07Z".into(), now()));
         assert_eq!(with("text", json!("one\ntwo\u{0}three")).unwrap().text, "one two three");
     }
 
     #[test]
-    fn a_gap_is_told_beside_the_utterances() {
-        assert_eq!(gaps("hearth/+/utterance").as_deref(), Some("hearth/+/gap"));
-        assert_eq!(gaps("hearth/#"), None, "they come with the rest");
+    fn gaps_are_parsed_like_utterances() {
+        assert_eq!(gap_filter("hearth/+/utterance").as_deref(), Some("hearth/+/gap"));
+        assert_eq!(gap_filter("hearth/#"), None, "the filter covers them");
         let topics = Topics::new(&MqttConfig::default(), &"kitchen".parse().unwrap());
         let (id, from, to) = (Ulid::from_parts(7, 9), said().start, said().end);
         let gap = Gap { id, room: "kitchen".into(), from, to, reason: GapReason::DeviceLost };
         let message = payload::gap(&topics, &gap);
-        let told = |payload: &str| read(&message.topic, payload.as_bytes(), false, now());
-        assert_eq!(told(&message.payload), Ok(RemoteEvent::Gap(gap)));
-        assert!(read(&message.topic, message.payload.as_bytes(), true, now()).unwrap_err().contains("left there"));
-        assert!(told(&sent().to_string()).unwrap_err().contains("no gap"));
-        assert!(told(&message.payload.replace("kitchen", " ")).unwrap_err().contains("room"));
+        let parsed = |payload: &str| parse(&message.topic, payload.as_bytes(), false, now());
+        assert_eq!(parsed(&message.payload), Ok(RemoteEvent::Gap(gap)));
+        assert!(parse(&message.topic, message.payload.as_bytes(), true, now()).unwrap_err().contains("retained"));
+        assert!(parsed(&sent().to_string()).unwrap_err().contains("no gap"));
+        assert!(parsed(&message.payload.replace("kitchen", " ")).unwrap_err().contains("room"));
         let utterance = payload::utterance(&topics, &said());
         assert_eq!(
-            read(&utterance.topic, utterance.payload.as_bytes(), false, now()),
+            parse(&utterance.topic, utterance.payload.as_bytes(), false, now()),
             Ok(RemoteEvent::Utterance(said()))
         );
     }
 
     proptest! {
         #[test]
-        fn no_payload_makes_it_fall_over(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0..300_usize, byte: u8) {
+        fn no_payload_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0..300_usize, byte: u8) {
             let _ = (utterance(&bytes, now()), gap(&bytes, now()));
             let mut nearly = sent().to_string().into_bytes();
             let at = at % nearly.len();
             nearly[at] = byte;
-            if let Ok(heard) = utterance(&nearly, now()) {
-                prop_assert!(heard.end <= now() && heard.start <= heard.end && !heard.text.contains(char::is_control));
+            if let Ok(parsed) = utterance(&nearly, now()) {
+                prop_assert!(parsed.end <= now() && parsed.start <= parsed.end && !parsed.text.contains(char::is_control));
             }
         }
     }

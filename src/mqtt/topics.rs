@@ -1,6 +1,4 @@
-//! Every topic, in one place.
-//!
-//! Owns the names. Invariant: everything of one machine lies below `<base>/<node>/`.
+//! The names of all topics. Everything of one machine is below `<base>/<node>/`, except its discovery message.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +6,7 @@ use crate::config::{MqttConfig, Name};
 use crate::event::Message;
 use crate::percent_encode;
 
-/// The topics of one machine; kept over restarts, since a machine that was renamed must take its former ones back.
+/// The topics of one machine. They are stored, since a renamed machine must delete what it left under its former name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topics {
     base: String,
@@ -30,12 +28,12 @@ impl Topics {
         self.node.as_str()
     }
 
-    /// The name Home Assistant knows the machine by.
+    /// The device id in Home Assistant, and the MQTT client id.
     pub fn device_id(&self) -> String {
         format!("hearth_{}", self.node)
     }
 
-    /// `online` or `offline`, retained; plain words, since the broker itself says the second.
+    /// `online` or `offline`, retained. Plain words, since the broker publishes `offline` (the will).
     pub fn status(&self) -> String {
         self.below("status")
     }
@@ -45,7 +43,7 @@ impl Topics {
         self.below("info")
     }
 
-    /// What each part says of itself, retained.
+    /// Metrics of each part, retained.
     pub fn health(&self) -> String {
         self.below("health")
     }
@@ -70,17 +68,17 @@ impl Topics {
         self.below("interval")
     }
 
-    /// How a rule stands, retained.
+    /// The state of a rule, retained.
     pub fn rule(&self, name: &str) -> String {
         self.below(&format!("rule/{name}"))
     }
 
-    /// What the topics of all rules begin with.
+    /// The common prefix of the topics of all rules.
     pub fn rules(&self) -> String {
         self.below("rule/")
     }
 
-    /// What is being said, before it is over.
+    /// The text of speech that has not ended yet.
     pub fn interim(&self) -> String {
         self.below("interim")
     }
@@ -97,24 +95,24 @@ impl Topics {
         self.below("gap")
     }
 
-    /// Where a command's answer goes.
+    /// The topic of a command's answer.
     pub fn response(&self, command: &str) -> String {
         self.below(&format!("response/{command}"))
     }
 
-    /// Where a command is given: `<name>/set` for what has a state, `request/<name>` for what happens once.
+    /// The topic of a command: `<name>/set` for what has a state, `request/<name>` for what happens once.
     pub fn command(&self, path: &str) -> String {
         self.below(path)
     }
 
-    /// What a topic of this machine is called below its base.
+    /// The part of a topic below this machine's base; None for topics of others.
     pub fn path<'a>(&self, topic: &'a str) -> Option<&'a str> {
         topic.strip_prefix(&self.base)?.strip_prefix('/')
     }
 
-    /// What takes back everything a machine of these topics left at a broker, `retained` and what every connection says, but
-    /// not what lies below the topics it has `now`.
-    pub fn take_back(&self, retained: &[Message], now: &Self) -> Vec<Message> {
+    /// Messages that delete everything a machine with these topics left at a broker: the `retained` messages and those of
+    /// every connection, but nothing below the topics it has `now`.
+    pub fn removal_messages(&self, retained: &[Message], now: &Self) -> Vec<Message> {
         let stored = retained.iter().map(|message| message.topic.clone());
         let every_time = [self.discovery(), self.status(), self.info(), self.health()];
         let theirs = |topic: &String| self.path(topic).is_some() || *topic == self.discovery();
@@ -123,22 +121,22 @@ impl Topics {
         topics.map(Message::clear).collect()
     }
 
-    /// What to subscribe to in order to hear all of this machine.
+    /// The filter for all topics of this machine.
     pub fn everything(&self) -> String {
         self.below("#")
     }
 
-    /// What to subscribe to in order to hear commands.
+    /// The filters for commands.
     pub fn commands(&self) -> [String; 2] {
         [self.below("+/set"), self.below("request/+")]
     }
 
-    /// Where Home Assistant reads what entities this machine has.
+    /// The topic of the Home Assistant discovery message, retained.
     pub fn discovery(&self) -> String {
         format!("{}/device/{}/config", self.discovery_prefix, self.device_id())
     }
 
-    /// Where Home Assistant says that it has started.
+    /// The topic on which Home Assistant announces that it has started.
     pub fn home_assistant(&self) -> String {
         format!("{}/status", self.discovery_prefix)
     }

@@ -181,12 +181,12 @@ impl RemoteIngest {
     }
 
     fn connected(&mut self, known: bool) -> Result<(), store::StoreError> {
-        if self.outage.over() {
+        if self.outage.ended() {
             info!(url = self.url, "connected to the broker again, for what other machines heard");
         }
         let filters = self.nodes.topics.iter().map(ToString::to_string);
         let topics: Vec<String> =
-            filters.flat_map(|filter| [remote_event::gaps(&filter), Some(filter)]).flatten().collect();
+            filters.flat_map(|filter| [remote_event::gap_filter(&filter), Some(filter)]).flatten().collect();
         let store = &mut self.store;
         let note =
             blocking(|| store.note(ASKED)).or_else(|error| if error.may_pass() { Ok(None) } else { Err(error) })?;
@@ -217,7 +217,7 @@ impl RemoteIngest {
         if [self.context.topics.utterance(), self.context.topics.gap()].iter().any(|own| own == topic) {
             return None;
         }
-        match remote_event::read(topic, payload, retain, Timestamp::now()) {
+        match remote_event::parse(topic, payload, retain, Timestamp::now()) {
             Ok(heard) => Some(heard),
             Err(reason) => {
                 self.context.metrics.others_refused.add(1);
@@ -270,10 +270,10 @@ impl RemoteIngest {
 
     /// The store took something.
     fn written(&mut self) {
-        if self.trouble.is_open() {
+        if self.trouble.is_failing() {
             self.context.metrics.store_refuses.set(false);
         }
-        if self.trouble.over() {
+        if self.trouble.ended() {
             info!("the store takes what other machines heard again");
         }
     }

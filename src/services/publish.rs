@@ -120,7 +120,7 @@ pub async fn run(
             Some(event) => publisher.handle(event)?,
             None if publisher.is_done() => {}
             // The broker acknowledges nothing any more.
-            None => connection.leave().try_for_each(|event| publisher.handle(event))?,
+            None => connection.abandon().try_for_each(|event| publisher.handle(event))?,
         }
     }
     publisher.finish(connection).await
@@ -283,7 +283,7 @@ impl Publisher {
         if self.was_connected && self.phase == PublishPhase::Running {
             self.outbox.hold(SETTLE);
         }
-        if self.outage.over() || !self.was_connected {
+        if self.outage.ended() || !self.was_connected {
             self.was_connected = true;
             info!(url = self.url, "connected to the broker");
         }

@@ -159,12 +159,12 @@ fn utterances_and_gaps_of_an_older_node_are_understood() {
     for (topic, payload) in examples(&fs::read_to_string(sample("topics.md")).unwrap()) {
         match topic.as_str() {
             "hearth/home/utterance" => {
-                let event = remote_event::read(&topic, payload.as_bytes(), false, now).unwrap();
+                let event = remote_event::parse(&topic, payload.as_bytes(), false, now).unwrap();
                 let RemoteEvent::Utterance(utterance) = event else { panic!("{event:?}") };
                 assert_eq!((utterance.text.as_str(), utterance.room.as_str()), ("this is sentence number 0", "home"));
             }
             "hearth/home/gap" => {
-                let event = remote_event::read(&topic, payload.as_bytes(), false, now).unwrap();
+                let event = remote_event::parse(&topic, payload.as_bytes(), false, now).unwrap();
                 assert!(matches!(event, RemoteEvent::Gap(_)), "{event:?}");
             }
             _ => {}

@@ -154,15 +154,15 @@ fn a_renamed_node_deletes_the_retained_messages_of_its_former_name() {
     let retained =
         |topic: String| Message { topic, payload: "{}".into(), retain: true, provenance: Provenance::Nothing };
     let stored = [retained(former.rule("fire")), retained(study.interval()), retained("other/topic".into())];
-    let taken: BTreeSet<String> = former.take_back(&stored, &study).into_iter().map(|m| m.topic).collect();
+    let taken: BTreeSet<String> = former.removal_messages(&stored, &study).into_iter().map(|m| m.topic).collect();
     let expected = ["hearth/home/status", "hearth/home/info", "hearth/home/health", "hearth/home/rule/fire"];
     let discovery = "homeassistant/device/hearth_home/config";
     assert_eq!(taken, expected.iter().chain([&discovery]).map(|t| (*t).to_string()).collect());
-    assert_eq!(former.take_back(&stored, &former), [], "a node that kept its name deletes nothing");
+    assert_eq!(former.removal_messages(&stored, &former), [], "a node that kept its name deletes nothing");
 
     // With another discovery prefix only the discovery topic moves.
     let prefix = MqttConfig { discovery_prefix: "ha".parse().unwrap(), ..MqttConfig::default() };
     let moved = Topics::new(&prefix, &"home".parse().unwrap());
-    let taken: Vec<String> = former.take_back(&stored, &moved).into_iter().map(|m| m.topic).collect();
+    let taken: Vec<String> = former.removal_messages(&stored, &moved).into_iter().map(|m| m.topic).collect();
     assert_eq!(taken, [discovery]);
 }

@@ -6,6 +6,7 @@ mod mosquitto;
 
 mod commands;
 mod delivery;
+#[cfg(feature = "embedded-broker")]
 mod embedded_broker;
 mod harness;
 mod home_assistant;

@@ -100,7 +100,7 @@ impl Simulation {
                 for (seq, message) in rows {
                     self.cursor = seq;
                     if !self.acknowledged.contains(&seq) {
-                        self.inflight.handed_over(seq);
+                        self.inflight.queued(seq);
                         self.client.push_back((seq, message));
                     }
                 }

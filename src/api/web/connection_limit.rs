@@ -1,7 +1,6 @@
-//! How many browsers the page takes in at once.
+//! Limits the number of connections of the web server, and ends idle ones.
 //!
-//! Owns the connections' number, and their end when nothing moves on them. Refuses to know what is said on them. Invariant: whoever
-//! connects, however often and however silently, the process keeps its files for the microphone and the store.
+//! So that clients can never use up the file descriptors that capture and the store need.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,22 +15,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::api::PATIENCE;
+use crate::api::ANSWER_TIMEOUT;
 
-/// A household's browsers, with a few connections each.
-const SEATS: usize = 64;
-/// A telephone that left the house never says so. The slowest answer takes less; a page that is looked at gets its figures each second.
-const STILL: Duration = PATIENCE.saturating_add(Duration::from_secs(60));
+/// Enough for a home's browsers, with a few connections each.
+const MAX_CONNECTIONS: usize = 64;
+/// A phone that leaves the network never closes its connection. The slowest answer takes less than this; an open page
+/// receives figures every second.
+const IDLE_TIMEOUT: Duration = ANSWER_TIMEOUT.saturating_add(Duration::from_secs(60));
 
 pub(super) struct LimitedListener {
     listener: TcpListener,
     free: Arc<Semaphore>,
-    still: Duration,
+    idle: Duration,
 }
 
 impl LimitedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, free: Arc::new(Semaphore::new(SEATS)), still: STILL }
+        Self { listener, free: Arc::new(Semaphore::new(MAX_CONNECTIONS)), idle: IDLE_TIMEOUT }
     }
 }
 
@@ -40,10 +40,10 @@ impl Listener for LimitedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (LimitedConnection, SocketAddr) {
-        let seat = self.free.clone().acquire_owned().await.expect("nobody closes it");
+        let permit = self.free.clone().acquire_owned().await.expect("nobody closes it");
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        let still = self.still;
-        (LimitedConnection { stream, still, until: Box::pin(sleep(still)), _seat: seat }, peer)
+        let idle = self.idle;
+        (LimitedConnection { stream, idle, until: Box::pin(sleep(idle)), _permit: permit }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -51,19 +51,19 @@ impl Listener for LimitedListener {
     }
 }
 
-/// A connection that holds a seat.
+/// A connection that counts towards the limit until it is dropped.
 pub(super) struct LimitedConnection {
     stream: TcpStream,
-    still: Duration,
+    idle: Duration,
     until: Pin<Box<Sleep>>,
-    _seat: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl LimitedConnection {
-    /// What came of reading or writing: while nothing does, time runs out.
-    fn moved<T>(&mut self, came: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Passes on the result of a read or write, and restarts the idle timer. While both are pending, the timer runs.
+    fn with_idle_timeout<T>(&mut self, came: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if came.is_ready() {
-            self.until.as_mut().reset(Instant::now() + self.still);
+            self.until.as_mut().reset(Instant::now() + self.idle);
             return came;
         }
         self.until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -74,7 +74,7 @@ impl AsyncRead for LimitedConnection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let came = Pin::new(&mut this.stream).poll_read(context, into);
-        this.moved(came, context)
+        this.with_idle_timeout(came, context)
     }
 }
 
@@ -82,7 +82,7 @@ impl AsyncWrite for LimitedConnection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let went = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.moved(went, context)
+        this.with_idle_timeout(went, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -100,37 +100,37 @@ mod tests {
 
     use super::*;
 
-    async fn seats(free: usize, still: Duration) -> (LimitedListener, SocketAddr) {
+    async fn limited(free: usize, idle: Duration) -> (LimitedListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        (LimitedListener { listener, free: Arc::new(Semaphore::new(free)), still }, address)
+        (LimitedListener { listener, free: Arc::new(Semaphore::new(free)), idle }, address)
     }
 
     #[tokio::test]
-    async fn who_finds_no_seat_waits_until_one_is_free() {
-        let (mut seats, address) = seats(1, STILL).await;
+    async fn a_connection_over_the_limit_waits_until_one_is_closed() {
+        let (mut listener, address) = limited(1, IDLE_TIMEOUT).await;
         let _first = TcpStream::connect(address).await.unwrap();
-        let (seated, _) = seats.accept().await;
+        let (connection, _) = listener.accept().await;
         let mut second = TcpStream::connect(address).await.unwrap();
         second.write_all(b"?").await.unwrap();
-        assert_eq!(seats.free.available_permits(), 0);
+        assert_eq!(listener.free.available_permits(), 0);
         tokio::select! {
             biased;
-            _ = seats.accept() => panic!("there is no seat"),
+            _ = listener.accept() => panic!("the limit is reached"),
             () = std::future::ready(()) => {}
         }
-        drop(seated);
-        let (mut seated, _) = seats.accept().await;
-        assert_eq!(seated.read_u8().await.unwrap(), b'?');
+        drop(connection);
+        let (mut connection, _) = listener.accept().await;
+        assert_eq!(connection.read_u8().await.unwrap(), b'?');
     }
 
     #[tokio::test]
-    async fn a_seat_on_which_nothing_moves_is_free_again() {
-        let (mut seats, address) = seats(1, Duration::from_millis(50)).await;
+    async fn an_idle_connection_is_closed() {
+        let (mut listener, address) = limited(1, Duration::from_millis(50)).await;
         let mut silent = TcpStream::connect(address).await.unwrap();
-        let (mut seated, _) = seats.accept().await;
+        let (mut connection, _) = listener.accept().await;
         silent.write_all(b"?").await.unwrap();
-        assert_eq!(seated.read_u8().await.unwrap(), b'?');
-        assert_eq!(seated.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(connection.read_u8().await.unwrap(), b'?');
+        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -1,7 +1,6 @@
-//! `hearth bench publish`: how fast the outbox empties here, beside a plain loop of the same client, in one run.
+//! `hearth bench publish`: how fast the outbox empties, compared with a plain loop of the same client, in one run.
 //!
-//! Owns what is measured and how it is shown. Invariant: both ends of each comparison send the same messages to the same
-//! broker; the outbox's are on disk before and gone from it after.
+//! Both send the same messages to the same broker. The messages of the outbox are on disk before, and deleted after.
 
 use crate::cli::output::stdout;
 use std::io::Write;
@@ -26,13 +25,16 @@ use crate::services;
 use crate::services::publish::{self, PublishInputs};
 use crate::store::Store;
 
-/// Utterances that are said while the broker listens, one after the other, to see how long each takes.
-const LIVE: usize = 500;
-/// Between two looks at a counter: while the outbox drains, and while one message is waited for.
-const LOOK: Duration = Duration::from_millis(5);
-const LOOK_CLOSELY: Duration = Duration::from_micros(50);
-/// Nothing here takes so long unless the broker is gone.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Utterances published one after the other, to measure the latency of each.
+const LATENCY_SAMPLES: usize = 500;
+/// Polling interval while the outbox drains.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// Polling interval while one message is waited for.
+const LATENCY_POLL: Duration = Duration::from_micros(50);
+/// Nothing takes longer than this unless the broker is gone.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Short enough that a broker which stops acknowledging is left and tried again within [`TIMEOUT`].
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Measure publishing.
 #[derive(Debug, clap::Args)]
@@ -51,55 +53,52 @@ pub struct BenchPublishArgs {
     json: bool,
 }
 
+/// The figures of one run.
+struct Figures {
+    messages: u64,
+    store_s: f64,
+    drain_s: f64,
+    plain_s: f64,
+    p50_ms: f64,
+    p95_ms: f64,
+    memory_before_mib: f64,
+    memory_mib: f64,
+}
+
+/// Runs the benchmark and prints its figures.
+///
 /// # Errors
-/// When there is no broker, or no place for the database.
+/// There is no broker, or the database cannot be created.
 pub fn run(args: BenchPublishArgs) -> anyhow::Result<()> {
     let dir = match &args.dir {
         Some(dir) => tempfile::tempdir_in(dir),
         None => tempfile::tempdir(),
     }
     .context("there is no place for a database; name one with --dir")?;
-    let mut mqtt = MqttConfig {
-        discovery: false,
-        base_topic: "hearth-bench".parse().expect("it is a topic"),
-        ..MqttConfig::default()
-    };
-    if let Some(url) = args.url.clone().filter(|url| *url != Broker::Embedded) {
-        mqtt.url = url;
-    } else {
-        mqtt.listen = broker::start(([127, 0, 0, 1], 0).into(), None)?;
-    }
-    let node = format!("bench-{}", std::process::id()).parse().expect("digits make a name");
-    let topics = Topics::new(&mqtt, &node);
-    let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;
+    let config = bench_config(args.url.clone())?;
+    let topics = Topics::new(&config.mqtt, &config.node);
+    let client = client::ClientSettings::new(&config.mqtt, &topics, config.mqtt.listen)?.with_keep_alive(KEEP_ALIVE);
+    let context = services::Context::open(config, dir.path(), Arc::new(Metrics::default()))?;
+    let mut store = context.open_store()?;
 
-    let config = Config {
-        node,
-        mqtt,
-        store: config::StoreConfig { outbox_max_mib: 4 << 10, ..config::StoreConfig::default() },
-        ..Config::default()
-    };
-    let metrics = Arc::new(Metrics::default());
-    let context = services::Context::open(config, dir.path(), metrics.clone())?;
-    let mut filling = context.open_store()?;
     let began = Instant::now();
     let mut messages = Vec::new();
     for n in 0..args.count {
-        messages.push(say(&mut filling, &topics, n)?);
+        messages.push(store_utterance(&mut store, &topics, n)?);
     }
     let store_s = began.elapsed().as_secs_f64();
 
     let runtime = runtime()?;
     let began = Instant::now();
-    runtime.block_on(plain(settings.clone(), &messages))?;
+    runtime.block_on(publish_one_by_one(client.clone(), &messages))?;
     let plain_s = began.elapsed().as_secs_f64();
     drop(messages);
 
     let memory_before_mib = resident_mib();
     let (requests, _requests) = mpsc::channel(1);
-    let (drain, drained) = oneshot::channel::<()>();
-    let publishing = PublishInputs {
-        client: settings,
+    let (shutdown, shut_down) = oneshot::channel::<()>();
+    let inputs = PublishInputs {
+        client,
         rules: watch::channel(Vec::new()).1,
         info: NodeInfo::default(),
         requests,
@@ -108,53 +107,103 @@ pub fn run(args: BenchPublishArgs) -> anyhow::Result<()> {
     };
     let began = Instant::now();
     let task = runtime
-        .spawn(publish::run(context.clone(), context.open_store()?, publishing, async move { drop(drained.await) }));
+        .spawn(publish::run(context.clone(), context.open_store()?, inputs, async move { drop(shut_down.await) }));
     let mut memory_mib = memory_before_mib;
-    wait(LOOK, || {
+    wait(DRAIN_POLL, || {
         memory_mib = memory_mib.max(resident_mib());
-        metrics.acknowledged.get() >= args.count
+        context.metrics.acknowledged.get() >= args.count
     })?;
     let drain_s = began.elapsed().as_secs_f64();
-
-    let mut latencies_ms = Vec::new();
-    for n in 0..LIVE as u64 {
-        let before = metrics.acknowledged.get();
-        let began = Instant::now();
-        say(&mut filling, &topics, n)?;
-        context.notify_outbox();
-        wait(LOOK_CLOSELY, || metrics.acknowledged.get() > before)?;
-        latencies_ms.push(began.elapsed().as_secs_f64() * 1e3);
-    }
-    latencies_ms.sort_by(f64::total_cmp);
-    let quantile = |q: f64| latencies_ms[((LIVE as f64 * q) as usize).min(LIVE - 1)];
-    drop(drain);
+    let latencies_ms = measure_latencies(&context, &mut store, &topics)?;
+    drop(shutdown);
     let counts = runtime.block_on(task)??;
     ensure!(counts.left == 0, "{} messages are left in the outbox", counts.left);
 
-    let count = args.count as f64;
-    let (p50, p95) = (quantile(0.5), quantile(0.95));
-    if args.json {
+    let quantile = |q: f64| latencies_ms[((LATENCY_SAMPLES as f64 * q) as usize).min(LATENCY_SAMPLES - 1)];
+    let figures = Figures {
+        messages: args.count,
+        store_s,
+        drain_s,
+        plain_s,
+        p50_ms: quantile(0.5),
+        p95_ms: quantile(0.95),
+        memory_before_mib,
+        memory_mib,
+    };
+    if args.json { figures.print_json() } else { figures.print() }
+}
+
+/// The config of the benchmark; starts an embedded broker if no `url` is given.
+fn bench_config(url: Option<Broker>) -> anyhow::Result<Config> {
+    let mut mqtt = MqttConfig {
+        discovery: false,
+        base_topic: "hearth-bench".parse().expect("it is a topic"),
+        ..MqttConfig::default()
+    };
+    match url {
+        Some(url) if url != Broker::Embedded => mqtt.url = url,
+        _ => mqtt.listen = broker::start(([127, 0, 0, 1], 0).into(), None)?,
+    }
+    Ok(Config {
+        node: format!("bench-{}", std::process::id()).parse().expect("digits make a name"),
+        mqtt,
+        store: config::StoreConfig { outbox_max_mib: 4 << 10, ..config::StoreConfig::default() },
+        ..Config::default()
+    })
+}
+
+/// Publishes utterances one after the other. Returns the sorted latencies from before the store to the acknowledgement.
+fn measure_latencies(context: &services::Context, store: &mut Store, topics: &Topics) -> anyhow::Result<Vec<f64>> {
+    let mut latencies_ms = Vec::new();
+    for n in 0..LATENCY_SAMPLES as u64 {
+        let before = context.metrics.acknowledged.get();
+        let began = Instant::now();
+        store_utterance(store, topics, n)?;
+        context.notify_outbox();
+        wait(LATENCY_POLL, || context.metrics.acknowledged.get() > before)?;
+        latencies_ms.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    latencies_ms.sort_by(f64::total_cmp);
+    Ok(latencies_ms)
+}
+
+impl Figures {
+    fn per_s(&self, seconds: f64) -> f64 {
+        self.messages as f64 / seconds
+    }
+
+    fn print_json(&self) -> anyhow::Result<()> {
         let figures = json!({
-            "messages": args.count, "stored_per_s": count / store_s, "drained_per_s": count / drain_s,
-            "plain_per_s": count / plain_s, "p50_ms": p50, "p95_ms": p95,
-            "memory_before_mib": memory_before_mib, "memory_mib": memory_mib,
+            "messages": self.messages, "stored_per_s": self.per_s(self.store_s),
+            "drained_per_s": self.per_s(self.drain_s), "plain_per_s": self.per_s(self.plain_s),
+            "p50_ms": self.p50_ms, "p95_ms": self.p95_ms,
+            "memory_before_mib": self.memory_before_mib, "memory_mib": self.memory_mib,
         });
         writeln!(stdout(), "{figures}")?;
-        return Ok(());
+        Ok(())
     }
-    writeln!(stdout(), "utterances stored, each with its message, each durable   {:8.0} a second", count / store_s)?;
-    writeln!(stdout(), "the outbox drained, each message acknowledged            {:8.0} a second", count / drain_s)?;
-    writeln!(stdout(), "a plain loop that awaits each acknowledgement            {:8.0} a second", count / plain_s)?;
-    writeln!(stdout(), "from before the store to the acknowledgement             p50 {p50:.2} ms, p95 {p95:.2} ms")?;
-    writeln!(
-        stdout(),
-        "memory while it drained                                  {memory_mib:.0} MiB, {memory_before_mib:.0} before"
-    )?;
-    Ok(())
+
+    fn print(&self) -> anyhow::Result<()> {
+        let Self { p50_ms, p95_ms, memory_before_mib, memory_mib, .. } = self;
+        let (stored, drained, plain) = (self.per_s(self.store_s), self.per_s(self.drain_s), self.per_s(self.plain_s));
+        let mut out = stdout();
+        writeln!(out, "utterances stored, each with its message, each durable   {stored:8.0} a second")?;
+        writeln!(out, "the outbox drained, each message acknowledged            {drained:8.0} a second")?;
+        writeln!(out, "a plain loop that awaits each acknowledgement            {plain:8.0} a second")?;
+        writeln!(
+            out,
+            "from before the store to the acknowledgement             p50 {p50_ms:.2} ms, p95 {p95_ms:.2} ms"
+        )?;
+        writeln!(
+            out,
+            "memory while it drained                                  {memory_mib:.0} MiB, {memory_before_mib:.0} before"
+        )?;
+        Ok(())
+    }
 }
 
 /// Stores an utterance of usual length with its message.
-fn say(store: &mut Store, topics: &Topics, n: u64) -> anyhow::Result<Message> {
+fn store_utterance(store: &mut Store, topics: &Topics, n: u64) -> anyhow::Result<Message> {
     let now = Timestamp::now();
     let text = format!("This is utterance number {n}, and it is about as long as what people say at a table.");
     let utterance = Utterance {
@@ -171,8 +220,8 @@ fn say(store: &mut Store, topics: &Topics, n: u64) -> anyhow::Result<Message> {
     Ok(message)
 }
 
-/// What most programs do: publish, wait for the acknowledgement, publish the next.
-async fn plain(settings: client::ClientSettings, messages: &[Message]) -> anyhow::Result<()> {
+/// As most programs do: publish, wait for the acknowledgement, publish the next.
+async fn publish_one_by_one(settings: client::ClientSettings, messages: &[Message]) -> anyhow::Result<()> {
     let (sender, mut connection) = client::observe(settings, "plain");
     let mut left = messages.iter();
     loop {
@@ -191,11 +240,12 @@ fn resident_mib() -> f64 {
     resident_bytes() as f64 / f64::from(1 << 20)
 }
 
-fn wait(look: Duration, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
-    let end = Instant::now() + PATIENCE;
+/// Polls `done` until it is true.
+fn wait(interval: Duration, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let end = Instant::now() + TIMEOUT;
     while !done() {
-        ensure!(Instant::now() < end, "the broker acknowledged nothing for {} s", PATIENCE.as_secs());
-        std::thread::sleep(look);
+        ensure!(Instant::now() < end, "the broker acknowledged nothing for {} s", TIMEOUT.as_secs());
+        std::thread::sleep(interval);
     }
     Ok(())
 }

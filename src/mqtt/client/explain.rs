@@ -1,6 +1,4 @@
-//! What the client library's errors mean to the household.
-//!
-//! Owns the judgement which words fit. Invariant: each names the broker, and what helps where something is known to.
+//! From the client library's errors to messages that name the broker and, where one is known, the remedy.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +11,7 @@ use super::STEADY;
 use super::settings::{ClientError, ClientSettings};
 
 impl ClientSettings {
-    /// What it means that a connection ended that had `lasted`, or was never made.
+    /// The error for a connection that ended after `lasted`, or (None) was never established.
     pub(super) fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> ClientError {
         let (url, connecting) = (self.url.clone(), lasted.is_none());
         match source {
@@ -35,11 +33,11 @@ impl ClientSettings {
                     TlsError::Io(io) => io.get_ref().and_then(|fault| fault.downcast_ref()),
                     _ => None,
                 };
-                ClientError::Untrusted { url, way_out: way_out(fault), source: source.into() }
+                ClientError::Untrusted { url, remedy: remedy(fault), source: source.into() }
             }
             source if connecting && is_closed(&source) => ClientError::Closed { url },
             source if lasted.is_some_and(|lasted| lasted < STEADY) && is_closed(&source) => {
-                ClientError::ThrownOut { url, client: self.client_id.clone() }
+                ClientError::KickedOut { url, client: self.client_id.clone() }
             }
             ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(bytes))) => {
                 ClientError::TooLong { url, bytes }
@@ -50,7 +48,7 @@ impl ClientSettings {
     }
 }
 
-/// The other end closed the connection.
+/// Whether the other end closed the connection.
 fn is_closed(error: &ConnectionError) -> bool {
     match error {
         ConnectionError::MqttState(StateError::ConnectionAborted) => true,
@@ -61,8 +59,8 @@ fn is_closed(error: &ConnectionError) -> bool {
     }
 }
 
-/// What helps when a broker is not trusted.
-fn way_out(error: Option<&rustls::Error>) -> &'static str {
+/// The remedy when a broker's certificate is not trusted.
+fn remedy(error: Option<&rustls::Error>) -> &'static str {
     match error {
         Some(rustls::Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. })) => {
             "give the broker a new certificate, or set this machine's clock"
@@ -73,6 +71,6 @@ fn way_out(error: Option<&rustls::Error>) -> &'static str {
         Some(rustls::Error::InvalidCertificate(Fault::NotValidForName | Fault::NotValidForNameContext { .. })) => {
             "give [mqtt] url the name that stands in the certificate"
         }
-        _ => "if the house has its own certificate authority, set [mqtt] ca_file",
+        _ => "if your network has its own certificate authority, set [mqtt] ca_file",
     }
 }

@@ -1,7 +1,6 @@
-//! Where to connect, as whom, and whom to trust.
+//! Address, credentials and certificates of a connection, and the errors a user can get.
 //!
-//! Owns the reading of passwords and certificates, and the words for a failure. Refuses to know the client
-//! library. Invariant: a password is never printed.
+//! `Debug` of [`ClientSettings`] never prints the password.
 
 use std::fmt;
 use std::io;
@@ -17,12 +16,12 @@ use rustls::{ClientConfig, RootCertStore};
 use super::super::topics::Topics;
 use crate::config::{Broker, MqttConfig};
 
-/// How often a silent connection is looked at; one that does not answer is noticed at the second look.
+/// Interval of pings on an idle connection; a dead one is noticed at the second ping.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Looks in which a broker that answers them must have acknowledged a message.
+/// A broker must acknowledge a message within this many keep-alive intervals.
 const KEEP_ALIVES_TO_ACKNOWLEDGE: u32 = 10;
 
-/// What the client library says of a failure.
+/// An error of the client library.
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no connection.
@@ -42,8 +41,8 @@ pub enum ClientError {
     Tls(#[from] rustls::Error),
     #[error("{url} refuses {who}: check [mqtt] username and password_file")]
     Refused { url: String, who: String },
-    #[error("{url} is not trusted: {source}; {way_out}")]
-    Untrusted { url: String, source: BoxedError, way_out: &'static str },
+    #[error("{url} is not trusted: {source}; {remedy}")]
+    Untrusted { url: String, source: BoxedError, remedy: &'static str },
     #[error("{url} cannot be reached: {source}; is the broker running, and is this its address?")]
     Unreachable { url: String, source: BoxedError },
     #[error("{url} closed the connection while it was being made: does it want a username, or another one?")]
@@ -56,17 +55,17 @@ pub enum ClientError {
     )]
     TooLong { url: String, bytes: usize },
     #[error(
-        "{url} took this machine in and soon closed the connection; if it does so again, another machine has the same node name \
+        "{url} accepted the connection and soon closed it; if it does so again, another machine has the same node name \
          (client \"{client}\"), or the broker's rules forbid a topic or the length of a message"
     )]
-    ThrownOut { url: String, client: String },
+    KickedOut { url: String, client: String },
     #[error("{url} has not acknowledged a message for {seconds} s, though it answers: all of them are sent again")]
     Unacknowledged { url: String, seconds: u64 },
     #[error("the connection to {url} broke: {source}")]
     Broken { url: String, source: BoxedError },
 }
 
-/// Where to connect and as whom.
+/// Where to connect, with which client id and credentials.
 #[derive(Clone)]
 pub struct ClientSettings {
     pub(super) url: String,
@@ -94,7 +93,7 @@ impl ClientSettings {
     /// The connection that `mqtt` describes; `embedded` is where the embedded broker listens.
     ///
     /// # Errors
-    /// When the password or the certificates cannot be read.
+    /// The password or the certificates cannot be read.
     pub fn new(mqtt: &MqttConfig, topics: &Topics, embedded: SocketAddr) -> Result<Self, ClientError> {
         let (url, host, port, tls) = match &mqtt.url {
             Broker::Embedded => {
@@ -103,7 +102,7 @@ impl ClientSettings {
             }
             Broker::External { tls, host, port } => (mqtt.url.to_string(), host.clone(), *port, *tls),
         };
-        let tls = if tls { Some(Arc::new(trust(&url, mqtt.ca_file.as_deref())?)) } else { None };
+        let tls = if tls { Some(Arc::new(tls_config(&url, mqtt.ca_file.as_deref())?)) } else { None };
         Ok(Self {
             host,
             port,
@@ -116,7 +115,7 @@ impl ClientSettings {
         })
     }
 
-    /// The same with another keep-alive, of a second or more.
+    /// The same settings with another keep-alive interval, of a second or more.
     pub fn with_keep_alive(self, keep_alive: Duration) -> Self {
         Self { keep_alive, ..self }
     }
@@ -126,13 +125,13 @@ impl ClientSettings {
         self.keep_alive * KEEP_ALIVES_TO_ACKNOWLEDGE
     }
 
-    /// How people know the broker.
+    /// The broker's URL, for messages.
     pub fn url(&self) -> &str {
         &self.url
     }
 }
 
-/// The embedded broker may listen on every address of the machine; we are on the same machine.
+/// The embedded broker may listen on all addresses of this machine: then the loopback address reaches it.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -143,15 +142,15 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Username and password, as the config gives them. A password that no file is named for may come from systemd.
+/// Username and password from the config. Without a password file, systemd may supply the password.
 ///
 /// # Errors
-/// When the password file cannot be read, or has no username beside it.
+/// The password file cannot be read, or there is a password file but no username.
 pub fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>, ClientError> {
     let Some(username) = &mqtt.username else {
         return if mqtt.password_file.is_some() { Err(ClientError::NoUsername) } else { Ok(None) };
     };
-    let password = match mqtt.password_file.clone().or_else(handed_over) {
+    let password = match mqtt.password_file.clone().or_else(systemd_credential) {
         None => String::new(),
         Some(path) => std::fs::read_to_string(&path)
             .map_err(|source| ClientError::PasswordFile { path, source })?
@@ -161,22 +160,22 @@ pub fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>, Client
     Ok(Some((username.clone(), password)))
 }
 
-/// What systemd hands over by `LoadCredential=mqtt:…`.
-fn handed_over() -> Option<PathBuf> {
+/// The file that systemd supplies for `LoadCredential=mqtt:…`.
+fn systemd_credential() -> Option<PathBuf> {
     let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("mqtt");
-    path.exists().then_some(path)
+    if path.exists() { Some(path) } else { None }
 }
 
-fn trust(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
+fn tls_config(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
-            let wrong = |reason: String| ClientError::CaFile { path: path.into(), reason };
+            let ca_error = |reason: String| ClientError::CaFile { path: path.into(), reason };
             let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
                 .and_then(Iterator::collect)
-                .map_err(|error| wrong(error.to_string()))?;
+                .map_err(|error| ca_error(error.to_string()))?;
             if roots.add_parsable_certificates(certificates).0 == 0 {
-                return Err(wrong("it holds none".into()));
+                return Err(ca_error("it holds none".into()));
             }
         }
         None => {

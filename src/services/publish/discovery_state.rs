@@ -24,7 +24,7 @@ pub(super) fn remove_former_topics(store: &mut Store, topics: &Topics) -> Result
         return Ok(());
     }
     if let Some(former) = former {
-        store.enqueue(&former.take_back(&store.retained()?, topics))?;
+        store.enqueue(&former.removal_messages(&store.retained()?, topics))?;
         if former.discovery() != topics.discovery() {
             store.set_note(ANNOUNCED, "{}")?;
         }

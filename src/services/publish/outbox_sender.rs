@@ -190,7 +190,7 @@ impl OutboxSender {
         while self.inflight.free_slots() > 0 {
             let Some((ticket, message)) = self.next()? else { return Ok(()) };
             match self.sender.try_publish(&self.redactor.message(&message)) {
-                Ok(()) => self.inflight.handed_over((ticket, Instant::now())),
+                Ok(()) => self.inflight.queued((ticket, Instant::now())),
                 Err(PublishRefusal::Busy) => {
                     self.put_back(ticket, message);
                     return Ok(());

@@ -28,7 +28,7 @@ impl Publisher {
     pub(super) fn begin_shutdown(&mut self) {
         // Without a connection there is nothing to wait for, unless the first attempt is still being made.
         self.outbox.release();
-        let waits = self.outbox.is_connected() || !self.outage.is_open();
+        let waits = self.outbox.is_connected() || !self.outage.is_failing();
         self.phase = if waits { PublishPhase::Emptying(Instant::now() + self.grace) } else { PublishPhase::Done };
     }
 

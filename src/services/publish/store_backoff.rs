@@ -39,7 +39,7 @@ impl StoreBackoff {
         }
         match blocking(act) {
             Ok(value) => {
-                if self.complaint.over() {
+                if self.complaint.ended() {
                     info!("the store works again");
                 }
                 Ok(Some(value))
