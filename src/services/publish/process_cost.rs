@@ -1,4 +1,4 @@
-//! What this process costs the machine, from one reading to the next.
+//! Processor time and memory of this process, for the health message.
 
 use std::time::Instant;
 

@@ -1,7 +1,6 @@
-//! A store that takes nothing, or tells nothing, for a while.
+//! A store that fails for a while: it is full, locked, or read-only.
 //!
-//! Owns when it is tried again, and how often that is said. Invariant: a full disk, or one that is read-only, is asked each
-//! [`RETRY`] and never ends anything.
+//! It is tried again each [`RETRY`], and that it fails is logged; only an error that time does not mend is returned.
 
 use std::time::Duration;
 
@@ -11,42 +10,82 @@ use tracing::{debug, info, warn};
 
 use crate::mqtt::retry::OutageLog;
 use crate::services::store_retry::blocking;
-use crate::store;
+use crate::store::{Store, StoreError};
 
-/// How long a store that is full or locked is left alone.
+/// How long a store that fails is left alone.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
 
-/// A store that is full or locked is left alone for a while.
+/// A store that is left alone for a while after it failed. A full disk can still be read, so reading and writing fail apart.
+pub(super) struct GuardedStore {
+    store: Store,
+    reading: StoreBackoff,
+    writing: StoreBackoff,
+}
+
+impl GuardedStore {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, reading: StoreBackoff::default(), writing: StoreBackoff::default() }
+    }
+
+    /// Changes when another connection writes; none when it cannot be read.
+    pub(super) fn version(&self) -> Option<i64> {
+        self.store.version().ok()
+    }
+
+    /// Reads; none when that must wait.
+    pub(super) fn read<T>(
+        &mut self,
+        act: impl FnOnce(&Store) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.reading.attempt(|| act(&self.store))
+    }
+
+    /// Writes; none when that must wait.
+    pub(super) fn write<T>(
+        &mut self,
+        act: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.writing.attempt(|| act(&mut self.store))
+    }
+
+    /// When reading is tried again; none while it works.
+    pub(super) fn read_retry_at(&self) -> Option<Instant> {
+        self.reading.retry_at
+    }
+
+    /// When writing is tried again; none while it works.
+    pub(super) fn write_retry_at(&self) -> Option<Instant> {
+        self.writing.retry_at
+    }
+
+    /// It is `now`: what was to wait until then need not wait any more.
+    pub(super) fn time_passed(&mut self, now: Instant) {
+        self.reading.time_passed(now);
+        self.writing.time_passed(now);
+    }
+}
+
 #[derive(Default)]
-pub(super) struct StoreBackoff {
+struct StoreBackoff {
     retry_at: Option<Instant>,
-    complaint: OutageLog,
+    outage: OutageLog,
 }
 
 impl StoreBackoff {
-    /// When it is tried again; none while there is no trouble.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
-    }
-
-    /// Uses the store; none when it is in trouble, which is said and tried again later.
-    pub(super) fn attempt<T>(
-        &mut self,
-        act: impl FnOnce() -> Result<T, store::StoreError>,
-    ) -> Result<Option<T>, store::StoreError> {
+    fn attempt<T>(&mut self, act: impl FnOnce() -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return Ok(None);
         }
         match blocking(act) {
             Ok(value) => {
-                if self.complaint.ended() {
+                if self.outage.ended() {
                     info!("the store works again");
                 }
                 Ok(Some(value))
             }
             Err(error) if error.may_pass() => {
                 let reason = error.to_string();
-                if self.complaint.is_new_failure(&reason, Timestamp::now()) {
+                if self.outage.is_new_failure(&reason, Timestamp::now()) {
                     warn!("{reason}");
                 } else {
                     debug!("{reason}");
@@ -58,8 +97,7 @@ impl StoreBackoff {
         }
     }
 
-    /// The time came to try again, perhaps.
-    pub(super) fn pass(&mut self, now: Instant) {
+    fn time_passed(&mut self, now: Instant) {
         self.retry_at = self.retry_at.filter(|at| *at > now);
     }
 }

@@ -1,8 +1,8 @@
-//! What the broker is asked to pass on.
+//! Which topics are subscribed to: the commands, and Home Assistant's start.
 //!
-//! Owns the retreat from a message that is too long to take: somebody left it, and the broker would send it at each
-//! connection. Refuses to know what a command says. Invariant: such a message costs a few connections and never the
-//! commands, unless the broker lets nobody remove it.
+//! A retained message that is too long to take would come with each connection, and end it. Then less is subscribed to, and what
+//! is retained on the commands' topics is removed. So such a message costs a few connections and never the commands, unless the
+//! broker lets nobody remove it.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use crate::commands;
 use crate::event::Message;
 use crate::mqtt::topics::Topics;
 
-/// What comes so soon after we asked for it was kept for us.
+/// A message that comes so soon after subscribing was retained.
 const SOON: Duration = Duration::from_secs(10);
-/// How long nothing is asked for when all else failed.
+/// How long nothing is subscribed to when all else failed.
 const REST: Duration = Duration::from_secs(600);
 
-/// How much is asked for.
+/// How much is subscribed to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum SubscriptionLevel {
     /// All that could be a command, so that a mistyped one is answered too, and Home Assistant's start.
     #[default]
     Everything,
-    /// The commands there are, after what was left at their topics was removed; and Home Assistant's start.
+    /// The commands that exist, after what is retained on their topics was removed; and Home Assistant's start.
     EachCommand,
-    /// The commands there are.
+    /// The commands that exist.
     CommandsOnly,
     Nothing,
 }
 
-/// What is asked for now.
+/// What is subscribed to now.
 #[derive(Debug, Default)]
 pub(super) struct CommandSubscription {
     level: SubscriptionLevel,
     connected: Option<Instant>,
-    again_at: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 impl CommandSubscription {
@@ -45,27 +45,27 @@ impl CommandSubscription {
         let now = Instant::now();
         self.connected = Some(now);
         match self.level {
-            SubscriptionLevel::Everything => self.ask(outbox, topics),
+            SubscriptionLevel::Everything => self.subscribe(outbox, topics),
             SubscriptionLevel::EachCommand | SubscriptionLevel::CommandsOnly => clear_command_topics(outbox, topics),
             SubscriptionLevel::Nothing => {
                 error!("commands are not heard: a message is in their way that hearth can neither take nor remove");
-                self.again_at = Some(now + REST);
+                self.retry_at = Some(now + REST);
             }
         }
     }
 
-    /// What was left at the commands' topics is removed. A retained command is never carried out, so nothing is lost.
+    /// What was retained on the commands' topics is removed. A retained command is never carried out, so nothing is lost.
     pub(super) fn cleared(&self, outbox: &OutboxSender, topics: &Topics) {
-        self.ask(outbox, topics);
+        self.subscribe(outbox, topics);
     }
 
-    fn ask(&self, outbox: &OutboxSender, topics: &Topics) {
+    fn subscribe(&self, outbox: &OutboxSender, topics: &Topics) {
         let home_assistant = (self.level != SubscriptionLevel::CommandsOnly).then(|| topics.home_assistant());
-        let asked = match self.level {
+        let subscribed = match self.level {
             SubscriptionLevel::Everything => outbox.subscribe(topics.commands().into_iter().chain(home_assistant)),
             _ => outbox.subscribe(commands::topics(topics).chain(home_assistant)),
         };
-        if asked.is_err() {
+        if subscribed.is_err() {
             error!("the client takes no subscription: commands are not heard until the next connection");
         }
     }
@@ -73,23 +73,23 @@ impl CommandSubscription {
     /// The connection went away, because of a message too long to take or for another reason.
     pub(super) fn lost(&mut self, too_long: bool) {
         let lasted = self.connected.take().map(|since| since.elapsed());
-        self.again_at = None;
+        self.retry_at = None;
         self.level = match (too_long, lasted) {
             (false, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Everything,
             (false, _) => self.level,
-            // One that is sent to us now is not kept for us: only care is due.
+            // A message that was not retained: it will not come again.
             (true, Some(lasted)) if lasted >= SOON => SubscriptionLevel::EachCommand,
             (true, _) => self.level.less(),
         };
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.again_at
+        self.retry_at
     }
 
     pub(super) fn deadline_passed(&mut self, now: Instant, outbox: &mut OutboxSender, topics: &Topics) {
-        if self.again_at.is_some_and(|at| at <= now) {
-            self.again_at = None;
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
             self.level = SubscriptionLevel::EachCommand;
             self.connected = Some(now);
             clear_command_topics(outbox, topics);
@@ -110,8 +110,8 @@ impl SubscriptionLevel {
 fn clear_command_topics(outbox: &mut OutboxSender, topics: &Topics) {
     let clear = |topic| (OutgoingKind::Announcement, Message::clear(topic));
     let mut empty: Vec<_> = commands::topics(topics).map(clear).collect();
-    if let Some((ticket, _)) = empty.last_mut() {
-        *ticket = OutgoingKind::LastCleared;
+    if let Some((kind, _)) = empty.last_mut() {
+        *kind = OutgoingKind::LastCleared;
     }
     info!("what was left at the commands' topics is removed: a message that came is too long to take");
     outbox.announce(empty);
