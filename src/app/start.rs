@@ -23,7 +23,7 @@ impl App {
         let Resources { context, lock, mut store, pipeline, listener, client, info } = resources;
         let mut supervisor = Supervisor::default();
         let parts = &mut supervisor;
-        restore_live_view::heard(&store, &context.live_feed)?;
+        restore_live_view::utterances(&store, &context.live_feed)?;
         let state = capture::restore_microphone(&context, &mut store)?;
         let source_control = Arc::new(SourceControl::default());
         source_control.set_listening(state.is_open());
@@ -49,17 +49,18 @@ impl App {
             Some(listener) => Some(listen::spawn(parts, &context, ListenInputs { listener, rules: rules_sender })?),
             None => None,
         };
-        let mut writing = Some(TranscriptWriter::new(&context));
+        let mut transcript = Some(TranscriptWriter::new(&context));
         let mut ingest = None;
-        if let (Some(nodes), Some(reader)) = (context.config.source.mqtt.clone(), listener.clone())
-            && let Some(writing) = writing.take()
+        if let (Some(nodes), Some(sender)) = (context.config.source.mqtt.clone(), listener.clone())
+            && let Some(transcript) = transcript.take()
         {
-            ingest = Some(ingest::spawn(parts, &context, IngestInputs { client, nodes, writing, reader })?);
+            ingest =
+                Some(ingest::spawn(parts, &context, IngestInputs { client, nodes, transcript, listener: sender })?);
         }
         let mut transcribe = None;
         if let Some(pipeline) = pipeline {
             let (sender, audio) = capture::channel(&context);
-            let inputs = TranscribeInputs { pipeline, audio, writing, reader: listener.clone() };
+            let inputs = TranscribeInputs { pipeline, audio, transcript, listener: listener.clone() };
             transcribe = Some(transcribe::spawn(parts, &context, inputs)?);
             capture::spawn(parts, &context, &source_control, sender)?;
         }

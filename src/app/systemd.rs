@@ -1,7 +1,7 @@
-//! What systemd is told: ready, what it does, that it lives.
+//! Notifies systemd: ready, status, watchdog.
 //!
-//! Owns the watchdog's judgement. Invariant: it is fed only while every part moves; a broker that is down, a microphone that is
-//! unplugged or muted are states, not failures.
+//! The watchdog is notified only while every service makes progress. A broker that is down, or a microphone that is unplugged or
+//! muted, is a state and not a failure.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use tracing::{error, info};
 
 use crate::metrics::{Heartbeat, Metrics};
 
-/// A part that has not moved for so many of the watchdog's periods is stuck: with the unit's two minutes, longer than any
+/// A service whose heartbeat is older than so many of the watchdog's periods is stuck: with the unit's two minutes, longer than any
 /// decode or digest on the slowest machine.
 const STUCK_PERIODS: u32 = 2;
-/// The period where nobody watches: only the log tells of a part that is stuck.
+/// The period without a watchdog: only the log reports a service that is stuck.
 const UNWATCHED: Duration = Duration::from_secs(60);
 
-/// How long a house that is up is waited for before it is called ready without sound: a network microphone may connect tomorrow, and
-/// systemd would end whoever is not ready by then. One that is not plugged in has ended hearth by this time.
+/// How long to wait for sound before reporting ready without it: a network microphone may connect tomorrow, and systemd would end
+/// a service that is not ready by then. A local microphone that is not plugged in has ended hearth by this time.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// systemd's view of the house.
+/// What systemd knows of this service.
 pub struct SystemdNotifier {
     watchdog: Option<Duration>,
     up: Instant,
@@ -37,19 +37,19 @@ impl SystemdNotifier {
         self.watchdog.map_or(Duration::from_secs(2), |period| period / 2).min(Duration::from_secs(2))
     }
 
-    /// Says how the house is.
+    /// Reports how the daemon is.
     pub fn notify(&mut self, metrics: &Metrics, reads: bool) {
         let status = status(metrics);
         if !self.ready && (metrics.microphone_ok.get() || !metrics.listening.get() || self.up.elapsed() > SETTLED) {
             self.ready = true;
             send(&[NotifyState::Ready]);
-            info!("{}", ears(metrics));
+            info!("{}", hearing_status(metrics));
         }
         send(&[NotifyState::Status(&status)]);
         let limit = self.watchdog.unwrap_or(UNWATCHED) * STUCK_PERIODS;
         match stuck(metrics, reads, limit) {
             None => send(&[NotifyState::Watchdog]),
-            Some(part) => error!(part, "{part} has not moved for {} s", limit.as_secs()),
+            Some(part) => error!(part, "{part} has not made progress for {} s", limit.as_secs()),
         }
     }
 
@@ -80,9 +80,9 @@ fn send(states: &[NotifyState<'_>]) {
     }
 }
 
-fn ears(metrics: &Metrics) -> &'static str {
+fn hearing_status(metrics: &Metrics) -> &'static str {
     match (metrics.listening.get(), metrics.microphone_ok.get()) {
-        (false, _) if metrics.rooms.each().is_empty() => "without ears",
+        (false, _) if metrics.rooms.each().is_empty() => "without a microphone",
         (false, _) if metrics.paused_until.get().is_some() => "paused",
         (false, _) => "muted",
         (true, true) => "listening",
@@ -91,7 +91,7 @@ fn ears(metrics: &Metrics) -> &'static str {
 }
 
 fn status(metrics: &Metrics) -> String {
-    let ears = ears(metrics);
+    let ears = hearing_status(metrics);
     let broker = if metrics.connected.get() { "connected" } else { "waiting for the broker" };
     format!(
         "{ears}, {broker}; {} utterances, lag {:.1} s, {} tokens read, {} messages waiting",
@@ -102,15 +102,15 @@ fn status(metrics: &Metrics) -> String {
     )
 }
 
-/// The first part that should have moved and did not. Sound reaches hearing only while a microphone is open.
+/// The first service that should have made progress and did not. Audio reaches transcribe only while a microphone is open.
 fn stuck(metrics: &Metrics, reads: bool, limit: Duration) -> Option<String> {
     let rooms = metrics.rooms.each();
     let hearing = rooms.iter().filter(|(_, room)| metrics.listening.get() && room.delivers.get());
     let sources: Vec<_> = hearing.map(|(name, room)| (&**name, true, &room.heartbeat)).collect();
     let parts = [
-        ("hearing", !sources.is_empty(), &metrics.hearing_heartbeat),
-        ("reading", reads, &metrics.reading_heartbeat),
-        ("publishing", true, &metrics.publishing_heartbeat),
+        ("transcribe", !sources.is_empty(), &metrics.hearing_heartbeat),
+        ("listen", reads, &metrics.reading_heartbeat),
+        ("publish", true, &metrics.publishing_heartbeat),
     ];
     let still = |(_, expected, moved): &&(_, bool, &Heartbeat)| *expected && moved.age().is_some_and(|age| age > limit);
     sources.iter().chain(&parts).find(still).map(|(name, _, _)| (*name).to_owned())
@@ -121,17 +121,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moved_within_the_limit_or_has_not_begun_is_not_stuck() {
+    fn a_service_is_stuck_only_when_its_last_heartbeat_is_too_old() {
         let metrics = Metrics::default();
         metrics.reading_heartbeat.beat();
         let age = || metrics.reading_heartbeat.age().unwrap();
         while age() < Duration::from_millis(2) {}
         assert_eq!(stuck(&metrics, true, Duration::from_secs(60)), None);
-        assert_eq!(stuck(&metrics, true, Duration::from_millis(1)).as_deref(), Some("reading"));
+        assert_eq!(stuck(&metrics, true, Duration::from_millis(1)).as_deref(), Some("listen"));
         assert_eq!(
             stuck(&metrics, false, Duration::from_millis(1)),
             None,
-            "nobody reads, and nothing was published yet"
+            "there is no listener, and nothing was published yet"
         );
         metrics.reading_heartbeat.beat();
         assert_eq!(stuck(&metrics, true, Duration::from_secs(60)), None);

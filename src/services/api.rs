@@ -12,8 +12,8 @@ use crate::api::{Api, DaemonInfo, control_socket};
 use crate::commands::PendingCommand;
 use crate::supervisor::Supervisor;
 
-pub const SOCKET: &str = "socket";
-pub const PAGE: &str = "page";
+pub const SOCKET: &str = "control socket";
+pub const PAGE: &str = "web page";
 
 /// What only this service needs.
 pub struct ApiInputs {

@@ -14,7 +14,7 @@ use crate::mqtt::payload::{self, MessageHeader};
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
-pub const NAME: &str = "sources";
+pub const NAME: &str = "capture";
 
 /// The state of the microphone, as the last run left it. Publishes and counts it before a source has begun, so that nobody takes
 /// this machine for muted meanwhile.

@@ -1,10 +1,10 @@
-//! The one task that takes what other machines heard.
+//! The ingest service: the task that takes the utterances and gaps of other machines from the broker.
 //!
-//! Owns the order "stored, then acknowledged, then told", and the window in which what was heard in several rooms is put in the
-//! order of its time. Refuses to know what is done with the text. Invariant: the broker keeps an utterance for this machine
-//! until it is on disk here; it is read once, however often it comes.
+//! They are stored, then acknowledged, then passed on to the listener. So the broker keeps an utterance for this machine until it is
+//! on disk here, and it is read once, however often it comes. What was heard in several rooms waits for some seconds
+//! (`window_s`), and is put in the order of its time.
 //!
-//! While the store takes nothing, nothing more is taken from the broker: it waits there.
+//! While the store takes nothing, nothing more is taken from the broker.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -31,27 +31,27 @@ use crate::mqtt::retry::OutageLog;
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
-pub const NAME: &str = "gathering";
-/// How often is looked whether something has waited for the window.
-const LOOK: Duration = Duration::from_millis(250);
-/// How often the reader is told that time passes in silence.
+pub const NAME: &str = "ingest";
+/// How often is checked whether something has waited for the window.
+const CHECK: Duration = Duration::from_millis(250);
+/// How often the listener learns that time passes in silence.
 const PASSED: Duration = Duration::from_secs(1);
 /// How long a store that takes nothing is left alone.
 const RETRY: Duration = Duration::from_secs(5);
 /// How long ids are remembered: as long as a message may wait for a broker on the machine that sent it.
 const KEEP_IDS: SignedDuration = SignedDuration::from_hours(24 * 60);
 const KEEP_IDS_EVERY: Duration = Duration::from_secs(3600);
-/// How long the farewell may take.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// Where the topics that the broker was asked for are noted.
-const ASKED: &str = "gathered_topics";
+/// How long the DISCONNECT at the end may take.
+const DISCONNECT: Duration = Duration::from_secs(1);
+/// The note of the topics that were subscribed to.
+const SUBSCRIBED: &str = "gathered_topics";
 
 /// What only this service needs.
 pub struct IngestInputs {
     pub client: client::ClientSettings,
     pub nodes: NodesConfig,
-    pub writing: TranscriptWriter,
-    pub reader: SyncSender<ListenerEvent>,
+    pub transcript: TranscriptWriter,
+    pub listener: SyncSender<ListenerEvent>,
 }
 
 /// Starts the task. It ends, having stored what arrived, when the guard is dropped.
@@ -65,7 +65,7 @@ pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: IngestInput
     Ok(stop.drop_guard())
 }
 
-/// Takes what other machines heard until `drain` is ready.
+/// Takes utterances of other machines until `drain` is ready.
 ///
 /// # Errors
 /// When the database is damaged or gone. A full disk is waited for, a broker too.
@@ -75,88 +75,89 @@ async fn run(
     inputs: IngestInputs,
     drain: impl Future<Output = ()>,
 ) -> Result<(), store::StoreError> {
-    let IngestInputs { client, nodes, writing, reader } = inputs;
+    let IngestInputs { client, nodes, transcript, listener } = inputs;
     let url = client.url().to_string();
     let (sender, mut connection) = client::persistent_session(client);
     let now = Instant::now();
-    let mut gatherer = RemoteIngest {
+    let mut ingest = RemoteIngest {
         context,
         store,
         nodes,
-        writing,
-        reader,
+        transcript,
+        listener,
         sender,
         url,
         arrived: Vec::new(),
         gaps: VecDeque::new(),
         unacknowledged: VecDeque::new(),
-        asked: false,
+        subscribed_logged: false,
         retry_at: now,
         passed_at: now,
-        forget_at: now,
-        trouble: OutageLog::default(),
+        forget_ids_at: now,
+        store_outage: OutageLog::default(),
         refusals: OutageLog::default(),
         outage: OutageLog::default(),
     };
     let mut drain = pin!(drain);
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut check = interval(CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // The poll is kept until it is ready: dropping it half-way could lose a packet.
         let mut poll = pin!(connection.poll());
         let event = loop {
-            gatherer.acknowledge();
-            let (some, full) = (!gatherer.arrived.is_empty(), gatherer.arrived.len() >= INGEST_BATCH);
+            ingest.acknowledge();
+            let (some, full) = (!ingest.arrived.is_empty(), ingest.arrived.len() >= INGEST_BATCH);
             tokio::select! {
                 biased;
                 () = &mut drain => break None,
-                _ = look.tick() => gatherer.look()?,
+                _ = check.tick() => ingest.release()?,
                 event = &mut poll, if !full => break Some(event),
                 // Nothing more has arrived by now: all of it is one transaction.
-                () = sleep_until(gatherer.retry_at), if some => gatherer.keep()?,
+                () = sleep_until(ingest.retry_at), if some => ingest.store_arrived()?,
             }
         };
         match event {
-            Some(event) => gatherer.hear(event)?,
+            Some(event) => ingest.handle(event)?,
             None => break,
         }
     }
-    gatherer.keep()?;
-    gatherer.acknowledge();
-    // What is not acknowledged comes again at the next start; the farewell is a courtesy.
-    if gatherer.sender.disconnect().is_ok() {
-        let farewell = async { while !matches!(connection.poll().await, BrokerEvent::Lost(_)) {} };
-        let _ = timeout(FAREWELL, farewell).await;
+    ingest.store_arrived()?;
+    ingest.acknowledge();
+    // What is not acknowledged comes again at the next start.
+    if ingest.sender.disconnect().is_ok() {
+        let disconnected = async { while !matches!(connection.poll().await, BrokerEvent::Lost(_)) {} };
+        let _ = timeout(DISCONNECT, disconnected).await;
     }
     Ok(())
 }
 
+/// The state of the task.
 struct RemoteIngest {
     context: Context,
     store: Store,
     nodes: NodesConfig,
-    writing: TranscriptWriter,
-    reader: SyncSender<ListenerEvent>,
+    transcript: TranscriptWriter,
+    listener: SyncSender<ListenerEvent>,
     sender: MqttSender,
     url: String,
-    /// Arrived and not stored: the packet, and what was heard.
+    /// Arrived and not stored: the packet, and what it holds; none where there is nothing to store.
     arrived: Vec<(u16, Option<RemoteEvent>)>,
-    /// Gaps that the reader was not told of: it is when what was said before them can have come.
+    /// Gaps that wait until everything that was said before them can have arrived.
     gaps: VecDeque<(Instant, Gap)>,
-    /// Stored, and the broker does not know.
+    /// Stored, and not yet acknowledged to the broker.
     unacknowledged: VecDeque<u16>,
-    /// That the broker passes on what other machines heard was said.
-    asked: bool,
+    /// It was logged that the broker sends what other machines hear.
+    subscribed_logged: bool,
     retry_at: Instant,
     passed_at: Instant,
-    forget_at: Instant,
-    trouble: OutageLog,
+    forget_ids_at: Instant,
+    store_outage: OutageLog,
     refusals: OutageLog,
     outage: OutageLog,
 }
 
 impl RemoteIngest {
-    fn hear(&mut self, event: BrokerEvent) -> Result<(), store::StoreError> {
+    fn handle(&mut self, event: BrokerEvent) -> Result<(), store::StoreError> {
         match event {
             BrokerEvent::Connected { known } => return self.connected(known),
             BrokerEvent::Message { topic, payload, retain, packet } => {
@@ -170,9 +171,9 @@ impl RemoteIngest {
                 }
             }
             BrokerEvent::Lost(error) => self.lost(&error),
-            BrokerEvent::Subscribed if self.asked => {}
+            BrokerEvent::Subscribed if self.subscribed_logged => {}
             BrokerEvent::Subscribed => {
-                self.asked = true;
+                self.subscribed_logged = true;
                 info!(url = self.url, "other machines are heard");
             }
             BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) => {}
@@ -188,8 +189,8 @@ impl RemoteIngest {
         let topics: Vec<String> =
             filters.flat_map(|filter| [remote_event::gap_filter(&filter), Some(filter)]).flatten().collect();
         let store = &mut self.store;
-        let note =
-            blocking(|| store.note(ASKED)).or_else(|error| if error.may_pass() { Ok(None) } else { Err(error) })?;
+        let note = blocking(|| store.note(SUBSCRIBED))
+            .or_else(|error| if error.may_pass() { Ok(None) } else { Err(error) })?;
         let before: Option<Vec<String>> = note.and_then(|note| serde_json::from_str(&note).ok());
         let forgot = "the broker forgot this machine; if it was away, what other machines heard meanwhile is lost: let the \
                       broker keep its sessions (mosquitto: persistence true)";
@@ -206,13 +207,13 @@ impl RemoteIngest {
         }
         if before.as_ref() != Some(&topics) {
             let note = serde_json::to_string(&topics).expect("topics can be written as JSON");
-            blocking(|| store.set_note(ASKED, &note))
+            blocking(|| store.set_note(SUBSCRIBED, &note))
                 .or_else(|error| if error.may_pass() { Ok(()) } else { Err(error) })?;
         }
         Ok(())
     }
 
-    /// What a message says; none when there is nothing to store.
+    /// What a message holds; none when there is nothing to store.
     fn read(&mut self, topic: &str, payload: &[u8], retain: bool) -> Option<RemoteEvent> {
         if [self.context.topics.utterance(), self.context.topics.gap()].iter().any(|own| own == topic) {
             return None;
@@ -234,13 +235,13 @@ impl RemoteIngest {
         if self.outage.is_new_failure(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; what other machines heard waits there");
         }
-        // The broker sends again what it was not told of, under numbers of the next connection.
+        // The broker sends again what was not acknowledged, under packet ids of the next connection.
         self.arrived.iter_mut().for_each(|(packet, _)| *packet = 0);
         self.unacknowledged.clear();
     }
 
-    /// Stores what arrived; then, and only then, the broker is told.
-    fn keep(&mut self) -> Result<(), store::StoreError> {
+    /// Stores what arrived. Only after that it may be acknowledged.
+    fn store_arrived(&mut self) -> Result<(), store::StoreError> {
         let (mut utterances, mut gaps): (Vec<Utterance>, Vec<Gap>) = (Vec::new(), Vec::new());
         for heard in self.arrived.iter().filter_map(|(_, heard)| heard.clone()) {
             match heard {
@@ -249,19 +250,19 @@ impl RemoteIngest {
             }
         }
         let Context { metrics, live_feed, .. } = &self.context;
-        let told = utterances.len() + gaps.len();
-        if told > 0 {
+        let arrived = utterances.len() + gaps.len();
+        if arrived > 0 {
             match blocking(|| self.store.take_in(&utterances, &gaps, Timestamp::now())) {
                 Ok(new) => {
                     let taken = new.utterances.len() + new.gaps.len();
                     metrics.others_taken.add(taken as u64);
-                    metrics.others_repeated.add((told - taken) as u64);
+                    metrics.others_repeated.add((arrived - taken) as u64);
                     new.utterances.into_iter().for_each(|said| live_feed.publish(LiveEvent::Utterance(said)));
                     new.gaps.iter().for_each(|gap| live_feed.publish(LiveEvent::Gap(gap.clone())));
                     self.gaps.extend(new.gaps.into_iter().map(|gap| (Instant::now(), gap)));
-                    self.written();
+                    self.store_works();
                 }
-                Err(error) => return self.put_off(error),
+                Err(error) => return self.retry_later(error),
             }
         }
         self.unacknowledged.extend(self.arrived.drain(..).map(|(packet, _)| packet).filter(|packet| *packet != 0));
@@ -269,21 +270,21 @@ impl RemoteIngest {
     }
 
     /// The store took something.
-    fn written(&mut self) {
-        if self.trouble.is_failing() {
+    fn store_works(&mut self) {
+        if self.store_outage.is_failing() {
             self.context.metrics.store_refuses.set(false);
         }
-        if self.trouble.ended() {
+        if self.store_outage.ended() {
             info!("the store takes what other machines heard again");
         }
     }
 
-    fn put_off(&mut self, error: store::StoreError) -> Result<(), store::StoreError> {
+    fn retry_later(&mut self, error: store::StoreError) -> Result<(), store::StoreError> {
         if !error.may_pass() {
             return Err(error);
         }
         self.context.metrics.store_refuses.set(true);
-        if self.trouble.is_new_failure(&error.to_string(), Timestamp::now()) {
+        if self.store_outage.is_new_failure(&error.to_string(), Timestamp::now()) {
             warn!(%error, "what other machines heard waits at the broker");
         }
         self.retry_at = Instant::now() + RETRY;
@@ -299,8 +300,8 @@ impl RemoteIngest {
         }
     }
 
-    /// Tells the reader what has waited for the window.
-    fn look(&mut self) -> Result<(), store::StoreError> {
+    /// Passes on to the listener what has waited for the window.
+    fn release(&mut self) -> Result<(), store::StoreError> {
         let instant = Instant::now();
         if instant < self.retry_at {
             return Ok(());
@@ -309,39 +310,39 @@ impl RemoteIngest {
         let before = clock::after(now, -self.nodes.window());
         let (moved, empty) = match blocking(|| self.store.release(before, now)) {
             Ok(released) => released,
-            Err(error) => return self.put_off(error),
+            Err(error) => return self.retry_later(error),
         };
-        // A full channel drops the wake: the reader looks into the store by itself, too.
+        // A full channel drops the event: the listener reads the store by itself, too.
         if moved > 0 {
-            debug!(moved, "what was heard in the house is in order");
-            self.writing.follow(&self.store);
-            let _ = self.reader.try_send(ListenerEvent::UtteranceStored);
-            self.written();
+            debug!(moved, "utterances of several rooms are in order");
+            self.transcript.follow(&self.store);
+            let _ = self.listener.try_send(ListenerEvent::UtteranceStored);
+            self.store_works();
         } else if empty && self.arrived.is_empty() && instant >= self.passed_at {
             self.passed_at = instant + PASSED;
-            let _ = self.reader.try_send(ListenerEvent::StreamReached(before));
+            let _ = self.listener.try_send(ListenerEvent::StreamReached(before));
         }
         // What was said before a gap has come by now, or comes too late in any case.
         let waited = Duration::from_secs_f64(self.nodes.window_s.get());
         while let Some((_, gap)) = self.gaps.front().filter(|(arrived, _)| instant >= *arrived + waited) {
-            if self.reader.try_send(ListenerEvent::Gap(gap.clone())).is_err() {
+            if self.listener.try_send(ListenerEvent::Gap(gap.clone())).is_err() {
                 break;
             }
             self.gaps.pop_front();
         }
-        self.writing.keep_up();
-        if instant >= self.forget_at {
+        self.transcript.keep_up();
+        if instant >= self.forget_ids_at {
             self.forget_arrivals()?;
-            self.forget_at = instant + KEEP_IDS_EVERY;
+            self.forget_ids_at = instant + KEEP_IDS_EVERY;
         }
         Ok(())
     }
 
-    /// Ids need not be kept for ever, by a clock that is believed.
+    /// Ids need not be kept for ever. Only a trusted clock says how old they are.
     fn forget_arrivals(&mut self) -> Result<(), store::StoreError> {
-        let Some(now) = self.writing.now() else { return Ok(()) };
+        let Some(now) = self.transcript.now() else { return Ok(()) };
         match blocking(|| self.store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
-            // It can wait for the disk.
+            // This can wait for the disk.
             Err(error) if !error.may_pass() => Err(error),
             _ => Ok(()),
         }

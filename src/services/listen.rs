@@ -37,28 +37,28 @@ use crate::retention::Retention;
 use crate::store::{self, Store, StoreError};
 use crate::supervisor::Supervisor;
 
-/// What wakes the reader.
+/// What the listener thread is woken for.
 pub enum ListenerEvent {
     /// There is a new utterance in the store.
     UtteranceStored,
     /// The stream has reached this time, and nobody is speaking.
     StreamReached(Timestamp),
-    /// Something was not heard.
+    /// A stretch of time was not heard.
     Gap(Gap),
-    /// Somebody asked for something.
+    /// A command that the listener carries out.
     Command(PendingCommand),
 }
 
-/// Utterances are considered one by one; behind by more than this they are read in one go and considered once, because what
-/// is asked of the state is about now, not about an hour ago.
+/// The rules are asked after each utterance. When more than this many wait, they are read in one go and the rules are asked once,
+/// because their questions are about now, not about an hour ago.
 const CATCH_UP: u64 = 16;
-/// A state without a snapshot begins with so many of the last utterances that are kept: what a household says in a day or so, and
-/// what the 2B reads in an hour. More would only delay what is said now.
-const AFRESH: usize = 2_000;
-/// How often the reader shows that it is alive while nothing wakes it.
+/// A state without a snapshot begins with so many of the last utterances: what a household says in a day or so, and what the 2B
+/// model reads in an hour. More would only delay what is said now.
+const NEW_STATE_UTTERANCES: usize = 2_000;
+/// How often the thread shows the watchdog that it lives while nothing events it.
 const IDLE: Duration = Duration::from_secs(1);
 
-pub const NAME: &str = "reading";
+pub const NAME: &str = "listen";
 
 /// What only this service needs.
 pub struct ListenInputs {
@@ -82,7 +82,7 @@ pub fn spawn(
     Ok(sender)
 }
 
-/// Publishes the minutes between digests that are in force, also where nobody reads.
+/// Publishes the minutes between digests that are in force, also without a listener.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -102,28 +102,30 @@ struct ListenerWorker {
     rules: watch::Sender<Vec<Rule>>,
     meter: TokenRateMeter,
     retention: Retention,
-    /// Sequence numbers of the last utterance that the states have read, and of the last one told of: ahead only after a crash,
-    /// until the states have caught up.
+    /// Sequence number of the last utterance that the states have read.
     read: i64,
-    told: i64,
+    /// Sequence number of the last utterance whose digests and alerts are stored. After a crash it is ahead of `read` until the
+    /// states have caught up.
+    processed: i64,
     /// How far the stream has come.
     now: Timestamp,
     snapshot_due: Instant,
 }
 
 impl ListenerWorker {
-    /// Takes up where the last run ended: the newest snapshots, what the listeners remember, and the text read since.
+    /// Continues where the last run ended: with the newest snapshots, what the listeners stored, and the text since then.
     fn open(context: Context, ListenInputs { listener, rules }: ListenInputs) -> Result<Self, ServiceError> {
         let config = context.config.clone();
         let mut store = context.open_store()?;
         let retention = context.retention();
-        let (told, memory) = store.reader()?;
+        let (processed, memory) = store.reader()?;
         let mut listeners = Listeners::new(listener, config.listener.states, context.snapshots.clone())?;
-        let read = listeners.restore(|mark| mark.read <= told, store.back_from(told, AFRESH)?)?;
+        let read =
+            listeners.restore(|mark| mark.read <= processed, store.back_from(processed, NEW_STATE_UTTERANCES)?)?;
         let ended = match memory.map(|memory| listeners.recall(&memory, Timestamp::now())) {
             Some(Ok(ended)) => ended,
             Some(Err(error)) => {
-                warn!(%error, "the rules begin at rest");
+                warn!(%error, "the state of the rules cannot be read; no alert is on");
                 ListenerOutcome::default()
             }
             None => ListenerOutcome::default(),
@@ -133,7 +135,7 @@ impl ListenerWorker {
         let announcer = OutcomeMessages::new(&config.rules, &context.topics);
         store.enqueue(&announcer.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
-        let mut reading = Self {
+        let mut worker = Self {
             context,
             listeners,
             store,
@@ -143,26 +145,26 @@ impl ListenerWorker {
             meter: TokenRateMeter::default(),
             retention,
             read,
-            told,
+            processed,
             now: Timestamp::UNIX_EPOCH,
             snapshot_due,
         };
-        reading.record(ended, Vec::new())?;
-        restore_live_view::told(&reading.store, &reading.context.live_feed, &reading.listeners.alerts())?;
-        reading.retention.clone().resume_pending(&mut reading)?;
-        Ok(reading)
+        worker.record(ended, Vec::new())?;
+        restore_live_view::digests_and_alerts(&worker.store, &worker.context.live_feed, &worker.listeners.alerts())?;
+        worker.retention.clone().resume_pending(&mut worker)?;
+        Ok(worker)
     }
 
-    /// Reads until nobody can wake it any more; then tells what is untold and leaves a snapshot.
-    fn run(mut self, wakes: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
+    /// Reads until every sender is gone; then publishes what is left and saves a snapshot.
+    fn run(mut self, events: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
         loop {
             self.catch_up()?;
             self.housekeeping()?;
-            match wakes.recv_timeout(IDLE) {
-                Ok(wake) => {
-                    // What is in the store by now was said before whatever woke us.
+            match events.recv_timeout(IDLE) {
+                Ok(event) => {
+                    // What is in the store by now was said before this event.
                     self.catch_up()?;
-                    self.woken(wake)?;
+                    self.handle(event)?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -171,14 +173,14 @@ impl ListenerWorker {
         self.catch_up()?;
         let outcome = self.listeners.finish(self.now)?;
         self.record(outcome, Vec::new())?;
-        let read = self.told.min(self.read);
+        let read = self.processed.min(self.read);
         self.retention.clone().enforce(&mut self, read)?;
         self.save();
         Ok(())
     }
 
-    fn woken(&mut self, wake: ListenerEvent) -> Result<(), ServiceError> {
-        match wake {
+    fn handle(&mut self, event: ListenerEvent) -> Result<(), ServiceError> {
+        match event {
             ListenerEvent::UtteranceStored => Ok(()),
             ListenerEvent::StreamReached(time) => self.pass(time),
             ListenerEvent::Gap(gap) => {
@@ -189,38 +191,38 @@ impl ListenerWorker {
         }
     }
 
-    /// Reads what is in the store and not in the state.
+    /// Reads what is in the store and not yet in the state.
     fn catch_up(&mut self) -> Result<(), ServiceError> {
         loop {
             self.context.metrics.reading_heartbeat.beat();
             let batch = retry_until_stored(&self.context, || self.store.utterances_after(self.read, state_at::BATCH))?;
             let Some(&(last, _)) = batch.last() else { break };
             let behind = self.store.count_after(self.read)? > CATCH_UP;
-            let (told, news): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.told);
-            if let Some(&(seq, _)) = told.last() {
-                self.measured(|listeners| listeners.replay(&told))?;
+            let (processed, new): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.processed);
+            if let Some(&(seq, _)) = processed.last() {
+                self.measured(|listeners| listeners.replay(&processed))?;
                 self.read = seq;
-                self.figures()?;
+                self.update_metrics()?;
             }
-            for (seq, utterance) in news {
-                self.read_aloud(seq, &utterance, behind && seq != last)?;
-                self.figures()?;
+            for (seq, utterance) in new {
+                self.read_new(seq, &utterance, behind && seq != last)?;
+                self.update_metrics()?;
             }
         }
-        let read = self.told.min(self.read);
+        let read = self.processed.min(self.read);
         self.retention.clone().was_read(self, read)?;
-        self.figures()
+        self.update_metrics()
     }
 
-    /// Reads an utterance nobody was told of yet.
-    fn read_aloud(&mut self, seq: i64, utterance: &Utterance, in_passing: bool) -> Result<(), ServiceError> {
-        // The silence before it may have ended a conversation: that is told before the next one begins.
+    /// Reads a new utterance, and asks the rules unless more are behind it.
+    fn read_new(&mut self, seq: i64, utterance: &Utterance, more_behind: bool) -> Result<(), ServiceError> {
+        // The silence before it may have ended a conversation: its digest comes before the next one begins.
         self.pass(utterance.start)?;
         self.measured(|listeners| listeners.hear(seq, utterance))?;
         self.now = clock::forward(self.now, utterance.end);
         self.read = seq;
-        self.told = seq;
-        let outcome = if in_passing { ListenerOutcome::default() } else { self.listeners.consider(self.now)? };
+        self.processed = seq;
+        let outcome = if more_behind { ListenerOutcome::default() } else { self.listeners.consider(self.now)? };
         Ok(self.record(outcome, Vec::new())?)
     }
 
@@ -231,14 +233,14 @@ impl ListenerWorker {
         if outcome == ListenerOutcome::default() { Ok(()) } else { Ok(self.record(outcome, Vec::new())?) }
     }
 
-    /// Stores what came of reading, how far it has come, and the messages that tell of it, in one transaction.
+    /// Stores the outcome, how far the listener has come, and the messages about it, in one transaction.
     fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), StoreError> {
         messages.extend(self.announcer.messages(&outcome, self.listeners.standings(self.now)));
         let memory = self.listeners.memory();
         let reading = store::ListenerTurn {
             digests: &outcome.digests,
             alerts: &outcome.alerts,
-            processed: self.told,
+            processed: self.processed,
             memory: &memory,
         };
         retry_until_stored(&self.context, || self.store.record_reading(reading, &messages))?;
@@ -250,7 +252,7 @@ impl ListenerWorker {
         Ok(())
     }
 
-    /// Lets the listeners read, and keeps what a token of it cost.
+    /// Lets the listeners read, and measures the time for a token.
     fn measured(
         &mut self,
         read: impl FnOnce(&mut Listeners) -> Result<(), listener::ListenerError>,
@@ -265,7 +267,7 @@ impl ListenerWorker {
         Ok(())
     }
 
-    fn figures(&self) -> Result<(), ServiceError> {
+    fn update_metrics(&self) -> Result<(), ServiceError> {
         self.context.metrics.tokens.set(self.listeners.tokens_read());
         self.context.metrics.state_bytes.set(self.listeners.bytes());
         self.context.metrics.unread.set(self.store.count_after(self.read)?);
@@ -274,9 +276,9 @@ impl ListenerWorker {
     }
 
     fn housekeeping(&mut self) -> Result<(), ServiceError> {
-        let read = self.told.min(self.read);
+        let read = self.processed.min(self.read);
         self.retention.clone().tick(self, read)?;
-        // While the house closes each snapshot may be the last: what is still being heard may outlast the grace.
+        // During a shutdown each snapshot may be the last: what is still being transcribed may take longer than the grace.
         let closing = self.context.is_closing();
         if closing || Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
@@ -285,7 +287,7 @@ impl ListenerWorker {
         Ok(())
     }
 
-    /// Saves the states. That it fails is no reason to stop reading: the older snapshots and the transcript are still there.
+    /// Saves the states. A failure is no reason to stop: the older snapshots and the transcript are still there.
     fn save(&mut self) {
         let time = if self.now == Timestamp::UNIX_EPOCH { Timestamp::now() } else { self.now };
         let oldest = self.retention.limit().oldest();

@@ -16,7 +16,7 @@ use crate::commands::microphone::MicrophoneState;
 use crate::config::PrivacyConfig;
 use crate::supervisor::Supervisor;
 
-pub const NAME: &str = "hook";
+pub const NAME: &str = "mute hook";
 /// How long a command may take; switching a lamp takes less.
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -48,7 +48,7 @@ use shutdown::PublishPhase;
 use store_backoff::RETRY;
 use subscription::CommandSubscription;
 
-pub const NAME: &str = "publishing";
+pub const NAME: &str = "publish";
 /// How long the outbox may take to empty when hearth shuts down.
 pub const GRACE: Duration = Duration::from_secs(5);
 

@@ -26,19 +26,19 @@ use crate::retention::{self, AgeLimit, Retention, TextOwner, TextStore};
 use crate::store::{Forgotten, Store, StoreError};
 use crate::supervisor::Supervisor;
 
-/// How long nothing may come before this looks around.
+/// How long the thread waits for audio before it does something else.
 const IDLE: Duration = Duration::from_secs(1);
 
-pub const NAME: &str = "hearing";
+pub const NAME: &str = "transcribe";
 
 /// What only this service needs.
 pub struct TranscribeInputs {
     pub pipeline: AsrPipeline,
     pub audio: Receiver<RoomAudio>,
     /// None where utterances of several machines are put in order first: then they wait for that in the inbox.
-    pub writing: Option<TranscriptWriter>,
+    pub transcript: Option<TranscriptWriter>,
     /// None on a machine without a listener.
-    pub reader: Option<SyncSender<ListenerEvent>>,
+    pub listener: Option<SyncSender<ListenerEvent>>,
 }
 
 /// Starts the thread. It ends when the sources have ended and everything they sent is transcribed. Returns where it takes the
@@ -51,16 +51,16 @@ pub fn spawn(
     context: &Context,
     inputs: TranscribeInputs,
 ) -> Result<SyncSender<PendingCommand>, ServiceError> {
-    let TranscribeInputs { pipeline, audio, writing, reader } = inputs;
+    let TranscribeInputs { pipeline, audio, transcript, listener } = inputs;
     let (forget, forgets) = sync_channel(channels::COMMANDS);
     let worker = TranscribeWorker {
         context: context.clone(),
         pipeline,
         store: context.open_store()?,
-        retention: reader.is_none().then(|| context.retention()),
-        writing,
-        reader,
-        untold: PendingGaps::default(),
+        retention: listener.is_none().then(|| context.retention()),
+        transcript,
+        listener,
+        pending_gaps: PendingGaps::default(),
         forget: forgets,
         live: context.config.source.live(),
     };
@@ -75,10 +75,10 @@ struct TranscribeWorker {
     retention: Option<Retention>,
     pipeline: AsrPipeline,
     store: Store,
-    writing: Option<TranscriptWriter>,
-    reader: Option<SyncSender<ListenerEvent>>,
+    transcript: Option<TranscriptWriter>,
+    listener: Option<SyncSender<ListenerEvent>>,
     /// Gaps that the listener's channel had no place for: unlike an utterance it finds none in the store.
-    untold: PendingGaps,
+    pending_gaps: PendingGaps,
     /// Commands to forget: what was heard and is not stored yet must be dropped first.
     forget: Receiver<PendingCommand>,
     /// The sources run in real time, so lag is measured against the wall clock.
@@ -86,7 +86,7 @@ struct TranscribeWorker {
 }
 
 impl TranscribeWorker {
-    /// Hears until the sources have ended, then what was being said.
+    /// Runs until the sources have ended, and transcribes what they left.
     fn run(mut self, audio: Receiver<RoomAudio>) -> Result<(), ServiceError> {
         if let Some(retention) = self.retention.clone() {
             retention.resume_pending(&mut self)?;
@@ -96,8 +96,8 @@ impl TranscribeWorker {
             if let Ok(pending) = self.forget.try_recv() {
                 self.carry_out_forget(pending, &audio)?;
             }
-            // A source that waits is heard piece by piece; of a live one everything that was said by now is taken first,
-            // so that work is chosen knowing all of it.
+            // Audio of a source that can wait is taken piece by piece. Of a live one everything that has come by now is taken
+            // first, so that the work is chosen knowing all of it.
             let next = match self.pipeline.has_work() {
                 true if self.live && self.pipeline.has_capacity() => audio.try_recv(),
                 true => Err(TryRecvError::Empty),
@@ -108,7 +108,7 @@ impl TranscribeWorker {
             };
             match next {
                 Ok(sound) => {
-                    arrived = (Instant::now(), self.listen(sound, arrived.1));
+                    arrived = (Instant::now(), self.accept(sound, arrived.1));
                 }
                 Err(TryRecvError::Empty) if self.pipeline.has_work() => self.work(arrived)?,
                 // Sources may pause as long as they like.
@@ -119,16 +119,16 @@ impl TranscribeWorker {
                 let newest = self.store.newest()?;
                 retention.tick(&mut self, newest)?;
             }
-            if let Some(writing) = &mut self.writing {
-                writing.keep_up();
+            if let Some(transcript) = &mut self.transcript {
+                transcript.keep_up();
             }
-            // What is behind them waits in the store.
-            self.untold.tell(self.reader.as_ref());
+            // Utterances after these gaps wait in the store.
+            self.pending_gaps.send(self.listener.as_ref());
         }
         self.pipeline.end_streams();
         while self.pipeline.has_work() {
             self.work((Instant::now(), Timestamp::now()))?;
-            self.untold.tell(self.reader.as_ref());
+            self.pending_gaps.send(self.listener.as_ref());
         }
         while let Ok(pending) = self.forget.try_recv() {
             self.carry_out_forget(pending, &audio)?;
@@ -136,13 +136,13 @@ impl TranscribeWorker {
         Ok(())
     }
 
-    /// Drops what was heard and is not stored yet; then whoever has the retention forgets what is stored.
+    /// Drops what was heard and is not stored yet; then the listener, or this thread where there is none, forgets what is stored.
     fn carry_out_forget(&mut self, pending: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), ServiceError> {
         while audio.try_recv().is_ok() {}
         self.drop_unstored();
-        if let Some(reader) = &self.reader {
-            // This may wait: the reader never waits for us.
-            let _ = reader.send(ListenerEvent::Command(pending));
+        if let Some(listener) = &self.listener {
+            // This may wait: the listener never waits for this thread.
+            let _ = listener.send(ListenerEvent::Command(pending));
             return Ok(());
         }
         let (Command::Listener(ListenerCommand::Forget(command)), Some(retention)) =
@@ -163,14 +163,14 @@ impl TranscribeWorker {
         Ok(())
     }
 
-    /// Sound, and words that are not in the store.
+    /// Audio, and words that are not in the store.
     fn drop_unstored(&mut self) {
         self.pipeline.discard_all();
-        self.untold.clear();
+        self.pending_gaps.clear();
     }
 
     /// Returns how far the stream has come; `before` is how far the last one had.
-    fn listen(&mut self, sound: RoomAudio, before: Timestamp) -> Timestamp {
+    fn accept(&mut self, sound: RoomAudio, before: Timestamp) -> Timestamp {
         let reached = match &sound.event {
             AudioEvent::Frame(frame) => clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64)),
             AudioEvent::Gap(gap) => gap.to,
@@ -183,29 +183,30 @@ impl TranscribeWorker {
         reached
     }
 
+    /// Lets the pipeline do one piece of work.
     fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), ServiceError> {
         let (began, passes) = (Instant::now(), self.context.metrics.passes.get());
         let now = if self.live { Timestamp::now() } else { reached };
-        let heard = self.pipeline.step(now, &self.context.metrics)?;
+        let events = self.pipeline.step(now, &self.context.metrics)?;
         if self.context.metrics.passes.get() > passes {
             self.pipeline.record_pass(began.elapsed().as_secs_f64());
         }
-        self.keep(heard, arrived, reached)
+        self.handle(events, arrived, reached)
     }
 
-    fn keep(&mut self, heard: Vec<PipelineEvent>, arrived: Instant, reached: Timestamp) -> Result<(), ServiceError> {
-        for heard in heard {
-            match heard {
+    fn handle(&mut self, events: Vec<PipelineEvent>, arrived: Instant, reached: Timestamp) -> Result<(), ServiceError> {
+        for event in events {
+            match event {
                 PipelineEvent::Utterance(utterance) => {
                     self.utterance(&utterance)?;
                     self.lag(&utterance, arrived, reached);
-                    self.wake(ListenerEvent::UtteranceStored);
+                    self.send(ListenerEvent::UtteranceStored);
                     self.context.live_feed.publish(LiveEvent::Utterance(utterance));
                 }
                 PipelineEvent::Gap(gap) => {
                     self.gap(&gap)?;
                     self.context.live_feed.publish(LiveEvent::Gap(gap.clone()));
-                    self.untold.push(gap);
+                    self.pending_gaps.push(gap);
                 }
                 PipelineEvent::Hypothesis(said) => {
                     if !said.is_over() {
@@ -215,9 +216,9 @@ impl TranscribeWorker {
                     }
                     self.context.live_feed.publish(LiveEvent::Hypothesis(said));
                 }
-                // Where others are waited for, time has not passed as long as they may come.
-                PipelineEvent::Progress(time) if self.writing.is_some() => {
-                    self.wake(ListenerEvent::StreamReached(time))
+                // Where other machines' utterances may still come, ingest says how far the stream is.
+                PipelineEvent::Progress(time) if self.transcript.is_some() => {
+                    self.send(ListenerEvent::StreamReached(time))
                 }
                 PipelineEvent::Progress(_) => {}
             }
@@ -227,13 +228,13 @@ impl TranscribeWorker {
 
     fn utterance(&mut self, utterance: &Utterance) -> Result<(), ServiceError> {
         let messages = [payload::utterance(&self.context.topics, utterance)];
-        retry_until_stored(&self.context, || match self.writing {
+        retry_until_stored(&self.context, || match self.transcript {
             Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
             None => self.store.stage(utterance, &messages),
         })?;
         self.context.notify_outbox();
-        if let Some(writing) = &mut self.writing {
-            writing.follow(&self.store);
+        if let Some(transcript) = &mut self.transcript {
+            transcript.follow(&self.store);
         }
         if let Some(retention) = self.retention.clone() {
             let newest = self.store.newest()?;
@@ -262,10 +263,10 @@ impl TranscribeWorker {
         self.context.metrics.lag.add_ms(u64::try_from(lag_ms).unwrap_or(0));
     }
 
-    /// A full channel drops the wake: the text is in the store, and whatever wakes the reader next finds it there.
-    fn wake(&self, wake: ListenerEvent) {
-        if let Some(reader) = &self.reader {
-            let _ = reader.try_send(wake);
+    /// A full channel drops the event: the text is in the store, and the listener finds it with the next event.
+    fn send(&self, event: ListenerEvent) {
+        if let Some(listener) = &self.listener {
+            let _ = listener.try_send(event);
         }
     }
 }

@@ -328,7 +328,7 @@ fn what_there_was_no_time_for_is_stored_told_and_read_as_a_gap() {
     let text = format!("rule = []\n{}", config(&household(), "real-time", &url, &more));
     let mut hearth = Hearth::run(dir.path(), &text);
     listener.on("hearth/home/utterance");
-    let held = Held::hold(thread(hearth.id(), "hearing"));
+    let held = Held::hold(thread(hearth.id(), "transcribe"));
     std::thread::sleep(Duration::from_secs(35));
     drop(held);
     let gap = listener.on("hearth/home/gap").json();

@@ -76,7 +76,7 @@ fn the_service_manager_is_told_that_it_listens_and_lives_and_learns_of_each_part
     manager.until_told("READY=1");
     assert!(manager.until_told("STATUS=").contains("listening"));
     // A house with one source runs it on the thread of all.
-    let parts = [("sources", "home"), ("hearing", "hearing"), ("reading", "reading")];
+    let parts = [("capture", "home"), ("transcribe", "transcribe"), ("listen", "listen")];
     for (thread_name, _) in parts {
         manager.until_told("WATCHDOG=1");
         let part = thread(hearth.id(), thread_name);
@@ -91,7 +91,7 @@ fn the_service_manager_is_told_that_it_listens_and_lives_and_learns_of_each_part
     let (ended, said) = hearth.wait();
     assert!(ended.success(), "{said}");
     for (_, part) in parts {
-        assert!(said.contains(&format!("{part} has not moved for 6 s")), "{part}:\n{said}");
+        assert!(said.contains(&format!("{part} has not made progress for 6 s")), "{part}:\n{said}");
     }
 }
 
@@ -142,7 +142,7 @@ fn a_source_that_pauses_is_no_part_that_is_stuck() {
     hearth.terminate();
     let (ended, said) = hearth.wait();
     assert!(ended.success(), "{said}");
-    assert!(!said.contains("has not moved"), "{said}");
+    assert!(!said.contains("has not made progress"), "{said}");
     assert!(said.contains("nothing comes on standard input any more"), "{said}");
 }
 

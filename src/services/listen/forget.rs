@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{AFRESH, ListenerWorker, state_at};
+use super::{ListenerWorker, NEW_STATE_UTTERANCES, state_at};
 use crate::commands::ForgetResult;
 use crate::retention::{self, AgeLimit, TextOwner, TextStore};
 use crate::services::ServiceError;
@@ -26,7 +26,7 @@ impl ListenerWorker {
             let batch = self.store.utterances_after(seq, state_at::BATCH)?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             seq = last;
-            let told = batch.iter().filter(|(seq, _)| *seq <= self.told);
+            let told = batch.iter().filter(|(seq, _)| *seq <= self.processed);
             told.for_each(|(_, said)| self.listeners.untell(said, &told_until));
         }
     }
@@ -42,7 +42,7 @@ impl TextStore for ListenerWorker {
         let ended = self.listeners.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
         self.announcer.forget();
         if let Some((from, _)) = forgotten.span {
-            let afresh = self.store.back_from(self.told, AFRESH)?;
+            let afresh = self.store.back_from(self.processed, NEW_STATE_UTTERANCES)?;
             self.read = self.listeners.roll_back(from, afresh)?.unwrap_or(self.read).min(self.read);
         }
         self.restore_pending_digests()?;

@@ -1,7 +1,6 @@
-//! States of the past: a snapshot, and the stored text from there on.
+//! States of the past: a snapshot, and the stored text after it.
 //!
-//! Refuses to alter the live state: it is laid aside meanwhile. Invariant: the state of a moment has read what was said until
-//! then, and nothing later.
+//! The state of a moment has read what was said until then, and nothing later. The live state is not changed.
 
 use jiff::Timestamp;
 
@@ -13,8 +12,11 @@ use crate::store::Store;
 /// Utterances that are fetched and read at a time.
 pub const BATCH: usize = 64;
 
-/// Does something with the state of a room, or of the house, of `at`; it is given the moment of the last thing in that state, at
-/// most `at`. None where no snapshot is as old. `progress` hears of utterances that were read.
+/// Calls `act` with the state at time `at`, of a room or of all rooms, and with the time of the last thing in that state, at most
+/// `at`. None where no snapshot is as old. `progress` is called with the number of utterances after each batch.
+///
+/// # Errors
+/// A snapshot or the store cannot be read, the model fails, or `act` does.
 pub fn at<T>(
     listeners: &mut Listeners,
     store: &Store,

@@ -1,6 +1,6 @@
-//! What a token costs the reader, as the house goes on.
+//! How long the listener takes to read a token, in samples.
 //!
-//! Owns the sums between two samples. Invariant: only time spent on reading counts, never on questions or waiting.
+//! Only time spent on reading counts, not on questions or waiting.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::live::TokenCost;
 use crate::process::resident_bytes;
 
-/// A sample is taken when so many tokens were read, or after so long if there were fewer.
+/// A sample is made when so many tokens were read, or after so long if there were fewer.
 const TOKENS: u64 = 256;
 const AFTER: Duration = Duration::from_secs(60);
 

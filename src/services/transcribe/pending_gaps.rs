@@ -1,7 +1,7 @@
-//! Gaps that wait for a reader who is busy.
+//! Gaps that wait while the listener's channel is full.
 //!
-//! Owns their order and their bound. Refuses to know what made them. Invariant: they are told in the order they came in, and the
-//! hearing thread never waits for it: unlike an utterance, a gap that is not told is found nowhere else by the reader.
+//! Unlike an utterance, a gap that is not sent is found nowhere else by the listener. They are sent in the order in which they came
+//! in, and the thread that sends them never waits. Their number is bounded.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -9,14 +9,14 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use crate::event::Gap;
 use crate::services::listen::ListenerEvent;
 
-/// A day of a gap every minute and a half.
+/// A day with a gap every minute and a half.
 const MOST: usize = 1000;
 
 #[derive(Default)]
 pub struct PendingGaps(VecDeque<Gap>);
 
 impl PendingGaps {
-    /// The oldest goes where there are too many.
+    /// Adds a gap, and drops the oldest if there are too many.
     pub fn push(&mut self, gap: Gap) {
         self.0.push_back(gap);
         if self.0.len() > MOST {
@@ -24,11 +24,11 @@ impl PendingGaps {
         }
     }
 
-    /// Tells as many as the reader has room for.
-    pub fn tell(&mut self, reader: Option<&SyncSender<ListenerEvent>>) {
-        let Some(reader) = reader else { return self.clear() };
+    /// Sends as many as the listener's channel takes. Without a listener none wait.
+    pub fn send(&mut self, listener: Option<&SyncSender<ListenerEvent>>) {
+        let Some(listener) = listener else { return self.clear() };
         while let Some(gap) = self.0.pop_front() {
-            if let Err(TrySendError::Full(ListenerEvent::Gap(gap))) = reader.try_send(ListenerEvent::Gap(gap)) {
+            if let Err(TrySendError::Full(ListenerEvent::Gap(gap))) = listener.try_send(ListenerEvent::Gap(gap)) {
                 return self.0.push_front(gap);
             }
         }
@@ -55,41 +55,41 @@ mod tests {
         Gap { id: Ulid::nil(), room: "kitchen".into(), from, to, reason: GapReason::Overload }
     }
 
-    fn told(reader: &Receiver<ListenerEvent>) -> Vec<i64> {
+    fn received(channel: &Receiver<ListenerEvent>) -> Vec<i64> {
         let second =
-            |wake| if let ListenerEvent::Gap(gap) = wake { gap.from.as_second() } else { panic!("that is no gap") };
-        reader.try_iter().map(second).collect()
+            |event| if let ListenerEvent::Gap(gap) = event { gap.from.as_second() } else { panic!("not a gap") };
+        channel.try_iter().map(second).collect()
     }
 
     #[test]
-    fn gaps_wait_in_order_for_a_reader_who_is_busy() {
-        let (sender, reader) = sync_channel(2);
-        let mut untold = PendingGaps::default();
-        (0..5).for_each(|second| untold.push(gap(second)));
+    fn gaps_wait_in_order_while_the_channel_is_full() {
+        let (sender, listener) = sync_channel(2);
+        let mut pending = PendingGaps::default();
+        (0..5).for_each(|second| pending.push(gap(second)));
         let rounds: Vec<Vec<i64>> = (0..4)
             .map(|_| {
-                untold.tell(Some(&sender));
-                untold.tell(Some(&sender));
-                told(&reader)
+                pending.send(Some(&sender));
+                pending.send(Some(&sender));
+                received(&listener)
             })
             .collect();
         assert_eq!(rounds, [vec![0, 1], vec![2, 3], vec![4], vec![]]);
     }
 
     #[test]
-    fn they_are_bounded_and_nobody_else_is_waited_for() {
-        let (sender, reader) = sync_channel(2 * MOST);
-        let mut untold = PendingGaps::default();
+    fn the_number_of_gaps_is_bounded_and_none_wait_without_a_listener() {
+        let (sender, listener) = sync_channel(2 * MOST);
+        let mut pending = PendingGaps::default();
         let count = MOST as i64 + 3;
-        (0..count).for_each(|second| untold.push(gap(second)));
-        untold.tell(Some(&sender));
-        assert_eq!(told(&reader), (3..count).collect::<Vec<_>>(), "the oldest went");
-        untold.push(gap(0));
-        untold.tell(None);
-        untold.tell(Some(&sender));
-        assert_eq!(told(&reader), [0; 0], "where nobody reads, none wait");
-        untold.push(gap(0));
-        drop(reader);
-        untold.tell(Some(&sender));
+        (0..count).for_each(|second| pending.push(gap(second)));
+        pending.send(Some(&sender));
+        assert_eq!(received(&listener), (3..count).collect::<Vec<_>>(), "the oldest are dropped");
+        pending.push(gap(0));
+        pending.send(None);
+        pending.send(Some(&sender));
+        assert_eq!(received(&listener), [0; 0], "without a listener none wait");
+        pending.push(gap(0));
+        drop(listener);
+        pending.send(Some(&sender));
     }
 }
