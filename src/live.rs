@@ -256,4 +256,59 @@ mod tests {
         );
         assert!(recent.alerts.is_empty());
     }
+
+    /// Where the text of an event is kept for whoever comes later, and so must be forgotten. There is no wildcard: a new kind of
+    /// event says here how it forgets.
+    fn texts(event: &LiveEvent, shown: &LiveSnapshot) -> usize {
+        match event {
+            LiveEvent::Utterance(_) => shown.utterances.len(),
+            LiveEvent::Hypothesis(_) => shown.hypotheses.len(),
+            LiveEvent::Digest(_) => shown.digests.len(),
+            LiveEvent::Alert(_) => shown.alerts.len(),
+            LiveEvent::Reading(_) => shown.readings.values().map(VecDeque::len).sum(),
+            // Times, numbers and a room.
+            LiveEvent::Gap(_) | LiveEvent::TokenCost(_) | LiveEvent::Forgotten(_) => 0,
+        }
+    }
+
+    #[test]
+    fn every_kind_of_event_that_holds_text_is_forgotten() {
+        let said = utterance(6);
+        let hypothesis = Hypothesis { tentative: "what is".into(), ..Hypothesis::over("hall", at(7)) };
+        let digest = Digest {
+            id: Ulid::generate(),
+            time: at(8),
+            from: at(0),
+            to: at(7),
+            reason: crate::event::DigestReason::Requested,
+            words: 3,
+            room: None,
+            text: "They spoke.".into(),
+        };
+        let alert = Alert {
+            id: Ulid::generate(),
+            rule: "door".into(),
+            phase: AlertPhase::New,
+            severity: Severity::Info,
+            room: None,
+            time: at(7),
+            probability: None,
+            answer: Some("Yes.".into()),
+            evidence: Vec::new(),
+        };
+        let reading = RuleReading { rule: "door".into(), room: None, time: at(7), probability: 0.9, active: true };
+        let live_feed = LiveFeed::default();
+        for event in [
+            LiveEvent::Utterance(said),
+            LiveEvent::Hypothesis(hypothesis),
+            LiveEvent::Digest(digest),
+            LiveEvent::Alert(alert),
+            LiveEvent::Reading(reading),
+        ] {
+            live_feed.publish(event.clone());
+            assert_eq!(texts(&event, &live_feed.snapshot()), 1, "{event:?}");
+            live_feed.publish(LiveEvent::Forgotten(at(5)));
+            assert_eq!(texts(&event, &live_feed.snapshot()), 0, "{event:?}");
+        }
+    }
 }

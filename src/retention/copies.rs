@@ -81,7 +81,7 @@ impl TextStore for LiveView {
         "the live view"
     }
 
-    /// After a restart it was filled from a database that has forgotten already, and a note of a hearth before knows no time.
+    /// After a restart it was filled from a database that had forgotten already.
     fn forget(&mut self, forgotten: &Forgotten) -> Result<(), RetentionError> {
         if let Some(since) = forgotten.since {
             self.0.publish(LiveEvent::Forgotten(since));

@@ -27,8 +27,8 @@ pub struct Forgotten {
     /// Sequence numbers of the first and the last utterance that went; none when nothing was said.
     pub span: Option<(i64, i64)>,
     pub utterances: u64,
-    /// Since when; of several requests the earliest. A hearth before this one did not note it.
-    #[serde(default)]
+    /// Since when, of the request that is carried out now; none when a note is carried out.
+    #[serde(skip)]
     pub since: Option<Timestamp>,
     /// Ids of the alerts, and of the summaries, that went with them.
     pub alerts: BTreeSet<String>,
@@ -46,7 +46,6 @@ impl Forgotten {
         if let Some((first, last)) = other.span {
             self.widen(first, last);
         }
-        self.since = self.since.into_iter().chain(other.since).min();
         self.utterances += other.utterances;
         self.alerts.extend(other.alerts);
         self.digests.extend(other.digests);
@@ -87,7 +86,7 @@ impl Store {
                 .prepare_cached("INSERT INTO forgotten(since, until) VALUES (?1, ?2)")?
                 .execute([to_nanos(since), to_nanos(Timestamp::now())])?;
             let mut forgotten = deleted.forgotten;
-            forgotten.since = Some(forgotten.since.map_or(since, |before| before.min(since)));
+            forgotten.since = Some(since);
             if let Some(from) = from.filter(|from| *from <= newest) {
                 forgotten.widen(from, newest);
             }

@@ -333,7 +333,7 @@ fn what_there_was_no_time_for_is_stored_told_and_read_as_a_gap() {
     drop(held);
     let gap = listener.on("hearth/home/gap").json();
     assert_eq!((&gap["reason"], &gap["room"]), (&json!("overload"), &json!("home")), "{gap}");
-    hearth.until_said("was given up");
+    hearth.until_said("a segment was dropped");
     let later = |heard: &ReceivedMessage| {
         heard.topic == "hearth/home/utterance" && heard.json()["start"].as_str() > gap["to"].as_str()
     };

@@ -2,3 +2,4 @@
 
 mod messages;
 mod old_database;
+mod redaction;
