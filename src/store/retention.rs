@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::text_tables::{AgeLimit, Aged, TEXT_TABLES};
+use super::text_tables::{Aged, RowAgeLimit, TEXT_TABLES};
 use super::{Store, StoreError, tell_dropped, to_nanos};
 use crate::clock;
 use crate::config::Keep;
@@ -24,7 +24,7 @@ impl Store {
             Keep::Nothing => Some(Timestamp::MAX),
         };
         let aged = self.write(|transaction, settings| {
-            let limit = AgeLimit {
+            let limit = RowAgeLimit {
                 text_before: before.map_or(i64::MIN, to_nanos),
                 read: processed,
                 messages_before: clock::after(now, -settings.outbox_max_age),

@@ -22,7 +22,7 @@ pub(super) struct Deleted {
 }
 
 /// What has grown too old.
-pub(super) struct AgeLimit {
+pub(super) struct RowAgeLimit {
     /// Text before this time, in nanoseconds.
     pub(super) text_before: i64,
     /// Utterances up to this one were read; others stay.
@@ -49,7 +49,7 @@ pub(super) trait TextTable {
     fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()>;
 
     /// Deletes what is older than `limit` allows.
-    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()>;
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()>;
 }
 
 /// In this order: messages are found by the ids of what went before them.
@@ -80,7 +80,7 @@ impl TextTable for Utterances {
         Ok(())
     }
 
-    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
         aged.text += transaction
             .prepare_cached(r#"DELETE FROM utterance WHERE "end" < ?1 AND seq <= ?2"#)?
             .execute(params![limit.text_before, limit.read])? as u64;
@@ -104,7 +104,7 @@ impl TextTable for Inbox {
     }
 
     /// They wait for seconds, and were not read yet.
-    fn enforce(&self, _: &Transaction<'_>, _: &AgeLimit, _: &mut Aged) -> rusqlite::Result<()> {
+    fn enforce(&self, _: &Transaction<'_>, _: &RowAgeLimit, _: &mut Aged) -> rusqlite::Result<()> {
         Ok(())
     }
 }
@@ -124,7 +124,7 @@ impl TextTable for Digests {
         Ok(())
     }
 
-    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
         aged.text +=
             transaction.prepare_cached("DELETE FROM digest WHERE time < ?1")?.execute([limit.text_before])? as u64;
         Ok(())
@@ -151,7 +151,7 @@ impl TextTable for Alerts {
         Ok(())
     }
 
-    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
         for sql in ["DELETE FROM alert WHERE time < ?1", r#"DELETE FROM gap WHERE "end" < ?1"#] {
             aged.text += transaction.prepare_cached(sql)?.execute([limit.text_before])? as u64;
         }
@@ -171,7 +171,7 @@ impl TextTable for Outbox {
         delete_quoting(transaction, "outbox", "retain", since, deleted)
     }
 
-    fn enforce(&self, transaction: &Transaction<'_>, limit: &AgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+    fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
         aged.messages += outbox::bound_age(transaction, limit.messages_before)?;
         Ok(())
     }
@@ -191,7 +191,7 @@ impl TextTable for Retained {
 
     /// The newest message of a topic stays: it is what the house shows now, and the broker holds it too. A house that keeps no
     /// text clears those that quote any: see [`Store::forget_retained`](super::Store::forget_retained).
-    fn enforce(&self, _: &Transaction<'_>, _: &AgeLimit, _: &mut Aged) -> rusqlite::Result<()> {
+    fn enforce(&self, _: &Transaction<'_>, _: &RowAgeLimit, _: &mut Aged) -> rusqlite::Result<()> {
         Ok(())
     }
 }
