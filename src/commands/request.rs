@@ -105,3 +105,90 @@ fn read(listed: &ListedCommand, body: Body) -> Result<Request, InvalidCommand> {
         Err(error) => Err(InvalidCommand { command: name(listed.path), transaction: body.transaction, error }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::commands::{
+        AcknowledgeReply, AskReply, FalseAlarmReply, ForgetReply, IntervalReply, ListeningReply, PauseReply,
+        ReloadReply, SnoozeReply, SummarizeReply,
+    };
+
+    /// What is answered to `object` when its command replied this.
+    fn answer(object: &str, reply: Reply) -> Value {
+        Value::Object(parse_object(object.as_bytes()).unwrap().answer(&Ok(reply)))
+    }
+
+    #[test]
+    fn each_answer_has_the_fields_of_its_reply_beside_command_status_and_transaction() {
+        let time = "2026-01-01T12:00:00Z";
+        let at = Some(time.parse().unwrap());
+        let rule: crate::config::Name = "leak".parse().unwrap();
+        let ask = |at| Reply::Ask(AskReply { question: "q".into(), text: "t".into(), probability: Some(0.5), at });
+        let expected = [
+            (
+                r#"{"command": "listening", "value": "ON", "transaction": 7}"#,
+                Reply::Listening(ListeningReply { listening: true }),
+                json!({ "listening": true, "transaction": 7 }),
+            ),
+            (
+                r#"{"command": "pause", "value": 60}"#,
+                Reply::Pause(PauseReply { minutes: 60.0, paused_until: at }),
+                json!({ "minutes": 60.0, "paused_until": time }),
+            ),
+            (
+                r#"{"command": "interval", "value": 5}"#,
+                Reply::Interval(IntervalReply { minutes: 5.0 }),
+                json!({ "minutes": 5.0 }),
+            ),
+            (
+                r#"{"command": "summarise"}"#,
+                Reply::Summarize(SummarizeReply { text: "t".into(), words: 3 }),
+                json!({ "text": "t", "words": 3 }),
+            ),
+            (
+                r#"{"command": "ask", "value": "q"}"#,
+                ask(None),
+                json!({ "question": "q", "text": "t", "probability": 0.5 }),
+            ),
+            (
+                r#"{"command": "ask", "value": "q", "at": "2h"}"#,
+                ask(at),
+                json!({ "question": "q", "text": "t", "probability": 0.5, "at": time }),
+            ),
+            (
+                r#"{"command": "forget", "value": 10}"#,
+                Reply::Forget(ForgetReply { minutes: 10.0, since: time.into(), utterances: 2 }),
+                json!({ "minutes": 10.0, "since": time, "utterances": 2 }),
+            ),
+            (
+                r#"{"command": "snooze", "value": 5}"#,
+                Reply::Snooze(SnoozeReply { rule: None, minutes: 5.0 }),
+                json!({ "rule": null, "minutes": 5.0 }),
+            ),
+            (
+                r#"{"command": "acknowledge"}"#,
+                Reply::Acknowledge(AcknowledgeReply { rule: rule.clone() }),
+                json!({ "rule": "leak" }),
+            ),
+            (
+                r#"{"command": "false_alarm"}"#,
+                Reply::FalseAlarm(FalseAlarmReply { rule, alert: Ulid::nil() }),
+                json!({ "rule": "leak", "alert": Ulid::nil().to_string() }),
+            ),
+            (
+                r#"{"command": "reload"}"#,
+                Reply::Reload(ReloadReply { rules: vec!["leak".into()], every_min: 15.0, needs_restart: Vec::new() }),
+                json!({ "rules": ["leak"], "every_min": 15.0, "needs_restart": [] }),
+            ),
+        ];
+        for (object, reply, mut fields) in expected {
+            fields["status"] = "ok".into();
+            fields["command"] = parse_object(object.as_bytes()).unwrap().command.name().into();
+            assert_eq!(answer(object, reply), fields);
+        }
+    }
+}
