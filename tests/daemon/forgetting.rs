@@ -216,6 +216,8 @@ fn without_a_listener_too_what_is_forgotten_is_nowhere_any_more() {
         let mut hearth = Hearth::run_with(dir.path(), &text, Stdio::piped());
         let _stdin = hearth.stdin();
         hearth.until_said("hearth is up");
+        // It says that it is there after it asked for commands.
+        listener.wait_for("the birth", |h| h.topic.ends_with("/status") && h.payload == "online" && !h.retain);
         listener.publish("hearth/home/request/forget", "10", false);
         let answer = listener.on("hearth/home/response/forget").json();
         assert_eq!(answer["status"], "ok", "{answer}");
