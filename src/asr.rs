@@ -1,13 +1,13 @@
-//! Speech to text.
+//! Speech to text: Whisper, and the rules around it. When to decode what is still being said, which words of it can be relied on,
+//! which language is spoken, and which text Whisper made up.
 //!
-//! Owns Whisper and the guard that refuses what it makes up. Refuses to know where a segment comes from and where its text
-//! goes. Invariant: one decoder state for the life of the process, and nothing of one segment in the next.
+//! There is one decoder state for the life of the process, and nothing of one decode influences the next.
 
 pub mod decode_scheduler;
 mod ggml_file;
-pub mod hallucination_filter;
-pub mod language;
-pub mod local_agreement;
+pub(crate) mod hallucination_filter;
+pub(crate) mod language;
+pub(crate) mod local_agreement;
 pub mod whisper;
 
 use std::path::PathBuf;
@@ -15,18 +15,19 @@ use std::path::PathBuf;
 pub use ggml_file::check as check_model_file;
 use thiserror::Error;
 
-/// A word with the times that Whisper gives it: good to a few tenths of a second.
+/// A word that Whisper wrote.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Word {
-    /// As it was written, with its punctuation.
+    /// As Whisper wrote it, with its punctuation.
     pub text: String,
-    /// Seconds from the first sample that was decoded.
+    /// Seconds from the first sample that was decoded. Whisper's times are good to a few tenths of a second.
     pub start_s: f64,
     pub end_s: f64,
-    /// The least probability of its tokens, 0 … 1, and the mean natural logarithm.
+    /// The lowest probability of its tokens, 0 … 1.
     pub probability: f32,
+    /// The mean natural logarithm of the probabilities of its tokens.
     pub logprob: f32,
-    /// A new piece begins with it: Whisper put a time before it, or began another of its segments.
+    /// A new piece of text begins with it: Whisper wrote a timestamp before it, or began another of its segments.
     pub starts_segment: bool,
 }
 
@@ -36,14 +37,15 @@ impl Word {
     }
 }
 
+/// Why a model cannot be loaded or a segment cannot be decoded.
 #[derive(Debug, Error)]
 pub enum AsrError {
     #[error("cannot read the Whisper model {path}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{path} is a folder; a Whisper model is one file in ggml form, such as whisper-tiny.en-q5_1.bin")]
+    #[error("{path} is a folder; a Whisper model is one file in ggml format, such as whisper-tiny.en-q5_1.bin")]
     Folder { path: PathBuf },
     #[error(
-        "{path} is no Whisper model in ggml form ({what}); whisper.cpp's convert scripts make one from other forms"
+        "{path} is not a Whisper model in ggml format ({what}); whisper.cpp's convert scripts make one from other formats"
     )]
     NotGgml { path: PathBuf, what: &'static str },
     #[error("the Whisper model {path} is damaged at byte {at}: {what}; fetch it again")]
@@ -52,9 +54,9 @@ pub enum AsrError {
     Load { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("Whisper knows no language {language:?}; write its ISO 639-1 code, such as \"en\" or \"de\", or \"auto\"")]
     UnknownLanguage { language: String },
-    #[error("the Whisper model {path} knows English alone, not {language:?}; take one without \".en\" in its name")]
+    #[error("the Whisper model {path} knows English only, not {language:?}; take one without \".en\" in its name")]
     EnglishOnly { path: PathBuf, language: String },
-    #[error("[asr] hot_words hold a character that is no text (a zero byte)")]
+    #[error("[asr] hot_words contain a zero byte")]
     HotWords { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("Whisper failed on a segment of {seconds:.1} s")]
     Decode { seconds: f64, source: Box<dyn std::error::Error + Send + Sync> },

@@ -1,99 +1,99 @@
-//! When to look at what is being said before it is over, and what to give up when there is no time.
+//! When a segment in progress is decoded before it is over, and which segments are dropped when there is no time.
 //!
-//! Owns the policy of the recogniser's time. Refuses to know Whisper, sound and clocks: it takes seconds and returns decisions.
-//! Invariant: what has ended is decoded before what has not, and under load looks stop first, then whole segments are given up.
+//! The scheduler knows neither Whisper nor the clock: it takes seconds and returns decisions. Finished segments come before segments
+//! in progress. Under load, partial decodes stop first, then whole segments are dropped.
 
-/// Seconds of a pass before the first was measured.
+/// The assumed time of a pass before the first was measured.
 const INITIAL_PASS_S: f64 = 1.0;
-/// The share by which the last pass moves the mean.
-const SMOOTH: f64 = 0.2;
-/// A look by the clock follows after so many passes' time, within these bounds.
-const PERIOD: f64 = 1.5;
-const PERIOD_S: (f64, f64) = (0.8, 4.0);
-/// A pause this long is worth a look: everything before it is whole.
+/// The weight of the newest pass in the moving average.
+const SMOOTHING: f64 = 0.2;
+/// While somebody speaks, a partial decode is due after so many times the duration of a pass …
+const PERIOD_PASSES: f64 = 1.5;
+/// … but not sooner or later than this.
+const MIN_PERIOD_S: f64 = 0.8;
+const MAX_PERIOD_S: f64 = 4.0;
+/// A pause of this length makes a partial decode worthwhile: everything before it is complete.
 const PAUSE_S: f64 = 0.2;
-/// Less new speech than this changes nothing.
+/// With less new speech than this a partial decode brings nothing.
 const MIN_NEW_SPEECH_S: f64 = 0.25;
-/// Looks stop when a word would come this late, and are taken up again below the other.
-const OFF_S: f64 = 3.0;
-const ON_S: f64 = 2.0;
-/// A segment that has waited this long, with another behind it, is given up.
-pub const MAX_WAIT_S: f64 = 20.0;
+/// Partial decodes stop when a word would come later than `OVERLOAD_S`, and resume when it would come within `RECOVERED_S`.
+const OVERLOAD_S: f64 = 3.0;
+const RECOVERED_S: f64 = 2.0;
+/// A segment that has waited longer than this is dropped if another waits behind it.
+const MAX_WAIT_S: f64 = 20.0;
 
-/// How the time of the recogniser is spent.
-#[derive(Clone, Debug)]
-pub struct DecodeScheduler {
-    pass_s: f64,
-    /// There is no time for looks.
-    short: bool,
-    mode: InterimMode,
-}
-
-/// How often what is being said is looked at.
+/// When segments in progress are decoded, for the words shown before a segment is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InterimMode {
-    /// Each segment is decoded once, when it is over.
+    /// Never: each segment is decoded once, when it is over.
     Off,
-    /// While there is time for it: by the clock, and when a pause begins.
+    /// While there is time for it: periodically, and when a pause begins.
     #[default]
     Adaptive,
-    /// Every second, and only what two looks agree on is committed: whisper_streaming's policy, to compare with.
+    /// Every second, and only words on which two decodes agree are committed, however sure Whisper is. This is the policy of
+    /// whisper_streaming, which `hearth bench hearing --agreement` compares with.
     EverySecond,
 }
 
-impl Default for DecodeScheduler {
-    fn default() -> Self {
-        Self::new(InterimMode::default())
-    }
+/// Decides how the time of the decoder is spent.
+#[derive(Clone, Debug)]
+pub(crate) struct DecodeScheduler {
+    /// Moving average of the duration of a pass.
+    pass_s: f64,
+    overloaded: bool,
+    mode: InterimMode,
 }
 
-/// What is being said.
+/// How far a segment in progress has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SpeechProgress {
-    /// Sound since the last look, or since it began.
-    pub since_last_s: f64,
-    /// Speech in it.
-    pub new_speech_s: f64,
+pub(crate) struct SpeechProgress {
+    /// Audio since the last partial decode, or since the segment began.
+    pub(crate) since_last_s: f64,
+    /// Speech in that audio.
+    pub(crate) new_speech_s: f64,
     /// Silence at its end.
-    pub silence_s: f64,
+    pub(crate) silence_s: f64,
 }
 
 impl DecodeScheduler {
-    pub fn new(mode: InterimMode) -> Self {
-        Self { pass_s: INITIAL_PASS_S, short: false, mode }
+    pub(crate) fn new(mode: InterimMode) -> Self {
+        Self { pass_s: INITIAL_PASS_S, overloaded: false, mode }
     }
 
-    /// Words are believed by how sure Whisper is of them, not by what two looks agree on alone.
-    pub fn weighs_confidence(&self) -> bool {
+    /// Words are committed by how sure Whisper is of them, not only by the agreement of two decodes.
+    pub(crate) fn weighs_confidence(&self) -> bool {
         self.mode != InterimMode::EverySecond
     }
 
-    /// A pass took so long.
-    pub fn record_pass(&mut self, seconds: f64) {
-        self.pass_s += SMOOTH * (seconds - self.pass_s);
+    /// A pass of Whisper took so long.
+    pub(crate) fn record_pass(&mut self, seconds: f64) {
+        self.pass_s += SMOOTHING * (seconds - self.pass_s);
     }
 
-    /// Tells how things stand: how long the oldest segment has waited, and how many wait.
-    pub fn update_load(&mut self, waited_s: f64, waiting: usize) {
-        let late = waited_s + self.pass_s;
-        self.short = late > if self.short { ON_S } else { OFF_S } || waiting > 1;
+    /// The oldest segment has waited `waited_s`, and `waiting` segments wait.
+    pub(crate) fn update_load(&mut self, waited_s: f64, waiting: usize) {
+        let expected_s = waited_s + self.pass_s;
+        let limit_s = if self.overloaded { RECOVERED_S } else { OVERLOAD_S };
+        self.overloaded = expected_s > limit_s || waiting > 1;
     }
 
-    /// A look at what is being said is worth its time now.
-    pub fn wants_partial_decode(&self, said: SpeechProgress) -> bool {
+    /// A segment in progress is worth a partial decode now.
+    pub(crate) fn wants_partial_decode(&self, progress: SpeechProgress) -> bool {
+        let SpeechProgress { since_last_s, new_speech_s, silence_s } = progress;
         match self.mode {
-            InterimMode::Off => return false,
-            InterimMode::EverySecond => return !self.short && said.since_last_s >= 1.0,
-            InterimMode::Adaptive if self.short || said.new_speech_s < MIN_NEW_SPEECH_S => return false,
-            InterimMode::Adaptive => {}
+            InterimMode::Off => false,
+            InterimMode::EverySecond => !self.overloaded && since_last_s >= 1.0,
+            InterimMode::Adaptive => {
+                let period_s = (PERIOD_PASSES * self.pass_s).clamp(MIN_PERIOD_S, MAX_PERIOD_S);
+                let due = silence_s >= PAUSE_S || (silence_s == 0.0 && since_last_s >= period_s);
+                due && !self.overloaded && new_speech_s >= MIN_NEW_SPEECH_S
+            }
         }
-        let period = (PERIOD * self.pass_s).clamp(PERIOD_S.0, PERIOD_S.1);
-        said.silence_s >= PAUSE_S || (said.since_last_s >= period && said.silence_s == 0.0)
     }
 }
 
-/// The oldest of several segments that wait, which has waited `waited_s`, is given up for those behind it.
-pub fn should_drop(waited_s: f64, waiting: usize) -> bool {
+/// The oldest of `waiting` segments, which has waited `waited_s`, is dropped in favor of those behind it.
+pub(crate) fn should_drop(waited_s: f64, waiting: usize) -> bool {
     waiting > 1 && waited_s > MAX_WAIT_S
 }
 
@@ -104,8 +104,8 @@ mod tests {
     const TALK: SpeechProgress = SpeechProgress { since_last_s: 2.0, new_speech_s: 1.5, silence_s: 0.0 };
 
     #[test]
-    fn looks_follow_the_clock_and_pauses() {
-        let scheduler = DecodeScheduler::default();
+    fn partial_decodes_are_due_periodically_and_in_pauses() {
+        let scheduler = DecodeScheduler::new(InterimMode::Adaptive);
         assert!(scheduler.wants_partial_decode(TALK));
         assert!(
             !scheduler.wants_partial_decode(SpeechProgress { since_last_s: 1.4, ..TALK }),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_may_come_every_second_or_never() {
+    fn the_mode_may_be_every_second_or_off() {
         let (every, never) = (DecodeScheduler::new(InterimMode::EverySecond), DecodeScheduler::new(InterimMode::Off));
         let silent = SpeechProgress { since_last_s: 1.0, new_speech_s: 0.0, silence_s: 0.3 };
         assert!(
@@ -137,8 +137,8 @@ mod tests {
     }
 
     #[test]
-    fn looks_stop_under_load_and_begin_again_well_below_it() {
-        let mut scheduler = DecodeScheduler::default();
+    fn partial_decodes_stop_under_load_and_resume_well_below_it() {
+        let mut scheduler = DecodeScheduler::new(InterimMode::Adaptive);
         scheduler.update_load(2.5, 1);
         assert!(!scheduler.wants_partial_decode(TALK));
         scheduler.update_load(1.5, 1);
@@ -150,8 +150,8 @@ mod tests {
     }
 
     #[test]
-    fn slow_passes_leave_no_time_for_looks() {
-        let mut scheduler = DecodeScheduler::default();
+    fn slow_passes_leave_no_time_for_partial_decodes() {
+        let mut scheduler = DecodeScheduler::new(InterimMode::Adaptive);
         (0..30).for_each(|_| scheduler.record_pass(3.5));
         scheduler.update_load(0.0, 0);
         assert!(!scheduler.wants_partial_decode(SpeechProgress {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_is_given_up_for_one_behind_it_alone() {
+    fn a_segment_is_dropped_only_if_another_waits_behind_it() {
         assert!(!should_drop(600.0, 1));
         assert!(!should_drop(19.0, 3));
         assert!(should_drop(21.0, 2));

@@ -1,7 +1,7 @@
-//! A look at a Whisper model before whisper.cpp sees it.
+//! Checks a Whisper model file in ggml format before whisper.cpp loads it.
 //!
-//! Owns the walk through a ggml file: header, mel filters, vocabulary, tensors, end. Refuses to load anything. Invariant: a
-//! file that passes is whole: whisper.cpp trusts every length in it, and reads past the end or aborts where one is wrong.
+//! whisper.cpp trusts every length in the file, and reads past the end or aborts where one is wrong. So the whole file is walked
+//! through first: header, mel filters, vocabulary, tensors, end.
 //!
 //! The layout is that of `whisper_model_load` in whisper.cpp 1.8: little-endian 32-bit integers throughout.
 
@@ -12,13 +12,18 @@ use std::path::Path;
 use super::AsrError;
 
 const MAGIC: u32 = 0x6767_6d6c;
-/// Tensors beside the layers, and in each layer of the encoder and the decoder.
-const TENSORS: [u64; 3] = [11, 15, 24];
-/// Bounds far above the largest model there is: 1280 wide, 32 layers, 51,866 tokens.
+/// The number of tensors outside the layers, and in each layer of the encoder and the decoder.
+const OTHER_TENSORS: u64 = 11;
+const ENCODER_LAYER_TENSORS: u64 = 15;
+const DECODER_LAYER_TENSORS: u64 = 24;
+/// Limits far above the largest model there is: 1280 wide, 32 layers, 51,866 tokens.
 const MAX_TOKENS: u32 = 1 << 17;
 const MAX_NAME: u32 = 256;
 
-/// Walks through the file and checks that it is whole.
+/// Walks through the file and checks that it is complete.
+///
+/// # Errors
+/// The file cannot be read, is not in ggml format, or is damaged.
 pub fn check(path: &Path) -> Result<(), AsrError> {
     let unreadable = |source| AsrError::Read { path: path.into(), source };
     let file = File::open(path).map_err(unreadable)?;
@@ -26,7 +31,7 @@ pub fn check(path: &Path) -> Result<(), AsrError> {
     if metadata.is_dir() {
         return Err(AsrError::Folder { path: path.into() });
     }
-    GgmlWalker { path, file: BufReader::new(file), at: 0, length: metadata.len() }.whole()
+    GgmlWalker { path, file: BufReader::new(file), at: 0, length: metadata.len() }.check()
 }
 
 struct GgmlWalker<'a> {
@@ -37,29 +42,33 @@ struct GgmlWalker<'a> {
 }
 
 impl GgmlWalker<'_> {
-    fn whole(mut self) -> Result<(), AsrError> {
+    fn check(mut self) -> Result<(), AsrError> {
         let foreign = |what| AsrError::NotGgml { path: self.path.into(), what };
         if self.length < 4 {
-            return Err(foreign("it is shorter than the mark at its start"));
+            return Err(foreign("it is shorter than its magic number"));
         }
         if self.int()? != MAGIC {
-            return Err(AsrError::NotGgml { path: self.path.into(), what: "it does not start with the mark of ggml" });
+            return Err(AsrError::NotGgml {
+                path: self.path.into(),
+                what: "it does not start with the magic number of ggml",
+            });
         }
         // n_vocab, then n_{audio,text}_{ctx,state,head,layer}, n_mels, ftype.
         let [vocabulary, .., mels, _type] = self.ints::<11>()?;
-        let (encoder, decoder) = (self.header(4)?, self.header(8)?);
-        self.demand(encoder <= 128 && decoder <= 128 && mels <= 256, "its header is out of range")?;
-        self.demand(vocabulary <= MAX_TOKENS, "its vocabulary is too large")?;
+        let encoder = self.header(4)?;
+        let decoder = self.header(8)?;
+        self.require(encoder <= 128 && decoder <= 128 && mels <= 256, "its header is out of range")?;
+        self.require(vocabulary <= MAX_TOKENS, "its vocabulary is too large")?;
 
         let [filters, bins] = self.ints()?;
-        self.demand(filters == mels && bins <= 1 << 12, "its mel filters do not fit its header")?;
+        self.require(filters == mels && bins <= 1 << 12, "its mel filters do not fit its header")?;
         self.skip(u64::from(filters) * u64::from(bins) * 4)?;
 
         let [tokens] = self.ints()?;
-        self.demand(tokens <= vocabulary, "its vocabulary is longer than its header says")?;
+        self.require(tokens <= vocabulary, "its vocabulary is longer than its header says")?;
         for _ in 0..tokens {
             let length = self.int()?;
-            self.demand(length <= MAX_NAME, "a token is too long")?;
+            self.require(length <= MAX_NAME, "a token is too long")?;
             self.skip(length.into())?;
         }
 
@@ -68,24 +77,28 @@ impl GgmlWalker<'_> {
             self.tensor()?;
             tensors += 1;
         }
-        let expected = TENSORS[0] + TENSORS[1] * u64::from(encoder) + TENSORS[2] * u64::from(decoder);
-        self.demand(tensors == expected, "tensors are missing")
+        let expected =
+            OTHER_TENSORS + ENCODER_LAYER_TENSORS * u64::from(encoder) + DECODER_LAYER_TENSORS * u64::from(decoder);
+        self.require(tensors == expected, "tensors are missing")
     }
 
     fn tensor(&mut self) -> Result<(), AsrError> {
         let [dimensions, name, kind] = self.ints()?;
-        self.demand((1..=4).contains(&dimensions) && (1..=MAX_NAME).contains(&name), "a tensor has no sound head")?;
+        self.require(
+            (1..=4).contains(&dimensions) && (1..=MAX_NAME).contains(&name),
+            "the header of a tensor is out of range",
+        )?;
         let mut elements = 1u64;
         for _ in 0..dimensions {
             elements = elements.saturating_mul(self.int()?.into());
         }
         self.skip(name.into())?;
-        let Some((block, bytes)) = block(kind) else { return self.demand(false, "a tensor is of an unknown type") };
-        self.demand(elements.is_multiple_of(block), "a tensor does not fill its last block")?;
+        let Some((block, bytes)) = block(kind) else { return self.require(false, "a tensor is of an unknown type") };
+        self.require(elements.is_multiple_of(block), "a tensor does not fill its last block")?;
         self.skip((elements / block).saturating_mul(bytes))
     }
 
-    /// One of the header's integers, counted from the mark.
+    /// The header's integer with that index, counted after the magic number.
     fn header(&mut self, index: u64) -> Result<u32, AsrError> {
         let back = self.at;
         self.seek(4 * (index + 1))?;
@@ -114,7 +127,7 @@ impl GgmlWalker<'_> {
 
     fn skip(&mut self, bytes: u64) -> Result<(), AsrError> {
         let to = self.at.saturating_add(bytes);
-        self.demand(to <= self.length, "it ends too early")?;
+        self.require(to <= self.length, "it ends too early")?;
         self.file.seek_relative(bytes as i64).map_err(|source| AsrError::Read { path: self.path.into(), source })?;
         self.at = to;
         Ok(())
@@ -126,7 +139,7 @@ impl GgmlWalker<'_> {
         Ok(())
     }
 
-    fn demand(&self, holds: bool, what: &'static str) -> Result<(), AsrError> {
+    fn require(&self, holds: bool, what: &'static str) -> Result<(), AsrError> {
         if holds { Ok(()) } else { Err(self.damage(what)) }
     }
 
@@ -135,7 +148,7 @@ impl GgmlWalker<'_> {
     }
 }
 
-/// Elements and bytes of one block of a ggml type (`ggml.h`, `ggml-common.h`); the types that Whisper models come in.
+/// Elements and bytes of one block of a ggml type (`ggml.h`, `ggml-common.h`), for the types that Whisper models come in.
 fn block(kind: u32) -> Option<(u64, u64)> {
     Some(match kind {
         0 => (1, 4),      // f32

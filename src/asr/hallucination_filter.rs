@@ -1,34 +1,34 @@
-//! What Whisper writes although nobody said it.
+//! Rejects text that Whisper wrote although nobody said it.
 //!
-//! Owns the rules by which text is refused, and why. Refuses to mend text: it stands or it goes. Invariant: pure; the same
-//! text with the same numbers is always judged alike.
+//! Text is never corrected, only accepted or rejected. The rules are pure functions: the same text with the same numbers always gives
+//! the same result. The figures behind the thresholds are in `docs/performance.md`.
 
 use std::fmt;
 
 use crate::clock::SAMPLE_RATE;
 
-/// Less speech than this makes no text, in samples: 250 ms.
-const MIN_SPEECH: usize = SAMPLE_RATE as usize / 4;
-/// Text this unlikely, mean log-probability of a token, while Whisper doubts that anybody spoke.
-const UNLIKELY: f32 = -1.0;
-const NOBODY: f32 = 0.6;
-/// A word alone this unlikely is a sound that Whisper had to write as something: of 149 utterances of meetings, books and prompts none
-/// is (the least likely word alone has −1.5), of 26 minutes of noise the one word that was left ("Ooo", a whale, −1.8).
-const UNLIKELY_ALONE: f32 = -1.6;
-/// Nobody speaks faster, in words a second of speech. Auctioneers reach six.
-const MAX_RATE: f64 = 7.0;
-/// A phrase said so often in a row is a loop of the decoder; one word may be cried more often ("Help, help, help, help!").
-const MAX_PHRASES: usize = 4;
-const MAX_WORDS: usize = 8;
+/// A segment with fewer samples of speech than this is not decoded: 250 ms.
+const MIN_SPEECH_SAMPLES: usize = SAMPLE_RATE as usize / 4;
+/// Text is rejected when the mean log-probability of its tokens is below `MIN_LOGPROB` and Whisper's probability that nobody spoke
+/// is above `MAX_NO_SPEECH`.
+const MIN_LOGPROB: f32 = -1.0;
+const MAX_NO_SPEECH: f32 = 0.6;
+/// A single word with a lower mean log-probability than this is a noise that Whisper wrote as a word.
+const MIN_LOGPROB_SINGLE_WORD: f32 = -1.6;
+/// Nobody speaks more words per second of speech. Auctioneers reach six.
+const MAX_WORDS_PER_SECOND: f64 = 7.0;
+/// A phrase repeated so often in a row is a loop of the decoder. A single word may be repeated more often ("Help, help, help, help!").
+const PHRASE_LOOP: usize = 4;
+const WORD_LOOP: usize = 8;
 
-/// Why text was refused.
+/// Why text was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// There was too little speech to say anything.
+pub(crate) enum Rejection {
+    /// There was too little speech for a word.
     TooShort,
     /// More words than can be said in the time.
     TooFast,
-    /// Whisper believes neither its text nor that anybody spoke, or its one word not at all.
+    /// Whisper is unsure of its text and doubts that anybody spoke, or is very unsure of a single word.
     NoSpeech,
     /// The same words over and over.
     Repetition,
@@ -48,38 +48,47 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// Judges a segment before it is decoded.
-pub fn check_speech_length(speech_samples: usize) -> Result<(), Rejection> {
-    if speech_samples < MIN_SPEECH { Err(Rejection::TooShort) } else { Ok(()) }
+/// Checks a segment before it is decoded.
+///
+/// # Errors
+/// It has too little speech.
+pub(crate) fn check_speech_length(speech_samples: usize) -> Result<(), Rejection> {
+    if speech_samples < MIN_SPEECH_SAMPLES { Err(Rejection::TooShort) } else { Ok(()) }
 }
 
-/// Judges all text of a segment together: Whisper's times within one are not to be relied on for a rate, and a loop may fill
-/// one piece or go through several.
-pub fn check_rate_and_repetition(text: &str, speech_samples: usize) -> Result<(), Rejection> {
-    let words = folded(text);
+/// Checks the whole text of a segment. Not piece by piece: Whisper's times within a segment are too imprecise for a rate of words, and
+/// a loop may extend over several pieces.
+///
+/// # Errors
+/// There are more words than can be said in the time, or the same words over and over.
+pub(crate) fn check_rate_and_repetition(text: &str, speech_samples: usize) -> Result<(), Rejection> {
+    let words = normalize(text);
     let seconds = speech_samples as f64 / f64::from(SAMPLE_RATE);
-    // A word more than the rate allows is no evidence in a second of speech.
-    if words.len() as f64 > 1.0 + MAX_RATE * seconds {
+    // One word more than the rate allows is no evidence in a second of speech.
+    if words.len() as f64 > 1.0 + MAX_WORDS_PER_SECOND * seconds {
         return Err(Rejection::TooFast);
     }
-    let loops = (1..=words.len() / MAX_PHRASES).any(|length| {
-        let allowed = if length == 1 { MAX_WORDS } else { MAX_PHRASES };
+    let loops = (1..=words.len() / PHRASE_LOOP).any(|length| {
+        let allowed = if length == 1 { WORD_LOOP } else { PHRASE_LOOP };
         longest_run(&words, length) >= allowed
     });
     if loops { Err(Rejection::Repetition) } else { Ok(()) }
 }
 
-/// Judges one piece of text by Whisper's own numbers and by its words.
-pub fn check_plausibility(text: &str, mean_logprob: f32, no_speech: f32) -> Result<(), Rejection> {
-    let unlikely = mean_logprob < UNLIKELY && no_speech > NOBODY;
-    if unlikely || (mean_logprob < UNLIKELY_ALONE && folded(text).len() == 1) {
+/// Checks one piece of text by Whisper's own numbers and by its characters.
+///
+/// # Errors
+/// Whisper is unsure of it, or it has no words.
+pub(crate) fn check_plausibility(text: &str, mean_logprob: f32, no_speech: f32) -> Result<(), Rejection> {
+    let unlikely = mean_logprob < MIN_LOGPROB && no_speech > MAX_NO_SPEECH;
+    if unlikely || (mean_logprob < MIN_LOGPROB_SINGLE_WORD && normalize(text).len() == 1) {
         return Err(Rejection::NoSpeech);
     }
-    if is_language(text) { Ok(()) } else { Err(Rejection::NoWords) }
+    if has_words(text) { Ok(()) } else { Err(Rejection::NoWords) }
 }
 
-/// Something was said: there is a letter or digit outside the brackets, stars and notes in which Whisper describes sounds.
-fn is_language(text: &str) -> bool {
+/// There is a letter or digit outside of the brackets, stars and notes in which Whisper describes sounds.
+fn has_words(text: &str) -> bool {
     let (mut depth, mut starred) = (0usize, false);
     text.chars().any(|c| {
         match c {
@@ -93,15 +102,15 @@ fn is_language(text: &str) -> bool {
 }
 
 /// Words without case and punctuation.
-fn folded(text: &str) -> Vec<String> {
+fn normalize(text: &str) -> Vec<String> {
     let words = text.split_whitespace().map(|word| word.chars().filter(|c| c.is_alphanumeric()).collect::<String>());
     words.map(|word| word.to_lowercase()).filter(|word| !word.is_empty()).collect()
 }
 
-/// How often the most repeated phrase of `length` words stands in a row.
+/// How often the most repeated phrase of `length` words occurs in a row.
 fn longest_run(words: &[String], length: usize) -> usize {
     let mut longest = 0;
-    // Words equal to those one phrase before, in a row: a run of `n` phrases has `n − 1` phrases of them.
+    // The number of words in a row that equal the word one phrase earlier. A run of `n` phrases has `n − 1` phrases of them.
     let mut equal = 0;
     for at in length..words.len() {
         equal = if words[at] == words[at - length] { equal + 1 } else { 0 };
@@ -115,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_say_is_believed() {
+    fn what_people_say_is_accepted() {
         for text in [
             "Good morning, Emma. How are you?",
             "Help, help, help, help!",
@@ -132,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_are_refused() {
+    fn loops_are_rejected() {
         for text in [
             "I'm sorry. I'm sorry. I'm sorry. I'm sorry.",
             "and then the and then the And then, the and then the end",
@@ -144,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn described_sounds_and_bare_signs_are_no_words() {
+    fn sound_descriptions_and_punctuation_are_rejected() {
         for text in ["", "...", "[BLANK_AUDIO]", "(wind blowing)", "*sigh*", "♪ la la ♪", "- -", "[Music] (applause)"]
         {
             assert_eq!(check_plausibility(text, -0.1, 0.0), Err(Rejection::NoWords), "{text}");
@@ -152,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn doubt_counts_only_together() {
+    fn a_low_probability_counts_only_with_no_speech_or_for_a_single_word() {
         assert_eq!(check_plausibility("Thank you.", -1.1, 0.7), Err(Rejection::NoSpeech));
         assert_eq!(check_plausibility("Thank you.", -0.9, 0.7), Ok(()));
         assert_eq!(check_plausibility("Thank you.", -1.1, 0.5), Ok(()));
-        assert_eq!(check_plausibility("Ooo", -1.8, 0.1), Err(Rejection::NoSpeech), "one word, and that not believed");
+        assert_eq!(check_plausibility("Ooo", -1.8, 0.1), Err(Rejection::NoSpeech), "a single word, and very unlikely");
         assert_eq!(
             (check_plausibility("Okay.", -1.5, 0.1), check_plausibility("Ask not!", -1.8, 0.1)),
             (Ok(()), Ok(()))
@@ -164,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn speech_has_a_least_length_and_a_greatest_pace() {
+    fn speech_has_a_minimum_length_and_a_maximum_rate() {
         assert_eq!(check_speech_length(3_999), Err(Rejection::TooShort));
         assert_eq!(check_speech_length(4_000), Ok(()));
         assert_eq!(check_rate_and_repetition("Oh no!", 4_000), Ok(()), "it takes a quarter of a second");

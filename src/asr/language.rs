@@ -1,49 +1,48 @@
-//! In which language people speak to each other.
+//! The language spoken in a room, for `language = "auto"`.
 //!
-//! Owns how long a language that was detected is believed. Refuses to know Whisper, which detects it. Invariant: within a
-//! conversation a language is detected until it is sure, and never again.
+//! Detecting the language costs as much as a decode. So within a conversation it is detected until Whisper is sure, and then kept.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Nobody spoke for so long: who speaks next may be somebody else.
-const PAUSE: SignedDuration = SignedDuration::from_mins(2);
-/// Less speech than this is a name or a cry, which every language has.
-const SPEECH_S: f64 = 1.0;
-/// Surer than this, of all hundred languages, is sure.
-const SURE: f32 = 0.5;
+/// After so long without speech a conversation is over: whoever speaks next may be somebody else.
+const CONVERSATION_END: SignedDuration = SignedDuration::from_mins(2);
+/// With less speech than this a detection is not kept: a name or an exclamation sounds alike in every language.
+const MIN_SPEECH_S: f64 = 1.0;
+/// A detection with a higher probability than this is kept.
+const MIN_PROBABILITY: f32 = 0.5;
 
-/// What Whisper calls a language: its ISO 639-1 code.
+/// An ISO 639-1 code, as Whisper names a language.
 pub type LanguageCode = &'static str;
 
-/// What is known of the conversation in a room.
+/// The language of the conversation in one room.
 #[derive(Clone, Debug, Default)]
-pub struct LanguageTracker {
+pub(crate) struct LanguageTracker {
     language: Option<LanguageCode>,
-    /// When somebody last spoke.
-    last: Option<Timestamp>,
+    /// When the last speech ended.
+    last_speech: Option<Timestamp>,
 }
 
 impl LanguageTracker {
-    /// Somebody speaks, from `start` to `end`: in which language, if that is known.
-    pub fn on_speech(&mut self, start: Timestamp, end: Timestamp) -> Option<LanguageCode> {
+    /// There is speech from `start` to `end`. Returns its language, if that is known.
+    pub(crate) fn on_speech(&mut self, start: Timestamp, end: Timestamp) -> Option<LanguageCode> {
         if self.is_expired(start) {
             self.language = None;
         }
-        self.last = Some(end);
+        self.last_speech = Some(end);
         self.language
     }
 
-    /// In so many seconds of speech a language was detected.
-    pub fn on_detected(&mut self, language: LanguageCode, probability: f32, speech_s: f64) {
-        if speech_s >= SPEECH_S && probability > SURE {
+    /// A language was detected in so many seconds of speech.
+    pub(crate) fn on_detected(&mut self, language: LanguageCode, probability: f32, speech_s: f64) {
+        if speech_s >= MIN_SPEECH_S && probability > MIN_PROBABILITY {
             self.language = Some(language);
         }
     }
 
-    /// Whoever speaks now begins another.
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        // A clock that was set back ends none.
-        self.last.is_none_or(|last| now.duration_since(last) > PAUSE)
+    /// The conversation is over: speech at `now` begins another.
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        // A clock that was set back does not end a conversation.
+        self.last_speech.is_none_or(|last| now.duration_since(last) > CONVERSATION_END)
     }
 }
 
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_language_is_detected_once_a_conversation() {
+    fn the_language_is_detected_once_per_conversation() {
         let mut conversation = LanguageTracker::default();
         assert_eq!(conversation.on_speech(at(0), at(3)), None);
         conversation.on_detected("de", 0.9, 2.5);
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_sure_is_detected_again() {
+    fn an_uncertain_detection_is_repeated() {
         let mut conversation = LanguageTracker::default();
         conversation.on_speech(at(0), at(1));
         conversation.on_detected("cy", 0.9, 0.4);

@@ -1,7 +1,6 @@
-//! Whisper, by whisper.cpp.
+//! Whisper, by whisper.cpp: loading a model and decoding audio with it.
 //!
-//! Owns the model and its one decoder state. Refuses to decide what to believe. Invariant: decoding leaves nothing behind:
-//! the same samples give the same text, however much was decoded before.
+//! Decoding leaves nothing behind: the same samples give the same text, whatever was decoded before.
 
 use std::path::{Path, PathBuf};
 
@@ -18,29 +17,27 @@ use crate::{config, models};
 /// since more than that is encoded in any case.
 const MIN_SAMPLES: usize = SAMPLE_RATE as usize;
 
-/// The encoder turns so much sound into one place of the decoder's view, which has so many for 30 s.
-const PLACE_SAMPLES: usize = SAMPLE_RATE as usize / 50;
-const PLACES: usize = 1500;
+/// Samples per position of the encoder's output, and positions for the full window of 30 s.
+const POSITION_SAMPLES: usize = SAMPLE_RATE as usize / 50;
+const FULL_WINDOW: usize = 1500;
 
-/// Whisper was trained on 30 s, and what is not sound is silence. It need not be as much: with so many places behind the sound, and
-/// at least so many in all, it writes nearly what it writes of 30 s, in a third of the time. Measured with tiny.en, errors with 30 s
-/// and with this. Chosen on LJSpeech (21 recordings): 3.2 and 2.7 %; with 128 places behind the sound it begins to say things twice
-/// (5.3 %), with 32 it does little else. Then tried on LibriSpeech other (70) 14.4 and 13.6 %, meetings (11) 36.2 and 36.4 %,
-/// prompts (20) 2.3 and 2.0 %, VCTK with noise (4, 49 words) 26.5 and 34.7 %.
-const SILENT_PLACES: usize = 256;
-const MIN_PLACES: usize = 384;
+/// Whisper was trained on windows of 30 s, padded with silence. A shorter window, with so many positions of silence after the audio and
+/// at least so many positions in all, gives nearly the same text in a third of the time. With less silence Whisper begins to
+/// repeat itself. Measured in `docs/performance.md`.
+const SILENT_POSITIONS: usize = 256;
+const MIN_POSITIONS: usize = 384;
 
-/// A language that is not known yet.
-pub const AUTO: LanguageCode = "auto";
+/// The language is detected.
+const AUTO: LanguageCode = "auto";
 
 /// More threads than this make a small model slower.
 const MAX_THREADS: usize = 4;
 
-/// Cores left to the rest of the house. whisper.cpp's threads spin while they wait for each other: with every core of a
-/// busy machine they took 145 s of processor time for what one thread did in 31 s (two cores, six other processes).
+/// Cores left to the rest of the machine. whisper.cpp's threads spin while they wait for each other, so one thread per core is much
+/// slower on a busy machine (`docs/performance.md`).
 const SPARE_CORES: usize = 1;
 
-/// One stretch of text within the samples that were decoded.
+/// One of the segments into which Whisper divides the text of a decode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextSegment {
     pub text: String,
@@ -53,28 +50,30 @@ pub struct TextSegment {
     pub tokens: usize,
 }
 
-/// A recogniser.
+/// A loaded model with its decoder state.
 pub struct Whisper {
     path: PathBuf,
     context: WhisperContext,
     state: WhisperState,
-    /// Built once for each language that was spoken: whisper-rs leaks a little memory for every one that is set.
+    /// The parameters for each language that was used. They are kept because whisper-rs leaks a little memory whenever a language is set.
     params: Vec<(LanguageCode, FullParams<'static, 'static>)>,
-    /// The one that is spoken, or [`AUTO`]: then every pass detects_language it.
+    /// The language of the next decode. With [`AUTO`] every decode detects it.
     language: LanguageCode,
-    /// It is for others to say which one is spoken.
+    /// The settings say "auto": the caller is to detect and set the language.
     detects_language: bool,
     threads: usize,
-    /// The hot words. What was said just before is no part of it: with 200 characters of that and one decode a segment tiny.en makes
-    /// 15.5 % errors instead of 15.3 (meetings 37.9 and 36.2, prompts 2.0 and 2.0, long readings 6.9 and 8.3).
+    /// The hot words. The text that was said before is not part of the prompt: it does not reduce the errors (`docs/performance.md`).
     prompt: Vec<WhisperTokenId>,
     padded: Vec<f32>,
-    /// 30 s are encoded whatever there is.
+    /// Every decode encodes the full window of 30 s.
     full_window: bool,
 }
 
 impl Whisper {
-    /// Loads a model in ggml form, after it was verified and walked through.
+    /// Loads a model in ggml format. The file is checked first, and its checksum if it is a bundled model.
+    ///
+    /// # Errors
+    /// The file is not a complete Whisper model, its checksum is wrong, or the settings do not fit it.
     pub fn load(path: &Path, settings: &config::AsrConfig) -> Result<Self, AsrError> {
         whisper_rs::install_logging_hooks();
         ggml_file::check(path)?;
@@ -102,24 +101,27 @@ impl Whisper {
         })
     }
 
-    /// Encodes 30 s for every pass, as others do: to compare with.
+    /// Encodes the full window of 30 s for every decode, as other programs do. For comparisons in `hearth bench hearing`.
     pub fn with_full_window(mut self) -> Self {
         self.full_window = true;
         self
     }
 
-    /// How much sound is encoded, silence behind it with it, to decode so many samples.
+    /// How many samples are encoded, with the silence after them, to decode so many samples.
     pub fn encoded_samples(&self, samples: usize) -> usize {
-        let places = if self.full_window { PLACES } else { places(samples) };
-        places * PLACE_SAMPLES
+        let positions = if self.full_window { FULL_WINDOW } else { positions(samples) };
+        positions * POSITION_SAMPLES
     }
 
-    /// Which language is spoken is not said by the settings: see [`Whisper::detect`] and [`Whisper::speak`].
+    /// The settings do not name the language: see [`Whisper::detect_language`] and [`Whisper::set_language`].
     pub fn detects_language(&self) -> bool {
         self.detects_language
     }
 
-    /// The language of up to 30 s of sound, and how probable it is: for as much work as encoding it for a pass.
+    /// The language of up to 30 s of audio, and its probability. Costs as much as encoding the audio for a decode.
+    ///
+    /// # Errors
+    /// Whisper fails.
     pub fn detect_language(&mut self, samples: &[f32]) -> Result<(LanguageCode, f32), AsrError> {
         let failed = |source: whisper_rs::WhisperError| failure(samples, source.into());
         let padded = padded(&mut self.padded, samples);
@@ -129,7 +131,7 @@ impl Whisper {
         Ok((code, probabilities.get(id as usize).copied().unwrap_or(0.0)))
     }
 
-    /// From now on this language is spoken; [`AUTO`]: every pass detects_language it.
+    /// Sets the language of the following decodes.
     pub fn set_language(&mut self, language: LanguageCode) {
         self.language = language;
         if !self.params.iter().any(|(known, _)| *known == language) {
@@ -142,17 +144,20 @@ impl Whisper {
         &self.path
     }
 
-    /// Decodes up to 30 s of mono sound at 16 kHz.
+    /// Decodes up to 30 s of mono audio at 16 kHz.
+    ///
+    /// # Errors
+    /// Whisper fails.
     pub fn decode(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, AsrError> {
         let spoken = self.params.iter().find(|(language, _)| *language == self.language);
-        let mut params = spoken.expect("whoever sets a language makes its params").1.clone();
+        let mut params = spoken.expect("parameters are made when a language is set").1.clone();
         params.set_tokens(&self.prompt);
-        params.set_audio_ctx((self.encoded_samples(samples.len()) / PLACE_SAMPLES) as i32);
+        params.set_audio_ctx((self.encoded_samples(samples.len()) / POSITION_SAMPLES) as i32);
         let padded = padded(&mut self.padded, samples);
         self.state.full(params, padded).map_err(|source| failure(samples, source.into()))?;
         let end_of_text = self.context.token_eot();
-        let pieces = self.state.as_iter().map(|segment| piece(&segment, end_of_text));
-        Ok(pieces.filter(|piece| !piece.text.is_empty()).collect())
+        let segments = self.state.as_iter().map(|segment| text_segment(&segment, end_of_text));
+        Ok(segments.filter(|segment| !segment.text.is_empty()).collect())
     }
 }
 
@@ -160,7 +165,7 @@ fn failure(samples: &[f32], source: Box<dyn std::error::Error + Send + Sync>) ->
     AsrError::Decode { seconds: samples.len() as f64 / f64::from(SAMPLE_RATE), source }
 }
 
-/// The sound itself, or it and silence up to the least that whisper.cpp takes.
+/// The samples, with silence appended up to the minimum that whisper.cpp accepts.
 fn padded<'a>(space: &'a mut Vec<f32>, samples: &'a [f32]) -> &'a [f32] {
     if samples.len() >= MIN_SAMPLES {
         return samples;
@@ -171,14 +176,14 @@ fn padded<'a>(space: &'a mut Vec<f32>, samples: &'a [f32]) -> &'a [f32] {
     space
 }
 
-/// Places of the decoder's view for so many samples.
-fn places(samples: usize) -> usize {
-    (samples.div_ceil(PLACE_SAMPLES) + SILENT_PLACES).clamp(MIN_PLACES, PLACES)
+/// The encoder positions for so many samples.
+fn positions(samples: usize) -> usize {
+    (samples.div_ceil(POSITION_SAMPLES) + SILENT_POSITIONS).clamp(MIN_POSITIONS, FULL_WINDOW)
 }
 
-/// Greedy, at one temperature, free to write sounds. Measured with tiny.en: a beam of 5 makes 12.4 % errors instead of 12.8 %
-/// (37 recordings, 7.5 min) in 1.8 times the time; second tries at higher temperatures mend nothing there, and make 150
-/// words instead of 27 of 26 minutes of noise. Where Whisper may write `[Music]`, which the guard refuses, the 27 become 1.
+/// Greedy decoding at temperature 0, and Whisper may write descriptions of sounds such as `[Music]`, which the hallucination filter
+/// rejects. A beam search costs 1.8 times the time for few errors less, and retries at higher temperatures write more words into
+/// noise. Measured in `docs/performance.md`.
 fn params(language: LanguageCode, threads: usize) -> FullParams<'static, 'static> {
     let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
     params.set_language(Some(language));
@@ -195,7 +200,7 @@ fn params(language: LanguageCode, threads: usize) -> FullParams<'static, 'static
     params
 }
 
-/// 0: one less than the machine has cores, at most [`MAX_THREADS`].
+/// The number of threads. 0 means one less than the machine has cores, and at most [`MAX_THREADS`].
 fn thread_count(wanted: usize) -> usize {
     match wanted {
         0 => {
@@ -211,7 +216,7 @@ fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCod
     if wanted == AUTO {
         return Ok(if multilingual { AUTO } else { "en" });
     }
-    // whisper.cpp takes full names, too; they would make "english" and "en" two settings. A zero byte would panic.
+    // whisper.cpp also accepts full names, but one language should have one name here. A zero byte would panic.
     let id = (!wanted.contains('\0')).then(|| whisper_rs::get_lang_id(&wanted)).flatten();
     let known = id.and_then(whisper_rs::get_lang_str).filter(|code| *code == wanted);
     let known = known.ok_or(AsrError::UnknownLanguage { language: wanted })?;
@@ -221,14 +226,14 @@ fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCod
     Err(AsrError::EnglishOnly { path: path.into(), language: known.into() })
 }
 
-fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> TextSegment {
+fn text_segment(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> TextSegment {
     let tokens: Vec<_> = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)).collect();
     let text_tokens = tokens.iter().map(|token| token.token_data()).filter(|token| token.id < end_of_text);
     let (sum, count) = text_tokens.fold((0.0, 0), |(sum, count), token| (sum + token.plog, count + 1));
     let mut words = words(&tokens, end_of_text);
     words.first_mut().into_iter().for_each(|word| word.starts_segment = true);
     TextSegment {
-        // The bytes of a character may be split over tokens, and a cut may fall between them.
+        // The bytes of a character may be divided between tokens, and the text may end between them.
         text: segment.to_str_lossy().map(|text| text.trim().to_owned()).unwrap_or_default(),
         mean_logprob: if count == 0 { f32::NEG_INFINITY } else { sum / count as f32 },
         no_speech: segment.no_speech_probability(),
@@ -237,8 +242,7 @@ fn piece(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> TextSegment 
     }
 }
 
-/// Joins tokens to words: a word begins with the token that begins with a space. What stands before it and is no text, a
-/// time, belongs to it.
+/// Joins tokens to words. A word begins with a token that begins with a space. A timestamp token before it belongs to the word.
 fn words(tokens: &[WhisperToken], end_of_text: i32) -> Vec<Word> {
     let mut words = Vec::new();
     let mut from = 0;
@@ -274,10 +278,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_the_sound_and_silence_behind_it() {
-        assert_eq!(places(0), MIN_PLACES);
-        let seconds = |s: usize| places(s * SAMPLE_RATE as usize);
-        assert_eq!((seconds(10), seconds(26), seconds(600)), (500 + SILENT_PLACES, PLACES, PLACES));
-        assert_eq!(places(10 * SAMPLE_RATE as usize + 1), 501 + SILENT_PLACES, "the last sample has a place, too");
+    fn the_window_covers_the_audio_and_the_silence_after_it() {
+        assert_eq!(positions(0), MIN_POSITIONS);
+        let seconds = |s: usize| positions(s * SAMPLE_RATE as usize);
+        assert_eq!((seconds(10), seconds(26), seconds(600)), (500 + SILENT_POSITIONS, FULL_WINDOW, FULL_WINDOW));
+        assert_eq!(
+            positions(10 * SAMPLE_RATE as usize + 1),
+            501 + SILENT_POSITIONS,
+            "the last sample has a position, too"
+        );
     }
 }
