@@ -1,7 +1,7 @@
-//! `hearth forget 10m`: what was said since then is deleted, and the state goes back to before it.
+//! `hearth forget 10m`: deletes what was said since then, and sets the state back to before it.
 //!
-//! A hearth that runs does it itself, asked over its socket; of one that does not, the files do it here, and its state follows at the
-//! next start. Invariant: it says that all is gone only when it is.
+//! A running daemon is asked over its socket. Beside a stopped one the command changes the database and the files itself, and the state
+//! follows at the next start. It reports success only when all of that is done.
 
 use crate::cli::output::stdout;
 use std::io::Write;

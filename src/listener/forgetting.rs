@@ -1,7 +1,6 @@
-//! What the listener forgets beside its state.
+//! What the listener forgets beside its state, which is rolled back to a snapshot: see [`super::snapshot_store`].
 //!
-//! The state itself is rolled back: see [`super::snapshot_store`]. Invariant: no quotation outlives the words it is of, and no
-//! alert the words that raised it.
+//! Nothing that was quoted stays, and no alert that was raised by forgotten words.
 
 use std::collections::BTreeSet;
 

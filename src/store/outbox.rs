@@ -1,8 +1,7 @@
-//! Messages until the broker has acknowledged them.
+//! Messages until the broker has acknowledged them, and the newest payload of every retained topic.
 //!
-//! Owns the outbox and the newest payload of every retained topic. Refuses to know how messages travel. Invariant: a
-//! message leaves the outbox when it is acknowledged, when a newer one of its retained topic takes its place, or when the
-//! bounds give it up, which is counted.
+//! A message leaves the outbox when it is acknowledged, when a newer one of its retained topic takes its place, when what it quotes is
+//! forgotten (`text_tables`), or when the limits drop it, which is counted. Each is stored with its provenance: what it quotes.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};

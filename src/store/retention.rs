@@ -1,7 +1,7 @@
-//! What is forgotten, and when.
+//! The deletion of rows that are too old.
 //!
-//! Owns the rule that text goes. Invariant: an utterance the listener has not read is never forgotten, and a message is
-//! never forgotten with the text it tells of: it leaves by the outbox.
+//! An utterance that the listener has not read is never deleted. Messages have an age limit of their own: they do not go with the
+//! text they tell of.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::Keep;
 
 impl Store {
-    /// Forgets the text that `keep` no longer allows at `now`, of utterances up to `processed`, and messages that waited too
-    /// long. Returns how many rows of text went.
+    /// Deletes the text that `keep` no longer allows at `now`, of utterances up to `processed`, and messages that waited too long.
+    /// Returns how many rows of text were deleted.
     ///
     /// The outbox holds its own copy of what it has to tell, so with [`Keep::Nothing`] the transcript goes as soon as it
     /// was read; a message's text goes with its acknowledgement. The newest message of each retained topic stays: it is
