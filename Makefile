@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
 
-.PHONY: demo build check lint doc test test-root fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -35,6 +35,11 @@ test: deps
 # Tests that mount small or read-only file systems.
 test-root: deps
 	$(CARGO) test $(PROFILE) --test mqtt --test outbox -- --ignored needs_root
+
+# Tests on recordings of speech and noise that may not be part of this repository.
+HEARTH_FIXTURES ?= ../shared/fixtures
+test-recordings: deps
+	HEARTH_FIXTURES=$(HEARTH_FIXTURES) $(CARGO) test $(PROFILE) --test hearing -- --ignored recordings
 
 # Each fuzz target for some seconds, from the seeds in fuzz/corpus. With no nightly compiler: coverage guides it, without sanitizers.
 FUZZ_SECONDS ?= 20

@@ -49,21 +49,16 @@ pub fn clip(dir: &Path, seconds: usize) -> PathBuf {
 
 /// 16-bit samples at 16 kHz as a WAV file in `dir`.
 pub fn wav(dir: &Path, samples: &[i16]) -> PathBuf {
-    let bytes = samples.len() as u32 * 2;
-    let mut wav = Vec::with_capacity(44 + bytes as usize);
-    wav.extend(b"RIFF");
-    wav.extend((36 + bytes).to_le_bytes());
-    wav.extend(b"WAVEfmt ");
-    wav.extend(16_u32.to_le_bytes());
-    wav.extend([1, 0, 1, 0]);
-    wav.extend(SAMPLE_RATE.to_le_bytes());
-    wav.extend((2 * SAMPLE_RATE).to_le_bytes());
-    wav.extend([2, 0, 16, 0]);
-    wav.extend(b"data");
-    wav.extend(bytes.to_le_bytes());
-    wav.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+    let format = hound::WavSpec {
+        channels: 1,
+        sample_rate: SAMPLE_RATE,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
     let path = dir.join("clip.wav");
-    std::fs::write(&path, wav).unwrap();
+    let mut writer = hound::WavWriter::create(&path, format).unwrap();
+    samples.iter().for_each(|sample| writer.write_sample(*sample).unwrap());
+    writer.finalize().unwrap();
     path
 }
 

@@ -1,17 +1,24 @@
-//! `hearth bench hearing` over a folder of two recordings: somebody speaks, nobody does.
+//! `hearth bench hearing` over a folder of two recordings, one with speech and one without.
 
 use std::process::Command;
 
 use super::*;
 
 #[test]
-fn a_folder_is_measured_and_a_missing_manifest_is_told() {
+fn a_folder_is_measured_and_a_missing_manifest_is_an_error() {
     let home = tempfile::tempdir().unwrap();
     // Eighteen seconds of the household, and the pause before its first word.
     let household = std::fs::read(root("examples/household.flac")).unwrap();
     std::fs::write(home.path().join("morning.flac"), &household[..household.len() / 8]).unwrap();
-    let header = b"RIFF\x24\x7d\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\0\x7d\0\0";
-    std::fs::write(home.path().join("silence.wav"), [header.as_slice(), &[0; 32_000]].concat()).unwrap();
+    let format = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut silence = hound::WavWriter::create(home.path().join("silence.wav"), format).unwrap();
+    (0..16_000).for_each(|_| silence.write_sample(0i16).unwrap());
+    silence.finalize().unwrap();
     let bench = |folder: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
         command.args(["bench", "hearing"]).arg(folder).args(["--cost", "0.5,0", "--threads", "1", "--json"]);

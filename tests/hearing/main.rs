@@ -1,4 +1,4 @@
-//! Sound to utterances, with the real Whisper: recordings, broken files, broken models, a microphone without hardware.
+//! From audio to utterances with the bundled Whisper model: recordings, broken files, broken models, a microphone without hardware.
 #![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
 
 mod bench;
@@ -6,6 +6,7 @@ mod ggml;
 mod live;
 mod microphone;
 mod models;
+mod recordings;
 mod sound;
 mod words;
 mod wyoming;
@@ -24,19 +25,13 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The bundled recogniser. Tests run side by side: more threads would only wait for each other.
+/// The bundled model with one thread, since the tests run in parallel.
 fn whisper() -> Whisper {
     let settings = AsrConfig { threads: 1, ..AsrConfig::default() };
     Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap()
 }
 
-/// The recordings that are not part of the project.
-fn fixtures() -> Option<PathBuf> {
-    let place = std::env::var_os("HEARTH_FIXTURES").map_or_else(|| root("../shared/fixtures"), PathBuf::from);
-    place.join("noise").is_dir().then_some(place)
-}
-
-/// Plays a file as fast as possible; what it delivers before its end.
+/// Plays a file as fast as possible, and returns what it delivers before its end.
 fn play(path: &Path) -> Result<Vec<AudioEvent>, audio::AudioError> {
     let (sender, receiver) = sync_channel(100_000);
     audio::run(
@@ -65,7 +60,7 @@ fn frames(path: &Path) -> Vec<Frame> {
     play(path).unwrap().into_iter().map(only_frames).collect()
 }
 
-/// Everything that comes of a stream.
+/// Everything that the pipeline makes of a stream.
 fn hear(
     pipeline: &mut AsrPipeline,
     stream: impl IntoIterator<Item = AudioEvent>,

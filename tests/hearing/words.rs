@@ -1,4 +1,4 @@
-//! What is understood.
+//! Which words and times come out of recordings, silence and noise.
 
 use hearth::event::{AudioGap, GapReason};
 use jiff::{SignedDuration, Timestamp};
@@ -49,14 +49,14 @@ fn word_error_rate(reference: &str, heard: &str) -> f64 {
 }
 
 #[test]
-fn the_word_error_rate_counts_what_it_says() {
+fn the_word_error_rate_counts_substitutions_insertions_and_deletions() {
     assert_eq!(word_error_rate("one two three four", "One, two, three, four!"), 0.0);
     assert_eq!(word_error_rate("one two three four", "one three five four"), 0.5);
     assert_eq!(word_error_rate("at ten", "at 10 now"), 0.5);
 }
 
 #[test]
-fn the_household_is_understood_and_timed() {
+fn the_bundled_household_is_transcribed_with_its_times() {
     let said = household();
     let metrics = Metrics::default();
     let stream = play(&root("examples/household.flac")).unwrap();
@@ -69,7 +69,6 @@ fn the_household_is_understood_and_timed() {
     let reference = texts(said.iter().map(|said| said.text.as_str()).collect());
     let text = texts(heard.iter().map(|utterance| utterance.text.as_str()).collect());
     let rate = word_error_rate(&reference, &text);
-    println!("word error rate of the household: {:.1} %", rate * 100.0);
     assert!(rate < 0.06, "{:.1} %: {text}", rate * 100.0);
 
     for utterance in &heard {
@@ -91,7 +90,7 @@ fn the_household_is_understood_and_timed() {
 }
 
 #[test]
-fn a_gap_comes_after_what_was_said_before_it() {
+fn a_gap_ends_the_segment_and_comes_after_its_utterance() {
     let stream = play(&root("examples/household.flac")).unwrap();
     // "Good morning, Emma." ends behind the second second; nothing tells the segmenter so but the gap.
     let mut cut: Vec<AudioEvent> = stream[..180].to_vec();
@@ -106,7 +105,7 @@ fn a_gap_comes_after_what_was_said_before_it() {
 }
 
 #[test]
-fn silence_says_nothing_but_that_time_passes() {
+fn silence_gives_only_progress() {
     let origin: Timestamp = "2026-01-01T08:00:00Z".parse().unwrap();
     let clock = hearth::clock::SampleClock::starting_at(origin);
     let silent =
@@ -126,20 +125,20 @@ fn silence_says_nothing_but_that_time_passes() {
 }
 
 #[test]
-fn noise_makes_next_to_no_words() {
-    let Some(fixtures) = fixtures() else {
-        println!("skipped: no recordings of noise (HEARTH_FIXTURES)");
-        return;
+fn synthetic_noise_makes_no_words() {
+    let clock = hearth::clock::SampleClock::starting_at(Timestamp::UNIX_EPOCH);
+    let mut random = 1u32;
+    let mut noise = || {
+        // xorshift32
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        0.1 * random as i32 as f32 / i32::MAX as f32
     };
+    let noisy =
+        (0..1_250).map(|n| Frame { at: n * 256, time: clock.time(n * 256), samples: std::array::from_fn(|_| noise()) });
+    let stream: Vec<AudioEvent> = noisy.map(|frame| AudioEvent::Frame(Box::new(frame))).collect();
     let metrics = Metrics::default();
-    let mut pipeline = AsrPipeline::new(whisper());
-    let mut heard = Vec::new();
-    let clips = ["silence", "things_ceiling-fan", "things_boiling-water", "things_typewriter", "nature_river"];
-    for clip in clips.map(|clip| fixtures.join(format!("noise/noise_moodist-{clip}.flac"))) {
-        heard.extend(utterances(hear(&mut pipeline, play(&clip).unwrap(), &metrics)));
-    }
-    let words: usize = heard.iter().map(Utterance::words).sum();
-    assert!(words <= 1, "{words} words in two minutes of noise: {heard:?}");
-    // Most of it must not even be decoded.
-    assert!(metrics.decoded_samples.get() < metrics.heard_samples.get() / 4);
+    let heard = utterances(hear(&mut AsrPipeline::new(whisper()), stream, &metrics));
+    assert_eq!(heard, [], "words in twenty seconds of white noise");
 }
