@@ -3,42 +3,21 @@
 use std::path::Path;
 
 use griffin::Quantization;
-use griffin::{BlockType, Config, Model, Options, write_random};
+use griffin::{Config, Model, Options, write_random};
 use hearth::listener::snapshot::{self, ReadPosition};
 use jiff::Timestamp;
 
-fn config(width: usize) -> Config {
-    Config {
-        vocab_size: 4,
-        hidden_size: width,
-        lru_width: 4,
-        mlp_expanded_width: 4,
-        num_attention_heads: 2,
-        head_dim: 4,
-        rotary_dim: 2,
-        attention_window_size: 3,
-        block_types: vec![BlockType::Recurrent, BlockType::Attention],
-        ..Config::preset("2b").expect("there is a shape of this name")
-    }
-}
+#[path = "../crates/griffin/tests/model/small_models.rs"]
+mod small_models;
 
-/// A safetensors file of zeros and its config, as the target splits them.
+use small_models::{small_checkpoint, small_config};
+
+/// A config and a safetensors file of zeros, as the target splits them.
 fn checkpoint(config: &Config, gguf: &Path) -> Vec<u8> {
     let json = config.to_json();
-    let gguf = griffin::gguf::Gguf::open(gguf).expect("it was just written");
-    let mut header = Vec::new();
-    let mut end = 0;
-    for (name, tensor) in gguf.tensors() {
-        let start = end;
-        end += 4 * tensor.shape.iter().product::<usize>();
-        header.push(format!(r#""{name}":{{"dtype":"F32","shape":{:?},"data_offsets":[{start},{end}]}}"#, tensor.shape));
-    }
-    let header = format!("{{{}}}", header.join(","));
     let mut bytes = (json.len() as u16).to_le_bytes().to_vec();
     bytes.extend(json.as_bytes());
-    bytes.extend((header.len() as u64).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.resize(bytes.len() + end, 0);
+    bytes.extend(small_checkpoint(gguf));
     bytes
 }
 
@@ -51,9 +30,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [("f32", 4, Quantization::F32), ("q8_0", 32, Quantization::Q8_0), ("q4_k", 256, Quantization::Q4K)]
     {
         let out = corpus.join(format!("gguf/seed-{name}"));
-        write_random(&config(width), weights, 1, &out, true, &mut |_, _| ())?;
+        write_random(&small_config(width), weights, 1, &out, true, &mut |_, _| ())?;
         if name != "q4_k" {
-            let bytes = checkpoint(&config(width), &out);
+            let bytes = checkpoint(&small_config(width), &out);
             std::fs::write(corpus.join(format!("safetensors-config/seed-{name}")), bytes)?;
         }
     }

@@ -13,11 +13,13 @@ pub mod kernels;
 mod layers;
 mod model;
 mod options;
+#[cfg(feature = "tokenizer")]
 mod perplexity;
 mod quantize;
 mod sampler;
 mod scratch;
 mod state;
+#[cfg(feature = "tokenizer")]
 mod tokenizer;
 
 pub use config::{BlockType, Config};
@@ -27,8 +29,10 @@ pub use formats::gguf;
 pub use formats::{GroupSummary, ModelSummary, Progress, Sidecar, TensorGroup, sidecar, summary, verify};
 pub use model::{CHUNK, Model};
 pub use options::{KvCacheType, Options, Quantization};
+#[cfg(feature = "tokenizer")]
 pub use perplexity::{Perplexity, perplexity};
 pub use quantize::{QuantizeReport, QuantizeStats, quantize, write_random};
 pub use sampler::{Logits, Sampler, Sampling};
 pub use state::{State, StateTensor};
+#[cfg(feature = "tokenizer")]
 pub use tokenizer::{Decoder, SpecialTokens, Tokenizer};

@@ -8,7 +8,6 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 use super::activations::{ActivationView, Q8Runs, Q8SuperBlock};
 use super::tiles::for_each_tile;
@@ -37,10 +36,16 @@ macro_rules! unrolled {
     };
 }
 
+mod memory;
+mod peak_flops;
 mod q4k_block;
 // It uses the macros above.
 mod gemv;
 pub(super) use gemv::groups as gemv;
+
+pub(super) use memory::{NextWeights, prefetch};
+use memory::{halves, load_256, load_pair, load_sums, part, share, store_pair};
+pub(super) use peak_flops::peak_flops;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
@@ -315,149 +320,4 @@ fn finish(factors: &Factors, x: &Q8SuperBlock, totals: Pair, sums: &mut GroupSum
         after[half] = _mm256_fmadd_ps(scale, total, after[half]);
     }
     store_pair(sums, after);
-}
-
-/// Makes products from registers; returns how many.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
-    const SUMS: usize = 10;
-    let (a, b) = (_mm256_set1_epi8(3), _mm256_set1_epi8(5));
-    let mut sums = [_mm256_setzero_si256(); SUMS];
-    // One step of one sum. The compiler must believe that sums are used and changed, and cannot compute a product beforehand.
-    macro_rules! repeat {
-        ($step:expr) => {
-            for _ in 0..rounds {
-                for sum in &mut sums {
-                    let mut a = a;
-                    // SAFETY: there is no instruction in it.
-                    unsafe { asm!("/* {} {} */", inout(ymm_reg) *sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags)) };
-                    *sum = $step(a, *sum);
-                }
-            }
-        };
-    }
-    let each = match format {
-        WeightFormat::F32 => {
-            let b = _mm256_castsi256_ps(b);
-            repeat!(|a, sum| {
-                let sum = _mm256_fmadd_ps(_mm256_castsi256_ps(a), b, _mm256_castsi256_ps(sum));
-                _mm256_castps_si256(sum)
-            });
-            8
-        }
-        WeightFormat::Q8_0 => {
-            let ones = _mm256_set1_epi16(1);
-            repeat!(|a, sum| _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones)));
-            32
-        }
-        WeightFormat::Q4K => {
-            // Eight sums of 16 bits, then the run's scale, which makes them 32 bits.
-            let mut totals = [_mm256_setzero_si256(); SUMS];
-            for _ in 0..rounds / 8 {
-                for total in &mut totals {
-                    let mut sum = _mm256_setzero_si256();
-                    for _ in 0..8 {
-                        let mut a = a;
-                        // SAFETY: there is no instruction in it.
-                        unsafe {
-                            asm!("/* {} {} */", inout(ymm_reg) sum, inout(ymm_reg) a, options(nomem, nostack, preserves_flags));
-                        };
-                        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b));
-                    }
-                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(sum, b));
-                }
-            }
-            std::hint::black_box(totals);
-            32
-        }
-    };
-    std::hint::black_box(sums);
-    rounds * SUMS * each
-}
-
-/// The N bytes of a block from `at` on.
-#[inline(always)]
-fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
-    block[at..].first_chunk().expect("a part lies within its block")
-}
-
-/// Prefetches the weights that come next. Several vectors keep a kernel at a block so long that the hardware prefetcher has
-/// stopped; fetching all of the next block at once would delay the loads of inputs.
-pub(super) struct NextWeights {
-    start: *const u8,
-    lines: Range<usize>,
-}
-
-impl NextWeights {
-    /// As many bytes as these, behind them.
-    #[inline(always)]
-    pub(super) fn behind(bytes: &[u8]) -> Self {
-        Self { start: bytes.as_ptr_range().end, lines: 0..bytes.len().div_ceil(64) }
-    }
-
-    /// Fetches so many more cache lines, or all that are left.
-    #[inline(always)]
-    pub(super) fn fetch(&mut self, count: usize) {
-        for line in self.lines.by_ref().take(count) {
-            prefetch(self.start.wrapping_add(64 * line));
-        }
-    }
-}
-
-/// Cache lines of the next `bytes` to fetch with each tile of four of so many vectors. Computed once for all blocks, since it is a
-/// division.
-#[inline(always)]
-fn share(bytes: usize, vectors: usize) -> usize {
-    bytes.div_ceil(64).div_ceil(vectors.div_ceil(4))
-}
-
-/// Fetches the cache line of any address, whether or not there is memory.
-#[inline(always)]
-pub(super) fn prefetch(address: *const u8) {
-    // SAFETY: a prefetch has no effect except on time, for any address; all of x86-64 has SSE.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-}
-
-/// 16 f16.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn halves(bytes: &[u8; 2 * GROUP_ROWS]) -> [__m256; 2] {
-    let start = bytes.as_ptr().cast::<__m128i>();
-    // SAFETY: twice 16 bytes are read from a reference to 32 bytes.
-    unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(start)), _mm256_cvtph_ps(_mm_loadu_si128(start.add(1)))] }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_sums(sums: &GroupSums) -> [__m256; 2] {
-    let start = sums.as_ptr();
-    // SAFETY: twice 8 numbers are read from a reference to 16 numbers.
-    unsafe { [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))] }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_256(bytes: &[u8; 32]) -> __m256i {
-    // SAFETY: 32 bytes are read from a reference to 32 bytes.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-}
-
-/// Rows 0 to 7, rows 8 to 15.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_pair(bytes: &[u8; 64]) -> [__m256i; 2] {
-    let start = bytes.as_ptr().cast::<__m256i>();
-    // SAFETY: twice 32 bytes are read from a reference to 64 bytes.
-    unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store_pair(sums: &mut GroupSums, values: [__m256; 2]) {
-    let start = sums.as_mut_ptr();
-    // SAFETY: twice 8 numbers are written to a reference to 16 numbers.
-    unsafe {
-        _mm256_storeu_ps(start, values[0]);
-        _mm256_storeu_ps(start.add(8), values[1]);
-    }
 }

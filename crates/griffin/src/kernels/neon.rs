@@ -15,8 +15,8 @@ use super::activations::{ActivationView, Q8Block, Q8SuperBlock};
 use super::weights::{D, D_MIN, MINS, QUANTS, SCALES, SUB_BLOCK_BYTES, SUPER_BLOCK_BYTES, UPPER, WeightFormat};
 use super::{GROUP_ROWS, GroupSums};
 
-pub use dot::{group as group_dot, peak_flops as peak_flops_dot};
-pub use plain::{group, peak_flops};
+pub(super) use dot::{group as group_dot, peak_flops as peak_flops_dot};
+pub(super) use plain::{group, peak_flops};
 
 /// 16 rows times 4 columns.
 type Quad = [int8x16_t; 4];
@@ -154,7 +154,12 @@ macro_rules! kernels {
             const TILE: usize = $tile;
 
             #[target_feature(enable = $features)]
-            pub fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+            pub(in crate::kernels) fn group(
+                format: WeightFormat,
+                weights: &[u8],
+                view: &ActivationView<'_>,
+                sums: &mut [GroupSums],
+            ) {
                 match format {
                     WeightFormat::F32 => f32(weights, view, sums),
                     WeightFormat::Q8_0 => q8_0(weights, view, sums),
@@ -251,7 +256,7 @@ macro_rules! kernels {
 
             /// Makes products from registers; returns how many.
             #[target_feature(enable = $features)]
-            pub fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
+            pub(in crate::kernels) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
                 let mut products = 0;
                 if format == WeightFormat::F32 {
                     let mut sums = [vdupq_n_f32(0.0); 16];

@@ -233,7 +233,7 @@ fn a_false_claim_in_a_header_is_refused_by_name() {
         expected.iter().for_each(|part| assert!(message.contains(part), "{message:?} should say {part:?}"));
     };
     says("GGU", 0, b"X", &["no GGUF file", "quantized from a checkpoint"]);
-    says("GGUF", 0, &2u32.to_le_bytes(), &["version 2", "reads version 3"]);
+    says("GGUF", 0, &2u32.to_le_bytes(), &["version 2", "only version 3"]);
     says("GGUF", 0, &3u32.to_be_bytes(), &["version 50331648", "little-endian"]);
     says("GGUF", 4, &huge, &["claims 18446744073709551615 tensors"]);
     says("GGUF", 12, &huge, &["claims 18446744073709551615 keys"]);

@@ -7,6 +7,7 @@ mod golden;
 mod laws;
 mod mutants;
 mod settings;
+mod small_models;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -9,29 +9,16 @@ use std::time::{Duration, Instant};
 
 use griffin::Quantization;
 use griffin::gguf::Gguf;
-use griffin::{BlockType, Config, Model, Options, verify, write_random};
+use griffin::{Model, Options, verify, write_random};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+
+use super::small_models::{small_checkpoint, small_config};
 
 const MUTANTS: usize = 1000;
 
 /// Numbers that lie at the edges of something.
 const EDGES: [u64; 12] = [0, 1, 2, 8, 63, 64, 255, 1 << 16, 1 << 31, 1 << 32, 1 << 63, u64::MAX];
-
-fn small(width: usize) -> Config {
-    Config {
-        vocab_size: 4,
-        hidden_size: width,
-        lru_width: 4,
-        mlp_expanded_width: 4,
-        num_attention_heads: 2,
-        head_dim: 4,
-        rotary_dim: 2,
-        attention_window_size: 3,
-        block_types: vec![BlockType::Recurrent, BlockType::Attention],
-        ..Config::preset("2b").unwrap()
-    }
-}
 
 /// Does with a model what can be done; the models that pass the check can be loaded.
 fn meet(path: &Path, weights: Quantization) -> bool {
@@ -100,7 +87,7 @@ fn mutants_of_a_gguf_file_are_loaded_or_refused() {
     let models: Vec<_> = [(4, Quantization::F32), (32, Quantization::Q8_0), (256, Quantization::Q4K)]
         .into_iter()
         .map(|(width, weights)| {
-            write_random(&small(width), weights, 1, &path, true, &mut |_, _| ()).unwrap();
+            write_random(&small_config(width), weights, 1, &path, true, &mut |_, _| ()).unwrap();
             let start = Gguf::open(&path).unwrap().tensors().map(|(_, tensor)| tensor.bytes.start).min().unwrap();
             assert!(meet(&path, weights));
             (std::fs::read(&path).unwrap(), start)
@@ -119,18 +106,11 @@ fn mutants_of_a_gguf_file_are_loaded_or_refused() {
 fn mutants_of_a_checkpoint_are_loaded_or_refused() {
     let work = tempfile::tempdir().unwrap();
     let gguf = work.path().join("model.gguf");
-    let config = small(32);
+    let config = small_config(32);
     write_random(&config, Quantization::F32, 1, &gguf, true, &mut |_, _| ()).unwrap();
-    let mut end = 0;
-    let tensor = |(name, tensor): (&str, &griffin::gguf::TensorInfo)| {
-        let start = end;
-        end += 4 * tensor.shape.iter().product::<usize>();
-        format!(r#""{name}":{{"dtype":"F32","shape":{:?},"data_offsets":[{start},{end}]}}"#, tensor.shape)
-    };
-    let header = format!("{{{}}}", Gguf::open(&gguf).unwrap().tensors().map(tensor).collect::<Vec<_>>().join(","));
-    let mut weights = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
-    let header = weights.len();
-    weights.resize(header + end, 0x3c);
+    let mut weights = small_checkpoint(&gguf);
+    let header = 8 + u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+    weights[header..].fill(0x3c);
     let json = config.to_json().into_bytes();
     let put = |json: &[u8], weights: &[u8]| {
         std::fs::write(work.path().join("config.json"), json).unwrap();
