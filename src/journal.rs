@@ -35,7 +35,7 @@ pub enum JournalError {
 ///
 /// # Errors
 /// The filter is not valid, the journal cannot be reached, or logging was already set up.
-pub fn init(config: &LogConfig) -> Result<(), JournalError> {
+pub(crate) fn init(config: &LogConfig) -> Result<(), JournalError> {
     // The config's directives come last: of two for one target the later wins, and a bare level is for all other targets.
     let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level))
         .map_err(|source| JournalError::Filter { level: config.level.clone(), source })?;

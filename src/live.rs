@@ -15,9 +15,9 @@ use crate::event::{Alert, AlertPhase, Digest, Gap, Hypothesis, Utterance};
 /// Events that a subscriber may be behind before it misses some.
 const CHANNEL_CAPACITY: usize = 256;
 /// How many of each kind are kept for later subscribers.
-pub const UTTERANCES: usize = 200;
-pub const DIGESTS: usize = 20;
-pub const ALERTS: usize = 50;
+pub(crate) const UTTERANCES: usize = 200;
+pub(crate) const DIGESTS: usize = 20;
+pub(crate) const ALERTS: usize = 50;
 /// How many evaluations of each rule, and how many token costs, are kept.
 const RULE_READINGS: usize = 500;
 const TOKEN_COSTS: usize = 500;

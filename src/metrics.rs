@@ -122,18 +122,18 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    pub fn add_ms(&self, ms: u64) {
+    pub(crate) fn add_ms(&self, ms: u64) {
         self.last_ms.store(ms, Relaxed);
         self.steps[((ms / HISTOGRAM_STEP_MS) as usize).min(HISTOGRAM_STEPS - 1)].fetch_add(1, Relaxed);
     }
 
     /// The last duration, in seconds.
-    pub fn last_s(&self) -> f64 {
+    pub(crate) fn last_s(&self) -> f64 {
         self.last_ms.load(Relaxed) as f64 / 1000.0
     }
 
     /// The upper end in seconds of the step with the quantile `q` (0 … 1); None if the histogram is empty.
-    pub fn quantile_s(&self, q: f64) -> Option<f64> {
+    pub(crate) fn quantile_s(&self, q: f64) -> Option<f64> {
         let counts: Vec<u64> = self.steps.iter().map(|s| s.load(Relaxed)).collect();
         let wanted = (counts.iter().sum::<u64>() as f64 * q).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -186,12 +186,12 @@ pub struct Heartbeat(AtomicU64);
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Heartbeat {
-    pub fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.0.store(ORIGIN.elapsed().as_millis() as u64 + 1, Relaxed);
     }
 
     /// How long ago the last beat was; None before the first.
-    pub fn age(&self) -> Option<Duration> {
+    pub(crate) fn age(&self) -> Option<Duration> {
         let beat = self.0.load(Relaxed).checked_sub(1)?;
         Some(ORIGIN.elapsed().saturating_sub(Duration::from_millis(beat)))
     }

@@ -92,7 +92,7 @@ impl Supervisor {
     }
 
     /// Waits until `name` has ended, or `deadline`, and returns whether it ended. Other ends are passed to `also`.
-    pub async fn ended_by(&mut self, name: &str, deadline: Instant, mut also: impl FnMut(UnitExit)) -> bool {
+    pub(crate) async fn ended_by(&mut self, name: &str, deadline: Instant, mut also: impl FnMut(UnitExit)) -> bool {
         while self.running.contains(name) {
             match timeout_at(deadline, self.ended()).await {
                 Ok(ended) => also(ended),
@@ -115,7 +115,7 @@ fn panic_text(panic: &Box<dyn Any + Send>) -> String {
 }
 
 /// A deadline `grace` from now.
-pub fn deadline(grace: Duration) -> Instant {
+pub(crate) fn deadline(grace: Duration) -> Instant {
     Instant::now() + grace
 }
 

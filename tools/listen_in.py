@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What hearth says, as another program hears it: a paho client takes all of one machine's messages for some seconds, and says of each
-topic whether it is documented in config/topics.md and each payload the JSON that is promised there. Needs `pip install paho-mqtt`.
+"""Compares the messages of a running hearth with config/topics.md: a paho client subscribes to all topics of one machine for some
+seconds, and reports each topic that is not documented and each payload that differs. Needs `pip install paho-mqtt`.
 
     tools/listen_in.py HOST PORT NODE SECONDS
 """
@@ -14,7 +14,7 @@ host, port, node, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sy
 table = (pathlib.Path(__file__).parent.parent / "config/topics.md").read_text()
 rows = re.findall(r"^\| `hearth/home/([^`]+)` \| (yes|no) \| `(.+)` \|$", table, re.M)
 documented = {re.sub("^(rule|response)/.*", r"\1/", path): (kept, example) for path, kept, example in rows}
-heard, wrong = Counter(), []
+received, wrong = Counter(), []
 
 
 def check(path, message):
@@ -36,21 +36,21 @@ def check(path, message):
     return f"lacks {missing}, has besides {more}" if missing or more else None
 
 
-def take(client, _, message):
+def on_message(client, _, message):
     path = message.topic.removeprefix(f"hearth/{node}/")
     if path.endswith("/set") or path.startswith("request/"):
         return
-    heard[path] += 1
+    received[path] += 1
     try:
         fault = check(path, message)
     except (ValueError, KeyError, TypeError) as error:
-        fault = f"is not as promised: {error!r}"
+        fault = f"is not as documented: {error!r}"
     if fault:
         wrong.append(f"{message.topic} {fault}")
 
 
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="paho")
-client.on_message = take
+client.on_message = on_message
 client.on_connect = lambda c, *_: c.subscribe(f"hearth/{node}/#", 1)
 client.connect(host, port)
 client.loop_start()
@@ -59,7 +59,7 @@ for command, value in (("request/ask", "Is there a fire?"), ("listening/set", "m
     client.publish(f"hearth/{node}/{command}", json.dumps({"value": value, "transaction": command}), 1)
 time.sleep(seconds / 2)
 client.loop_stop()
-for path, count in sorted(heard.items()):
+for path, count in sorted(received.items()):
     print(f"{count:5} {path}")
-print("\n".join(wrong) or f"all {sum(heard.values())} messages are as documented")
-sys.exit(bool(wrong) or not heard)
+print("\n".join(wrong) or f"all {sum(received.values())} messages are as documented")
+sys.exit(bool(wrong) or not received)

@@ -1,4 +1,4 @@
-//! Any topic (up to the first zero byte) and payload as a command: it is answered, briefly, or it is none.
+//! Any topic (up to the first zero byte) and payload as a command: it gets a short answer, or is no command.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let topics = Topics::new(&config.mqtt, &config.node);
     let (path, body) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
     let topic = topics.command(&String::from_utf8_lossy(path));
-    assert_eq!(parse(&topics, &topic, body, true), None, "an old command is none");
+    assert_eq!(parse(&topics, &topic, body, true), None, "a retained command is ignored");
     let answer = match parse(&topics, &topic, body, false) {
         None => return,
         Some(Ok(request)) => {

@@ -1,4 +1,4 @@
-//! Any line as one that comes over the socket of `hearth status`: it is answered by one short object, of a closing house too.
+//! Any line on the control socket gets one short object as answer, also while the daemon shuts down.
 
 #![no_main]
 
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
     let about = DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None };
     let (asked, carried_out) = mpsc::channel(1);
-    // Nobody carries anything out: what is understood is answered at once, too.
+    // No receiver: a valid command is answered at once with an error.
     drop(carried_out);
     let api = Api::new(about, Default::default(), Default::default(), Redactor::new(&PrivacyConfig::default()), asked);
     let answer = RUNTIME.block_on(api.line(bytes));

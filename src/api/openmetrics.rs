@@ -17,7 +17,7 @@ use crate::clock;
 use crate::process;
 
 /// The value of the HTTP header `Content-Type`.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All metrics, as they are now.
 pub fn text(api: &Arc<Api>) -> String {

@@ -69,7 +69,7 @@ impl RoomMetricsMap {
     }
 
     /// Every source is open and delivers.
-    pub fn all_deliver(&self) -> bool {
+    pub(crate) fn all_deliver(&self) -> bool {
         self.list().values().all(|room| room.delivers.get())
     }
 

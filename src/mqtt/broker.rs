@@ -44,7 +44,7 @@ pub enum BrokerError {
 ///
 /// # Errors
 /// [`BrokerError::NotBuiltIn`] if it has none.
-pub fn check_built_in() -> Result<(), BrokerError> {
+pub(crate) fn check_built_in() -> Result<(), BrokerError> {
     if cfg!(feature = "embedded-broker") { Ok(()) } else { Err(BrokerError::NotBuiltIn) }
 }
 

@@ -23,11 +23,12 @@ use super::payload;
 use super::retry::Backoff;
 use crate::event::Message;
 
-pub use settings::{ClientError, ClientSettings, credentials};
+pub(crate) use settings::credentials;
+pub use settings::{ClientError, ClientSettings};
 
 /// The largest packet in either direction, in bytes. A message that does not fit is refused before it is sent: the library
 /// would reconnect for ever. An incoming one breaks the connection, so that others cannot fill this machine's memory.
-pub const MAX_PACKET: usize = 1 << 20;
+pub(crate) const MAX_PACKET: usize = 1 << 20;
 /// The role (suffix of the client id) of [`persistent_session`].
 const PERSISTENT_ROLE: &str = "nodes";
 /// The largest packet that MQTT allows, in bytes.
@@ -106,7 +107,7 @@ impl MqttSender {
     ///
     /// # Errors
     /// The queue is full, or the message can never be sent.
-    pub fn try_publish(&self, message: &Message) -> Result<(), PublishRefusal> {
+    pub(crate) fn try_publish(&self, message: &Message) -> Result<(), PublishRefusal> {
         let Message { topic, payload, retain, .. } = message;
         let fits = topic.len() + payload.len() + 16 <= MAX_PACKET && topic.len() <= usize::from(u16::MAX);
         if !fits || topic.is_empty() || topic.contains(['+', '#', '\0']) {
@@ -116,7 +117,7 @@ impl MqttSender {
     }
 
     /// Sends a message with QoS 0: at most once, without acknowledgement. It is dropped if the queue is full.
-    pub fn publish_qos0(&self, message: &Message) {
+    pub(crate) fn publish_qos0(&self, message: &Message) {
         let Message { topic, payload, retain, .. } = message;
         // A full queue: a later message will replace this one.
         let _ = self.0.try_publish(topic, QoS::AtMostOnce, *retain, payload.as_bytes());
@@ -135,7 +136,7 @@ impl MqttSender {
     ///
     /// # Errors
     /// The queue is full.
-    pub fn unsubscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
+    pub(crate) fn unsubscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
         filters.into_iter().try_for_each(|filter| self.0.try_unsubscribe(filter).map_err(|_| PublishRefusal::Busy))
     }
 
@@ -153,7 +154,7 @@ impl MqttSender {
     ///
     /// # Errors
     /// The queue is full.
-    pub fn disconnect(&self) -> Result<(), PublishRefusal> {
+    pub(crate) fn disconnect(&self) -> Result<(), PublishRefusal> {
         self.0.try_disconnect().map_err(|_| PublishRefusal::Busy)
     }
 }
@@ -178,7 +179,7 @@ pub fn open(settings: ClientSettings) -> (MqttSender, Connection) {
 }
 
 /// An additional client with `role` as suffix of its id, without a will. It accepts packets of any size.
-pub fn observe(settings: ClientSettings, role: &str) -> (MqttSender, Connection) {
+pub(crate) fn observe(settings: ClientSettings, role: &str) -> (MqttSender, Connection) {
     let mut options = settings.options();
     options.set_client_id(settings.id_for_role(role)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
     connect(settings, options)
@@ -249,7 +250,7 @@ impl Connection {
     }
 
     /// Drops the connection to a broker that answers but does not acknowledge. Returns the events until then, and the loss.
-    pub fn abandon(&mut self) -> impl Iterator<Item = BrokerEvent> {
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = BrokerEvent> {
         self.lose(|settings, _| ClientError::Unacknowledged {
             url: settings.url.clone(),
             seconds: settings.acknowledge_timeout().as_secs(),
@@ -302,7 +303,7 @@ pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), C
 ///
 /// # Errors
 /// The broker does not accept the connection within `timeout`.
-pub async fn end_persistent_session(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
+pub(crate) async fn end_persistent_session(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
     once(settings, PERSISTENT_ROLE, timeout).await
 }
 

@@ -106,7 +106,7 @@ pub fn announce(
 }
 
 /// The message that removes the device from Home Assistant.
-pub fn withdraw(topics: &Topics) -> Message {
+pub(crate) fn withdraw(topics: &Topics) -> Message {
     Message::clear(topics.discovery())
 }
 

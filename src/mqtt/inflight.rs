@@ -56,7 +56,7 @@ impl<T> InflightWindow<T> {
     }
 
     /// The tickets in flight, in no order.
-    pub fn tickets(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn tickets(&self) -> impl Iterator<Item = &T> {
         self.queued.iter().chain(self.sent.values())
     }
 

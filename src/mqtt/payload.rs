@@ -16,14 +16,14 @@ use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Provenance
 use crate::metrics::Metrics;
 
 /// The version of all payloads. It is increased when a field changes its meaning or is removed.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// The longest payload, in bytes. Home Assistant does not record attributes beyond 16,384 bytes.
 pub const MAX_BYTES: usize = 16_000;
 
 /// The payloads of `status`.
-pub const ONLINE: &str = "online";
-pub const OFFLINE: &str = "offline";
+pub(crate) const ONLINE: &str = "online";
+pub(crate) const OFFLINE: &str = "offline";
 
 /// What stands in a retained summary whose speech was forgotten.
 pub const FORGOTTEN: &str = "What was said then was forgotten.";

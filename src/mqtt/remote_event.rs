@@ -51,7 +51,7 @@ pub enum RemoteEvent {
 }
 
 /// The filter for the gaps of machines whose utterances match `filter`; None if `filter` covers them too.
-pub fn gap_filter(filter: &str) -> Option<String> {
+pub(crate) fn gap_filter(filter: &str) -> Option<String> {
     filter.strip_suffix(UTTERANCE).map(|below| format!("{below}{GAP}"))
 }
 

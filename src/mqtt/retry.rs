@@ -47,7 +47,7 @@ pub struct OutageLog {
 
 impl OutageLog {
     /// Something fails for this `reason`. Returns whether to log it at `now`.
-    pub fn is_new_failure(&mut self, reason: &str, now: Timestamp) -> bool {
+    pub(crate) fn is_new_failure(&mut self, reason: &str, now: Timestamp) -> bool {
         // Entries later than `now` are from before the clock was set back.
         self.logged.retain(|(_, at)| (SignedDuration::ZERO..REPEAT_AFTER).contains(&now.duration_since(*at)));
         let due = self.logged.len() < MAX_REASONS && self.logged.iter().all(|(logged, _)| logged != reason);
@@ -60,7 +60,7 @@ impl OutageLog {
     }
 
     /// Whether something fails now.
-    pub fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failing
     }
 

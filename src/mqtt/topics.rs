@@ -29,7 +29,7 @@ impl Topics {
     }
 
     /// The device id in Home Assistant, and the MQTT client id.
-    pub fn device_id(&self) -> String {
+    pub(crate) fn device_id(&self) -> String {
         format!("hearth_{}", self.node)
     }
 
@@ -54,7 +54,7 @@ impl Topics {
     }
 
     /// The last summary of a room that has a state of its own, retained.
-    pub fn summary_of(&self, room: &str) -> String {
+    pub(crate) fn summary_of(&self, room: &str) -> String {
         self.below(&format!("summary/{}", percent_encode::encode(room)))
     }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judges what the rig saw: says each thing that Home Assistant should show and does not. Exit 1 if there is any."""
+"""Checks what the rig recorded: reports everything that Home Assistant should show and does not. Exits with 1 if there is any."""
 import json, sys
 
 seen = json.load(open(sys.argv[1]))
@@ -56,7 +56,7 @@ expect(len(dumps["broker_restarted"]) == FIXED + 2 and not back, f"a broker that
 renamed = dumps["renamed"]
 old = [e for e in renamed if "hearth_home" in e]
 expect(not old and len(renamed) == FIXED + 2, f"a renamed machine leaves nothing behind: {old}")
-# That the broker went away was this test's doing.
+# The test itself stopped the broker.
 warnings = [w for w in seen["ha_log_warnings"] if ("mqtt" in w["logger"] or "mqtt" in w["message"].lower())
             and "connection was lost" not in w["message"]]
 expect(not warnings, f"Home Assistant warned of nothing: {[w['message'][:200] for w in warnings]}")

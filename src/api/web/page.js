@@ -1,10 +1,10 @@
-// What the house tells, drawn. Everything comes over one stream; everything that is said goes in as text, never as markup.
+// Shows the live events of hearth. All data comes over one event stream, and is inserted as text, never as markup.
 
 const $ = id => document.getElementById(id);
 const KEEP = 200;
-const FOLLOW = 40; // pixels from its end at which the transcript still follows what is said
+const FOLLOW = 40; // the transcript scrolls with new text if it is within so many pixels of its end
 
-// The token comes behind the # once, and is then this page's own.
+// The token is in the address after the # the first time, and is then stored for this page.
 const hash = new URLSearchParams(location.hash.slice(1));
 if (hash.has("token")) {
   localStorage.setItem("token", hash.get("token"));
@@ -36,17 +36,17 @@ function item(time, ...inside) {
   return li;
 }
 
-const several = () => house.rooms.size > 1;
-const house = { rooms: new Set(), alerts: new Map(), readings: new Map(), costs: [], muted: false, cpu: null };
+const several = () => view.rooms.size > 1;
+const view = { rooms: new Set(), alerts: new Map(), readings: new Map(), costs: [], muted: false, cpu: null };
 
 const show = {
   utterance(u) {
-    house.rooms.add(u.room);
+    view.rooms.add(u.room);
     const list = $("transcript");
     const follow = list.scrollHeight - list.scrollTop - list.clientHeight < FOLLOW;
     const line = item(u.start, ...(several() ? [make("span", `${u.room}  `, "room")] : []), u.text);
     line.dataset.at = Date.parse(u.start);
-    // Of two rooms the one that was decoded first may have spoken last.
+    // Utterances of two rooms may arrive in another order than they were spoken.
     let before = list.lastChild;
     while (before?.dataset.at > line.dataset.at) before = before.previousSibling;
     if (before) before.after(line); else list.prepend(line);
@@ -68,23 +68,23 @@ const show = {
     while ($("digests").children.length > 20) $("digests").lastChild.remove();
   },
   alert(alert) {
-    const known = house.alerts.get(alert.id);
-    house.alerts.set(alert.id, alert.phase === "end" && known ? { ...known, phase: "end" } : alert);
-    while (house.alerts.size > 50) house.alerts.delete(house.alerts.keys().next().value);
+    const known = view.alerts.get(alert.id);
+    view.alerts.set(alert.id, alert.phase === "end" && known ? { ...known, phase: "end" } : alert);
+    while (view.alerts.size > 50) view.alerts.delete(view.alerts.keys().next().value);
     drawAlerts();
   },
   reading(reading) {
     const name = reading.room ? `${reading.rule} · ${reading.room}` : reading.rule;
-    const readings = house.readings.get(name) ?? [];
+    const readings = view.readings.get(name) ?? [];
     readings.push(reading);
-    house.readings.set(name, readings.slice(-500));
+    view.readings.set(name, readings.slice(-500));
     drawRules();
   },
   cost(cost) {
-    house.costs = [...house.costs, cost].slice(-500);
+    view.costs = [...view.costs, cost].slice(-500);
     drawCost();
   },
-  // What is left is asked for anew.
+  // Request what is left again.
   forgotten: () => stream.restart(),
 };
 
@@ -101,7 +101,7 @@ function drawSaying() {
 
 function drawAlerts() {
   const percent = p => p === null ? "" : ` ${Math.round(100 * p)} %`;
-  const alerts = [...house.alerts.values()].reverse().map(alert => {
+  const alerts = [...view.alerts.values()].reverse().map(alert => {
     const over = alert.phase === "end";
     const quote = alert.evidence.map(e => e.text).join(" ");
     const li = item(alert.time, make("b", alert.rule), percent(alert.probability) + (over ? ", over  " : "  "), make("q", quote));
@@ -121,7 +121,7 @@ function line(points, width, height) {
 }
 
 function drawRules() {
-  const rows = [...house.readings].sort(([a], [b]) => a < b ? -1 : 1).filter(([, r]) => r.length).map(([rule, readings]) => {
+  const rows = [...view.readings].sort(([a], [b]) => a < b ? -1 : 1).filter(([, r]) => r.length).map(([rule, readings]) => {
     const last = readings.at(-1);
     const row = make("tr", undefined, last.active ? "on" : "");
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -137,12 +137,12 @@ function drawRules() {
 }
 
 function drawCost() {
-  if (!house.costs.length) return;
-  const us = house.costs.map(c => c.us_per_token);
-  // From zero: a line that is flat is to look flat.
+  if (!view.costs.length) return;
+  const us = view.costs.map(c => c.us_per_token);
+  // The axis begins at zero, so that a constant value looks flat.
   const top = 1.5 * Math.max(...us);
   $("cost").replaceChildren(line(us.map(y => y / top), 600, 90));
-  const [first, last] = [house.costs[0], house.costs.at(-1)];
+  const [first, last] = [view.costs[0], view.costs.at(-1)];
   $("cost-caption").textContent =
     `Time per token: ${Math.round(first.us_per_token)} µs after ${first.tokens.toLocaleString()} tokens, `
     + `${Math.round(last.us_per_token)} µs after ${last.tokens.toLocaleString()}`;
@@ -154,7 +154,7 @@ function span(s) {
   return s < 86400 ? `${Math.floor(s / 3600)} h ${Math.round(s % 3600 / 60)} min` : `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
 }
 
-// How loud a room is: from −60 dB on the left to full scale on the right.
+// The level of a room: from −60 dB on the left to full scale on the right.
 function level(name, room) {
   const meter = make("div", name, "level");
   const bar = make("i");
@@ -183,14 +183,14 @@ function figures(status) {
   const { hears, reads, tells } = status;
   $("node").textContent = status.node;
   document.title = status.alerts.length ? `(${status.alerts.length}) hearth ${status.node}` : `hearth ${status.node}`;
-  house.muted = hears.ears && !hears.listening;
-  $("ears").textContent = !hears.ears ? "without ears" : hears.paused_until ? `paused until ${minute(hears.paused_until)}` : house.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
-  $("ears").className = `pill ${!hears.ears || house.muted || !hears.source_ok ? "off" : "on"}`;
+  view.muted = hears.ears && !hears.listening;
+  $("ears").textContent = !hears.ears ? "without ears" : hears.paused_until ? `paused until ${minute(hears.paused_until)}` : view.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
+  $("ears").className = `pill ${!hears.ears || view.muted || !hears.source_ok ? "off" : "on"}`;
   $("link").textContent = tells.connected ? "connected" : "waiting for the broker";
   $("link").className = `pill ${tells.connected ? "on" : "off"}`;
   $("mute").hidden = !hears.ears;
-  $("pause").hidden = !hears.ears || house.muted;
-  $("mute").textContent = house.muted ? "Listen again" : "Mute";
+  $("pause").hidden = !hears.ears || view.muted;
+  $("mute").textContent = view.muted ? "Listen again" : "Mute";
   $("levels").replaceChildren(...Object.entries(hears.rooms).map(([name, room]) => level(name, room)));
   $("troubles").replaceChildren(...troubles(status).map(trouble => make("li", trouble)));
   $("lag").textContent = hears.lag_s === null ? "–" : `${hears.lag_s.toFixed(1)} s, p95 ${hears.lag_p95_s.toFixed(1)} s`;
@@ -200,23 +200,23 @@ function figures(status) {
   $("state").textContent = reads ? `${Math.round(reads.state_bytes / 1024).toLocaleString()} KiB, always` : "–";
   $("memory").textContent = `${Math.round(status.rss_bytes / 2 ** 20)} MiB`;
   const now = { s: status.uptime_s, cpu: status.cpu_s };
-  if (house.cpu && now.s > house.cpu.s) $("cpu").textContent = `${(100 * (now.cpu - house.cpu.cpu) / (now.s - house.cpu.s)).toFixed(0)} % of a core`;
-  house.cpu = house.cpu && now.s - house.cpu.s < 10 ? house.cpu : now;
+  if (view.cpu && now.s > view.cpu.s) $("cpu").textContent = `${(100 * (now.cpu - view.cpu.cpu) / (now.s - view.cpu.s)).toFixed(0)} % of a core`;
+  view.cpu = view.cpu && now.s - view.cpu.s < 10 ? view.cpu : now;
   $("messages").textContent = `${tells.acknowledged.toLocaleString()} sent, ${tells.waiting} waiting`;
   $("up").textContent = span(status.uptime_s);
 }
 
 function recent(all) {
   ["transcript", "digests", "alerts", "rules"].forEach(id => $(id).replaceChildren());
-  house.rooms = new Set(all.utterances.map(u => u.room));
-  Object.assign(house, { alerts: new Map(), readings: new Map(), costs: [] });
+  view.rooms = new Set(all.utterances.map(u => u.room));
+  Object.assign(view, { alerts: new Map(), readings: new Map(), costs: [] });
   saying.clear();
   all.utterances.forEach(show.utterance);
   Object.values(all.hypotheses).forEach(show.hypothesis);
   all.digests.forEach(show.digest);
   all.alerts.forEach(show.alert);
-  Object.entries(all.readings).forEach(([rule, readings]) => house.readings.set(rule, readings));
-  house.costs = all.costs;
+  Object.entries(all.readings).forEach(([rule, readings]) => view.readings.set(rule, readings));
+  view.costs = all.costs;
   drawAlerts();
   drawRules();
   drawCost();
@@ -230,7 +230,7 @@ const heed = {
   scene: scene => Object.entries(scene).forEach(([kind, what]) => show[kind]?.(what)),
 };
 
-// Server-sent events over fetch: EventSource cannot send the token, and an address is no place for it.
+// Server-sent events over fetch: EventSource cannot send the token in a header, and a token in a URL would be logged.
 const SILENT = "hearth does not answer; trying again …";
 const stream = {
   abort: new AbortController(),
@@ -243,7 +243,7 @@ const stream = {
         const response = await fetch("events", { headers: headers(), signal: this.abort.signal });
         if (response.status === 401) return enter((await response.json()).error);
         $("enter").hidden = true;
-        $("house").hidden = false;
+        $("content").hidden = false;
         if (this.silent) $("notice").textContent = "";
         this.silent = false;
         await this.read(response.body.pipeThrough(new TextDecoderStream()).getReader());
@@ -274,7 +274,7 @@ const stream = {
 };
 
 function enter(why) {
-  $("house").hidden = true;
+  $("content").hidden = true;
   $("enter").hidden = false;
   $("refused").textContent = localStorage.getItem("token") ? why : "";
   localStorage.removeItem("token");
@@ -293,7 +293,7 @@ async function command(object) {
   return answer.status === "ok";
 }
 
-$("mute").addEventListener("click", () => command({ command: "listening", value: house.muted }));
+$("mute").addEventListener("click", () => command({ command: "listening", value: view.muted }));
 $("pause").addEventListener("click", () => command({ command: "pause", value: 60 }));
 $("forget").addEventListener("submit", async event => {
   event.preventDefault();

@@ -121,7 +121,7 @@ impl ClientSettings {
     }
 
     /// How long a broker may take to acknowledge a message.
-    pub fn acknowledge_timeout(&self) -> Duration {
+    pub(crate) fn acknowledge_timeout(&self) -> Duration {
         self.keep_alive * KEEP_ALIVES_TO_ACKNOWLEDGE
     }
 
@@ -146,7 +146,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 ///
 /// # Errors
 /// The password file cannot be read, or there is a password file but no username.
-pub fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>, ClientError> {
+pub(crate) fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>, ClientError> {
     let Some(username) = &mqtt.username else {
         return if mqtt.password_file.is_some() { Err(ClientError::NoUsername) } else { Ok(None) };
     };
