@@ -34,7 +34,12 @@ test: deps
 
 # Tests that mount small or read-only file systems.
 test-root: deps
-	$(CARGO) test $(PROFILE) --test mqtt --test outbox -- --ignored needs_root
+	$(CARGO) test $(PROFILE) --test mqtt --test outbox --test daemon -- --ignored needs_root
+
+# Tests on recordings of speech and noise that may not be part of this repository.
+HEARTH_FIXTURES ?= ../shared/fixtures
+test-recordings: deps
+	HEARTH_FIXTURES=$(HEARTH_FIXTURES) $(CARGO) test $(PROFILE) --test hearing --test daemon -- --ignored recordings
 
 # Tests on recordings of speech and noise that may not be part of this repository.
 HEARTH_FIXTURES ?= ../shared/fixtures
@@ -78,7 +83,7 @@ soak-publishing: deps
 
 # An hour of a household, noise and silence at four times its pace: prints what memory, handles and lag did, and fails by what grew.
 soak: deps
-	HEARTH_SOAK_MIN=$${HEARTH_SOAK_MIN:-60} $(CARGO) test $(PROFILE) --test daemon soak -- --nocapture
+	HEARTH_SOAK_MIN=$${HEARTH_SOAK_MIN:-60} $(CARGO) test $(PROFILE) --test daemon soak -- --ignored --nocapture
 
 # The engine, llama.cpp and candle-transformers in turns. Takes 9 GB of disk while it makes the weights, 5 GB afterwards.
 PEERS = target/peers

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::house::{HEARTH, clip, config, household};
+use super::harness::{HEARTH, clip, config, household};
 
 /// Runs hearth with the working directory `dir` and a home of its own.
 fn hearth(dir: &Path, arguments: &[&str]) -> Output {
@@ -34,7 +34,7 @@ fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_closed_output_pipe_is_no_failure() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = Command::new(HEARTH).args(["models", "list"]).stdout(writer).output().unwrap();
@@ -82,7 +82,7 @@ fn models_that_are_missing_or_broken_are_named() {
 }
 
 #[test]
-fn sound_that_cannot_be_heard_is_named() {
+fn audio_files_that_cannot_be_read_are_named() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "empty.wav", "");
     write(dir.path(), "text.wav", "this is no sound at all, only words");
@@ -159,7 +159,7 @@ fn a_state_directory_that_cannot_be_written_is_named_with_the_way_out() {
 fn two_hearths_do_not_share_a_state_directory() {
     let dir = tempfile::tempdir().unwrap();
     let text = config(&household(), "real-time", "mqtt://127.0.0.1:1", "[listener]\nenabled = false\n");
-    let mut first = super::house::Hearth::run(dir.path(), &text);
+    let mut first = super::harness::Hearth::run(dir.path(), &text);
     first.until_said("hearth is up");
     refuses(dir.path(), &["run", "--config", "hearth.toml"], 1, &["another hearth", "[store] dir"]);
     first.terminate();

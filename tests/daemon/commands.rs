@@ -1,4 +1,4 @@
-//! What the household asks of a running hearth over MQTT.
+//! Commands that a running hearth takes over MQTT.
 
 use hearth::commands::limiter;
 use jiff::Timestamp;
@@ -7,83 +7,111 @@ use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
 
-use super::house::{HEARTH, Hearth, config, household, until};
-use super::mosquitto::{Mosquitto, Subscriber};
+use super::harness::{HEARTH, Hearth, config, household, until};
+use super::mosquitto::{Mosquitto, ReceivedMessage, Subscriber};
+
+/// A hearth that plays the household, its broker and a subscriber.
+struct Running {
+    dir: tempfile::TempDir,
+    settings: String,
+    subscriber: Subscriber,
+    hearth: Hearth,
+    _broker: Mosquitto,
+}
+
+impl Running {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Mosquitto::anywhere(dir.path());
+        let subscriber = Subscriber::new(broker.address, "hearth/#", None);
+        let settings = config(&household(), "real-time", &format!("mqtt://{}", broker.address), "");
+        let hearth = Hearth::run(dir.path(), &settings);
+        subscriber.on("hearth/home/utterance");
+        Self { dir, settings, subscriber, hearth, _broker: broker }
+    }
+
+    fn request(&self, name: &str, body: serde_json::Value) -> serde_json::Value {
+        self.subscriber.publish(&format!("hearth/home/request/{name}"), &body.to_string(), false);
+        self.subscriber.on(&format!("hearth/home/response/{name}")).json()
+    }
+
+    fn restart(self) -> Self {
+        let Self { dir, settings, subscriber, hearth, _broker } = self;
+        end(hearth);
+        let hearth = Hearth::run(dir.path(), &settings);
+        subscriber.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload.contains("online"));
+        Self { dir, settings, subscriber, hearth, _broker }
+    }
+}
+
+fn end(hearth: Hearth) {
+    hearth.terminate();
+    let (status, log) = hearth.wait();
+    assert!(status.success(), "{log}");
+}
 
 #[test]
 fn commands_are_carried_out_and_answered_with_their_transaction() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Mosquitto::anywhere(dir.path());
-    let listener = Subscriber::new(broker.address, "hearth/#", None);
-    let url = format!("mqtt://{}", broker.address);
-    let hearth = Hearth::run(dir.path(), &config(&household(), "real-time", &url, ""));
-    listener.on("hearth/home/utterance");
-
-    listener.publish("hearth/home/request/summarise", &json!({ "transaction": "s-1" }).to_string(), false);
-    let answer = listener.on("hearth/home/response/summarise").json();
+    let running = Running::start();
+    let answer = running.request("summarise", json!({ "transaction": "s-1" }));
     assert_eq!((&answer["transaction"], &answer["status"]), (&json!("s-1"), &json!("ok")), "{answer}");
     assert!(!answer["text"].as_str().unwrap().is_empty());
 
-    let question = json!({ "transaction": 7, "value": "Is there a fire?" });
-    listener.publish("hearth/home/request/ask", &question.to_string(), false);
-    let answer = listener.on("hearth/home/response/ask").json();
+    let answer = running.request("ask", json!({ "transaction": 7, "value": "Is there a fire?" }));
     assert_eq!(answer["transaction"], 7);
     assert!(answer["probability"].as_f64().unwrap() < 0.5, "nothing burns: {answer}");
 
-    listener.publish("hearth/home/interval/set", "5", false);
-    assert_eq!(listener.on("hearth/home/interval").json()["minutes"], 5.0);
-
-    listener.publish("hearth/home/interval/set", "soon", false);
-    let answer = listener.on("hearth/home/response/interval").json();
-    let answer = if answer["status"] == "ok" { listener.on("hearth/home/response/interval").json() } else { answer };
-    assert_eq!(answer["status"], "error", "{answer}");
-
-    let command = |name: &str, body: serde_json::Value| {
-        listener.publish(&format!("hearth/home/request/{name}"), &body.to_string(), false);
-        listener.on(&format!("hearth/home/response/{name}")).json()
-    };
-    let answer = command("snooze", json!({ "value": 5, "rule": "leak", "transaction": "z" }));
+    let answer = running.request("snooze", json!({ "value": 5, "rule": "leak", "transaction": "z" }));
     assert_eq!((&answer["status"], &answer["transaction"]), (&json!("ok"), &json!("z")), "{answer}");
-    assert!(listener.on("hearth/home/rule/leak").json()["snoozed_until"].is_string());
-    let answer = command("snooze", json!({ "value": 5, "rule": "flood" }));
+    assert!(running.subscriber.on("hearth/home/rule/leak").json()["snoozed_until"].is_string());
+    let answer = running.request("snooze", json!({ "value": 5, "rule": "flood" }));
     assert_eq!(answer["error"], "there is no rule \"flood\"", "{answer}");
     for name in ["acknowledge", "false_alarm"] {
-        let answer = command(name, json!({ "value": "leak" }));
+        let answer = running.request(name, json!({ "value": "leak" }));
         assert_eq!(answer["status"], "error", "nothing leaks: {answer}");
     }
+    end(running.hearth);
+}
 
-    listener.publish("hearth/home/listening/set", "OFF", false);
-    assert_eq!(listener.on("hearth/home/listening").json()["state"], "OFF");
-    hearth.terminate();
-    let (status, said) = hearth.wait();
-    assert!(status.success(), "{said}");
+#[test]
+fn an_interval_is_kept_over_a_restart_and_a_bad_one_is_refused() {
+    let running = Running::start();
+    let subscriber = &running.subscriber;
+    subscriber.publish("hearth/home/interval/set", "5", false);
+    subscriber.wait_for("the interval", |h| h.topic == "hearth/home/interval" && h.json()["minutes"] == 5.0);
+    subscriber.publish("hearth/home/interval/set", "soon", false);
+    subscriber.wait_for("a refusal", |h| h.topic == "hearth/home/response/interval" && h.json()["status"] == "error");
+    let running = running.restart();
+    assert_eq!(running.subscriber.on("hearth/home/interval").json()["minutes"], 5.0);
+    end(running.hearth);
+}
 
-    // A room that was muted is found muted after a restart, and the interval that was asked for is kept.
-    let hearth = Hearth::run(dir.path(), &config(&household(), "real-time", &url, ""));
-    listener.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload.contains("online"));
-    assert_eq!(listener.on("hearth/home/interval").json()["minutes"], 5.0);
-    let listening = listener.on("hearth/home/listening").json();
-    assert_eq!(listening["state"], "OFF");
-    listener.publish("hearth/home/listening/set", "ON", false);
-    listener.wait_for("listening again", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "ON");
+#[test]
+fn a_mute_is_kept_over_a_restart_and_published_as_a_gap() {
+    let running = Running::start();
+    running.subscriber.publish("hearth/home/listening/set", "OFF", false);
+    let state = |h: &ReceivedMessage, state: &str| h.topic == "hearth/home/listening" && h.json()["state"] == state;
+    running.subscriber.wait_for("a closed microphone", |h| state(h, "OFF"));
+    let running = running.restart();
+    let subscriber = &running.subscriber;
+    assert_eq!(subscriber.on("hearth/home/listening").json()["state"], "OFF");
+    subscriber.publish("hearth/home/listening/set", "ON", false);
+    subscriber.wait_for("listening again", |h| state(h, "ON"));
     // Muting for less than a block of sound is no gap; so it is muted until it was one, no faster than commands are taken.
     let mut gap = None;
     while gap.is_none() {
-        listener.publish("hearth/home/listening/set", "OFF", false);
+        subscriber.publish("hearth/home/listening/set", "OFF", false);
         std::thread::sleep(2 * limiter::INTERVAL);
-        listener.publish("hearth/home/listening/set", "ON", false);
-        until(&listener, |heard| {
-            if heard.topic == "hearth/home/gap" {
-                gap = Some(heard.json());
+        subscriber.publish("hearth/home/listening/set", "ON", false);
+        until(subscriber, |message| {
+            if message.topic == "hearth/home/gap" {
+                gap = Some(message.json());
             }
-            heard.topic == "hearth/home/listening" && heard.json()["state"] == "ON"
+            state(message, "ON")
         });
     }
-    let gap = gap.expect("the loop ends with one");
-    assert_eq!(gap["reason"], "muted");
-    hearth.terminate();
-    let (status, said) = hearth.wait();
-    assert!(status.success(), "{said}");
+    assert_eq!(gap.expect("the loop ends with one")["reason"], "muted");
+    end(running.hearth);
 }
 
 /// The next state of the microphone that is published: `ON` or `OFF`, and until when it is paused.
@@ -164,7 +192,7 @@ fn a_paused_microphone_opens_again_by_itself_also_after_a_restart() {
 }
 
 #[test]
-fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
+fn retained_messages_of_a_machine_are_cleared_but_not_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Subscriber::new(broker.address, "#", None);
@@ -202,7 +230,7 @@ fn what_a_machine_left_at_its_broker_is_cleared_but_not_while_it_runs() {
 }
 
 #[test]
-fn a_lamp_shows_that_the_room_is_muted() {
+fn the_mute_hook_runs_when_the_microphone_is_muted_paused_or_opened() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Subscriber::new(broker.address, "hearth/home/#", None);

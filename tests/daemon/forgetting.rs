@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use ulid::Ulid;
 
-use super::house::{HEARTH, Hearth, until};
+use super::harness::{HEARTH, Hearth, until};
 use super::mosquitto::{Mosquitto, Subscriber};
 
 const KEPT: [&str; 2] = ["The plumber is coming tomorrow at ten.", "Someone has to be home."];

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::house::{Hearth, clip, config};
+use super::harness::{Hearth, clip, config};
 use super::mosquitto::{Mosquitto, Subscriber};
 
 /// Files of a state directory, by their name without what differs, and how each forgets.

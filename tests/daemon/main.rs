@@ -1,18 +1,20 @@
 //! The whole daemon as a process, on real sound, a real Whisper, a real model and a real mosquitto.
 #![allow(clippy::disallowed_methods, reason = "a test is its own supervisor")]
 
-mod house;
+mod harness;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
 
+mod api;
 mod bad_input;
+mod broker_outages;
 mod commands;
-mod door;
-mod faults;
+mod crashes;
+mod disk_faults;
+mod end_to_end;
 mod forgetting;
 mod kept_text;
-mod nodes;
-mod path;
-mod rooms;
-mod service;
+mod several_machines;
+mod several_rooms;
 mod soak;
+mod systemd;

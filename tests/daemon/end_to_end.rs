@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::forgetting::holding;
-use super::house::{Hearth, clip, config, household, ids, is_farewell, samples, transcript, until};
+use super::harness::{Hearth, clip, config, household, ids, is_farewell, samples, transcript, until};
 use super::mosquitto::{Mosquitto, ReceivedMessage, Subscriber};
 
 /// Everything up to the farewell of the node.
@@ -25,7 +25,7 @@ fn on(all: &[ReceivedMessage], topic: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_household_is_heard_read_and_told_of() {
+fn a_recording_is_transcribed_read_and_published() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Subscriber::new(broker.address, "#", None);
@@ -61,7 +61,7 @@ fn a_household_is_heard_read_and_told_of() {
 }
 
 #[test]
-fn raw_samples_on_standard_input_are_heard_until_it_is_closed() {
+fn raw_samples_on_standard_input_are_transcribed_until_it_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let text = format!(
@@ -97,7 +97,7 @@ fn no_text_stays_on_disk_when_nothing_is_kept() {
 }
 
 #[test]
-fn of_a_house_that_keeps_nothing_no_text_waits_on_disk_for_a_power_cut() {
+fn with_keep_nothing_a_power_cut_leaves_no_text_on_disk() {
     for reads in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let broker = Mosquitto::anywhere(dir.path());
@@ -125,7 +125,7 @@ fn of_a_house_that_keeps_nothing_no_text_waits_on_disk_for_a_power_cut() {
 }
 
 #[test]
-fn what_is_left_out_never_reaches_the_broker() {
+fn redacted_words_never_reach_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Subscriber::new(broker.address, "hearth/#", None);
@@ -147,7 +147,7 @@ fn what_is_left_out_never_reaches_the_broker() {
 }
 
 #[test]
-fn a_machine_that_only_hears_publishes_what_it_hears() {
+fn a_machine_without_a_listener_publishes_utterances() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Subscriber::new(broker.address, "hearth/#", None);

@@ -8,14 +8,14 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::house::{HEARTH, Hearth, config, household};
+use super::harness::{HEARTH, Hearth, config, household};
 use super::mosquitto::{Mosquitto, Subscriber, free_address};
 
 fn status(dir: &Path, more: &[&str]) -> Output {
     Command::new(HEARTH).arg("status").arg("--config").arg(dir.join("hearth.toml")).args(more).output().unwrap()
 }
 
-/// What the socket says to one line.
+/// What the control socket answers to one line.
 fn say(socket: &mut BufReader<UnixStream>, line: &[u8]) -> Value {
     socket.get_mut().write_all(line).unwrap();
     let mut answer = String::new();
@@ -24,7 +24,7 @@ fn say(socket: &mut BufReader<UnixStream>, line: &[u8]) -> Value {
 }
 
 #[test]
-fn the_socket_tells_how_the_house_is_takes_commands_and_refuses_nonsense() {
+fn the_control_socket_answers_status_and_commands_and_refuses_invalid_lines() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Subscriber::new(broker.address, "hearth/#", None);
@@ -66,12 +66,12 @@ fn the_socket_tells_how_the_house_is_takes_commands_and_refuses_nonsense() {
         let answer = say(&mut socket, line);
         assert!(answer["status"] == "error" && answer["error"].as_str().unwrap().contains(error), "{answer}");
     }
-    // A line without an end is cut, and its sender told.
+    // A line without an end is cut, and answered.
     let answer = say(&mut socket, &[b'x'; 70_000]);
     assert!(answer["error"].as_str().unwrap().contains("a line has at most"), "{answer}");
     drop(UnixStream::connect(&path).unwrap());
     let told = String::from_utf8(status(dir.path(), &[]).stdout).unwrap();
-    assert!(told.contains("muted"), "the house goes on: {told}");
+    assert!(told.contains("muted"), "hearth goes on: {told}");
 
     hearth.terminate();
     let (ended, said) = hearth.wait();
@@ -88,70 +88,97 @@ fn fetch(request: ureq::RequestBuilder<ureq::typestate::WithoutBody>, token: Opt
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
 }
 
-#[test]
-fn the_page_shows_everything_to_whoever_has_the_token_and_nothing_to_others() {
-    let dir = tempfile::tempdir().unwrap();
-    let listen = free_address();
-    let more = format!("listen = \"{}\"\n[page]\nlisten = \"{listen}\"", free_address());
-    let mut hearth = Hearth::run(dir.path(), &config(&household(), "real-time", "embedded", &more));
-    hearth.until_said("listening");
-    let told: Value = serde_json::from_slice(&status(dir.path(), &["--json"]).stdout).unwrap();
-    let address = told["page"].as_str().unwrap().to_string();
-    let (base, token) = address.split_once("#token=").unwrap();
-    assert_eq!(base, format!("http://{listen}/"));
-    let file = dir.path().join("state/page.token");
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(std::fs::read_to_string(file).unwrap().trim(), token);
+/// A hearth with a web page, and the way to it.
+struct WebPage {
+    hearth: Hearth,
+    /// The address, with a slash at its end.
+    base: String,
+    token: String,
+    dir: tempfile::TempDir,
+}
 
-    let get = |path: &str, token| fetch(ureq::get(format!("{base}{path}")), token);
-    for path in ["status", "events", "metrics"] {
-        for wrong in [None, Some(""), Some("0123"), Some(&token[1..])] {
-            let (code, body) = get(path, wrong);
-            assert_eq!(code, 401, "{path}: {body}");
-            assert!(body.contains("the token is missing or wrong") && !body.contains(token), "{body}");
-        }
-    }
-    let refused = ureq::post(format!("{base}command")).config().http_status_as_error(false).build();
-    assert_eq!(refused.send(r#"{"command":"listening","value":"OFF"}"#).unwrap().status(), 401);
-    let (code, page) = get("", None);
-    assert!(code == 200 && page.contains("<script src=\"page.js\"") && !page.contains(token));
-    for path in ["page.css", "page.js", "icon.svg"] {
-        assert_eq!(get(path, None).0, 200, "{path}");
+impl WebPage {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = free_address();
+        let more = format!("listen = \"{}\"\n[page]\nlisten = \"{listen}\"", free_address());
+        let mut hearth = Hearth::run(dir.path(), &config(&household(), "real-time", "embedded", &more));
+        hearth.until_said("listening");
+        let told: Value = serde_json::from_slice(&status(dir.path(), &["--json"]).stdout).unwrap();
+        let (base, token) = told["page"].as_str().unwrap().split_once("#token=").unwrap();
+        assert_eq!(base, format!("http://{listen}/"));
+        Self { hearth, base: base.into(), token: token.into(), dir }
     }
 
-    // The stream begins with what was, and brings what is said as it is said.
-    let stream = ureq::get(format!("{base}events")).header("authorization", format!("Bearer {token}")).call().unwrap();
-    let mut lines = BufReader::new(stream.into_body().into_reader()).lines().map(Result::unwrap);
-    assert_eq!(lines.next().unwrap(), "event: recent");
-    let scene = lines.find(|line| line.starts_with("data: {\"utterance\"")).unwrap();
-    let scene: Value = serde_json::from_str(&scene["data: ".len()..]).unwrap();
-    assert!(!scene["utterance"]["text"].as_str().unwrap().is_empty(), "{scene}");
-    // The last of the rules that are read after it.
-    let reads = |line: &String| line.starts_with("data: {\"reading\"") && line.contains("left_on");
-    assert!(lines.find(reads).is_some_and(|reading| reading.contains("\"probability\"")));
-
-    let (_, status) = get("status", Some(token));
-    let status: Value = serde_json::from_str(&status).unwrap();
-    assert!(status["hears"]["utterances"].as_u64().unwrap() >= 1 && status["page"].is_null(), "{status}");
-    let (_, metrics) = get("metrics", Some(token));
-    for line in
-        ["hearth_listening 1.0", "# TYPE hearth_utterances counter", "hearth_rule_probability{rule=\"fire\"} ", "# EOF"]
-    {
-        assert!(metrics.contains(line), "{line} is missing:\n{metrics}");
+    fn get(&self, path: &str, token: Option<&str>) -> (u16, String) {
+        fetch(ureq::get(format!("{}{path}", self.base)), token)
     }
-    let command = |body: &str| {
-        let post = ureq::post(format!("{base}command")).header("authorization", format!("Bearer {token}"));
+
+    fn command(&self, body: &str) -> (u16, String) {
+        let post =
+            ureq::post(format!("{}command", self.base)).header("authorization", format!("Bearer {}", self.token));
         let sent = post.config().http_status_as_error(false).build().send(body).unwrap();
         let mut text = String::new();
         let code = sent.status().as_u16();
         sent.into_body().into_reader().read_to_string(&mut text).unwrap();
         (code, text)
-    };
-    let (code, answer) = command(r#"{"command":"listening","value":false}"#);
-    assert!(code == 200 && answer.contains("\"listening\":false"), "{answer}");
-    assert_eq!(command(&"x".repeat(70_000)).0, 413, "a command has its bounds");
+    }
 
-    hearth.terminate();
-    let (ended, said) = hearth.wait();
-    assert!(ended.success(), "a page that is open holds nobody up: {said}");
+    fn end(self) {
+        self.hearth.terminate();
+        let (ended, log) = self.hearth.wait();
+        assert!(ended.success(), "an open page delays no shutdown: {log}");
+    }
+}
+
+#[test]
+fn the_page_shows_nothing_without_the_token() {
+    let page = WebPage::start();
+    let file = page.dir.path().join("state/page.token");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(file).unwrap().trim(), page.token);
+    for path in ["status", "events", "metrics"] {
+        for wrong in [None, Some(""), Some("0123"), Some(&page.token[1..])] {
+            let (code, body) = page.get(path, wrong);
+            assert_eq!(code, 401, "{path}: {body}");
+            assert!(body.contains("the token is missing or wrong") && !body.contains(&page.token), "{body}");
+        }
+    }
+    let refused = ureq::post(format!("{}command", page.base)).config().http_status_as_error(false).build();
+    assert_eq!(refused.send(r#"{"command":"listening","value":"OFF"}"#).unwrap().status(), 401);
+    let (code, form) = page.get("", None);
+    assert!(code == 200 && form.contains("<script src=\"page.js\"") && !form.contains(&page.token));
+    for path in ["page.css", "page.js", "icon.svg"] {
+        assert_eq!(page.get(path, None).0, 200, "{path}");
+    }
+    page.end();
+}
+
+#[test]
+fn the_page_shows_and_takes_everything_with_the_token() {
+    let page = WebPage::start();
+    let token = Some(page.token.as_str());
+    // The stream begins with what was, and brings what is said as it is said.
+    let stream = ureq::get(format!("{}events", page.base)).header("authorization", format!("Bearer {}", page.token));
+    let mut lines = BufReader::new(stream.call().unwrap().into_body().into_reader()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "event: recent");
+    let event = lines.find(|line| line.starts_with("data: {\"utterance\"")).unwrap();
+    let event: Value = serde_json::from_str(&event["data: ".len()..]).unwrap();
+    assert!(!event["utterance"]["text"].as_str().unwrap().is_empty(), "{event}");
+    // The last of the rules that are asked after it.
+    let reading = |line: &String| line.starts_with("data: {\"reading\"") && line.contains("left_on");
+    assert!(lines.find(reading).is_some_and(|reading| reading.contains("\"probability\"")));
+
+    let status: Value = serde_json::from_str(&page.get("status", token).1).unwrap();
+    assert!(status["hears"]["utterances"].as_u64().unwrap() >= 1 && status["page"].is_null(), "{status}");
+    let (_, metrics) = page.get("metrics", token);
+    for line in
+        ["hearth_listening 1.0", "# TYPE hearth_utterances counter", "hearth_rule_probability{rule=\"fire\"} ", "# EOF"]
+    {
+        assert!(metrics.contains(line), "{line} is missing:\n{metrics}");
+    }
+    let (code, answer) = page.command(r#"{"command":"listening","value":false}"#);
+    assert!(code == 200 && answer.contains("\"listening\":false"), "{answer}");
+    assert_eq!(page.command(&"x".repeat(70_000)).0, 413, "the size of a command is limited");
+    page.end();
 }

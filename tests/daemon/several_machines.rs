@@ -22,13 +22,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use ulid::Ulid;
 
 use super::forgetting::holding;
-use super::house::{HEARTH, Hearth, clip, config, ids, transcript};
+use super::harness::{HEARTH, Hearth, clip, config, ids, transcript};
 use super::mosquitto::{LONG, Mosquitto, Subscriber, certificates, free_address};
 
 /// Nothing is given up for a machine that is away; a broker of its own gives up what exceeds 1,000 messages.
 const KEEPS: &str = "max_queued_messages 0\n";
 
-/// A machine that hears, without the hearing: its store, its outbox and its connection.
+/// A machine that hears, without the hearing: its store, its outbox and its connection to the broker.
 struct Node {
     context: Context,
     store: Store,
@@ -62,7 +62,7 @@ impl Node {
         node
     }
 
-    /// Says the `n`th thing that is said in the house.
+    /// Stores the `n`th utterance, as if it had been heard.
     fn say(&mut self, n: i64) -> String {
         let start = Timestamp::now() - SignedDuration::from_secs(3_600) + SignedDuration::from_millis(n * 10);
         self.say_words(start, &format!("This is number {n}."))
@@ -83,7 +83,7 @@ impl Node {
         said.id.to_string()
     }
 
-    /// Did not hear what was said in the last minute.
+    /// Stores a gap of the last minute.
     fn miss(&mut self) -> String {
         let (id, room, to) = (Ulid::generate(), self.context.topics.node().into(), Timestamp::now());
         let gap = Gap { id, room, from: to - SignedDuration::from_secs(60), to, reason: GapReason::Muted };
@@ -121,83 +121,127 @@ fn folder(dir: &Path, name: &str) -> PathBuf {
     path
 }
 
-#[test]
-fn three_rooms_over_a_bridge_are_read_once_and_in_order_though_the_reader_is_killed() {
-    let dir = tempfile::tempdir().unwrap();
-    let (up, down, reader) = (folder(dir.path(), "up"), folder(dir.path(), "down"), folder(dir.path(), "reader"));
-    let upstairs = Mosquitto::start(&up, free_address(), KEEPS);
-    let bridge = format!(
-        "{KEEPS}connection upstairs\naddress {}\ntopic hearth/+/utterance out 1\ntopic hearth/+/gap out 1\nnotifications false\n",
-        upstairs.address
-    );
-    let downstairs = Mosquitto::start(&down, free_address(), &bridge);
-    let listener = Subscriber::new(upstairs.address, "hearth/reader/#", None);
-    let listener_of_all = Subscriber::new(upstairs.address, "hearth/+/gap", None);
+/// Two brokers with a bridge between them, three machines that hear at the lower one, and one that reads at the upper one.
+struct BridgedHouse {
+    reader: PathBuf,
+    config: String,
+    subscriber: Subscriber,
+    nodes: Vec<Node>,
+    /// Ids of what was said, in order.
+    said: Vec<String>,
+    upstairs: Mosquitto,
+    _downstairs: Mosquitto,
+}
 
-    let text = reads(upstairs.address, 4);
-    let mut hearth = Hearth::run(&reader, &text);
-    hearth.until_said("other machines are heard");
-    let mut nodes: Vec<Node> =
-        ["kitchen", "hall", "study"].iter().map(|name| Node::start(dir.path(), name, downstairs.address)).collect();
-    // What is said before the bridge stands is passed on when it capabilities.
-    let mut said = Vec::new();
-    let mut say = |numbers: std::ops::Range<i64>| {
-        said.extend(numbers.map(|n| nodes[n as usize % 3].say(n)));
-    };
-    say(0..150);
-    eventually("half of it is read", || transcript(&reader).len() >= 100);
-    for garbage in ["", "{", "7", "{\"id\": \"x\"}", "\u{0}"] {
-        listener.publish("hearth/kitchen/utterance", garbage, false);
+impl BridgedHouse {
+    fn new(dir: &Path) -> Self {
+        let upstairs = Mosquitto::start(&folder(dir, "up"), free_address(), KEEPS);
+        let bridge = format!(
+            "{KEEPS}connection upstairs\naddress {}\ntopic hearth/+/utterance out 1\ntopic hearth/+/gap out 1\nnotifications false\n",
+            upstairs.address
+        );
+        let downstairs = Mosquitto::start(&folder(dir, "down"), free_address(), &bridge);
+        let rooms = ["kitchen", "hall", "study"];
+        Self {
+            reader: folder(dir, "reader"),
+            config: reads(upstairs.address, 4),
+            subscriber: Subscriber::new(upstairs.address, "hearth/reader/#", None),
+            nodes: rooms.iter().map(|name| Node::start(dir, name, downstairs.address)).collect(),
+            said: Vec::new(),
+            upstairs,
+            _downstairs: downstairs,
+        }
     }
-    listener.publish_long("hearth/kitchen/utterance", 3 << 20);
-    say(150..200);
-    hearth.kill();
-    say(200..300);
-    let hearth = Hearth::run(&reader, &text);
-    let gap = nodes[0].miss();
-    eventually("all of it is read", || transcript(&reader).len() >= 300);
-    let known = || {
-        let database = rusqlite::Connection::open(reader.join("state/hearth.db")).unwrap();
-        let mut all = database.prepare("SELECT room || ' ' || id FROM gap").unwrap();
-        all.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap).collect::<Vec<_>>()
-    };
-    eventually("what a machine did not hear is known, too", || known() == [format!("kitchen {gap}")]);
-    // A bridge that lost its connection sends again what was not acknowledged.
-    let heard = listener_of_all.on("hearth/kitchen/gap");
-    listener.publish(&heard.topic, &heard.payload, false);
-    listener.publish(
-        "hearth/reader/request/ask",
-        &json!({ "value": "Is there a fire?", "transaction": 1 }).to_string(),
-        false,
-    );
-    assert_eq!(listener.on("hearth/reader/response/ask").json()["status"], "ok");
-    let refused = |health: &serde_json::Value| health["others"]["refused"].as_u64().unwrap();
-    listener.wait_for("what is no utterance is counted", |heard| {
-        heard.topic == "hearth/reader/health" && refused(&heard.json()) >= 1
-    });
-    let shown =
-        Command::new(HEARTH).args(["status", "--json", "--config", "hearth.toml"]).current_dir(&reader).output();
-    let shown: serde_json::Value = serde_json::from_slice(&shown.unwrap().stdout).unwrap();
-    assert!(shown["hears"]["last"]["text"].as_str().unwrap().starts_with("This is number"), "{shown}");
-    let others = &shown["hears"]["others"];
-    assert!(others["taken"].as_u64().unwrap() >= 100 && others["repeated"].as_u64().unwrap() >= 1, "{shown}");
-    hearth.terminate();
-    let (status, log) = hearth.wait();
-    assert!(status.success(), "{log}");
-    nodes.into_iter().for_each(Node::end);
-    assert_eq!(known(), [format!("kitchen {gap}")], "what a machine did not hear is known once");
 
-    assert!(ids(&transcript(&reader)) == said, "each once, in the order in which it was said");
-    let store =
-        Store::open(&reader.join("state"), OutboxLimits::from(&hearth::config::StoreConfig::default())).unwrap();
-    assert_eq!(store.reader().unwrap().0, store.newest().unwrap(), "the state has read to the end");
-    let rooms: BTreeSet<String> =
-        store.search("number", 300).unwrap().into_iter().map(|(_, utterance)| utterance.room).collect();
-    assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["hall", "kitchen", "study"]);
+    fn say(&mut self, numbers: std::ops::Range<i64>) {
+        for n in numbers {
+            self.said.push(self.nodes[n as usize % 3].say(n));
+        }
+    }
+
+    /// Room and id of each gap that the reader has stored.
+    fn stored_gaps(&self) -> Vec<String> {
+        let database = rusqlite::Connection::open(self.reader.join("state/hearth.db")).unwrap();
+        let mut all = database.prepare("SELECT room || ' ' || id FROM gap").unwrap();
+        all.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let mut command = Command::new(HEARTH);
+        command.args(["status", "--json", "--config", "hearth.toml"]).current_dir(&self.reader);
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+    }
+
+    fn end(mut self, hearth: Hearth) -> Self {
+        hearth.terminate();
+        let (status, log) = hearth.wait();
+        assert!(status.success(), "{log}");
+        self.nodes.drain(..).for_each(Node::end);
+        self
+    }
 }
 
 #[test]
-fn rooms_that_other_machines_hear_have_states_of_their_own_too() {
+fn utterances_over_a_bridge_are_read_once_and_in_order_although_the_reader_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = BridgedHouse::new(dir.path());
+    let mut hearth = Hearth::run(&house.reader, &house.config);
+    hearth.until_said("other machines are heard");
+    // What is said before the bridge is connected is passed on once it is.
+    house.say(0..150);
+    eventually("half of it is read", || transcript(&house.reader).len() >= 100);
+    house.say(150..200);
+    hearth.kill();
+    house.say(200..300);
+    let hearth = Hearth::run(&house.reader, &house.config);
+    eventually("all of it is read", || transcript(&house.reader).len() >= 300);
+    let house = house.end(hearth);
+
+    assert!(ids(&transcript(&house.reader)) == house.said, "each once, in the order in which it was said");
+    let limits = OutboxLimits::from(&hearth::config::StoreConfig::default());
+    let store = Store::open(&house.reader.join("state"), limits).unwrap();
+    assert_eq!(store.reader().unwrap().0, store.newest().unwrap(), "the state has read to the end");
+    let rooms: BTreeSet<_> = transcript(&house.reader).iter().map(|line| line["room"].to_string()).collect();
+    assert_eq!(rooms.into_iter().collect::<Vec<_>>(), ["\"hall\"", "\"kitchen\"", "\"study\""]);
+}
+
+#[test]
+fn gaps_of_other_machines_are_stored_once_and_invalid_messages_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = BridgedHouse::new(dir.path());
+    let gaps = Subscriber::new(house.upstairs.address, "hearth/+/gap", None);
+    let mut hearth = Hearth::run(&house.reader, &house.config);
+    hearth.until_said("other machines are heard");
+    house.say(0..3);
+    for garbage in ["", "{", "7", "{\"id\": \"x\"}", "\u{0}"] {
+        house.subscriber.publish("hearth/kitchen/utterance", garbage, false);
+    }
+    house.subscriber.publish_long("hearth/kitchen/utterance", 3 << 20);
+    let gap = format!("kitchen {}", house.nodes[0].miss());
+    eventually("the gap is stored", || house.stored_gaps() == [gap.clone()]);
+    // A bridge that lost its connection sends again what was not acknowledged.
+    let published = gaps.on("hearth/kitchen/gap");
+    house.subscriber.publish(&published.topic, &published.payload, false);
+    house.say(3..6);
+    eventually("all of it is read", || transcript(&house.reader).len() >= 6);
+
+    let question = json!({ "value": "Is there a fire?", "transaction": 1 }).to_string();
+    house.subscriber.publish("hearth/reader/request/ask", &question, false);
+    assert_eq!(house.subscriber.on("hearth/reader/response/ask").json()["status"], "ok");
+    let refused = |health: &serde_json::Value| health["others"]["refused"].as_u64().unwrap();
+    house.subscriber.wait_for("invalid messages are counted", |message| {
+        message.topic == "hearth/reader/health" && refused(&message.json()) >= 1
+    });
+    let shown = house.status();
+    assert!(shown["hears"]["last"]["text"].as_str().unwrap().starts_with("This is number"), "{shown}");
+    let others = &shown["hears"]["others"];
+    assert!(others["taken"].as_u64().unwrap() >= 6 && others["repeated"].as_u64().unwrap() >= 1, "{shown}");
+    let house = house.end(hearth);
+    assert_eq!(house.stored_gaps(), [gap], "it is stored once");
+}
+
+#[test]
+fn rooms_of_other_machines_have_states_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let reader = folder(dir.path(), "reader");
     let broker = Mosquitto::start(dir.path(), free_address(), KEEPS);
@@ -246,7 +290,7 @@ fn rooms_that_other_machines_hear_have_states_of_their_own_too() {
 }
 
 #[test]
-fn a_certificate_of_the_houses_own_and_a_password_from_systemd_are_all_it_takes() {
+fn a_private_certificate_and_a_password_from_systemd_are_enough_to_connect() {
     let dir = tempfile::tempdir().unwrap();
     let [ca, certificate, key] = certificates(dir.path());
     let (users, secrets) = (dir.path().join("users"), folder(dir.path(), "secrets"));
@@ -277,7 +321,7 @@ fn a_certificate_of_the_houses_own_and_a_password_from_systemd_are_all_it_takes(
 }
 
 #[test]
-fn what_is_heard_in_three_rooms_is_read_by_a_machine_without_ears() {
+fn a_machine_without_a_microphone_reads_what_three_others_hear() {
     let dir = tempfile::tempdir().unwrap();
     let reader = folder(dir.path(), "reader");
     let broker = Mosquitto::start(dir.path(), free_address(), KEEPS);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hearth::clock::SAMPLE_RATE;
 
-use super::house::{HEARTH, Hearth, Held, clip, config, household, thread, until, wav};
+use super::harness::{HEARTH, Hearth, Held, clip, config, household, thread, until, wav};
 use super::mosquitto::{LONG, Mosquitto, Subscriber, free_address};
 
 /// A service manager's end of the notify socket.
@@ -64,7 +64,7 @@ impl Manager {
 }
 
 #[test]
-fn the_service_manager_is_told_that_it_listens_and_lives_and_learns_of_each_part_that_is_stuck() {
+fn systemd_is_notified_until_a_service_is_stuck() {
     let dir = tempfile::tempdir().unwrap();
     let notify = dir.path().join("notify");
     let manager = Manager::new(&notify);
@@ -96,7 +96,7 @@ fn the_service_manager_is_told_that_it_listens_and_lives_and_learns_of_each_part
 }
 
 #[test]
-fn a_house_whose_network_microphones_have_not_come_yet_is_ready_all_the_same() {
+fn hearth_is_ready_before_a_network_microphone_connects() {
     let dir = tempfile::tempdir().unwrap();
     let notify = dir.path().join("notify");
     let manager = Manager::new(&notify);
@@ -114,7 +114,7 @@ fn a_house_whose_network_microphones_have_not_come_yet_is_ready_all_the_same() {
 }
 
 #[test]
-fn a_source_that_pauses_is_no_part_that_is_stuck() {
+fn a_source_that_pauses_is_not_stuck() {
     let dir = tempfile::tempdir().unwrap();
     let notify = dir.path().join("notify");
     let manager = Manager::new(&notify);
@@ -147,7 +147,7 @@ fn a_source_that_pauses_is_no_part_that_is_stuck() {
 }
 
 #[test]
-fn rules_and_schedules_are_read_again_without_losing_the_state_and_a_mistake_changes_nothing() {
+fn a_reload_changes_rules_and_keeps_the_state_and_a_mistake_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());
     let listener = Subscriber::new(broker.address, "#", None);
@@ -226,7 +226,7 @@ fn record(mut datagram: &[u8]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_journal_gets_records_with_fields_to_search_by() {
+fn journal_records_have_fields_to_search_by() {
     // In a mount namespace of its own, where our socket is the journal's.
     let namespace = |script: &str| {
         let mut command = Command::new("unshare");
@@ -273,7 +273,7 @@ fn the_journal_gets_records_with_fields_to_search_by() {
 }
 
 #[test]
-fn the_unit_is_as_closed_as_it_can_be_and_still_opens_the_sound_card() {
+fn the_unit_is_sandboxed_and_can_still_open_the_sound_card() {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/hearth.service");
     // 15 of 100: what is left is the network at home, and the sound card.
     let judged = Command::new("systemd-analyze")
