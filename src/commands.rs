@@ -2,7 +2,7 @@
 //!
 //! A command is one file in this folder: its topic, its documentation, its limits, how its payload is read, what it does and
 //! what it replies. The list of commands is the one call of `commands!` below. From the list come the subscriptions, the parsing
-//! for all three ways in, who carries a command out, its entities in Home Assistant, and the table in `config/topics.md`.
+//! for all three ways in, who carries a command out, its entities in Home Assistant, and the table in `docs/mqtt.md`.
 //!
 //! To add a command: write its file, and add its name to the list. The compiler asks for the rest. Then run
 //! `HEARTH_WRITE_DOCS=1 cargo test the_documentation_lists_every_command`, which writes the table.
@@ -56,7 +56,7 @@ pub trait Definition: Sized {
     /// Its topic below `<base>/<node>/`: `<name>/set` for a setting, `request/<name>` for an action. The name is also what the
     /// control socket and the page call it.
     const PATH: &'static str;
-    /// What its payload is and what it does, for the table in `config/topics.md`.
+    /// What its payload is and what it does, for the table in `docs/mqtt.md`.
     const DOCUMENTATION: &'static str;
     /// What is replied after it was carried out.
     type Reply;
@@ -192,7 +192,7 @@ pub fn entities(topics: &Topics) -> Vec<Entity> {
     LIST.iter().flat_map(|command| (command.entities)(topics)).collect()
 }
 
-/// The table of all commands in `config/topics.md`.
+/// The table of all commands in `docs/mqtt.md`.
 pub fn documentation() -> String {
     let row = |command: &ListedCommand| format!("| `{}` | {} |\n", command.path, command.documentation);
     let rows: String = LIST.iter().map(row).collect();
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_every_command() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/topics.md");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mqtt.md");
         let text = std::fs::read_to_string(&file).unwrap();
         let missing = || panic!("{} lacks the lines around the table of commands:\n{BEGIN}{END}", file.display());
         let (before, rest) = text.split_once(BEGIN).unwrap_or_else(missing);

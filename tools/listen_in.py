@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the messages of a running hearth with config/topics.md: a paho client subscribes to all topics of one machine for some
+"""Compares the messages of a running hearth with docs/mqtt.md: a paho client subscribes to all topics of one machine for some
 seconds, and reports each topic that is not documented and each payload that differs. Needs `pip install paho-mqtt`.
 
     tools/listen_in.py HOST PORT NODE SECONDS
@@ -11,7 +11,7 @@ from datetime import datetime
 import paho.mqtt.client as mqtt
 
 host, port, node, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
-table = (pathlib.Path(__file__).parent.parent / "config/topics.md").read_text()
+table = (pathlib.Path(__file__).parent.parent / "docs/mqtt.md").read_text()
 rows = re.findall(r"^\| `hearth/home/([^`]+)` \| (yes|no) \| `(.+)` \|$", table, re.M)
 documented = {re.sub("^(rule|response)/.*", r"\1/", path): (kept, example) for path, kept, example in rows}
 received, wrong = Counter(), []

@@ -133,7 +133,7 @@ fn examples(markdown: &str) -> Vec<(String, String)> {
 #[test]
 fn no_topic_and_no_field_of_a_message_has_gone() {
     // That what is sent is as documented is checked in tests/mqtt.
-    let documented = examples(&fs::read_to_string(root("config/topics.md")).unwrap());
+    let documented = examples(&fs::read_to_string(root("docs/mqtt.md")).unwrap());
     let old = examples(&fs::read_to_string(sample("topics.md")).unwrap());
     assert!(old.len() >= 13, "{} examples were found", old.len());
     for (topic, payload) in old {

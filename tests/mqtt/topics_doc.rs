@@ -1,4 +1,4 @@
-//! `config/topics.md` shows each topic as it is sent.
+//! `docs/mqtt.md` shows each topic as it is sent.
 
 use std::path::Path;
 
@@ -75,7 +75,7 @@ fn examples() -> Vec<Message> {
 
 #[test]
 fn topics_md_shows_what_is_sent() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/topics.md");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mqtt.md");
     let table = std::fs::read_to_string(&file).unwrap();
     let row = |message: &Message| {
         let kept = if message.retain { "yes" } else { "no" };
