@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""Ways to hear the same recordings, beside each other: words, seconds, and how much of the time is spent decoding.
+"""Compares streaming policies on the same recordings: word errors, latency, and the share of the time spent decoding.
 
     cargo build --release --locked && benches/policies.py FOLDER [--set SET]... [--every N] [--model FILE]
 
-All go through hearth's own voice detector, recogniser and scorer (`hearth bench hearing`), on a clock on which a pass takes what
---cost says, so the figures do not depend on what else the machine does; what differs is when is looked and what is believed:
+All policies use hearth's own voice detector, recognizer and scorer (`hearth bench hearing`), on a simulated clock on which a decode
+takes what --cost says, so the figures do not depend on what else the machine does. They differ in when they decode and in which words
+they commit:
 
-  stream     whisper.cpp's `stream`: every 3 s the last 10 are decoded, and every second time that is final
-  segment    each stretch of speech is decoded once, when it is over
-  agreement  LocalAgreement-2 as whisper_streaming has it: a look every second, and what two of them agree on
-  hearth     looks while there is time, by the clock and where a pause begins; the surer a word, the less has to be heard behind it
+  stream     whisper.cpp's `stream`: every 3 s the last 10 s are decoded, and every second decode is final
+  segment    each segment of speech is decoded once, when it is over
+  agreement  LocalAgreement-2 as in whisper_streaming: a decode every second, and what two of them agree on is committed
+  hearth     partial decodes while there is time, periodically and when a pause begins; the surer a word, the less audio is needed after it
 
-The programs themselves (whisper_streaming, WhisperLiveKit) want torch and another form of the model; so it is their policy that
-runs here, with the same model, detector and scorer. A pass of `agreement` and of `stream` encodes 30 s, as Whisper does elsewhere,
-and costs all of it; hearth's encode what was said and the silence behind it that the model wants, and cost their share. The offline
-pass encodes 30 s.
+The programs themselves (whisper_streaming, WhisperLiveKit) need torch and another format of the model, so their policy runs here with
+the same model, detector and scorer. A decode of `agreement` and of `stream` encodes 30 s and costs all of it. hearth's decodes encode
+the audio and the silence after it that the model needs, and cost their share. The offline decode encodes 30 s.
 """
 import argparse
 import json
@@ -40,7 +40,7 @@ for policy, options in policies.items():
     command += [word for name in args.set for word in ("--set", name)] + ["--every", args.every]
     done = subprocess.run(command + (["--model", args.model] if args.model else []), stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"{policy} cannot be measured")
+        sys.exit(f"hearth bench hearing failed for the policy {policy}")
     report = found[policy] = json.loads(done.stdout.splitlines()[-1])
     noise = report.get("noise_words_per_hour")
     print(

@@ -1,4 +1,4 @@
-//! Transcribes a recording with the library, as `hearth transcribe` does with less said.
+//! Transcribes a recording with the library, like `hearth transcribe`.
 //!
 //! ```text
 //! cargo run --release --example transcribe examples/household.flac
@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<()> {
     let whisper = Whisper::load(&models::find(&settings.model, Path::new(""))?, &settings)?;
     let mut pipeline = AsrPipeline::new(whisper);
 
-    // Sources run on threads of their own and hand frames of 16 ms over a bounded channel; their end is the channel's.
+    // Sources run on threads of their own and send frames of 16 ms over a bounded channel. When they end, the channel is closed.
     let (out, frames) = sync_channel(64);
     let sources = [("example".into(), SourceConfig::File(FileConfig { path, pace: PlaybackPace::Fast, room: None }))];
     let (control, metrics) = (SourceControl::default(), Metrics::default());

@@ -26,6 +26,8 @@ struct DeviceLine<'a> {
     error: Option<&'a str>,
 }
 
+/// # Errors
+/// There is no sound system.
 pub fn run(args: DevicesArgs) -> anyhow::Result<()> {
     write(&audio::devices()?, args.json, &mut stdout())
 }
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_lines_up_and_marks_the_default() {
+    fn the_table_is_aligned_and_marks_the_default() {
         let table = written(&two(), false);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines[0], "* default                  48000 Hz, 2 channels, f32  Default Audio Device");
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_microphone_is_told_what_to_do() {
+    fn without_a_microphone_the_output_says_what_to_do() {
         assert!(written(&[], false).starts_with("No microphone found. Plug one in"));
     }
 }

@@ -1,4 +1,4 @@
-//! `hearth transcribe`: files to text.
+//! `hearth transcribe`: recordings to text.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::event::{AudioEvent, Utterance};
 use crate::metrics::Metrics;
 use crate::models;
 
-/// Frames between decoding and hearing: a second of sound.
+/// Capacity of the channel between reading a file and transcribing it, in frames: a second.
 const QUEUE: usize = 64;
 
 /// Turns recordings into text.
@@ -51,7 +51,7 @@ struct OutputLine<'a> {
     confidence: f32,
 }
 
-/// Runs the command. A file that fails is told of, and the others are done.
+/// Runs the command. If one of several files fails, the error is logged and the others are transcribed.
 ///
 /// # Errors
 /// The model cannot be loaded, or some of the files could not be transcribed.
@@ -156,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_fails_does_not_keep_the_others_from_being_heard() {
+    fn a_file_that_fails_does_not_stop_the_others() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (empty, folder) = (tempfile::NamedTempFile::new().unwrap(), tempfile::tempdir().unwrap());
-        // Eighteen seconds of the household are enough.
+        // Eighteen seconds of the bundled recording are enough.
         let household = std::fs::read(root.join("examples/household.flac")).unwrap();
         let morning = folder.path().join("morning.flac");
         std::fs::write(&morning, &household[..household.len() / 8]).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn minutes_are_written_as_a_clock_has_them() {
+    fn times_are_printed_as_minutes_and_seconds() {
         assert_eq!(minutes(0.04), "00:00.0");
         assert_eq!(minutes(59.96), "01:00.0");
         assert_eq!(minutes(3_725.5), "62:05.5");

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_folder_is_measured_and_a_missing_manifest_is_an_error() {
     let home = tempfile::tempdir().unwrap();
-    // Eighteen seconds of the household, and the pause before its first word.
+    // The first eighteen seconds of the bundled recording, and a second of silence.
     let household = std::fs::read(root("examples/household.flac")).unwrap();
     std::fs::write(home.path().join("morning.flac"), &household[..household.len() / 8]).unwrap();
     let format = hound::WavSpec {

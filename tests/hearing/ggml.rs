@@ -1,16 +1,16 @@
-//! The bundled Whisper made into models of other forms, shapes and languages: files as whisper.cpp's tools write them.
+//! Makes models with other quantizations, shapes and languages of the bundled one, in the file format that whisper.cpp's tools write.
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device};
 
-/// Positions in the header, counted from the mark: `n_vocab`, then `n_{audio,text}_{ctx,state,head,layer}`, `n_mels`, `ftype`.
+/// Positions in the header, counted from the magic number: `n_vocab`, then `n_{audio,text}_{ctx,state,head,layer}`, `n_mels`, `ftype`.
 const VOCABULARY: usize = 0;
 const STATES: [usize; 2] = [2, 6];
 const HEADS: [usize; 2] = [3, 7];
 const LAYERS: [usize; 2] = [4, 8];
 const FORM: usize = 10;
 
-/// The first token behind the text of an English-only model, where one that knows all languages has one more.
+/// The first token after the text tokens of an English-only model. A multilingual model has one text token more.
 const END_OF_TEXT: usize = 50_256;
 
 /// How weights are held: ggml's number for the type, and for a file of it.
@@ -118,7 +118,7 @@ impl Ggml {
         file
     }
 
-    /// The same weights in another form.
+    /// The same weights in another quantization.
     pub fn held_as(mut self, form: Form) -> Self {
         self.header[FORM] = form.file();
         for tensor in self.tensors.iter_mut().filter(|tensor| tensor.kind == Form::Q5_1.tensor()) {
@@ -138,8 +138,8 @@ impl Ggml {
         self
     }
 
-    /// A model that knows all languages has one token more, and what lies behind it is moved; `surely` becomes what this one hears whatever
-    /// it hears: its token is that of the time 0, with which this model begins.
+    /// A multilingual model, which has one token more than an English-only one. It detects the language with the index `surely` for any
+    /// audio: the language's token gets the embedding of the timestamp 0, with which this model always begins.
     pub fn of_all_languages(mut self, surely: usize) -> Self {
         self.header[VOCABULARY] += 1;
         let tokens = self.tensor("decoder.token_embedding.weight");
@@ -154,7 +154,7 @@ impl Ggml {
         self
     }
 
-    /// As wide and deep as others are, with weights of nothing.
+    /// A model of another width and depth, with all weights zero.
     pub fn of_shape(mut self, width: u32, heads: u32, layers: u32, form: Form) -> Self {
         let was = self.header[STATES[0]];
         let scaled = |n: u32| if n == was || n == 4 * was { n / was * width } else { n };

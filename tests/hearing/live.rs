@@ -1,4 +1,4 @@
-//! Hearing that does not wait: looks at what is being said, and what is given up under load.
+//! The pipeline for live sources: partial decodes, committed words, and segments dropped under load.
 
 use hearth::asr::decode_scheduler::InterimMode;
 use hearth::event::GapReason;
@@ -14,8 +14,8 @@ fn end(frame: &Frame) -> Timestamp {
     hearth::clock::after(frame.time, hearth::clock::duration(256))
 }
 
-/// Hears frames as they arrive, by a recogniser that takes no time.
-fn hear_at_once(pipeline: &mut AsrPipeline, frames: Vec<Frame>, metrics: &Metrics) -> Vec<PipelineEvent> {
+/// Transcribes frames as they arrive, as if decoding took no time.
+fn transcribe_live(pipeline: &mut AsrPipeline, frames: Vec<Frame>, metrics: &Metrics) -> Vec<PipelineEvent> {
     let mut heard = Vec::new();
     for frame in frames {
         let now = end(&frame);
@@ -29,8 +29,8 @@ fn hear_at_once(pipeline: &mut AsrPipeline, frames: Vec<Frame>, metrics: &Metric
     heard
 }
 
-/// Speech without a pause: it is cut where it goes on.
-fn breathless(frames: usize) -> Vec<Frame> {
+/// Speech without a pause, which is cut in the middle.
+fn speech_without_pauses(frames: usize) -> Vec<Frame> {
     let mut all = household(usize::MAX);
     let times: Vec<_> = all.iter().map(|frame| (frame.at, frame.time)).collect();
     all.retain(|frame| frame.samples.iter().any(|sample| sample.abs() > 0.01));
@@ -39,20 +39,20 @@ fn breathless(frames: usize) -> Vec<Frame> {
 }
 
 #[test]
-fn committed_words_come_before_their_utterance_and_stay_as_they_are() {
-    stay_committed(household(900));
+fn committed_words_come_before_their_utterance_and_never_change() {
+    assert_committed_words_stay(household(900));
 }
 
 #[test]
-fn committed_words_stay_as_they_are_where_nobody_takes_a_breath() {
-    stay_committed(breathless(2_500));
+fn committed_words_never_change_where_speech_is_cut() {
+    assert_committed_words_stay(speech_without_pauses(2_500));
 }
 
-fn stay_committed(frames: Vec<Frame>) {
+fn assert_committed_words_stay(frames: Vec<Frame>) {
     let metrics = Metrics::default();
     let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
     let (mut committed, mut early, mut last) = (Vec::new(), 0, Timestamp::MIN);
-    for heard in hear_at_once(&mut pipeline, frames, &metrics) {
+    for heard in transcribe_live(&mut pipeline, frames, &metrics) {
         match heard {
             PipelineEvent::Hypothesis(said) => {
                 assert!(said.committed.starts_with(&committed), "{committed:?} became {:?}", said.committed);
@@ -76,22 +76,22 @@ fn stay_committed(frames: Vec<Frame>) {
 }
 
 #[test]
-fn a_cut_far_before_what_was_heard_is_no_lag() {
-    let mut frames = breathless(1_400);
-    // The deepest dip when twelve seconds were heard: the segment that comes out then ended almost three seconds ago.
+fn a_cut_that_lies_seconds_back_does_not_count_as_load() {
+    let mut frames = speech_without_pauses(1_400);
+    // The best place for a cut after twelve seconds: the segment that comes out then ended almost three seconds ago.
     frames[572..582].iter_mut().for_each(|frame| frame.samples.fill(0.0));
     let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
-    let heard = hear_at_once(&mut pipeline, frames, &Metrics::default());
+    let heard = transcribe_live(&mut pipeline, frames, &Metrics::default());
     let starts = heard.iter().filter_map(|heard| match heard {
         PipelineEvent::Hypothesis(said) if !said.committed.is_empty() => Some(said.start),
         _ => None,
     });
     let starts: std::collections::BTreeSet<Timestamp> = starts.collect();
-    assert!(starts.len() >= 2, "what follows the cut is looked at, too: {starts:?}");
+    assert!(starts.len() >= 2, "what follows the cut is decoded, too: {starts:?}");
 }
 
 #[test]
-fn what_is_dropped_never_comes_out() {
+fn discarded_audio_never_comes_out() {
     let metrics = Metrics::default();
     let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
     for frame in household(190) {
@@ -104,7 +104,7 @@ fn what_is_dropped_never_comes_out() {
 }
 
 #[test]
-fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
+fn each_text_segment_of_whisper_is_an_utterance() {
     // Four sentences without a pause, one segment: 33.6 to 43 s.
     let said: Vec<AudioEvent> =
         household(2_690).into_iter().skip(2_100).map(|f| AudioEvent::Frame(Box::new(f))).collect();
@@ -115,7 +115,7 @@ fn each_piece_that_whisper_makes_of_a_segment_is_an_utterance() {
 }
 
 #[test]
-fn what_there_is_no_time_for_is_told_as_a_gap() {
+fn dropped_segments_are_reported_as_overload_gaps() {
     let metrics = Metrics::default();
     let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
     let frames = household(1_800);
@@ -131,14 +131,14 @@ fn what_there_is_no_time_for_is_told_as_a_gap() {
         gaps.len() >= 2 && gaps.iter().all(|gap| gap.reason == GapReason::Overload && gap.from < gap.to),
         "{gaps:?}"
     );
-    assert!(heard.iter().any(|heard| matches!(heard, PipelineEvent::Utterance(_))), "the last stretch is heard");
-    assert!(!heard.iter().any(|heard| matches!(heard, PipelineEvent::Hypothesis(_))), "no looks under load");
+    assert!(heard.iter().any(|heard| matches!(heard, PipelineEvent::Utterance(_))), "the last segment is decoded");
+    assert!(!heard.iter().any(|heard| matches!(heard, PipelineEvent::Hypothesis(_))), "no partial decodes under load");
     let told: f64 = gaps.iter().map(|gap| gap.to.duration_since(gap.from).as_secs_f64()).sum();
     assert!((told - metrics.dropped_samples.get() as f64 / 16_000.0).abs() < 0.01, "{told} s");
 }
 
 #[test]
-fn rooms_are_heard_side_by_side() {
+fn rooms_are_independent_streams() {
     let metrics = Metrics::default();
     let mut pipeline = AsrPipeline::new(whisper());
     let mut heard = Vec::new();
@@ -158,7 +158,7 @@ fn rooms_are_heard_side_by_side() {
 }
 
 #[test]
-fn sources_run_side_by_side_and_one_that_fails_ends_all() {
+fn sources_run_in_parallel_and_one_that_fails_stops_all() {
     let (one, gone) = (root("examples/household.flac"), root("examples/gone.flac"));
     let hall = |path: &Path, pace| ("hall".to_owned(), playing(path, pace).1);
     let run = |sources: [(String, SourceConfig); 2]| {

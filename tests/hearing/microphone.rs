@@ -15,36 +15,36 @@ use super::*;
 /// Set in the process that ALSA was configured for before it started.
 const PIPE: &str = "HEARTH_TEST_PIPE";
 
-/// Long enough for any machine; a test that waits for it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for any machine. A test that waits for so long has failed.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_microphone_is_heard_closed_and_brought_back() {
+fn a_microphone_is_captured_muted_and_reopened() {
     let device = "type file\n slave.pcm { type null }\n file \"/dev/null\"\n infile \"PIPE\"\n format \"raw\"";
-    with_microphone("a_microphone_is_heard_closed_and_brought_back", device, in_a_house_with_a_microphone);
+    with_microphone("a_microphone_is_captured_muted_and_reopened", device, captures_mutes_and_reopens);
 }
 
 #[test]
-fn an_array_is_told_dead_loud_and_gone() {
-    // What `multi` binds has exactly so many channels; read through it, `file` would not be asked.
+fn a_microphone_array_is_reported_dead_clipping_and_lost() {
+    // `multi` has exactly as many channels as it binds. `file` must be on the outside, or it would not be read.
     let channels: String = (0..6).map(|n| format!("bindings.{n} {{ slave a channel {n} }}\n")).collect();
     let device = format!(
         "type file\n file \"/dev/null\"\n infile \"PIPE\"\n format \"raw\"\n slave.pcm {{\n type multi\n \
          slaves.a {{\n channels 6\n pcm {{ type null }}\n }}\n {channels} }}"
     );
-    with_microphone("an_array_is_told_dead_loud_and_gone", &device, in_a_house_with_an_array);
+    with_microphone("a_microphone_array_is_reported_dead_clipping_and_lost", &device, reports_dead_clipping_and_lost);
 }
 
 #[test]
-fn a_driver_that_hangs_holds_up_neither_mute_nor_end() {
+fn a_hanging_driver_delays_neither_mute_nor_stop() {
     let device = "type file\n slave.pcm { type null }\n file \"/dev/null\"\n infile \"PIPE\"\n format \"raw\"";
-    with_microphone("a_driver_that_hangs_holds_up_neither_mute_nor_end", device, in_a_house_with_a_driver_that_hangs);
+    with_microphone("a_hanging_driver_delays_neither_mute_nor_stop", device, mutes_and_stops_while_the_driver_hangs);
 }
 
-/// Runs `house` in a process of its own, which has one sound device, `pipe`: it delivers what is written into a pipe.
-fn with_microphone(test: &str, device: &str, house: impl FnOnce(&Path)) {
+/// Runs `scenario` in a process of its own that has one sound device, `pipe`, which delivers what is written into a named pipe.
+fn with_microphone(test: &str, device: &str, scenario: impl FnOnce(&Path)) {
     if let Some(pipe) = std::env::var_os(PIPE) {
-        return house(Path::new(&pipe));
+        return scenario(Path::new(&pipe));
     }
     let home = tempfile::tempdir().unwrap();
     let pipe = home.path().join("microphone");
@@ -67,7 +67,7 @@ fn with_microphone(test: &str, device: &str, house: impl FnOnce(&Path)) {
         if let Some(status) = child.try_wait().unwrap() {
             break Some(status);
         }
-        if started.elapsed() > 3 * PATIENCE {
+        if started.elapsed() > 3 * TIMEOUT {
             child.kill().unwrap();
             child.wait().unwrap();
             break None;
@@ -85,10 +85,10 @@ fn make_pipe(pipe: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
 }
 
-/// What a device plays, in a thread of its own, until it ends. Whatever a test finds, it must end, or the test waits for ever.
+/// What the device plays, on a thread of its own. It must be ended even if the test fails, or the test would wait forever.
 struct Device<'a> {
     control: &'a SourceControl,
-    /// The peak of a tone; below zero the device is silent: it delivers nothing, and whoever reads of it waits.
+    /// The peak of a tone. Below zero the device delivers nothing, and a read of it blocks.
     loud: AtomicU32,
     over: AtomicBool,
 }
@@ -106,9 +106,9 @@ impl<'a> Device<'a> {
         self.play(-1.0);
     }
 
-    /// 20 ms of a tone on so many channels every 2 ms, ten times as fast as time.
+    /// 20 ms of a tone on so many channels every 2 ms, ten times faster than real time.
     fn run(&self, pipe: &Path, channels: usize) {
-        // Opened for both, or opening would wait for the other side.
+        // Opened for reading and writing: opening a pipe for one of them blocks until the other side is open.
         let open = || {
             std::fs::OpenOptions::new()
                 .read(true)
@@ -124,7 +124,7 @@ impl<'a> Device<'a> {
                 let sample = |n: usize| if (n / 48).is_multiple_of(2) { loud } else { -loud };
                 block = (0..960).flat_map(|n| sample(n).to_ne_bytes().repeat(channels)).collect();
             }
-            // What was plugged in again is another pipe of the same name.
+            // A device that was plugged in again is another pipe of the same name.
             let same =
                 |file: &std::fs::File| pipe.metadata().is_ok_and(|at| at.ino() == file.metadata().unwrap().ino());
             if !same(&writer)
@@ -150,13 +150,13 @@ impl Drop for Ends<'_> {
     }
 }
 
-fn in_a_house_with_an_array(pipe: &Path) {
+fn reports_dead_clipping_and_lost(pipe: &Path) {
     let (control, metrics) = (SourceControl::default(), Metrics::default());
     let device = Device::new(&control);
     std::thread::scope(|threads| {
         let _ends = Ends(&device);
         threads.spawn(|| device.run(pipe, 6));
-        // Whoever looks at the device opens the pipe, and waits for its other side.
+        // Listing the devices opens the pipe, which blocks until the other side is open.
         let format = self::device();
         assert_eq!((format.rate, format.channels, format.samples.as_str()), (48_000, 6, "f32"));
         let (sender, receiver) = sync_channel(100_000);
@@ -173,7 +173,7 @@ fn in_a_house_with_an_array(pipe: &Path) {
         device.play(1.0);
         wait_for("clipping to be counted", || room.clipped_samples.get() > 1_000 && room.level.db() > -3.0);
 
-        // Pulled out: it delivers nothing more, and for a while its name leads nowhere.
+        // Unplugged: it delivers nothing, and for a while there is no device of its name.
         device.delivers_nothing();
         std::fs::remove_file(pipe).unwrap();
         wait_for("the device to be given up", || !metrics.microphone_ok.get());
@@ -188,7 +188,7 @@ fn in_a_house_with_an_array(pipe: &Path) {
     });
 }
 
-fn in_a_house_with_a_driver_that_hangs(pipe: &Path) {
+fn mutes_and_stops_while_the_driver_hangs(pipe: &Path) {
     let (control, metrics) = (SourceControl::default(), Metrics::default());
     let device = Device::new(&control);
     std::thread::scope(|threads| {
@@ -200,13 +200,13 @@ fn in_a_house_with_a_driver_that_hangs(pipe: &Path) {
         let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, metrics));
         wait_for("the device to deliver", || metrics.microphone_ok.get());
 
-        // From here on the driver's read returns no more, and the device cannot be closed.
+        // From here on the driver's read does not return, and the device cannot be closed.
         device.delivers_nothing();
         wait_for("the device to be given up", || !metrics.microphone_ok.get());
         control.set_listening(false);
-        wait_for("the house to be mute", || !metrics.listening.get());
+        wait_for("listening to be off", || !metrics.listening.get());
         control.set_listening(true);
-        wait_for("the house to listen", || metrics.listening.get());
+        wait_for("listening to be on", || metrics.listening.get());
         assert!(!metrics.microphone_ok.get() && readers(pipe) == 2, "the driver still holds the device");
 
         device.play(0.1);
@@ -222,8 +222,8 @@ fn in_a_house_with_a_driver_that_hangs(pipe: &Path) {
     });
 }
 
-fn in_a_house_with_a_microphone(pipe: &Path) {
-    // Opened for both, or opening it would wait for the other side.
+fn captures_mutes_and_reopens(pipe: &Path) {
+    // Opened for reading and writing: opening a pipe for one of them blocks until the other side is open.
     let mut writer = std::fs::OpenOptions::new().read(true).write(true).open(pipe).unwrap();
     let device = device();
     assert_eq!((device.rate, device.channels, device.samples.as_str()), (48_000, 2, "f32"));
@@ -232,7 +232,7 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
     let (speaking, over) = (AtomicBool::new(true), AtomicBool::new(false));
     let speech = speech();
     std::thread::scope(|threads| {
-        // The device: 20 ms of sound every 5 ms, four times as fast as time; while nobody speaks, it delivers nothing.
+        // The device: 20 ms of sound every 5 ms, four times faster than real time. While nobody speaks, it delivers nothing.
         let playing = threads.spawn(|| {
             let mut chunks = speech.chunks(960 * 8).chain(std::iter::repeat(&[0; 960 * 8][..]));
             while !over.load(Relaxed) {
@@ -247,7 +247,7 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
         let (control, metrics) = (&control, &metrics);
         let capture = threads.spawn(move || audio::run(&[source], Path::new(""), sender, control, metrics));
 
-        hears_speech(&receiver);
+        transcribe_first_words(&receiver);
         assert!(metrics.microphone_ok.get() && metrics.listening.get());
         assert_eq!(readers(pipe), 2, "the device and this test hold the pipe");
 
@@ -263,7 +263,7 @@ fn in_a_house_with_a_microphone(pipe: &Path) {
         assert_eq!(next_gap(&receiver).reason, GapReason::DeviceLost);
         wait_for("the device to deliver again", || metrics.microphone_ok.get());
 
-        // While somebody reads: into a full pipe that nobody reads it would write for ever.
+        // While the device is still read: writing into a full pipe that nobody reads would block forever.
         over.store(true, Relaxed);
         playing.join().unwrap();
         control.stop();
@@ -297,12 +297,12 @@ fn speech() -> Vec<u8> {
     mono.windows(2).flat_map(between).flat_map(|sample| sample.to_ne_bytes().repeat(2)).collect()
 }
 
-fn hears_speech(receiver: &Receiver<RoomAudio>) {
+fn transcribe_first_words(receiver: &Receiver<RoomAudio>) {
     let mut pipeline = AsrPipeline::new(whisper());
     let metrics = Metrics::default();
     let mut position = 0;
     loop {
-        let sound = receiver.recv_timeout(PATIENCE).unwrap();
+        let sound = receiver.recv_timeout(TIMEOUT).unwrap();
         let AudioEvent::Frame(frame) = &sound.event else { panic!("nothing was lost yet: {sound:?}") };
         assert_eq!(frame.at, position);
         position += 256;
@@ -316,7 +316,7 @@ fn hears_speech(receiver: &Receiver<RoomAudio>) {
 
 fn next_gap(receiver: &Receiver<RoomAudio>) -> AudioGap {
     loop {
-        if let AudioEvent::Gap(gap) = receiver.recv_timeout(PATIENCE).unwrap().event {
+        if let AudioEvent::Gap(gap) = receiver.recv_timeout(TIMEOUT).unwrap().event {
             assert!(gap.from <= gap.to);
             return gap;
         }
@@ -332,7 +332,7 @@ fn readers(pipe: &Path) -> usize {
 fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(started.elapsed() < TIMEOUT, "timed out waiting for {what}");
         std::thread::yield_now();
     }
 }

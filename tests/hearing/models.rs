@@ -32,7 +32,7 @@ fn a_model_cut_short_anywhere_is_refused_before_whisper_reads_it() {
 }
 
 #[test]
-fn a_model_with_wild_numbers_is_refused() {
+fn a_model_with_lengths_out_of_range_is_refused() {
     let whole = std::fs::read(root("models/whisper-tiny.en-q5_1.bin")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wild.bin");
@@ -50,7 +50,7 @@ fn a_model_with_wild_numbers_is_refused() {
 }
 
 #[test]
-fn what_is_no_model_is_refused_in_a_clear_sentence() {
+fn a_file_that_is_not_a_model_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("notes.txt");
     std::fs::write(&text, "We need milk, eggs and tomatoes.").unwrap();
@@ -73,7 +73,7 @@ fn a_changed_bundled_model_is_refused() {
 }
 
 #[test]
-fn a_language_is_known_and_fits_the_model() {
+fn an_unknown_language_or_one_the_model_lacks_is_refused() {
     let model = root("models/whisper-tiny.en-q5_1.bin");
     assert!(refusal(&model, "klingon").contains("\"klingon\""));
     assert!(refusal(&model, "e\0n").contains("no language"));
@@ -97,7 +97,7 @@ fn decoding_leaves_nothing_behind() {
 }
 
 #[test]
-fn however_little_is_decoded_nothing_breaks() {
+fn very_short_audio_can_be_decoded() {
     let mut whisper = whisper();
     for samples in [0, 1, 200, 1_599, 15_999] {
         let pieces = whisper.decode(&vec![0.0; samples]).unwrap();
@@ -106,7 +106,7 @@ fn however_little_is_decoded_nothing_breaks() {
 }
 
 #[test]
-fn hot_words_of_any_length_are_taken() {
+fn hot_words_of_any_length_are_accepted() {
     let hot_words = vec!["Kowalczyk".into(), "Größe".repeat(100), "名前".into(), "and then she said ".repeat(200)];
     let settings = AsrConfig { hot_words, threads: 1, ..AsrConfig::default() };
     let mut whisper = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap();
@@ -121,7 +121,7 @@ fn good_morning() -> Vec<f32> {
     frames(&root("examples/household.flac")).iter().flat_map(|frame| frame.samples).skip(16_000).take(30_000).collect()
 }
 
-/// The bundled model, made into another and loaded.
+/// Loads a model that `make` has made of the bundled one.
 fn made(name: &str, language: &str, make: impl FnOnce(Ggml) -> Ggml) -> Whisper {
     let bundled = Ggml::read(&std::fs::read(root("models/whisper-tiny.en-q5_1.bin")).unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ fn made(name: &str, language: &str, make: impl FnOnce(Ggml) -> Ggml) -> Whisper 
 }
 
 #[test]
-fn other_forms_of_the_same_weights_hear_the_same() {
+fn other_quantizations_of_the_same_weights_give_the_same_text() {
     let sound = good_morning();
     let text = |whisper: &mut Whisper| {
         let pieces = whisper.decode(&sound).unwrap();
@@ -145,8 +145,8 @@ fn other_forms_of_the_same_weights_hear_the_same() {
 }
 
 #[test]
-fn models_of_other_shapes_are_taken() {
-    // Of tiny, base and small; what they hear is nothing, for their weights are.
+fn models_of_other_shapes_are_loaded() {
+    // The shapes of tiny, base and small. All weights are zero, so they write nothing.
     for (width, heads, layers, form) in [(384, 6, 4, Form::Q8_0), (512, 8, 6, Form::Q5_1), (768, 12, 12, Form::Q8_0)] {
         let mut whisper = made("shaped.bin", "en", |model| model.of_shape(width, heads, layers, form));
         if width < 768 {
@@ -156,7 +156,7 @@ fn models_of_other_shapes_are_taken() {
 }
 
 #[test]
-fn a_language_is_detected_once_a_conversation() {
+fn the_language_is_detected_once_per_conversation() {
     // German is the third of Whisper's languages.
     let german = |language: &str| made("all.bin", language, |model| model.of_all_languages(2));
     let (code, probability) = german("auto").detect_language(&good_morning()).unwrap();

@@ -1,4 +1,4 @@
-//! Files of every form, whole and broken.
+//! WAV and FLAC files of every format, intact and damaged.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -45,7 +45,7 @@ fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn every_form_of_wav_sounds_the_same() {
+fn every_wav_format_gives_the_same_samples() {
     for (kind, bits, rate, channels) in [
         (1, 8, 16_000, 1),
         (1, 16, 16_000, 1),
@@ -75,7 +75,7 @@ fn every_form_of_wav_sounds_the_same() {
 }
 
 #[test]
-fn a_header_that_lies_is_believed_no_further_than_it_can_be() {
+fn a_wrong_header_gives_the_samples_that_exist_or_an_error() {
     let whole = wav(1, 16, 16_000, 1, 0.512, tone);
     let lie = |at: usize, bytes: &[u8]| {
         let mut lying = whole.clone();
@@ -83,8 +83,7 @@ fn a_header_that_lies_is_believed_no_further_than_it_can_be() {
         let (_folder, path) = file("a.wav", &lying);
         play(&path).map(|heard| heard.len())
     };
-    // Lengths of the file and of the sound, bytes a second, rates, channels, bits, a form that is none: heard for what is there, or
-    // refused in a sentence.
+    // Wrong lengths of the file and of the data, bytes per second, rates, channels, bits, and an unknown format.
     let lies: [(usize, &[u8]); 11] = [
         (4, &[0xff; 4]),
         (4, &[0; 4]),
@@ -104,19 +103,19 @@ fn a_header_that_lies_is_believed_no_further_than_it_can_be() {
             Err(told) => assert!(told.to_string().len() > 20, "{bytes:?} at {at}: {told}"),
         }
     }
-    // More channels than there are samples make no sound, and no harm.
+    // More channels than samples must not panic.
     let _ = lie(22, &[0xff; 2]);
 }
 
 #[test]
-fn floats_that_are_no_numbers_become_silence() {
+fn nan_and_infinity_become_silence() {
     let wild = |second: f64| if second < 0.25 { f64::NAN } else { f64::INFINITY };
     let (_folder, path) = file("a.wav", &wav(3, 32, 16_000, 1, 0.512, wild));
     assert!(frames(&path).iter().all(|frame| frame.samples == [0.0; 256]));
 }
 
 #[test]
-fn what_is_no_sound_is_refused_in_a_clear_sentence() {
+fn a_file_that_is_not_audio_is_refused_with_the_reason() {
     let whole = wav(1, 16, 16_000, 1, 0.1, tone);
     let empty_wav = wav(1, 16, 16_000, 1, 0.0, tone);
     let slow = wav(1, 16, 100, 1, 1.0, tone);
@@ -175,7 +174,7 @@ fn play_logged(path: &Path) -> (usize, String) {
 }
 
 #[test]
-fn of_a_file_cut_short_what_is_there_is_heard() {
+fn a_truncated_file_is_read_as_far_as_it_goes() {
     let whole = wav(1, 16, 16_000, 1, 4.0, tone);
     let (_folder, path) = file("short.wav", &whole[..44 + 2 * 16_000 * 3 + 1]);
     let (frames, log) = play_logged(&path);
@@ -221,7 +220,7 @@ fn start(
 }
 
 #[test]
-fn at_its_own_pace_a_file_takes_its_time_and_stops_when_told() {
+fn in_real_time_a_file_takes_its_time_and_can_be_stopped() {
     let control = Arc::new(SourceControl::default());
     let started = Instant::now();
     let (receiver, source) = start(PlaybackPace::RealTime, control.clone());
@@ -234,7 +233,7 @@ fn at_its_own_pace_a_file_takes_its_time_and_stops_when_told() {
 }
 
 #[test]
-fn a_source_ends_when_nobody_receives_any_more() {
+fn a_source_ends_when_the_receiver_is_gone() {
     let (receiver, source) = start(PlaybackPace::Fast, Arc::default());
     assert!(receiver.recv().is_ok());
     drop(receiver);

@@ -1,4 +1,4 @@
-//! Network microphones: what they send is heard, and whatever else they do ends none but themselves.
+//! Network microphones over the Wyoming protocol.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Long enough for any machine; a test that waits for it has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Long enough for any machine. A test that waits for so long has failed.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A listener, and what it hears.
-struct Ears {
+/// A Wyoming source, and what it delivers.
+struct Server {
     address: SocketAddr,
     received: Receiver<RoomAudio>,
     control: Arc<SourceControl>,
@@ -24,9 +24,9 @@ struct Ears {
     running: Option<std::thread::JoinHandle<Result<(), audio::AudioError>>>,
 }
 
-impl Ears {
+impl Server {
     fn open(rooms: &[(&str, &str)]) -> Self {
-        // Nobody else takes a port between these two lines, but for bad luck.
+        // The port is free again here. That another process takes it before the next line is unlikely.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let rooms = rooms.iter().map(|(address, room)| (address.parse().unwrap(), room.parse().unwrap())).collect();
         let source = ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: address, room: None, rooms }));
@@ -38,7 +38,7 @@ impl Ears {
     }
 
     fn connect(&self) -> TcpStream {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             match TcpStream::connect(self.address) {
                 Ok(stream) => return stream,
@@ -48,11 +48,11 @@ impl Ears {
         }
     }
 
-    /// The next thing that is heard but for frames; how many of those came before it, and in which room.
+    /// The next event that is not a frame: its room, how many frames came before it, and the event.
     fn next(&self) -> (String, usize, AudioEvent) {
         let mut frames = 0;
         loop {
-            let RoomAudio { room, event } = self.received.recv_timeout(PATIENCE).unwrap();
+            let RoomAudio { room, event } = self.received.recv_timeout(TIMEOUT).unwrap();
             match event {
                 AudioEvent::Frame(_) => frames += 1,
                 other => return (room.to_string(), frames, other),
@@ -65,7 +65,7 @@ impl Ears {
     }
 
     fn until_rooms(&self, rooms: &[&str]) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while self.rooms() != rooms {
             assert!(Instant::now() < end, "{:?} and not {rooms:?}", self.rooms());
             std::thread::sleep(Duration::from_millis(5));
@@ -73,7 +73,7 @@ impl Ears {
     }
 }
 
-impl Drop for Ears {
+impl Drop for Server {
     fn drop(&mut self) {
         self.control.stop();
         let ended = self.running.take().unwrap().join();
@@ -102,7 +102,7 @@ fn answer(stream: &mut TcpStream) -> Value {
 
 /// Waits until the other side has closed the connection.
 fn until_closed(mut stream: TcpStream) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     match stream.read(&mut [0; 16]) {
         Ok(0) => {}
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
@@ -111,9 +111,9 @@ fn until_closed(mut stream: TcpStream) {
 }
 
 #[test]
-fn microphones_are_heard_side_by_side_each_in_its_room() {
-    let ears = Ears::open(&[]);
-    let mut kitchen = ears.connect();
+fn satellites_deliver_audio_in_parallel_each_for_its_room() {
+    let server = Server::open(&[]);
+    let mut kitchen = server.connect();
     kitchen.write_all(&event("describe", json!({}), &[])).unwrap();
     let info = answer(&mut kitchen);
     assert_eq!((&info["type"], &info["data"]["asr"][0]["name"]), (&json!("info"), &json!("hearth")));
@@ -121,15 +121,15 @@ fn microphones_are_heard_side_by_side_each_in_its_room() {
     assert_eq!(answer(&mut kitchen), json!({ "type": "pong", "data": { "text": "hello" } }));
     kitchen.write_all(&event("info", json!({ "satellite": { "name": "s1", "area": "Kitchen" } }), &[])).unwrap();
     kitchen.write_all(&event("audio-start", format(16_000, 2, 1), &[])).unwrap();
-    ears.until_rooms(&["kitchen"]);
+    server.until_rooms(&["kitchen"]);
     // A second at 16 kHz, in chunks that end within a sample.
     let second: Vec<u8> = (0..16_000i16).flat_map(|n| (n % 100 * 100).to_le_bytes()).collect();
     for chunk in second.chunks(1_023) {
         kitchen.write_all(&event("audio-chunk", format(16_000, 2, 1), chunk)).unwrap();
     }
 
-    // Nobody knows its name; no audio-start, and 48 kHz, 24 bits, 6 channels: a second of it.
-    let mut unnamed = ears.connect();
+    // A satellite without a name and without an audio-start: a second at 48 kHz, 24 bits, 6 channels.
+    let mut unnamed = server.connect();
     for _ in 0..10 {
         unnamed.write_all(&event("audio-chunk", format(48_000, 3, 6), &[0; 4_800 * 18])).unwrap();
     }
@@ -138,7 +138,7 @@ fn microphones_are_heard_side_by_side_each_in_its_room() {
 
     let (mut counts, mut ends) = (std::collections::BTreeMap::<String, usize>::new(), 0);
     while ends < 2 {
-        let RoomAudio { room, event } = ears.received.recv_timeout(PATIENCE).unwrap();
+        let RoomAudio { room, event } = server.received.recv_timeout(TIMEOUT).unwrap();
         match event {
             AudioEvent::Frame(_) => *counts.entry(room.to_string()).or_default() += 1,
             AudioEvent::End => ends += 1,
@@ -146,18 +146,18 @@ fn microphones_are_heard_side_by_side_each_in_its_room() {
         }
     }
     assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("home".into(), 63), ("kitchen".into(), 63)]);
-    assert_eq!(ears.rooms(), ["home", "kitchen"]);
+    assert_eq!(server.rooms(), ["home", "kitchen"]);
     drop(kitchen);
-    ears.until_rooms(&["home"]);
+    server.until_rooms(&["home"]);
 }
 
 #[test]
-fn whatever_a_client_does_ends_that_client_alone() {
-    let ears = Ears::open(&[]);
-    let mut steady = ears.connect();
+fn invalid_input_ends_only_the_connection_it_came_from() {
+    let server = Server::open(&[]);
+    let mut steady = server.connect();
     let second = event("audio-chunk", format(16_000, 2, 1), &[1; 32_000]);
     steady.write_all(&second).unwrap();
-    ears.until_rooms(&["home"]);
+    server.until_rooms(&["home"]);
     for garbage in [
         b"GET / HTTP/1.1\r\nHost: hearth\r\n\r\n".to_vec(),
         b"{\"type\": \"audio-chunk\", \"payload_length\": 18446744073709551615}\n".to_vec(),
@@ -168,25 +168,25 @@ fn whatever_a_client_does_ends_that_client_alone() {
         event("audio-start", json!({}), &[]),
         event("audio-start", format(1, 2, 1), &[]),
     ] {
-        let mut client = ears.connect();
+        let mut client = server.connect();
         // It may be gone before all is written.
         let _ = client.write_all(&garbage);
         let _ = client.shutdown(std::net::Shutdown::Write);
         until_closed(client);
     }
     // One vanishes in the middle of a chunk: what it said is whole, and when it is back, what was missed is told.
-    let mut leaving = ears.connect();
+    let mut leaving = server.connect();
     leaving.write_all(&event("info", json!({ "satellite": { "name": "hall" } }), &[])).unwrap();
     leaving.write_all(&second).unwrap();
-    ears.until_rooms(&["hall", "home"]);
+    server.until_rooms(&["hall", "home"]);
     leaving.write_all(&second[..20_000]).unwrap();
     drop(leaving);
-    ears.until_rooms(&["home"]);
-    let mut back = ears.connect();
+    server.until_rooms(&["home"]);
+    let mut back = server.connect();
     back.write_all(&event("info", json!({ "satellite": { "name": "hall" } }), &[])).unwrap();
     back.write_all(&second).unwrap();
     let of_the_hall = || loop {
-        if let (room, _, audio) = ears.next()
+        if let (room, _, audio) = server.next()
             && room == "hall"
         {
             return audio;
@@ -201,37 +201,37 @@ fn whatever_a_client_does_ends_that_client_alone() {
 }
 
 #[test]
-fn addresses_have_rooms_and_others_are_turned_away() {
-    let ears = Ears::open(&[("127.0.0.1", "nursery")]);
-    let mut known = ears.connect();
+fn a_satellite_gets_the_room_of_its_address_and_unknown_addresses_are_refused() {
+    let server = Server::open(&[("127.0.0.1", "nursery")]);
+    let mut known = server.connect();
     known.write_all(&event("info", json!({ "satellite": { "name": "liar" } }), &[])).unwrap();
     known.write_all(&event("audio-start", format(16_000, 2, 1), &[])).unwrap();
-    ears.until_rooms(&["nursery"]);
-    let mut twin = ears.connect();
+    server.until_rooms(&["nursery"]);
+    let mut twin = server.connect();
     twin.write_all(&event("audio-start", format(16_000, 2, 1), &[])).unwrap();
-    ears.until_rooms(&["nursery", "nursery-2"]);
+    server.until_rooms(&["nursery", "nursery-2"]);
 
-    let strict = Ears::open(&[("192.0.2.1", "nursery")]);
+    let strict = Server::open(&[("192.0.2.1", "nursery")]);
     until_closed(strict.connect());
 
     let (sender, _received) = sync_channel(1);
     let taken =
-        ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: ears.address, ..WyomingConfig::default() }));
+        ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: server.address, ..WyomingConfig::default() }));
     let error =
         audio::run(&[taken], Path::new(""), sender, &SourceControl::default(), &Metrics::default()).unwrap_err();
-    assert!(error.to_string().contains(&ears.address.to_string()), "{error}");
+    assert!(error.to_string().contains(&server.address.to_string()), "{error}");
 }
 
 #[test]
-fn a_muted_house_hears_no_network_microphone() {
-    let ears = Ears::open(&[]);
-    ears.control.set_listening(false);
-    let mut client = ears.connect();
+fn audio_of_a_satellite_is_discarded_while_listening_is_off() {
+    let server = Server::open(&[]);
+    server.control.set_listening(false);
+    let mut client = server.connect();
     let second = event("audio-chunk", format(16_000, 2, 1), &[1; 32_000]);
     client.write_all(&second).unwrap();
-    assert_eq!(ears.next(), ("home".into(), 0, AudioEvent::End));
-    ears.control.set_listening(true);
+    assert_eq!(server.next(), ("home".into(), 0, AudioEvent::End));
+    server.control.set_listening(true);
     client.write_all(&second).unwrap();
-    let (_, frames, audio) = ears.next();
+    let (_, frames, audio) = server.next();
     assert!(frames == 0 && matches!(audio, AudioEvent::Gap(gap) if gap.reason == GapReason::Muted));
 }

@@ -1,7 +1,6 @@
-//! `hearth bench hearing`: how well, how soon and at what cost a folder of recordings is heard.
+//! `hearth bench hearing`: word errors, latency and cost of transcribing a folder of recordings.
 //!
-//! Owns what is measured and how it is shown. Refuses to know how hearing works. Invariant: every figure that depends on the
-//! machine stands beside the same model's own: one offline pass over each recording.
+//! Beside the errors of the live pipeline stand those of one offline decode of each recording by the same model.
 
 mod background_reader;
 mod manifest;
@@ -32,7 +31,7 @@ use crate::event::{FRAME_SAMPLES, Frame};
 use crate::models;
 use crate::process::peak_resident_bytes;
 
-/// Minutes of a silent room whose cost is measured.
+/// Minutes of silence whose cost is measured.
 const SILENCE_MIN: usize = 5;
 
 /// Measure hearing over a folder of recordings with a manifest.tsv.
@@ -40,28 +39,28 @@ const SILENCE_MIN: usize = 5;
 pub struct BenchHearingArgs {
     /// A folder that holds a manifest.tsv, or whose folders do
     folder: PathBuf,
-    /// As fast as the machine can: words alone, no latency, and no decoding before a segment has ended
+    /// As fast as the machine can: only words, no latency, and no decoding before a segment has ended
     #[arg(long, conflicts_with_all = ["cost", "plot"])]
     fast: bool,
     /// Decode each segment once, as on a machine without time for more
     #[arg(long)]
     no_looks: bool,
-    /// Look every second at 30 s and commit what two looks agree on alone, as whisper_streaming does: what hearth is to be compared with
+    /// Decode the last 30 s every second and commit only what two decodes agree on, as whisper_streaming does; for comparison
     #[arg(long, conflicts_with_all = ["fast", "no_looks"])]
     agreement: bool,
-    /// Every 3 s decode the last 10, whatever is said, as whisper.cpp's own `stream` does: to compare with, too
+    /// Decode the last 10 s every 3 s, whatever is said, as whisper.cpp's own `stream` does; for comparison
     #[arg(long, conflicts_with_all = ["fast", "no_looks", "agreement"])]
     stream: bool,
-    /// Encode 30 s for every pass, as others do, and not what was said and the silence behind it alone
+    /// Encode 30 s for every decode, as other programs do, not only the audio and some silence after it
     #[arg(long)]
     whole: bool,
     /// Only recordings of this set; may be given more than once
     #[arg(long = "set", value_name = "SET")]
     sets: Vec<String>,
-    /// Only the first of so many recordings, in their order: a sample of all sets where there is no time for all
+    /// Only every N-th recording, in their order: a sample of all sets
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     every: u16,
-    /// What a pass over 30 s takes on the clock, and each token, in seconds: for the same figures on a busy machine
+    /// Seconds that a decode of 30 s takes on the simulated clock, and each token: for figures that do not depend on the machine
     #[arg(long, value_name = "PASS,TOKEN", value_parser = pass_cost)]
     cost: Option<DecodeCost>,
     /// A bundled model's name, or the path of a Whisper model in ggml form
@@ -73,13 +72,13 @@ pub struct BenchHearingArgs {
     /// 0: one less than the machine has cores, at most 4
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Let this model read on and on meanwhile, as the daemon's does when it has fallen behind
+    /// Let this RecurrentGemma model read without pause meanwhile, as the daemon's does when it has fallen behind
     #[arg(long, value_name = "MODEL", conflicts_with = "cost")]
     beside: Option<PathBuf>,
-    /// Threads of the model that reads beside; 0: one per core, and one for a small model
+    /// Threads of that model; 0: one per core, and one for a small model
     #[arg(long, value_name = "N", default_value_t = 0, requires = "beside")]
     beside_threads: usize,
-    /// Draw how the latency is distributed
+    /// Draw a histogram of the latency
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// Write every word with its time to this file, one line of JSON for each recording
@@ -99,19 +98,21 @@ fn pass_cost(text: &str) -> Result<DecodeCost, String> {
 }
 
 impl BenchHearingArgs {
-    fn looks(&self) -> InterimMode {
-        match (self.no_looks, self.agreement) {
-            (true, _) => InterimMode::Off,
-            (_, true) => InterimMode::EverySecond,
-            _ => InterimMode::Adaptive,
+    fn interim_mode(&self) -> InterimMode {
+        if self.no_looks {
+            InterimMode::Off
+        } else if self.agreement {
+            InterimMode::EverySecond
+        } else {
+            InterimMode::Adaptive
         }
     }
 }
 
-/// A word and a second of the recording: when it ended, or when it was committed.
+/// A word and a time in seconds from the beginning of the recording: when the word ended, or when it was committed.
 type TimedWord = (f64, String);
 
-/// One recording, heard.
+/// The result for one recording, a line of `--words`.
 #[derive(Serialize)]
 struct RecordingLine<'a> {
     file: &'a Path,
@@ -119,9 +120,9 @@ struct RecordingLine<'a> {
     reference: &'a str,
     seconds: f64,
     busy_s: f64,
-    /// Words of the offline pass, with their ends.
+    /// Words of the offline decode, with their ends.
     offline: &'a [TimedWord],
-    /// Committed words, with the moment at which each was.
+    /// Committed words, with the time at which each was committed.
     heard: &'a [TimedWord],
 }
 
@@ -144,19 +145,22 @@ pub fn run(args: BenchHearingArgs) -> anyhow::Result<()> {
     let whisper = Whisper::load(&path, &asr)?;
     let whisper = if args.agreement || args.stream || args.whole { whisper.with_full_window() } else { whisper };
     let mut bench = HearingBench {
-        policy: match (args.stream, args.fast) {
-            (true, _) => StreamingPolicy::Stream(Box::new(whisper)),
-            (_, true) => StreamingPolicy::Hearth(Box::new(AsrPipeline::new(whisper))),
-            _ => StreamingPolicy::Hearth(Box::new(AsrPipeline::new(whisper).live(args.looks()))),
+        policy: if args.stream {
+            StreamingPolicy::Stream(Box::new(whisper))
+        } else if args.fast {
+            StreamingPolicy::Hearth(Box::new(AsrPipeline::new(whisper)))
+        } else {
+            StreamingPolicy::Hearth(Box::new(AsrPipeline::new(whisper).live(args.interim_mode())))
         },
         offline: Whisper::load(&path, &asr)?.with_full_window(),
         time: if args.fast { ReplayPace::Fast } else { ReplayPace::RealTime(args.cost) },
-        stored: Vec::new(),
+        stored_latencies: Vec::new(),
         report: HearingReport::default(),
         totals: ReplayTotals::default(),
         out: args.words.as_deref().map(create).transpose()?,
     };
-    let beside = args.beside.as_deref().map(|model| BackgroundReader::start(model, args.beside_threads)).transpose()?;
+    let background =
+        args.beside.as_deref().map(|model| BackgroundReader::start(model, args.beside_threads)).transpose()?;
     progress::show("hearing", "recordings", |done| {
         for (n, recording) in recordings.iter().enumerate() {
             done(n as u64, recordings.len() as u64);
@@ -164,15 +168,15 @@ pub fn run(args: BenchHearingArgs) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
-    bench.report.read_beside_tok_s = beside.map(BackgroundReader::stop);
+    bench.report.read_beside_tok_s = background.map(BackgroundReader::stop);
     let mut report = bench.finish()?;
     if report.read_beside_tok_s.is_some() {
-        // The process's time was not hearing's alone.
+        // The processor time of the process includes the model that read meanwhile.
         report.cpu_s_per_hour_speech = None;
     }
     report.show()?;
     if let Some(path) = &args.plot {
-        let title = "Seconds from the end of a word to its being committed";
+        let title = "Seconds from the end of a word until it is committed";
         plot::histogram(path, title, ["seconds", "words"], 0.25, &report.latencies)?;
         writeln!(stdout(), "drawn: {}", path.display())?;
     }
@@ -187,7 +191,7 @@ fn create(path: &Path) -> anyhow::Result<std::io::BufWriter<std::fs::File>> {
     Ok(std::io::BufWriter::new(file))
 }
 
-/// Who hears.
+/// The policy that is measured.
 enum StreamingPolicy {
     Hearth(Box<AsrPipeline>),
     Stream(Box<Whisper>),
@@ -207,8 +211,8 @@ struct HearingBench {
     policy: StreamingPolicy,
     offline: Whisper,
     time: ReplayPace,
-    /// Until each word was in an utterance.
-    stored: Vec<f64>,
+    /// Seconds from the end of each word to its utterance.
+    stored_latencies: Vec<f64>,
     report: HearingReport,
     totals: ReplayTotals,
     out: Option<std::io::BufWriter<std::fs::File>>,
@@ -220,7 +224,7 @@ impl HearingBench {
         let replayed = self.policy.replay(&frames, self.time)?;
         self.report.revisions += replayed.revisions;
         self.report.dropped_s += replayed.dropped_s;
-        let said = word_errors::fold(&recording.reference);
+        let said = word_errors::normalize(&recording.reference);
         let offline = if said.is_empty() { Vec::new() } else { self.offline(&frames)? };
         if said.is_empty() {
             self.totals.noise_s += replayed.audio_s;
@@ -243,7 +247,7 @@ impl HearingBench {
         Ok(())
     }
 
-    /// One pass of the model over the whole recording.
+    /// Decodes the whole recording at once.
     fn offline(&mut self, frames: &[Frame]) -> anyhow::Result<Vec<TimedWord>> {
         let samples: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
         let pieces = self.offline.decode(&samples)?;
@@ -251,7 +255,7 @@ impl HearingBench {
     }
 
     fn speech(&mut self, recording: &Recording, said: &[String], offline: &[TimedWord], replayed: &ReplayResult) {
-        let (offline, heard) = (folded(offline), folded(&replayed.words));
+        let (offline, heard) = (normalized(offline), normalized(&replayed.words));
         let texts = |timed: &[TimedWord]| timed.iter().map(|(_, word)| word.clone()).collect::<Vec<_>>();
         let mut set = SetScores {
             words: said.len(),
@@ -261,7 +265,7 @@ impl HearingBench {
         };
         if self.time != ReplayPace::Fast {
             let ends = match &recording.word_ends {
-                Some(ends) => folded(
+                Some(ends) => normalized(
                     &ends
                         .iter()
                         .copied()
@@ -273,8 +277,8 @@ impl HearingBench {
             let pairs = word_errors::align(&texts(&ends), &texts(&heard)).same;
             set.latencies.extend(pairs.iter().map(|(said, at)| heard[*at].0 - ends[*said].0));
             let stored: Vec<TimedWord> = replayed.stored.iter().copied().zip(texts(&replayed.words)).collect();
-            let stored = folded(&stored);
-            self.stored.extend(pairs.iter().map(|(said, at)| stored[*at].0 - ends[*said].0));
+            let stored = normalized(&stored);
+            self.stored_latencies.extend(pairs.iter().map(|(said, at)| stored[*at].0 - ends[*said].0));
         }
         self.report.by_set.entry(recording.set.clone()).or_default().add(&set);
         self.totals.speech_s += replayed.audio_s;
@@ -288,25 +292,28 @@ impl HearingBench {
         }
         let minutes = match self.policy {
             StreamingPolicy::Hearth(_) => SILENCE_MIN,
-            // It decodes silence as it does speech.
+            // It decodes silence like speech, so a minute takes long enough.
             StreamingPolicy::Stream(_) => 1,
         };
         let silence = self.policy.replay(&silent_room(minutes), ReplayPace::Fast)?;
         let mut report = std::mem::take(&mut self.report);
         report.cpu_s_per_hour_silence = silence.cpu_s * 60.0 / minutes as f64;
-        report.rate(&self.totals);
-        report.spread(&mut self.stored);
+        report.set_rates(&self.totals);
+        report.set_stored_latencies(&mut self.stored_latencies);
         report.rss_bytes = peak_resident_bytes();
         Ok(report)
     }
 }
 
-/// Each word as it is compared; one may be several.
-fn folded(timed: &[TimedWord]) -> Vec<TimedWord> {
-    timed.iter().flat_map(|(time, word)| word_errors::fold(word).into_iter().map(move |word| (*time, word))).collect()
+/// The words in the form in which they are compared. One word may become several.
+fn normalized(timed: &[TimedWord]) -> Vec<TimedWord> {
+    timed
+        .iter()
+        .flat_map(|(time, word)| word_errors::normalize(word).into_iter().map(move |word| (*time, word)))
+        .collect()
 }
 
-/// A room in which nothing happens: the faint noise of the microphone's own amplifier, the same at every run.
+/// A silent room: only the faint noise of a microphone's amplifier, the same in every run.
 fn silent_room(minutes: usize) -> Vec<Frame> {
     let clock = SampleClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
     let mut random = 1u32;
@@ -327,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cost_is_two_numbers() {
+    fn a_decode_cost_is_two_numbers() {
         assert_eq!(pass_cost("0.75,0.008"), Ok(DecodeCost { pass_s: 0.75, token_s: 0.008 }));
         for wrong in ["", "1", "a,b", "-1,0", "NaN,0"] {
             assert!(pass_cost(wrong).unwrap_err().contains("0.75,0.008"), "{wrong}");

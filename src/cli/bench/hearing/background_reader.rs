@@ -1,7 +1,6 @@
-//! A model that reads on and on while others hear.
+//! A RecurrentGemma model that reads without pause while recordings are transcribed.
 //!
-//! Owns the thread that keeps it busy. Refuses to know what is heard. Invariant: it computes as the daemon's listener does, with as
-//! many threads and as nice.
+//! It runs with the options of the daemon's listener: the same number of threads and the same niceness.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::listener::reader::NICE;
 use crate::models;
 use griffin::{CHUNK, Model, Options};
 
-/// Reads until it is stopped.
+/// The model's thread. It reads until it is stopped.
 pub struct BackgroundReader {
     stop: Arc<AtomicBool>,
     reading: JoinHandle<f64>,
@@ -40,11 +39,12 @@ impl BackgroundReader {
             }
             state.tokens_read() as f64 / started.elapsed().as_secs_f64()
         };
-        let reading = std::thread::Builder::new().name("beside".into()).spawn(read).context("cannot start a thread")?;
+        let reading =
+            std::thread::Builder::new().name("background".into()).spawn(read).context("cannot start a thread")?;
         Ok(Self { stop, reading })
     }
 
-    /// The tokens a second that were read.
+    /// Stops reading, and returns how many tokens were read per second.
     pub fn stop(self) -> f64 {
         self.stop.store(true, Ordering::Relaxed);
         self.reading.join().unwrap_or(0.0)

@@ -1,31 +1,35 @@
-//! A folder of recordings with what is said in them.
+//! Reads the `manifest.tsv` of a folder of recordings: which files there are, and what is said in them.
 //!
-//! Owns reading `manifest.tsv`. Refuses to read sound. Invariant: what is wrong in a manifest is told with its line.
+//! Every error in a manifest names its line.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-/// The file that tells of the recordings beside it.
+/// The file that lists the recordings beside it.
 const MANIFEST: &str = "manifest.tsv";
 
 /// One recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
     pub path: PathBuf,
-    /// What is said in it; empty: nobody speaks.
+    /// What is said in it. Empty where nobody speaks.
     pub reference: String,
     pub set: String,
-    /// When each word of the reference ends, in seconds, where somebody measured it.
+    /// When each word of the reference ends, in seconds, if the manifest says it.
     pub word_ends: Option<Vec<f64>>,
 }
 
-/// Every recording that a manifest in the folder, or one level down, tells of.
+/// Every recording listed by a manifest in the folder or one level down.
 ///
 /// # Errors
-/// There is no manifest, or one is wrong.
+/// There is no manifest, or one is malformed.
 pub fn read(folder: &Path) -> anyhow::Result<Vec<Recording>> {
-    ensure!(folder.is_dir(), "{} is no folder; give one that holds recordings and a {MANIFEST}", folder.display());
+    ensure!(
+        folder.is_dir(),
+        "{} is not a folder; give one that contains recordings and a {MANIFEST}",
+        folder.display()
+    );
     let mut manifests = vec![folder.join(MANIFEST)];
     for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
         manifests.push(entry?.path().join(MANIFEST));
@@ -85,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_lies_in_the_folder_or_one_level_down() {
+    fn a_manifest_is_found_in_the_folder_or_one_level_down() {
         let home = tempfile::tempdir().unwrap();
         let error = read(home.path()).unwrap_err().to_string();
         assert!(error.contains("holds no manifest.tsv"), "{error}");
@@ -108,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn an_error_in_a_manifest_names_its_line() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("a.wav"), "").unwrap();
         let wrong = |text: &str| format!("{:#}", parse(text, home.path()).unwrap_err());

@@ -1,8 +1,7 @@
-//! Recordings through the real pipeline, at the pace of the room, without waiting for it.
+//! Plays recordings to the real pipeline on a simulated clock, in real time but without waiting.
 //!
-//! Owns the simulated clock: a frame arrives when its last sample would have been heard; a piece of work begins when it
-//! can and takes as long as it took here, or what a pass is said to cost. Only idle time is left out. Refuses to know what the
-//! figures are for. Invariant: no work begins before the sound that it hears has arrived.
+//! A frame arrives when its last sample would have been recorded. A step of the pipeline begins as soon as it can, and takes as long as
+//! it took, or what a decode is said to cost. Only idle time is skipped. No step begins before its audio has arrived.
 
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -19,52 +18,55 @@ use crate::event::{AudioEvent, FRAME_SAMPLES, Frame, RoomAudio};
 use crate::metrics::Metrics;
 use crate::process::cpu_seconds;
 
-/// Where recordings are heard.
+/// The room of the recordings.
 const ROOM: &str = "bench";
 
-/// Silence heard behind a recording: longer than any policy waits for the next word.
-const BEHIND_S: usize = 3;
+/// Seconds of silence after a recording: longer than any policy waits for the next word.
+const SILENCE_AFTER_S: usize = 3;
 
-/// What a pass encodes at most.
-const WHOLE_S: f64 = 30.0;
+/// Seconds of the full window of Whisper's encoder.
+const FULL_WINDOW_S: f64 = 30.0;
 
-/// Frames between reading a file and hearing it: a second of sound.
+/// Capacity of the channel between reading a file and transcribing it, in frames: a second.
 const QUEUE: usize = 64;
 
-/// Seconds that a pass of the recogniser over 30 s takes on the clock, and each token it writes.
+/// Seconds that a decode takes on the simulated clock: for 30 s of encoded audio, and for each token it writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeCost {
     pub pass_s: f64,
     pub token_s: f64,
 }
 
-/// How time passes.
+/// How time passes during a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ReplayPace {
-    /// At the pace of the room; work takes as long as it takes here, or as long as is said.
+    /// In real time. A decode takes this cost, or else the time it took.
     RealTime(Option<DecodeCost>),
-    /// There is none: everything is done as soon as it can be.
+    /// Without a clock: everything is done as soon as possible.
     Fast,
 }
 
-/// What came of a recording.
+/// The result of a replay.
 #[derive(Debug, Default)]
 pub struct ReplayResult {
-    /// Committed words with the second of the recording at which each was.
+    /// Committed words, with the second of the recording at which each was committed.
     pub words: Vec<(f64, String)>,
-    /// When each of them was in an utterance, ready to be stored.
+    /// When each of them was in an utterance.
     pub stored: Vec<f64>,
-    /// Words that were committed and then read otherwise.
+    /// Committed words that were different in the utterance.
     pub revisions: usize,
     pub audio_s: f64,
-    /// Of the processor.
+    /// Processor time.
     pub cpu_s: f64,
-    /// During which something was decoded, on the clock.
+    /// Time on the clock during which something was decoded.
     pub busy_s: f64,
     pub dropped_s: f64,
 }
 
-/// Reads a recording whole.
+/// Reads a whole recording.
+///
+/// # Errors
+/// The file cannot be read.
 pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
     let source =
         [(ROOM.into(), SourceConfig::File(FileConfig { path: path.into(), pace: PlaybackPace::Fast, room: None }))];
@@ -85,30 +87,33 @@ pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
     })
 }
 
-/// Hears frames that follow on each other.
+/// Transcribes consecutive frames.
+///
+/// # Errors
+/// Whisper fails.
 pub fn replay(pipeline: &mut AsrPipeline, frames: &[Frame], time: ReplayPace) -> anyhow::Result<ReplayResult> {
     let metrics = Metrics::default();
     let cpu = cpu_seconds();
     let mut replayed =
         ReplayResult { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..ReplayResult::default() };
     match time {
-        ReplayPace::RealTime(cost) => at_the_rooms_pace(pipeline, frames, cost, &metrics, &mut replayed)?,
+        ReplayPace::RealTime(cost) => replay_in_real_time(pipeline, frames, cost, &metrics, &mut replayed)?,
         ReplayPace::Fast => {
-            for frame in frames.iter().cloned().chain(silence_behind(frames)) {
-                let heard = pipeline.push(sound(frame), &metrics)?;
+            for frame in frames.iter().cloned().chain(silence_after(frames)) {
+                let heard = pipeline.push(room_audio(frame), &metrics)?;
                 replayed.take(heard, 0.0);
             }
         }
     }
     let rest = pipeline.finish(&metrics)?;
-    replayed.take(rest, replayed.audio_s + BEHIND_S as f64);
-    // What was committed and never came out was changed to nothing.
+    replayed.take(rest, replayed.audio_s + SILENCE_AFTER_S as f64);
+    // A committed word that is in no utterance was revised, too.
     replayed.revisions += replayed.words.len() - replayed.stored.len();
     replayed.cpu_s = cpu_seconds() - cpu;
     Ok(replayed)
 }
 
-fn at_the_rooms_pace(
+fn replay_in_real_time(
     pipeline: &mut AsrPipeline,
     frames: &[Frame],
     cost: Option<DecodeCost>,
@@ -118,11 +123,11 @@ fn at_the_rooms_pace(
     let start = frames.first().map_or(0, |frame| frame.at);
     let origin = frames.first().map_or(Timestamp::UNIX_EPOCH, |frame| frame.time);
     let arrival = |frame: &Frame| seconds(frame.at + FRAME_SAMPLES as i64 - start);
-    let mut arriving = frames.iter().cloned().chain(silence_behind(frames)).peekable();
+    let mut arriving = frames.iter().cloned().chain(silence_after(frames)).peekable();
     let mut now = 0.0;
     loop {
         while let Some(frame) = arriving.next_if(|frame| arrival(frame) <= now) {
-            pipeline.accept(sound(frame), metrics);
+            pipeline.accept(room_audio(frame), metrics);
         }
         if pipeline.has_work() {
             let (began, passes) = (Instant::now(), metrics.passes.get());
@@ -130,7 +135,7 @@ fn at_the_rooms_pace(
             let heard = pipeline.step(clock::after(origin, SignedDuration::from_secs_f64(now)), metrics)?;
             let took = match cost {
                 Some(cost) => {
-                    let whole = seconds((metrics.encoded_samples.get() - encoded) as i64) / WHOLE_S;
+                    let whole = seconds((metrics.encoded_samples.get() - encoded) as i64) / FULL_WINDOW_S;
                     cost.pass_s * whole + cost.token_s * (metrics.written_tokens.get() - tokens) as f64
                 }
                 None => began.elapsed().as_secs_f64(),
@@ -149,16 +154,16 @@ fn at_the_rooms_pace(
     }
 }
 
-fn sound(frame: Frame) -> RoomAudio {
+fn room_audio(frame: Frame) -> RoomAudio {
     RoomAudio { room: ROOM.into(), event: AudioEvent::Frame(Box::new(frame)) }
 }
 
-fn silence_behind(frames: &[Frame]) -> impl Iterator<Item = Frame> {
+fn silence_after(frames: &[Frame]) -> impl Iterator<Item = Frame> {
     let next = frames.last().map_or(0, |frame| frame.at + FRAME_SAMPLES as i64);
     let zero =
         frames.first().map_or(Timestamp::UNIX_EPOCH, |frame| clock::after(frame.time, -clock::duration(frame.at)));
     let clock = SampleClock::starting_at(zero);
-    let count = BEHIND_S * clock::SAMPLE_RATE as usize / FRAME_SAMPLES;
+    let count = SILENCE_AFTER_S * clock::SAMPLE_RATE as usize / FRAME_SAMPLES;
     let at = (0..count).map(move |n| next + (n * FRAME_SAMPLES) as i64);
     at.map(move |at| Frame { at, time: clock.time(at), samples: [0.0; FRAME_SAMPLES] })
 }

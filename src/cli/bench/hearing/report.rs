@@ -1,7 +1,6 @@
-//! What hearing a folder came to.
+//! The figures of `hearth bench hearing`: how rates are computed from sums, and how they are printed.
 //!
-//! Owns the figures, how rates are made of sums, and how they are shown. Refuses to know how they were measured. Invariant: a
-//! figure that nothing was heard for is none, never 0.
+//! A figure for which there was no audio is none, never 0.
 
 use crate::cli::output::stdout;
 use std::collections::BTreeMap;
@@ -9,28 +8,28 @@ use std::io::Write;
 
 use serde::Serialize;
 
-/// What was measured. Shares are of 1, like the error rates.
+/// What was measured. Rates and shares are fractions of 1.
 #[derive(Debug, Default, Serialize)]
 pub struct HearingReport {
     pub wer: f64,
     pub wer_offline: f64,
     pub by_set: BTreeMap<String, SetScores>,
-    /// From the end of a word to its being committed.
+    /// Seconds from the end of a word until it is committed.
     pub latency_p50_s: Option<f64>,
     pub latency_p95_s: Option<f64>,
-    /// All of them, in order.
+    /// All latencies, sorted.
     #[serde(skip)]
     pub latencies: Vec<f64>,
-    /// From the end of a word to its utterance, which is what is stored and read by the state.
+    /// Seconds from the end of a word to its utterance, which is what is stored and read by the model.
     pub stored_p50_s: Option<f64>,
     pub stored_p95_s: Option<f64>,
     pub revisions: usize,
     pub noise_words_per_hour: Option<f64>,
     pub cpu_s_per_hour_speech: Option<f64>,
     pub cpu_s_per_hour_silence: f64,
-    /// The share of the time of speech in which something was decoded.
+    /// The share of the time of the recordings with speech in which something was decoded.
     pub busy: f64,
-    /// Tokens a second that a model read meanwhile.
+    /// Tokens per second that a RecurrentGemma model read meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_beside_tok_s: Option<f64>,
     pub rss_bytes: u64,
@@ -40,7 +39,7 @@ pub struct HearingReport {
     pub words: usize,
 }
 
-/// Words and errors of a set.
+/// Words, errors and latencies of one set of recordings.
 #[derive(Debug, Default, Serialize)]
 pub struct SetScores {
     pub wer: f64,
@@ -52,7 +51,7 @@ pub struct SetScores {
     pub errors: usize,
     #[serde(skip)]
     pub errors_offline: usize,
-    /// From the end of each word that was heard to its being committed.
+    /// Seconds from the end of each recognized word until it was committed, sorted.
     #[serde(skip)]
     pub latencies: Vec<f64>,
 }
@@ -70,7 +69,7 @@ impl SetScores {
     }
 }
 
-/// Sums over recordings, from which rates are made at the end.
+/// Sums over all recordings, from which the rates are computed.
 #[derive(Debug, Default)]
 pub struct ReplayTotals {
     pub speech_s: f64,
@@ -81,8 +80,8 @@ pub struct ReplayTotals {
 }
 
 impl HearingReport {
-    /// The rates of what was summed.
-    pub fn rate(&mut self, totals: &ReplayTotals) {
+    /// Computes the rates from the sums.
+    pub fn set_rates(&mut self, totals: &ReplayTotals) {
         let ReplayTotals { speech_s, busy_s, speech_cpu_s, noise_s, noise_words } = *totals;
         (self.speech_s, self.noise_s) = (speech_s, noise_s);
         if speech_s > 0.0 {
@@ -97,8 +96,8 @@ impl HearingReport {
         self.latencies = all.latencies;
     }
 
-    /// How the times until words were stored are distributed.
-    pub fn spread(&mut self, stored: &mut [f64]) {
+    /// Computes the distribution of the latencies until words are in an utterance.
+    pub fn set_stored_latencies(&mut self, stored: &mut [f64]) {
         stored.sort_by(f64::total_cmp);
         (self.stored_p50_s, self.stored_p95_s) = (quantile(stored, 0.5), quantile(stored, 0.95));
     }
@@ -138,25 +137,25 @@ impl HearingReport {
         }
         let row = |what: &str, value: String| writeln!(stdout(), "{what:<52} {value}");
         if let (Some(p50), Some(p95)) = (self.latency_p50_s, self.latency_p95_s) {
-            row("from a word's end to its being committed", format!("p50 {p50:.2} s, p95 {p95:.2} s"))?;
+            row("from a word's end until it is committed", format!("p50 {p50:.2} s, p95 {p95:.2} s"))?;
         }
         if let (Some(p50), Some(p95)) = (self.stored_p50_s, self.stored_p95_s) {
             row("and to the utterance that is stored", format!("p50 {p50:.2} s, p95 {p95:.2} s"))?;
         }
         row("committed words that changed", self.revisions.to_string())?;
         if let Some(words) = self.noise_words_per_hour {
-            row("words an hour where nobody speaks", format!("{words:.1} ({:.0} s heard)", self.noise_s))?;
+            row("words per hour where nobody speaks", format!("{words:.1} ({:.0} s of audio)", self.noise_s))?;
         }
         if let Some(cpu) = self.cpu_s_per_hour_speech {
-            row("processor seconds an hour of speech", format!("{cpu:.0} ({:.0} s heard)", self.speech_s))?;
+            row("processor seconds per hour of speech", format!("{cpu:.0} ({:.0} s of audio)", self.speech_s))?;
         }
         let core = percent(self.cpu_s_per_hour_silence / 3600.0);
-        row("processor seconds an hour of silence", format!("{:.1} ({core} of a core)", self.cpu_s_per_hour_silence))?;
+        row("processor seconds per hour of silence", format!("{:.1} ({core} of a core)", self.cpu_s_per_hour_silence))?;
         if self.busy > 0.0 {
             row("share of the time decoding, where people speak", percent(self.busy))?;
         }
         if let Some(speed) = self.read_beside_tok_s {
-            row("tokens a second that were read beside", format!("{speed:.1}"))?;
+            row("tokens per second that a model read meanwhile", format!("{speed:.1}"))?;
         }
         row("memory at most", format!("{:.0} MB", self.rss_bytes as f64 / 1e6))?;
         row("sound dropped", format!("{:.1} s", self.dropped_s))?;
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_of_sets_add_up_by_their_words() {
+    fn the_error_rate_of_all_sets_is_weighted_by_words() {
         let mut all = SetScores::default();
         all.add(&SetScores { words: 10, errors: 5, errors_offline: 1, ..SetScores::default() });
         all.add(&SetScores { words: 30, errors: 5, errors_offline: 3, ..SetScores::default() });
@@ -184,12 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_made_of_sums_and_what_was_not_heard_is_none() {
+    fn rates_come_from_sums_and_a_rate_without_audio_is_none() {
         let mut report = HearingReport::default();
-        report.rate(&ReplayTotals { speech_s: 1800.0, busy_s: 900.0, speech_cpu_s: 60.0, ..ReplayTotals::default() });
+        report.set_rates(&ReplayTotals {
+            speech_s: 1800.0,
+            busy_s: 900.0,
+            speech_cpu_s: 60.0,
+            ..ReplayTotals::default()
+        });
         assert_eq!((report.busy, report.cpu_s_per_hour_speech), (0.5, Some(120.0)));
         assert_eq!(report.noise_words_per_hour, None);
-        report.rate(&ReplayTotals { noise_s: 7200.0, noise_words: 4, ..ReplayTotals::default() });
+        report.set_rates(&ReplayTotals { noise_s: 7200.0, noise_words: 4, ..ReplayTotals::default() });
         assert_eq!((report.cpu_s_per_hour_speech, report.noise_words_per_hour), (Some(120.0), Some(2.0)));
     }
 }

@@ -1,6 +1,6 @@
-//! What whisper.cpp's own `stream` makes of a recording, with its defaults: to compare with.
+//! The policy of whisper.cpp's own `stream` with its defaults, for comparison.
 //!
-//! Owns that policy. Refuses to know hearth's. Invariant: no pass begins before the sound that it hears has arrived.
+//! On the simulated clock no decode begins before its audio has arrived.
 
 use std::time::Instant;
 
@@ -9,26 +9,33 @@ use crate::asr::whisper::Whisper;
 use crate::clock::{SAMPLE_RATE, seconds};
 use crate::event::{FRAME_SAMPLES, Frame};
 
-/// A pass this often, over what is new and so much before it.
+/// Samples between two decodes.
 const STEP: usize = 3 * SAMPLE_RATE as usize;
+/// Samples that one decode covers.
 const LENGTH: usize = 10 * SAMPLE_RATE as usize;
-/// So many passes go over a line, each writing all of it anew; of its sound this much is kept for the next.
-const PASSES: usize = 2;
+/// A line of text is decoded so many times, and is final then.
+const DECODES_PER_LINE: usize = 2;
+/// Samples at the end of a line that are decoded again with the next.
 const KEEP: usize = SAMPLE_RATE as usize / 5;
 
-/// Hears frames that follow on each other; a pass takes as long as it takes here, or as long as is said.
+/// Transcribes consecutive frames. A decode takes `cost` on the simulated clock, or else the time it took.
+///
+/// # Errors
+/// Whisper fails.
 pub fn replay(whisper: &mut Whisper, frames: &[Frame], cost: Option<DecodeCost>) -> anyhow::Result<ReplayResult> {
     let sound: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
     let mut replayed =
         ReplayResult { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..ReplayResult::default() };
     let cpu = crate::process::cpu_seconds();
-    let (mut heard, mut line_from, mut now) = (0, 0, 0.0_f64);
+    let mut decoded_until = 0;
+    let mut line_from = 0;
+    let mut now = 0.0_f64;
     for pass in 1.. {
-        // What came while a pass took longer than a step is all new.
+        // If a decode takes longer than a step, the next one covers everything that has arrived since.
         let arrived = (now * f64::from(SAMPLE_RATE)) as usize;
-        let until = (heard + STEP).max(arrived).min(sound.len());
-        let from = line_from.max(until.saturating_sub((until - heard).max(LENGTH + KEEP)));
-        heard = until;
+        let until = (decoded_until + STEP).max(arrived).min(sound.len());
+        let from = line_from.max(until.saturating_sub((until - decoded_until).max(LENGTH + KEEP)));
+        decoded_until = until;
         let began = Instant::now();
         let pieces = whisper.decode(&sound[from..until])?;
         let tokens: usize = pieces.iter().map(|piece| piece.tokens).sum();
@@ -36,13 +43,13 @@ pub fn replay(whisper: &mut Whisper, frames: &[Frame], cost: Option<DecodeCost>)
             cost.map_or_else(|| began.elapsed().as_secs_f64(), |cost| cost.pass_s + cost.token_s * tokens as f64);
         now = now.max(seconds(until as i64)) + took;
         replayed.busy_s += took;
-        let over = until == sound.len();
-        if over || pass % PASSES == 0 {
+        let last = until == sound.len();
+        if last || pass % DECODES_PER_LINE == 0 {
             let words = pieces.into_iter().flat_map(|piece| piece.words).map(|word| (now, word.text));
             replayed.words.extend(words);
             line_from = until.saturating_sub(KEEP);
         }
-        if over {
+        if last {
             break;
         }
     }

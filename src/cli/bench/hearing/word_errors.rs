@@ -1,13 +1,12 @@
-//! Words as they are compared: what was said against what was written.
+//! Word errors: normalizes the spelling of two texts and aligns them.
 //!
-//! Owns the folding of spelling and the alignment of two texts. Refuses to know where they come from. Invariant: both sides are
-//! folded alike, so that the same text never counts as an error.
+//! Both texts are normalized in the same way, so that a difference in spelling does not count as an error.
 
-/// Sounds of hesitation: some references write them, recognisers leave them out.
+/// Sounds of hesitation. Some references write them, and Whisper leaves them out.
 const FILLERS: [&str; 8] = ["uh", "um", "hm", "hmm", "mm", "mmm", "mhm", "uhm"];
 
-/// Written in short by one and in full by the other.
-const SHORT: [(&str, &str); 8] = [
+/// Abbreviations and their full forms.
+const ABBREVIATIONS: [(&str, &str); 8] = [
     ("mr", "mister"),
     ("mrs", "missus"),
     ("dr", "doctor"),
@@ -42,8 +41,8 @@ const ONES: [&str; 20] = [
 ];
 const TENS: [&str; 10] = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
-/// The words of a text without case, punctuation, hesitation and sounds described in brackets; numbers as they are spoken.
-pub fn fold(text: &str) -> Vec<String> {
+/// The words of a text without case, punctuation, hesitation and sounds described in brackets, and with numbers as they are spoken.
+pub fn normalize(text: &str) -> Vec<String> {
     let mut depth = 0usize;
     let outside = text.chars().filter(|c| {
         depth += usize::from(matches!(c, '[' | '('));
@@ -63,14 +62,14 @@ pub fn fold(text: &str) -> Vec<String> {
     let text = text.replace('&', " & ").replace('%', " % ");
     let joined = join_thousands(&text);
     let words = joined.split_whitespace().map(|word| word.trim_matches('\'')).filter(|word| !word.is_empty());
-    let words = words.flat_map(|word| match SHORT.iter().find(|(short, _)| *short == word) {
+    let words = words.flat_map(|word| match ABBREVIATIONS.iter().find(|(short, _)| *short == word) {
         Some((_, full)) => full.split(' ').map(str::to_owned).collect(),
         None => spoken(word),
     });
     words.filter(|word| !FILLERS.contains(&word.as_str())).collect()
 }
 
-/// A comma between digits joins them, any other divides.
+/// A comma between thousands joins the digits, any other comma divides words.
 fn join_thousands(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let digit = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(char::is_ascii_digit);
@@ -83,7 +82,7 @@ fn join_thousands(text: &str) -> String {
     kept.collect()
 }
 
-/// A number as it is spoken; years in pairs. Other words stay.
+/// A number as it is spoken, years in pairs of digits. Other words are left as they are.
 fn spoken(word: &str) -> Vec<String> {
     match word.parse::<u64>() {
         Ok(year) if (1_100..2_000).contains(&year) && word.len() == 4 && year % 100 >= 10 => {
@@ -110,16 +109,16 @@ fn number(n: u64) -> Vec<String> {
     }
 }
 
-/// How two lists of words go together at the least cost.
+/// The alignment of two lists of words with the fewest errors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Alignment {
-    /// Words to be changed, left out or put in.
+    /// Words that are substituted, deleted or inserted.
     pub errors: usize,
-    /// Positions of words that are the same in both.
+    /// Positions of the words that are the same in both lists.
     pub same: Vec<(usize, usize)>,
 }
 
-/// Aligns what was said with what was written (Levenshtein).
+/// Aligns what was said with what was written (Levenshtein distance).
 pub fn align<S: AsRef<str>>(said: &[S], written: &[S]) -> Alignment {
     let width = written.len() + 1;
     let mut costs = vec![0u32; (said.len() + 1) * width];
@@ -160,11 +159,11 @@ mod tests {
     use super::*;
 
     fn folded(text: &str) -> String {
-        fold(text).join(" ")
+        normalize(text).join(" ")
     }
 
     #[test]
-    fn spelling_is_no_error() {
+    fn a_different_spelling_is_not_an_error() {
         assert_eq!(folded("Mr. Hale, don’t—you, uh, [Music] know?"), "mister hale don't you know");
         assert_eq!(
             folded("It's 2,250 o'clock, 'twas 42%"),
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_the_fewest_changes_and_equal_words_meet() {
+    fn an_alignment_has_the_fewest_errors_and_pairs_equal_words() {
         let split = |text: &'static str| text.split(' ').collect::<Vec<_>>();
         let alignment = align(&split("the cat on the mat"), &split("the fat cat on a mat"));
         assert_eq!(alignment.errors, 2);
