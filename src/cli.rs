@@ -20,6 +20,7 @@ pub mod output;
 mod progress;
 pub mod rules;
 pub mod run;
+pub mod search;
 pub mod status;
 pub mod transcribe;
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use hearth::cli::{
-    self, ask, bench, check, demo, devices, forget, generate, manpages, models, mqtt, output, rules, run, status,
-    transcribe,
+    self, ask, bench, check, demo, devices, forget, generate, manpages, models, mqtt, output, rules, run, search,
+    status, transcribe,
 };
 
 #[derive(Parser)]
@@ -29,11 +29,13 @@ enum CliCommand {
     Transcribe(transcribe::TranscribeArgs),
     /// Answer questions about what was said
     Ask(ask::AskArgs),
+    /// Search what was said for words
+    Search(search::SearchArgs),
     /// Delete what was said lately, everywhere on this machine
     Forget(forget::ForgetArgs),
     /// Continue a prompt with a RecurrentGemma model
     Generate(generate::GenerateArgs),
-    /// Try rules on what was said before
+    /// List rules, or try some on what was said before
     Rules(rules::RulesArgs),
     /// Fetch, quantize, list, show and verify models
     Models(models::ModelsArgs),
@@ -69,6 +71,7 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
         CliCommand::Demo(args) => demo::run(args),
         CliCommand::Transcribe(args) => transcribe::run(args),
         CliCommand::Ask(args) => ask::run(args),
+        CliCommand::Search(args) => search::run(args),
         CliCommand::Forget(args) => forget::run(args),
         CliCommand::Rules(args) => rules::run(args),
         CliCommand::Generate(args) => generate::run(args),

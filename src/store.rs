@@ -33,7 +33,7 @@ pub use forgetting::{Forgotten, PendingForget, UnreadableNote};
 pub use inbox::NewArrivals;
 pub use lock::Lock;
 pub use outbox::OutboxTotals;
-pub use transcript::ListenerTurn;
+pub use transcript::{ListenerTurn, TranscriptQuery};
 
 const FILE: &str = "hearth.db";
 

@@ -25,6 +25,20 @@ pub struct ListenerTurn<'a> {
     pub memory: &'a str,
 }
 
+/// What to search the transcript for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TranscriptQuery<'a> {
+    /// All of these must be in an utterance, as whole words, without regard to case and accents.
+    pub words: &'a str,
+    /// Only what ended after this time.
+    pub since: Option<Timestamp>,
+    /// Only what began before this time.
+    pub until: Option<Timestamp>,
+    pub room: Option<&'a str>,
+    /// At most so many utterances, the newest.
+    pub limit: usize,
+}
+
 impl Store {
     /// Stores an utterance and its messages; returns its seq, which only counts up.
     pub fn record_utterance(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<i64, StoreError> {
@@ -155,11 +169,14 @@ impl Store {
         })
     }
 
-    /// The utterances that hold all of `words` (whole words, without case or accents), newest first, at most `limit`.
-    pub fn search(&self, words: &str, limit: usize) -> Result<Vec<(i64, Utterance)>, StoreError> {
+    /// The utterances that match `query`, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn search(&self, query: &TranscriptQuery<'_>) -> Result<Vec<Utterance>, StoreError> {
         // Each word is quoted, so nothing a person types is taken for FTS5's own syntax.
         let quoted: Vec<String> =
-            words.split_whitespace().map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
+            query.words.split_whitespace().map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
         if quoted.is_empty() {
             return Ok(Vec::new());
         }
@@ -168,9 +185,19 @@ impl Store {
                 .prepare_cached(
                     r#"SELECT seq, id, start, "end", room, utterance.text, confidence, no_speech
                        FROM word JOIN utterance ON utterance.seq = word.rowid
-                       WHERE word MATCH ?1 ORDER BY seq DESC LIMIT ?2"#,
+                       WHERE word MATCH ?1 AND "end" > ?2 AND start < ?3 AND (?4 IS NULL OR room = ?4)
+                       ORDER BY seq DESC LIMIT ?5"#,
                 )?
-                .query_map(params![quoted.join(" "), count(limit)], utterance)?
+                .query_map(
+                    params![
+                        quoted.join(" "),
+                        query.since.map_or(i64::MIN, to_nanos),
+                        query.until.map_or(i64::MAX, to_nanos),
+                        query.room,
+                        count(query.limit)
+                    ],
+                    |row| utterance(row).map(|(_, utterance)| utterance),
+                )?
                 .collect()
         })
     }

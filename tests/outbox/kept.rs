@@ -2,7 +2,7 @@
 
 use hearth::config::Keep;
 use hearth::event::{Alert, AlertPhase, Gap, GapReason, Severity};
-use hearth::store::{ListenerTurn, OutboxLimits, Store};
+use hearth::store::{ListenerTurn, OutboxLimits, Store, TranscriptQuery};
 use jiff::{SignedDuration, Timestamp};
 use ulid::Ulid;
 
@@ -132,17 +132,27 @@ fn deleted_text_leaves_no_trace_in_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let old = utterance(0, "the zebra is in the wardrobe");
-    let first = store.record_utterance(&old, &[]).unwrap();
-    store.record_utterance(&utterance(86_400 * 40, "the giraffe is at the door"), &[]).unwrap();
-    assert_eq!(store.search("ZEBRA wardrobe", 5).unwrap(), [(first, old.clone())]);
-    assert_eq!(store.search("zebra giraffe", 5).unwrap(), []);
-    assert_eq!(store.search("\" OR NEAR(", 5).unwrap(), []);
+    store.record_utterance(&old, &[]).unwrap();
+    let new = utterance(86_400 * 40, "the giraffe is at the door");
+    store.record_utterance(&new, &[]).unwrap();
+    let search =
+        |store: &Store, words| store.search(&TranscriptQuery { words, limit: 5, ..Default::default() }).unwrap();
+    assert_eq!(search(&store, "ZEBRA wardrobe"), [old.clone()]);
+    assert_eq!(search(&store, "zebra giraffe"), []);
+    assert_eq!(search(&store, "\" OR NEAR("), []);
+    let the = TranscriptQuery { words: "the", limit: 5, ..Default::default() };
+    assert_eq!(store.search(&the).unwrap(), [new.clone(), old.clone()], "newest first");
+    assert_eq!(store.search(&TranscriptQuery { limit: 1, ..the }).unwrap(), [new.clone()]);
+    assert_eq!(store.search(&TranscriptQuery { since: Some(old.end), ..the }).unwrap(), [new.clone()]);
+    assert_eq!(store.search(&TranscriptQuery { until: Some(new.start), ..the }).unwrap(), [old.clone()]);
+    assert_eq!(store.search(&TranscriptQuery { room: Some(&old.room), ..the }).unwrap().len(), 2);
+    assert_eq!(store.search(&TranscriptQuery { room: Some("nowhere"), ..the }).unwrap(), []);
 
     let now = old.end + SignedDuration::from_hours(24 * 41);
     assert_eq!(store.enforce(now, Keep::Days(30), 0).unwrap(), 0, "it was not read yet");
     assert_eq!(store.enforce(now, Keep::Days(30), 2).unwrap(), 1);
-    assert_eq!(store.search("zebra", 5).unwrap(), []);
-    assert_eq!(store.search("giraffe", 5).unwrap().len(), 1);
+    assert_eq!(search(&store, "zebra"), []);
+    assert_eq!(search(&store, "giraffe").len(), 1);
     assert_eq!(store.newest().unwrap(), 2);
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let path = file.unwrap().path();
