@@ -1,9 +1,8 @@
-//! Reads along and tells what matters.
+//! Reads the transcript into a RecurrentGemma [`State`](griffin::State) and derives summaries, alerts and answers from it.
 //!
-//! Owns the live [`State`](griffin::State) of RecurrentGemma: what is said goes in once, in order; summaries, alerts
-//! and answers come out of forks. Refuses to know sound, MQTT and the database, and keeps no clock: its time is the
-//! stream's. Invariants: asking never alters the live state; what is remembered beside the state ([`Listener::memory`])
-//! holds numbers and times, never words.
+//! Each utterance is read into the live state once, in order. Questions are asked of forks of that state, so asking never
+//! changes it. All times come from the stream, never from a clock, so a file that is played fast gives the same results.
+//! What is kept beside the state ([`Listener::memory`]) holds numbers, times and names, never words of anybody.
 //!
 //! ```text
 //!  utterance → hear ──────→ live state ── fork + question → probability → alert  ─┐
@@ -32,16 +31,17 @@ use ulid::Ulid;
 use crate::config;
 use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, Utterance};
 
+pub use alert_actions::RuleStanding;
 pub use ask::Answer;
 use persisted_state::PersistedState;
 pub use rooms::Listeners;
 use rule_monitor::RuleMonitor;
 
-/// Tokens of an alert's answer, a digest and an answer to a question, at most.
+/// The longest answers to the question of an alert, of a digest and of a person, in tokens.
 const ALERT_TOKENS: usize = 24;
 const DIGEST_TOKENS: usize = 128;
 const ANSWER_TOKENS: usize = 128;
-/// Utterances since the last reading that may be quoted, at most, and the characters of each.
+/// At most so many utterances since the last evaluation are quoted as evidence, each cut at so many characters.
 const QUOTES: usize = 3;
 const QUOTE_CHARS: usize = 300;
 
@@ -71,32 +71,32 @@ impl From<snapshot::SnapshotError> for ListenerError {
     }
 }
 
-/// A state, and what it is asked to watch for. One thread owns it.
+/// One live state with the rules and the summary schedule that apply to it. Used by one thread.
 pub struct Listener {
     reader: reader::Reader,
     yes_no: ask::YesNo,
     summary: ask::Question,
     schedule: digest::DigestSchedule,
-    untold: digest::PendingDigest,
+    pending: digest::PendingDigest,
     rules: Vec<RuleMonitor>,
-    /// The last utterances the rules were not asked about yet.
+    /// The last utterances on which the rules were not evaluated yet.
     unasked: Vec<Evidence>,
     several_rooms: bool,
-    /// The one room it hears; none for one that hears the house.
+    /// The room whose utterances it reads; none when all rooms share one state.
     room: Option<String>,
 }
 
-/// What came of considering what was said.
+/// The results of evaluating rules and schedule.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListenerOutcome {
     pub digests: Vec<Digest>,
     pub alerts: Vec<Alert>,
-    /// One for each question that was asked.
+    /// One for each rule's question that was asked.
     pub readings: Vec<RuleEvaluation>,
 }
 
 impl ListenerOutcome {
-    /// What came of several rooms, together.
+    /// Appends the results of another room.
     pub fn add(&mut self, more: Self) {
         let Self { digests, alerts, readings } = more;
         self.digests.extend(digests);
@@ -104,8 +104,8 @@ impl ListenerOutcome {
         self.readings.extend(readings);
     }
 
-    /// Alerts and readings of one room say so; digests do already.
-    fn of(mut self, room: Option<&str>) -> Self {
+    /// Sets the room of alerts and evaluations; digests are made with it.
+    fn in_room(mut self, room: Option<&str>) -> Self {
         self.alerts.iter_mut().for_each(|alert| alert.room = room.map(Into::into));
         self.readings.iter_mut().for_each(|reading| reading.room = room.map(Into::into));
         self
@@ -121,21 +121,23 @@ impl FromIterator<ListenerOutcome> for ListenerOutcome {
     }
 }
 
-/// The answer to a rule's question, as a number.
+/// The probability that a rule's question is answered by yes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleEvaluation {
     pub rule: config::Name,
-    /// The room whose state was asked; none for the state of the house.
+    /// The room whose state was asked; none when all rooms share one state.
     pub room: Option<String>,
-    /// Of yes.
     pub probability: f64,
     pub time: Timestamp,
-    /// The rule's alert is on.
+    /// The rule's alert is active.
     pub active: bool,
 }
 
 impl Listener {
-    /// Loads the model in `dir` and prepares every question. Nothing has been heard yet: see [`Listener::resume`].
+    /// Loads the model in `dir` and prepares every question. The state has read nothing yet: see [`Listener::resume`].
+    ///
+    /// # Errors
+    /// The model or its prompt cannot be loaded, or a rule's pattern is no regular expression.
     pub fn open(
         dir: &Path,
         settings: &config::ListenerConfig,
@@ -148,7 +150,7 @@ impl Listener {
             yes_no: ask::YesNo::new(&reader)?,
             summary: reader.question(&reader.prompt.questions.summary)?,
             schedule: digest.into(),
-            untold: digest::PendingDigest::default(),
+            pending: digest::PendingDigest::default(),
             rules,
             unasked: Vec::new(),
             several_rooms: false,
@@ -157,36 +159,39 @@ impl Listener {
         })
     }
 
-    /// A listener of one room that watches for the same on the same weights, and has heard nothing yet.
-    fn another(&self, room: &str) -> Self {
-        let at_rest = |monitor: &RuleMonitor| RuleMonitor {
+    /// A listener of one room with the same rules, schedule and weights, which has read nothing yet.
+    fn for_room(&self, room: &str) -> Self {
+        let inactive = |monitor: &RuleMonitor| RuleMonitor {
             watch: alert::AlertState::default(),
             matches: Vec::new(),
             ..monitor.clone()
         };
         Self {
-            reader: self.reader.another(),
+            reader: self.reader.new_stream(),
             yes_no: self.yes_no.clone(),
             summary: self.summary.clone(),
             schedule: self.schedule,
-            untold: digest::PendingDigest::default(),
-            rules: self.rules.iter().map(at_rest).collect(),
+            pending: digest::PendingDigest::default(),
+            rules: self.rules.iter().map(inactive).collect(),
             unasked: Vec::new(),
             several_rooms: false,
             room: Some(room.into()),
         }
     }
 
-    /// Tells the state of each utterance in which room it was said: for a house that hears more than one.
+    /// Whether the room stands before each utterance that the model reads, because there is more than one.
     pub fn in_several_rooms(mut self, several: bool) -> Self {
         self.several_rooms = several;
         self
     }
 
-    /// Reads an utterance. Nothing is asked and nothing told before [`Listener::consider`].
+    /// Reads an utterance into the state. Rules are evaluated by [`Listener::consider`].
+    ///
+    /// # Errors
+    /// The text cannot be tokenized or read; so for every function here that returns a `Result`.
     pub fn hear(&mut self, utterance: &Utterance) -> Result<(), ListenerError> {
         self.read(utterance)?;
-        self.schedule.said(&mut self.untold, utterance.start, utterance.end, utterance.words());
+        self.schedule.add(&mut self.pending, utterance.start, utterance.end, utterance.words());
         let quote = quote(utterance);
         for monitor in &mut self.rules {
             if monitor.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&utterance.text)) {
@@ -197,13 +202,18 @@ impl Listener {
         Ok(())
     }
 
-    /// Reads utterances into the state again that a restored snapshot lacks, and that were considered before: nothing else is
-    /// remembered of them, and they set off nothing.
+    /// Reads utterances that a restored snapshot lacks and on which the rules were evaluated before: only the state changes.
+    ///
+    /// # Errors
+    /// As [`Listener::hear`].
     pub fn replay(&mut self, utterances: &[Utterance]) -> Result<(), ListenerError> {
         utterances.iter().try_for_each(|utterance| self.read(utterance))
     }
 
-    /// Takes note of a stretch that was not heard.
+    /// Tells the state that a stretch of time was not heard.
+    ///
+    /// # Errors
+    /// As [`Listener::hear`].
     pub fn gap(&mut self, gap: &Gap) -> Result<(), ListenerError> {
         let room = self.several_rooms.then_some(gap.room.as_str());
         self.reader.gap(gap.to.duration_since(gap.from).as_secs_f64(), room)
@@ -214,8 +224,11 @@ impl Listener {
         self.reader.read_in(&utterance.text, room)
     }
 
-    /// Asks every rule about what was heard since it was last asked, then whether a digest is due. After a backlog once is
-    /// enough.
+    /// Evaluates every rule on what was read since the last call, then makes a digest if one is due. After a backlog, one
+    /// call for all of it is enough.
+    ///
+    /// # Errors
+    /// As [`Listener::hear`].
     pub fn consider(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         let mut outcome = ListenerOutcome::default();
         let said = std::mem::take(&mut self.unasked);
@@ -226,18 +239,21 @@ impl Listener {
             let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
             for (monitor, asks) in self.rules.iter_mut().zip(asks) {
                 let log_odds = asks.then(|| odds.next()).flatten();
-                monitor.read(&self.reader, log_odds, &said, now, &mut outcome)?;
+                monitor.evaluate(&self.reader, log_odds, &said, now, &mut outcome)?;
             }
         }
         self.pass(now, &mut outcome)?;
-        Ok(outcome.of(self.room.as_deref()))
+        Ok(outcome.in_room(self.room.as_deref()))
     }
 
-    /// Time has passed in silence: no rule is asked, but a conversation may have ended, and an alert may be over.
+    /// Time has passed and nothing was said: a conversation may have ended, and alerts may end. No question is asked.
+    ///
+    /// # Errors
+    /// As [`Listener::hear`].
     pub fn tick(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         let mut outcome = ListenerOutcome::default();
         self.pass(now, &mut outcome)?;
-        Ok(outcome.of(self.room.as_deref()))
+        Ok(outcome.in_room(self.room.as_deref()))
     }
 
     fn pass(&mut self, now: Timestamp, outcome: &mut ListenerOutcome) -> Result<(), ListenerError> {
@@ -246,60 +262,69 @@ impl Listener {
                 outcome.alerts.push(monitor.alert(change, None, None, now));
             }
         }
-        if let Some(reason) = self.schedule.due(&self.untold, now) {
+        if let Some(reason) = self.schedule.due(&self.pending, now) {
             outcome.digests.push(self.digest(reason, now)?);
         }
         Ok(())
     }
 
-    /// The stream has ended: considers what was not considered, and tells what was not told, if it is enough.
+    /// The stream has ended: evaluates the rules on the rest, and makes a last digest if enough was said.
+    ///
+    /// # Errors
+    /// As [`Listener::hear`].
     pub fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         let mut outcome = self.consider(now)?;
-        if let Some(reason) = self.schedule.closing(&self.untold) {
+        if let Some(reason) = self.schedule.closing(&self.pending) {
             outcome.digests.push(self.digest(reason, now)?);
         }
         Ok(outcome)
     }
 
-    /// A digest at once, because somebody asked, however little was said.
-    pub fn summarise(&mut self, now: Timestamp) -> Result<Digest, ListenerError> {
+    /// A digest now, because somebody asked, however little was said.
+    ///
+    /// # Errors
+    /// As [`Listener::hear`].
+    pub fn summarize(&mut self, now: Timestamp) -> Result<Digest, ListenerError> {
         self.digest(DigestReason::Requested, now)
     }
 
     fn digest(&mut self, reason: DigestReason, now: Timestamp) -> Result<Digest, ListenerError> {
         let id = Ulid::generate();
-        if self.untold.words() == 0 {
-            let (from, text) = match self.untold.told() {
-                Some(told) => (told.min(now), "Nothing was said since the last summary."),
+        if self.pending.words() == 0 {
+            let (from, text) = match self.pending.last_digest() {
+                Some(last) => (last.min(now), "Nothing was said since the last summary."),
                 None => (now, "Nothing has been said yet."),
             };
             let (room, text) = (self.room.clone(), text.into());
             return Ok(Digest { id, time: now, from, to: now, reason, words: 0, room, text });
         }
         let text = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
-        let span = self.untold.take(now).expect("words were said");
+        let span = self.pending.take(now).expect("words were said");
         let (words, room) = (span.words, self.room.clone());
         Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words, room, text })
     }
 
-    /// Answers a question from a fork.
+    /// Answers a question from a fork of the state.
+    ///
+    /// # Errors
+    /// As [`Listener::hear`].
     pub fn ask(&self, question: &str) -> Result<Answer, ListenerError> {
         self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)
     }
 
-    /// The live state, for its figures.
+    /// The live state.
     pub fn state(&self) -> &griffin::State {
         self.reader.state()
     }
 
-    /// From now on a digest is due every `minutes` while people talk; 0 switches the interval off.
+    /// Makes a digest due every `minutes` while people talk; 0 switches the interval off.
     pub fn set_interval(&mut self, minutes: f64) {
         self.schedule.set_interval(minutes);
     }
 }
 
 fn quote(utterance: &Utterance) -> Evidence {
-    let mut text = prompt::plain(&utterance.text);
+    let mut text = prompt::one_line(&utterance.text);
     if let Some((end, _)) = text.char_indices().nth(QUOTE_CHARS) {
         text.truncate(end);
         text.push('…');
@@ -312,4 +337,15 @@ fn keep_last(quotes: &mut Vec<Evidence>, quote: Evidence) {
         quotes.remove(0);
     }
     quotes.push(quote);
+}
+
+/// Runs through all results and returns the first error.
+fn first_error<E>(results: impl Iterator<Item = Result<(), E>>) -> Result<(), E> {
+    let mut first = Ok(());
+    for result in results {
+        if first.is_ok() {
+            first = result;
+        }
+    }
+    first
 }

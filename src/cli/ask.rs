@@ -106,10 +106,10 @@ fn ask_the_house(args: &AskArgs) -> anyhow::Result<()> {
     let model = models::find(&config.listener.model, &config.base)?;
     let listener = Listener::open(&model, &config.listener, &config::DigestConfig::default(), &[])?;
     let listener = listener.in_several_rooms(config.several_rooms());
-    let history = SnapshotStore::look(&dir);
+    let history = SnapshotStore::read_only(&dir);
     let mut listeners = Listeners::new(listener, config.listener.states, history.clone())?;
     let mut answered = false;
-    for room in listeners.asked(args.room.as_deref()).map_err(anyhow::Error::msg)? {
+    for room in listeners.states_for(args.room.as_deref()).map_err(anyhow::Error::msg)? {
         let room = room.as_deref();
         let told = |then: &mut Listener, reached| Ok(answer(args, then, room, Some(reached)));
         if let Some(told) = state_at::at(&mut listeners, &store, room, at, |_| (), told)? {

@@ -66,14 +66,14 @@ impl Ask {
             Some(at) => Some(human_time::parse(at, &ZonedDateTime::now()).map_err(CommandError::refused)?),
             None => None,
         };
-        let rooms = listener.listeners().asked(self.room.as_deref()).map_err(CommandError::Refused)?;
+        let rooms = listener.listeners().states_for(self.room.as_deref()).map_err(CommandError::Refused)?;
         let mut lines = Vec::new();
         let mut probability = None;
         let mut heard_until = None;
         for room in &rooms {
             let room = room.as_deref();
             let answer = match at {
-                None => Some(listener.listeners().of(room).0.ask(&self.question).map_err(L::Error::from)?),
+                None => Some(listener.listeners().get_mut(room).0.ask(&self.question).map_err(L::Error::from)?),
                 Some(at) => listener.with_state_at(room, at, |state, until| {
                     heard_until = heard_until.max(Some(until));
                     state.ask(&self.question)

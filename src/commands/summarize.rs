@@ -50,8 +50,8 @@ impl Summarize {
         listener: &mut L,
     ) -> Result<Done<SummarizeReply>, CommandError<L::Error>> {
         let now = listener.now();
-        let digests = listener.listeners().summarise(self.room.as_deref(), now).map_err(L::Error::from)?;
-        let digests = digests.map_err(CommandError::Refused)?;
+        let rooms = listener.listeners().states_for(self.room.as_deref()).map_err(CommandError::Refused)?;
+        let digests = listener.listeners().summarize(rooms, now).map_err(L::Error::from)?;
         let lines: Vec<_> = digests.iter().map(Digest::line).collect();
         let words = digests.iter().map(|digest| digest.words).sum();
         let outcome = ListenerOutcome { digests, ..ListenerOutcome::default() };

@@ -1,7 +1,6 @@
-//! What the household says of alerts: be silent, we know, it was none.
+//! What people do about alerts: snooze a rule, acknowledge an alert, report a false alarm.
 //!
-//! Owns which rule or alert is meant. Refuses to know how the word came here. Invariant: what the household said is remembered
-//! with the rule it was said of, over restarts.
+//! What they said is kept with the rule over restarts ([`super::persisted_state`]).
 
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -9,8 +8,19 @@ use ulid::Ulid;
 use super::{Listener, ListenerOutcome, RuleMonitor};
 use crate::config;
 
+/// What people did about the alert of a rule.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleStanding<'a> {
+    pub rule: &'a config::Name,
+    /// The room whose state the rule watches; none when all rooms share one state.
+    pub room: Option<&'a str>,
+    pub acknowledged: bool,
+    /// Until when the rule is snoozed, if it is.
+    pub snoozed_until: Option<Timestamp>,
+}
+
 impl Listener {
-    /// Silences a rule, or all, until `until`; alerts that are on end. None when there is no such rule.
+    /// Silences a rule, or all rules, until `until`; active alerts end. None when there is no such rule.
     pub fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<ListenerOutcome> {
         let mut outcome = ListenerOutcome::default();
         let mut found = false;
@@ -19,41 +29,42 @@ impl Listener {
             let ended = monitor.watch.snooze(now, until);
             outcome.alerts.extend(ended.map(|change| monitor.alert(change, None, None, now)));
         }
-        found.then(|| outcome.of(self.room.as_deref()))
+        found.then(|| outcome.in_room(self.room.as_deref()))
     }
 
-    /// Somebody knows of an alert that is on: the newest, or that of an id or a rule. Returns its rule.
+    /// Acknowledges an active alert: the newest, or the one with this id or rule. Returns its rule.
     pub fn acknowledge(&mut self, named: Option<&str>) -> Option<config::Name> {
-        let monitor = self.alerting(named).filter(|monitor| monitor.watch.active())?;
+        let monitor = self.alert_monitor(named).filter(|monitor| monitor.watch.active())?;
         monitor.watch.acknowledge();
         Some(monitor.rule.name.clone())
     }
 
-    /// An alert, on or over, was none: the newest, or that of an id or a rule. Returns its id, its rule, and its end if it was on.
+    /// Marks an alert, active or ended, as a false alarm: the newest, or the one with this id or rule.
     pub fn false_alarm(
         &mut self,
         named: Option<&str>,
         now: Timestamp,
     ) -> Option<(Ulid, config::Name, ListenerOutcome)> {
-        let monitor = self.alerting(named)?;
+        let monitor = self.alert_monitor(named)?;
         let id = monitor.watch.last_alert()?;
         let ended = monitor.watch.false_alarm(now);
         let alerts = ended.map(|change| monitor.alert(change, None, None, now)).into_iter().collect();
         let (rule, outcome) = (monitor.rule.name.clone(), ListenerOutcome { alerts, ..ListenerOutcome::default() });
-        Some((id, rule, outcome.of(self.room.as_deref())))
+        Some((id, rule, outcome.in_room(self.room.as_deref())))
     }
 
-    /// Whether the alert that is meant is on, and its id: of several listeners the one with the greatest of these is meant.
+    /// Whether the alert that `named` selects is active, and its id. Of several listeners, the one with the greatest value is
+    /// meant.
     pub(super) fn alert_meant(&self, named: Option<&str>) -> Option<(bool, Ulid)> {
         let watch = &self.rules[self.meant(named)?].watch;
         watch.last_alert().map(|id| (watch.active(), id))
     }
 
-    fn alerting(&mut self, named: Option<&str>) -> Option<&mut RuleMonitor> {
+    fn alert_monitor(&mut self, named: Option<&str>) -> Option<&mut RuleMonitor> {
         self.meant(named).map(|at| &mut self.rules[at])
     }
 
-    /// The place of the rule whose alert is meant; of several one that is on, and of those the newest.
+    /// The index of the rule whose alert is meant: of several an active one, and of those the newest.
     fn meant(&self, named: Option<&str>) -> Option<usize> {
         let means = |monitor: &RuleMonitor| {
             let id = monitor.watch.last_alert().map(|id| id.to_string());
@@ -63,13 +74,18 @@ impl Listener {
         fired.max_by_key(|(_, monitor)| (monitor.watch.active(), monitor.watch.last_alert())).map(|(at, _)| at)
     }
 
-    /// The alerts that are on.
+    /// The ids of the active alerts.
     pub(super) fn alerts(&self) -> impl Iterator<Item = Ulid> {
         self.rules.iter().filter(|monitor| monitor.watch.active()).filter_map(|monitor| monitor.watch.last_alert())
     }
 
-    /// Where each rule stands beyond its alert: whether somebody knows of it, and until when it is silent.
-    pub fn standings(&self, now: Timestamp) -> impl Iterator<Item = (&config::Name, bool, Option<Timestamp>)> {
-        self.rules.iter().map(move |w| (&w.rule.name, w.watch.acknowledged(), w.watch.snoozed(now)))
+    /// What people did about the alert of each rule.
+    pub fn standings(&self, now: Timestamp) -> impl Iterator<Item = RuleStanding<'_>> {
+        self.rules.iter().map(move |monitor| RuleStanding {
+            rule: &monitor.rule.name,
+            room: self.room.as_deref(),
+            acknowledged: monitor.watch.acknowledged(),
+            snoozed_until: monitor.watch.snoozed(now),
+        })
     }
 }

@@ -1,34 +1,32 @@
-//! Questions, asked of forks.
-//!
-//! Owns the frame of a question, the words for yes and no, the generation of an answer. Refuses to alter the live state: it
-//! only ever sees forks. Invariant: asking changes nothing that another question could notice.
+//! Questions and their answers. Each is asked of a fork, so it changes nothing that another question could notice.
 
 use super::ListenerError;
 use super::alert::sigmoid;
 use super::reader::Reader;
 use griffin::{Logits, State};
 
-/// A question as the tokens that end a fork's user turn and open the model's.
+/// A question, as the tokens that close the user's turn and open the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     tokens: Vec<u32>,
 }
 
 impl Question {
+    /// The tokens that are read after a fork's own.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
 }
 
-/// What the model says.
+/// The model's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub text: String,
-    /// Of yes; for questions that read as yes/no.
+    /// Probability of yes; none for a question that is not a yes/no question.
     pub probability: Option<f64>,
 }
 
-/// Tokens that begin an answer of yes and of no.
+/// The tokens with which an answer of yes, and of no, can begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YesNo {
     yes: Vec<u32>,
@@ -36,8 +34,11 @@ pub struct YesNo {
 }
 
 impl YesNo {
-    /// The first token of each of the prompt's words; a token that begins words of both kinds (a space of its own, say) tells
-    /// nothing and does not count.
+    /// Takes the first token of each word of the prompt. A token that begins words of both kinds, such as a lone space,
+    /// distinguishes nothing and is left out.
+    ///
+    /// # Errors
+    /// No token is left for yes or for no, or a word cannot be tokenized.
     pub fn new(reader: &Reader) -> Result<Self, ListenerError> {
         let first = |words: &[String]| -> Result<Vec<u32>, ListenerError> {
             let tokens = words.iter().map(|word| Ok(reader.encode(word)?.first().copied()));
@@ -54,14 +55,17 @@ impl YesNo {
         Ok(Self { yes: own("yes", &reader.prompt.yes, &yes, &no)?, no: own("no", &reader.prompt.no, &no, &yes)? })
     }
 
-    /// ln(P(yes) / P(no)): what else the model might say cancels out.
+    /// ln(P(yes) / P(no)). Other tokens cancel out.
     fn log_odds(&self, logits: &Logits) -> f64 {
         logits.log_odds(&self.yes, &self.no)
     }
 }
 
 impl Reader {
-    /// Prepares a question.
+    /// Tokenizes a question.
+    ///
+    /// # Errors
+    /// The text cannot be tokenized.
     pub fn question(&self, question: &str) -> Result<Question, ListenerError> {
         let turns = self.tokenizer.special_tokens();
         let mut tokens = self.encode(&self.prompt.question(question))?;
@@ -72,28 +76,37 @@ impl Reader {
         Ok(Question { tokens })
     }
 
-    /// Log-odds of yes to each of some questions, without generating anything. They are put to forks of one state side by
-    /// side, so that the weights are read once for all.
+    /// The log-odds of yes for each question; nothing is generated. The questions are asked of forks in one batch, so that the
+    /// weights are read from memory once for all.
+    ///
+    /// # Errors
+    /// The model cannot read the tokens.
     pub fn log_odds(&self, yes_no: &YesNo, questions: &[&Question]) -> Result<Vec<f64>, ListenerError> {
         let mut forks = questions.iter().map(|_| self.fork()).collect::<Result<Vec<_>, _>>()?;
         let mut streams: Vec<_> = forks.iter_mut().zip(questions.iter().map(|q| q.tokens())).collect();
         Ok(self.model.read_all(&mut streams)?.iter().map(|logits| yes_no.log_odds(logits)).collect())
     }
 
-    /// The model's own words, at most `max_tokens` of them; the same every time.
+    /// The model's answer in at most `max_tokens` tokens, chosen greedily: the same question gives the same answer.
+    ///
+    /// # Errors
+    /// The model cannot read the tokens, or they are not UTF-8.
     pub fn answer(&self, question: &Question, max_tokens: usize) -> Result<String, ListenerError> {
-        let (logits, fork) = self.put(question)?;
+        let (logits, fork) = self.read_question(question)?;
         self.generate(logits, fork, max_tokens)
     }
 
-    /// Asks whatever somebody wants to know.
+    /// Answers any question, with the probability of yes where that applies.
+    ///
+    /// # Errors
+    /// As [`Reader::question`] and [`Reader::answer`].
     pub fn ask(&self, yes_no: &YesNo, question: &str, max_tokens: usize) -> Result<Answer, ListenerError> {
-        let (logits, fork) = self.put(&self.question(question)?)?;
+        let (logits, fork) = self.read_question(&self.question(question)?)?;
         let probability = reads_as_yes_no(question).then(|| sigmoid(yes_no.log_odds(&logits)));
         Ok(Answer { text: self.generate(logits, fork, max_tokens)?, probability })
     }
 
-    fn put(&self, question: &Question) -> Result<(Logits, State), ListenerError> {
+    fn read_question(&self, question: &Question) -> Result<(Logits, State), ListenerError> {
         let mut fork = self.fork()?;
         let logits = self.model.read(&question.tokens, &mut fork)?;
         Ok((logits, fork))
@@ -116,18 +129,18 @@ impl Reader {
     }
 }
 
-/// Whether a question can be answered by yes or no: it begins as such questions do, and does not ask for a favour.
+/// Whether a question can be answered by yes or no: it begins with one of the usual words, and is no request ("can you …").
 pub fn reads_as_yes_no(question: &str) -> bool {
     const FIRST: [&str; 27] = [
         "is", "are", "am", "was", "were", "do", "does", "did", "has", "have", "had", "can", "could", "will", "would",
         "shall", "should", "may", "might", "must", "isn't", "aren't", "wasn't", "weren't", "don't", "doesn't",
         "didn't",
     ];
-    const FAVOUR: [&str; 4] = ["can", "could", "will", "would"];
+    const REQUEST: [&str; 4] = ["can", "could", "will", "would"];
     let question = question.to_lowercase().replace('’', "'");
     let mut words = question.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty());
     let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    FIRST.contains(&first) && !(FAVOUR.contains(&first) && second == "you")
+    FIRST.contains(&first) && !(REQUEST.contains(&first) && second == "you")
 }
 
 #[cfg(test)]
@@ -135,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yes_no_questions_are_told_from_others() {
+    fn yes_no_questions_are_distinguished_from_others() {
         for question in ["Is there a fire?", "did anyone call", "  Has Emma left?", "Isn’t it late?", "Can Jack drive?"]
         {
             assert!(reads_as_yes_no(question), "{question}");

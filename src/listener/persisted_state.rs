@@ -1,6 +1,6 @@
-//! What listeners remember beside their states.
+//! What the listener keeps beside the model's state over a restart, as JSON: pending summary and state of each rule.
 //!
-//! Owns its form as JSON. Refuses to know where it is kept. Invariant: numbers, times and names; no words of anybody.
+//! It holds numbers, times and names, and no words of anybody.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,40 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listener, ListenerError, alert, digest};
 
-/// What the listener remembers beside the state.
+/// See the module. The JSON keys are part of the database's content and stay as they are.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct PersistedState {
-    pub(super) untold: digest::PendingDigest,
+    #[serde(rename = "untold")]
+    pub(super) pending: digest::PendingDigest,
     pub(super) rules: BTreeMap<String, alert::AlertState>,
-    /// What the listeners of single rooms remember.
+    /// The same of each room that has a state of its own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) rooms: BTreeMap<String, PersistedState>,
 }
 
 impl Listener {
-    /// What is remembered beside the state, as JSON: what is untold and where each rule stands. No words of anybody.
+    /// What [`Listener::recall`] takes after a restart, as JSON.
     pub fn memory(&self) -> String {
-        self.remembered().to_json()
+        self.persisted().to_json()
     }
 
-    /// Goes on from what [`Listener::memory`] gave; a rule that is new begins at rest, one that is gone is forgotten.
+    /// Continues from what [`Listener::memory`] gave. A rule that is new starts inactive; one that no longer exists is dropped.
+    ///
+    /// # Errors
+    /// The JSON cannot be read; nothing has changed then.
     pub fn recall(&mut self, memory: &str) -> Result<(), ListenerError> {
-        self.remember(PersistedState::of_json(memory)?);
+        self.restore_persisted(PersistedState::from_json(memory)?);
         Ok(())
     }
 
-    pub(super) fn remembered(&self) -> PersistedState {
+    pub(super) fn persisted(&self) -> PersistedState {
         let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();
-        PersistedState { untold: self.untold.clone(), rules, rooms: BTreeMap::new() }
+        PersistedState { pending: self.pending.clone(), rules, rooms: BTreeMap::new() }
     }
 
-    pub(super) fn remember(&mut self, mut memory: PersistedState) {
-        self.untold = memory.untold;
+    pub(super) fn restore_persisted(&mut self, mut memory: PersistedState) {
+        self.pending = memory.pending;
         for monitor in &mut self.rules {
             monitor.watch = memory.rules.remove(monitor.rule.name.as_str()).unwrap_or_default();
         }
@@ -49,7 +53,7 @@ impl PersistedState {
         serde_json::to_string(self).expect("numbers, times and names are JSON")
     }
 
-    pub(super) fn of_json(memory: &str) -> Result<Self, ListenerError> {
+    pub(super) fn from_json(memory: &str) -> Result<Self, ListenerError> {
         serde_json::from_str(memory).map_err(|source| ListenerError::Memory { source })
     }
 }

@@ -1,9 +1,7 @@
-//! How text is put to a model: what it is told first, what stands before an utterance, the frame of a question, the words
-//! for yes and no.
+//! How text is presented to a model: preamble, form of an utterance, form of a question, words for yes and no.
 //!
-//! Owns `prompt.json`, which lies beside a model's weights or in them, and the defaults for Gemma's instruct models. Refuses to know
-//! tokens. Invariant: what people say is one line without control characters before it meets a template, so it can end no
-//! paragraph and no turn.
+//! It comes from `prompt.json`, beside a model's weights or inside its GGUF file; the defaults are for Gemma's instruct models. What
+//! people say is made one line without control characters before it is put into a template, so it can end no paragraph and no turn.
 
 use std::path::{Path, PathBuf};
 
@@ -20,14 +18,14 @@ pub enum PromptError {
     /// The source names the key, and line and column.
     #[error("{path} is no prompt file: {source}")]
     Parse { path: PathBuf, source: serde_json::Error },
-    #[error("{path}: \"{key}\" must hold {placeholder} once, where what is put to the model is to stand")]
+    #[error("{path}: \"{key}\" must hold {placeholder} once, where the text is to stand")]
     Placeholder { path: PathBuf, key: &'static str, placeholder: &'static str },
     #[error("{path}: \"{key}\" is empty: name at least one word the model may answer with")]
     NoWord { path: PathBuf, key: &'static str },
 }
 
-/// How text is put to one model. Every key may be left out of the file; what is left out is as for Gemma's instruct models,
-/// but for `gap`.
+/// How text is presented to one model. Every key may be left out of the file and then is as for Gemma's instruct models; only
+/// `gap` is then none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompt {
@@ -35,7 +33,7 @@ pub struct Prompt {
     pub preamble: String,
     /// An utterance; holds `{text}`.
     pub utterance: String,
-    /// What stands before an utterance in a house that hears more than one room; holds `{room}`.
+    /// What stands before an utterance when there is more than one room; holds `{room}`.
     pub room: String,
     /// The end of the user's turn in a fork; holds `{question}`.
     pub question: String,
@@ -43,13 +41,13 @@ pub struct Prompt {
     pub yes: Vec<String>,
     pub no: Vec<String>,
     pub questions: Questions,
-    /// What stands for a stretch that was not heard; may hold `{seconds}`. Left out, the model is told nothing of gaps: a
-    /// model that never saw one in training is only confused by it.
+    /// What stands for a stretch that was not heard; may hold `{seconds}`. If it is left out, gaps are not mentioned, which is
+    /// right for a model that saw none in training.
     #[serde(default)]
     pub gap: Option<String>,
 }
 
-/// Questions the listener asks of its own accord.
+/// Questions that the listener asks by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Questions {
@@ -85,8 +83,10 @@ impl Default for Prompt {
 }
 
 impl Prompt {
-    /// Reads the prompt of a model: in its directory, or in its GGUF file. A model without one is put to as Gemma's instruct
-    /// models are.
+    /// Reads the prompt of a model from its directory or its GGUF file; a model without one gets the defaults.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no JSON of this form, or a template lacks its placeholder.
     pub fn load(model: &Path) -> Result<Self, PromptError> {
         match griffin::sidecar(model, FILE)? {
             Some(found) => Self::parse(&found.text, &found.path),
@@ -115,7 +115,7 @@ impl Prompt {
         Ok(prompt)
     }
 
-    /// The same with another preamble, as the config may say; it ends its line as every preamble does.
+    /// The same with another preamble, if one is given. It ends with a line break.
     pub fn with_preamble(mut self, preamble: Option<&str>) -> Self {
         if let Some(text) = preamble {
             self.preamble = format!("{}\n", text.trim_end());
@@ -123,23 +123,23 @@ impl Prompt {
         self
     }
 
-    /// An utterance as the model reads it; nothing if there is nothing in it. `room` is where it was said, if the model is to
-    /// know: told of each, since what was said long ago is no longer remembered word by word.
+    /// An utterance as the model reads it; none for an empty text. `room` is repeated with each utterance, because the state does
+    /// not keep what was said long ago word by word.
     pub fn utterance(&self, text: &str, room: Option<&str>) -> Option<String> {
-        let text = plain(text);
+        let text = one_line(text);
         (!text.is_empty()).then(|| fill(&self.utterance, "{text}", &format!("{}{text}", self.in_room(room))))
     }
 
     fn in_room(&self, room: Option<&str>) -> String {
-        room.map_or_else(String::new, |room| fill(&self.room, "{room}", &plain(room)))
+        room.map_or_else(String::new, |room| fill(&self.room, "{room}", &one_line(room)))
     }
 
     /// The end of the user's turn in a fork.
     pub fn question(&self, question: &str) -> String {
-        fill(&self.question, "{question}", &plain(question))
+        fill(&self.question, "{question}", &one_line(question))
     }
 
-    /// What the model is told of a stretch that was not heard, if it is told anything.
+    /// The text for a stretch of `seconds` that was not heard; none if the model is told nothing of gaps.
     pub fn gap(&self, seconds: f64, room: Option<&str>) -> Option<String> {
         let words = fill(self.gap.as_ref()?, "{seconds}", &format!("{:.0}", seconds.max(0.0)));
         let words = format!("{}{}", self.in_room(room), words.trim_start());
@@ -147,9 +147,9 @@ impl Prompt {
     }
 }
 
-/// One line: white space of any kind becomes one space, other control characters go. Gemma's tokenizer writes a space as ▁, so
-/// that is white space too: at the end of an utterance it would run into the next.
-pub fn plain(text: &str) -> String {
+/// The text as one line: runs of white space become one space, other control characters are removed. ▁ counts as white space,
+/// because Gemma's tokenizer writes a space so.
+pub fn one_line(text: &str) -> String {
     let words = text
         .split(|c: char| c.is_whitespace() || c == '▁')
         .map(|word| word.chars().filter(|c| !c.is_control()).collect::<String>());
@@ -220,9 +220,9 @@ mod tests {
     proptest! {
         #[test]
         fn plain_text_is_one_line_and_stays_as_it_is(text in ".*") {
-            let once = plain(&text);
+            let once = one_line(&text);
             prop_assert!(!once.contains(char::is_control) && once.trim() == once);
-            prop_assert_eq!(plain(&once), once);
+            prop_assert_eq!(one_line(&once), once);
         }
     }
 }

@@ -1,8 +1,7 @@
-//! A live state, and what it has read.
+//! A live state with its share of model and tokenizer: how a stream opens, how an utterance becomes tokens, how a fork is taken.
 //!
-//! Owns a state, and its share of model and tokenizer: how the stream opens, how an utterance becomes tokens, how a fork is taken. Refuses to
-//! know rules, schedules and time. Invariants: the live state only ever holds one open user turn (the preamble and what was
-//! said); nothing but [`Reader::read`] and [`Reader::restore`] touches it; nothing said can open or close a turn.
+//! Only [`Reader::read`], [`Reader::gap`] and [`Reader::restore`] change the live state. It always holds one open user turn: the
+//! preamble and what was said. No text can open or close a turn, for the tokens that do are never made from text.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,25 +11,26 @@ use super::prompt::Prompt;
 use crate::config;
 use griffin::{Model, Options, State, Tokenizer};
 
-/// How much reading yields to hearing: a thread of this niceness gets a tenth of a core that another wants, and all of one that
-/// nobody wants. Measured by `hearth bench hearing --beside MODEL` on two cores that others used, too: with a 2B model that never
-/// stops reading, Whisper takes a tenth longer for the same speech (the share of the time in which it decodes was 193 and 200 %
-/// alone, 215 % beside it), and the model reads 2.4 tokens a second of what is left.
+/// Niceness of the threads that read, so that speech recognition goes first: a thread of this niceness gets a tenth of a core that
+/// another thread wants, and all of an idle one. Figures are in `docs/performance.md`.
 pub const NICE: u8 = 10;
 
-/// The owner of the live state.
+/// See the module.
 pub struct Reader {
     pub(super) model: Arc<Model>,
     pub(super) tokenizer: Arc<Tokenizer>,
     pub(super) prompt: Arc<Prompt>,
-    /// What every stream begins with.
+    /// The tokens every stream begins with: `<bos>`, the start of a turn, "user" and the preamble.
     opening: Arc<[u32]>,
     state: State,
 }
 
 impl Reader {
-    /// Loads the model in `dir`. Nothing is read yet: the preamble comes with the first word, so that a state from a
-    /// snapshot can take the place of a fresh one at no cost.
+    /// Loads the model in `dir`. Nothing is read yet: the preamble is read with the first utterance, so that restoring a
+    /// snapshot costs nothing extra.
+    ///
+    /// # Errors
+    /// Model, tokenizer or prompt cannot be loaded.
     pub fn open(dir: &Path, settings: &config::ListenerConfig) -> Result<Self, ListenerError> {
         let prompt = Prompt::load(dir)?.with_preamble(settings.preamble.as_deref());
         let model = Model::load(
@@ -46,8 +46,8 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Another stream on the same weights, of which nothing is read yet.
-    pub fn another(&self) -> Self {
+    /// A second stream on the same weights, which has read nothing yet.
+    pub fn new_stream(&self) -> Self {
         let Self { model, tokenizer, prompt, opening, .. } = self;
         Self {
             model: model.clone(),
@@ -58,29 +58,41 @@ impl Reader {
         }
     }
 
-    /// Goes on from another state of the same model; returns the one that was live.
+    /// Replaces the live state by another one of the same model; returns the old one.
     pub fn restore(&mut self, state: State) -> State {
         std::mem::replace(&mut self.state, state)
     }
 
     /// Reads one utterance.
+    ///
+    /// # Errors
+    /// The text cannot be tokenized or read.
     pub fn read(&mut self, text: &str) -> Result<(), ListenerError> {
         self.read_in(text, None)
     }
 
-    /// Reads one utterance and, where that matters, in which room it was said.
+    /// Reads one utterance and, if `room` is given, the room it was said in.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
     pub fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.utterance(text, room)?;
         self.ingest(&tokens)
     }
 
-    /// The tokens of an utterance: none of an empty one. Each is encoded by itself, so what was read does not depend on what
-    /// was heard together.
+    /// The tokens of an utterance; none for an empty text. Each utterance is encoded by itself, so the result does not depend on
+    /// which utterances are read together.
+    ///
+    /// # Errors
+    /// The text cannot be tokenized.
     pub fn utterance(&self, text: &str, room: Option<&str>) -> Result<Vec<u32>, ListenerError> {
         self.prompt.utterance(text, room).map_or(Ok(Vec::new()), |text| self.encode(&text))
     }
 
-    /// Reads that `seconds` were not heard, if the model is to be told.
+    /// Reads that `seconds` were not heard, if the model's prompt has words for that.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
     pub fn gap(&mut self, seconds: f64, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.prompt.gap(seconds, room).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
         self.ingest(&tokens)
@@ -94,8 +106,8 @@ impl Reader {
         Ok(self.model.ingest(tokens, &mut self.state)?)
     }
 
-    /// Text to tokens, none of which frames a turn. The tokenizer reads special tokens as plain text already, but only where
-    /// `tokenizer.json` calls them special.
+    /// Tokens of a text, none of which opens or closes a turn. The tokenizer already reads special tokens as plain text, but only
+    /// those that `tokenizer.json` marks as special; for the others `<` is replaced.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, ListenerError> {
         let turns = self.tokenizer.special_tokens();
         let tokens = self.tokenizer.encode(text)?;
@@ -105,7 +117,10 @@ impl Reader {
         Ok(tokens)
     }
 
-    /// A copy to ask questions of. Of a stream in which nothing was said yet, it has read the preamble.
+    /// A copy of the state to ask questions of. If nothing was said yet, it has read the preamble.
+    ///
+    /// # Errors
+    /// The preamble cannot be read.
     pub fn fork(&self) -> Result<State, ListenerError> {
         let mut fork = self.state.fork();
         Self::begin(&self.model, &self.opening, &mut fork)?;
@@ -119,7 +134,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The live state, to be looked at and kept.
+    /// The live state.
     pub fn state(&self) -> &State {
         &self.state
     }

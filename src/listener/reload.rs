@@ -1,7 +1,6 @@
-//! Rules and schedules that change while the state lives on.
+//! Replacing rules and the summary schedule while the state lives on.
 //!
-//! Owns what a rule keeps when it is read again. Refuses to know where rules are written. Invariant: the state is not touched, and
-//! a rule that asks and searches the same as before stands where it stood.
+//! A rule whose name, question and pattern are unchanged keeps its alert and its history.
 
 use jiff::Timestamp;
 
@@ -9,10 +8,10 @@ use super::{Listener, ListenerError, ListenerOutcome, RuleMonitor};
 use crate::config;
 
 impl Listener {
-    /// Takes rules and a schedule in the place of those it has. Alerts of rules that went, or that ask something else now, end.
+    /// Replaces rules and schedule. Active alerts of rules that were removed or changed end.
     ///
     /// # Errors
-    /// A rule cannot be used with this model; then nothing has changed.
+    /// A rule's pattern or question cannot be used; nothing has changed then.
     pub fn reload(
         &mut self,
         digest: &config::DigestConfig,
@@ -32,7 +31,7 @@ impl Listener {
         }
         self.rules = fresh;
         self.schedule = digest.into();
-        Ok(outcome.of(self.room.as_deref()))
+        Ok(outcome.in_room(self.room.as_deref()))
     }
 
     /// Nothing is monitor for any more: alerts that are on end.
@@ -42,11 +41,11 @@ impl Listener {
             let ended = monitor.watch.retire(now);
             outcome.alerts.extend(ended.map(|change| monitor.alert(change, None, None, now)));
         }
-        outcome.of(self.room.as_deref())
+        outcome.in_room(self.room.as_deref())
     }
 }
 
-/// Thresholds and severity may differ.
+/// Thresholds, cooldown and severity may differ.
 fn is_same(a: &config::Rule, b: &config::Rule) -> bool {
     (&a.name, &a.question, &a.pattern) == (&b.name, &b.question, &b.pattern)
 }

@@ -1,7 +1,6 @@
-//! One state for the house, or one for each room.
+//! The listeners of all rooms: one state for all, or one for each room ([`crate::config::States`]).
 //!
-//! Owns every listener, which of them hears a room, and how far each has read. Refuses to know the text that is stored.
-//! Invariants: an utterance is read by one state, and once; all states stand on one copy of the weights.
+//! Each utterance is read by one state, once. All states share one copy of the weights.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,71 +8,74 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 use ulid::Ulid;
 
+use super::first_error;
 use super::snapshot::ReadPosition;
 use super::snapshot_store::{SnapshotPolicy, SnapshotStore};
-use super::{Listener, ListenerError, ListenerOutcome, PersistedState};
+use super::{Listener, ListenerError, ListenerOutcome, PersistedState, RuleStanding};
 use crate::config::{self, States};
 use crate::event::{Digest, Gap, Utterance};
 
-/// Rooms with a state of their own, at most: no house has more, and a state of the 2B takes 17 MiB here and on disk for each
-/// snapshot.
-const ROOMS: usize = 16;
+/// At most so many rooms have a state of their own. A state of the 2B model takes 17 MiB, in memory and for each snapshot.
+const MAX_ROOMS: usize = 16;
 
-/// The listeners of a house. One thread owns them.
+/// All listeners of a daemon. Used by one thread.
 pub struct Listeners {
     states: States,
-    /// Hears every room that has no listener of its own.
-    house: RoomListener,
+    /// Reads the utterances of every room that has no listener of its own.
+    shared: RoomListener,
     rooms: BTreeMap<String, RoomListener>,
-    /// That there are too many rooms was said.
-    crowded: bool,
+    /// That there are too many rooms was logged.
+    warned: bool,
 }
 
 /// A listener and its snapshots.
 struct RoomListener {
     listener: Listener,
-    history: SnapshotStore,
-    /// The number of the last utterance in its state, and in its newest snapshot.
+    snapshots: SnapshotStore,
+    /// The number of the last utterance in its state.
     read: i64,
+    /// The number of the last utterance in its newest snapshot.
     saved: i64,
 }
 
 impl RoomListener {
-    fn new(listener: Listener, history: SnapshotStore) -> Self {
-        Self { listener, history, read: 0, saved: 0 }
+    fn new(listener: Listener, snapshots: SnapshotStore) -> Self {
+        Self { listener, snapshots, read: 0, saved: 0 }
     }
 
-    /// Goes on from the newest snapshot that is `wanted`, or afresh with what is told behind `floor`.
+    /// Continues from the newest snapshot that is `wanted`, or from an empty state that will read the utterances after `floor`.
     fn restore(&mut self, wanted: impl Fn(&ReadPosition) -> bool, floor: i64) -> Result<(), ListenerError> {
-        let found = self.listener.load_latest(&self.history, wanted)?;
+        let found = self.listener.load_latest(&self.snapshots, wanted)?;
         let room = self.listener.room.as_deref().unwrap_or("house");
         match &found {
             Some((state, mark)) => {
-                info!(room, tokens = state.tokens_read(), time = %mark.time, "went on from the last snapshot");
+                info!(room, tokens = state.tokens_read(), time = %mark.time, "the last snapshot is restored");
             }
             None => {
-                info!(room, "there is no snapshot to go on from; the state starts afresh, with the text that is kept")
+                info!(room, "there is no snapshot to restore; the state starts empty and reads the text that is kept")
             }
         }
-        (self.read, self.saved) = found.as_ref().map_or((floor, floor), |(_, mark)| (mark.read, mark.read));
+        let read = found.as_ref().map_or(floor, |(_, position)| position.read);
+        self.read = read;
+        self.saved = read;
         self.listener.resume(found.map(|(state, _)| state));
         Ok(())
     }
 }
 
 impl Listeners {
-    /// The listeners of a house whose snapshots lie in `history`. Those of rooms watch for what `house` does; rooms with
-    /// snapshots have one from the start.
+    /// Starts with one listener for each room that has snapshots, if each room has its own state. They have the rules and the
+    /// schedule of `shared`.
     ///
     /// # Errors
     /// The directory of the snapshots cannot be read.
-    pub fn new(house: Listener, states: States, history: SnapshotStore) -> Result<Self, ListenerError> {
-        let rooms = if states == States::Room { history.rooms()? } else { Vec::new() };
-        let house = if states == States::Room { house.in_several_rooms(true) } else { house };
+    pub fn new(shared: Listener, states: States, snapshots: SnapshotStore) -> Result<Self, ListenerError> {
+        let rooms = if states == States::Room { snapshots.rooms()? } else { Vec::new() };
+        let shared = if states == States::Room { shared.in_several_rooms(true) } else { shared };
         let mut listeners =
-            Self { states, house: RoomListener::new(house, history), rooms: BTreeMap::new(), crowded: false };
+            Self { states, shared: RoomListener::new(shared, snapshots), rooms: BTreeMap::new(), warned: false };
         for room in rooms {
-            listeners.seat(&room);
+            listeners.listener_for(&room);
         }
         Ok(listeners)
     }
@@ -83,12 +85,11 @@ impl Listeners {
         self.rooms.keys().cloned().collect()
     }
 
-    /// Who answers a question about `room`, or about the house: then, where each room has its state, each that has heard
-    /// anything.
+    /// The states that answer a question: that of `room`, or, without one, every state that has read anything.
     ///
     /// # Errors
-    /// There is no such room; who asked is told which there are.
-    pub fn asked(&self, room: Option<&str>) -> Result<Vec<Option<String>>, String> {
+    /// There is no such room; the message says which there are.
+    pub fn states_for(&self, room: Option<&str>) -> Result<Vec<Option<String>>, String> {
         match (room, self.states) {
             (Some(room), _) if self.rooms.contains_key(room) => Ok(vec![Some(room.into())]),
             (Some(_), States::House) => {
@@ -100,7 +101,7 @@ impl Listeners {
             }
             (None, _) => {
                 let mut all: Vec<_> = self.rooms.keys().cloned().map(Some).collect();
-                if all.is_empty() || self.house.listener.state().tokens_read() > 0 {
+                if all.is_empty() || self.shared.listener.state().tokens_read() > 0 {
                     all.push(None);
                 }
                 Ok(all)
@@ -108,76 +109,75 @@ impl Listeners {
         }
     }
 
-    /// The listener of a room, or that of the house, and its snapshots.
-    pub fn of(&mut self, room: Option<&str>) -> (&mut Listener, &SnapshotStore) {
-        let seat = match room {
-            Some(room) => self.rooms.get_mut(room).unwrap_or(&mut self.house),
-            None => &mut self.house,
+    /// The listener of a room, or the shared one, and its snapshots.
+    pub fn get_mut(&mut self, room: Option<&str>) -> (&mut Listener, &SnapshotStore) {
+        let found = match room {
+            Some(room) => self.rooms.get_mut(room).unwrap_or(&mut self.shared),
+            None => &mut self.shared,
         };
-        (&mut seat.listener, &seat.history)
+        (&mut found.listener, &found.snapshots)
     }
 
-    /// Who hears `room`; a room that is new is given a listener.
-    fn seat(&mut self, room: &str) -> &mut RoomListener {
+    /// The listener that reads `room`. A new room gets one, if each has its own and there are not too many.
+    fn listener_for(&mut self, room: &str) -> &mut RoomListener {
         let new = self.states == States::Room && !self.rooms.contains_key(room);
-        if new && self.rooms.len() < ROOMS {
-            let seat = RoomListener::new(self.house.listener.another(room), self.house.history.of_room(room));
-            self.rooms.insert(room.into(), seat);
-        } else if new && !self.crowded {
-            self.crowded = true;
-            warn!(
-                room,
-                "{ROOMS} rooms have a state of their own; this room and those to come share the state of the house"
-            );
+        if new && self.rooms.len() < MAX_ROOMS {
+            let listener = self.shared.listener.for_room(room);
+            let snapshots = self.shared.snapshots.of_room(room);
+            self.rooms.insert(room.into(), RoomListener::new(listener, snapshots));
+        } else if new && !self.warned {
+            self.warned = true;
+            warn!(room, "{MAX_ROOMS} rooms have a state of their own; this room and later ones share one state");
         }
-        self.rooms.get_mut(room).unwrap_or(&mut self.house)
+        self.rooms.get_mut(room).unwrap_or(&mut self.shared)
     }
 
-    fn seats(&self) -> impl Iterator<Item = &RoomListener> {
-        std::iter::once(&self.house).chain(self.rooms.values())
+    fn all(&self) -> impl Iterator<Item = &RoomListener> {
+        std::iter::once(&self.shared).chain(self.rooms.values())
     }
 
-    fn seats_mut(&mut self) -> impl Iterator<Item = &mut RoomListener> {
-        std::iter::once(&mut self.house).chain(self.rooms.values_mut())
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut RoomListener> {
+        std::iter::once(&mut self.shared).chain(self.rooms.values_mut())
     }
 
-    fn each(&mut self) -> impl Iterator<Item = &mut Listener> {
-        self.seats_mut().map(|seat| &mut seat.listener)
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
+        self.all_mut().map(|room| &mut room.listener)
     }
 
-    fn gather(
+    fn collect(
         &mut self,
         act: impl FnMut(&mut Listener) -> Result<ListenerOutcome, ListenerError>,
     ) -> Result<ListenerOutcome, ListenerError> {
-        self.each().map(act).collect()
+        self.listeners().map(act).collect()
     }
 
-    /// Each state goes on from its newest snapshot that is `wanted`, or afresh with what is told behind `floor`. Returns the
-    /// number behind which they are to be told everything again.
+    /// Each state continues from its newest snapshot that is `wanted`, or from an empty state. Returns the number after which the
+    /// utterances must be read again; `floor` at least.
     ///
     /// # Errors
     /// A directory of snapshots cannot be read.
     pub fn restore(&mut self, wanted: impl Fn(&ReadPosition) -> bool, floor: i64) -> Result<i64, ListenerError> {
-        self.seats_mut().try_for_each(|seat| seat.restore(&wanted, floor))?;
-        Ok(self.seats().map(|seat| seat.read).min().unwrap_or(floor))
+        self.all_mut().try_for_each(|room| room.restore(&wanted, floor))?;
+        Ok(self.all().map(|room| room.read).min().unwrap_or(floor))
     }
 
-    /// Each state that has read the utterance `from` or a later one goes back to before it, as [`Listeners::restore`] does.
+    /// Each state that has read the utterance `from` or a later one goes back to before it, as [`Listeners::restore`] does. Returns
+    /// the number after which the utterances must be read again; none when no state has read that far.
     ///
     /// # Errors
     /// A directory of snapshots cannot be read.
     pub fn roll_back(&mut self, from: i64, floor: i64) -> Result<Option<i64>, ListenerError> {
-        let mut told_again = None;
-        for seat in self.seats_mut().filter(|seat| seat.read >= from) {
-            seat.restore(|mark| mark.read < from, floor)?;
-            told_again = told_again.into_iter().chain([seat.read]).min();
+        let mut read_again = None;
+        for room in self.all_mut().filter(|room| room.read >= from) {
+            room.restore(|mark| mark.read < from, floor)?;
+            read_again = read_again.into_iter().chain([room.read]).min();
         }
-        Ok(told_again)
+        Ok(read_again)
     }
 
-    /// Saves each state that has read something since its last snapshot. Then removes the snapshots that `policy` does not keep, or
-    /// that were made before `oldest`, of every state that ever was: a quiet room's grow old as well, and so do those of a house
-    /// that has one state again. All is tried; the first error is returned.
+    /// Saves each state that has read something since its last snapshot. Then removes the snapshots that `policy` does not keep or
+    /// that were made before `oldest`, also of rooms that are quiet or have no state any more. Everything is tried; the first
+    /// error is returned.
     ///
     /// # Errors
     /// A snapshot was not written, or not removed.
@@ -187,115 +187,132 @@ impl Listeners {
         policy: &SnapshotPolicy,
         oldest: Timestamp,
     ) -> Result<(), ListenerError> {
-        let save = |seat: &mut RoomListener| {
-            if seat.read != seat.saved {
-                seat.listener.save(&seat.history, mark)?;
-                seat.saved = seat.read;
+        let save = |room: &mut RoomListener| -> Result<(), ListenerError> {
+            if room.read != room.saved {
+                room.listener.save(&room.snapshots, mark)?;
+                room.saved = room.read;
             }
             Ok(())
         };
-        let saved = self.seats_mut().map(save).fold(Ok(()), Result::and);
-        let thinned = self.house.history.thin_all(policy, oldest);
-        saved.and(thinned.map_err(ListenerError::from))
+        let saved = first_error(self.all_mut().map(save));
+        let pruned = self.shared.snapshots.prune_all(policy, oldest);
+        saved.and(pruned.map_err(ListenerError::from))
     }
 
     /// Reads an utterance; see [`Listener::hear`].
+    ///
+    /// # Errors
+    /// The model cannot read it; so for every function here that returns a `Result`.
     pub fn hear(&mut self, seq: i64, utterance: &Utterance) -> Result<(), ListenerError> {
-        let seat = self.seat(&utterance.room);
-        seat.listener.hear(utterance)?;
-        seat.read = seq;
+        let room = self.listener_for(&utterance.room);
+        room.listener.hear(utterance)?;
+        room.read = seq;
         Ok(())
     }
 
-    /// Reads utterances again that were considered before, as far as their state lacks them; see [`Listener::replay`].
+    /// Reads utterances that a state lacks after [`Listeners::restore`]; see [`Listener::replay`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
     pub fn replay(&mut self, utterances: &[(i64, Utterance)]) -> Result<(), ListenerError> {
         for (seq, utterance) in utterances {
-            let seat = self.seat(&utterance.room);
-            if *seq > seat.read {
-                seat.listener.replay(std::slice::from_ref(utterance))?;
-                seat.read = *seq;
+            let room = self.listener_for(&utterance.room);
+            if *seq > room.read {
+                room.listener.replay(std::slice::from_ref(utterance))?;
+                room.read = *seq;
             }
         }
         Ok(())
     }
 
-    /// Takes note of a stretch that was not heard.
+    /// See [`Listener::gap`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
     pub fn gap(&mut self, gap: &Gap) -> Result<(), ListenerError> {
-        self.seat(&gap.room).listener.gap(gap)
+        self.listener_for(&gap.room).listener.gap(gap)
     }
 
-    /// Takes note of an utterance that was read and is untold again, if nothing that the listener told of lies behind it.
-    pub fn untell(&mut self, utterance: &Utterance, told_until: &BTreeMap<Option<String>, Timestamp>) {
-        let listener = &mut self.seat(&utterance.room).listener;
-        if told_until.get(&listener.room).is_none_or(|until| utterance.end > *until) {
-            listener.untell(utterance);
+    /// Makes an utterance part of the next digest again, after the digest that covered it was forgotten.
+    pub fn mark_pending(&mut self, utterance: &Utterance, covered_until: &BTreeMap<Option<String>, Timestamp>) {
+        let listener = &mut self.listener_for(&utterance.room).listener;
+        if covered_until.get(&listener.room).is_none_or(|until| utterance.end > *until) {
+            listener.mark_pending(utterance);
         }
     }
 
     /// See [`Listener::consider`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
     pub fn consider(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        self.gather(|listener| listener.consider(now))
+        self.collect(|listener| listener.consider(now))
     }
 
     /// See [`Listener::tick`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
     pub fn tick(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        self.gather(|listener| listener.tick(now))
+        self.collect(|listener| listener.tick(now))
     }
 
     /// See [`Listener::finish`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
     pub fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        self.gather(|listener| listener.finish(now))
+        self.collect(|listener| listener.finish(now))
     }
 
-    /// A digest at once: of `room`, or of each room of which something is untold; one that says so if there is none.
-    pub fn summarise(
-        &mut self,
-        room: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Result<Vec<Digest>, String>, ListenerError> {
-        let asked = match self.asked(room) {
-            Ok(asked) => asked,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        let untold = |room: &Option<String>| self.of(room.as_deref()).0.untold.words() > 0;
-        let (mut news, nothing): (Vec<_>, Vec<_>) = asked.into_iter().partition(untold);
-        if news.is_empty() {
-            news.extend(nothing.into_iter().next());
+    /// Makes a digest now of each of the states `rooms` ([`Listeners::states_for`]) of which something was said since the last
+    /// one; if of none, one digest that says so.
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
+    pub fn summarize(&mut self, rooms: Vec<Option<String>>, now: Timestamp) -> Result<Vec<Digest>, ListenerError> {
+        let has_news = |room: &Option<String>| self.get_mut(room.as_deref()).0.pending.words() > 0;
+        let (mut chosen, without_news): (Vec<_>, Vec<_>) = rooms.into_iter().partition(has_news);
+        if chosen.is_empty() {
+            chosen.extend(without_news.into_iter().next());
         }
-        news.iter().map(|room| self.of(room.as_deref()).0.summarise(now)).collect::<Result<_, _>>().map(Ok)
+        chosen.iter().map(|room| self.get_mut(room.as_deref()).0.summarize(now)).collect()
     }
 
     /// See [`Listener::set_interval`].
     pub fn set_interval(&mut self, minutes: f64) {
-        self.each().for_each(|listener| listener.set_interval(minutes));
+        self.listeners().for_each(|listener| listener.set_interval(minutes));
     }
 
-    /// See [`Listener::reload`]. What one listener takes all take: they stand on the same weights.
+    /// See [`Listener::reload`]. If one listener accepts the rules, all do, for they use the same model.
+    ///
+    /// # Errors
+    /// As [`Listener::reload`].
     pub fn reload(
         &mut self,
         digest: &config::DigestConfig,
         rules: &[config::Rule],
         now: Timestamp,
     ) -> Result<ListenerOutcome, ListenerError> {
-        self.gather(|listener| listener.reload(digest, rules, now))
+        self.collect(|listener| listener.reload(digest, rules, now))
     }
 
     /// See [`Listener::forget`].
     pub fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
-        self.each().map(|listener| listener.forget(alerts, now)).collect()
+        self.listeners().map(|listener| listener.forget(alerts, now)).collect()
     }
 
     /// See [`Listener::snooze`].
     pub fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<ListenerOutcome> {
         // Every listener has the same rules.
         let outcomes: Option<Vec<ListenerOutcome>> =
-            self.each().map(|listener| listener.snooze(rule, now, until)).collect();
+            self.listeners().map(|listener| listener.snooze(rule, now, until)).collect();
         outcomes.map(|outcomes| outcomes.into_iter().collect())
     }
 
     /// See [`Listener::acknowledge`].
     pub fn acknowledge(&mut self, named: Option<&str>) -> Option<config::Name> {
-        self.alerting(named).acknowledge(named)
+        self.listener_of_alert(named).acknowledge(named)
     }
 
     /// See [`Listener::false_alarm`].
@@ -304,63 +321,59 @@ impl Listeners {
         named: Option<&str>,
         now: Timestamp,
     ) -> Option<(Ulid, config::Name, ListenerOutcome)> {
-        self.alerting(named).false_alarm(named, now)
+        self.listener_of_alert(named).false_alarm(named, now)
     }
 
-    fn alerting(&mut self, named: Option<&str>) -> &mut Listener {
-        self.each().max_by_key(|listener| listener.alert_meant(named)).expect("the house always has a listener")
+    fn listener_of_alert(&mut self, named: Option<&str>) -> &mut Listener {
+        self.listeners()
+            .max_by_key(|listener| listener.alert_meant(named))
+            .expect("there is always the shared listener")
     }
 
-    /// Where each rule stands in each room: see [`Listener::standings`].
-    pub fn standings(
-        &self,
-        now: Timestamp,
-    ) -> impl Iterator<Item = (Option<&str>, &config::Name, bool, Option<Timestamp>)> {
-        self.seats().map(|seat| &seat.listener).flat_map(move |listener| {
-            let room = listener.room.as_deref();
-            listener.standings(now).map(move |(rule, known, silent)| (room, rule, known, silent))
-        })
+    /// For each rule in each state, what people did about its alert.
+    pub fn standings(&self, now: Timestamp) -> impl Iterator<Item = RuleStanding<'_>> {
+        self.all().flat_map(move |room| room.listener.standings(now))
     }
 
-    /// What all listeners remember: see [`Listener::memory`].
+    /// What is kept over a restart, of all listeners: see [`Listener::memory`].
     pub fn memory(&self) -> String {
-        let rooms = self.rooms.iter().map(|(room, seat)| (room.clone(), seat.listener.remembered())).collect();
-        PersistedState { rooms, ..self.house.listener.remembered() }.to_json()
+        let rooms = self.rooms.iter().map(|(name, room)| (name.clone(), room.listener.persisted())).collect();
+        PersistedState { rooms, ..self.shared.listener.persisted() }.to_json()
     }
 
-    /// Goes on from what [`Listeners::memory`] gave. Alerts of rooms that share the state of the house now end.
+    /// Continues from what [`Listeners::memory`] gave. Alerts of rooms that no longer have a state of their own end.
     ///
     /// # Errors
     /// It cannot be read; the listeners are as they were.
     pub fn recall(&mut self, memory: &str, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        let mut memory = PersistedState::of_json(memory)?;
+        let mut memory = PersistedState::from_json(memory)?;
         let mut ended = ListenerOutcome::default();
         for (room, of_room) in std::mem::take(&mut memory.rooms) {
-            let listener = &mut self.seat(&room).listener;
+            let listener = &mut self.listener_for(&room).listener;
             if listener.room.is_some() {
-                listener.remember(of_room);
+                listener.restore_persisted(of_room);
             } else {
-                let mut gone = listener.another(&room);
-                gone.remember(of_room);
-                ended.add(gone.retire(now));
+                let mut removed = listener.for_room(&room);
+                removed.restore_persisted(of_room);
+                ended.add(removed.retire(now));
             }
         }
-        self.house.listener.remember(memory);
+        self.shared.listener.restore_persisted(memory);
         Ok(ended)
     }
 
-    /// The alerts that are on.
+    /// The ids of the active alerts.
     pub fn alerts(&self) -> BTreeSet<Ulid> {
-        self.seats().flat_map(|seat| seat.listener.alerts()).collect()
+        self.all().flat_map(|room| room.listener.alerts()).collect()
     }
 
-    /// Tokens that all states have read.
+    /// How many tokens all states have read together.
     pub fn tokens_read(&self) -> u64 {
-        self.seats().map(|seat| seat.listener.state().tokens_read()).sum()
+        self.all().map(|room| room.listener.state().tokens_read()).sum()
     }
 
-    /// What all states take in memory.
+    /// How many bytes of memory all states take.
     pub fn bytes(&self) -> u64 {
-        self.seats().map(|seat| seat.listener.state().bytes()).sum()
+        self.all().map(|room| room.listener.state().bytes()).sum()
     }
 }

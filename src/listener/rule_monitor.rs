@@ -1,7 +1,4 @@
-//! A rule, and where it stands.
-//!
-//! Owns a rule's question and pattern in the form the model and the text need. Refuses to know when it is asked. Invariant: what
-//! it watches is changed by readings and by the household alone.
+//! A rule with its question and pattern prepared for use, and the state of its alert.
 
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -11,7 +8,7 @@ use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert,
 use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence};
 
-/// A rule and where it stands.
+/// A rule, prepared for one model, and the state of its alert.
 #[derive(Clone)]
 pub(super) struct RuleMonitor {
     pub(super) rule: config::Rule,
@@ -19,7 +16,7 @@ pub(super) struct RuleMonitor {
     pub(super) pattern: Option<regex::Regex>,
     pub(super) question: Option<ask::Question>,
     pub(super) watch: alert::AlertState,
-    /// Utterances in which the pattern was found since the last reading.
+    /// Utterances since the last evaluation in which the pattern was found.
     pub(super) matches: Vec<Evidence>,
 }
 
@@ -41,8 +38,8 @@ impl RuleMonitor {
         self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty())
     }
 
-    /// Takes a reading of this rule after `said`; `log_odds` answer what it asks.
-    pub(super) fn read(
+    /// Evaluates the rule after the utterances `said`. `log_odds` are those of yes to its question, if it was asked.
+    pub(super) fn evaluate(
         &mut self,
         reader: &Reader,
         log_odds: Option<f64>,
@@ -54,7 +51,7 @@ impl RuleMonitor {
         let matched = !matches.is_empty();
         let said = if matched { matches } else { said.to_vec() };
         let change =
-            self.watch.read(&self.policy, alert::RuleObservation { log_odds, matched, said }, now, Ulid::generate());
+            self.watch.observe(&self.policy, alert::RuleObservation { log_odds, matched, said }, now, Ulid::generate());
         let probability = log_odds.map(alert::sigmoid);
         if let Some(probability) = probability {
             let (rule, active) = (self.rule.name.clone(), self.watch.active());

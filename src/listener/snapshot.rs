@@ -1,16 +1,14 @@
-//! A state on disk.
+//! A state on disk: the file format, writing and reading it.
 //!
-//! Owns the file format and how it gets onto the disk whole. Refuses to know when a snapshot is due and which are kept: see
-//! [`super::snapshot_store`]. Invariants: the file under the snapshot's name is always a whole one, the last that was saved; what
-//! is loaded is bit for bit what was saved, or an error says why not; a file never makes us allocate more than the model's
-//! own state could need.
+//! The file under a snapshot's name is always whole ([`crate::atomic_file`]). What is loaded is bit for bit what was saved, or an error
+//! says why not. A damaged file never makes us allocate more than the model's own state could need.
 //!
 //! ```text
 //! magic "HEARTHST" · version u32 · fingerprint 32 bytes · tokens read u64 · last utterance read i64 · time i64, ns · plain size u32
 //! zstd: leaves: count u32, each: name (length u8), dtype u8 (0 f32, 1 f16), rank u8, sizes u32…, values
 //! SHA-256 of everything before it
 //! ```
-//! Little-endian throughout. Version 1 had, behind the tokens read, a note (length u32, JSON with "read") and the leaves as they are.
+//! Little-endian throughout. Version 1 had, after the tokens read, a note (length u32, JSON with "read") and the leaves uncompressed.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -26,39 +24,40 @@ use crate::atomic_file;
 
 const MAGIC: &[u8; 8] = b"HEARTHST";
 const VERSION: u32 = 2;
-/// The version before; it is read, never written.
-const PLAIN: u32 = 1;
-/// Magic and version.
-const OPENING: usize = 8 + 4;
-/// … and what both versions go on with: fingerprint, tokens read.
-const HEADER: usize = OPENING + 32 + 8;
-/// … and what this one has before the compressed part.
-const MARKED: usize = HEADER + 8 + 8 + 4;
+/// The version before, without compression; it is read, never written.
+const VERSION_UNCOMPRESSED: u32 = 1;
+/// Bytes of magic and version.
+const VERSION_END: usize = 8 + 4;
+/// Bytes up to where the two versions differ: those, fingerprint and tokens read.
+const COMMON_END: usize = VERSION_END + 32 + 8;
+/// Bytes before the compressed part.
+const HEADER_LEN: usize = COMMON_END + 8 + 8 + 4;
+/// Bytes of the SHA-256 at the end.
 const CHECKSUM: usize = 32;
-/// No note of version 1 is longer.
+/// The longest note that version 1 wrote.
 const NOTE_MAX: usize = 4096;
-/// More than a leaf's name, type and shape take.
+/// An upper bound of the bytes of a leaf's name, type and shape.
 const LEAF_OVERHEAD: u64 = 64;
-/// zstd's fastest: values of a state look like noise but for their exponents, and higher levels find nothing more.
-const LEVEL: i32 = 1;
+/// The fastest level: higher ones compress the values of a state no better, since only their exponents repeat.
+const ZSTD_LEVEL: i32 = 1;
 
-/// What a state has read.
+/// How far a state has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadPosition {
     /// The sequence number of the last utterance in it.
     pub read: i64,
-    /// How far the stream had come; it then held nothing that was said later.
+    /// The time of the stream at that point; the state holds nothing that was said later.
     pub time: Timestamp,
 }
 
-/// What a snapshot says of itself before its state.
+/// What stands in a snapshot before its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
-    /// Of the model that made it.
+    /// Fingerprint of the model that made it.
     pub fingerprint: [u8; 32],
     pub tokens_read: u64,
     pub mark: ReadPosition,
-    /// Of the file.
+    /// Size of the file.
     pub bytes: u64,
 }
 
@@ -73,7 +72,7 @@ pub enum SnapshotError {
     Write { path: PathBuf, source: std::io::Error },
     #[error("{} is not a snapshot of hearth; move it away", path.display())]
     Foreign { path: PathBuf },
-    #[error("the snapshot {} has format {found}, and this hearth reads formats {PLAIN} and {VERSION}; it was written by another version", path.display())]
+    #[error("the snapshot {} has format {found}, and this hearth reads formats {VERSION_UNCOMPRESSED} and {VERSION}; it was written by another version", path.display())]
     Version { path: PathBuf, found: u32 },
     #[error("the snapshot {} was made by another model; load that model, or move the file away to begin afresh", path.display())]
     OtherModel { path: PathBuf },
@@ -85,7 +84,7 @@ pub enum SnapshotError {
     State { path: PathBuf, source: Box<griffin::Error> },
 }
 
-/// Writes a state: to a file beside, synced, then renamed over `path`. Mode 0600: a state knows what was said.
+/// Writes a state atomically, readable by this user only, because a state contains what was said.
 ///
 /// # Errors
 /// [`SnapshotError::Write`]; the file under `path` is then the one that was there before.
@@ -117,7 +116,7 @@ pub fn load(path: &Path, model: &Model) -> Result<(State, ReadPosition), Snapsho
     Ok((state, header.mark))
 }
 
-/// Reads what a snapshot says of itself, and nothing else: whether the rest is whole only [`load`] can tell.
+/// Reads only the header of a snapshot. Whether the rest is intact only [`load`] can tell.
 ///
 /// # Errors
 /// [`SnapshotError::Missing`], [`SnapshotError::Read`], [`SnapshotError::Foreign`], [`SnapshotError::Version`], [`SnapshotError::Damaged`].
@@ -125,7 +124,7 @@ pub fn header(path: &Path) -> Result<SnapshotHeader, SnapshotError> {
     open(path).map(|(_, _, header)| header)
 }
 
-/// Renames a file that cannot be used to `….bad-<time>`, so that a fresh one can take its place, and returns that name.
+/// Renames a file that cannot be used to `….bad-<time>` and returns that name.
 ///
 /// # Errors
 /// [`SnapshotError::Write`].
@@ -137,36 +136,36 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, SnapshotError> {
     Ok(aside)
 }
 
-/// The file, what was read of it, and what that says.
+/// Opens a snapshot: the file, the bytes read of it so far, and its header.
 fn open(path: &Path) -> Result<(File, Vec<u8>, SnapshotHeader), SnapshotError> {
     let unreadable = |source| unreadable(path, source);
     let damaged = |reason| SnapshotError::Damaged { path: path.into(), reason };
     let file = File::open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     let mut bytes = Vec::new();
-    (&file).take(MARKED as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    (&file).take(HEADER_LEN as u64).read_to_end(&mut bytes).map_err(unreadable)?;
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
         return Err(SnapshotError::Foreign { path: path.into() });
     }
     let too_short = || damaged("it ends too soon");
-    let mut rest = Rest(bytes.get(MAGIC.len()..).ok_or_else(too_short)?);
+    let mut rest = ByteReader(bytes.get(MAGIC.len()..).ok_or_else(too_short)?);
     let version = u32::from_le_bytes(rest.array().ok_or_else(too_short)?);
-    if ![PLAIN, VERSION].contains(&version) {
+    if ![VERSION_UNCOMPRESSED, VERSION].contains(&version) {
         return Err(SnapshotError::Version { path: path.into(), found: version });
     }
     let fingerprint = rest.array().ok_or_else(too_short)?;
     let tokens_read = u64::from_le_bytes(rest.array().ok_or_else(too_short)?);
-    let mark = if version == PLAIN {
+    let mark = if version == VERSION_UNCOMPRESSED {
         let length = u32::from_le_bytes(rest.array().ok_or_else(too_short)?) as usize;
         if length > NOTE_MAX {
             return Err(damaged("its note is too long"));
         }
         (&file)
-            .take((HEADER + 4 + length).saturating_sub(bytes.len()) as u64)
+            .take((COMMON_END + 4 + length).saturating_sub(bytes.len()) as u64)
             .read_to_end(&mut bytes)
             .map_err(unreadable)?;
-        let note = bytes.get(HEADER + 4..HEADER + 4 + length).ok_or_else(too_short)?;
-        let StateNote { read } = serde_json::from_slice(note).map_err(|_| damaged("its note cannot be read"))?;
+        let note = bytes.get(COMMON_END + 4..COMMON_END + 4 + length).ok_or_else(too_short)?;
+        let NoteV1 { read } = serde_json::from_slice(note).map_err(|_| damaged("its note cannot be read"))?;
         let written = meta.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
         ReadPosition { read, time: written.unwrap_or(Timestamp::UNIX_EPOCH) }
     } else {
@@ -178,9 +177,9 @@ fn open(path: &Path) -> Result<(File, Vec<u8>, SnapshotHeader), SnapshotError> {
     Ok((file, bytes, SnapshotHeader { fingerprint, tokens_read, mark, bytes: meta.len() }))
 }
 
-/// What the listener noted in version 1.
+/// The note of version 1.
 #[derive(Deserialize)]
-struct StateNote {
+struct NoteV1 {
     read: i64,
 }
 
@@ -191,12 +190,12 @@ fn unreadable(path: &Path, source: std::io::Error) -> SnapshotError {
     }
 }
 
-/// The bytes of a file that is no larger than this model's snapshots can be.
+/// Reads a whole file, if it is no larger than a snapshot of this model can be.
 fn read(path: &Path, model: &Model) -> Result<(Vec<u8>, SnapshotHeader), SnapshotError> {
     let limit = limit(model);
     let (file, mut bytes, header) = open(path)?;
     if header.bytes > limit {
-        // A larger model's snapshot is no damage.
+        // A snapshot of a larger model is not damaged.
         return Err(match header.fingerprint == model.fingerprint() {
             false => SnapshotError::OtherModel { path: path.into() },
             true => SnapshotError::TooLarge { path: path.into(), bytes: header.bytes, limit },
@@ -206,15 +205,15 @@ fn read(path: &Path, model: &Model) -> Result<(Vec<u8>, SnapshotHeader), Snapsho
     Ok((bytes, header))
 }
 
-/// The most bytes that a snapshot of this model can have, packed or not: every leaf in f32, and what zstd adds to noise.
+/// The largest size of a snapshot of this model, compressed or not: every leaf in f32, and what zstd adds to random data.
 fn limit(model: &Model) -> u64 {
     let leaves = 2 * model.state().bytes() + LEAF_OVERHEAD * 2 * model.config().block_types.len() as u64;
-    (MARKED + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves + leaves / 64
+    (HEADER_LEN + 4 + NOTE_MAX + 4 + CHECKSUM) as u64 + leaves + leaves / 64
 }
 
 fn encode(state: &State, fingerprint: [u8; 32], mark: &ReadPosition) -> std::io::Result<Vec<u8>> {
     let leaves = plain(&state.tensors());
-    // Times beyond the year 2262 are kept as that.
+    // Later times than the year 2262 are stored as that.
     let nanos = i64::try_from(mark.time.as_nanosecond()).unwrap_or(i64::MAX);
     let mut out = Vec::with_capacity(leaves.len());
     out.extend_from_slice(MAGIC);
@@ -224,7 +223,7 @@ fn encode(state: &State, fingerprint: [u8; 32], mark: &ReadPosition) -> std::io:
     out.extend_from_slice(&mark.read.to_le_bytes());
     out.extend_from_slice(&nanos.to_le_bytes());
     out.extend_from_slice(&(leaves.len() as u32).to_le_bytes());
-    out.extend_from_slice(&zstd::bulk::compress(&leaves, LEVEL)?);
+    out.extend_from_slice(&zstd::bulk::compress(&leaves, ZSTD_LEVEL)?);
     let checksum = Sha256::digest(&out);
     out.extend_from_slice(&checksum);
     Ok(out)
@@ -243,24 +242,24 @@ fn plain(leaves: &[StateTensor]) -> Vec<u8> {
     out
 }
 
-/// The leaves of a file without its checksum; `None` when a length points outside, or to more than `limit`.
+/// The leaves of a file without its checksum; none when a length points outside or exceeds `limit`.
 fn leaves(content: &[u8], limit: u64) -> Option<Vec<StateTensor>> {
-    let mut rest = Rest(content.get(MAGIC.len()..)?);
+    let mut rest = ByteReader(content.get(MAGIC.len()..)?);
     let version = u32::from_le_bytes(rest.array()?);
-    rest.take(HEADER - OPENING)?;
-    if version == PLAIN {
-        rest.sized()?;
+    rest.take(COMMON_END - VERSION_END)?;
+    if version == VERSION_UNCOMPRESSED {
+        rest.length_prefixed()?;
         return unpack(rest);
     }
-    rest.take(MARKED - HEADER - 4)?;
+    rest.take(HEADER_LEN - COMMON_END - 4)?;
     let size = u32::from_le_bytes(rest.array()?);
     let fits = u64::from(size) <= limit;
     let plain = fits.then(|| zstd::bulk::decompress(rest.0, size as usize).ok()).flatten()?;
-    (plain.len() == size as usize).then(|| unpack(Rest(&plain))).flatten()
+    (plain.len() == size as usize).then(|| unpack(ByteReader(&plain))).flatten()
 }
 
-/// Nothing is allocated by a number that was read before as many bytes were seen.
-fn unpack(mut rest: Rest<'_>) -> Option<Vec<StateTensor>> {
+/// Decodes leaves. Memory is only allocated for bytes that are there, not for lengths that the file claims.
+fn unpack(mut rest: ByteReader<'_>) -> Option<Vec<StateTensor>> {
     let count = u32::from_le_bytes(rest.array()?);
     let mut leaves = Vec::new();
     for _ in 0..count {
@@ -284,10 +283,10 @@ fn unpack(mut rest: Rest<'_>) -> Option<Vec<StateTensor>> {
     rest.0.is_empty().then_some(leaves)
 }
 
-/// What is left to decode.
-struct Rest<'a>(&'a [u8]);
+/// The bytes that are left to decode.
+struct ByteReader<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl<'a> ByteReader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -298,7 +297,7 @@ impl<'a> Rest<'a> {
         self.take(N)?.try_into().ok()
     }
 
-    fn sized(&mut self) -> Option<&'a [u8]> {
+    fn length_prefixed(&mut self) -> Option<&'a [u8]> {
         let length = u32::from_le_bytes(self.array()?);
         self.take(usize::try_from(length).ok()?)
     }

@@ -1,8 +1,7 @@
-//! The snapshots of a state over the last month: which are kept, and how one goes on from them. Longer than most files by its tests.
+//! The snapshots of a state directory, and which of them are kept.
 //!
-//! Owns the directory `snapshots` of a state directory, and the policy of what stays in it ([`stay`], pure). Refuses to know
-//! the text. Invariants: the order of snapshots is that of what they have read, so a clock that jumps confuses nothing; a file
-//! that cannot be used is kept aside, and the next older one is taken.
+//! They are ordered by what they have read and not by time, so a clock that jumps changes nothing. A file that cannot be used is
+//! renamed, and the next older snapshot is taken.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
@@ -13,31 +12,32 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::Listener;
 use super::snapshot::{self, ReadPosition, SnapshotError, SnapshotHeader};
+use super::{Listener, first_error};
 use crate::{config, percent_encode};
 
-/// The newest stay whatever the policy says: if one is torn, there is another.
+/// So many of the newest are kept whatever the policy says: if one is damaged, there is another.
 const NEWEST: usize = 2;
-/// Files that were kept aside, at most.
-const ASIDE: usize = 3;
-const ENDING: &str = "snapshot";
-/// Below the directory: one for each room that has a state of its own.
+/// At most so many unusable files are kept.
+const KEPT_UNUSABLE: usize = 3;
+/// The extension of a snapshot's file.
+const EXTENSION: &str = "snapshot";
+/// The folder below it, with one folder for each room that has a state of its own.
 const ROOMS: &str = "rooms";
-/// The one snapshot that an older hearth kept.
-const FORMER: &str = "state.snapshot";
+/// The file of an older hearth, which kept one snapshot.
+const SINGLE_SNAPSHOT: &str = "state.snapshot";
 
-/// What stays.
+/// Which snapshots are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotPolicy {
-    /// The last snapshot of each of so many hours, and days, stays.
+    /// The last snapshot of each of so many hours, and of so many days, is kept.
     pub hourly: usize,
     pub daily: usize,
     pub max_bytes: u64,
 }
 
 impl SnapshotPolicy {
-    /// A house that keeps no text keeps no history either.
+    /// With `[store] keep = "nothing"`, only the newest snapshots are kept.
     pub fn new(listener: &config::ListenerConfig, keep: config::Keep) -> Self {
         let max_bytes = u64::from(listener.snapshots_max_mib) << 20;
         match keep {
@@ -46,19 +46,19 @@ impl SnapshotPolicy {
         }
     }
 
-    /// The part of one of so many states.
-    pub fn shared(&self, states: usize) -> Self {
+    /// The policy for one of `states` states that share the bytes.
+    pub fn divided_by(&self, states: usize) -> Self {
         Self { max_bytes: self.max_bytes / states as u64, ..*self }
     }
 }
 
-/// Which of some snapshots stay; their times and sizes, newest first.
-pub fn stay(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<bool> {
+/// Decides which snapshots are kept, given their times and sizes, newest first.
+pub fn is_kept(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<bool> {
     let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
     let mut bytes = 0u64;
     let stays = |(at, (time, size)): (usize, &(Timestamp, u64))| {
         let (hour, day) = (time.as_second().div_euclid(3_600), time.as_second().div_euclid(86_400));
-        // The newest snapshot of an hour, or a day, is the first that is met of it.
+        // Newest first, so the first one of an hour or a day is its last snapshot.
         let hourly = hours.len() < policy.hourly && hours.insert(hour);
         let daily = days.len() < policy.daily && days.insert(day);
         let wanted = hourly || daily;
@@ -68,30 +68,30 @@ pub fn stay(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<bool
     snapshots.iter().enumerate().map(stays).collect()
 }
 
-/// A snapshot in the directory.
+/// A snapshot file with its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSnapshot {
     pub path: PathBuf,
     pub header: SnapshotHeader,
 }
 
-/// The directory.
+/// The snapshots of one state, in one directory.
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {
     dir: PathBuf,
-    /// It belongs to us: what is broken is kept aside.
-    own: bool,
+    /// The directory may be changed: unusable files are renamed.
+    writable: bool,
 }
 
 impl SnapshotStore {
-    /// For the hearth that runs with this state directory. Takes in the one snapshot of an older hearth.
+    /// For the daemon of this state directory. Moves the snapshot of an older hearth into it.
     ///
     /// # Errors
     /// The directory cannot be made or changed.
     pub fn open(state: &Path) -> Result<Self, SnapshotError> {
-        let history = Self { dir: state.join("snapshots"), own: true };
+        let history = Self { dir: state.join("snapshots"), writable: true };
         make(&history.dir)?;
-        let former = state.join(FORMER);
+        let former = state.join(SINGLE_SNAPSHOT);
         let failed = |source| SnapshotError::Write { path: former.clone(), source };
         match fs::metadata(&former).and_then(|meta| meta.modified()) {
             Ok(written) => {
@@ -104,14 +104,14 @@ impl SnapshotStore {
         Ok(history)
     }
 
-    /// To look at, beside whoever it belongs to.
-    pub fn look(state: &Path) -> Self {
-        Self { dir: state.join("snapshots"), own: false }
+    /// For reading only, beside a daemon that may run.
+    pub fn read_only(state: &Path) -> Self {
+        Self { dir: state.join("snapshots"), writable: false }
     }
 
-    /// The snapshots of the state of one room. The directory is made with the first.
+    /// The snapshots of one room's state. Their directory is made with the first one.
     pub fn of_room(&self, room: &str) -> Self {
-        Self { dir: self.dir.join(ROOMS).join(percent_encode::encode(room)), own: self.own }
+        Self { dir: self.dir.join(ROOMS).join(percent_encode::encode(room)), writable: self.writable }
     }
 
     /// The rooms that have snapshots of their own.
@@ -126,7 +126,7 @@ impl SnapshotStore {
         Ok(rooms)
     }
 
-    /// Those of the house, and those of each room.
+    /// The snapshots of the shared state, and those of each room.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -135,18 +135,19 @@ impl SnapshotStore {
         Ok([self.clone()].into_iter().chain(rooms.iter().map(|room| self.of_room(room))).collect())
     }
 
-    /// Every snapshot that says it is one, newest first. Those of another version of hearth stay, unread, for when that comes back.
+    /// All snapshots with a readable header, newest first. Files of another version of hearth are left alone, in case that version
+    /// is installed again.
     ///
     /// # Errors
     /// The directory cannot be read.
     pub fn list(&self) -> Result<Vec<StoredSnapshot>, SnapshotError> {
-        let paths = self.files()?.into_iter().filter(|path| path.extension().is_some_and(|it| it == ENDING));
+        let paths = self.files()?.into_iter().filter(|path| path.extension().is_some_and(|it| it == EXTENSION));
         let mut kept = Vec::new();
         for path in paths {
             match snapshot::header(&path) {
                 Ok(header) => kept.push(StoredSnapshot { path, header }),
                 Err(SnapshotError::Missing { .. } | SnapshotError::Version { .. }) => {}
-                Err(error) => self.aside(&path, &error)?,
+                Err(error) => self.set_aside(&path, &error)?,
             }
         }
         kept.sort_by(|a, b| {
@@ -155,19 +156,19 @@ impl SnapshotStore {
         Ok(kept)
     }
 
-    /// Removes what the policy does not keep, and what was made before `oldest`.
+    /// Removes the snapshots that the policy does not keep or that were made before `oldest`.
     ///
     /// # Errors
     /// The directory cannot be read or changed.
-    pub fn thin(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
+    pub fn prune(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
         let kept = self.list()?;
         let sizes: Vec<_> = kept.iter().map(|kept| (kept.header.mark.time, kept.header.bytes)).collect();
-        for (at, (kept, stays)) in kept.iter().zip(stay(&sizes, policy)).enumerate() {
+        for (at, (kept, stays)) in kept.iter().zip(is_kept(&sizes, policy)).enumerate() {
             if !stays || (at >= NEWEST && kept.header.mark.time < oldest) {
                 remove(&kept.path)?;
             }
         }
-        // Those of another version tell no time that can be read.
+        // Of files of another version only the file's own time is known.
         for path in self.files()?.iter().filter(|path| is_of_another_version(path)) {
             let written = fs::metadata(path).and_then(|meta| meta.modified());
             let written = written.map_err(|source| SnapshotError::Read { path: path.clone(), source })?;
@@ -176,36 +177,36 @@ impl SnapshotStore {
             }
         }
         let mut aside: Vec<_> = self.files()?.into_iter().filter(|path| is_aside(path)).collect();
-        // Their names begin and end with times.
+        // Their names begin and end with times, so this is the order of age.
         aside.sort();
-        aside.iter().rev().skip(ASIDE).try_for_each(|path| remove(path))
+        aside.iter().rev().skip(KEPT_UNUSABLE).try_for_each(|path| remove(path))
     }
 
-    /// Thins the snapshots of every state there ever was; see [`SnapshotStore::thin`]. All is tried; the first error is returned.
+    /// Prunes the snapshots of every state, also of rooms that have none any more; see [`SnapshotStore::prune`]. Everything is
+    /// tried; the first error is returned.
     ///
     /// # Errors
     /// A directory cannot be read or changed.
-    pub fn thin_all(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
+    pub fn prune_all(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
         let all = self.all()?;
-        let policy = policy.shared(all.len());
-        all.iter().map(|of_one_state| of_one_state.thin(&policy, oldest)).fold(Ok(()), Result::and)
+        let policy = policy.divided_by(all.len());
+        first_error(all.iter().map(|of_one_state| of_one_state.prune(&policy, oldest)))
     }
 
-    /// Removes every snapshot that has read the utterance `from` or a later one, and every file that cannot be shown to be
-    /// older.
+    /// Removes every snapshot that has read the utterance `from` or a later one, and every file of which that is not known.
     ///
     /// # Errors
     /// The directory cannot be read or changed.
     pub fn forget(&self, from: i64) -> Result<(), SnapshotError> {
         let is_older = |path: &PathBuf| {
-            path.extension().is_some_and(|it| it == ENDING)
+            path.extension().is_some_and(|it| it == EXTENSION)
                 && snapshot::header(path).is_ok_and(|header| header.mark.read < from)
         };
         self.files()?.iter().filter(|path| !is_older(path)).try_for_each(|path| remove(path))
     }
 
     fn path(&self, time: Timestamp) -> PathBuf {
-        self.dir.join(format!("{}.{ENDING}", time.strftime("%Y%m%dT%H%M%S.%3fZ")))
+        self.dir.join(format!("{}.{EXTENSION}", time.strftime("%Y%m%dT%H%M%S.%3fZ")))
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, SnapshotError> {
@@ -221,10 +222,10 @@ impl SnapshotStore {
         }
     }
 
-    fn aside(&self, path: &Path, error: &SnapshotError) -> Result<(), SnapshotError> {
-        if self.own {
+    fn set_aside(&self, path: &Path, error: &SnapshotError) -> Result<(), SnapshotError> {
+        if self.writable {
             let kept = snapshot::set_aside(path)?;
-            warn!(%error, kept = %kept.display(), "a snapshot cannot be used; it is kept aside, and an older one is taken");
+            warn!(%error, kept = %kept.display(), "a snapshot cannot be used; it is renamed, and an older one is taken");
         } else {
             warn!(%error, "a snapshot cannot be used; an older one is taken");
         }
@@ -242,7 +243,7 @@ fn is_aside(path: &Path) -> bool {
 }
 
 fn is_of_another_version(path: &Path) -> bool {
-    path.extension().is_some_and(|it| it == ENDING)
+    path.extension().is_some_and(|it| it == EXTENSION)
         && matches!(snapshot::header(path), Err(SnapshotError::Version { .. }))
 }
 
@@ -254,14 +255,20 @@ fn remove(path: &Path) -> Result<(), SnapshotError> {
 }
 
 impl Listener {
-    /// Puts the live state on disk whole.
+    /// Saves the live state.
+    ///
+    /// # Errors
+    /// The snapshot cannot be written.
     pub fn save(&self, history: &SnapshotStore, mark: &ReadPosition) -> Result<(), super::ListenerError> {
         let path = history.path(mark.time);
         make(&history.dir)?;
         Ok(snapshot::save(&path, self.reader.state(), self.reader.model.fingerprint(), mark)?)
     }
 
-    /// The newest snapshot of this model that is `wanted` and can be used.
+    /// Loads the newest snapshot of this model that is `wanted` and intact; none if there is none.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
     pub fn load_latest(
         &self,
         history: &SnapshotStore,
@@ -271,19 +278,22 @@ impl Listener {
         for kept in history.list()?.into_iter().filter(|kept| wanted(&kept.header.mark)) {
             match snapshot::load(&kept.path, &self.reader.model) {
                 Ok(found) => return Ok(Some(found)),
-                // Its own model may come back.
+                // That model may be configured again.
                 Err(SnapshotError::OtherModel { .. }) => others += 1,
                 Err(SnapshotError::Missing { .. }) => {}
-                Err(error) => history.aside(&kept.path, &error)?,
+                Err(error) => history.set_aside(&kept.path, &error)?,
             }
         }
         if others > 0 {
-            info!(snapshots = others, "every snapshot was made by another model; they stay for when that comes back");
+            info!(
+                snapshots = others,
+                "every snapshot was made by another model; they are kept in case it is used again"
+            );
         }
         Ok(None)
     }
 
-    /// Does something with another state in the place of the live one, which comes back afterwards.
+    /// Runs `act` with another state in place of the live one, which is restored afterwards.
     pub fn with_state<T>(&mut self, state: griffin::State, act: impl FnOnce(&mut Self) -> T) -> T {
         let live = self.reader.restore(state);
         let done = act(self);
@@ -291,7 +301,7 @@ impl Listener {
         done
     }
 
-    /// Goes on from another state of this model, or from one that has read nothing.
+    /// Continues from another state of this model, or from one that has read nothing.
     pub fn resume(&mut self, state: Option<griffin::State>) {
         let state = state.unwrap_or_else(|| self.reader.model.state());
         self.reader.restore(state);
@@ -315,13 +325,13 @@ mod tests {
     }
 
     fn kept(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<String> {
-        let stays = stay(snapshots, policy);
+        let stays = is_kept(snapshots, policy);
         let times = snapshots.iter().zip(stays).filter(|(_, stays)| *stays);
         times.map(|((time, _), _)| time.strftime("%d %H:%M").to_string()).collect()
     }
 
     #[test]
-    fn the_last_of_each_hour_and_each_day_stays_and_the_newest_two() {
+    fn the_last_of_each_hour_and_each_day_is_kept_and_the_newest_two() {
         let month = every(5, 12 * 24 * 40, "2026-03-31T10:02:00Z");
         let all = kept(&month, &policy(24, 30, 1 << 30));
         assert_eq!(all[..5], ["31 10:02", "31 09:57", "31 08:57", "31 07:57", "31 06:57"]);
@@ -332,42 +342,43 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_bytes_the_oldest_go_but_never_the_newest_two() {
+    fn beyond_the_limit_of_bytes_the_oldest_are_removed_but_never_the_newest_two() {
         let day = every(60, 24, "2026-03-31T10:02:00Z");
         assert_eq!(kept(&day, &policy(24, 30, 45)).len(), 4);
         assert_eq!(kept(&day, &policy(24, 30, 0)).len(), 2);
     }
 
     #[test]
-    fn what_another_version_of_hearth_saved_stays_for_when_that_comes_back_but_is_forgotten() {
+    fn snapshots_of_another_version_are_kept_while_text_is_kept_and_forgotten_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let history = SnapshotStore::open(dir.path()).unwrap();
-        let paths: Vec<_> = (0..2 * ASIDE as i64).map(|s| history.path(Timestamp::from_second(s).unwrap())).collect();
+        let paths: Vec<_> =
+            (0..2 * KEPT_UNUSABLE as i64).map(|s| history.path(Timestamp::from_second(s).unwrap())).collect();
         let later = [b"HEARTHST".as_slice(), &3u32.to_le_bytes(), &[0; 100]].concat();
         paths.iter().for_each(|path| fs::write(path, &later).unwrap());
         assert_eq!(history.list().unwrap(), []);
-        history.thin(&policy(0, 0, 0), Timestamp::now() - SignedDuration::from_hours(1)).unwrap();
+        history.prune(&policy(0, 0, 0), Timestamp::now() - SignedDuration::from_hours(1)).unwrap();
         assert!(paths.iter().all(|path| path.exists()));
-        history.thin(&policy(0, 0, 0), Timestamp::now() + SignedDuration::from_hours(1)).unwrap();
+        history.prune(&policy(0, 0, 0), Timestamp::now() + SignedDuration::from_hours(1)).unwrap();
         assert!(!paths.iter().any(|path| path.exists()), "no longer than text is kept");
         paths.iter().for_each(|path| fs::write(path, &later).unwrap());
         history.forget(i64::MAX).unwrap();
-        assert!(!paths.iter().any(|path| path.exists()), "nobody can tell that it had not heard it");
+        assert!(!paths.iter().any(|path| path.exists()), "it may have read what is forgotten");
     }
 
     #[test]
-    fn thinning_again_and_again_comes_to_the_same_as_once() {
+    fn pruning_repeatedly_keeps_the_same_as_pruning_once() {
         let policy = policy(6, 3, 1 << 30);
         let mut all = every(7, 2_000, "2026-03-31T10:02:00Z");
         all.reverse();
         let mut stepwise: Vec<(Timestamp, u64)> = Vec::new();
         for snapshot in &all {
             stepwise.insert(0, *snapshot);
-            let stays = stay(&stepwise, &policy);
+            let stays = is_kept(&stepwise, &policy);
             stepwise = stepwise.into_iter().zip(stays).filter(|(_, stays)| *stays).map(|(it, _)| it).collect();
         }
         all.reverse();
-        let stays = stay(&all, &policy);
+        let stays = is_kept(&all, &policy);
         let once: Vec<_> = all.into_iter().zip(stays).filter(|(_, stays)| *stays).map(|(it, _)| it).collect();
         assert_eq!(stepwise, once);
     }

@@ -68,7 +68,7 @@ impl TextStore for Snapshots {
 
     /// The newest two of a state stay, however old: without them it could not go on.
     fn enforce(&mut self, limit: &AgeLimit) -> Result<(), RetentionError> {
-        Ok(self.store.thin_all(&self.policy, limit.oldest()).map_err(ListenerError::from)?)
+        Ok(self.store.prune_all(&self.policy, limit.oldest()).map_err(ListenerError::from)?)
     }
 }
 

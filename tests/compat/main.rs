@@ -89,7 +89,7 @@ fn the_snapshot_and_what_is_kept_beside_it_restore_the_listener() {
     let model = root("models/recurrentgemma-nano");
     let mut listener = Listener::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
     let (snapshot, position) =
-        listener.load_latest(&SnapshotStore::look(state.path()), |_| true).unwrap().expect("there is a snapshot");
+        listener.load_latest(&SnapshotStore::read_only(state.path()), |_| true).unwrap().expect("there is a snapshot");
     assert_eq!(position.read, 21);
     assert_eq!(position.time, "2026-11-29T01:24:23.241194694Z".parse().unwrap());
     listener.resume(Some(snapshot));

@@ -194,7 +194,7 @@ fn assert_state_has_read_every_gap(dir: &Path, model: &Path) {
         let to = from + SignedDuration::from_secs_f64(*seconds);
         all.gap(&Gap { id: Ulid::nil(), room: "home".into(), from, to, reason }).unwrap();
     }
-    let (state, _) = left.load_latest(&SnapshotStore::look(&dir.join("state")), |_| true).unwrap().unwrap();
+    let (state, _) = left.load_latest(&SnapshotStore::read_only(&dir.join("state")), |_| true).unwrap().unwrap();
     left.resume(Some(state));
     assert_eq!(left.state().tokens_read(), all.state().tokens_read(), "the state has read each of {gaps:?}");
 }

@@ -84,7 +84,7 @@ pub fn holding(dir: &Path, word: &str) -> Vec<String> {
 
 /// The last utterance that any snapshot has read; 0 where there is none.
 fn last_read_by_a_snapshot(state: &Path) -> i64 {
-    let snapshots = SnapshotStore::look(state).list().unwrap();
+    let snapshots = SnapshotStore::read_only(state).list().unwrap();
     snapshots.iter().map(|stored| stored.header.mark.read).max().unwrap_or(0)
 }
 
@@ -93,7 +93,7 @@ fn newest_state(dir: &Path) -> (Vec<StateTensor>, i64) {
     let config = Config::default();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
     let mut reader = Reader::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
-    let history = SnapshotStore::look(&dir.join("state"));
+    let history = SnapshotStore::read_only(&dir.join("state"));
     let last = history.list().unwrap().iter().map(|kept| kept.header.mark.read).max().unwrap();
     let (state, _) = reader.load_latest(&history, |_| true).unwrap().unwrap();
     reader.resume(Some(state));
@@ -174,7 +174,7 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     let said = forget(dir.path(), "2h");
     assert!(said.contains("2 utterances since") && said.contains("next start"), "{said}");
     assert_eq!(holding(&state, "plumber"), Vec::<String>::new());
-    let history = SnapshotStore::look(&state);
+    let history = SnapshotStore::read_only(&state);
     assert!(history.list().unwrap().iter().all(|kept| kept.header.mark.read == 0));
     let (hearth, _stdin) = silent(dir.path(), &broker);
     listener.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload.contains("online") && !h.retain);

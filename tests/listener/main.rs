@@ -95,7 +95,7 @@ fn asking_never_alters_the_live_state() {
     listener.tick(at(60.0)).unwrap();
     listener.ask("Who is at the door?").unwrap();
     listener.ask("Is someone at the door?").unwrap();
-    listener.summarise(at(60.0)).unwrap();
+    listener.summarize(at(60.0)).unwrap();
     assert_eq!(leaves(&listener), before);
     assert_eq!(listener.state().tokens_read(), read);
 }
@@ -172,7 +172,7 @@ fn of_broken_snapshots_the_next_older_one_is_taken_and_another_models_are_left_a
     other[20] ^= 1;
     std::fs::write(&kept[2], sealed(&other)).unwrap();
 
-    let beside = SnapshotStore::look(dir.path());
+    let beside = SnapshotStore::read_only(dir.path());
     let read = |history| listener.load_latest(history, |_| true).unwrap().map(|(_, mark)| mark.read);
     let before = snapshots(dir.path());
     assert_eq!(read(&beside), Some(1));
@@ -336,7 +336,7 @@ fn what_is_left_at_the_end_is_told_in_one_digest() {
 #[test]
 fn a_conversation_that_ended_is_told_and_what_is_asked_for_is_told_at_once() {
     let mut listener = open();
-    assert_eq!(listener.summarise(at(0.0)).unwrap().text, "Nothing has been said yet.");
+    assert_eq!(listener.summarize(at(0.0)).unwrap().text, "Nothing has been said yet.");
     let talk = [
         said(0.0, 6.0, "The plumber is coming tomorrow at ten. Someone has to be home."),
         said(6.0, 8.0, "I will be."),
@@ -346,9 +346,9 @@ fn a_conversation_that_ended_is_told_and_what_is_asked_for_is_told_at_once() {
     let ended = listener.tick(at(188.0)).unwrap().digests.remove(0);
     assert_eq!((ended.reason, ended.words), (DigestReason::ConversationEnded, 15));
     assert!(ended.text.contains("plumber"), "{}", ended.text);
-    assert_eq!(listener.summarise(at(190.0)).unwrap().text, "Nothing was said since the last summary.");
+    assert_eq!(listener.summarize(at(190.0)).unwrap().text, "Nothing was said since the last summary.");
     listener.hear(&said(200.0, 202.0, "I made lasagna.")).unwrap();
-    let asked = listener.summarise(at(203.0)).unwrap();
+    let asked = listener.summarize(at(203.0)).unwrap();
     assert_eq!((asked.reason, asked.words), (DigestReason::Requested, 3));
     assert!(!asked.text.is_empty());
     assert_eq!(listener.finish(at(204.0)).unwrap().digests, [], "all is told");
@@ -468,7 +468,7 @@ fn of_room_alone(talk: &[(i64, Utterance)], room: &str) -> Vec<griffin::StateTen
 }
 
 fn of_each_room(listeners: &mut Listeners) -> [Vec<griffin::StateTensor>; 2] {
-    ["hall", "kitchen"].map(|room| leaves(listeners.of(Some(room)).0))
+    ["hall", "kitchen"].map(|room| leaves(listeners.get_mut(Some(room)).0))
 }
 
 fn policy() -> hearth::listener::snapshot_store::SnapshotPolicy {
@@ -479,7 +479,7 @@ fn policy() -> hearth::listener::snapshot_store::SnapshotPolicy {
 fn each_room_knows_only_what_was_said_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut listeners = Listeners::new(open(), States::Room, SnapshotStore::open(dir.path()).unwrap()).unwrap();
-    assert_eq!(listeners.asked(None), Ok(vec![None]), "nothing was heard in any room");
+    assert_eq!(listeners.states_for(None), Ok(vec![None]), "nothing was heard in any room");
     let talk = two_rooms();
     let mut all = ListenerOutcome::default();
     for (seq, utterance) in &talk {
@@ -493,18 +493,20 @@ fn each_room_knows_only_what_was_said_in_it() {
         [("help", Some("hall"))]
     );
     let rooms = |asked: Result<Vec<Option<String>>, String>| asked.unwrap().into_iter().flatten().collect::<Vec<_>>();
-    assert_eq!(rooms(listeners.asked(None)), ["hall", "kitchen"]);
-    assert_eq!(rooms(listeners.asked(Some("hall"))), ["hall"]);
-    assert!(listeners.asked(Some("attic")).unwrap_err().contains("there are: hall, kitchen"));
-    let digests = listeners.summarise(Some("kitchen"), at(60.0)).unwrap().unwrap();
+    assert_eq!(rooms(listeners.states_for(None)), ["hall", "kitchen"]);
+    assert_eq!(rooms(listeners.states_for(Some("hall"))), ["hall"]);
+    assert!(listeners.states_for(Some("attic")).unwrap_err().contains("there are: hall, kitchen"));
+    let kitchen = listeners.states_for(Some("kitchen")).unwrap();
+    let digests = listeners.summarize(kitchen, at(60.0)).unwrap();
     assert_eq!((digests.len(), digests[0].room.as_deref(), digests[0].words), (1, Some("kitchen"), 12));
     // Without a room: those of which something is untold; then one that says that nothing is.
     for (room, words) in [("hall", 21), ("hall", 0)] {
-        let digests = listeners.summarise(None, at(60.0)).unwrap().unwrap();
+        let all = listeners.states_for(None).unwrap();
+        let digests = listeners.summarize(all, at(60.0)).unwrap();
         assert_eq!((digests.len(), digests[0].room.as_deref(), digests[0].words), (1, Some(room), words));
     }
     assert_eq!(listeners.acknowledge(None).unwrap().as_str(), "help");
-    let known: Vec<_> = listeners.standings(at(60.0)).filter(|(_, _, known, _)| *known).map(|it| it.0).collect();
+    let known: Vec<_> = listeners.standings(at(60.0)).filter(|it| it.acknowledged).map(|it| it.room).collect();
     assert_eq!(known, [Some("hall")]);
 }
 
@@ -575,17 +577,17 @@ fn one_state_for_the_house_hears_every_room_and_so_do_the_rooms_that_are_too_man
     let talk = two_rooms();
     let mut house = Listeners::new(open(), States::House, SnapshotStore::open(dir.path()).unwrap()).unwrap();
     house.replay(&talk).unwrap();
-    assert!(house.rooms().is_empty() && house.asked(Some("hall")).unwrap_err().contains("share one state"));
+    assert!(house.rooms().is_empty() && house.states_for(Some("hall")).unwrap_err().contains("share one state"));
     let mut alone = open();
     alone.replay(&talk.iter().map(|(_, said)| said.clone()).collect::<Vec<_>>()).unwrap();
-    assert_eq!(leaves(house.of(None).0), leaves(&alone));
+    assert_eq!(leaves(house.get_mut(None).0), leaves(&alone));
 
     let mut many = Listeners::new(open(), States::Room, SnapshotStore::open(dir.path()).unwrap()).unwrap();
     for seq in 1..20 {
         many.hear(seq, &Utterance { room: format!("room {seq}"), ..said(0.0, 1.0, "Good evening.") }).unwrap();
     }
-    assert_eq!((many.rooms().len(), many.asked(None).unwrap().len()), (16, 17));
-    assert_eq!(many.of(None).0.state().tokens_read(), {
+    assert_eq!((many.rooms().len(), many.states_for(None).unwrap().len()), (16, 17));
+    assert_eq!(many.get_mut(None).0.state().tokens_read(), {
         let mut house = open().in_several_rooms(true);
         let said = |seq| Utterance { room: format!("room {seq}"), ..said(0.0, 1.0, "Good evening.") };
         house.replay(&[said(17), said(18), said(19)]).unwrap();

@@ -94,7 +94,7 @@ fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<
     let silent = DigestConfig { every_min: 0.0, quiet_min: 0.0, ..config.digest.clone() };
     let listener = Listener::open(&model, &config.listener, &silent, rules)?;
     let listener = listener.in_several_rooms(config.several_rooms());
-    let mut listeners = Listeners::new(listener, config.listener.states, SnapshotStore::look(&dir))?;
+    let mut listeners = Listeners::new(listener, config.listener.states, SnapshotStore::read_only(&dir))?;
     let read = listeners.restore(|mark| mark.time <= since, 0)?;
     let total = store.count_after(read)?;
     ensure!(total > 0, "no text is stored from {since} on: [store] keep says how long it is kept");

@@ -16,7 +16,7 @@ fn policy(asks: bool, matches: bool, confirm: &str, cooldown_s: i64) -> AlertPol
         exit,
         confirm: confirm.parse().unwrap(),
         cooldown,
-        rest: SignedDuration::from_secs(if asks { 1800 } else { 60 }),
+        unconfirmed_limit: SignedDuration::from_secs(if asks { 1800 } else { 60 }),
         asks,
         matches,
     }
@@ -35,7 +35,7 @@ fn phases(policy: &AlertPolicy, probabilities: &[f64]) -> String {
 
 fn ask(watch: &mut AlertState, policy: &AlertPolicy, p: f64, second: i64) -> Option<AlertChange> {
     let reading = RuleObservation { log_odds: Some(log_odds(p)), matched: false, said: said("", second) };
-    watch.read(policy, reading, at(second), Ulid::generate())
+    watch.observe(policy, reading, at(second), Ulid::generate())
 }
 
 fn letter(change: Option<&AlertChange>) -> char {
@@ -64,7 +64,7 @@ fn the_evidence_is_where_the_odds_rose() {
     let mut hear = |text: &str, probability: f64, second: i64| {
         let reading =
             RuleObservation { log_odds: Some(log_odds(probability)), matched: false, said: said(text, second) };
-        watch.read(&p, reading, at(second), Ulid::nil())
+        watch.observe(&p, reading, at(second), Ulid::nil())
     };
     assert_eq!(hear("How are you?", 0.02, 0), None);
     assert_eq!(hear("Grandma, did you take your pills?", 0.45, 10), None);
@@ -79,14 +79,14 @@ fn a_pattern_alone_fires_at_a_match_and_ends_by_itself() {
     let p = policy(false, true, "1 of 1", 300);
     let mut watch = AlertState::default();
     let matched = || RuleObservation { log_odds: None, matched: true, said: said("the parcel", 0) };
-    let fired = watch.read(&p, matched(), at(0), Ulid::nil()).unwrap();
+    let fired = watch.observe(&p, matched(), at(0), Ulid::nil()).unwrap();
     assert_eq!((fired.phase, fired.evidence[0].text.as_str()), (AlertPhase::New, "the parcel"));
-    assert_eq!(letter(watch.read(&p, RuleObservation::default(), at(20), Ulid::nil()).as_ref()), '-');
-    assert_eq!(letter(watch.read(&p, matched(), at(30), Ulid::nil()).as_ref()), 'U');
+    assert_eq!(letter(watch.observe(&p, RuleObservation::default(), at(20), Ulid::nil()).as_ref()), '-');
+    assert_eq!(letter(watch.observe(&p, matched(), at(30), Ulid::nil()).as_ref()), 'U');
     assert_eq!(watch.tick(&p, at(89)), None);
     assert_eq!(letter(watch.tick(&p, at(90)).as_ref()), 'E');
-    assert_eq!(watch.read(&p, matched(), at(389), Ulid::nil()), None, "cooldown");
-    assert_eq!(letter(watch.read(&p, matched(), at(390), Ulid::nil()).as_ref()), 'N');
+    assert_eq!(watch.observe(&p, matched(), at(389), Ulid::nil()), None, "cooldown");
+    assert_eq!(letter(watch.observe(&p, matched(), at(390), Ulid::nil()).as_ref()), 'N');
 }
 
 #[test]
@@ -150,7 +150,7 @@ proptest! {
                 let odds = asked.then(|| log_odds(probability));
                 let matched = matched && p.matches;
                 let reading = RuleObservation { log_odds: odds, matched, said: said("words", now) };
-                watch.read(&p, reading, at(now), Ulid::generate())
+                watch.observe(&p, reading, at(now), Ulid::generate())
             } else {
                 watch.tick(&p, at(now))
             };
@@ -191,8 +191,8 @@ proptest! {
                 restarted = serde_json::from_str(&json).unwrap();
             }
             let reading = || RuleObservation { log_odds: Some(log_odds(probability)), matched: false, said: said("words", second) };
-            let a = steady.read(&p, reading(), at(second), Ulid::nil());
-            let b = restarted.read(&p, reading(), at(second), Ulid::nil());
+            let a = steady.observe(&p, reading(), at(second), Ulid::nil());
+            let b = restarted.observe(&p, reading(), at(second), Ulid::nil());
             prop_assert_eq!(a.map(|c| c.phase), b.map(|c| c.phase));
         }
     }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::config::{self, Name};
+use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
-use crate::listener::{self, ListenerOutcome};
+use crate::listener::{self, ListenerOutcome, RuleStanding};
 use crate::live::{LiveEvent, LiveFeed, RuleReading};
 use crate::mqtt::payload::{self, MessageHeader, RuleState};
 use crate::mqtt::topics::Topics;
@@ -62,13 +62,13 @@ impl OutcomeMessages {
     pub fn messages<'a>(
         &mut self,
         outcome: &ListenerOutcome,
-        standings: impl Iterator<Item = (Option<&'a str>, &'a Name, bool, Option<Timestamp>)>,
+        standings: impl Iterator<Item = RuleStanding<'a>>,
     ) -> Vec<Message> {
         let mut messages: Vec<_> = outcome.alerts.iter().map(|alert| payload::alert(&self.topics, alert)).collect();
         messages.extend(outcome.digests.iter().map(|digest| payload::summary(&self.topics, digest)));
         messages.extend(outcome.digests.iter().filter_map(|digest| payload::summary_of_room(&self.topics, digest)));
         let mut changed: Vec<&str> = Vec::new();
-        for (room, name, acknowledged, snoozed_until) in standings {
+        for RuleStanding { rule: name, room, acknowledged, snoozed_until } in standings {
             let Some(told) = told(&mut self.rules, name.as_str(), room) else { continue };
             if (told.acknowledged, told.snoozed_until) != (acknowledged, snoozed_until) {
                 (told.acknowledged, told.snoozed_until) = (acknowledged, snoozed_until);

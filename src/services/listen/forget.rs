@@ -27,7 +27,7 @@ impl ListenerWorker {
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             seq = last;
             let told = batch.iter().filter(|(seq, _)| *seq <= self.processed);
-            told.for_each(|(_, said)| self.listeners.untell(said, &told_until));
+            told.for_each(|(_, said)| self.listeners.mark_pending(said, &told_until));
         }
     }
 }

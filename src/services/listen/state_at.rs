@@ -27,7 +27,7 @@ pub fn at<T>(
 ) -> Result<Option<T>, ServiceError> {
     let apart = listeners.rooms();
     let its_own = |said: &Utterance| room == apart.get(&said.room).map(String::as_str);
-    let (listener, history) = listeners.of(room);
+    let (listener, history) = listeners.get_mut(room);
     let Some((state, mark)) = listener.load_latest(history, |mark| mark.time <= at)? else { return Ok(None) };
     let done = listener.with_state(state, |listener| -> Result<T, ServiceError> {
         let (mut read, mut reached) = (mark.read, mark.time);
