@@ -1,11 +1,10 @@
-//! The transcript, what was made of it, and the outbox, in one SQLite database.
+//! The transcript, what was derived from it, and the outbox, in one SQLite database; `transcript.jsonl` beside it.
 //!
-//! Owns `hearth.db` and every statement that touches it, and `transcript.jsonl` beside it ([`transcript_jsonl`]). Refuses to know
-//! what the messages say or who sends them. Invariant: what a caller hands over together is on disk together or not at
-//! all: an utterance is never without the message that tells of it.
+//! Every SQL statement of hearth is in this module. What a caller hands over together is one transaction: an utterance is never on disk
+//! without the message about it, or the other way round.
 //!
-//! One [`Store`] is one connection. Each thread opens its own; SQLite's write-ahead log lets them read beside one writer,
-//! and writers wait for each other.
+//! One [`Store`] is one connection, and each thread opens its own. SQLite's write-ahead log lets them read beside one writer;
+//! writers wait for each other.
 
 mod forgetting;
 mod inbox;
@@ -37,13 +36,13 @@ pub use transcript::{ListenerTurn, TranscriptQuery};
 
 const FILE: &str = "hearth.db";
 
-/// How long a writer waits for another: longer than the slowest card takes to make a large transaction durable.
+/// How long a writer waits for another: longer than the slowest SD card takes to make a large transaction durable.
 const BUSY: Duration = Duration::from_secs(15);
 
-/// What bounds the outbox.
+/// The limits of the outbox.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutboxLimits {
-    /// Bytes of topics and payloads that may wait; the oldest go first.
+    /// At most so many bytes of topics and payloads; the oldest messages are dropped first.
     pub outbox_max_bytes: u64,
     /// How long a message may wait.
     pub outbox_max_age: SignedDuration,
@@ -155,11 +154,11 @@ impl Store {
         }
     }
 
-    /// Opens `hearth.db` in `dir` to read it, beside whoever writes it: nothing is made, and nothing can be changed.
+    /// Opens `hearth.db` in `dir` for reading, beside a daemon that may write it: nothing is created or changed.
     ///
     /// # Errors
-    /// There is none, it is not hearth's, or of a newer hearth.
-    pub fn look(dir: &Path, settings: OutboxLimits) -> Result<Self, StoreError> {
+    /// There is no database, it is not hearth's, or of a newer hearth.
+    pub fn open_read_only(dir: &Path, settings: OutboxLimits) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         if let Err(source) = std::fs::metadata(&path) {
             return Err(StoreError::Absent { path, source });
@@ -173,7 +172,7 @@ impl Store {
     }
 
     /// Whether there is a database in `dir` that this user can see.
-    pub fn lies_in(dir: &Path) -> bool {
+    pub fn exists_in(dir: &Path) -> bool {
         dir.join(FILE).is_file()
     }
 
@@ -182,12 +181,18 @@ impl Store {
         &self.path
     }
 
-    /// A number that is another one when another connection has changed something.
+    /// A number that changes when another connection has changed the database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn version(&self) -> Result<i64, StoreError> {
         self.read(|connection| connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0)))
     }
 
-    /// A value kept under `key` by [`Store::set_note`].
+    /// The value that [`Store::set_note`] stored under `key`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn note(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.read(|connection| {
             connection
@@ -197,7 +202,10 @@ impl Store {
         })
     }
 
-    /// Keeps a small value under `key`.
+    /// Stores a small value under `key`.
+    ///
+    /// # Errors
+    /// The database cannot be written.
     pub fn set_note(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         self.write(|transaction, _| set_meta(transaction, key, value))
     }
@@ -206,8 +214,8 @@ impl Store {
         ask(&self.connection).map_err(|source| fault(&self.path, source))
     }
 
-    /// One transaction, durable when this returns. It takes the write lock at its start: a reader that becomes a writer
-    /// half-way would be refused when another wrote in between.
+    /// Runs one transaction, which is durable when this returns. It takes the write lock at its start, because SQLite refuses a
+    /// reader that becomes a writer after another one wrote.
     fn write<T>(
         &mut self,
         act: impl FnOnce(&Transaction<'_>, &OutboxLimits) -> rusqlite::Result<T>,
@@ -232,7 +240,7 @@ fn set_meta(transaction: &Transaction<'_>, key: &str, value: impl rusqlite::ToSq
         .map(drop)
 }
 
-/// What SQLite's refusal means to the household.
+/// Turns an error of SQLite into one that says what to do.
 fn fault(path: &Path, source: rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
     match source.sqlite_error_code() {
@@ -242,14 +250,14 @@ fn fault(path: &Path, source: rusqlite::Error) -> StoreError {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             StoreError::ReadOnly { path, source }
         }
-        // What a file system that its own fault made read-only says to whoever has the file open.
+        // Also when a file system became read-only after a fault, while the file was open.
         Some(ErrorCode::SystemIoFailure) => StoreError::Failing { path, source },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { path },
         _ => StoreError::Sqlite { path, source },
     }
 }
 
-/// Nanoseconds since the epoch, as stored. They last until the year 2262; a later time is stored as that.
+/// Nanoseconds since the epoch, as stored. The largest is in the year 2262; later times are stored as that.
 fn to_nanos(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanosecond()).unwrap_or(if time.as_nanosecond() < 0 { i64::MIN } else { i64::MAX })
 }
@@ -258,9 +266,9 @@ fn from_nanos(nanos: i64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanos)).expect("the years 1677 to 2262 are within the calendar")
 }
 
-/// Says that the bounds of the outbox gave messages up; the count is kept with the outbox.
-fn tell_dropped(path: &Path, dropped: u64) {
+/// Logs that messages were dropped because the outbox was full; the count is stored with the outbox.
+fn log_dropped(path: &Path, dropped: u64) {
     if dropped > 0 {
-        warn!(dropped, path = %path.display(), "the outbox is full: its oldest messages were given up");
+        warn!(dropped, path = %path.display(), "the outbox is full: its oldest messages were dropped");
     }
 }

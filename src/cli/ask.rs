@@ -102,7 +102,7 @@ fn ask_the_house(args: &AskArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let at = args.at.as_deref().map_or(Ok(now.timestamp()), |at| human_time::parse(at, &now))?;
     let dir = lived_in(&config)?;
-    let store = Store::look(&dir, (&config.store).into())?;
+    let store = Store::open_read_only(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
     let listener = Listener::open(&model, &config.listener, &config::DigestConfig::default(), &[])?;
     let listener = listener.in_several_rooms(config.several_rooms());

@@ -38,7 +38,7 @@ pub fn run(args: ForgetArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let dir = lived_in(&config)?;
     // Makes nothing where no hearth ever ran.
-    Store::look(&dir, (&config.store).into())?;
+    Store::open_read_only(&dir, (&config.store).into())?;
     let (utterances, who) = match Lock::take(&dir) {
         Ok(_lock) => (in_the_files(&config, &dir, since)?, "in the files; the state follows at the next start"),
         Err(store::StoreError::InUse { .. }) => {

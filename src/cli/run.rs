@@ -57,7 +57,7 @@ pub fn lived_in(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 fn the_services(own: PathBuf, service: &Path) -> PathBuf {
-    if Store::lies_in(service) { service.into() } else { own }
+    if Store::exists_in(service) { service.into() } else { own }
 }
 
 /// The runtime of publishing and commands. Two workers: nothing on it computes.

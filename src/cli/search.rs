@@ -52,7 +52,7 @@ pub fn run(args: SearchArgs) -> anyhow::Result<()> {
     let words = args.words.join(" ");
     ensure!(!words.trim().is_empty(), "there is no word to search for");
     let config = read_config(args.config.as_deref())?;
-    let store = Store::look(&lived_in(&config)?, (&config.store).into())?;
+    let store = Store::open_read_only(&lived_in(&config)?, (&config.store).into())?;
     let query = TranscriptQuery { words: &words, since, until, room: args.room.as_deref(), limit: args.limit };
     let mut found = store.search(&query)?;
     found.reverse();

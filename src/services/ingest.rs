@@ -252,7 +252,7 @@ impl RemoteIngest {
         let Context { metrics, live_feed, .. } = &self.context;
         let arrived = utterances.len() + gaps.len();
         if arrived > 0 {
-            match blocking(|| self.store.take_in(&utterances, &gaps, Timestamp::now())) {
+            match blocking(|| self.store.receive(&utterances, &gaps, Timestamp::now())) {
                 Ok(new) => {
                     let taken = new.utterances.len() + new.gaps.len();
                     metrics.others_taken.add(taken as u64);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::text_tables::{Deleted, TEXT_TABLES};
-use super::{Store, StoreError, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
+use super::{Store, StoreError, from_nanos, log_dropped, outbox, set_meta, to_nanos};
 
 /// The note of a deletion that is not complete.
 const PENDING: &str = "forgetting";
@@ -108,7 +108,7 @@ impl Store {
             }
             Ok((forgotten, dropped))
         })?;
-        tell_dropped(&self.path, dropped);
+        log_dropped(&self.path, dropped);
         Ok(forgotten)
     }
 

@@ -1,18 +1,16 @@
-//! What was heard in several rooms, until it is in the order of its time.
+//! Utterances of several rooms or machines, until they can be put into the transcript in the order of their times.
 //!
-//! Owns the inbox, in which an utterance waits for those that were said before it and come later, and the ids of those that
-//! came from other machines. Refuses to know how long is long enough. Invariant: an id enters the transcript once, however
-//! often it comes, and also when its text is forgotten by then.
+//! An id enters the transcript once, however often it arrives, also when its text has been deleted meanwhile.
 
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use ulid::Ulid;
 
-use super::{Store, StoreError, outbox, tell_dropped, to_nanos, transcript};
+use super::{Store, StoreError, log_dropped, outbox, to_nanos, transcript};
 use crate::event::{Gap, Message, Utterance};
 
-/// What other machines told for the first time.
+/// What arrived from other machines for the first time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewArrivals {
     pub utterances: Vec<Utterance>,
@@ -20,23 +18,29 @@ pub struct NewArrivals {
 }
 
 impl Store {
-    /// Puts an utterance of this machine into the inbox, with its messages.
+    /// Puts an utterance of this machine into the inbox, and its messages into the outbox.
+    ///
+    /// # Errors
+    /// The database cannot be written; so for every function here.
     pub fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), StoreError> {
         let now = to_nanos(Timestamp::now());
         let dropped = self.write(|transaction, settings| {
-            // A bridge may bring it back under another topic, when its text is forgotten too.
-            if arrives(transaction, "utterance", utterance.id, now)? {
-                put(transaction, utterance, now)?;
+            // An MQTT bridge may bring it back under another topic, also after its text was deleted.
+            if is_first_arrival(transaction, "utterance", utterance.id, now)? {
+                insert(transaction, utterance, now)?;
             }
             outbox::push(transaction, settings, messages)
         })?;
-        tell_dropped(&self.path, dropped);
+        log_dropped(&self.path, dropped);
         Ok(())
     }
 
-    /// Puts what other machines heard into the inbox, and what they did not hear where that is kept, all in one transaction;
-    /// returns what was new. What was said in a time that was forgotten on request comes too late.
-    pub fn take_in(
+    /// Puts utterances of other machines into the inbox and stores their gaps, in one transaction; returns what was new. What was
+    /// said in a time that somebody asked to forget is dropped.
+    ///
+    /// # Errors
+    /// As [`Store::stage`].
+    pub fn receive(
         &mut self,
         utterances: &[Utterance],
         gaps: &[Gap],
@@ -46,13 +50,15 @@ impl Store {
         self.write(|transaction, _| {
             let mut new = NewArrivals::default();
             for utterance in utterances {
-                if arrives(transaction, "utterance", utterance.id, now)? && !is_forgotten(transaction, utterance)? {
-                    put(transaction, utterance, now)?;
+                if is_first_arrival(transaction, "utterance", utterance.id, now)?
+                    && !is_forgotten(transaction, utterance)?
+                {
+                    insert(transaction, utterance, now)?;
                     new.utterances.push(utterance.clone());
                 }
             }
             for gap in gaps {
-                if arrives(transaction, "gap", gap.id, now)? {
+                if is_first_arrival(transaction, "gap", gap.id, now)? {
                     transcript::insert_gap(transaction, gap)?;
                     new.gaps.push(gap.clone());
                 }
@@ -61,11 +67,15 @@ impl Store {
         })
     }
 
-    /// Moves into the transcript what arrived by `before`, and what was said before that, in the order of time; returns how
-    /// many, and whether nothing waits any more. What arrived after `now` did so before the clock was set back.
+    /// Moves into the transcript what arrived until `before`, and whatever was said earlier than that, in the order of time.
+    /// Returns how many utterances were moved, and whether the inbox is empty now. An arrival later than `now` is from before the
+    /// clock was set back, and is moved too.
+    ///
+    /// # Errors
+    /// As [`Store::stage`].
     pub fn release(&mut self, before: Timestamp, now: Timestamp) -> Result<(u64, bool), StoreError> {
         let (before, now) = (to_nanos(before), to_nanos(now));
-        // Mostly there is nothing to do, and that needs no transaction.
+        // Mostly there is nothing to do, which a read can tell.
         let (due, waiting) = self.read(|connection| {
             connection
                 .prepare_cached(
@@ -87,7 +97,10 @@ impl Store {
         })
     }
 
-    /// Forgets the ids of what arrived before `time`, and what somebody asked to forget before that.
+    /// Deletes the ids of what arrived before `time`, and the requests to forget that are older.
+    ///
+    /// # Errors
+    /// As [`Store::stage`].
     pub fn forget_arrivals(&mut self, time: Timestamp) -> Result<(), StoreError> {
         let time = to_nanos(time);
         self.write(|transaction, _| {
@@ -97,8 +110,8 @@ impl Store {
     }
 }
 
-/// Whether something that is kept in `table` comes for the first time.
-fn arrives(transaction: &Transaction<'_>, table: &str, id: Ulid, now: i64) -> rusqlite::Result<bool> {
+/// Whether this id arrives for the first time; it is noted as arrived.
+fn is_first_arrival(transaction: &Transaction<'_>, table: &str, id: Ulid, now: i64) -> rusqlite::Result<bool> {
     let first = transaction
         .prepare_cached(&format!(
             "INSERT INTO arrival(id, time)
@@ -108,14 +121,14 @@ fn arrives(transaction: &Transaction<'_>, table: &str, id: Ulid, now: i64) -> ru
     Ok(first > 0)
 }
 
-/// Whether somebody asked to forget the time in which it was said.
+/// Whether somebody asked to forget the time in which this was said.
 fn is_forgotten(transaction: &Transaction<'_>, said: &Utterance) -> rusqlite::Result<bool> {
     transaction
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM forgotten WHERE since < ?2 AND ?1 < until)")?
         .query_row([to_nanos(said.start), to_nanos(said.end)], |row| row.get(0))
 }
 
-fn put(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqlite::Result<()> {
+fn insert(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqlite::Result<()> {
     let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
     transaction
         .prepare_cached(
@@ -156,8 +169,8 @@ mod tests {
         Store::open(dir, OutboxLimits::from(&config::StoreConfig::default())).unwrap()
     }
 
-    fn take_in(store: &mut Store, said: &[Utterance], at: Timestamp) -> usize {
-        store.take_in(said, &[], at).unwrap().utterances.len()
+    fn receive(store: &mut Store, said: &[Utterance], at: Timestamp) -> usize {
+        store.receive(said, &[], at).unwrap().utterances.len()
     }
 
     fn texts(store: &Store) -> Vec<String> {
@@ -165,44 +178,44 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_within_the_window_is_put_in_order_and_what_comes_later_is_not_held_up() {
+    fn arrivals_within_the_window_are_ordered_and_later_ones_are_not_delayed() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let release = |store: &mut Store, now| store.release(at(now - 5), at(now)).unwrap();
-        assert_eq!(take_in(&mut store, &[said(12, "third"), said(30, "fifth")], at(100)), 2);
-        assert_eq!(take_in(&mut store, &[said(10, "second"), said(8, "first")], at(103)), 2);
+        assert_eq!(receive(&mut store, &[said(12, "third"), said(30, "fifth")], at(100)), 2);
+        assert_eq!(receive(&mut store, &[said(10, "second"), said(8, "first")], at(103)), 2);
         assert_eq!(release(&mut store, 104), (0, false), "nothing has waited for five seconds");
-        take_in(&mut store, &[said(40, "sixth"), said(29, "fourth")], at(104));
+        receive(&mut store, &[said(40, "sixth"), said(29, "fourth")], at(104));
         assert_eq!(release(&mut store, 105), (5, false), "what lies before goes with it, though it came just now");
-        take_in(&mut store, &[said(1, "late")], at(106));
+        receive(&mut store, &[said(1, "late")], at(106));
         assert_eq!(release(&mut store, 120), (2, true));
         assert_eq!(texts(&store), ["first", "second", "third", "fourth", "fifth", "late", "sixth"]);
         assert_eq!(release(&mut store, 121), (0, true));
     }
 
     #[test]
-    fn an_utterance_enters_once_though_it_comes_again_after_a_crash_and_after_it_is_forgotten() {
+    fn an_utterance_enters_once_also_after_a_crash_and_after_it_was_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let one = said(0, "one");
-        assert_eq!(take_in(&mut store, &[one.clone(), one.clone()], at(1)), 1);
+        assert_eq!(receive(&mut store, &[one.clone(), one.clone()], at(1)), 1);
         drop(store);
         let mut store = open(dir.path());
-        assert_eq!(take_in(&mut store, std::slice::from_ref(&one), at(2)), 0);
+        assert_eq!(receive(&mut store, std::slice::from_ref(&one), at(2)), 0);
         store.release(at(2), at(2)).unwrap();
-        assert_eq!(take_in(&mut store, std::slice::from_ref(&one), at(3)), 0);
+        assert_eq!(receive(&mut store, std::slice::from_ref(&one), at(3)), 0);
         assert_eq!(store.enforce(at(4), Keep::Nothing, 1).unwrap(), 1);
-        assert_eq!(take_in(&mut store, std::slice::from_ref(&one), at(5)), 0, "its text is gone, its id is known");
+        assert_eq!(receive(&mut store, std::slice::from_ref(&one), at(5)), 0, "its text is gone, its id is known");
         store.forget_arrivals(at(6)).unwrap();
-        assert_eq!(take_in(&mut store, &[one], at(7)), 1, "ids are not kept for ever");
+        assert_eq!(receive(&mut store, &[one], at(7)), 1, "ids are not kept for ever");
     }
 
     #[test]
-    fn what_this_machine_heard_itself_may_come_back_over_a_bridge_at_any_time() {
+    fn an_utterance_of_this_machine_that_returns_over_a_bridge_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let own = said(9, "own");
-        let comes_back = |store: &mut Store| take_in(store, std::slice::from_ref(&own), at(9));
+        let comes_back = |store: &mut Store| receive(store, std::slice::from_ref(&own), at(9));
         store.stage(&own, &[]).unwrap();
         assert_eq!(comes_back(&mut store), 0, "it waits to be put in order");
         store.release(at(1_000_000), at(1_000_000)).unwrap();
@@ -212,11 +225,11 @@ mod tests {
         assert_eq!(texts(&store), Vec::<String>::new());
         let gap = Gap { id: Ulid::generate(), room: "hall".into(), from: at(0), to: at(60), reason: GapReason::Muted };
         store.record_gap(&gap, &[]).unwrap();
-        assert_eq!(store.take_in(&[], &[gap], at(61)).unwrap(), NewArrivals::default());
+        assert_eq!(store.receive(&[], &[gap], at(61)).unwrap(), NewArrivals::default());
     }
 
     #[test]
-    fn what_was_forgotten_does_not_come_back_from_a_machine_that_was_away() {
+    fn forgotten_utterances_do_not_return_from_a_machine_that_was_offline() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let now = Timestamp::now();
@@ -229,28 +242,28 @@ mod tests {
         let (before, across, within) = (ago(700), ago(601), ago(60));
         let after = Utterance { start: Timestamp::now(), end: Timestamp::now(), ..said(0, "said") };
         let all = [before.clone(), across, within.clone(), after.clone()];
-        assert_eq!(store.take_in(&all, &[], now).unwrap().utterances, [before, after]);
-        assert_eq!(take_in(&mut store, std::slice::from_ref(&within), now), 0, "nor the second time");
+        assert_eq!(store.receive(&all, &[], now).unwrap().utterances, [before, after]);
+        assert_eq!(receive(&mut store, std::slice::from_ref(&within), now), 0, "nor the second time");
         store.forget_arrivals(now + SignedDuration::from_hours(1)).unwrap();
-        assert_eq!(take_in(&mut store, &[within], now), 1, "it is not remembered for ever");
+        assert_eq!(receive(&mut store, &[within], now), 1, "it is not remembered for ever");
     }
 
     #[test]
-    fn a_clock_that_was_set_back_holds_nothing_back() {
+    fn a_clock_that_was_set_back_delays_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
-        take_in(&mut store, &[said(0, "one")], at(1_000));
+        receive(&mut store, &[said(0, "one")], at(1_000));
         let now = at(10);
         assert_eq!(store.release(now - SignedDuration::from_secs(5), now).unwrap(), (1, true));
     }
 
     #[test]
-    fn a_gap_of_another_machine_is_taken_once() {
+    fn a_gap_of_another_machine_is_stored_once() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let (id, room, reason) = (Ulid::generate(), "hall".into(), GapReason::Muted);
         let gap = Gap { id, room, from: at(0), to: at(60), reason };
-        let taken = |store: &mut Store| store.take_in(&[], &[gap.clone(), gap.clone()], at(61)).unwrap().gaps;
+        let taken = |store: &mut Store| store.receive(&[], &[gap.clone(), gap.clone()], at(61)).unwrap().gaps;
         assert_eq!((taken(&mut store), taken(&mut store)), (vec![gap.clone()], Vec::new()));
         let rows: i64 = store.read(|db| db.query_row("SELECT count(*) FROM gap", [], |row| row.get(0))).unwrap();
         assert_eq!(rows, 1);

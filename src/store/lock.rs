@@ -1,4 +1,4 @@
-//! One hearth to a state directory.
+//! A lock, so that only one daemon uses a state directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::StoreError;
 
-/// Held while a daemon runs; the system lets go of it when the process ends, however it ends.
+/// Held while a daemon runs. The operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -16,7 +16,7 @@ impl Lock {
     /// Takes the lock of a directory that [`super::Store::open`] made.
     ///
     /// # Errors
-    /// Another hearth has it.
+    /// Another hearth has it, or the file cannot be opened.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("hearth.lock");
         let open = |source| StoreError::Open { path: path.clone(), source };

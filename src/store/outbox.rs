@@ -6,27 +6,33 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{OutboxLimits, Store, StoreError, from_nanos, tell_dropped, to_nanos, transcript};
+use super::{OutboxLimits, Store, StoreError, from_nanos, log_dropped, to_nanos, transcript};
 use crate::event::{Message, Provenance, Quoted};
 
-/// What waits in the outbox.
+/// What is in the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxTotals {
     pub messages: u64,
     pub bytes: u64,
-    /// Messages that were given up by the bounds since the database was made.
+    /// Messages dropped by the limits since the database was made.
     pub dropped: u64,
 }
 
 impl Store {
     /// Puts messages into the outbox.
+    ///
+    /// # Errors
+    /// The database cannot be written.
     pub fn enqueue(&mut self, messages: &[Message]) -> Result<(), StoreError> {
         let dropped = self.write(|transaction, settings| push(transaction, settings, messages))?;
-        tell_dropped(&self.path, dropped);
+        log_dropped(&self.path, dropped);
         Ok(())
     }
 
-    /// The messages behind `seq`, oldest first, at most `limit`.
+    /// The messages after number `seq`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn outbox_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Message)>, StoreError> {
         self.read(|connection| {
             connection
@@ -49,12 +55,18 @@ impl Store {
         })
     }
 
-    /// How many messages wait.
+    /// How many messages are in the outbox.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn outbox_len(&self) -> Result<u64, StoreError> {
         self.waiting().map(|waiting| waiting.messages)
     }
 
-    /// What waits, and what was given up.
+    /// What is in the outbox, and what was dropped.
+    ///
+    /// # Errors
+    /// The database cannot be read.
     pub fn waiting(&self) -> Result<OutboxTotals, StoreError> {
         self.read(|connection| {
             connection.prepare_cached("SELECT messages, bytes, dropped FROM outbox_total")?.query_row([], |row| {

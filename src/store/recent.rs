@@ -1,6 +1,4 @@
-//! The last things that are stored, for whoever comes later.
-//!
-//! Invariant: they are as they were told.
+//! The newest utterances, digests and alerts, for displays that start later than the daemon.
 
 use rusqlite::{Row, params};
 use serde::de::DeserializeOwned;
@@ -11,6 +9,9 @@ use crate::event::{Alert, Digest, Utterance};
 
 impl Store {
     /// The last utterances, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read; so for every function here.
     pub fn last_utterances(&self, limit: usize) -> Result<Vec<Utterance>, StoreError> {
         self.read(|connection| {
             let rows = connection
@@ -25,6 +26,9 @@ impl Store {
     }
 
     /// The last digests, oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::last_utterances`].
     pub fn last_digests(&self, limit: usize) -> Result<Vec<Digest>, StoreError> {
         let digest = |row: &Row<'_>| {
             Ok(Digest {
@@ -50,6 +54,9 @@ impl Store {
     }
 
     /// The last phases of alerts, oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::last_utterances`].
     pub fn last_alerts(&self, limit: usize) -> Result<Vec<Alert>, StoreError> {
         let alert = |row: &Row<'_>| {
             let evidence: String = row.get(8)?;
@@ -85,7 +92,7 @@ fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
     })
 }
 
-/// An enum by the name it has in JSON.
+/// Reads an enum that is stored by its JSON name.
 fn named<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
     let word: String = row.get(at)?;
     serde_json::from_value(word.into()).map_err(|source| unreadable(at, source))

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::text_tables::{Aged, RowAgeLimit, TEXT_TABLES};
-use super::{Store, StoreError, tell_dropped, to_nanos};
+use super::{Store, StoreError, log_dropped, to_nanos};
 use crate::clock;
 use crate::config::Keep;
 
@@ -35,7 +35,7 @@ impl Store {
             }
             Ok(aged)
         })?;
-        tell_dropped(&self.path, aged.messages);
+        log_dropped(&self.path, aged.messages);
         if aged.text > 0 {
             self.erase()?;
         }

@@ -1,12 +1,14 @@
-//! The tables, and how an older database becomes a newer one.
+//! The tables, and how an older database is brought up to date.
 //!
-//! Owns the schema and its versions. Invariant: a migration never changes once it was released; the next one is added.
+//! A migration is never changed once it was released; a new one is added. They are run here and not by `rusqlite_migration`: it reads
+//! the version outside of the transaction, so two threads that open a new database at once would both create the tables, and it needs
+//! an older rusqlite.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{Store, StoreError, fault, provenance};
 
-/// "hrth": marks the file as hearth's in its header.
+/// "hrth", in the header of the file: it is hearth's.
 const APPLICATION: i64 = 0x6872_7468;
 
 /// Step i takes a database from version i to i + 1. Times are nanoseconds since the epoch.
@@ -111,10 +113,10 @@ pub(super) fn prepare(store: &mut Store) -> Result<(), StoreError> {
     let sql = |source| fault(&path, source);
     check_owner(store)?;
     let connection = &mut store.connection;
-    // Free pages go back to the file system bit by bit; this must be said before the first table is made.
+    // Free pages are returned to the file system bit by bit. This must be set before the first table is made.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(sql)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
-    // In WAL mode only FULL makes a commit durable when the power fails.
+    // In WAL mode, only FULL makes a commit survive a power failure.
     connection.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
     connection.pragma_update(None, "secure_delete", "ON").map_err(sql)?;
     connection.pragma_update(None, "foreign_keys", "ON").map_err(sql)?;
@@ -125,8 +127,8 @@ pub(super) fn prepare(store: &mut Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses a file that is not hearth's before anything in it is changed. One transaction, for another opening may be
-/// making the tables of a new database meanwhile: all of its answers are from before that, or all from after.
+/// Refuses a file that is not hearth's, before anything in it is changed. It is one transaction, because another connection may be
+/// creating the tables of a new database: all answers are from before that, or all from after.
 pub(super) fn check_owner(store: &Store) -> Result<(), StoreError> {
     let path = store.path.clone();
     let (tables, application, found) = store.read(|connection| {
@@ -147,7 +149,8 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Two threads may open a new database at once: the version is read again under the write lock.
+/// Runs the migrations that are missing. Two threads may open a new database at once, so the version is read under the write
+/// lock.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version(&transaction)? as usize) {

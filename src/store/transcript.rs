@@ -1,7 +1,7 @@
-//! What was said and what the listener made of it.
+//! Utterances, gaps, digests and alerts, and how far the listener has read.
 //!
-//! Owns utterances, gaps, digests and alerts, and how far the listener has read. Invariant: reading and its results are
-//! one transaction, so a crash repeats a reading whole or not at all.
+//! The position of the listener and its results are stored in one transaction, so a crash repeats a turn of the listener completely or
+//! not at all.
 
 use std::str::FromStr;
 
@@ -11,17 +11,17 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use ulid::Ulid;
 
-use super::{Store, StoreError, from_nanos, outbox, set_meta, tell_dropped, to_nanos};
+use super::{Store, StoreError, from_nanos, log_dropped, outbox, set_meta, to_nanos};
 use crate::event::{Alert, Digest, Gap, Message, Utterance};
 
-/// What one turn of the listener came to.
+/// The results of one turn of the listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerTurn<'a> {
     pub digests: &'a [Digest],
     pub alerts: &'a [Alert],
-    /// The seq of the last utterance the live state has read.
+    /// The number of the last utterance that the live state has read.
     pub processed: i64,
-    /// What the listener must remember beside its state, as JSON of its own.
+    /// What [`Listeners::memory`](crate::listener::Listeners::memory) gives.
     pub memory: &'a str,
 }
 
@@ -40,7 +40,10 @@ pub struct TranscriptQuery<'a> {
 }
 
 impl Store {
-    /// Stores an utterance and its messages; returns its seq, which only counts up.
+    /// Stores an utterance and its messages; returns its number, which only counts up.
+    ///
+    /// # Errors
+    /// The database cannot be written; so for every function here that stores something.
     pub fn record_utterance(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<i64, StoreError> {
         let (seq, dropped) = self.write(|transaction, settings| {
             let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
@@ -61,21 +64,27 @@ impl Store {
             let seq = transaction.last_insert_rowid();
             Ok((seq, outbox::push(transaction, settings, messages)?))
         })?;
-        tell_dropped(&self.path, dropped);
+        log_dropped(&self.path, dropped);
         Ok(seq)
     }
 
     /// Stores a gap and its messages.
+    ///
+    /// # Errors
+    /// As [`Store::record_utterance`].
     pub fn record_gap(&mut self, gap: &Gap, messages: &[Message]) -> Result<(), StoreError> {
         let dropped = self.write(|transaction, settings| {
             insert_gap(transaction, gap)?;
             outbox::push(transaction, settings, messages)
         })?;
-        tell_dropped(&self.path, dropped);
+        log_dropped(&self.path, dropped);
         Ok(())
     }
 
-    /// Stores what a turn of the listener came to, and how far it has read, with its messages.
+    /// Stores the results of a turn of the listener, its position, and the messages.
+    ///
+    /// # Errors
+    /// As [`Store::record_utterance`].
     pub fn record_reading(&mut self, reading: ListenerTurn<'_>, messages: &[Message]) -> Result<(), StoreError> {
         let dropped = self.write(|transaction, settings| {
             reading.digests.iter().try_for_each(|digest| insert_digest(transaction, digest))?;
@@ -84,11 +93,15 @@ impl Store {
             set_meta(transaction, "memory", reading.memory)?;
             outbox::push(transaction, settings, messages)
         })?;
-        tell_dropped(&self.path, dropped);
+        log_dropped(&self.path, dropped);
         Ok(())
     }
 
-    /// Keeps that an alert was none, with the probability it began at: numbers by which thresholds can be judged, no text.
+    /// Stores that an alert was a false alarm, with the probability it began at. Thresholds can be judged by that; it holds no
+    /// text, so it is not forgotten with the transcript.
+    ///
+    /// # Errors
+    /// As [`Store::record_utterance`].
     pub fn record_false_alarm(&mut self, alert: Ulid, rule: &str, time: Timestamp) -> Result<(), StoreError> {
         self.write(|transaction, _| {
             transaction
@@ -102,7 +115,10 @@ impl Store {
         })
     }
 
-    /// The alerts that were none, oldest first: the rule, and the probability it began at.
+    /// The false alarms, oldest first: the rule, and the probability it began at.
+    ///
+    /// # Errors
+    /// The database cannot be read; so for every function below.
     pub fn false_alarms(&self) -> Result<Vec<(String, Option<f64>)>, StoreError> {
         self.read(|connection| {
             connection
@@ -112,7 +128,10 @@ impl Store {
         })
     }
 
-    /// How far the listener has read (0 at first) and what it remembered.
+    /// How far the listener has read (0 at first), and what it keeps beside its state.
+    ///
+    /// # Errors
+    /// As [`Store::false_alarms`].
     pub fn reader(&self) -> Result<(i64, Option<String>), StoreError> {
         self.read(|connection| {
             let processed = connection
@@ -125,7 +144,10 @@ impl Store {
         })
     }
 
-    /// The utterances behind `seq`, oldest first, at most `limit`.
+    /// The utterances after number `seq`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::false_alarms`].
     pub fn utterances_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Utterance)>, StoreError> {
         self.read(|connection| {
             connection
@@ -138,7 +160,10 @@ impl Store {
         })
     }
 
-    /// The seq of the newest utterance ever stored, 0 when there was none; text that was forgotten counts.
+    /// The number of the newest utterance that was ever stored, also if it was deleted since; 0 when there was none.
+    ///
+    /// # Errors
+    /// As [`Store::false_alarms`].
     pub fn newest(&self) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
@@ -148,7 +173,10 @@ impl Store {
         })
     }
 
-    /// The number behind which the last `limit` utterances up to `seq` lie.
+    /// The number after which the last `limit` utterances up to `seq` stand.
+    ///
+    /// # Errors
+    /// As [`Store::false_alarms`].
     pub fn back_from(&self, seq: i64, limit: usize) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
@@ -159,7 +187,10 @@ impl Store {
         })
     }
 
-    /// How many stored utterances lie behind `seq`.
+    /// How many utterances are stored after number `seq`.
+    ///
+    /// # Errors
+    /// As [`Store::false_alarms`].
     pub fn count_after(&self, seq: i64) -> Result<u64, StoreError> {
         self.read(|connection| {
             connection

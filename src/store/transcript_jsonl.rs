@@ -1,7 +1,7 @@
 //! `transcript.jsonl`: the transcript as lines of JSON, for `tail -f`.
 //!
-//! Owns that file and its older ones. It follows the database: the last line's `seq` says what is missing, so it needs no
-//! promise of its own. Invariant: every line is whole, and each utterance stands in it once, in the order of the database.
+//! It follows the database: the number in the last line says which utterances are missing. Every line is whole, and each utterance is in
+//! it once, in the order of the database.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -21,14 +21,14 @@ use crate::clock;
 use crate::config::Keep;
 use crate::event::Utterance;
 
-/// A file that has grown beyond this is put aside.
+/// A file is rotated before it grows beyond this.
 const MAX_BYTES: u64 = 10 << 20;
-/// Files kept beside the one that is written: `transcript.jsonl.1`, the youngest, to `.7`.
+/// So many older files are kept: `transcript.jsonl.1`, the newest of them, to `.7`.
 const OLD_FILES: usize = 7;
-/// Utterances read from the database at a time.
+/// So many utterances are read from the database at a time.
 const BATCH: usize = 256;
 
-/// One line, as it is read by people and programs.
+/// One line of the file.
 #[derive(Serialize)]
 struct TranscriptLine<'a> {
     seq: i64,
@@ -40,7 +40,7 @@ struct TranscriptLine<'a> {
     confidence: f32,
 }
 
-/// What is needed of the last line to go on behind it.
+/// The fields of the last line that are needed to continue after it.
 #[derive(Deserialize)]
 struct LastLine {
     seq: i64,
@@ -56,12 +56,12 @@ pub struct TranscriptJsonl {
     bytes: u64,
     /// The local day of the last line.
     day: Option<Date>,
-    /// The seq of the last line.
+    /// The number of the utterance in the last line.
     seq: i64,
 }
 
 impl TranscriptJsonl {
-    /// Opens `transcript.jsonl` in `dir` and cuts off a line that a crash left torn. Days change in `zone`.
+    /// Opens `transcript.jsonl` in `dir` and removes a last line that a crash left incomplete. A file is begun each day in `zone`.
     ///
     /// # Errors
     /// When the file cannot be opened, read or cut.
@@ -70,17 +70,20 @@ impl TranscriptJsonl {
         let (file, bytes, last) = repair(&path).map_err(failed(&path, "opening it"))?;
         let last = match last {
             Some(last) => Some(last),
-            // Just put aside: the line before stands in the youngest old file.
+            // The file was just rotated: the last line is in the newest old file.
             None => last_line(&fs::read(old(&path, 1)).unwrap_or_default()).map(|(last, _)| last),
         };
         let day = last.as_ref().filter(|_| bytes > 0).map(|last| day(&zone, last.end));
         Ok(Self { path, zone, file, bytes, day, seq: last.map_or(0, |last| last.seq) })
     }
 
-    /// Appends every utterance of the database that is not in the file yet. Call it after each commit.
+    /// Appends every utterance of the database that is not in the file yet. To be called after each commit.
+    ///
+    /// # Errors
+    /// The database cannot be read, or the file not be written.
     pub fn follow(&mut self, store: &Store) -> Result<(), StoreError> {
         if self.seq > store.newest()? {
-            // The database was moved away and begins anew; so do we.
+            // The database was moved away and a new one was made.
             self.seq = 0;
         }
         loop {
@@ -94,7 +97,10 @@ impl TranscriptJsonl {
         }
     }
 
-    /// Opens the file anew, after a program that rotates logs moved it away (SIGHUP).
+    /// Opens the file again, after a program that rotates logs has moved it (SIGHUP).
+    ///
+    /// # Errors
+    /// The file cannot be opened or read.
     pub fn reopen(&mut self) -> Result<(), StoreError> {
         let (file, bytes, last) = repair(&self.path).map_err(failed(&self.path, "opening it again"))?;
         (self.file, self.bytes) = (file, bytes);
@@ -156,7 +162,7 @@ impl TranscriptJsonl {
             self.rotate()?;
         }
         if let Err(source) = self.file.write_all(&line) {
-            // A part of it may stand there: take it back, so that the next line starts on its own.
+            // Part of the line may have been written: remove it, so that the next line begins on its own.
             let _ = self.file.set_len(self.bytes);
             return Err(failed(&self.path, "writing a line")(source));
         }
@@ -166,7 +172,7 @@ impl TranscriptJsonl {
         Ok(())
     }
 
-    /// Puts the file aside and begins a new one.
+    /// Renames the file and the older ones by one number, and begins a new file.
     fn rotate(&mut self) -> Result<(), StoreError> {
         let shift = || {
             for n in (1..OLD_FILES).rev() {
@@ -175,7 +181,7 @@ impl TranscriptJsonl {
             rename_if_there(&self.path, &old(&self.path, 1))?;
             open(&self.path)
         };
-        self.file = shift().map_err(failed(&self.path, "putting it aside"))?;
+        self.file = shift().map_err(failed(&self.path, "rotating it"))?;
         self.bytes = 0;
         self.day = None;
         Ok(())
@@ -244,10 +250,10 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// Opens the file behind its last whole line.
+/// Opens the file and removes what follows its last complete line.
 fn repair(path: &Path) -> io::Result<(File, u64, Option<LastLine>)> {
     let file = open(path)?;
-    // At most MAX_BYTES and a line: small enough to read once at each start.
+    // It has at most MAX_BYTES and one line: small enough to be read at each start.
     let text = fs::read(path)?;
     let (last, bytes) = last_line(&text).map_or((None, 0), |(last, end)| (Some(last), end as u64));
     if bytes < text.len() as u64 {
@@ -256,7 +262,7 @@ fn repair(path: &Path) -> io::Result<(File, u64, Option<LastLine>)> {
     Ok((file, bytes, last))
 }
 
-/// The last line that is whole, and where it ends. A power cut can leave a torn line, or one of zeros.
+/// The last complete line and where it ends. A power cut can leave a partial line, or one of zeros.
 fn last_line(text: &[u8]) -> Option<(LastLine, usize)> {
     let mut end = text.len();
     loop {
@@ -279,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_some_of_its_lines_is_as_old_as_it_was_and_whose_it_was() {
+    fn removing_lines_keeps_the_age_and_the_owner_of_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("transcript.jsonl.3");
         let line = |seq| format!("{{\"seq\":{seq},\"end\":\"2026-03-01T18:00:00Z\"}}\n");

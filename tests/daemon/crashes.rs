@@ -180,7 +180,7 @@ fn assert_state_has_read_every_gap(dir: &Path, model: &Path) {
     let settings = Config::default();
     let fresh = || Reader::open(model, &settings.listener, &settings.digest, &[]).unwrap();
     let (mut all, mut left) = (fresh(), fresh());
-    let store = Store::look(&dir.join("state"), OutboxLimits::from(&settings.store)).unwrap();
+    let store = Store::open_read_only(&dir.join("state"), OutboxLimits::from(&settings.store)).unwrap();
     for (_, utterance) in store.utterances_after(0, 1_000).unwrap() {
         all.replay(std::slice::from_ref(&utterance)).unwrap();
     }

@@ -88,7 +88,7 @@ struct RuleTotals {
 
 fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<DryRunResult> {
     let dir = lived_in(config)?;
-    let store = Store::look(&dir, (&config.store).into())?;
+    let store = Store::open_read_only(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
     // No digest is due by the clock or by silence.
     let silent = DigestConfig { every_min: 0.0, quiet_min: 0.0, ..config.digest.clone() };

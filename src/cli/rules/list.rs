@@ -31,8 +31,8 @@ pub fn run(args: ListRulesArgs) -> anyhow::Result<()> {
     let dir = lived_in(&config)?;
     // The probabilities at which each rule's false alarms began; none for a rule that is only a pattern.
     let mut false_alarms: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
-    if Store::lies_in(&dir) {
-        for (rule, probability) in Store::look(&dir, (&config.store).into())?.false_alarms()? {
+    if Store::exists_in(&dir) {
+        for (rule, probability) in Store::open_read_only(&dir, (&config.store).into())?.false_alarms()? {
             false_alarms.entry(rule).or_default().push(probability);
         }
     }
