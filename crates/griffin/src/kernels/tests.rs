@@ -44,7 +44,7 @@ fn assert_close(found: &[f32], expected: &[f32], columns: usize, what: &str) {
 }
 
 #[test]
-fn packed_rows_are_candles_numbers_bit_for_bit() {
+fn packed_rows_are_the_numbers_of_candle_bit_for_bit() {
     let (rows, columns) = (37, 768);
     let values = random(1, rows * columns);
     for (format, dtype) in [
@@ -66,7 +66,7 @@ fn packed_rows_are_candles_numbers_bit_for_bit() {
 }
 
 #[test]
-fn every_kernel_equals_the_portable_one() {
+fn every_kernel_computes_what_the_scalar_one_does() {
     for kernel in Kernel::available() {
         for format in WeightFormat::ALL {
             for columns in COLUMNS.into_iter().filter(|columns| format.fits(*columns)) {
@@ -89,7 +89,7 @@ fn every_kernel_equals_the_portable_one() {
 }
 
 #[test]
-fn products_are_candles_but_for_the_rounding_of_the_input() {
+fn products_are_candles_up_to_the_rounding_of_the_input() {
     let (rows, columns, t) = (48, 768, 9);
     let x = random(5, t * columns);
     for kernel in Kernel::available() {
@@ -154,7 +154,7 @@ fn no_sum_overflows_at_the_extremes() {
 }
 
 #[test]
-fn what_is_not_finite_stays_in_its_own_vector() {
+fn a_value_that_is_not_finite_changes_no_other_vector() {
     let (rows, columns, t) = (20, 512, 11);
     let clean = random(7, t * columns);
     let mut x = clean.clone();

@@ -1,4 +1,4 @@
-//! Checkpoints as they come: shards, types, extra tensors; and what is said of broken ones.
+//! Checkpoints as they are published: shards, types, extra tensors; and the messages for broken ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Stored {
         self.dtype = dtype;
     }
 
-    /// Back to f32, keeping what narrowing lost lost.
+    /// Back to f32, with the precision that was left.
     fn widen(&mut self) {
         let pairs = self.bytes.as_chunks().0.iter();
         let values = pairs.map(|bytes| match self.dtype {

@@ -1,4 +1,4 @@
-//! One file for a model: what goes in comes out, and what is said of files that are not what they seem.
+//! GGUF files: what was written is read, and what is wrong with a file is reported.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ fn predictions(model: &Model) -> Vec<f32> {
 }
 
 #[test]
-fn a_file_computes_what_its_checkpoint_packed_in_memory_does() {
+fn a_file_computes_the_same_as_its_checkpoint_packed_in_memory() {
     let work = tempfile::tempdir().unwrap();
     for dir in [tiny_dir(), nano_dir()] {
         let exact = load(&dir, Quantization::F32);
@@ -55,7 +55,7 @@ fn a_file_computes_what_its_checkpoint_packed_in_memory_does() {
 }
 
 #[test]
-fn what_a_quantised_model_predicts_is_near_what_its_checkpoint_does() {
+fn a_quantized_model_predicts_nearly_what_its_checkpoint_does() {
     let work = tempfile::tempdir().unwrap();
     for (dir, bounds) in [(tiny_dir(), [1e-4, 0.8, 0.8]), (nano_dir(), [1e-3, 0.8, 6.0])] {
         let exact = predictions(&load(&dir, Quantization::F32));
@@ -87,7 +87,7 @@ fn a_state_of_the_checkpoint_goes_on_in_the_file() {
 }
 
 #[test]
-fn each_group_takes_the_form_that_serves_and_tells_its_error() {
+fn each_group_has_the_format_of_the_recipe_and_reports_its_error() {
     let work = tempfile::tempdir().unwrap();
     let report = quantize(&nano_dir(), &work.path().join("a"), Quantization::Q4K, false, &mut silent()).unwrap();
     let share = |group| report.groups[&group];
@@ -124,7 +124,7 @@ fn tokenizer_and_prompt_come_out_of_the_file() {
 }
 
 #[test]
-fn a_summary_tells_size_and_form_of_either_layout() {
+fn a_summary_has_size_and_format_of_either_layout() {
     let work = tempfile::tempdir().unwrap();
     let file = make(&nano_dir(), work.path(), Quantization::Q4K);
     let (checkpoint, packed) = (summary(&nano_dir()).unwrap(), summary(&file).unwrap());
@@ -139,7 +139,7 @@ fn a_summary_tells_size_and_form_of_either_layout() {
 }
 
 #[test]
-fn a_config_and_the_text_made_of_it_say_the_same() {
+fn a_config_written_as_json_is_read_as_the_same_config() {
     let read = |dir: PathBuf| Config::load(&dir).unwrap();
     let presets = ["2b", "9b"].map(|name| Config::preset(name).unwrap());
     for config in [read(tiny_dir()), read(nano_dir())].into_iter().chain(presets) {
@@ -330,7 +330,7 @@ fn a_sound_file_of_the_wrong_model_is_refused_by_key_or_tensor() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_do_not_pass_the_check() {
+fn weights_that_are_not_finite_are_refused() {
     let work = tempfile::tempdir().unwrap();
     let file = make(&tiny_dir(), work.path(), Quantization::Q8_0);
     let mut bytes = std::fs::read(&file).unwrap();

@@ -1,4 +1,4 @@
-//! Logits and every leaf of the state against the reference implementation.
+//! Logits and every tensor of the state against a reference implementation.
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ fn goldens() -> impl Iterator<Item = Golden> {
     directories().into_iter().flat_map(|dir| Kernel::available().map(move |kernel| Golden::load(&dir, kernel)))
 }
 
-/// What a model of known weights must say and remember.
+/// What a model of known weights must predict, and its state hold.
 struct Golden {
     dir: PathBuf,
     model: Model,
@@ -60,7 +60,7 @@ impl Golden {
         SafeTensors::deserialize(&self.bytes).unwrap()
     }
 
-    /// Reads all ids in chunks of these sizes (the last one repeated) and compares every logit and every leaf that the
+    /// Reads all ids in chunks of these sizes (the last one repeated) and compares every logit and every tensor that the
     /// golden has where a chunk ends.
     fn check(&self, sizes: &[usize], key: &str) -> usize {
         let tensors = self.tensors();
@@ -82,7 +82,7 @@ impl Golden {
         leaves
     }
 
-    /// Compares the leaves that the golden has after as many tokens as `state` has read; returns how many.
+    /// Compares the tensors that the golden has after as many tokens as `state` has read; returns how many.
     fn check_leaves(&self, tensors: &SafeTensors<'_>, state: &State) -> usize {
         let last = state.tokens_read() - 1;
         let prefix = format!("t{last}.");
@@ -100,7 +100,7 @@ impl Golden {
     }
 }
 
-/// A leaf's values in the order the goldens have them: conv as [r, c−1]; of keys and values the newest only.
+/// A tensor's values in the order the goldens have them: conv as [r, c−1]; of keys and values the newest only.
 fn as_golden(leaf: &StateTensor, golden_shape: &[usize]) -> Vec<f32> {
     let values: Vec<f32> = leaf.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     assert!(!leaf.half);
@@ -151,12 +151,12 @@ fn integers(tensors: &SafeTensors<'_>, name: &str) -> Vec<u32> {
 }
 
 #[test]
-fn golden_logits_and_leaves_step_by_step() {
+fn golden_logits_and_states_step_by_step() {
     for golden in goldens() {
         let leaves = golden.check(&[1], "logits_step");
         let is_leaf = |name: &&&str| name.starts_with('t') && name.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
         let expected = golden.tensors().names().iter().filter(is_leaf).count();
-        assert_eq!(leaves, expected, "every leaf of the golden was compared");
+        assert_eq!(leaves, expected, "every tensor of the golden was compared");
         if golden.dir.starts_with(env!("CARGO_MANIFEST_DIR")) {
             assert!(
                 golden.ids.len() > golden.model.config().attention_window_size + 1,
@@ -167,7 +167,7 @@ fn golden_logits_and_leaves_step_by_step() {
 }
 
 #[test]
-fn golden_logits_and_leaves_for_every_chunking() {
+fn golden_logits_and_states_for_every_chunking() {
     for golden in goldens() {
         for size in [1, 2, 3, 5, 7, 16, golden.ids.len()] {
             for key in ["logits_full", "logits_step"] {
@@ -191,7 +191,7 @@ fn golden_states_are_the_same_when_nothing_is_predicted() {
 }
 
 #[test]
-fn golden_logits_and_leaves_for_random_chunkings() {
+fn golden_logits_and_states_for_random_chunkings() {
     for golden in goldens() {
         let mut runner = runner(24);
         let sizes = prop::collection::vec(1usize..20, 1..30);

@@ -1,4 +1,4 @@
-//! What holds for any tokens: chunking, forking, fixed size, quantising.
+//! What holds for any tokens: chunking, forking, fixed size, quantization.
 
 use griffin::Quantization;
 use griffin::kernels::Kernel;
@@ -65,7 +65,7 @@ fn any_chunking_is_the_same_as_step_by_step() {
 
 /// Grouped queries: heads of keys that are copies of each other are one.
 #[test]
-fn two_equal_heads_of_keys_are_as_good_as_one() {
+fn two_equal_key_heads_are_the_same_as_one() {
     let one = json_with(odd(), "num_key_value_heads", 1);
     let one_dir = synthetic_dir(&one, |_| ());
     let ones = synthetic(&read(&one).unwrap());
@@ -108,7 +108,7 @@ fn a_fork_never_alters_its_parent() {
             model.ingest(&question, &mut fork).unwrap();
             model.step(1, &mut fork).unwrap();
             prop_assert_eq!(&bits(&parent), &before);
-            // And the other way round: what the parent reads on is nothing to the fork.
+            // And the other way round: what the parent reads does not change the fork.
             let fork_before = bits(&fork);
             model.ingest(&question, &mut parent).unwrap();
             prop_assert_eq!(bits(&fork), fork_before);
@@ -135,7 +135,7 @@ fn a_state_is_as_large_when_fresh_as_after_five_thousand_tokens() {
 }
 
 #[test]
-fn questions_side_by_side_are_answered_as_one_by_one() {
+fn streams_read_together_predict_the_same_as_one_by_one() {
     let models = |kernel| {
         [
             (load_for(kernel, &tiny_dir(), Quantization::F32, KvCacheType::F32), 1e-5),
@@ -158,7 +158,7 @@ fn questions_side_by_side_are_answered_as_one_by_one() {
             let expected = model.read(tokens, &mut alone).unwrap();
             assert!(worst(answer.values(), expected.values()) <= tolerance);
             assert_eq!(fork.tokens_read(), alone.tokens_read());
-            // What each remembers is the same, too.
+            // Their states are the same, too.
             let (next, expected) = (model.step(3, fork).unwrap(), model.step(3, &mut alone).unwrap());
             assert!(worst(next.values(), expected.values()) <= tolerance);
         }
@@ -241,7 +241,7 @@ fn divergence(exact: &[Logits], rough: &[Logits]) -> (f64, f64) {
 }
 
 #[test]
-fn quantised_weights_stay_near_f32() {
+fn quantized_weights_predict_nearly_what_f32_does() {
     let tokens = talk();
     let predict = |model: Model| model.logits(&tokens, &mut model.state()).unwrap();
     let exact = predict(load(&nano_dir(), Quantization::F32, KvCacheType::F32));

@@ -1,4 +1,4 @@
-//! The model against goldens, and its laws.
+//! The model against a reference implementation, its files, and what must hold for any input.
 
 mod files;
 mod gemma_tokenizer;
@@ -39,7 +39,7 @@ fn load(model: &Path, weights: Quantization, ring: KvCacheType) -> Model {
     load_for(Kernel::detect(), model, weights, ring)
 }
 
-/// For what must hold whatever the instructions: tests ask for each that this machine has.
+/// For what must hold with every kernel that this machine has.
 fn load_for(kernel: Kernel, model: &Path, weights: Quantization, ring: KvCacheType) -> Model {
     let options = Options { weights, kv_cache: Some(ring), threads: 1, kernel: Some(kernel), ..Options::default() };
     Model::load(model, &options).unwrap_or_else(|error| panic!("{}: {error}", model.display()))
@@ -60,7 +60,7 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
     differences.fold(0.0, |worst: f32, next| if next.is_nan() { next } else { worst.max(next) })
 }
 
-/// Runs a law on so many inputs. A failing input is printed; nothing is written into the repository.
+/// Checks a property on so many inputs. A failing input is printed; nothing is written into the repository.
 fn runner(cases: u32) -> proptest::test_runner::TestRunner {
     let config = proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() };
     proptest::test_runner::TestRunner::new(config)

@@ -1,8 +1,8 @@
 //! Changed copies of the smallest models: each is loaded or refused, whatever was changed. What is loaded reads two tokens, so a
-//! file that lies its way past the reader meets the kernels.
+//! false file that the reader accepts meets the kernels.
 //!
-//! A thousand copies of each layout in every run; `HEARTH_MUTANT_SECONDS` makes it as long as one likes. `fuzz/` does the same
-//! with the compiler's help.
+//! A thousand copies of each layout in every run; `HEARTH_MUTANT_SECONDS` makes it run longer. `fuzz/` does the same, guided by
+//! coverage.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::small_models::{small_checkpoint, small_config};
 
 const MUTANTS: usize = 1000;
 
-/// Numbers that lie at the edges of something.
+/// Numbers at the limits of types and sizes.
 const EDGES: [u64; 12] = [0, 1, 2, 8, 63, 64, 255, 1 << 16, 1 << 31, 1 << 32, 1 << 63, u64::MAX];
 
 /// Does with a model what can be done; the models that pass the check can be loaded.

@@ -1,4 +1,4 @@
-//! `config.json`: every way it is written, the true models' numbers, and what is absurd.
+//! `config.json`: every way in which it is written, the published models' sizes, and values that are refused.
 
 use std::path::Path;
 
@@ -236,7 +236,7 @@ pub(crate) fn synthetic_dir(config: &Value, change: impl FnOnce(&mut Vec<Stored>
 }
 
 #[test]
-fn a_checkpoint_with_the_2bs_names_and_pattern_loads_in_every_form() {
+fn a_checkpoint_with_the_2bs_names_and_pattern_loads_in_every_format() {
     let mut small = two_b();
     for (key, value) in [
         ("hidden_size", 320),
