@@ -91,10 +91,10 @@ fn hearing_status(metrics: &Metrics) -> &'static str {
 }
 
 fn status(metrics: &Metrics) -> String {
-    let ears = hearing_status(metrics);
+    let hearing = hearing_status(metrics);
     let broker = if metrics.connected.get() { "connected" } else { "waiting for the broker" };
     format!(
-        "{ears}, {broker}; {} utterances, lag {:.1} s, {} tokens read, {} messages waiting",
+        "{hearing}, {broker}; {} utterances, lag {:.1} s, {} tokens read, {} messages waiting",
         metrics.utterances.get(),
         metrics.lag.last_s(),
         metrics.tokens.get(),

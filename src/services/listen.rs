@@ -1,12 +1,11 @@
-//! The reading thread: stored utterances into the live states, their digests and alerts into the store.
+//! The listen service: the thread that reads stored utterances into the states, and stores their digests and alerts.
 //!
-//! Owns the listeners and the place up to which it has read. Refuses to know how text was heard or how messages leave.
-//! Invariant: what a listener says of an utterance is stored in one transaction with the mark that it was told of, so after
-//! any crash every utterance is told of once; text read between the last snapshot and the crash is only read again.
+//! What a listener says of an utterance is stored in one transaction with the number of that utterance. So after any crash every
+//! utterance is processed once; text read between the last snapshot and the crash is only read again.
 
-mod announce;
 mod commands;
 mod forget;
+mod outcome_messages;
 mod settings_store;
 pub mod state_at;
 mod token_rate;
@@ -19,7 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::warn;
 
-use self::announce::OutcomeMessages;
+use self::outcome_messages::OutcomeMessages;
 use self::token_rate::TokenRateMeter;
 use super::store_retry::retry_until_stored;
 use super::{Context, ServiceError, channels, restore_live_view};
@@ -98,7 +97,7 @@ struct ListenerWorker {
     config: Arc<Config>,
     listeners: Listeners,
     store: Store,
-    announcer: OutcomeMessages,
+    outcome_messages: OutcomeMessages,
     rules: watch::Sender<Vec<Rule>>,
     meter: TokenRateMeter,
     retention: Retention,
@@ -132,14 +131,14 @@ impl ListenerWorker {
         };
         listeners.set_interval(stored_interval(&store, config.digest.every_min)?);
         context.metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
-        let announcer = OutcomeMessages::new(&config.rules, &context.topics);
-        store.enqueue(&announcer.settle(&store.retained()?))?;
+        let outcome_messages = OutcomeMessages::new(&config.rules, &context.topics);
+        store.enqueue(&outcome_messages.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
         let mut worker = Self {
             context,
             listeners,
             store,
-            announcer,
+            outcome_messages,
             rules,
             config,
             meter: TokenRateMeter::default(),
@@ -159,7 +158,7 @@ impl ListenerWorker {
     fn run(mut self, events: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
         loop {
             self.catch_up()?;
-            self.housekeeping()?;
+            self.do_periodic_work()?;
             match events.recv_timeout(IDLE) {
                 Ok(event) => {
                     // What is in the store by now was said before this event.
@@ -235,7 +234,7 @@ impl ListenerWorker {
 
     /// Stores the outcome, how far the listener has come, and the messages about it, in one transaction.
     fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), StoreError> {
-        messages.extend(self.announcer.messages(&outcome, self.listeners.standings(self.now)));
+        messages.extend(self.outcome_messages.messages(&outcome, self.listeners.standings(self.now)));
         let memory = self.listeners.memory();
         let reading = store::ListenerTurn {
             digests: &outcome.digests,
@@ -247,8 +246,8 @@ impl ListenerWorker {
         if !messages.is_empty() {
             self.context.notify_outbox();
         }
-        announce::log(&outcome);
-        announce::show(outcome, &self.context.live_feed);
+        outcome_messages::log(&outcome);
+        outcome_messages::show(outcome, &self.context.live_feed);
         Ok(())
     }
 
@@ -275,7 +274,7 @@ impl ListenerWorker {
         Ok(())
     }
 
-    fn housekeeping(&mut self) -> Result<(), ServiceError> {
+    fn do_periodic_work(&mut self) -> Result<(), ServiceError> {
         let read = self.processed.min(self.read);
         self.retention.clone().tick(self, read)?;
         // During a shutdown each snapshot may be the last: what is still being transcribed may take longer than the grace.

@@ -27,8 +27,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("prometheus_client", "api/openmetrics"),
 ];
 
-/// Type names that may be used more than once: the arguments of each subcommand, as clap's documentation calls them.
-const COMMON_NAMES: &[&str] = &["Args"];
+/// Type names that may be used more than once: `hearth bench` has arguments with and without its feature.
+const COMMON_NAMES: &[&str] = &["BenchArgs"];
 
 struct SourceFile {
     /// Below the folder of sources, without its ending.

@@ -109,10 +109,10 @@ impl ListenerPart for ListenerWorker {
         let minutes = stored_interval(&self.store, every_min).map_err(ServiceError::from)?;
         self.listeners.set_interval(minutes);
         self.record(outcome, Vec::new()).map_err(ServiceError::from)?;
-        self.announcer = OutcomeMessages::new(&rules, &self.context.topics);
+        self.outcome_messages = OutcomeMessages::new(&rules, &self.context.topics);
         // The broker learns how each rule stands.
         let retained = self.store.retained().map_err(ServiceError::from)?;
-        let mut messages = self.announcer.settle(&retained);
+        let mut messages = self.outcome_messages.settle(&retained);
         messages.push(payload::interval(&self.context.topics, MessageHeader::now(), minutes));
         self.record(ListenerOutcome::default(), messages).map_err(ServiceError::from)?;
         self.rules.send_replace(rules);

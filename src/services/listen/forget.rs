@@ -40,7 +40,7 @@ impl TextStore for ListenerWorker {
     /// What the listeners and the announcements quote is dropped, and each state goes back to before it had read anything of it.
     fn forget(&mut self, forgotten: &Forgotten) -> Result<(), retention::RetentionError> {
         let ended = self.listeners.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
-        self.announcer.forget();
+        self.outcome_messages.forget();
         if let Some((from, _)) = forgotten.span {
             let afresh = self.store.back_from(self.processed, NEW_STATE_UTTERANCES)?;
             self.read = self.listeners.roll_back(from, afresh)?.unwrap_or(self.read).min(self.read);

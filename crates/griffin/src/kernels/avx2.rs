@@ -164,7 +164,7 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     let (tokens, share) = (sums.len(), share(SUPER_BLOCK_BYTES, sums.len()));
     let mut quants = [[[_mm256_setzero_si256(); 2]; 8]; 8];
     for (index, block) in weights.as_chunks::<SUPER_BLOCK_BYTES>().0.iter().enumerate() {
-        let factors = Factors::new(block);
+        let factors = Avx2Factors::new(block);
         let x = view.super_block(index);
         let mut next = NextWeights::behind(block);
         // Unpacking beforehand pays from one whole tile on.
@@ -187,7 +187,7 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
 }
 
 /// What the quants of a super-block are multiplied with, each of rows 0 to 7 and 8 to 15.
-struct Factors {
+struct Avx2Factors {
     /// s of each run, i16, twice in each lane.
     scales: [Pair; 8],
     /// Minima of two runs, i16, in each lane.
@@ -198,7 +198,7 @@ struct Factors {
 
 type Pair = [__m256i; 2];
 
-impl Factors {
+impl Avx2Factors {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn new(block: &[u8; SUPER_BLOCK_BYTES]) -> Self {
         let mut scales = [[_mm256_setzero_si256(); 2]; 8];
@@ -233,7 +233,7 @@ fn unpack(block: &[u8; SUPER_BLOCK_BYTES], out: &mut [[Pair; 8]; 8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k_tile<const N: usize>(
     quants: &[[Pair; 8]; 8],
-    factors: &Factors,
+    factors: &Avx2Factors,
     x: &[Q8SuperBlock],
     sums: &mut [GroupSums],
 ) -> usize {
@@ -267,7 +267,7 @@ fn q4k_tile<const N: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k_small<const N: usize>(
     block: &[u8; SUPER_BLOCK_BYTES],
-    factors: &Factors,
+    factors: &Avx2Factors,
     x: &[Q8SuperBlock],
     sums: &mut [GroupSums],
 ) -> usize {
@@ -310,7 +310,7 @@ fn q4k_small<const N: usize>(
 /// Subtracts the minima, scales, and adds to the sums of a vector.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn finish(factors: &Factors, x: &Q8SuperBlock, totals: Pair, sums: &mut GroupSums) {
+fn finish(factors: &Avx2Factors, x: &Q8SuperBlock, totals: Pair, sums: &mut GroupSums) {
     let mins = q4k_block::mins_of(&factors.mins, x);
     let scale = _mm256_set1_ps(x.scale);
     let mut after = load_sums(sums);

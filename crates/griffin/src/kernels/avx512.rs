@@ -114,14 +114,14 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     sums.fill([0.0; GROUP_ROWS]);
     for (index, block) in weights.as_chunks::<SUPER_BLOCK_BYTES>().0.iter().enumerate() {
         NextWeights::behind(block).fetch(usize::MAX);
-        let factors = Factors::new(block);
+        let factors = Avx512Factors::new(block);
         let x = view.super_block(index);
         for_each_tile!(sums, |token, rest| q4k_tile::<8 | 4 | 2 | 1>(block, &factors, &x[token..], rest));
     }
 }
 
 /// What the quants of a super-block are multiplied with.
-struct Factors {
+struct Avx512Factors {
     /// s of each run.
     scales: [__m512i; 8],
     /// Minima of two runs, i16, in each lane.
@@ -130,7 +130,7 @@ struct Factors {
     d_min: __m512,
 }
 
-impl Factors {
+impl Avx512Factors {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
     fn new(block: &[u8; SUPER_BLOCK_BYTES]) -> Self {
         let (low, high) = (_mm_set1_epi8(0x0f), _mm_set1_epi8(0x30));
@@ -166,7 +166,7 @@ impl Factors {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn q4k_tile<const N: usize>(
     block: &[u8; SUPER_BLOCK_BYTES],
-    factors: &Factors,
+    factors: &Avx512Factors,
     x: &[Q8SuperBlock],
     sums: &mut [GroupSums],
 ) -> usize {

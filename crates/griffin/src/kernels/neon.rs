@@ -25,14 +25,14 @@ type Quad = [int8x16_t; 4];
 type RowSums = [int32x4_t; 4];
 
 /// What the quants of a super-block are multiplied with.
-struct Factors {
+struct NeonFactors {
     scales: [RowSums; 8],
     mins: [RowSums; 8],
     d: [float32x4_t; 4],
     d_min: [float32x4_t; 4],
 }
 
-impl Factors {
+impl NeonFactors {
     #[target_feature(enable = "neon")]
     fn new(block: &[u8; SUPER_BLOCK_BYTES]) -> Self {
         let (low, high) = (vdupq_n_u8(0x0f), vdupq_n_u8(0x30));
@@ -211,7 +211,7 @@ macro_rules! kernels {
                 sums.fill([0.0; GROUP_ROWS]);
                 let mut quants = [[[vdupq_n_s8(0); 4]; 8]; 8];
                 for (index, block) in weights.as_chunks::<SUPER_BLOCK_BYTES>().0.iter().enumerate() {
-                    let factors = Factors::new(block);
+                    let factors = NeonFactors::new(block);
                     unpack(block, &mut quants);
                     let (x, _) = view.super_block(index).as_chunks::<TILE>();
                     let (tiles, rest) = sums.as_chunks_mut::<TILE>();
@@ -225,7 +225,7 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             fn q4k_tile<const N: usize>(
                 quants: &[[Quad; 8]; 8],
-                factors: &Factors,
+                factors: &NeonFactors,
                 x: &[Q8SuperBlock; N],
                 sums: &mut [GroupSums; N],
             ) {

@@ -1,6 +1,6 @@
-//! From what the listener came to, to the messages, log lines and live_feed that tell of it.
+//! Turns an outcome of the listener into messages, log lines and events of the live feed.
 //!
-//! Owns what was last told of each rule, so that only a change is published. Refuses to know the store and the state.
+//! What was last published of each rule is kept, so that only a change is published.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ use crate::live::{LiveEvent, LiveFeed, RuleReading};
 use crate::mqtt::payload::{self, MessageHeader, RuleState};
 use crate::mqtt::topics::Topics;
 
-/// Probabilities that differ by less are the same to a household.
-const WORTH_TELLING: f64 = 0.01;
+/// A change of a probability by less than this is not published.
+const MIN_CHANGE: f64 = 0.01;
 
-/// Tells of changes.
+/// Makes the messages for what has changed.
 pub struct OutcomeMessages {
     topics: Topics,
     rules: BTreeMap<String, AnnouncedRule>,
 }
 
-/// A rule, and what is known of it in each room that has a state; of the house's there is no room.
+/// What was published of a rule, by room; the state of all rooms has no room.
 struct AnnouncedRule {
     severity: Severity,
-    rooms: BTreeMap<Option<String>, Told>,
+    rooms: BTreeMap<Option<String>, PublishedRule>,
 }
 
-/// How a rule stands in one room.
+/// What was published of a rule in one room.
 #[derive(Default)]
-struct Told {
+struct PublishedRule {
     on: bool,
     probability: Option<f64>,
     answer: Option<String>,
@@ -47,7 +47,7 @@ impl OutcomeMessages {
         Self { topics: topics.clone(), rules }
     }
 
-    /// A state for each rule that the broker was never told of; what it keeps of rules that are gone is taken back.
+    /// A message for each rule that was never published, and an empty one for each retained rule that no longer exists.
     pub fn settle(&self, retained: &[Message]) -> Vec<Message> {
         let known = |name: &str| retained.iter().any(|m| m.topic == self.topics.rule(name));
         let new = self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, rule)| self.state(name, rule));
@@ -57,8 +57,8 @@ impl OutcomeMessages {
         new.chain(gone.map(|m| Message::clear(m.topic.clone()))).collect()
     }
 
-    /// The messages of an outcome: alerts, digests, and the state of each rule that changed. `standings` say which alerts
-    /// somebody knows of, and until when a rule is silent.
+    /// The messages of an outcome: alerts, digests, and the state of each rule that changed. `standings` say which alerts are
+    /// acknowledged, and until when a rule is snoozed.
     pub fn messages<'a>(
         &mut self,
         outcome: &ListenerOutcome,
@@ -69,25 +69,26 @@ impl OutcomeMessages {
         messages.extend(outcome.digests.iter().filter_map(|digest| payload::summary_of_room(&self.topics, digest)));
         let mut changed: Vec<&str> = Vec::new();
         for RuleStanding { rule: name, room, acknowledged, snoozed_until } in standings {
-            let Some(told) = told(&mut self.rules, name.as_str(), room) else { continue };
-            if (told.acknowledged, told.snoozed_until) != (acknowledged, snoozed_until) {
-                (told.acknowledged, told.snoozed_until) = (acknowledged, snoozed_until);
+            let Some(published) = published_rule(&mut self.rules, name.as_str(), room) else { continue };
+            if (published.acknowledged, published.snoozed_until) != (acknowledged, snoozed_until) {
+                published.acknowledged = acknowledged;
+                published.snoozed_until = snoozed_until;
                 changed.push(name.as_str());
             }
         }
         for alert in &outcome.alerts {
-            if let Some(told) = told(&mut self.rules, &alert.rule, alert.room.as_deref()) {
-                told.heed(alert);
+            if let Some(published) = published_rule(&mut self.rules, &alert.rule, alert.room.as_deref()) {
+                published.apply(alert);
                 changed.push(&alert.rule);
             }
         }
         for reading in &outcome.readings {
             let name = reading.rule.as_str();
-            let Some(told) = told(&mut self.rules, name, reading.room.as_deref()) else { continue };
-            let moved = told.probability.is_none_or(|p| (p - reading.probability).abs() >= WORTH_TELLING);
-            if moved || told.on != reading.active {
-                told.probability = Some(reading.probability);
-                told.on = reading.active;
+            let Some(published) = published_rule(&mut self.rules, name, reading.room.as_deref()) else { continue };
+            let moved = published.probability.is_none_or(|p| (p - reading.probability).abs() >= MIN_CHANGE);
+            if moved || published.on != reading.active {
+                published.probability = Some(reading.probability);
+                published.on = reading.active;
                 changed.push(name);
             }
         }
@@ -97,48 +98,52 @@ impl OutcomeMessages {
         messages
     }
 
-    /// Nothing that was quoted is said again.
+    /// Drops everything that quotes speech.
     pub fn forget(&mut self) {
-        for told in self.rules.values_mut().flat_map(|rule| rule.rooms.values_mut()) {
+        for published in self.rules.values_mut().flat_map(|rule| rule.rooms.values_mut()) {
             // Every field is named, so that a new one cannot be added without saying how it forgets.
-            let Told { on: _, probability, answer, evidence, acknowledged: _, snoozed_until: _ } = told;
+            let PublishedRule { on: _, probability, answer, evidence, acknowledged: _, snoozed_until: _ } = published;
             *probability = None;
             *answer = None;
             evidence.clear();
         }
     }
 
-    /// A rule stands in the house as it does in the room where it stands highest.
+    /// The state of a rule is that of the room where its probability is highest; rooms where it is on come first.
     fn state(&self, name: &str, rule: &AnnouncedRule) -> Message {
-        let height = |told: &Told| (told.on, told.probability.unwrap_or_default());
+        let height = |published: &PublishedRule| (published.on, published.probability.unwrap_or_default());
         let highest = rule.rooms.iter().max_by(|(_, a), (_, b)| {
             let ((a_on, a), (b_on, b)) = (height(a), height(b));
             a_on.cmp(&b_on).then(a.total_cmp(&b))
         });
-        let nowhere = (&None, &Told::default());
-        let (room, told) = highest.unwrap_or(nowhere);
+        let nowhere = (&None, &PublishedRule::default());
+        let (room, published) = highest.unwrap_or(nowhere);
         let state = RuleState {
             rule: name,
             room: room.as_deref(),
-            on: told.on,
+            on: published.on,
             severity: rule.severity,
-            probability: told.probability,
-            answer: told.answer.as_deref(),
-            evidence: &told.evidence,
-            acknowledged: told.acknowledged,
-            snoozed_until: told.snoozed_until,
+            probability: published.probability,
+            answer: published.answer.as_deref(),
+            evidence: &published.evidence,
+            acknowledged: published.acknowledged,
+            snoozed_until: published.snoozed_until,
         };
         payload::rule(&self.topics, MessageHeader::now(), &state)
     }
 }
 
-fn told<'a>(rules: &'a mut BTreeMap<String, AnnouncedRule>, rule: &str, room: Option<&str>) -> Option<&'a mut Told> {
+fn published_rule<'a>(
+    rules: &'a mut BTreeMap<String, AnnouncedRule>,
+    rule: &str,
+    room: Option<&str>,
+) -> Option<&'a mut PublishedRule> {
     let rule = rules.get_mut(rule)?;
     Some(rule.rooms.entry(room.map(Into::into)).or_default())
 }
 
-impl Told {
-    fn heed(&mut self, alert: &Alert) {
+impl PublishedRule {
+    fn apply(&mut self, alert: &Alert) {
         self.on = alert.phase != AlertPhase::End;
         if self.on {
             self.answer.clone_from(&alert.answer);
@@ -147,8 +152,8 @@ impl Told {
     }
 }
 
-/// Says what happened, with fields a journal can be searched by. Words are the broker's and the store's, not the log's: a
-/// journal is kept by others, for as long as they like.
+/// Logs what happened, with fields by which a journal can be searched. What was said is not logged: others keep a journal, for as
+/// long as they like.
 pub fn log(outcome: &ListenerOutcome) {
     for alert in &outcome.alerts {
         let (rule, severity, probability) = (&alert.rule, alert.severity, alert.probability.unwrap_or(1.0));
@@ -165,7 +170,7 @@ pub fn log(outcome: &ListenerOutcome) {
     }
 }
 
-/// Shows what happened to whoever looks.
+/// Publishes what happened in the live feed.
 pub fn show(outcome: ListenerOutcome, live_feed: &LiveFeed) {
     let ListenerOutcome { digests, alerts, readings } = outcome;
     for listener::RuleEvaluation { rule, room, probability, time, active } in readings {
