@@ -4,10 +4,10 @@
 //! connections and message length, so clients cannot stop hearing and publishing. Only users who may read the state directory
 //! can open the socket, and only those who know the token see data on the page.
 
-pub mod control_socket;
+pub(crate) mod control_socket;
 mod openmetrics;
-pub mod status;
-pub mod web;
+pub(crate) mod status;
+pub(crate) mod web;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl Api {
     }
 
     /// The status of the daemon now.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         Status::of(&self.about, &self.metrics, &self.live_feed.snapshot(), self.started.elapsed())
     }
 
@@ -79,7 +79,7 @@ impl Api {
 
     /// Sends a command to the daemon and waits for its answer. `object` is the JSON object of the MQTT command with its name in
     /// `command`. The answer is that of MQTT without `id`, `schema` and `time`.
-    pub async fn command(&self, object: &[u8]) -> Value {
+    pub(crate) async fn command(&self, object: &[u8]) -> Value {
         let request = match commands::parse_object(object) {
             Ok(request) => request,
             Err(invalid) => return Value::Object(invalid.answer()),

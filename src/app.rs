@@ -7,7 +7,7 @@
 //! - `shutdown` ends them in the order in which data flows: the source first, the publisher last.
 //! - `systemd` tells the service manager how the daemon is.
 
-pub mod bootstrap;
+pub(crate) mod bootstrap;
 mod dispatch;
 mod error;
 mod lifecycle;
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::DropGuard;
 
 use self::bootstrap::Resources;
-pub use self::error::AppError;
+pub(crate) use self::error::AppError;
 use crate::api::web::WebServer;
 use crate::audio::SourceControl;
 use crate::commands::microphone::MicrophoneState;
@@ -41,7 +41,11 @@ use crate::supervisor::Supervisor;
 ///
 /// # Errors
 /// Something it needs is missing, or a service ended by itself; what was heard until then was finished as far as possible.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>, metrics: Arc<Metrics>) -> Result<(), AppError> {
+pub(crate) async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+    metrics: Arc<Metrics>,
+) -> Result<(), AppError> {
     let mut shutdown = pin!(shutdown);
     // Handled from the first moment on: it would end a daemon that still loads its models.
     let mut hangup = signal(SignalKind::hangup())?;

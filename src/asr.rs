@@ -12,27 +12,27 @@ pub mod whisper;
 
 use std::path::PathBuf;
 
-pub use ggml_file::check as check_model_file;
+pub(crate) use ggml_file::check as check_model_file;
 use thiserror::Error;
 
 /// A word that Whisper wrote.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Word {
+pub(crate) struct Word {
     /// As Whisper wrote it, with its punctuation.
-    pub text: String,
+    pub(crate) text: String,
     /// Seconds from the first sample that was decoded. Whisper's times are good to a few tenths of a second.
-    pub start_s: f64,
-    pub end_s: f64,
+    pub(crate) start_s: f64,
+    pub(crate) end_s: f64,
     /// The lowest probability of its tokens, 0 … 1.
-    pub probability: f32,
+    pub(crate) probability: f32,
     /// The mean natural logarithm of the probabilities of its tokens.
-    pub logprob: f32,
+    pub(crate) logprob: f32,
     /// A new piece of text begins with it: Whisper wrote a timestamp before it, or began another of its segments.
-    pub starts_segment: bool,
+    pub(crate) starts_segment: bool,
 }
 
 impl Word {
-    pub fn middle_s(&self) -> f64 {
+    pub(crate) fn middle_s(&self) -> f64 {
         (self.start_s + self.end_s) / 2.0
     }
 }

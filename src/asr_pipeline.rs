@@ -110,7 +110,7 @@ impl AsrPipeline {
     }
 
     /// All streams have ended: their segments in progress are queued.
-    pub fn end_streams(&mut self) {
+    pub(crate) fn end_streams(&mut self) {
         while let Some(stream) = self.streams.first() {
             let room = stream.room.clone();
             self.end_stream(&room);
@@ -145,7 +145,7 @@ impl AsrPipeline {
     }
 
     /// Less than a minute of speech is queued.
-    pub fn has_capacity(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         self.queue.has_capacity()
     }
 

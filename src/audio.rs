@@ -28,7 +28,8 @@ use crate::config::SourceConfig;
 use crate::event::RoomAudio;
 use crate::metrics::Metrics;
 
-pub use capture::{DeviceFormat, InputDevice, devices};
+pub(crate) use capture::InputDevice;
+pub use capture::{DeviceFormat, devices};
 pub use file::seconds;
 
 /// Why a source cannot deliver.

@@ -2,27 +2,28 @@
 //!
 //! Owns how results and errors look to a person. Refuses to compute anything: it calls the rooms below.
 
-pub mod ask;
+pub(crate) mod ask;
 #[cfg(feature = "bench")]
-pub mod bench;
+pub(crate) mod bench;
 #[cfg(not(feature = "bench"))]
 #[path = "cli/without_bench.rs"]
-pub mod bench;
-pub mod check;
-pub mod demo;
-pub mod devices;
-pub mod forget;
+pub(crate) mod bench;
+mod check;
+pub(crate) mod command_line;
+pub(crate) mod demo;
+pub(crate) mod devices;
+pub(crate) mod forget;
 pub mod generate;
-pub mod manpages;
-pub mod models;
-pub mod mqtt;
-pub mod output;
+pub(crate) mod manpages;
+pub(crate) mod models;
+pub(crate) mod mqtt;
+pub(crate) mod output;
 mod progress;
-pub mod rules;
-pub mod run;
-pub mod search;
-pub mod status;
-pub mod transcribe;
+pub(crate) mod rules;
+pub(crate) mod run;
+pub(crate) mod search;
+pub(crate) mod status;
+pub(crate) mod transcribe;
 
 use std::process::ExitCode;
 
@@ -33,7 +34,7 @@ use crate::{app, config, journal};
 const EX_CONFIG: u8 = 78;
 
 /// Tells of an error on standard error, with what caused it; returns the exit code it stands for.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("hearth: {}", sentence(error));
     let config = error.downcast_ref::<config::ConfigError>().is_some()
         || error.downcast_ref::<app::AppError>().is_some_and(app::AppError::is_config)
@@ -42,14 +43,14 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Logging for commands that answer on standard output: warnings, in words.
-pub fn warn_on_stderr() {
+pub(crate) fn warn_on_stderr() {
     if let Err(error) = journal::init(&LogConfig { level: "warn".into(), format: LogFormat::Text }) {
         eprintln!("hearth: {error}");
     }
 }
 
 /// An error and its causes in one line. Causes that the sentence before them already quotes are left out.
-pub fn sentence(error: &anyhow::Error) -> String {
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if told.is_empty() {

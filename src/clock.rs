@@ -3,8 +3,8 @@
 //! Owns the one conversion between samples counted at 16 kHz and wall time. Refuses to know where samples come from.
 //! Invariant: a sample position only counts up, and no time in hearth is taken from Whisper's own sums.
 
-pub mod human_time;
-pub mod trusted_clock;
+pub(crate) mod human_time;
+pub(crate) mod trusted_clock;
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub const SAMPLE_RATE: u32 = 16_000;
 
 /// A position on the sample clock: samples at 16 kHz since the source was opened.
-pub type SamplePos = i64;
+pub(crate) type SamplePos = i64;
 
 /// How far the wall and the sample clock may part before the mapping is laid anew. A sound card is off by up to
 /// 50 ppm (4 s a day), and a Pi without a battery clock learns the time only after its network is up.
@@ -39,7 +39,7 @@ impl SampleClock {
     }
 
     /// Tells the clock that `position` is being heard at `now`; returns by how much it was moved, when it was.
-    pub fn observe(&mut self, position: SamplePos, now: Timestamp) -> Option<SignedDuration> {
+    pub(crate) fn observe(&mut self, position: SamplePos, now: Timestamp) -> Option<SignedDuration> {
         let drift = now.duration_since(self.time(position));
         if drift.abs() < DRIFT_LIMIT {
             return None;
@@ -56,7 +56,7 @@ pub fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
 
 /// How far a stream has come that was at `now` and tells of `time`. What comes a little late does not take it back; a clock
 /// that was set back does.
-pub fn forward(now: Timestamp, time: Timestamp) -> Timestamp {
+pub(crate) fn forward(now: Timestamp, time: Timestamp) -> Timestamp {
     const LATE: SignedDuration = SignedDuration::from_mins(10);
     if now.duration_since(time) > LATE { time } else { now.max(time) }
 }
@@ -75,7 +75,7 @@ pub fn seconds(samples: i64) -> f64 {
 }
 
 /// The time since the machine was started, sleep included. Nobody can set it.
-pub fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     let up = clock_gettime(ClockId::Boottime);
     Duration::new(up.tv_sec.unsigned_abs(), u32::try_from(up.tv_nsec).unwrap_or_default())
 }

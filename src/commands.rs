@@ -12,44 +12,46 @@ mod ask;
 mod body;
 mod false_alarm;
 mod forget;
-pub mod interval;
+pub(crate) mod interval;
 pub mod limiter;
 mod listening;
 pub mod microphone;
 mod part;
 mod pause;
 mod pending;
-pub mod reload;
+pub(crate) mod reload;
 mod request;
 mod snooze;
 mod summarize;
 
 use serde::Serialize;
 
-pub use self::acknowledge::{Acknowledge, AcknowledgeReply};
+pub use self::acknowledge::Acknowledge;
 pub use self::ask::{Ask, AskReply};
-pub use self::body::{AlertSelector, Body, MAX_BYTES};
-pub use self::false_alarm::{FalseAlarm, FalseAlarmReply};
-pub use self::forget::{Forget, ForgetReply};
-pub use self::interval::{Interval, IntervalReply};
-pub use self::listening::{Listening, ListeningReply};
-pub use self::part::{AppPart, CommandError, Done, ForgetResult, ListenerPart};
-pub use self::pause::{Pause, PauseReply};
-pub use self::pending::PendingCommand;
-pub use self::reload::{Reload, ReloadReply};
-pub use self::request::{CommandAnswer, InvalidCommand, Request, parse, parse_object};
-pub use self::snooze::{Snooze, SnoozeReply};
-pub use self::summarize::{Summarize, SummarizeReply};
+pub(crate) use self::body::Body;
+pub use self::body::{AlertSelector, MAX_BYTES};
+pub use self::false_alarm::FalseAlarm;
+pub use self::forget::Forget;
+pub use self::interval::Interval;
+pub use self::listening::Listening;
+pub(crate) use self::part::{AppPart, CommandError, Done, ForgetResult, ListenerPart};
+pub use self::pause::Pause;
+pub(crate) use self::pending::PendingCommand;
+pub use self::reload::Reload;
+pub(crate) use self::request::{CommandAnswer, parse_object};
+pub use self::request::{InvalidCommand, Request, parse};
+pub use self::snooze::Snooze;
+pub use self::summarize::Summarize;
 use crate::mqtt::discovery::Entity;
 use crate::mqtt::topics::Topics;
 
 /// What is answered while the app has as many commands as it takes.
-pub const BUSY: &str = "hearth is busy with other commands; try later";
+pub(crate) const BUSY: &str = "hearth is busy with other commands; try later";
 /// What is answered after the app has closed.
-pub const CLOSING: &str = "hearth is closing";
+pub(crate) const CLOSING: &str = "hearth is closing";
 
 /// What is answered to commands for a microphone on a machine that has none.
-pub const NO_MICROPHONE: &str = "this machine has no ears: mute the ones that hear";
+pub(crate) const NO_MICROPHONE: &str = "this machine has no ears: mute the ones that hear";
 
 /// What every command says about itself.
 pub trait Definition: Sized {
@@ -117,7 +119,7 @@ macro_rules! commands {
 
         impl Command {
             /// The word by which its answer goes.
-            pub fn name(&self) -> &'static str {
+            pub(crate) fn name(&self) -> &'static str {
                 name(match self {
                     $(Self::App(AppCommand::$app(_)) => $app::PATH,)+
                     $(Self::Listener(ListenerCommand::$listener(_)) => $listener::PATH),+
@@ -130,7 +132,7 @@ macro_rules! commands {
             ///
             /// # Errors
             /// It cannot be carried out; whoever sent it is told why.
-            pub fn run(&self, app: &mut impl AppPart) -> CommandAnswer {
+            pub(crate) fn run(&self, app: &mut impl AppPart) -> CommandAnswer {
                 match self {
                     $(Self::$app(command) => command.run(app).map(Reply::$app)),+
                 }
@@ -142,7 +144,7 @@ macro_rules! commands {
             ///
             /// # Errors
             /// It cannot be carried out, or the listener worker cannot go on.
-            pub fn run<L: ListenerPart>(&self, listener: &mut L) -> Result<Done<Reply>, CommandError<L::Error>> {
+            pub(crate) fn run<L: ListenerPart>(&self, listener: &mut L) -> Result<Done<Reply>, CommandError<L::Error>> {
                 match self {
                     $(Self::$listener(command) => Ok(command.run(listener)?.map(Reply::$listener))),+
                 }
@@ -183,7 +185,7 @@ fn name(path: &str) -> &str {
 }
 
 /// The topic of every command. Subscribing to these leaves out what else is sent below `request/` and to `…/set`.
-pub fn topics(topics: &Topics) -> impl Iterator<Item = String> {
+pub(crate) fn topics(topics: &Topics) -> impl Iterator<Item = String> {
     LIST.iter().map(move |command| topics.command(command.path))
 }
 
@@ -193,7 +195,7 @@ pub fn entities(topics: &Topics) -> Vec<Entity> {
 }
 
 /// The table of all commands in `docs/mqtt.md`.
-pub fn documentation() -> String {
+pub(crate) fn documentation() -> String {
     let row = |command: &ListedCommand| format!("| `{}` | {} |\n", command.path, command.documentation);
     let rows: String = LIST.iter().map(row).collect();
     format!("| below `hearth/home/` | payload |\n|---|---|\n{rows}")

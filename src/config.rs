@@ -16,11 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Severity;
 
-pub use listener::{ListenerConfig, States};
-pub use load::{ConfigError, ConfigProblem, from_text, load};
-pub use nodes::NodesConfig;
-pub use source::{FileConfig, MicrophoneConfig, PlaybackPace, SourceConfig, SourcesConfig, StdinConfig, WyomingConfig};
-pub use values::{Confirm, Days, Keep, Name, Probability, Seconds, Topic, TopicFilter};
+pub(crate) use listener::ListenerConfig;
+pub use listener::States;
+pub(crate) use load::ConfigError;
+pub use load::{from_text, load};
+pub(crate) use nodes::NodesConfig;
+pub use source::{FileConfig, MicrophoneConfig, PlaybackPace, SourceConfig, WyomingConfig};
+pub(crate) use source::{SourcesConfig, StdinConfig};
+pub use values::Keep;
+pub(crate) use values::{Confirm, Days, Name, Probability, Seconds, Topic, TopicFilter};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,12 +79,12 @@ impl Config {
     }
 
     /// There is a source of sound.
-    pub fn hears(&self) -> bool {
+    pub(crate) fn hears(&self) -> bool {
         self.source.each().next().is_some()
     }
 
     /// What is heard may come from more than one room.
-    pub fn several_rooms(&self) -> bool {
+    pub(crate) fn several_rooms(&self) -> bool {
         let wyoming = self.source.wyoming.as_ref();
         self.source.mqtt.is_some()
             || self.source.each().nth(1).is_some()
@@ -88,7 +92,7 @@ impl Config {
     }
 
     /// `[mqtt]` with the paths of its files made absolute.
-    pub fn mqtt_paths(&self) -> MqttConfig {
+    pub(crate) fn mqtt_paths(&self) -> MqttConfig {
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(|path| self.base.join(path));
         let MqttConfig { password_file, ca_file, .. } = &self.mqtt;
         MqttConfig { password_file: absolute(password_file), ca_file: absolute(ca_file), ..self.mqtt.clone() }
@@ -128,12 +132,12 @@ impl Default for AsrConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct DigestConfig {
     /// Minutes between two digests while people talk, from the first word not yet told; 0 switches the interval off.
-    pub every_min: f64,
+    pub(crate) every_min: f64,
     /// Fewer words than this are not worth a digest; of a conversation that ended, or at the end of the stream, a third of
     /// them are enough. What is not told is told with what follows.
-    pub min_words: usize,
+    pub(crate) min_words: usize,
     /// Minutes of silence that end a conversation; 0 switches this off.
-    pub quiet_min: f64,
+    pub(crate) quiet_min: f64,
 }
 
 impl Default for DigestConfig {
@@ -155,24 +159,24 @@ pub struct Rule {
     pub question: Option<String>,
     /// The probability at which a reading counts for the alert.
     #[serde(default = "enter")]
-    pub enter: Probability,
+    pub(crate) enter: Probability,
     /// The probability below which a reading counts against it.
     #[serde(default = "exit")]
-    pub exit: Probability,
+    pub(crate) exit: Probability,
     /// Readings that must agree: "k of n".
     #[serde(default)]
-    pub confirm: Confirm,
+    pub(crate) confirm: Confirm,
     /// Seconds after an alert's end in which the rule stays silent: what is read in them counts for nothing.
     #[serde(default = "cooldown")]
-    pub cooldown_s: Seconds,
+    pub(crate) cooldown_s: Seconds,
     #[serde(default)]
-    pub severity: Severity,
+    pub(crate) severity: Severity,
 }
 
 impl Rule {
     /// Seconds its alert stands when nothing confirms it. Words alone never say "over", so a pattern rests a minute after its
     /// last match; a question that no reading has confirmed for half an hour is no longer what goes on in the house.
-    pub fn rest_s(&self) -> u32 {
+    pub(crate) fn rest_s(&self) -> u32 {
         if self.question.is_some() { 1800 } else { 60 }
     }
 }
@@ -181,7 +185,7 @@ impl Rule {
 ///
 /// # Errors
 /// The text is no regular expression, or one too large to search at the pace of speech.
-pub fn pattern(text: &str) -> Result<regex::Regex, regex::Error> {
+pub(crate) fn pattern(text: &str) -> Result<regex::Regex, regex::Error> {
     regex::RegexBuilder::new(text).case_insensitive(true).build()
 }
 
@@ -227,13 +231,13 @@ fn home_rules() -> Vec<Rule> {
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// By default `$STATE_DIRECTORY` (systemd sets it), else `~/.local/state/hearth`.
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// How long text is kept: "nothing", "forever", or "N days".
-    pub keep: Keep,
+    pub(crate) keep: Keep,
     /// MiB of messages that may wait for a broker; the oldest go first.
-    pub outbox_max_mib: u32,
+    pub(crate) outbox_max_mib: u32,
     /// Days a message may wait for a broker.
-    pub outbox_max_days: Days,
+    pub(crate) outbox_max_days: Days,
 }
 
 impl Default for StoreConfig {
@@ -299,14 +303,14 @@ impl Default for MqttConfig {
     }
 }
 
-pub use values::Broker;
+pub(crate) use values::Broker;
 
 /// The page in a browser, and the metrics beside it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PageConfig {
     /// Where it listens; none: there is no page.
-    pub listen: Option<std::net::SocketAddr>,
+    pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
 /// What it says of itself.
@@ -314,8 +318,8 @@ pub struct PageConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// "error", "warn", "info", "debug", "trace", or a filter such as "info,hearth::mqtt=debug".
-    pub level: String,
-    pub format: LogFormat,
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
 }
 
 impl Default for LogConfig {
@@ -326,7 +330,7 @@ impl Default for LogConfig {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// The journal under systemd, text on a terminal, JSON lines otherwise.
     #[default]
     Auto,

@@ -13,7 +13,7 @@ use ulid::Ulid;
 use crate::clock::{self, SamplePos};
 
 /// Samples in a frame: 16 ms at 16 kHz, the stride of the voice detector.
-pub const FRAME_SAMPLES: usize = 256;
+pub(crate) const FRAME_SAMPLES: usize = 256;
 
 /// 16 ms of mono sound, each sample in −1 … 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,18 +74,18 @@ impl fmt::Display for GapReason {
 
 /// A stretch of speech, cut out of the stream by the segmenter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// Position and wall time of the first sample.
-    pub start: SamplePos,
-    pub time: Timestamp,
-    pub samples: Vec<f32>,
+    pub(crate) start: SamplePos,
+    pub(crate) time: Timestamp,
+    pub(crate) samples: Vec<f32>,
     /// How many of the samples lie in frames that were speech.
-    pub speech_samples: usize,
+    pub(crate) speech_samples: usize,
 }
 
 impl Segment {
     /// Wall time of a moment `seconds` after the segment's start.
-    pub fn time_at(&self, seconds: f64) -> Timestamp {
+    pub(crate) fn time_at(&self, seconds: f64) -> Timestamp {
         clock::after(self.time, jiff::SignedDuration::from_nanos((seconds * 1e9) as i64))
     }
 
@@ -95,7 +95,7 @@ impl Segment {
     }
 
     /// Position just behind the last sample.
-    pub fn end(&self) -> SamplePos {
+    pub(crate) fn end(&self) -> SamplePos {
         self.start + self.samples.len() as i64
     }
 }
@@ -119,12 +119,12 @@ impl Hypothesis {
     }
 
     /// Nothing is being said any more.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.committed.is_empty() && self.tentative.is_empty()
     }
 
     /// All of it, as it is heard now.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let words = self.committed.iter().map(String::as_str).chain([self.tentative.as_str()]);
         words.filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
     }
@@ -180,13 +180,13 @@ pub struct Digest {
 
 impl Digest {
     /// Its text, behind the room it is of.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         in_room(self.room.as_deref(), &self.text)
     }
 }
 
 /// What is told of a room, behind its name.
-pub fn in_room(room: Option<&str>, text: &str) -> String {
+pub(crate) fn in_room(room: Option<&str>, text: &str) -> String {
     room.map_or_else(|| text.into(), |room| format!("{room}: {text}"))
 }
 
@@ -280,9 +280,9 @@ pub enum Provenance {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quoted {
     /// Ids of the utterances, the digest or the alert that it tells of.
-    pub sources: Vec<Ulid>,
+    pub(crate) sources: Vec<Ulid>,
     /// Nothing that was said after this time is in it.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
     /// The payload that takes its place when it is retained and forgotten. Without one its topic is cleared at the broker.
     pub replacement: Option<String>,
 }

@@ -22,7 +22,7 @@ const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=error,whisper_rs=warn,cp
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
+pub(crate) enum JournalError {
     #[error("[log] level \"{level}\" is no filter: {source}")]
     Filter { level: String, source: tracing_subscriber::filter::ParseError },
     #[error("the journal cannot be reached ({0}); set [log] format = \"text\" or \"json\"")]

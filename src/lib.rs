@@ -88,7 +88,7 @@
 //! - *drain*: to end services in the order in which data flows, so that nothing that was heard is lost.
 
 pub mod api;
-pub mod app;
+mod app;
 pub mod asr;
 pub mod asr_pipeline;
 mod atomic_file;
@@ -98,16 +98,22 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod event;
-pub mod journal;
+mod journal;
 pub mod listener;
 pub mod live;
 pub mod metrics;
 pub mod models;
 pub mod mqtt;
-pub mod percent_encode;
-pub mod process;
+mod percent_encode;
+mod process;
 pub mod redact;
-pub mod retention;
+mod retention;
 pub mod services;
 pub mod store;
-pub mod supervisor;
+mod supervisor;
+
+/// Parses the command line of this process, runs a subcommand, and returns its exit code: 0 for success, 1 for failure, and 78
+/// (`EX_CONFIG` of sysexits.h) when the config is wrong, so that trying again does not help.
+pub fn run_command_line() -> std::process::ExitCode {
+    cli::command_line::main()
+}

@@ -9,10 +9,10 @@
 //!                                      └─ fork + question → words      → digest ──┴→ ListenerOutcome
 //! ```
 
-pub mod alert;
+pub(crate) mod alert;
 mod alert_actions;
 pub mod ask;
-pub mod digest;
+pub(crate) mod digest;
 mod forgetting;
 mod persisted_state;
 pub mod prompt;
@@ -31,8 +31,8 @@ use ulid::Ulid;
 use crate::config;
 use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, Utterance};
 
-pub use alert_actions::RuleStanding;
-pub use ask::Answer;
+pub(crate) use alert_actions::RuleStanding;
+pub(crate) use ask::Answer;
 use persisted_state::PersistedState;
 pub use rooms::Listeners;
 use rule_monitor::RuleMonitor;
@@ -124,13 +124,13 @@ impl FromIterator<ListenerOutcome> for ListenerOutcome {
 /// The probability that a rule's question is answered by yes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleEvaluation {
-    pub rule: config::Name,
+    pub(crate) rule: config::Name,
     /// The room whose state was asked; none when all rooms share one state.
-    pub room: Option<String>,
-    pub probability: f64,
+    pub(crate) room: Option<String>,
+    pub(crate) probability: f64,
     pub time: Timestamp,
     /// The rule's alert is active.
-    pub active: bool,
+    pub(crate) active: bool,
 }
 
 impl Listener {
@@ -318,7 +318,7 @@ impl Listener {
     }
 
     /// Makes a digest due every `minutes` while people talk; 0 switches the interval off.
-    pub fn set_interval(&mut self, minutes: f64) {
+    pub(crate) fn set_interval(&mut self, minutes: f64) {
         self.schedule.set_interval(minutes);
     }
 }

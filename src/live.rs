@@ -44,19 +44,19 @@ pub enum LiveEvent {
 /// The result of one evaluation of a rule's question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleReading {
-    pub rule: String,
+    pub(crate) rule: String,
     /// The room whose state was asked; None if all rooms share one state.
-    pub room: Option<String>,
-    pub time: Timestamp,
+    pub(crate) room: Option<String>,
+    pub(crate) time: Timestamp,
     /// The probability of yes.
-    pub probability: f64,
+    pub(crate) probability: f64,
     /// The rule's alert is on.
-    pub active: bool,
+    pub(crate) active: bool,
 }
 
 impl RuleReading {
     /// The name of its curve.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.room.as_ref().map_or_else(|| self.rule.clone(), |room| format!("{} · {room}", self.rule))
     }
 }
@@ -64,25 +64,25 @@ impl RuleReading {
 /// The cost of reading a token at one time. It does not grow with the age of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TokenCost {
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
     /// Tokens the state has read.
-    pub tokens: u64,
-    pub us_per_token: f64,
-    pub rss_bytes: u64,
+    pub(crate) tokens: u64,
+    pub(crate) us_per_token: f64,
+    pub(crate) rss_bytes: u64,
 }
 
 /// The recent past, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct LiveSnapshot {
-    pub utterances: VecDeque<Utterance>,
+pub(crate) struct LiveSnapshot {
+    pub(crate) utterances: VecDeque<Utterance>,
     /// Text of speech that has not ended yet, by room.
-    pub hypotheses: BTreeMap<String, Hypothesis>,
-    pub digests: VecDeque<Digest>,
+    pub(crate) hypotheses: BTreeMap<String, Hypothesis>,
+    pub(crate) digests: VecDeque<Digest>,
     /// The newest phase of each alert.
-    pub alerts: VecDeque<Alert>,
+    pub(crate) alerts: VecDeque<Alert>,
     /// By rule, and by room where there is one.
-    pub readings: BTreeMap<String, VecDeque<RuleReading>>,
-    pub costs: VecDeque<TokenCost>,
+    pub(crate) readings: BTreeMap<String, VecDeque<RuleReading>>,
+    pub(crate) costs: VecDeque<TokenCost>,
 }
 
 /// Where events are published, and subscribed to.
@@ -109,13 +109,13 @@ impl LiveFeed {
     }
 
     /// The recent past, and a channel of the events after it.
-    pub fn subscribe(&self) -> (LiveSnapshot, broadcast::Receiver<Arc<LiveEvent>>) {
+    pub(crate) fn subscribe(&self) -> (LiveSnapshot, broadcast::Receiver<Arc<LiveEvent>>) {
         let recent = self.snapshot();
         (recent.clone(), self.subscribers.subscribe())
     }
 
     /// The recent past.
-    pub fn snapshot(&self) -> MutexGuard<'_, LiveSnapshot> {
+    pub(crate) fn snapshot(&self) -> MutexGuard<'_, LiveSnapshot> {
         self.recent.lock()
     }
 }

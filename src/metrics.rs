@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub use rooms::{AtomicDecibels, RoomMetrics, RoomMetricsMap};
+pub(crate) use rooms::{RoomMetrics, RoomMetricsMap};
 
 /// The metrics of one running daemon.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Metrics {
     /// Capture: not muted.
     pub listening: Flag,
     /// The app: when the microphone opens again by itself; not set if it is not paused.
-    pub paused_until: AtomicTimestamp,
+    pub(crate) paused_until: AtomicTimestamp,
     /// Capture: samples (at 16 kHz) that were dropped because transcription was too slow.
     pub dropped_samples: Count,
     /// Transcription: samples (at 16 kHz) that went through the voice detector.
@@ -32,36 +32,36 @@ pub struct Metrics {
     /// Transcription: passes of Whisper, the samples encoded in them (including padding), and the tokens it decoded.
     pub passes: Count,
     pub encoded_samples: Count,
-    pub written_tokens: Count,
+    pub(crate) written_tokens: Count,
     /// Transcription: committed utterances and their words.
     pub utterances: Count,
     pub words: Count,
     /// Transcription: segments or pieces of text that the hallucination filter rejected, in total and by reason.
-    pub rejected: Count,
-    pub rejected_by: Rejected,
+    pub(crate) rejected: Count,
+    pub(crate) rejected_by: Rejected,
     /// Transcription: time from the end of an utterance until its text is stored.
-    pub lag: Histogram,
+    pub(crate) lag: Histogram,
     /// Transcription: the time of the first sample.
-    pub heard_since: AtomicTimestamp,
+    pub(crate) heard_since: AtomicTimestamp,
     /// Transcription and listener: the store cannot be written, and text waits in memory.
-    pub store_refuses: Flag,
+    pub(crate) store_refuses: Flag,
     /// Retention: a file may still hold text that was to be forgotten, or it is not known which text that is.
-    pub forget_incomplete: Flag,
+    pub(crate) forget_incomplete: Flag,
     /// Listener: tokens the state has read since it was created, over restarts.
-    pub tokens: Count,
+    pub(crate) tokens: Count,
     /// Listener: nanoseconds per token, recently.
-    pub token_ns: Count,
+    pub(crate) token_ns: Count,
     /// Listener: when the state was created.
-    pub state_since: AtomicTimestamp,
+    pub(crate) state_since: AtomicTimestamp,
     /// Listener: size of the state in bytes.
-    pub state_bytes: Count,
+    pub(crate) state_bytes: Count,
     /// Listener: stored utterances that the state has not read yet.
-    pub unread: Count,
+    pub(crate) unread: Count,
     /// Ingest: events of other machines that were taken, that were received again, and messages that were neither
     /// utterance nor gap.
-    pub others_taken: Count,
-    pub others_repeated: Count,
-    pub others_refused: Count,
+    pub(crate) others_taken: Count,
+    pub(crate) others_repeated: Count,
+    pub(crate) others_refused: Count,
     /// Publishing: a broker is connected.
     pub connected: Flag,
     /// Publishing: subscribed to commands.
@@ -72,9 +72,9 @@ pub struct Metrics {
     pub outbox: Count,
     pub outbox_dropped: Count,
     /// The last activity of each part, for the watchdog.
-    pub hearing_heartbeat: Heartbeat,
-    pub reading_heartbeat: Heartbeat,
-    pub publishing_heartbeat: Heartbeat,
+    pub(crate) hearing_heartbeat: Heartbeat,
+    pub(crate) reading_heartbeat: Heartbeat,
+    pub(crate) publishing_heartbeat: Heartbeat,
 }
 
 /// A counter or a gauge.
@@ -82,11 +82,11 @@ pub struct Metrics {
 pub struct Count(AtomicU64);
 
 impl Count {
-    pub fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
 
-    pub fn set(&self, n: u64) {
+    pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Relaxed);
     }
 
@@ -97,17 +97,17 @@ impl Count {
 
 /// Rejections by reason.
 #[derive(Debug, Default)]
-pub struct Rejected {
-    pub too_short: Count,
-    pub too_fast: Count,
-    pub no_speech: Count,
-    pub repetition: Count,
-    pub no_words: Count,
+pub(crate) struct Rejected {
+    pub(crate) too_short: Count,
+    pub(crate) too_fast: Count,
+    pub(crate) no_speech: Count,
+    pub(crate) repetition: Count,
+    pub(crate) no_words: Count,
 }
 
 /// A histogram of durations, in steps of 50 ms up to a minute. (Own code: `hdrhistogram` would need a lock.)
 #[derive(Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     last_ms: AtomicU64,
     steps: [AtomicU64; HISTOGRAM_STEPS],
 }
@@ -150,7 +150,7 @@ impl Histogram {
 pub struct Flag(AtomicBool);
 
 impl Flag {
-    pub fn set(&self, on: bool) {
+    pub(crate) fn set(&self, on: bool) {
         self.0.store(on, Relaxed);
     }
 
@@ -161,15 +161,15 @@ impl Flag {
 
 /// A wall-clock time; not set at first.
 #[derive(Debug, Default)]
-pub struct AtomicTimestamp(AtomicI64);
+pub(crate) struct AtomicTimestamp(AtomicI64);
 
 impl AtomicTimestamp {
-    pub fn set(&self, time: Timestamp) {
+    pub(crate) fn set(&self, time: Timestamp) {
         self.0.store(time.as_millisecond(), Relaxed);
     }
 
     /// The time; None before the first `set`.
-    pub fn get(&self) -> Option<Timestamp> {
+    pub(crate) fn get(&self) -> Option<Timestamp> {
         match self.0.load(Relaxed) {
             0 => None,
             ms => Timestamp::from_millisecond(ms).ok(),
@@ -180,7 +180,7 @@ impl AtomicTimestamp {
 /// The last activity of a part, by a monotonic clock: a jump of the wall clock neither makes a part look stuck nor hides one
 /// that is.
 #[derive(Debug, Default)]
-pub struct Heartbeat(AtomicU64);
+pub(crate) struct Heartbeat(AtomicU64);
 
 /// The origin of heartbeats. They count milliseconds from here; 0 means none.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);

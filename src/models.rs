@@ -49,7 +49,7 @@ fn places(looked: &[PathBuf]) -> String {
 /// Finds a model. A bare name is looked for where models may lie: `$HEARTH_MODELS`, `<config_dir>`, `<config_dir>/models`,
 /// `<folder of hearth>/../share/hearth/models`, `/var/lib/hearth/models`, `/usr/share/hearth/models`, `./models`, and the
 /// `models` folder of a source tree that hearth was built in. A path is relative to `config_dir`.
-pub fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
+pub(crate) fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
     if !is_bare(value) {
         let path = config_dir.join(value);
         return if path.exists() { Ok(path) } else { Err(ModelError::NoSuchPath { path }) };
@@ -69,7 +69,7 @@ pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
 }
 
 /// The directories that [`resolve`] looks in for a config in `config_dir`, of those that are there.
-pub fn places_of(config_dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn places_of(config_dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
     for place in search_path(std::env::var_os("HEARTH_MODELS"), config_dir, std::env::current_exe().ok().as_deref()) {
         if let Ok(real) = place.canonicalize()
@@ -83,7 +83,7 @@ pub fn places_of(config_dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Where a fetched model belongs: a place that [`resolve`] looks in.
-pub fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
     let named = std::env::var_os("HEARTH_MODELS").filter(|value| !value.is_empty()).map(PathBuf::from);
     let installed = Path::new(FETCHED).parent().is_some_and(Path::is_dir);
     named.unwrap_or_else(|| if installed { FETCHED.into() } else { HERE.into() })
@@ -108,13 +108,13 @@ fn search_path(variable: Option<OsString>, config_dir: &Path, executable: Option
 }
 
 /// Holds a model, a file or a folder, against the `SHA256SUMS` beside it. What is not listed is accepted.
-pub fn verify(model: &Path) -> Result<(), ModelError> {
+pub(crate) fn verify(model: &Path) -> Result<(), ModelError> {
     let Some(Listed { sums, files }) = listed(model)? else { return Ok(()) };
     files.iter().try_for_each(|(expected, path)| compare(path, expected, &sums))
 }
 
 /// Whether [`verify`] has anything to hold a model against.
-pub fn is_listed(model: &Path) -> Result<bool, ModelError> {
+pub(crate) fn is_listed(model: &Path) -> Result<bool, ModelError> {
     Ok(listed(model)?.is_some_and(|listed| !listed.files.is_empty()))
 }
 

@@ -10,5 +10,5 @@ pub mod discovery;
 pub mod inflight;
 pub mod payload;
 pub mod remote_event;
-pub mod retry;
+pub(crate) mod retry;
 pub mod topics;

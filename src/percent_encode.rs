@@ -3,7 +3,7 @@
 //! Owns the two directions. Invariant: different names stay different, and what was made safe reads as it was.
 
 /// The name with every character but letters, digits, `-` and `_` as the `%` and two hexadecimal digits of each of its bytes.
-pub fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     let mut safe = String::new();
     for char in name.chars() {
         if char.is_alphanumeric() || "-_".contains(char) {
@@ -16,7 +16,7 @@ pub fn encode(name: &str) -> String {
 }
 
 /// The name that was made safe; none if it is not such a one.
-pub fn decode(safe_name: &str) -> Option<String> {
+pub(crate) fn decode(safe_name: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = safe_name.bytes();
     while let Some(byte) = rest.next() {

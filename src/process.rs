@@ -6,23 +6,23 @@
 use rustix::time::{ClockId, clock_gettime};
 
 /// Seconds of processor time of all threads so far.
-pub fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Bytes in memory now, mapped files included.
-pub fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     bytes_of("/proc/self/status", "VmRSS:")
 }
 
 /// The most bytes that ever were.
-pub fn peak_resident_bytes() -> u64 {
+pub(crate) fn peak_resident_bytes() -> u64 {
     bytes_of("/proc/self/status", "VmHWM:")
 }
 
 /// The machine's memory.
-pub fn total_bytes() -> u64 {
+pub(crate) fn total_bytes() -> u64 {
     bytes_of("/proc/meminfo", "MemTotal:")
 }
 

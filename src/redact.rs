@@ -49,7 +49,7 @@ impl Redactor {
     }
 
     /// A text without what is left out.
-    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         if let Some(names) = &self.names {
             text = Cow::Owned(names.replace_all(&text, NAME).into_owned());
@@ -75,7 +75,7 @@ impl Redactor {
     }
 
     /// Anything as it may leave.
-    pub fn value(&self, mut value: Value) -> Value {
+    pub(crate) fn value(&self, mut value: Value) -> Value {
         if self.redacts() {
             self.fields(&mut value);
         }

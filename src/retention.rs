@@ -7,7 +7,7 @@
 //! First the database forgets, in one transaction that also notes what the copies must do. Then the copies follow. The note
 //! is deleted when all of them have; until then it is carried out at the next start, and for files every hour.
 
-pub mod age;
+pub(crate) mod age;
 mod copies;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{Forgotten, Store, StoreError, UnreadableNote};
 
 /// How often text that grew too old is deleted, and files that could not forget are tried again.
-pub const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 
 /// Why text could not be deleted everywhere.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ fn covered_by(note: &UnreadableNote) -> String {
 }
 
 /// A place outside the database that keeps text, or that holds a state which has read it.
-pub trait TextStore {
+pub(crate) trait TextStore {
     /// What it is called in the log.
     fn name(&self) -> &'static str;
 
@@ -72,7 +72,7 @@ pub trait TextStore {
 }
 
 /// The thread that holds text in memory. It alone asks [`Retention`] to delete anything.
-pub trait TextOwner: TextStore {
+pub(crate) trait TextOwner: TextStore {
     /// Its connection to the database.
     fn store(&mut self) -> &mut Store;
 
@@ -87,15 +87,15 @@ pub trait TextOwner: TextStore {
 
 /// How old text may be.
 #[derive(Clone, Copy, Debug)]
-pub struct AgeLimit {
-    pub keep: Keep,
+pub(crate) struct AgeLimit {
+    pub(crate) keep: Keep,
     /// Now, by a clock that can be trusted; [`age::YOUNG`] otherwise, when nothing counts as old.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 impl AgeLimit {
     /// Text from before this time is too old. Where no text is kept at all, that is not a question of age.
-    pub fn oldest(&self) -> Timestamp {
+    pub(crate) fn oldest(&self) -> Timestamp {
         match self.keep {
             Keep::Days(days) => age::days_before(self.now, days),
             Keep::Forever | Keep::Nothing => Timestamp::MIN,
@@ -105,15 +105,15 @@ impl AgeLimit {
 
 /// What came of a request to forget.
 #[derive(Debug)]
-pub struct ForgetReport {
-    pub utterances: u64,
+pub(crate) struct ForgetReport {
+    pub(crate) utterances: u64,
     /// Why something is left; it is tried again. None when all is gone.
-    pub incomplete: Option<RetentionError>,
+    pub(crate) incomplete: Option<RetentionError>,
 }
 
 impl ForgetReport {
     /// Why something is left, for whoever asked.
-    pub fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         match self.incomplete.as_ref()? {
             error @ RetentionError::UnreadableNote(_) => Some(format!("what was asked for is forgotten, but {error}")),
             error => Some(format!("{error}; what is left goes within the hour, or at the next start")),
@@ -123,7 +123,7 @@ impl ForgetReport {
 
 /// Deletes text. A clone is a handle to the same thing.
 #[derive(Clone)]
-pub struct Retention {
+pub(crate) struct Retention {
     keep: Keep,
     clock: Arc<TrustedClock>,
     snapshots: Snapshots,
@@ -138,7 +138,7 @@ pub struct Retention {
 
 impl Retention {
     /// `transcript` is none where no text is kept, `live_feed` where nobody is shown anything.
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         clock: Arc<TrustedClock>,
         snapshots: SnapshotStore,
@@ -165,7 +165,7 @@ impl Retention {
     /// # Errors
     /// The database, or what `owner` holds in memory, cannot forget. What the database has forgotten by then is carried out at the
     /// next start. A file that cannot be changed is no error here: the report names it, and it is tried again.
-    pub fn forget(&self, owner: &mut dyn TextOwner, since: Timestamp) -> Result<ForgetReport, RetentionError> {
+    pub(crate) fn forget(&self, owner: &mut dyn TextOwner, since: Timestamp) -> Result<ForgetReport, RetentionError> {
         let from = self.first_unknown(since)?;
         let forgotten = owner.delete_rows(since, from)?;
         let utterances = forgotten.utterances;
@@ -179,7 +179,7 @@ impl Retention {
     ///
     /// # Errors
     /// Something may still be there.
-    pub fn forget_on_disk(&self, store: &mut Store, since: Timestamp) -> Result<u64, RetentionError> {
+    pub(crate) fn forget_on_disk(&self, store: &mut Store, since: Timestamp) -> Result<u64, RetentionError> {
         let from = self.first_unknown(since)?;
         let forgotten = store.forget(since, from)?;
         self.delete_from_disk(store, &forgotten)?;
@@ -193,7 +193,7 @@ impl Retention {
     ///
     /// # Errors
     /// As [`Retention::forget`].
-    pub fn resume_pending(&self, owner: &mut dyn TextOwner) -> Result<(), RetentionError> {
+    pub(crate) fn resume_pending(&self, owner: &mut dyn TextOwner) -> Result<(), RetentionError> {
         let pending = owner.store().pending_forget()?;
         if let Some(forgotten) = pending.forgotten {
             info!(utterances = forgotten.utterances, "what was to be forgotten is carried through");
@@ -210,7 +210,7 @@ impl Retention {
     ///
     /// # Errors
     /// The database is damaged or gone. What a full disk holds up is tried again.
-    pub fn enforce(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
+    pub(crate) fn enforce(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         self.enforce_rows(owner, read)?;
         let limit = self.limit();
         let mut copies = self.on_disk();
@@ -237,7 +237,7 @@ impl Retention {
     ///
     /// # Errors
     /// As [`Retention::enforce`].
-    pub fn tick(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
+    pub(crate) fn tick(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         let is_due = {
             let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
             let is_due = Instant::now() >= *due;
@@ -260,12 +260,12 @@ impl Retention {
     ///
     /// # Errors
     /// The database is damaged or gone.
-    pub fn was_read(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
+    pub(crate) fn was_read(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         if self.keep == Keep::Nothing { self.enforce_rows(owner, read) } else { Ok(()) }
     }
 
     /// How old text may be now.
-    pub fn limit(&self) -> AgeLimit {
+    pub(crate) fn limit(&self) -> AgeLimit {
         AgeLimit { keep: self.keep, now: self.clock.now().unwrap_or(age::YOUNG) }
     }
 

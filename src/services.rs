@@ -2,19 +2,19 @@
 //!
 //! [`crate::app`] starts them, connects them by channels and ends them in order.
 
-pub mod api;
-pub mod capture;
-pub mod channels;
-pub mod context;
-pub mod error;
-pub mod ingest;
-pub mod listen;
-pub mod mute_hook;
+pub(crate) mod api;
+pub(crate) mod capture;
+pub(crate) mod channels;
+pub(crate) mod context;
+pub(crate) mod error;
+pub(crate) mod ingest;
+pub(crate) mod listen;
+pub(crate) mod mute_hook;
 pub mod publish;
-pub mod restore_live_view;
-pub mod store_retry;
-pub mod transcribe;
-pub mod transcript_writer;
+pub(crate) mod restore_live_view;
+pub(crate) mod store_retry;
+pub(crate) mod transcribe;
+pub(crate) mod transcript_writer;
 
 pub use context::Context;
-pub use error::ServiceError;
+pub(crate) use error::ServiceError;

@@ -28,10 +28,9 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
-pub use forgetting::{Forgotten, PendingForget, UnreadableNote};
-pub use inbox::NewArrivals;
-pub use lock::Lock;
-pub use outbox::OutboxTotals;
+pub(crate) use forgetting::Forgotten;
+pub use forgetting::UnreadableNote;
+pub(crate) use lock::Lock;
 pub use transcript::{ListenerTurn, TranscriptQuery};
 
 const FILE: &str = "hearth.db";
@@ -172,7 +171,7 @@ impl Store {
     }
 
     /// Whether there is a database in `dir` that this user can see.
-    pub fn exists_in(dir: &Path) -> bool {
+    pub(crate) fn exists_in(dir: &Path) -> bool {
         dir.join(FILE).is_file()
     }
 
@@ -185,7 +184,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn version(&self) -> Result<i64, StoreError> {
+    pub(crate) fn version(&self) -> Result<i64, StoreError> {
         self.read(|connection| connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0)))
     }
 

@@ -17,17 +17,17 @@ use tokio::time::{Instant, timeout_at};
 const MAX_UNITS: usize = 32;
 
 /// The result of a unit. The error is boxed: the supervisor reports it and does not depend on its type.
-pub type UnitResult = Result<(), Box<dyn Error + Send + Sync>>;
+pub(crate) type UnitResult = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// The end of a unit.
 #[derive(Debug)]
-pub struct UnitExit {
-    pub name: &'static str,
-    pub outcome: UnitResult,
+pub(crate) struct UnitExit {
+    pub(crate) name: &'static str,
+    pub(crate) outcome: UnitResult,
 }
 
 /// Starts units and reports their ends.
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     exits_sender: mpsc::Sender<UnitExit>,
     exits: mpsc::Receiver<UnitExit>,
     running: BTreeSet<&'static str>,
@@ -45,7 +45,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// The system refuses a new thread.
-    pub fn thread<F>(&mut self, name: &'static str, body: F) -> std::io::Result<()>
+    pub(crate) fn thread<F>(&mut self, name: &'static str, body: F) -> std::io::Result<()>
     where
         F: FnOnce() -> UnitResult + Send + 'static,
     {
@@ -60,7 +60,7 @@ impl Supervisor {
     }
 
     /// Starts a named task on the runtime this is called on.
-    pub fn task<F>(&mut self, name: &'static str, body: F)
+    pub(crate) fn task<F>(&mut self, name: &'static str, body: F)
     where
         F: Future<Output = UnitResult> + Send + 'static,
     {
@@ -85,7 +85,7 @@ impl Supervisor {
     }
 
     /// Waits for the next unit to end; pending while none runs. Cancel-safe.
-    pub async fn ended(&mut self) -> UnitExit {
+    pub(crate) async fn ended(&mut self) -> UnitExit {
         let ended = self.exits.recv().await.expect("the supervisor itself holds a sender");
         self.running.remove(ended.name);
         ended
@@ -103,7 +103,7 @@ impl Supervisor {
     }
 
     /// The names of the units that have not ended.
-    pub fn running(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = &'static str> {
         self.running.iter().copied()
     }
 }

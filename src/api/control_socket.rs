@@ -36,7 +36,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Why the daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ControlSocketError {
+pub(crate) enum ControlSocketError {
     #[error("no hearth answers at {}: is it running? (`systemctl status hearth`)", .paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or "))]
     Nobody { paths: Vec<PathBuf> },
     #[error("{path} cannot be opened by this user: run the command as root, or as the user hearth runs as")]
@@ -59,7 +59,7 @@ fn socket_path(state: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The path is longer than 107 bytes, or the directory cannot be written.
-pub fn open(state: &Path) -> std::io::Result<UnixListener> {
+pub(crate) fn open(state: &Path) -> std::io::Result<UnixListener> {
     let path = socket_path(state);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -71,7 +71,7 @@ pub fn open(state: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves clients until it is dropped.
-pub async fn serve(listener: UnixListener, api: Arc<Api>) {
+pub(crate) async fn serve(listener: UnixListener, api: Arc<Api>) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
@@ -120,7 +120,7 @@ async fn write_line(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) ->
 ///
 /// # Errors
 /// No daemon answers, or the answer is not JSON.
-pub fn ask(state: Option<&Path>, question: &Value) -> Result<Value, ControlSocketError> {
+pub(crate) fn ask(state: Option<&Path>, question: &Value) -> Result<Value, ControlSocketError> {
     let paths: Vec<_> = state.map(socket_path).into_iter().chain([Path::new(RUNTIME_DIR).join(NAME)]).collect();
     for path in &paths {
         match Blocking::connect(path) {

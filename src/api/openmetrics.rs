@@ -20,7 +20,7 @@ use crate::process;
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All metrics, as they are now.
-pub fn text(api: &Arc<Api>) -> String {
+pub(crate) fn text(api: &Arc<Api>) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(MetricsCollector(api.clone())));
     let mut text = String::new();

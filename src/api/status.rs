@@ -19,103 +19,103 @@ use crate::process;
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    pub version: String,
-    pub node: String,
-    pub pid: u32,
-    pub time: Timestamp,
-    pub uptime_s: f64,
-    pub hears: HearingStatus,
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) node: String,
+    pub(crate) pid: u32,
+    pub(crate) time: Timestamp,
+    pub(crate) uptime_s: f64,
+    pub(crate) hears: HearingStatus,
     /// None without the language model.
-    pub reads: Option<ListenerStatus>,
-    pub tells: PublishingStatus,
+    pub(crate) reads: Option<ListenerStatus>,
+    pub(crate) tells: PublishingStatus,
     /// The newest summary.
-    pub summary: Option<TimedText>,
+    pub(crate) summary: Option<TimedText>,
     /// Alerts that are on.
-    pub alerts: Vec<Alert>,
-    pub rss_bytes: u64,
-    pub cpu_s: f64,
+    pub(crate) alerts: Vec<Alert>,
+    pub(crate) rss_bytes: u64,
+    pub(crate) cpu_s: f64,
     /// The address of the web page, with its token.
-    pub page: Option<String>,
+    pub(crate) page: Option<String>,
 }
 
 /// From audio to text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HearingStatus {
+pub(crate) struct HearingStatus {
     /// There is a source of audio.
-    pub ears: bool,
-    pub listening: bool,
+    pub(crate) ears: bool,
+    pub(crate) listening: bool,
     /// When the microphone opens again by itself; None if it is not paused.
     #[serde(default)]
-    pub paused_until: Option<Timestamp>,
+    pub(crate) paused_until: Option<Timestamp>,
     /// Every source is open and delivers.
-    pub source_ok: bool,
-    pub rooms: BTreeMap<String, RoomStatus>,
-    pub heard_s: f64,
+    pub(crate) source_ok: bool,
+    pub(crate) rooms: BTreeMap<String, RoomStatus>,
+    pub(crate) heard_s: f64,
     /// Seconds of audio that were dropped because transcription was too slow.
-    pub dropped_s: f64,
-    pub utterances: u64,
-    pub words: u64,
+    pub(crate) dropped_s: f64,
+    pub(crate) utterances: u64,
+    pub(crate) words: u64,
     /// Segments that the filter rejected, by reason.
-    pub rejected: BTreeMap<String, u64>,
+    pub(crate) rejected: BTreeMap<String, u64>,
     /// Seconds from the end of an utterance until its text is stored: the last, and quantiles since the start.
-    pub lag_s: Option<f64>,
-    pub lag_p50_s: Option<f64>,
-    pub lag_p95_s: Option<f64>,
+    pub(crate) lag_s: Option<f64>,
+    pub(crate) lag_p50_s: Option<f64>,
+    pub(crate) lag_p95_s: Option<f64>,
     /// Text of speech that has not ended yet, by room.
-    pub saying: BTreeMap<String, TimedText>,
-    pub last: Option<TimedText>,
+    pub(crate) saying: BTreeMap<String, TimedText>,
+    pub(crate) last: Option<TimedText>,
     /// Utterances and gaps of other machines; None if they are not taken.
-    pub others: Option<RemoteStatus>,
+    pub(crate) others: Option<RemoteStatus>,
 }
 
 /// Events of other machines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RemoteStatus {
-    pub taken: u64,
+pub(crate) struct RemoteStatus {
+    pub(crate) taken: u64,
     /// Received again.
-    pub repeated: u64,
+    pub(crate) repeated: u64,
     /// Neither an utterance nor a gap.
-    pub refused: u64,
+    pub(crate) refused: u64,
 }
 
 /// The audio of a room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RoomStatus {
-    pub delivers: bool,
+pub(crate) struct RoomStatus {
+    pub(crate) delivers: bool,
     /// Root mean square of the last second, in decibels of full scale.
-    pub level_db: f32,
+    pub(crate) level_db: f32,
     /// Seconds of audio at full scale.
-    pub clipped_s: f64,
+    pub(crate) clipped_s: f64,
     /// All samples are equal: the microphone is dead, or muted by its own switch.
-    pub dead: bool,
+    pub(crate) dead: bool,
 }
 
 /// From text to the model's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ListenerStatus {
+pub(crate) struct ListenerStatus {
     /// Tokens the state has read since it was created.
-    pub tokens: u64,
+    pub(crate) tokens: u64,
     /// Utterances it has not read yet.
-    pub unread: u64,
-    pub state_bytes: u64,
-    pub us_per_token: Option<f64>,
+    pub(crate) unread: u64,
+    pub(crate) state_bytes: u64,
+    pub(crate) us_per_token: Option<f64>,
 }
 
 /// From the outbox to the broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PublishingStatus {
-    pub broker: String,
-    pub connected: bool,
-    pub waiting: u64,
-    pub acknowledged: u64,
+pub(crate) struct PublishingStatus {
+    pub(crate) broker: String,
+    pub(crate) connected: bool,
+    pub(crate) waiting: u64,
+    pub(crate) acknowledged: u64,
     /// Messages dropped because too many waited.
-    pub given_up: u64,
+    pub(crate) given_up: u64,
     /// The store can be written.
-    pub store_ok: bool,
+    pub(crate) store_ok: bool,
     /// No file still holds text that was to be forgotten.
     #[serde(default = "yes")]
-    pub forget_ok: bool,
+    pub(crate) forget_ok: bool,
 }
 
 fn yes() -> bool {
@@ -124,9 +124,9 @@ fn yes() -> bool {
 
 /// A text and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TimedText {
-    pub time: Timestamp,
-    pub text: String,
+pub(crate) struct TimedText {
+    pub(crate) time: Timestamp,
+    pub(crate) text: String,
 }
 
 impl Status {

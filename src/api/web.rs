@@ -49,7 +49,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Why there is no web page.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum WebError {
+pub(crate) enum WebError {
     #[error("[page] listen = \"{listen}\": the page cannot listen there: {source}")]
     Listen { listen: SocketAddr, source: std::io::Error },
     #[error("the page's token in {path} cannot be used: {source}")]
@@ -57,7 +57,7 @@ pub enum WebError {
 }
 
 /// The web server, listening but not yet serving.
-pub struct WebServer {
+pub(crate) struct WebServer {
     listener: TcpListener,
     token: String,
 }
@@ -67,7 +67,7 @@ impl WebServer {
     ///
     /// # Errors
     /// The address is in use, or the token cannot be read or written.
-    pub async fn open(listen: SocketAddr, state: &Path) -> Result<Self, WebError> {
+    pub(crate) async fn open(listen: SocketAddr, state: &Path) -> Result<Self, WebError> {
         let path = state.join(TOKEN_FILE);
         let token = token(&path).map_err(|source| WebError::Token { path, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| WebError::Listen { listen, source })?;
@@ -75,7 +75,7 @@ impl WebServer {
     }
 
     /// The address to open in a browser. The browser never sends the part after `#`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let address = self.listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
         format!("http://{address}/#token={}", self.token)
     }
@@ -84,7 +84,7 @@ impl WebServer {
     ///
     /// # Errors
     /// The listening socket fails.
-    pub async fn serve(self, api: Arc<Api>) -> std::io::Result<()> {
+    pub(crate) async fn serve(self, api: Arc<Api>) -> std::io::Result<()> {
         axum::serve(LimitedListener::new(self.listener), router(api, &self.token)).await
     }
 }

@@ -25,15 +25,15 @@ use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 
 /// What the daemon is started from.
-pub struct Resources {
-    pub context: Context,
-    pub lock: store::Lock,
-    pub store: Store,
+pub(crate) struct Resources {
+    pub(crate) context: Context,
+    pub(crate) lock: store::Lock,
+    pub(crate) store: Store,
     /// None on a machine without a source of sound.
-    pub pipeline: Option<AsrPipeline>,
-    pub listener: Option<Listener>,
-    pub client: client::ClientSettings,
-    pub info: NodeInfo,
+    pub(crate) pipeline: Option<AsrPipeline>,
+    pub(crate) listener: Option<Listener>,
+    pub(crate) client: client::ClientSettings,
+    pub(crate) info: NodeInfo,
 }
 
 impl Resources {
@@ -41,7 +41,7 @@ impl Resources {
     ///
     /// # Errors
     /// A model, the state directory or the broker cannot be had.
-    pub fn load(config: Config, metrics: Arc<Metrics>) -> Result<Self, AppError> {
+    pub(crate) fn load(config: Config, metrics: Arc<Metrics>) -> Result<Self, AppError> {
         let dir = state_dir(&config)?;
         let store = Store::open(&dir, store::OutboxLimits::from(&config.store))?;
         let lock = store::Lock::take(&dir)?;
@@ -89,7 +89,7 @@ fn name(path: &Path) -> String {
 }
 
 /// Where the transcript, the state and the outbox live.
-pub fn state_dir(config: &Config) -> Result<PathBuf, AppError> {
+pub(crate) fn state_dir(config: &Config) -> Result<PathBuf, AppError> {
     let from = |variable: &str, below: &str| {
         // systemd may name several, divided by colons; the first is ours.
         let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;

@@ -6,7 +6,7 @@ use crate::{asr, listener, models, mqtt, store};
 
 /// Why the daemon cannot run, or could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {
+pub(crate) enum AppError {
     #[error(transparent)]
     Models(#[from] models::ModelError),
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub enum AppError {
 
 impl AppError {
     /// Starting again will not help: the config, or what it names, must change first.
-    pub fn is_config(&self) -> bool {
+    pub(crate) fn is_config(&self) -> bool {
         match self {
             Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory => true,
             Self::Listener(error) | Self::Service(services::ServiceError::Listener(error)) => {

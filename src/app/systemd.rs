@@ -21,24 +21,24 @@ const UNWATCHED: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// What systemd knows of this service.
-pub struct SystemdNotifier {
+pub(crate) struct SystemdNotifier {
     watchdog: Option<Duration>,
     up: Instant,
     ready: bool,
 }
 
 impl SystemdNotifier {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { watchdog: sd_notify::watchdog_enabled(), up: Instant::now(), ready: false }
     }
 
     /// How often [`SystemdNotifier::notify`] wants to be called: half the watchdog's period, or every 2 s at most.
-    pub fn period(&self) -> Duration {
+    pub(crate) fn period(&self) -> Duration {
         self.watchdog.map_or(Duration::from_secs(2), |period| period / 2).min(Duration::from_secs(2))
     }
 
     /// Reports how the daemon is.
-    pub fn notify(&mut self, metrics: &Metrics, reads: bool) {
+    pub(crate) fn notify(&mut self, metrics: &Metrics, reads: bool) {
         let status = status(metrics);
         if !self.ready && (metrics.microphone_ok.get() || !metrics.listening.get() || self.up.elapsed() > SETTLED) {
             self.ready = true;
@@ -54,7 +54,7 @@ impl SystemdNotifier {
     }
 
     /// The config is being read again.
-    pub fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => send(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!(%error, "systemd was not told"),
@@ -62,13 +62,13 @@ impl SystemdNotifier {
     }
 
     /// It is read.
-    pub fn reloaded(&self) {
+    pub(crate) fn reloaded(&self) {
         if self.ready {
             send(&[NotifyState::Ready]);
         }
     }
 
-    pub fn stopping() {
+    pub(crate) fn stopping() {
         send(&[NotifyState::Stopping]);
     }
 }

@@ -24,7 +24,7 @@ const MAX_NAME: u32 = 256;
 ///
 /// # Errors
 /// The file cannot be read, is not in ggml format, or is damaged.
-pub fn check(path: &Path) -> Result<(), AsrError> {
+pub(crate) fn check(path: &Path) -> Result<(), AsrError> {
     let unreadable = |source| AsrError::Read { path: path.into(), source };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;

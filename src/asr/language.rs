@@ -12,7 +12,7 @@ const MIN_SPEECH_S: f64 = 1.0;
 const MIN_PROBABILITY: f32 = 0.5;
 
 /// An ISO 639-1 code, as Whisper names a language.
-pub type LanguageCode = &'static str;
+pub(crate) type LanguageCode = &'static str;
 
 /// The language of the conversation in one room.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 //!
 //! Decoding leaves nothing behind: the same samples give the same text, whatever was decoded before.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperToken, WhisperTokenId,
@@ -42,17 +42,16 @@ const SPARE_CORES: usize = 1;
 pub struct TextSegment {
     pub text: String,
     /// Mean natural logarithm of the probabilities of its tokens.
-    pub mean_logprob: f32,
+    pub(crate) mean_logprob: f32,
     /// The probability that nobody spoke, 0 … 1.
     pub no_speech: f32,
-    pub words: Vec<Word>,
+    pub(crate) words: Vec<Word>,
     /// Tokens written for it.
-    pub tokens: usize,
+    pub(crate) tokens: usize,
 }
 
 /// A loaded model with its decoder state.
 pub struct Whisper {
-    path: PathBuf,
     context: WhisperContext,
     state: WhisperState,
     /// The parameters for each language that was used. They are kept because whisper-rs leaks a little memory whenever a language is set.
@@ -88,7 +87,6 @@ impl Whisper {
         let prompt = context.tokenize(&hot_words, hot_words.len() + 1);
         let prompt = prompt.map_err(|source| AsrError::HotWords { source: source.into() })?;
         Ok(Self {
-            path: path.into(),
             context,
             state,
             params: vec![(language, params(language, threads))],
@@ -102,19 +100,19 @@ impl Whisper {
     }
 
     /// Encodes the full window of 30 s for every decode, as other programs do. For comparisons in `hearth bench hearing`.
-    pub fn with_full_window(mut self) -> Self {
+    pub(crate) fn with_full_window(mut self) -> Self {
         self.full_window = true;
         self
     }
 
     /// How many samples are encoded, with the silence after them, to decode so many samples.
-    pub fn encoded_samples(&self, samples: usize) -> usize {
+    pub(crate) fn encoded_samples(&self, samples: usize) -> usize {
         let positions = if self.full_window { FULL_WINDOW } else { positions(samples) };
         positions * POSITION_SAMPLES
     }
 
     /// The settings do not name the language: see [`Whisper::detect_language`] and [`Whisper::set_language`].
-    pub fn detects_language(&self) -> bool {
+    pub(crate) fn detects_language(&self) -> bool {
         self.detects_language
     }
 
@@ -132,16 +130,11 @@ impl Whisper {
     }
 
     /// Sets the language of the following decodes.
-    pub fn set_language(&mut self, language: LanguageCode) {
+    pub(crate) fn set_language(&mut self, language: LanguageCode) {
         self.language = language;
         if !self.params.iter().any(|(known, _)| *known == language) {
             self.params.push((language, params(language, self.threads)));
         }
-    }
-
-    /// The file it was loaded from.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Decodes up to 30 s of mono audio at 16 kHz.

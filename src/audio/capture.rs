@@ -25,7 +25,8 @@ use super::{AudioError, SourceControl};
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
 use crate::metrics::Metrics;
 
-pub use self::device::{DeviceFormat, InputDevice, devices};
+pub(crate) use self::device::InputDevice;
+pub use self::device::{DeviceFormat, devices};
 
 /// A device that delivers nothing for this long counts as lost, whatever its driver says.
 const SILENT_LIMIT: Duration = Duration::from_secs(2);

@@ -27,7 +27,7 @@ use griffin::Quantization;
 
 /// Asks the state of this house, of now or of a moment of the past; or, with --text, one that has read a transcript.
 #[derive(Debug, clap::Args)]
-pub struct AskArgs {
+pub(crate) struct AskArgs {
     /// A transcript to ask about instead: text, one utterance a line, or transcript.jsonl; "-" reads standard input
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
@@ -75,7 +75,7 @@ struct AnswerLine<'a> {
 ///
 /// # Errors
 /// The file cannot be read, is not UTF-8 or holds no text; a question is empty; the model cannot be loaded; there is no state as old.
-pub fn run(args: AskArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: AskArgs) -> anyhow::Result<()> {
     for question in &args.questions {
         ensure!(!question.trim().is_empty(), "a question is empty; ask in words");
     }

@@ -2,17 +2,17 @@
 //!
 //! Owns the choice of what is measured. Refuses to judge: numbers stand beside the limits of the same run.
 
-pub mod hearing;
+pub(crate) mod hearing;
 mod long;
 mod machine;
-pub mod model;
+pub(crate) mod model;
 mod plot;
-pub mod publish;
+pub(crate) mod publish;
 mod tokens;
 
 /// Measure speed on this machine.
 #[derive(Debug, clap::Args)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     #[command(subcommand)]
     what: BenchCommand,
 }
@@ -29,7 +29,7 @@ enum BenchCommand {
 
 /// # Errors
 /// As the measurement that was asked for.
-pub fn run(args: BenchArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.what {
         BenchCommand::Model(args) => model::run(args),
         BenchCommand::Hearing(args) => hearing::run(args),

@@ -20,7 +20,7 @@ use crate::{asr, audio, models};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -29,9 +29,9 @@ pub struct CheckArgs {
 /// Something the config names is not as it must be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} of what the config names cannot be used as it is")]
-pub struct NotValid(usize);
+pub(crate) struct NotValid(usize);
 
-pub fn run(args: CheckArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
     let config = run::read_config(args.config.as_deref())?;
     match &args.config {
         Some(path) => writeln!(stdout(), "✓ {} is valid", path.display())?,

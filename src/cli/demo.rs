@@ -43,7 +43,7 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Arguments of `hearth demo`.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Play as fast as the machine can, instead of at the pace of the room
     #[arg(long)]
     fast: bool,
@@ -56,7 +56,7 @@ pub struct DemoArgs {
 ///
 /// # Errors
 /// A temporary folder cannot be made, the daemon fails, or standard output cannot be written.
-pub fn run(args: DemoArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
     journal::init(&LogConfig { level: "error".into(), format: LogFormat::Text })?;
     let folder = tempfile::Builder::new().prefix("hearth-demo-").tempdir().context("cannot make a temporary folder")?;
     let recording = folder.path().join("household.flac");

@@ -9,10 +9,10 @@ use crate::audio::{self, InputDevice};
 
 /// Lists the microphones of this machine.
 #[derive(Debug, clap::Args)]
-pub struct DevicesArgs {
+pub(crate) struct DevicesArgs {
     /// One JSON object a line.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct DeviceLine<'a> {
 
 /// # Errors
 /// There is no sound system.
-pub fn run(args: DevicesArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: DevicesArgs) -> anyhow::Result<()> {
     write(&audio::devices()?, args.json, &mut stdout())
 }
 

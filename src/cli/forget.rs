@@ -23,7 +23,7 @@ use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Lock, Store};
 
 #[derive(Debug, clap::Args)]
-pub struct ForgetArgs {
+pub(crate) struct ForgetArgs {
     /// How long ago it begins: "10m", "2h"; or when: "18:00", "yesterday 18:00", RFC 3339
     #[arg(value_name = "TIME")]
     since: String,
@@ -32,7 +32,7 @@ pub struct ForgetArgs {
     config: Option<PathBuf>,
 }
 
-pub fn run(args: ForgetArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: ForgetArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let since = human_time::parse(&args.since, &now)?;
     let config = read_config(args.config.as_deref())?;

@@ -23,31 +23,31 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// What to continue; "-" reads it from standard input
-    pub prompt: String,
+    pub(crate) prompt: String,
     /// Stop after so many tokens
     #[arg(long, value_name = "N", default_value_t = 256)]
-    pub max_tokens: usize,
+    pub(crate) max_tokens: usize,
     /// 0: always the likeliest token; 1: as the model predicts
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
-    pub temperature: f32,
+    pub(crate) temperature: f32,
     /// Draw from the K likeliest tokens only; 0: from all
     #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: usize,
+    pub(crate) top_k: usize,
     /// Draw from the likeliest tokens that reach this probability together
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = probability)]
-    pub top_p: f32,
+    pub(crate) top_p: f32,
     /// The same seed gives the same text
     #[arg(long, value_name = "S", default_value_t = 0)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Wrap the prompt in Gemma's turns, as a question to an instruct model
     #[arg(long)]
-    pub chat: bool,
+    pub(crate) chat: bool,
     /// The form of the weights in memory: auto, f32, q8_0, q4_k
     #[arg(long, default_value = "auto", value_parser = weights)]
-    pub weights: Quantization,
+    pub(crate) weights: Quantization,
     /// Threads; 0: one per core
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
@@ -61,7 +61,7 @@ fn probability(text: &str) -> Result<f32, String> {
 }
 
 /// The names that `[listener] weights` knows.
-pub fn weights(text: &str) -> Result<Quantization, String> {
+pub(crate) fn weights(text: &str) -> Result<Quantization, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected auto, f32, q8_0 or q4_k".into())
 }
 
@@ -69,7 +69,7 @@ pub fn weights(text: &str) -> Result<Quantization, String> {
 ///
 /// # Errors
 /// When the model cannot be loaded or the prompt not be read.
-pub fn run(args: GenerateArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     if let Some(times) = write(&args, &mut stdout())? {
         eprintln!("{times}");
     }
@@ -157,6 +157,6 @@ fn prompt(args: &GenerateArgs, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>
 }
 
 /// Loads a model and shows how far it is.
-pub fn load(dir: &Path, options: &Options) -> anyhow::Result<Model> {
+pub(crate) fn load(dir: &Path, options: &Options) -> anyhow::Result<Model> {
     Ok(progress::show("loading", "parameters", |tell| Model::load_with(dir, options, tell))?)
 }

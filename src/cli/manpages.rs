@@ -6,13 +6,13 @@ use anyhow::Context;
 use clap_complete::Shell;
 
 #[derive(Debug, clap::Args)]
-pub struct ManpagesArgs {
+pub(crate) struct ManpagesArgs {
     /// Where to write them; the folder is made
     dir: PathBuf,
 }
 
 /// Writes a page for each subcommand, and completions for bash, zsh and fish.
-pub fn run(args: ManpagesArgs, cli: clap::Command) -> anyhow::Result<()> {
+pub(crate) fn run(args: ManpagesArgs, cli: clap::Command) -> anyhow::Result<()> {
     let dir = args.dir;
     // A page for each way of asking for help would be most of them.
     let quiet = |command: clap::Command| command.disable_help_subcommand(true);

@@ -2,7 +2,7 @@
 //!
 //! Owns the list of what can be done, the kinds of models, and how a table looks. Refuses to do any of it: one file each.
 
-pub mod fetch;
+pub(crate) mod fetch;
 mod list;
 mod quantize;
 mod show;
@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::bail;
 
 #[derive(Debug, clap::Args)]
-pub struct ModelsArgs {
+pub(crate) struct ModelsArgs {
     #[command(subcommand)]
     command: ModelsCommand,
 }
@@ -36,7 +36,7 @@ enum ModelsCommand {
 
 /// # Errors
 /// Those of the subcommand.
-pub fn run(args: ModelsArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: ModelsArgs) -> anyhow::Result<()> {
     match args.command {
         ModelsCommand::Fetch(args) => fetch::run(args),
         ModelsCommand::Quantize(args) => quantize::run(args),

@@ -1,9 +1,8 @@
-//! `hearth mqtt clear`: deletes everything that this machine left at its broker.
+//! `hearth mqtt commands` lists commands; `hearth mqtt clear` deletes everything that this machine left at its broker.
 //!
-//! It reads the retained messages below the machine's topics and its Home Assistant discovery message, and deletes them. It
+//! `clear` reads the retained messages below the machine's topics and its Home Assistant discovery message, and deletes them. It
 //! reports success only when the broker acknowledged every deletion, and deletes nothing while a hearth with this name runs.
 
-use crate::cli::output::stdout;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 
+use super::output::stdout;
 use super::run::{read_config, runtime};
+use crate::commands;
 use crate::config::Broker;
 use crate::event::{Message, Provenance};
 use crate::mqtt::client::{self, BrokerEvent, Connection, MqttSender};
@@ -22,13 +23,15 @@ use crate::mqtt::topics::Topics;
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
-pub struct MqttArgs {
+pub(crate) struct MqttArgs {
     #[command(subcommand)]
     command: MqttCommand,
 }
 
 #[derive(clap::Subcommand)]
 enum MqttCommand {
+    /// List the commands that a running hearth takes, as in docs/mqtt.md
+    Commands,
     /// Delete every retained message and the Home Assistant device of this machine at its broker
     Clear {
         /// The config file; by default the system's
@@ -37,8 +40,11 @@ enum MqttCommand {
     },
 }
 
-pub fn run(args: MqttArgs) -> anyhow::Result<()> {
-    let MqttCommand::Clear { config } = args.command;
+pub(crate) fn run(args: MqttArgs) -> anyhow::Result<()> {
+    let config = match args.command {
+        MqttCommand::Commands => return Ok(write!(stdout(), "{}", commands::documentation())?),
+        MqttCommand::Clear { config } => config,
+    };
     let config = read_config(config.as_deref())?;
     ensure!(
         config.mqtt.url != Broker::Embedded,

@@ -11,12 +11,12 @@ use std::io::{self, ErrorKind, Write};
 struct ReaderGone;
 
 /// Standard output, whose errors say what could not be written.
-pub fn stdout() -> CommandOutput {
+pub(crate) fn stdout() -> CommandOutput {
     CommandOutput(io::stdout())
 }
 
 /// See [`stdout`].
-pub struct CommandOutput(io::Stdout);
+pub(crate) struct CommandOutput(io::Stdout);
 
 impl Write for CommandOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -38,7 +38,7 @@ fn explain(error: io::Error) -> io::Error {
 }
 
 /// Whether a command ended because nobody reads its standard output any more.
-pub fn reader_is_gone(error: &anyhow::Error) -> bool {
+pub(crate) fn reader_is_gone(error: &anyhow::Error) -> bool {
     let mut io_errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     io_errors.any(|error| error.get_ref().is_some_and(|inner| inner.is::<ReaderGone>()))
 }

@@ -11,7 +11,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
 /// Does some work that tells how many `units` of how many are done.
-pub fn show<T>(doing: &str, units: &str, work: impl FnOnce(&mut (dyn FnMut(u64, u64) + Send)) -> T) -> T {
+pub(crate) fn show<T>(doing: &str, units: &str, work: impl FnOnce(&mut (dyn FnMut(u64, u64) + Send)) -> T) -> T {
     if !std::io::stderr().is_terminal() {
         let mut last = Instant::now();
         return work(&mut |done, total| {

@@ -5,7 +5,7 @@ mod list;
 
 /// Arguments of `hearth rules`.
 #[derive(Debug, clap::Args)]
-pub struct RulesArgs {
+pub(crate) struct RulesArgs {
     #[command(subcommand)]
     command: RulesCommand,
 }
@@ -20,7 +20,7 @@ enum RulesCommand {
 
 /// # Errors
 /// Those of the subcommand.
-pub fn run(args: RulesArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: RulesArgs) -> anyhow::Result<()> {
     match args.command {
         RulesCommand::DryRun(args) => dry_run::run(args),
         RulesCommand::List(args) => list::run(args),

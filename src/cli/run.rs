@@ -18,13 +18,13 @@ const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
 const SYSTEM_STATE: &str = "/var/lib/hearth";
 
 #[derive(clap::Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-pub fn run(args: RunArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     journal::init(&config.log)?;
     let runtime = runtime()?;
@@ -38,7 +38,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// The config that is named, else the system's, else the defaults.
-pub fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigError> {
+pub(crate) fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigError> {
     match path {
         Some(path) => config::load(path),
         None if Path::new(SYSTEM_CONFIG).exists() => config::load(Path::new(SYSTEM_CONFIG)),
@@ -48,7 +48,7 @@ pub fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigError> {
 
 /// Where the hearth has lived that a command asks about: as its config says; where that says nothing, systemd's directory of the
 /// service, if this user may look into it, before that of a hearth run by hand.
-pub fn lived_in(config: &Config) -> anyhow::Result<PathBuf> {
+pub(crate) fn lived_in(config: &Config) -> anyhow::Result<PathBuf> {
     let own = bootstrap::state_dir(config)?;
     let by_hand = config.store.dir.is_some()
         || config.file.as_deref().is_some_and(|file| file != Path::new(SYSTEM_CONFIG))
@@ -61,7 +61,7 @@ fn the_services(own: PathBuf, service: &Path) -> PathBuf {
 }
 
 /// The runtime of publishing and commands. Two workers: nothing on it computes.
-pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -70,7 +70,7 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Ends at SIGTERM or SIGINT.
-pub fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
+pub(crate) fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
     let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     Ok(async move {

@@ -16,7 +16,7 @@ use crate::store::{Store, TranscriptQuery};
 
 /// Arguments of `hearth search`.
 #[derive(Debug, clap::Args)]
-pub struct SearchArgs {
+pub(crate) struct SearchArgs {
     /// Words that must all be in an utterance; case and accents do not matter
     #[arg(required = true, value_name = "WORD")]
     words: Vec<String>,
@@ -44,7 +44,7 @@ pub struct SearchArgs {
 ///
 /// # Errors
 /// A time cannot be understood, no word was given, or there is no database that can be read.
-pub fn run(args: SearchArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: SearchArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let time = |text: &Option<String>| text.as_deref().map(|text| human_time::parse(text, &now)).transpose();
     let since = time(&args.since)?;

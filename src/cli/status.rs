@@ -13,7 +13,7 @@ use crate::api::status::Status;
 use crate::app::bootstrap;
 
 #[derive(Debug, clap::Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// The config file of the daemon; by default the system's
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct StatusArgs {
     json: bool,
 }
 
-pub fn run(args: StatusArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: StatusArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let answer = control_socket::ask(bootstrap::state_dir(&config).ok().as_deref(), &json!({ "command": "status" }))?;
     if args.json {

@@ -24,22 +24,22 @@ const QUEUE: usize = 64;
 
 /// Turns recordings into text.
 #[derive(Debug, clap::Args)]
-pub struct TranscribeArgs {
+pub(crate) struct TranscribeArgs {
     /// WAV or FLAC files, any rate and number of channels.
     #[arg(required = true)]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// One JSON object a line: file, start and end in seconds, text, confidence.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// A bundled model's name, or the path of a Whisper model in ggml form.
     #[arg(long, default_value_os_t = AsrConfig::default().model)]
-    pub model: PathBuf,
+    pub(crate) model: PathBuf,
     /// ISO 639-1, or "auto".
     #[arg(long, default_value_t = AsrConfig::default().language)]
-    pub language: String,
+    pub(crate) language: String,
     /// 0: one less than the machine has cores, at most 4.
     #[arg(long, default_value_t = 0)]
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ struct OutputLine<'a> {
 ///
 /// # Errors
 /// The model cannot be loaded, or some of the files could not be transcribed.
-pub fn run(args: TranscribeArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: TranscribeArgs) -> anyhow::Result<()> {
     write(args, &mut stdout())
 }
 

@@ -7,7 +7,7 @@ use jiff::{Span, Timestamp, ToSpan, ZonedDateTime};
 
 /// Why something is no moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TimeError {
+pub(crate) enum TimeError {
     #[error(
         "\"{0}\" is no time: say \"18:00\", \"yesterday 18:00\", \"2026-03-01\" (its end), \"2026-03-01 18:00\", \"10m\" or \"7d\" \
          (ago), or write it as RFC 3339 has it"
@@ -19,7 +19,7 @@ pub enum TimeError {
 
 /// The moment that `text` says at `now`. A time of day without a day is the last time the clocks showed it; a day without a
 /// time is its end, or now if it has not ended.
-pub fn parse(text: &str, now: &ZonedDateTime) -> Result<Timestamp, TimeError> {
+pub(crate) fn parse(text: &str, now: &ZonedDateTime) -> Result<Timestamp, TimeError> {
     let text = text.trim();
     let found = match text.parse::<Timestamp>() {
         Ok(time) => Some(time),

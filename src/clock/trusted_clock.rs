@@ -18,7 +18,7 @@ const PROOF: Duration = Duration::from_secs(24 * 3600);
 
 /// A clock that is looked at now and then.
 #[derive(Debug)]
-pub struct TrustedClock(Mutex<ClockObservations>);
+pub(crate) struct TrustedClock(Mutex<ClockObservations>);
 
 #[derive(Debug, Default)]
 struct ClockObservations {
@@ -32,12 +32,12 @@ struct ClockObservations {
 
 impl TrustedClock {
     /// `before` is when an earlier run last believed it, if there was one.
-    pub fn new(before: Option<Timestamp>) -> Self {
+    pub(crate) fn new(before: Option<Timestamp>) -> Self {
         Self(Mutex::new(ClockObservations { before, ..ClockObservations::default() }))
     }
 
     /// The time, if it is believed.
-    pub fn now(&self) -> Option<Timestamp> {
+    pub(crate) fn now(&self) -> Option<Timestamp> {
         let up = super::since_boot();
         self.0.lock().observe(Timestamp::now(), up)
     }

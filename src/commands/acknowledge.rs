@@ -15,7 +15,7 @@ pub struct Acknowledge {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AcknowledgeReply {
-    pub rule: Name,
+    pub(crate) rule: Name,
 }
 
 impl Definition for Acknowledge {

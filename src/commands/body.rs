@@ -98,7 +98,7 @@ pub enum AlertSelector {
 
 impl AlertSelector {
     /// The id or the rule; none for the newest alert.
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Newest => None,
             Self::Named(name) => Some(name),

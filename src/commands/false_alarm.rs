@@ -17,8 +17,8 @@ pub struct FalseAlarm {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FalseAlarmReply {
-    pub rule: Name,
-    pub alert: Ulid,
+    pub(crate) rule: Name,
+    pub(crate) alert: Ulid,
 }
 
 impl Definition for FalseAlarm {

@@ -20,10 +20,10 @@ pub struct Forget {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ForgetReply {
-    pub minutes: f64,
-    pub since: String,
+    pub(crate) minutes: f64,
+    pub(crate) since: String,
     /// How many were deleted.
-    pub utterances: u64,
+    pub(crate) utterances: u64,
 }
 
 impl Definition for Forget {
@@ -57,12 +57,12 @@ impl Forget {
     }
 
     /// From when on is forgotten.
-    pub fn since(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn since(&self, now: Timestamp) -> Timestamp {
         clock::after(now, SignedDuration::from_secs_f64(-60.0 * self.minutes))
     }
 
     /// What is replied when all of it is gone.
-    pub fn reply(&self, since: Timestamp, utterances: u64) -> ForgetReply {
+    pub(crate) fn reply(&self, since: Timestamp, utterances: u64) -> ForgetReply {
         ForgetReply { minutes: self.minutes, since: since.to_string(), utterances }
     }
 }

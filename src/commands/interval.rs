@@ -24,7 +24,7 @@ pub struct Interval {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IntervalReply {
-    pub minutes: f64,
+    pub(crate) minutes: f64,
 }
 
 impl Definition for Interval {
@@ -68,7 +68,7 @@ struct StoredInterval {
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn stored_interval(store: &Store, configured: f64) -> Result<f64, store::StoreError> {
+pub(crate) fn stored_interval(store: &Store, configured: f64) -> Result<f64, store::StoreError> {
     let stored: Option<StoredInterval> = store.note(NOTE)?.and_then(|note| serde_json::from_str(&note).ok());
     Ok(stored.filter(|stored| stored.instead_of == configured).map_or(configured, |stored| stored.minutes))
 }

@@ -18,7 +18,7 @@ const REMEMBERED: usize = 256;
 
 /// What is done with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// It is carried out, or its mistake answered.
     Admitted,
     /// It is one too many, and its sender is told so: once, until commands are admitted again.
@@ -29,7 +29,7 @@ pub enum Admission {
 
 /// A token bucket, and the memory of transactions.
 #[derive(Clone, Debug)]
-pub struct CommandLimiter {
+pub(crate) struct CommandLimiter {
     /// Commands that are admitted now.
     tokens: u32,
     /// Since when the next token is being made.
@@ -40,12 +40,12 @@ pub struct CommandLimiter {
 }
 
 impl CommandLimiter {
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { tokens: BURST, since: now, refused: false, seen: VecDeque::new() }
     }
 
     /// A command arrived at `now`.
-    pub fn admit(&mut self, now: Instant) -> Admission {
+    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
         let made = now.saturating_duration_since(self.since).as_millis() / INTERVAL.as_millis();
         if made > 0 || self.tokens == BURST {
             self.since = now;
@@ -64,12 +64,12 @@ impl CommandLimiter {
     }
 
     /// Whether `command` was carried out before under this transaction. One without a transaction is always new.
-    pub fn is_repeat(&self, command: &str, transaction: Option<&Value>) -> bool {
+    pub(crate) fn is_repeat(&self, command: &str, transaction: Option<&Value>) -> bool {
         transaction.is_some_and(|id| self.seen.iter().any(|(name, seen)| *name == command && seen == id))
     }
 
     /// The command is carried out: its transaction is not admitted again.
-    pub fn remember(&mut self, command: &'static str, transaction: Option<&Value>) {
+    pub(crate) fn remember(&mut self, command: &'static str, transaction: Option<&Value>) {
         let Some(transaction) = transaction else { return };
         if self.seen.len() == REMEMBERED {
             self.seen.pop_front();

@@ -18,7 +18,7 @@ pub struct Listening {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ListeningReply {
-    pub listening: bool,
+    pub(crate) listening: bool,
 }
 
 impl Definition for Listening {
@@ -47,12 +47,12 @@ impl Listening {
     }
 
     /// What is asked for. It ends a pause.
-    pub fn state(&self) -> MicrophoneState {
+    pub(crate) fn state(&self) -> MicrophoneState {
         if self.on { MicrophoneState::Open } else { MicrophoneState::Muted }
     }
 
     /// What is replied when it is carried out.
-    pub fn reply(&self) -> ListeningReply {
+    pub(crate) fn reply(&self) -> ListeningReply {
         ListeningReply { listening: self.on }
     }
 }

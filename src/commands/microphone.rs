@@ -38,7 +38,7 @@ pub struct MicrophonePause {
 
 impl MicrophonePause {
     /// A pause of some minutes from `now` on, when the machine has been up for `up`.
-    pub fn new(minutes: f64, now: Timestamp, up: Duration) -> Self {
+    pub(crate) fn new(minutes: f64, now: Timestamp, up: Duration) -> Self {
         Self::with_left(minutes, Duration::from_secs_f64(minutes * 60.0), now, up)
     }
 
@@ -46,13 +46,8 @@ impl MicrophonePause {
         Self { minutes, until: clock::after(now, signed(left)), ends: up + left }
     }
 
-    /// When it ends, by the wall clock.
-    pub fn until(&self) -> Timestamp {
-        self.until
-    }
-
     /// How long it still lasts when the machine has been up for `up`.
-    pub fn left(&self, up: Duration) -> Duration {
+    pub(crate) fn left(&self, up: Duration) -> Duration {
         self.ends.saturating_sub(up)
     }
 }
@@ -62,19 +57,19 @@ impl MicrophoneState {
         self == Self::Open
     }
 
-    pub fn pause(self) -> Option<MicrophonePause> {
+    pub(crate) fn pause(self) -> Option<MicrophonePause> {
         match self {
             Self::Paused(pause) => Some(pause),
             Self::Open | Self::Muted => None,
         }
     }
 
-    pub fn paused_until(self) -> Option<Timestamp> {
+    pub(crate) fn paused_until(self) -> Option<Timestamp> {
         self.pause().map(|pause| pause.until)
     }
 
     /// What it is after the request for a pause, or for the end of one. A microphone that is muted stays so.
-    pub fn after_pause_request(self, pause: Option<MicrophonePause>) -> Self {
+    pub(crate) fn after_pause_request(self, pause: Option<MicrophonePause>) -> Self {
         match (self, pause) {
             (Self::Muted, _) => Self::Muted,
             (_, Some(pause)) => Self::Paused(pause),
@@ -84,7 +79,7 @@ impl MicrophoneState {
 
     /// What it is when the machine has been up for `up` and the clock says `now`: a pause may be over, and a clock that was corrected
     /// moves the wall time at which it ends.
-    pub fn at(self, now: Timestamp, up: Duration) -> Self {
+    pub(crate) fn at(self, now: Timestamp, up: Duration) -> Self {
         let Self::Paused(pause) = self else { return self };
         let left = pause.left(up);
         if left.is_zero() {
@@ -99,7 +94,7 @@ impl MicrophoneState {
     ///
     /// # Errors
     /// The store cannot be read or written.
-    pub fn load(store: &mut Store, now: Option<Timestamp>, up: Duration) -> Result<Self, StoreError> {
+    pub(crate) fn load(store: &mut Store, now: Option<Timestamp>, up: Duration) -> Result<Self, StoreError> {
         let note = store.note(NOTE)?;
         match note.as_deref() {
             None | Some("no") => Ok(Self::Open),
@@ -118,7 +113,7 @@ impl MicrophoneState {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn store(self, store: &mut Store) -> Result<(), StoreError> {
+    pub(crate) fn store(self, store: &mut Store) -> Result<(), StoreError> {
         let note = match self {
             Self::Open => "no".to_string(),
             Self::Muted => "yes".to_string(),

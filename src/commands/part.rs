@@ -10,7 +10,7 @@ use crate::mqtt::topics::Topics;
 use crate::store::{self, Store};
 
 /// The app, as commands see it.
-pub trait AppPart {
+pub(crate) trait AppPart {
     /// Whether this machine has a microphone, or another source of sound.
     fn has_microphone(&self) -> bool;
 
@@ -20,7 +20,7 @@ pub trait AppPart {
 }
 
 /// The listener worker, as commands see it.
-pub trait ListenerPart {
+pub(crate) trait ListenerPart {
     /// Why the worker cannot go on.
     type Error: From<listener::ListenerError> + From<store::StoreError>;
 
@@ -65,20 +65,20 @@ pub trait ListenerPart {
 
 /// What was forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForgetResult {
-    pub utterances: u64,
+pub(crate) struct ForgetResult {
+    pub(crate) utterances: u64,
     /// Why not all of it is gone yet; it is tried again later.
-    pub incomplete: Option<String>,
+    pub(crate) incomplete: Option<String>,
 }
 
 /// A command that was carried out: its reply, and what is stored in one transaction with it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Done<R> {
-    pub reply: R,
+pub(crate) struct Done<R> {
+    pub(crate) reply: R,
     /// Digests that were made, and alerts that ended.
-    pub outcome: ListenerOutcome,
+    pub(crate) outcome: ListenerOutcome,
     /// Messages beside the answer.
-    pub messages: Vec<Message>,
+    pub(crate) messages: Vec<Message>,
 }
 
 impl<R> Done<R> {
@@ -97,7 +97,7 @@ impl<R> Done<R> {
 
 /// Why a command was not carried out.
 #[derive(Debug)]
-pub enum CommandError<E> {
+pub(crate) enum CommandError<E> {
     /// It cannot be carried out as it is; whoever sent it is told this, and nothing has changed.
     Refused(String),
     /// The part that carried it out cannot go on.

@@ -23,9 +23,9 @@ pub struct Pause {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PauseReply {
-    pub minutes: f64,
+    pub(crate) minutes: f64,
     /// When the microphone opens again; none where no pause is on.
-    pub paused_until: Option<Timestamp>,
+    pub(crate) paused_until: Option<Timestamp>,
 }
 
 impl Definition for Pause {

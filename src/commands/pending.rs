@@ -10,7 +10,7 @@ use crate::mqtt::topics::Topics;
 /// A command that is to be carried out and answered once.
 #[derive(Debug)]
 pub struct PendingCommand {
-    pub request: Request,
+    pub(crate) request: Request,
     origin: CommandOrigin,
 }
 
@@ -27,23 +27,23 @@ enum CommandOrigin {
 
 impl PendingCommand {
     /// A command that came over the broker.
-    pub fn from_broker(request: Request) -> Self {
+    pub(crate) fn from_broker(request: Request) -> Self {
         Self { request, origin: CommandOrigin::Broker }
     }
 
     /// A command that came over the control socket or from the page, and where its answer arrives.
-    pub fn from_local(request: Request) -> (Self, oneshot::Receiver<CommandAnswer>) {
+    pub(crate) fn from_local(request: Request) -> (Self, oneshot::Receiver<CommandAnswer>) {
         let (sender, answer) = oneshot::channel();
         (Self { request, origin: CommandOrigin::Local(sender) }, answer)
     }
 
     /// A command that a signal stands for.
-    pub fn from_signal(command: impl Into<Command>) -> Self {
+    pub(crate) fn from_signal(command: impl Into<Command>) -> Self {
         Self { request: Request { command: command.into(), transaction: None }, origin: CommandOrigin::Signal }
     }
 
     /// The message that brings the answer, if it goes over the broker.
-    pub fn message(&self, topics: &Topics, answer: &CommandAnswer) -> Option<Message> {
+    pub(crate) fn message(&self, topics: &Topics, answer: &CommandAnswer) -> Option<Message> {
         match self.origin {
             CommandOrigin::Broker => Some(self.request.response(topics, MessageHeader::now(), answer)),
             CommandOrigin::Local(_) | CommandOrigin::Signal => None,
@@ -51,7 +51,7 @@ impl PendingCommand {
     }
 
     /// What the command changed is stored: whoever waits is answered.
-    pub fn finish(self, answer: CommandAnswer) {
+    pub(crate) fn finish(self, answer: CommandAnswer) {
         if let CommandOrigin::Local(sender) = self.origin {
             // Whoever asked may have gone.
             let _ = sender.send(answer);

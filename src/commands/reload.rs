@@ -19,10 +19,10 @@ pub struct Reload;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReloadReply {
-    pub rules: Vec<String>,
-    pub every_min: f64,
+    pub(crate) rules: Vec<String>,
+    pub(crate) every_min: f64,
     /// The tables that take effect with the next start.
-    pub needs_restart: Vec<String>,
+    pub(crate) needs_restart: Vec<String>,
 }
 
 impl Definition for Reload {
@@ -49,7 +49,7 @@ impl Reload {
     ///
     /// # Errors
     /// As [`read`].
-    pub fn run_without_listener(&self, running: &Config) -> CommandAnswer {
+    pub(crate) fn run_without_listener(&self, running: &Config) -> CommandAnswer {
         read(running).map(|(_, reply)| Reply::Reload(reply))
     }
 }
@@ -69,7 +69,7 @@ fn read(running: &Config) -> Result<(Config, ReloadReply), String> {
         warn!("[{}] changed, and takes effect with a restart", needs_restart.join("], ["));
     }
     let rules = new.rules.iter().map(|rule| rule.name.to_string()).collect();
-    let reply = ReloadReply { rules, every_min: new.digest.every_min.into(), needs_restart };
+    let reply = ReloadReply { rules, every_min: new.digest.every_min, needs_restart };
     Ok((new, reply))
 }
 

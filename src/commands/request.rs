@@ -12,7 +12,7 @@ use crate::mqtt::topics::Topics;
 const UNKNOWN: &str = "unknown";
 
 /// What came of a command: its reply, or why it was not carried out.
-pub type CommandAnswer = Result<Reply, String>;
+pub(crate) type CommandAnswer = Result<Reply, String>;
 
 /// A command, and what its sender calls it.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ impl Request {
     }
 
     /// The object that answers it over the control socket and the page.
-    pub fn answer(&self, answer: &CommandAnswer) -> Map<String, Value> {
+    pub(crate) fn answer(&self, answer: &CommandAnswer) -> Map<String, Value> {
         payload::answer(self.command.name(), self.transaction.as_ref(), answer.as_ref().map_err(String::as_str))
     }
 }
@@ -54,7 +54,7 @@ impl InvalidCommand {
     }
 
     /// The object that answers it over the control socket and the page.
-    pub fn answer(&self) -> Map<String, Value> {
+    pub(crate) fn answer(&self) -> Map<String, Value> {
         payload::answer(self.command, self.transaction.as_ref(), self.error())
     }
 
@@ -87,7 +87,7 @@ pub fn parse(topics: &Topics, topic: &str, payload: &[u8], retained: bool) -> Op
 ///
 /// # Errors
 /// It is no command.
-pub fn parse_object(object: &[u8]) -> Result<Request, InvalidCommand> {
+pub(crate) fn parse_object(object: &[u8]) -> Result<Request, InvalidCommand> {
     let mut body = Body::read(object).map_err(|error| InvalidCommand::unknown(None, error))?;
     let Some(Value::String(named)) = body.fields.remove("command") else {
         let error = "a command is an object with a \"command\"";
@@ -112,10 +112,16 @@ mod tests {
     use ulid::Ulid;
 
     use super::*;
-    use crate::commands::{
-        AcknowledgeReply, AskReply, FalseAlarmReply, ForgetReply, IntervalReply, ListeningReply, PauseReply,
-        ReloadReply, SnoozeReply, SummarizeReply,
-    };
+    use crate::commands::acknowledge::AcknowledgeReply;
+    use crate::commands::ask::AskReply;
+    use crate::commands::false_alarm::FalseAlarmReply;
+    use crate::commands::forget::ForgetReply;
+    use crate::commands::interval::IntervalReply;
+    use crate::commands::listening::ListeningReply;
+    use crate::commands::pause::PauseReply;
+    use crate::commands::reload::ReloadReply;
+    use crate::commands::snooze::SnoozeReply;
+    use crate::commands::summarize::SummarizeReply;
 
     /// What is answered to `object` when its command replied this.
     fn answer(object: &str, reply: Reply) -> Value {

@@ -20,8 +20,8 @@ pub struct Snooze {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SnoozeReply {
-    pub rule: Option<String>,
-    pub minutes: f64,
+    pub(crate) rule: Option<String>,
+    pub(crate) minutes: f64,
 }
 
 impl Definition for Snooze {

@@ -17,8 +17,8 @@ pub struct Summarize {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SummarizeReply {
     /// A line for each summary.
-    pub text: String,
-    pub words: usize,
+    pub(crate) text: String,
+    pub(crate) words: usize,
 }
 
 impl Definition for Summarize {

@@ -10,23 +10,23 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerConfig {
     /// false: this machine only hears and publishes utterances.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file.
-    pub model: PathBuf,
+    pub(crate) model: PathBuf,
     /// How the weights are held in memory; a GGUF file's are held as they are.
-    pub weights: Quantization,
+    pub(crate) weights: Quantization,
     /// 0: as many as the machine has cores.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// What the model is told before the first word; by default the model's own.
-    pub preamble: Option<String>,
+    pub(crate) preamble: Option<String>,
     /// One state for the house, or one for each room.
-    pub states: States,
+    pub(crate) states: States,
     /// Minutes between snapshots of the state.
-    pub snapshot_min: f64,
+    pub(crate) snapshot_min: f64,
     /// The last snapshot of each of so many hours, and days, is kept; of all of them so many MiB.
-    pub snapshots_hourly: usize,
-    pub snapshots_daily: usize,
-    pub snapshots_max_mib: u32,
+    pub(crate) snapshots_hourly: usize,
+    pub(crate) snapshots_daily: usize,
+    pub(crate) snapshots_max_mib: u32,
 }
 
 impl Default for ListenerConfig {

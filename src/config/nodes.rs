@@ -8,11 +8,11 @@ use super::{Seconds, TopicFilter};
 /// Text that other machines heard, taken from the broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct NodesConfig {
+pub(crate) struct NodesConfig {
     /// Where they tell their utterances; may hold wildcards.
-    pub topics: Vec<TopicFilter>,
+    pub(crate) topics: Vec<TopicFilter>,
     /// What arrives within this time of each other is put in the order in which it was said.
-    pub window_s: Seconds,
+    pub(crate) window_s: Seconds,
 }
 
 impl Default for NodesConfig {
@@ -25,7 +25,7 @@ impl Default for NodesConfig {
 }
 
 impl NodesConfig {
-    pub fn window(&self) -> SignedDuration {
+    pub(crate) fn window(&self) -> SignedDuration {
         SignedDuration::from_secs_f64(self.window_s.get())
     }
 }

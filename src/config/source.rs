@@ -19,13 +19,13 @@ use super::{Name, NodesConfig};
 #[serde(deny_unknown_fields)]
 pub struct SourcesConfig {
     #[serde(default, deserialize_with = "once_or_several")]
-    pub microphone: Vec<MicrophoneConfig>,
+    pub(crate) microphone: Vec<MicrophoneConfig>,
     #[serde(default, deserialize_with = "once_or_several")]
-    pub file: Vec<FileConfig>,
-    pub stdin: Option<StdinConfig>,
-    pub wyoming: Option<WyomingConfig>,
+    pub(crate) file: Vec<FileConfig>,
+    pub(crate) stdin: Option<StdinConfig>,
+    pub(crate) wyoming: Option<WyomingConfig>,
     /// What other machines heard, beside these or alone.
-    pub mqtt: Option<NodesConfig>,
+    pub(crate) mqtt: Option<NodesConfig>,
 }
 
 impl Default for SourcesConfig {
@@ -49,7 +49,7 @@ impl From<SourceConfig> for SourcesConfig {
 
 impl SourcesConfig {
     /// Each source of sound.
-    pub fn each(&self) -> impl Iterator<Item = SourceConfig> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = SourceConfig> {
         let microphones = self.microphone.iter().cloned().map(SourceConfig::Microphone);
         let files = self.file.iter().cloned().map(SourceConfig::File);
         let stdin = self.stdin.iter().cloned().map(SourceConfig::Stdin);
@@ -58,7 +58,7 @@ impl SourcesConfig {
     }
 
     /// They run at the pace of the room: nothing waits for hearing to be done.
-    pub fn live(&self) -> bool {
+    pub(crate) fn live(&self) -> bool {
         self.file.iter().all(|file| file.pace == PlaybackPace::RealTime)
     }
 }
@@ -84,7 +84,7 @@ impl SourceConfig {
     }
 
     /// The room it hears, where the config names one.
-    pub fn room(&self) -> Option<&Name> {
+    pub(crate) fn room(&self) -> Option<&Name> {
         match self {
             Self::Microphone(microphone) => microphone.room.as_ref(),
             Self::File(file) => file.room.as_ref(),
@@ -133,9 +133,9 @@ pub enum PlaybackPace {
 #[serde(default, deny_unknown_fields)]
 pub struct StdinConfig {
     /// Hz.
-    pub rate: u32,
-    pub channels: u16,
-    pub room: Option<Name>,
+    pub(crate) rate: u32,
+    pub(crate) channels: u16,
+    pub(crate) room: Option<Name>,
 }
 
 impl Default for StdinConfig {

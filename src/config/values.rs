@@ -57,12 +57,6 @@ impl fmt::Display for Name {
 pub struct Topic(String);
 as_string!(Topic);
 
-impl Topic {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl FromStr for Topic {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -83,7 +77,7 @@ impl fmt::Display for Topic {
 /// What to subscribe to: a topic in which `+` stands for one level and `#`, at the end, for all that follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TopicFilter(String);
+pub(crate) struct TopicFilter(String);
 as_string!(TopicFilter);
 
 impl FromStr for TopicFilter {
@@ -113,10 +107,10 @@ impl fmt::Display for TopicFilter {
 /// A probability strictly between 0 and 1: log-odds of either end would be infinite.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
-pub struct Probability(f64);
+pub(crate) struct Probability(f64);
 
 impl Probability {
-    pub fn get(self) -> f64 {
+    pub(crate) fn get(self) -> f64 {
         self.0
     }
 }
@@ -137,10 +131,10 @@ impl From<Probability> for f64 {
 /// A time of 0 to 7 days, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
-pub struct Seconds(f64);
+pub(crate) struct Seconds(f64);
 
 impl Seconds {
-    pub fn get(self) -> f64 {
+    pub(crate) fn get(self) -> f64 {
         self.0
     }
 }
@@ -161,10 +155,10 @@ impl From<Seconds> for f64 {
 /// 1 to 3650 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
-pub struct Days(u32);
+pub(crate) struct Days(u32);
 
 impl Days {
-    pub fn get(self) -> u32 {
+    pub(crate) fn get(self) -> u32 {
         self.0
     }
 }
@@ -185,9 +179,9 @@ impl From<Days> for u32 {
 /// How many of the last readings must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Confirm {
-    pub hits: usize,
-    pub of: usize,
+pub(crate) struct Confirm {
+    pub(crate) hits: usize,
+    pub(crate) of: usize,
 }
 as_string!(Confirm);
 

@@ -27,7 +27,7 @@ const UPDATE_RISE: f64 = 2.0;
 
 /// The settings of a rule, with thresholds in log-odds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AlertPolicy {
+pub(crate) struct AlertPolicy {
     /// Thresholds in log-odds.
     enter: f64,
     exit: f64,
@@ -54,38 +54,38 @@ impl From<&Rule> for AlertPolicy {
 }
 
 /// ln(p / (1 − p)).
-pub fn log_odds(p: f64) -> f64 {
+pub(crate) fn log_odds(p: f64) -> f64 {
     (p / (1.0 - p)).ln()
 }
 
 /// The probability of some log-odds: 1 / (1 + e^−x).
-pub fn sigmoid(x: f64) -> f64 {
+pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
 /// What a rule found in the utterances since the last evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RuleObservation {
+pub(crate) struct RuleObservation {
     /// Of yes to the rule's question; none when it was not asked.
-    pub log_odds: Option<f64>,
+    pub(crate) log_odds: Option<f64>,
     /// The pattern was found in what was said.
-    pub matched: bool,
+    pub(crate) matched: bool,
     /// The utterances since the last observation, oldest first; if the pattern matched, only those that match.
-    pub said: Vec<Evidence>,
+    pub(crate) said: Vec<Evidence>,
 }
 
 /// A phase of an alert that begins.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AlertChange {
-    pub id: Ulid,
-    pub phase: AlertPhase,
-    pub evidence: Vec<Evidence>,
+pub(crate) struct AlertChange {
+    pub(crate) id: Ulid,
+    pub(crate) phase: AlertPhase,
+    pub(crate) evidence: Vec<Evidence>,
 }
 
 /// The state of a rule's alert. Its JSON holds numbers and times; quoted words are never serialized.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct AlertState {
+pub(crate) struct AlertState {
     /// The last observations, newest last.
     recent: VecDeque<RecentReading>,
     /// Log-odds of the last observation.
@@ -130,52 +130,52 @@ struct ActiveAlert {
 
 impl AlertState {
     /// Whether the alert is active.
-    pub fn active(&self) -> bool {
+    pub(crate) fn active(&self) -> bool {
         self.active.is_some()
     }
 
     /// Whether the active alert was acknowledged.
-    pub fn acknowledged(&self) -> bool {
+    pub(crate) fn acknowledged(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.acknowledged)
     }
 
     /// The active alert, or the last one.
-    pub fn last_alert(&self) -> Option<Ulid> {
+    pub(crate) fn last_alert(&self) -> Option<Ulid> {
         self.last_alert
     }
 
     /// Until when the rule is snoozed, if it is at `now`.
-    pub fn snoozed(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn snoozed(&self, now: Timestamp) -> Option<Timestamp> {
         // When the clock was set back before the snooze began, the snooze is over: it would last for as long as that was.
         self.snoozed.filter(|(from, to)| (*from..*to).contains(&now)).map(|(_, to)| to)
     }
 
     /// Acknowledges the active alert; false when none is active.
-    pub fn acknowledge(&mut self) -> bool {
+    pub(crate) fn acknowledge(&mut self) -> bool {
         let Some(active) = &mut self.active else { return false };
         active.acknowledged = true;
         true
     }
 
     /// Snoozes the rule until `until`; an active alert ends. A time in the past ends the snooze.
-    pub fn snooze(&mut self, now: Timestamp, until: Timestamp) -> Option<AlertChange> {
+    pub(crate) fn snooze(&mut self, now: Timestamp, until: Timestamp) -> Option<AlertChange> {
         self.snoozed = (until > now).then_some((now, until));
         (self.snoozed.is_some() && self.active()).then(|| self.end(now))
     }
 
     /// Marks the last alert as a false alarm: it ends, and the rule must be re-armed before the next.
-    pub fn false_alarm(&mut self, now: Timestamp) -> Option<AlertChange> {
+    pub(crate) fn false_alarm(&mut self, now: Timestamp) -> Option<AlertChange> {
         self.disarmed = true;
         self.active().then(|| self.end(now))
     }
 
     /// The rule is removed: an active alert ends.
-    pub fn retire(&mut self, now: Timestamp) -> Option<AlertChange> {
+    pub(crate) fn retire(&mut self, now: Timestamp) -> Option<AlertChange> {
         self.active().then(|| self.end(now))
     }
 
     /// Forgets every observation and its quotes. An alert that is `forgotten` ends as if it had never been.
-    pub fn forget(&mut self, forgotten: impl Fn(Ulid) -> bool, now: Timestamp) -> Option<AlertChange> {
+    pub(crate) fn forget(&mut self, forgotten: impl Fn(Ulid) -> bool, now: Timestamp) -> Option<AlertChange> {
         // Every field is named, so that a new one cannot be added without saying how it forgets.
         let Self { recent, last, active: _, ended: _, disarmed: _, gate, last_alert, snoozed: _ } = self;
         recent.clear();
@@ -193,7 +193,7 @@ impl AlertState {
 
     /// Whether the question should be asked now. A rule that also has a pattern asks for as many observations after a match as it
     /// confirms over, and while its alert is active.
-    pub fn worth_asking(&mut self, policy: &AlertPolicy, matched: bool) -> bool {
+    pub(crate) fn worth_asking(&mut self, policy: &AlertPolicy, matched: bool) -> bool {
         if matched {
             self.gate = policy.confirm.of;
         }
@@ -203,7 +203,7 @@ impl AlertState {
     }
 
     /// Takes an observation at `now`. `id` becomes the alert's if this observation raises one.
-    pub fn observe(
+    pub(crate) fn observe(
         &mut self,
         policy: &AlertPolicy,
         observation: RuleObservation,
@@ -248,7 +248,7 @@ impl AlertState {
     }
 
     /// Time has passed: an alert that nothing has confirmed for long ends.
-    pub fn tick(&mut self, policy: &AlertPolicy, now: Timestamp) -> Option<AlertChange> {
+    pub(crate) fn tick(&mut self, policy: &AlertPolicy, now: Timestamp) -> Option<AlertChange> {
         let active = self.active.as_mut()?;
         // A clock that was set back must not keep the alert active until it has caught up.
         active.confirmed = active.confirmed.min(now);

@@ -11,17 +11,17 @@ use crate::config;
 /// What people did about the alert of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct RuleStanding<'a> {
-    pub rule: &'a config::Name,
+    pub(crate) rule: &'a config::Name,
     /// The room whose state the rule watches; none when all rooms share one state.
     pub room: Option<&'a str>,
     pub acknowledged: bool,
     /// Until when the rule is snoozed, if it is.
-    pub snoozed_until: Option<Timestamp>,
+    pub(crate) snoozed_until: Option<Timestamp>,
 }
 
 impl Listener {
     /// Silences a rule, or all rules, until `until`; active alerts end. None when there is no such rule.
-    pub fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<ListenerOutcome> {
+    pub(crate) fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<ListenerOutcome> {
         let mut outcome = ListenerOutcome::default();
         let mut found = false;
         for monitor in self.rules.iter_mut().filter(|w| rule.is_none_or(|name| w.rule.name.as_str() == name)) {
@@ -33,14 +33,14 @@ impl Listener {
     }
 
     /// Acknowledges an active alert: the newest, or the one with this id or rule. Returns its rule.
-    pub fn acknowledge(&mut self, named: Option<&str>) -> Option<config::Name> {
+    pub(crate) fn acknowledge(&mut self, named: Option<&str>) -> Option<config::Name> {
         let monitor = self.alert_monitor(named).filter(|monitor| monitor.watch.active())?;
         monitor.watch.acknowledge();
         Some(monitor.rule.name.clone())
     }
 
     /// Marks an alert, active or ended, as a false alarm: the newest, or the one with this id or rule.
-    pub fn false_alarm(
+    pub(crate) fn false_alarm(
         &mut self,
         named: Option<&str>,
         now: Timestamp,
@@ -80,7 +80,7 @@ impl Listener {
     }
 
     /// What people did about the alert of each rule.
-    pub fn standings(&self, now: Timestamp) -> impl Iterator<Item = RuleStanding<'_>> {
+    pub(crate) fn standings(&self, now: Timestamp) -> impl Iterator<Item = RuleStanding<'_>> {
         self.rules.iter().map(move |monitor| RuleStanding {
             rule: &monitor.rule.name,
             room: self.room.as_deref(),

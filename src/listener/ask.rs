@@ -81,7 +81,7 @@ impl Reader {
     ///
     /// # Errors
     /// The model cannot read the tokens.
-    pub fn log_odds(&self, yes_no: &YesNo, questions: &[&Question]) -> Result<Vec<f64>, ListenerError> {
+    pub(crate) fn log_odds(&self, yes_no: &YesNo, questions: &[&Question]) -> Result<Vec<f64>, ListenerError> {
         let mut forks = questions.iter().map(|_| self.fork()).collect::<Result<Vec<_>, _>>()?;
         let mut streams: Vec<_> = forks.iter_mut().zip(questions.iter().map(|q| q.tokens())).collect();
         Ok(self.model.read_all(&mut streams)?.iter().map(|logits| yes_no.log_odds(logits)).collect())
@@ -91,7 +91,7 @@ impl Reader {
     ///
     /// # Errors
     /// The model cannot read the tokens, or they are not UTF-8.
-    pub fn answer(&self, question: &Question, max_tokens: usize) -> Result<String, ListenerError> {
+    pub(crate) fn answer(&self, question: &Question, max_tokens: usize) -> Result<String, ListenerError> {
         let (logits, fork) = self.read_question(question)?;
         self.generate(logits, fork, max_tokens)
     }
@@ -130,7 +130,7 @@ impl Reader {
 }
 
 /// Whether a question can be answered by yes or no: it begins with one of the usual words, and is no request ("can you …").
-pub fn reads_as_yes_no(question: &str) -> bool {
+pub(crate) fn reads_as_yes_no(question: &str) -> bool {
     const FIRST: [&str; 27] = [
         "is", "are", "am", "was", "were", "do", "does", "did", "has", "have", "had", "can", "could", "will", "would",
         "shall", "should", "may", "might", "must", "isn't", "aren't", "wasn't", "weren't", "don't", "doesn't",

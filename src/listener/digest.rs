@@ -14,7 +14,7 @@ const ENDED_DIVISOR: usize = 3;
 
 /// The settings of `[digest]`, as durations.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DigestSchedule {
+pub(crate) struct DigestSchedule {
     every: Option<SignedDuration>,
     quiet: Option<SignedDuration>,
     min_words: usize,
@@ -29,7 +29,7 @@ impl From<&config::DigestConfig> for DigestSchedule {
 /// What was said since the last digest: times and counts, no words.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct PendingDigest {
+pub(crate) struct PendingDigest {
     span: Option<TalkSpan>,
     /// When the last digest was made.
     #[serde(rename = "told")]
@@ -38,11 +38,11 @@ pub struct PendingDigest {
 
 /// A stretch of speech that a digest will cover.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TalkSpan {
+pub(crate) struct TalkSpan {
     /// Start of the first utterance, end of the last.
-    pub from: Timestamp,
-    pub to: Timestamp,
-    pub words: usize,
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+    pub(crate) words: usize,
     /// When the interval began: at the start of the current conversation, or at the last digest in it.
     since: Timestamp,
 }
@@ -54,12 +54,12 @@ fn minutes(minutes: f64) -> Option<SignedDuration> {
 
 impl DigestSchedule {
     /// Changes the interval.
-    pub fn set_interval(&mut self, every_min: f64) {
+    pub(crate) fn set_interval(&mut self, every_min: f64) {
         self.every = minutes(every_min);
     }
 
     /// Adds an utterance to what the next digest covers.
-    pub fn add(&self, pending: &mut PendingDigest, start: Timestamp, end: Timestamp, words: usize) {
+    pub(crate) fn add(&self, pending: &mut PendingDigest, start: Timestamp, end: Timestamp, words: usize) {
         if words == 0 {
             return;
         }
@@ -75,7 +75,7 @@ impl DigestSchedule {
     }
 
     /// Whether a digest is due at `now`, and why.
-    pub fn due(&self, pending: &PendingDigest, now: Timestamp) -> Option<DigestReason> {
+    pub(crate) fn due(&self, pending: &PendingDigest, now: Timestamp) -> Option<DigestReason> {
         let span = pending.span.as_ref()?;
         let ended = self.quiet.is_some_and(|quiet| now.duration_since(span.to) >= quiet);
         if ended && self.enough_for_ended(span) {
@@ -86,7 +86,7 @@ impl DigestSchedule {
     }
 
     /// Whether a last digest is due at the end of the stream.
-    pub fn closing(&self, pending: &PendingDigest) -> Option<DigestReason> {
+    pub(crate) fn closing(&self, pending: &PendingDigest) -> Option<DigestReason> {
         pending.span.as_ref().filter(|span| self.enough_for_ended(span)).map(|_| DigestReason::Closing)
     }
 
@@ -97,18 +97,18 @@ impl DigestSchedule {
 
 impl PendingDigest {
     /// Takes what a digest made at `now` covers; nothing if nothing was said since the last one.
-    pub fn take(&mut self, now: Timestamp) -> Option<TalkSpan> {
+    pub(crate) fn take(&mut self, now: Timestamp) -> Option<TalkSpan> {
         self.last_digest = Some(now);
         self.span.take()
     }
 
     /// When the last digest was made.
-    pub fn last_digest(&self) -> Option<Timestamp> {
+    pub(crate) fn last_digest(&self) -> Option<Timestamp> {
         self.last_digest
     }
 
     /// Words said since the last digest.
-    pub fn words(&self) -> usize {
+    pub(crate) fn words(&self) -> usize {
         self.span.as_ref().map_or(0, |span| span.words)
     }
 }

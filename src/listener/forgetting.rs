@@ -11,7 +11,7 @@ use crate::event::Utterance;
 
 impl Listener {
     /// Drops every quotation and the pending digest, and ends the alerts with these ids.
-    pub fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
+    pub(crate) fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
         let mut outcome = ListenerOutcome::default();
         // Every field is named, so that a new one cannot be added without saying how it forgets. The state in `reader` is rolled back.
         let Self { reader: _, yes_no: _, summary: _, schedule: _, pending, rules, unasked, several_rooms: _, room } =
@@ -28,7 +28,7 @@ impl Listener {
     }
 
     /// Makes an utterance that was read part of the next digest again.
-    pub fn mark_pending(&mut self, utterance: &Utterance) {
+    pub(crate) fn mark_pending(&mut self, utterance: &Utterance) {
         self.schedule.add(&mut self.pending, utterance.start, utterance.end, utterance.words());
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The file beside a model's weights.
-pub const FILE: &str = "prompt.json";
+pub(crate) const FILE: &str = "prompt.json";
 
 /// What is wrong with a prompt file.
 #[derive(Debug, thiserror::Error)]
@@ -32,26 +32,26 @@ pub struct Prompt {
     /// What the model is told before the first word; ends its line.
     pub preamble: String,
     /// An utterance; holds `{text}`.
-    pub utterance: String,
+    pub(crate) utterance: String,
     /// What stands before an utterance when there is more than one room; holds `{room}`.
-    pub room: String,
+    pub(crate) room: String,
     /// The end of the user's turn in a fork; holds `{question}`.
-    pub question: String,
+    pub(crate) question: String,
     /// Words that begin an answer of yes and of no; the first token of each counts.
-    pub yes: Vec<String>,
-    pub no: Vec<String>,
-    pub questions: Questions,
+    pub(crate) yes: Vec<String>,
+    pub(crate) no: Vec<String>,
+    pub(crate) questions: Questions,
     /// What stands for a stretch that was not heard; may hold `{seconds}`. If it is left out, gaps are not mentioned, which is
     /// right for a model that saw none in training.
     #[serde(default)]
-    pub gap: Option<String>,
+    pub(crate) gap: Option<String>,
 }
 
 /// Questions that the listener asks by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Questions {
-    pub summary: String,
+pub(crate) struct Questions {
+    pub(crate) summary: String,
 }
 
 impl Default for Questions {
@@ -87,7 +87,7 @@ impl Prompt {
     ///
     /// # Errors
     /// The file cannot be read, is no JSON of this form, or a template lacks its placeholder.
-    pub fn load(model: &Path) -> Result<Self, PromptError> {
+    pub(crate) fn load(model: &Path) -> Result<Self, PromptError> {
         match griffin::sidecar(model, FILE)? {
             Some(found) => Self::parse(&found.text, &found.path),
             None => Ok(Self::default()),
@@ -116,7 +116,7 @@ impl Prompt {
     }
 
     /// The same with another preamble, if one is given. It ends with a line break.
-    pub fn with_preamble(mut self, preamble: Option<&str>) -> Self {
+    pub(crate) fn with_preamble(mut self, preamble: Option<&str>) -> Self {
         if let Some(text) = preamble {
             self.preamble = format!("{}\n", text.trim_end());
         }
@@ -149,7 +149,7 @@ impl Prompt {
 
 /// The text as one line: runs of white space become one space, other control characters are removed. ▁ counts as white space,
 /// because Gemma's tokenizer writes a space so.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let words = text
         .split(|c: char| c.is_whitespace() || c == '▁')
         .map(|word| word.chars().filter(|c| !c.is_control()).collect::<String>());

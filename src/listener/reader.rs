@@ -13,7 +13,7 @@ use griffin::{Model, Options, State, Tokenizer};
 
 /// Niceness of the threads that read, so that speech recognition goes first: a thread of this niceness gets a tenth of a core that
 /// another thread wants, and all of an idle one. Figures are in `docs/performance.md`.
-pub const NICE: u8 = 10;
+pub(crate) const NICE: u8 = 10;
 
 /// See the module.
 pub struct Reader {
@@ -47,7 +47,7 @@ impl Reader {
     }
 
     /// A second stream on the same weights, which has read nothing yet.
-    pub fn new_stream(&self) -> Self {
+    pub(crate) fn new_stream(&self) -> Self {
         let Self { model, tokenizer, prompt, opening, .. } = self;
         Self {
             model: model.clone(),
@@ -75,7 +75,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), ListenerError> {
+    pub(crate) fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.utterance(text, room)?;
         self.ingest(&tokens)
     }
@@ -93,7 +93,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn gap(&mut self, seconds: f64, room: Option<&str>) -> Result<(), ListenerError> {
+    pub(crate) fn gap(&mut self, seconds: f64, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.prompt.gap(seconds, room).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
         self.ingest(&tokens)
     }

@@ -12,7 +12,7 @@ impl Listener {
     ///
     /// # Errors
     /// A rule's pattern or question cannot be used; nothing has changed then.
-    pub fn reload(
+    pub(crate) fn reload(
         &mut self,
         digest: &config::DigestConfig,
         rules: &[config::Rule],

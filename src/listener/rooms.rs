@@ -229,12 +229,12 @@ impl Listeners {
     ///
     /// # Errors
     /// As [`Listeners::hear`].
-    pub fn gap(&mut self, gap: &Gap) -> Result<(), ListenerError> {
+    pub(crate) fn gap(&mut self, gap: &Gap) -> Result<(), ListenerError> {
         self.listener_for(&gap.room).listener.gap(gap)
     }
 
     /// Makes an utterance part of the next digest again, after the digest that covered it was forgotten.
-    pub fn mark_pending(&mut self, utterance: &Utterance, covered_until: &BTreeMap<Option<String>, Timestamp>) {
+    pub(crate) fn mark_pending(&mut self, utterance: &Utterance, covered_until: &BTreeMap<Option<String>, Timestamp>) {
         let listener = &mut self.listener_for(&utterance.room).listener;
         if covered_until.get(&listener.room).is_none_or(|until| utterance.end > *until) {
             listener.mark_pending(utterance);
@@ -253,7 +253,7 @@ impl Listeners {
     ///
     /// # Errors
     /// As [`Listeners::hear`].
-    pub fn tick(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
+    pub(crate) fn tick(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         self.collect(|listener| listener.tick(now))
     }
 
@@ -261,7 +261,7 @@ impl Listeners {
     ///
     /// # Errors
     /// As [`Listeners::hear`].
-    pub fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
+    pub(crate) fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         self.collect(|listener| listener.finish(now))
     }
 
@@ -280,7 +280,7 @@ impl Listeners {
     }
 
     /// See [`Listener::set_interval`].
-    pub fn set_interval(&mut self, minutes: f64) {
+    pub(crate) fn set_interval(&mut self, minutes: f64) {
         self.listeners().for_each(|listener| listener.set_interval(minutes));
     }
 
@@ -288,7 +288,7 @@ impl Listeners {
     ///
     /// # Errors
     /// As [`Listener::reload`].
-    pub fn reload(
+    pub(crate) fn reload(
         &mut self,
         digest: &config::DigestConfig,
         rules: &[config::Rule],
@@ -298,12 +298,12 @@ impl Listeners {
     }
 
     /// See [`Listener::forget`].
-    pub fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
+    pub(crate) fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
         self.listeners().map(|listener| listener.forget(alerts, now)).collect()
     }
 
     /// See [`Listener::snooze`].
-    pub fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<ListenerOutcome> {
+    pub(crate) fn snooze(&mut self, rule: Option<&str>, now: Timestamp, until: Timestamp) -> Option<ListenerOutcome> {
         // Every listener has the same rules.
         let outcomes: Option<Vec<ListenerOutcome>> =
             self.listeners().map(|listener| listener.snooze(rule, now, until)).collect();
@@ -316,7 +316,7 @@ impl Listeners {
     }
 
     /// See [`Listener::false_alarm`].
-    pub fn false_alarm(
+    pub(crate) fn false_alarm(
         &mut self,
         named: Option<&str>,
         now: Timestamp,
@@ -363,7 +363,7 @@ impl Listeners {
     }
 
     /// The ids of the active alerts.
-    pub fn alerts(&self) -> BTreeSet<Ulid> {
+    pub(crate) fn alerts(&self) -> BTreeSet<Ulid> {
         self.all().flat_map(|room| room.listener.alerts()).collect()
     }
 
@@ -373,7 +373,7 @@ impl Listeners {
     }
 
     /// How many bytes of memory all states take.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.all().map(|room| room.listener.state().bytes()).sum()
     }
 }

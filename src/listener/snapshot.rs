@@ -54,11 +54,11 @@ pub struct ReadPosition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
     /// Fingerprint of the model that made it.
-    pub fingerprint: [u8; 32],
+    pub(crate) fingerprint: [u8; 32],
     pub tokens_read: u64,
     pub mark: ReadPosition,
     /// Size of the file.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Why a snapshot was not saved or not taken.

@@ -31,9 +31,9 @@ const SINGLE_SNAPSHOT: &str = "state.snapshot";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotPolicy {
     /// The last snapshot of each of so many hours, and of so many days, is kept.
-    pub hourly: usize,
-    pub daily: usize,
-    pub max_bytes: u64,
+    pub(crate) hourly: usize,
+    pub(crate) daily: usize,
+    pub(crate) max_bytes: u64,
 }
 
 impl SnapshotPolicy {
@@ -47,13 +47,13 @@ impl SnapshotPolicy {
     }
 
     /// The policy for one of `states` states that share the bytes.
-    pub fn divided_by(&self, states: usize) -> Self {
+    pub(crate) fn divided_by(&self, states: usize) -> Self {
         Self { max_bytes: self.max_bytes / states as u64, ..*self }
     }
 }
 
 /// Decides which snapshots are kept, given their times and sizes, newest first.
-pub fn is_kept(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<bool> {
+pub(crate) fn is_kept(snapshots: &[(Timestamp, u64)], policy: &SnapshotPolicy) -> Vec<bool> {
     let (mut hours, mut days) = (BTreeSet::new(), BTreeSet::new());
     let mut bytes = 0u64;
     let stays = |(at, (time, size)): (usize, &(Timestamp, u64))| {
@@ -118,7 +118,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn rooms(&self) -> Result<Vec<String>, SnapshotError> {
+    pub(crate) fn rooms(&self) -> Result<Vec<String>, SnapshotError> {
         let mut rooms: Vec<_> = (self.entries(&self.dir.join(ROOMS))?.into_iter())
             .filter_map(|path| percent_encode::decode(path.file_name()?.to_str()?))
             .collect();
@@ -160,7 +160,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// The directory cannot be read or changed.
-    pub fn prune(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
+    pub(crate) fn prune(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
         let kept = self.list()?;
         let sizes: Vec<_> = kept.iter().map(|kept| (kept.header.mark.time, kept.header.bytes)).collect();
         for (at, (kept, stays)) in kept.iter().zip(is_kept(&sizes, policy)).enumerate() {
@@ -187,7 +187,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// A directory cannot be read or changed.
-    pub fn prune_all(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
+    pub(crate) fn prune_all(&self, policy: &SnapshotPolicy, oldest: Timestamp) -> Result<(), SnapshotError> {
         let all = self.all()?;
         let policy = policy.divided_by(all.len());
         first_error(all.iter().map(|of_one_state| of_one_state.prune(&policy, oldest)))
@@ -294,7 +294,7 @@ impl Listener {
     }
 
     /// Runs `act` with another state in place of the live one, which is restored afterwards.
-    pub fn with_state<T>(&mut self, state: griffin::State, act: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn with_state<T>(&mut self, state: griffin::State, act: impl FnOnce(&mut Self) -> T) -> T {
         let live = self.reader.restore(state);
         let done = act(self);
         self.reader.restore(live);

@@ -18,9 +18,9 @@ pub struct RoomMetricsMap(Mutex<BTreeMap<Arc<str>, Arc<RoomMetrics>>>);
 #[derive(Debug, Default)]
 pub struct RoomMetrics {
     /// Its source is open and delivers.
-    pub delivers: Flag,
+    pub(crate) delivers: Flag,
     /// The last activity of the source, for the watchdog.
-    pub heartbeat: Heartbeat,
+    pub(crate) heartbeat: Heartbeat,
     /// Root mean square of the last second.
     pub level: AtomicDecibels,
     /// Samples (at 16 kHz) at full scale.
@@ -44,7 +44,7 @@ impl Default for AtomicDecibels {
 
 impl AtomicDecibels {
     /// Sets the level of a root mean square `rms` of 0 … 1.
-    pub fn set(&self, rms: f32) {
+    pub(crate) fn set(&self, rms: f32) {
         self.0.store((20.0 * rms.log10()).max(FLOOR_DB).to_bits(), Relaxed);
     }
 
@@ -59,7 +59,7 @@ impl RoomMetricsMap {
         self.list().entry(name.clone()).or_default().clone()
     }
 
-    pub fn close(&self, name: &str) {
+    pub(crate) fn close(&self, name: &str) {
         self.list().remove(name);
     }
 

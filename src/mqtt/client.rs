@@ -91,7 +91,7 @@ pub enum BrokerEvent {
 
 /// Why a message was not accepted for sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PublishRefusal {
+pub(crate) enum PublishRefusal {
     /// Too many requests are queued; try again after the next event.
     Busy,
     /// It can never be sent: it is too long or its topic is not valid.
@@ -127,7 +127,7 @@ impl MqttSender {
     ///
     /// # Errors
     /// The queue is full.
-    pub fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
+    pub(crate) fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
         let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
         self.0.try_subscribe_many(filters).map_err(|_| PublishRefusal::Busy)
     }
@@ -144,7 +144,7 @@ impl MqttSender {
     ///
     /// # Errors
     /// The queue is full.
-    pub fn acknowledge(&self, packet: u16) -> Result<(), PublishRefusal> {
+    pub(crate) fn acknowledge(&self, packet: u16) -> Result<(), PublishRefusal> {
         let mut message = Publish::new("", QoS::AtLeastOnce, "");
         message.pkid = packet;
         self.0.try_ack(&message).map_err(|_| PublishRefusal::Busy)

@@ -33,15 +33,15 @@ pub struct Capabilities {
 /// How Home Assistant shows something that it can command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entity {
-    pub key: &'static str,
-    pub needs: Needs,
+    pub(crate) key: &'static str,
+    pub(crate) needs: Needs,
     /// Its part of the discovery message; see Home Assistant's documentation of the platform in `p`.
-    pub config: Value,
+    pub(crate) config: Value,
 }
 
 /// What a machine must have for an entity to make sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
+pub(crate) enum Needs {
     Nothing,
     Microphone,
     Listener,
@@ -49,7 +49,14 @@ pub enum Needs {
 
 impl Entity {
     /// A button that sends `payload` to `topic`.
-    pub fn button(key: &'static str, name: &str, icon: &str, topic: String, payload: &str, needs: Needs) -> Self {
+    pub(crate) fn button(
+        key: &'static str,
+        name: &str,
+        icon: &str,
+        topic: String,
+        payload: &str,
+        needs: Needs,
+    ) -> Self {
         let config = json!({ "p": "button", "name": name, "ic": icon, "cmd_t": topic, "pl_prs": payload });
         Self { key, needs, config }
     }

@@ -26,7 +26,7 @@ pub(crate) const ONLINE: &str = "online";
 pub(crate) const OFFLINE: &str = "offline";
 
 /// What stands in a retained summary whose speech was forgotten.
-pub const FORGOTTEN: &str = "What was said then was forgotten.";
+pub(crate) const FORGOTTEN: &str = "What was said then was forgotten.";
 
 /// Marks the end of a text that was cut.
 const ELLIPSIS: &str = "…";
@@ -258,7 +258,11 @@ pub fn response(
 }
 
 /// What an answer says, over MQTT, the control socket and the page.
-pub fn answer(command: &str, transaction: Option<&Value>, answer: Result<&impl Serialize, &str>) -> Map<String, Value> {
+pub(crate) fn answer(
+    command: &str,
+    transaction: Option<&Value>,
+    answer: Result<&impl Serialize, &str>,
+) -> Map<String, Value> {
     let mut body = Map::new();
     let status = match answer {
         Ok(reply) => {

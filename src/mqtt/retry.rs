@@ -17,27 +17,27 @@ const MAX_REASONS: usize = 6;
 /// Exponential back-off: 1 s, doubled up to 60 s, each wait shortened by up to a half at random so that many machines do
 /// not connect at the same moment. (The jitter of the `backon` crate lengthens waits instead.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// An attempt failed. `random` is in 0 … 1. Returns how long to wait before the next attempt.
-    pub fn failed(&mut self, random: f64) -> Duration {
+    pub(crate) fn failed(&mut self, random: f64) -> Duration {
         let longest = (FIRST_S * f64::from(2_u32.saturating_pow(self.failures.min(16)))).min(LONGEST_S);
         self.failures += 1;
         Duration::from_secs_f64((longest * (1.0 - random.clamp(0.0, 1.0) / 2.0)).max(FIRST_S))
     }
 
     /// An attempt succeeded.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
 }
 
 /// Decides which failures are logged: each reason once, and again after ten minutes, however often it comes and goes.
 #[derive(Clone, Debug, Default)]
-pub struct OutageLog {
+pub(crate) struct OutageLog {
     /// What was logged in the last ten minutes.
     logged: Vec<(String, Timestamp)>,
     failing: bool,
@@ -65,7 +65,7 @@ impl OutageLog {
     }
 
     /// It works again. Returns whether to log that, because a failure was logged.
-    pub fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         self.failing = false;
         std::mem::take(&mut self.end_due)
     }

@@ -34,22 +34,22 @@ impl Topics {
     }
 
     /// `online` or `offline`, retained. Plain words, since the broker publishes `offline` (the will).
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         self.below("status")
     }
 
     /// Versions and models, retained.
-    pub fn info(&self) -> String {
+    pub(crate) fn info(&self) -> String {
         self.below("info")
     }
 
     /// Metrics of each part, retained.
-    pub fn health(&self) -> String {
+    pub(crate) fn health(&self) -> String {
         self.below("health")
     }
 
     /// The last summary, retained.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         self.below("summary")
     }
 
@@ -59,7 +59,7 @@ impl Topics {
     }
 
     /// Whether the microphone is open, retained.
-    pub fn listening(&self) -> String {
+    pub(crate) fn listening(&self) -> String {
         self.below("listening")
     }
 
@@ -74,29 +74,29 @@ impl Topics {
     }
 
     /// The common prefix of the topics of all rules.
-    pub fn rules(&self) -> String {
+    pub(crate) fn rules(&self) -> String {
         self.below("rule/")
     }
 
     /// The text of speech that has not ended yet.
-    pub fn interim(&self) -> String {
+    pub(crate) fn interim(&self) -> String {
         self.below("interim")
     }
 
-    pub fn utterance(&self) -> String {
+    pub(crate) fn utterance(&self) -> String {
         self.below("utterance")
     }
 
-    pub fn alert(&self) -> String {
+    pub(crate) fn alert(&self) -> String {
         self.below("alert")
     }
 
-    pub fn gap(&self) -> String {
+    pub(crate) fn gap(&self) -> String {
         self.below("gap")
     }
 
     /// The topic of a command's answer.
-    pub fn response(&self, command: &str) -> String {
+    pub(crate) fn response(&self, command: &str) -> String {
         self.below(&format!("response/{command}"))
     }
 
@@ -106,7 +106,7 @@ impl Topics {
     }
 
     /// The part of a topic below this machine's base; None for topics of others.
-    pub fn path<'a>(&self, topic: &'a str) -> Option<&'a str> {
+    pub(crate) fn path<'a>(&self, topic: &'a str) -> Option<&'a str> {
         topic.strip_prefix(&self.base)?.strip_prefix('/')
     }
 
@@ -122,12 +122,12 @@ impl Topics {
     }
 
     /// The filter for all topics of this machine.
-    pub fn everything(&self) -> String {
+    pub(crate) fn everything(&self) -> String {
         self.below("#")
     }
 
     /// The filters for commands.
-    pub fn commands(&self) -> [String; 2] {
+    pub(crate) fn commands(&self) -> [String; 2] {
         [self.below("+/set"), self.below("request/+")]
     }
 
@@ -137,7 +137,7 @@ impl Topics {
     }
 
     /// The topic on which Home Assistant announces that it has started.
-    pub fn home_assistant(&self) -> String {
+    pub(crate) fn home_assistant(&self) -> String {
         format!("{}/status", self.discovery_prefix)
     }
 

@@ -11,9 +11,9 @@ use crate::config::Keep;
 use crate::store::{Store, StoreError};
 
 /// By this time nothing is old.
-pub const YOUNG: Timestamp = Timestamp::MIN;
+pub(crate) const YOUNG: Timestamp = Timestamp::MIN;
 /// A day is 24 hours: text is not kept longer when the clocks change.
-pub fn days_before(now: Timestamp, days: u32) -> Timestamp {
+pub(crate) fn days_before(now: Timestamp, days: u32) -> Timestamp {
     clock::after(now, SignedDuration::from_hours(-24 * i64::from(days)))
 }
 
@@ -21,12 +21,12 @@ pub fn days_before(now: Timestamp, days: u32) -> Timestamp {
 const BELIEVED: &str = "clock";
 
 /// The clock, as the last run left it.
-pub fn trusted_clock(store: &Store) -> Result<TrustedClock, StoreError> {
+pub(crate) fn trusted_clock(store: &Store) -> Result<TrustedClock, StoreError> {
     Ok(TrustedClock::new(store.note(BELIEVED)?.and_then(|time| time.parse().ok())))
 }
 
 /// Deletes text that `keep` no longer allows, up to the utterance `read`; returns how much went.
-pub fn enforce(store: &mut Store, clock: &TrustedClock, keep: Keep, read: i64) -> Result<u64, StoreError> {
+pub(crate) fn enforce(store: &mut Store, clock: &TrustedClock, keep: Keep, read: i64) -> Result<u64, StoreError> {
     let now = clock.now();
     let rows = store.enforce(now.unwrap_or(YOUNG), keep, read)?;
     // Where no text is kept this is asked after each utterance, and age matters to little.

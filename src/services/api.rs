@@ -12,22 +12,22 @@ use crate::api::{Api, DaemonInfo, control_socket};
 use crate::commands::PendingCommand;
 use crate::supervisor::Supervisor;
 
-pub const SOCKET: &str = "control socket";
-pub const PAGE: &str = "web page";
+pub(crate) const SOCKET: &str = "control socket";
+pub(crate) const PAGE: &str = "web page";
 
 /// What only this service needs.
-pub struct ApiInputs {
+pub(crate) struct ApiInputs {
     /// The broker's URL, for `hearth status`.
-    pub broker: String,
+    pub(crate) broker: String,
     /// None where the config has no page.
-    pub page: Option<WebServer>,
+    pub(crate) page: Option<WebServer>,
     /// Where commands go.
-    pub commands: mpsc::Sender<PendingCommand>,
+    pub(crate) commands: mpsc::Sender<PendingCommand>,
 }
 
 /// Starts the tasks of the control socket and of the page. They end when the guard is dropped. hearth runs without the socket,
 /// too: only `hearth status` and `hearth forget` need it.
-pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: ApiInputs) -> DropGuard {
+pub(crate) fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: ApiInputs) -> DropGuard {
     let ApiInputs { broker, page, commands } = inputs;
     let about = DaemonInfo {
         node: context.config.node.to_string(),

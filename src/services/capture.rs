@@ -14,14 +14,14 @@ use crate::mqtt::payload::{self, MessageHeader};
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
-pub const NAME: &str = "capture";
+pub(crate) const NAME: &str = "capture";
 
 /// The state of the microphone, as the last run left it. Publishes and counts it before a source has begun, so that nobody takes
 /// this machine for muted meanwhile.
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn restore_microphone(context: &Context, store: &mut Store) -> Result<MicrophoneState, store::StoreError> {
+pub(crate) fn restore_microphone(context: &Context, store: &mut Store) -> Result<MicrophoneState, store::StoreError> {
     let state = MicrophoneState::load(store, context.clock.now(), clock::since_boot())?;
     let until = state.paused_until();
     context.metrics.paused_until.set(until.unwrap_or_default());
@@ -33,7 +33,7 @@ pub fn restore_microphone(context: &Context, store: &mut Store) -> Result<Microp
 }
 
 /// The channel from the sources to transcribe.
-pub fn channel(context: &Context) -> (SyncSender<RoomAudio>, Receiver<RoomAudio>) {
+pub(crate) fn channel(context: &Context) -> (SyncSender<RoomAudio>, Receiver<RoomAudio>) {
     sync_channel(channels::AUDIO_FRAMES * context.config.sources().len())
 }
 
@@ -41,7 +41,7 @@ pub fn channel(context: &Context) -> (SyncSender<RoomAudio>, Receiver<RoomAudio>
 ///
 /// # Errors
 /// The system refuses a new thread.
-pub fn spawn(
+pub(crate) fn spawn(
     supervisor: &mut Supervisor,
     context: &Context,
     control: &Arc<SourceControl>,

@@ -11,8 +11,8 @@
 //! | any service → outbox | what `[store]` allows | the oldest messages are given up, and health counts them |
 
 /// One minute of 16 ms frames: longer than any decode, 4 MiB.
-pub const AUDIO_FRAMES: usize = 60_000 / 16;
-pub const LISTENER_EVENTS: usize = 64;
-pub const COMMANDS: usize = 16;
+pub(crate) const AUDIO_FRAMES: usize = 60_000 / 16;
+pub(crate) const LISTENER_EVENTS: usize = 64;
+pub(crate) const COMMANDS: usize = 16;
 /// A broker has no more than 20 or so under way at a time.
-pub const INGEST_BATCH: usize = 64;
+pub(crate) const INGEST_BATCH: usize = 64;

@@ -23,20 +23,20 @@ use crate::store::{self, Store};
 #[derive(Clone)]
 pub struct Context {
     /// The config as it was at the start. A reload changes rules and digests in the listener only.
-    pub config: Arc<Config>,
-    pub state_dir: Arc<Path>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) state_dir: Arc<Path>,
     pub topics: Arc<Topics>,
     pub metrics: Arc<Metrics>,
     /// What the web page and `hearth status` show.
     pub live_feed: Arc<LiveFeed>,
-    pub clock: Arc<TrustedClock>,
-    pub snapshots: SnapshotStore,
+    pub(crate) clock: Arc<TrustedClock>,
+    pub(crate) snapshots: SnapshotStore,
     /// `transcript.jsonl`; none when no text is kept.
-    pub transcript: Option<Arc<Mutex<TranscriptJsonl>>>,
+    pub(crate) transcript: Option<Arc<Mutex<TranscriptJsonl>>>,
     /// SIGHUP came: the files of the transcript are to be opened anew.
-    pub reopen_transcript: Arc<AtomicBool>,
+    pub(crate) reopen_transcript: Arc<AtomicBool>,
     /// hearth is shutting down.
-    pub closing: Arc<AtomicBool>,
+    pub(crate) closing: Arc<AtomicBool>,
     outbox_changed: Arc<Notify>,
 }
 
@@ -71,7 +71,7 @@ impl Context {
     }
 
     /// What deletes text. The listener has it, or without one the thread that transcribes.
-    pub fn retention(&self) -> Retention {
+    pub(crate) fn retention(&self) -> Retention {
         Retention::new(
             &self.config,
             self.clock.clone(),
@@ -83,11 +83,11 @@ impl Context {
     }
 
     /// What every text passes before it leaves this process.
-    pub fn redactor(&self) -> Redactor {
+    pub(crate) fn redactor(&self) -> Redactor {
         Redactor::new(&self.config.privacy)
     }
 
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 
@@ -97,7 +97,7 @@ impl Context {
     }
 
     /// Waits for the next [`Self::notify_outbox`]; one that came while nobody waited counts. Only the publisher waits.
-    pub async fn outbox_notified(&self) {
+    pub(crate) async fn outbox_notified(&self) {
         self.outbox_changed.notified().await;
     }
 }

@@ -31,7 +31,7 @@ use crate::mqtt::retry::OutageLog;
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
-pub const NAME: &str = "ingest";
+pub(crate) const NAME: &str = "ingest";
 /// How often is checked whether something has waited for the window.
 const CHECK: Duration = Duration::from_millis(250);
 /// How often the listener learns that time passes in silence.
@@ -47,18 +47,22 @@ const DISCONNECT: Duration = Duration::from_secs(1);
 const SUBSCRIBED: &str = "gathered_topics";
 
 /// What only this service needs.
-pub struct IngestInputs {
-    pub client: client::ClientSettings,
-    pub nodes: NodesConfig,
-    pub transcript: TranscriptWriter,
-    pub listener: SyncSender<ListenerEvent>,
+pub(crate) struct IngestInputs {
+    pub(crate) client: client::ClientSettings,
+    pub(crate) nodes: NodesConfig,
+    pub(crate) transcript: TranscriptWriter,
+    pub(crate) listener: SyncSender<ListenerEvent>,
 }
 
 /// Starts the task. It ends, having stored what arrived, when the guard is dropped.
 ///
 /// # Errors
 /// The store cannot be opened.
-pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: IngestInputs) -> Result<DropGuard, ServiceError> {
+pub(crate) fn spawn(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    inputs: IngestInputs,
+) -> Result<DropGuard, ServiceError> {
     let stop = CancellationToken::new();
     let ingest = run(context.clone(), context.open_store()?, inputs, stop.clone().cancelled_owned());
     supervisor.task(NAME, async move { Ok(ingest.await?) });

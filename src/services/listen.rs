@@ -7,7 +7,7 @@ mod commands;
 mod forget;
 mod outcome_messages;
 mod settings_store;
-pub mod state_at;
+pub(crate) mod state_at;
 mod token_rate;
 
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use crate::store::{self, Store, StoreError};
 use crate::supervisor::Supervisor;
 
 /// What the listener thread is woken for.
-pub enum ListenerEvent {
+pub(crate) enum ListenerEvent {
     /// There is a new utterance in the store.
     UtteranceStored,
     /// The stream has reached this time, and nobody is speaking.
@@ -57,20 +57,20 @@ const NEW_STATE_UTTERANCES: usize = 2_000;
 /// How often the thread shows the watchdog that it lives while nothing events it.
 const IDLE: Duration = Duration::from_secs(1);
 
-pub const NAME: &str = "listen";
+pub(crate) const NAME: &str = "listen";
 
 /// What only this service needs.
-pub struct ListenInputs {
-    pub listener: Listener,
+pub(crate) struct ListenInputs {
+    pub(crate) listener: Listener,
     /// The rules that are in force, for whoever announces them.
-    pub rules: watch::Sender<Vec<Rule>>,
+    pub(crate) rules: watch::Sender<Vec<Rule>>,
 }
 
 /// Starts the thread. It ends when every sender of the returned channel is dropped.
 ///
 /// # Errors
 /// The store or the snapshots cannot be read, or the system refuses a new thread.
-pub fn spawn(
+pub(crate) fn spawn(
     supervisor: &mut Supervisor,
     context: &Context,
     inputs: ListenInputs,
@@ -85,7 +85,7 @@ pub fn spawn(
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn announce_interval(context: &Context, store: &mut Store) -> Result<(), store::StoreError> {
+pub(crate) fn announce_interval(context: &Context, store: &mut Store) -> Result<(), store::StoreError> {
     let minutes = stored_interval(store, context.config.digest.every_min)?;
     store.enqueue(&[payload::interval(&context.topics, MessageHeader::now(), minutes)])
 }

@@ -16,12 +16,12 @@ use crate::commands::microphone::MicrophoneState;
 use crate::config::PrivacyConfig;
 use crate::supervisor::Supervisor;
 
-pub const NAME: &str = "mute hook";
+pub(crate) const NAME: &str = "mute hook";
 /// How long a command may take; switching a lamp takes less.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the task. It ends when the sender of `microphone` is dropped.
-pub fn spawn(supervisor: &mut Supervisor, context: &Context, microphone: watch::Receiver<MicrophoneState>) {
+pub(crate) fn spawn(supervisor: &mut Supervisor, context: &Context, microphone: watch::Receiver<MicrophoneState>) {
     let privacy = context.config.privacy.clone();
     supervisor.task(NAME, async move {
         run(privacy, microphone).await;

@@ -48,9 +48,9 @@ use shutdown::PublishPhase;
 use store_backoff::RETRY;
 use subscription::CommandSubscription;
 
-pub const NAME: &str = "publish";
+pub(crate) const NAME: &str = "publish";
 /// How long the outbox may take to empty when hearth shuts down.
-pub const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// How often health is published.
 const HEALTH: Duration = Duration::from_secs(30);
@@ -91,7 +91,11 @@ pub struct PublishCounts {
 ///
 /// # Errors
 /// The store cannot be opened.
-pub fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: PublishInputs) -> Result<DropGuard, ServiceError> {
+pub(crate) fn spawn(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    inputs: PublishInputs,
+) -> Result<DropGuard, ServiceError> {
     let stop = CancellationToken::new();
     let publish = run(context.clone(), context.open_store()?, inputs, stop.clone().cancelled_owned());
     supervisor.task(NAME, async move {

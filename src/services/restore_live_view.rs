@@ -12,7 +12,7 @@ use crate::store::{Store, StoreError};
 const PHASES: usize = 10 * ALERTS;
 
 /// The last utterances.
-pub fn utterances(store: &Store, live_feed: &LiveFeed) -> Result<(), StoreError> {
+pub(crate) fn utterances(store: &Store, live_feed: &LiveFeed) -> Result<(), StoreError> {
     store
         .last_utterances(UTTERANCES)?
         .into_iter()
@@ -22,7 +22,7 @@ pub fn utterances(store: &Store, live_feed: &LiveFeed) -> Result<(), StoreError>
 
 /// The last digests and alerts. Alerts but those that are `on` have ended, also where no end is stored: their rule was removed
 /// while hearth did not run.
-pub fn digests_and_alerts(store: &Store, live_feed: &LiveFeed, on: &BTreeSet<Ulid>) -> Result<(), StoreError> {
+pub(crate) fn digests_and_alerts(store: &Store, live_feed: &LiveFeed, on: &BTreeSet<Ulid>) -> Result<(), StoreError> {
     store.last_digests(DIGESTS)?.into_iter().for_each(|digest| live_feed.publish(LiveEvent::Digest(digest)));
     for alert in store.last_alerts(PHASES)? {
         let phase = if on.contains(&alert.id) { alert.phase } else { AlertPhase::End };

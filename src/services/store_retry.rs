@@ -18,7 +18,7 @@ const LOG_AGAIN: Duration = Duration::from_secs(60);
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// Runs something that waits for the disk, in a task. On a runtime with one thread that thread is this task's own.
-pub fn blocking<T>(act: impl FnOnce() -> T) -> T {
+pub(crate) fn blocking<T>(act: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(act),
         _ => act(),
@@ -29,7 +29,7 @@ pub fn blocking<T>(act: impl FnOnce() -> T) -> T {
 ///
 /// # Errors
 /// Of a kind that trying again does not mend; while hearth shuts down, any that lasts for 5 s.
-pub fn retry_until_stored<T>(
+pub(crate) fn retry_until_stored<T>(
     context: &Context,
     mut attempt: impl FnMut() -> Result<T, store::StoreError>,
 ) -> Result<T, store::StoreError> {

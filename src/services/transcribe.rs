@@ -29,16 +29,16 @@ use crate::supervisor::Supervisor;
 /// How long the thread waits for audio before it does something else.
 const IDLE: Duration = Duration::from_secs(1);
 
-pub const NAME: &str = "transcribe";
+pub(crate) const NAME: &str = "transcribe";
 
 /// What only this service needs.
-pub struct TranscribeInputs {
-    pub pipeline: AsrPipeline,
-    pub audio: Receiver<RoomAudio>,
+pub(crate) struct TranscribeInputs {
+    pub(crate) pipeline: AsrPipeline,
+    pub(crate) audio: Receiver<RoomAudio>,
     /// None where utterances of several machines are put in order first: then they wait for that in the inbox.
-    pub transcript: Option<TranscriptWriter>,
+    pub(crate) transcript: Option<TranscriptWriter>,
     /// None on a machine without a listener.
-    pub listener: Option<SyncSender<ListenerEvent>>,
+    pub(crate) listener: Option<SyncSender<ListenerEvent>>,
 }
 
 /// Starts the thread. It ends when the sources have ended and everything they sent is transcribed. Returns where it takes the
@@ -46,7 +46,7 @@ pub struct TranscribeInputs {
 ///
 /// # Errors
 /// The store cannot be opened, or the system refuses a new thread.
-pub fn spawn(
+pub(crate) fn spawn(
     supervisor: &mut Supervisor,
     context: &Context,
     inputs: TranscribeInputs,

@@ -12,27 +12,27 @@ use crate::store::transcript_jsonl::{TranscriptJsonl, locked};
 use crate::store::{self, Store};
 
 /// Writes the file, and opens it anew when asked to.
-pub struct TranscriptWriter {
+pub(crate) struct TranscriptWriter {
     context: Context,
 }
 
 impl TranscriptWriter {
-    pub fn new(context: &Context) -> Self {
+    pub(crate) fn new(context: &Context) -> Self {
         Self { context: context.clone() }
     }
 
     /// The time, if the clock is believed.
-    pub fn now(&self) -> Option<Timestamp> {
+    pub(crate) fn now(&self) -> Option<Timestamp> {
         self.context.clock.now()
     }
 
     /// Writes what the store has more than the file.
-    pub fn follow(&mut self, store: &Store) {
+    pub(crate) fn follow(&mut self, store: &Store) {
         self.attempt(|lines| lines.follow(store));
     }
 
     /// Opens the files anew when that was asked for.
-    pub fn keep_up(&mut self) {
+    pub(crate) fn keep_up(&mut self) {
         if self.context.reopen_transcript.swap(false, Ordering::Relaxed) {
             self.attempt(TranscriptJsonl::reopen);
         }

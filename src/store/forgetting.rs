@@ -29,7 +29,7 @@ pub struct Forgotten {
     pub utterances: u64,
     /// Since when, of the request that is carried out now; none when a note is carried out.
     #[serde(skip)]
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// Ids of the alerts, and of the summaries, that went with them.
     pub alerts: BTreeSet<String>,
     pub digests: BTreeSet<String>,
@@ -140,7 +140,7 @@ impl Store {
     }
 
     /// When the last thing that stored digests tell of was said, of each state that has any: a room's, or the house's.
-    pub fn told_until(&self) -> Result<BTreeMap<Option<String>, Timestamp>, StoreError> {
+    pub(crate) fn told_until(&self) -> Result<BTreeMap<Option<String>, Timestamp>, StoreError> {
         self.read(|connection| {
             let newest = r#"SELECT room, "end", max(seq) FROM digest WHERE words > 0 GROUP BY room"#;
             connection

@@ -12,9 +12,9 @@ use crate::event::{Gap, Message, Utterance};
 
 /// What arrived from other machines for the first time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NewArrivals {
-    pub utterances: Vec<Utterance>,
-    pub gaps: Vec<Gap>,
+pub(crate) struct NewArrivals {
+    pub(crate) utterances: Vec<Utterance>,
+    pub(crate) gaps: Vec<Gap>,
 }
 
 impl Store {
@@ -22,7 +22,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written; so for every function here.
-    pub fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), StoreError> {
+    pub(crate) fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), StoreError> {
         let now = to_nanos(Timestamp::now());
         let dropped = self.write(|transaction, settings| {
             // An MQTT bridge may bring it back under another topic, also after its text was deleted.
@@ -40,7 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::stage`].
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         utterances: &[Utterance],
         gaps: &[Gap],
@@ -73,7 +73,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::stage`].
-    pub fn release(&mut self, before: Timestamp, now: Timestamp) -> Result<(u64, bool), StoreError> {
+    pub(crate) fn release(&mut self, before: Timestamp, now: Timestamp) -> Result<(u64, bool), StoreError> {
         let (before, now) = (to_nanos(before), to_nanos(now));
         // Mostly there is nothing to do, which a read can tell.
         let (due, waiting) = self.read(|connection| {
@@ -101,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::stage`].
-    pub fn forget_arrivals(&mut self, time: Timestamp) -> Result<(), StoreError> {
+    pub(crate) fn forget_arrivals(&mut self, time: Timestamp) -> Result<(), StoreError> {
         let time = to_nanos(time);
         self.write(|transaction, _| {
             transaction.prepare_cached("DELETE FROM arrival WHERE time < ?1")?.execute([time])?;

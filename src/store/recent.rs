@@ -12,7 +12,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read; so for every function here.
-    pub fn last_utterances(&self, limit: usize) -> Result<Vec<Utterance>, StoreError> {
+    pub(crate) fn last_utterances(&self, limit: usize) -> Result<Vec<Utterance>, StoreError> {
         self.read(|connection| {
             let rows = connection
                 .prepare_cached(

@@ -44,7 +44,7 @@ impl Store {
 
     /// Text that was deleted is still in the write-ahead log: empties it, and gives free pages back. Waits for readers as for
     /// a writer; one that is still in the middle of a question then holds the log, and the next time will do.
-    pub fn erase(&self) -> Result<(), StoreError> {
+    pub(crate) fn erase(&self) -> Result<(), StoreError> {
         let held = self.read(|connection| {
             connection.execute_batch("PRAGMA incremental_vacuum")?;
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// Whether the write-ahead log may hold text.
-    pub fn is_erased(&self) -> bool {
+    pub(crate) fn is_erased(&self) -> bool {
         let mut log = self.path.as_os_str().to_owned();
         log.push("-wal");
         std::fs::metadata(log).map_or(true, |log| log.len() == 0)

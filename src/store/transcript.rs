@@ -177,7 +177,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::false_alarms`].
-    pub fn back_from(&self, seq: i64, limit: usize) -> Result<i64, StoreError> {
+    pub(crate) fn back_from(&self, seq: i64, limit: usize) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT seq FROM utterance WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2")?
@@ -191,7 +191,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::false_alarms`].
-    pub fn count_after(&self, seq: i64) -> Result<u64, StoreError> {
+    pub(crate) fn count_after(&self, seq: i64) -> Result<u64, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT count(*) FROM utterance WHERE seq > ?1")?

@@ -109,7 +109,7 @@ impl TranscriptJsonl {
     }
 
     /// Takes the utterances from one sequence number to another out of every file.
-    pub fn forget(&mut self, (from, to): (i64, i64)) -> Result<(), StoreError> {
+    pub(crate) fn forget(&mut self, (from, to): (i64, i64)) -> Result<(), StoreError> {
         for path in all_files(&self.path) {
             let taken_out =
                 take_out(&path, |seq| (from..=to).contains(&seq)).map_err(failed(&path, "forgetting lines"))?;
@@ -189,7 +189,7 @@ impl TranscriptJsonl {
 }
 
 /// The file that several threads share.
-pub fn locked(file: &Mutex<TranscriptJsonl>) -> MutexGuard<'_, TranscriptJsonl> {
+pub(crate) fn locked(file: &Mutex<TranscriptJsonl>) -> MutexGuard<'_, TranscriptJsonl> {
     // Whoever panicked with it left whole lines.
     file.lock().unwrap_or_else(PoisonError::into_inner)
 }

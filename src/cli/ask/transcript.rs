@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 /// The utterances of a transcript file, in order.
-pub fn read(path: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<String>> {
     let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
     let mut bytes = Vec::new();
     if path == Path::new("-") {

@@ -36,7 +36,7 @@ const SILENCE_MIN: usize = 5;
 
 /// Measure hearing over a folder of recordings with a manifest.tsv.
 #[derive(Debug, clap::Args)]
-pub struct BenchHearingArgs {
+pub(crate) struct BenchHearingArgs {
     /// A folder that holds a manifest.tsv, or whose folders do
     folder: PathBuf,
     /// As fast as the machine can: only words, no latency, and no decoding before a segment has ended
@@ -128,7 +128,7 @@ struct RecordingLine<'a> {
 
 /// # Errors
 /// The folder, a recording or the model cannot be read.
-pub fn run(args: BenchHearingArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: BenchHearingArgs) -> anyhow::Result<()> {
     let mut recordings = manifest::read(&args.folder)?;
     if !args.sets.is_empty() {
         recordings.retain(|recording| args.sets.contains(&recording.set));

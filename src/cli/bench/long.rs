@@ -31,22 +31,22 @@ const READ_SECONDS: f64 = 300.0;
 
 /// A look at a stream of some age.
 #[derive(Debug, Default, Serialize)]
-pub struct Age {
-    pub tokens: u64,
+pub(crate) struct Age {
+    pub(crate) tokens: u64,
     /// Read in chunks of [`CHUNK`].
-    pub us_per_token: f64,
-    pub us_per_token_written: f64,
+    pub(crate) us_per_token: f64,
+    pub(crate) us_per_token_written: f64,
     /// How much longer than at the first age: the median of what it was in each turn.
-    pub times_as_long: f64,
-    pub times_as_long_written: f64,
-    pub rss_bytes: u64,
+    pub(crate) times_as_long: f64,
+    pub(crate) times_as_long_written: f64,
+    pub(crate) rss_bytes: u64,
     /// All of them; else the state was restored at this age.
-    pub read: bool,
+    pub(crate) read: bool,
 }
 
 /// Looks at the time for the next tokens and at memory at every age up to `count`. Ages that are too far off to be read are
 /// reached as a restart reaches them, by restoring the state there: only its positions then tell it from one that has read.
-pub fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Age>> {
+pub(crate) fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Age>> {
     let mut ages: Vec<u64> = AGES.into_iter().filter(|age| *age < count).collect();
     ages.push(count);
     let full = model.config().attention_window_size as u64 + 1;

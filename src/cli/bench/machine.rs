@@ -13,23 +13,23 @@ use griffin::kernels::{Kernel, Roofline, RooflineMeasurement};
 const READ_BYTES: usize = 2 << 30;
 
 /// Each speed is measured for so long, and at least [`PASSES`] times; the median counts.
-pub const SECONDS: f64 = 4.0;
-pub const PASSES: usize = 15;
+pub(crate) const SECONDS: f64 = 4.0;
+pub(crate) const PASSES: usize = 15;
 
 /// After so long the limits are measured again.
 const BETWEEN_LIMITS: f64 = 0.5;
 
 /// What the machine can do at most, to be asked again and again.
-pub struct Machine {
+pub(crate) struct Machine {
     kernel: Kernel,
     threads: rayon::ThreadPool,
     buffer: Vec<u8>,
 }
 
 /// How long something took, and the limits meanwhile.
-pub struct Speed {
+pub(crate) struct Speed {
     /// The median.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     rounds: Vec<Round>,
 }
 
@@ -42,12 +42,12 @@ struct Round {
 
 impl Speed {
     /// What was kept up meanwhile, the median of each: the limits of what takes longer than a moment.
-    pub fn roofs(&self) -> Roofline {
+    pub(crate) fn roofs(&self) -> Roofline {
         Roofline::median(&self.looks().map(|look| look.sustained).collect::<Vec<_>>())
     }
 
     /// The best moment of each.
-    pub fn best(&self) -> Roofline {
+    pub(crate) fn best(&self) -> Roofline {
         Roofline::highest(&self.looks().map(|look| look.best).collect::<Vec<_>>())
     }
 
@@ -56,7 +56,7 @@ impl Speed {
     }
 
     /// The share of a limit that was reached, the median of all rounds; `least` tells the seconds that a pass takes at least.
-    pub fn share(&self, least: impl Fn(&Roofline) -> f64) -> f64 {
+    pub(crate) fn share(&self, least: impl Fn(&Roofline) -> f64) -> f64 {
         let least =
             |around: &[RooflineMeasurement; 2]| around.iter().map(|look| least(&look.sustained)).sum::<f64>() / 2.0;
         median(self.rounds.iter().map(|round| least(&round.around) / round.seconds).collect())
@@ -64,7 +64,7 @@ impl Speed {
 }
 
 impl Machine {
-    pub fn new(kernel: Kernel, threads: usize) -> anyhow::Result<Self> {
+    pub(crate) fn new(kernel: Kernel, threads: usize) -> anyhow::Result<Self> {
         let eighth = total_bytes() as usize / 8;
         let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         Ok(Self { kernel, threads, buffer: vec![1; READ_BYTES.min(eighth)] })
@@ -75,7 +75,7 @@ impl Machine {
     }
 
     /// Measures something for [`SECONDS`], and the limits in turns with it.
-    pub fn measure(&self, mut what: impl FnMut()) -> Speed {
+    pub(crate) fn measure(&self, mut what: impl FnMut()) -> Speed {
         what();
         let (mut times, mut rounds, mut before) = (Vec::new(), Vec::new(), self.roofs());
         while times.len() < PASSES || times.iter().sum::<f64>() < SECONDS {
@@ -93,13 +93,13 @@ impl Machine {
     }
 }
 
-pub fn seconds_of(what: impl FnOnce()) -> f64 {
+pub(crate) fn seconds_of(what: impl FnOnce()) -> f64 {
     let begun = Instant::now();
     what();
     begun.elapsed().as_secs_f64()
 }
 
-pub fn median(mut times: Vec<f64>) -> f64 {
+pub(crate) fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }

@@ -32,7 +32,7 @@ const QUESTION_TOKENS: usize = 24;
 
 /// Measure a model.
 #[derive(Debug, clap::Args)]
-pub struct BenchModelArgs {
+pub(crate) struct BenchModelArgs {
     /// Random weights of a published shape, 2b or 9b, or the bundled nano
     #[arg(long, default_value = "nano", conflicts_with = "model", value_parser = ["2b", "9b", "nano"])]
     shape: String,
@@ -93,7 +93,7 @@ struct ModelBenchReport {
 
 /// # Errors
 /// When the model cannot be loaded or a file not be written.
-pub fn run(args: BenchModelArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: BenchModelArgs) -> anyhow::Result<()> {
     let options = Options { weights: args.weights, threads: args.threads, kernel: args.kernel, ..Options::default() };
     let (model, load_s) = open(&args, &options)?;
     let (kernel, threads) = (model.kernel(), model.threads());

@@ -7,12 +7,18 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// Draws points (x on a logarithmic scale) as a line from zero up.
-pub fn line(path: &Path, title: &str, [across, up]: [&str; 2], points: &[(f64, f64)]) -> anyhow::Result<()> {
+pub(crate) fn line(path: &Path, title: &str, [across, up]: [&str; 2], points: &[(f64, f64)]) -> anyhow::Result<()> {
     told(path, draw(path, title, [across, up], points))
 }
 
 /// Draws how often values lie in each stretch of `step`, from zero up.
-pub fn histogram(path: &Path, title: &str, [across, up]: [&str; 2], step: f64, values: &[f64]) -> anyhow::Result<()> {
+pub(crate) fn histogram(
+    path: &Path,
+    title: &str,
+    [across, up]: [&str; 2],
+    step: f64,
+    values: &[f64],
+) -> anyhow::Result<()> {
     let bar = |value: &f64| (value.max(0.0) / step) as usize;
     let mut bars = vec![0usize; values.iter().map(bar).max().unwrap_or(0) + 1];
     values.iter().for_each(|value| bars[bar(value)] += 1);

@@ -38,7 +38,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Measure publishing.
 #[derive(Debug, clap::Args)]
-pub struct BenchPublishArgs {
+pub(crate) struct BenchPublishArgs {
     /// Utterances that wait in the outbox when the broker comes
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     count: u64,
@@ -69,7 +69,7 @@ struct Figures {
 ///
 /// # Errors
 /// There is no broker, or the database cannot be created.
-pub fn run(args: BenchPublishArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: BenchPublishArgs) -> anyhow::Result<()> {
     let dir = match &args.dir {
         Some(dir) => tempfile::tempdir_in(dir),
         None => tempfile::tempdir(),

@@ -60,7 +60,7 @@ struct ShownSummary {
 }
 
 /// Prints messages as they arrive and collects alerts and summaries for the table.
-pub struct DemoScreen {
+pub(crate) struct DemoScreen {
     topics: Topics,
     /// Standard output is kept for the JSON line; everything else goes to standard error.
     use_stderr: bool,
@@ -75,7 +75,7 @@ pub struct DemoScreen {
 
 impl DemoScreen {
     /// A screen for messages of `topics`. `length_s` is the length of the recording, if it is known.
-    pub fn new(topics: Topics, use_stderr: bool, length_s: Option<f64>, broker: SocketAddr) -> Self {
+    pub(crate) fn new(topics: Topics, use_stderr: bool, length_s: Option<f64>, broker: SocketAddr) -> Self {
         let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self {
             topics,
@@ -93,7 +93,7 @@ impl DemoScreen {
     ///
     /// # Errors
     /// Standard output cannot be written. The same holds for every function here that returns a `Result`.
-    pub fn begin(&mut self, fast: bool) -> anyhow::Result<()> {
+    pub(crate) fn begin(&mut self, fast: bool) -> anyhow::Result<()> {
         let length = self.length_s.map_or_else(String::new, |s| format!("{s:.0} s of "));
         let pace = if fast { "as fast as this machine can" } else { "in real time" };
         self.line(&format!(
@@ -104,7 +104,7 @@ impl DemoScreen {
     }
 
     /// Shows a message. Messages of other clients of the broker, which we cannot read, are skipped.
-    pub fn show(&mut self, event: BrokerEvent, metrics: &Metrics) -> anyhow::Result<()> {
+    pub(crate) fn show(&mut self, event: BrokerEvent, metrics: &Metrics) -> anyhow::Result<()> {
         let BrokerEvent::Message { topic, payload, .. } = event else { return Ok(()) };
         let since = metrics.heard_since.get();
         let offset = |time: Timestamp| since.map_or(0.0, |since| time.duration_since(since).as_secs_f64().max(0.0));
@@ -192,7 +192,7 @@ impl DemoScreen {
     }
 
     /// The table at the end.
-    pub fn summary(self, metrics: &Metrics) -> DemoSummary {
+    pub(crate) fn summary(self, metrics: &Metrics) -> DemoSummary {
         DemoSummary {
             audio_s: round(clock::seconds(metrics.heard_samples.get() as i64)),
             words: metrics.words.get(),
@@ -211,7 +211,7 @@ impl DemoScreen {
 
 /// The table at the end; `--json` prints it as one line.
 #[derive(Debug, Serialize)]
-pub struct DemoSummary {
+pub(crate) struct DemoSummary {
     audio_s: f64,
     words: u64,
     tokens: u64,

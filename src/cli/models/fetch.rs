@@ -21,7 +21,7 @@ use crate::models::fetch::{FetchEvent, Fetcher, Patience};
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
-pub struct FetchArgs {
+pub(crate) struct FetchArgs {
     /// As `hearth models fetch` lists it; left out, the names are listed
     name: Option<String>,
     /// The folder to put it into; by default one that hearth looks in: $HEARTH_MODELS, else /var/lib/hearth/models where hearth
@@ -41,7 +41,7 @@ pub struct FetchArgs {
 ///
 /// # Errors
 /// When the model is not there, whole and right, at the end.
-pub fn run(args: FetchArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: FetchArgs) -> anyhow::Result<()> {
     let Some(name) = &args.name else {
         write!(stdout(), "{}", list())?;
         return Ok(());

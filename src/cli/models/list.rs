@@ -16,7 +16,7 @@ use crate::models;
 const SYSTEM: &str = "/etc/hearth";
 
 #[derive(Debug, clap::Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// A directory of models; by default every place that names are looked for in
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct ListArgs {
 ///
 /// # Errors
 /// When the directory that was named cannot be read.
-pub fn run(args: ListArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: ListArgs) -> anyhow::Result<()> {
     let named = args.dir.is_some();
     let places = args.dir.map_or_else(|| models::places_of(Path::new(SYSTEM)), |dir| vec![dir]);
     for place in &places {

@@ -22,7 +22,7 @@ use griffin::{self, Model, Options, Perplexity, QuantizeReport, QuantizeStats, T
 const COMPARED: u64 = 500_000_000;
 
 #[derive(Debug, clap::Args)]
-pub struct QuantizeArgs {
+pub(crate) struct QuantizeArgs {
     /// A model's name, or a directory in Hugging Face layout
     #[arg(value_name = "DIR")]
     dir: PathBuf,
@@ -54,7 +54,7 @@ fn form(text: &str) -> Result<Quantization, String> {
 /// # Errors
 /// When the checkpoint is not whole, the file cannot be written, or the text not be read. Nothing bears the file's name then
 /// but what bore it before.
-pub fn run(args: QuantizeArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: QuantizeArgs) -> anyhow::Result<()> {
     let dir = models::find(&args.dir, Path::new(""))?;
     ensure!(dir.is_dir(), "{} is no directory in Hugging Face layout; quantising begins with one", dir.display());
     // What can be wrong with a text is better told now than after minutes of packing.

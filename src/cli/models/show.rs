@@ -12,7 +12,7 @@ use crate::models;
 use griffin::{self, GroupSummary, ModelSummary, TensorGroup};
 
 #[derive(Debug, clap::Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// A model's name or path
     #[arg(value_name = "MODEL")]
     model: PathBuf,
@@ -22,7 +22,7 @@ pub struct ShowArgs {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn run(args: ShowArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: ShowArgs) -> anyhow::Result<()> {
     let path = models::resolve(&args.model, Path::new(""))?;
     let kind = ModelKind::of(&path)?;
     if kind == ModelKind::Whisper {

@@ -14,7 +14,7 @@ use crate::models;
 use griffin::{self, Tokenizer};
 
 #[derive(Debug, clap::Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// A model's name or path
     #[arg(value_name = "MODEL")]
     model: PathBuf,
@@ -24,7 +24,7 @@ pub struct VerifyArgs {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn run(args: VerifyArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: VerifyArgs) -> anyhow::Result<()> {
     let path = models::resolve(&args.model, Path::new(""))?;
     models::verify(&path)?;
     let listed = models::is_listed(&path)?;

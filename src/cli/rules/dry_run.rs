@@ -29,7 +29,7 @@ use crate::store::Store;
 const NEARLY: f64 = 0.5;
 
 #[derive(Debug, clap::Args)]
-pub struct DryRunArgs {
+pub(crate) struct DryRunArgs {
     /// The rules, as [[rule]] stands in the config
     #[arg(value_name = "RULE.toml")]
     rules: PathBuf,
@@ -48,7 +48,7 @@ pub struct DryRunArgs {
 ///
 /// # Errors
 /// The file, the config, the model or the database cannot be read, or no text is stored from that time on.
-pub fn run(args: DryRunArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: DryRunArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let since = human_time::parse(&args.since, &now)?;
     let rules = rules(&args.rules)?;

@@ -13,7 +13,7 @@ use crate::store::Store;
 
 /// Arguments of `hearth rules list`.
 #[derive(Debug, clap::Args)]
-pub struct ListRulesArgs {
+pub(crate) struct ListRulesArgs {
     /// One line of JSON for each rule
     #[arg(long)]
     json: bool,
@@ -26,7 +26,7 @@ pub struct ListRulesArgs {
 ///
 /// # Errors
 /// The config or the database cannot be read.
-pub fn run(args: ListRulesArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: ListRulesArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let dir = lived_in(&config)?;
     // The probabilities at which each rule's false alarms began; none for a rule that is only a pattern.

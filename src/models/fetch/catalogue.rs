@@ -8,26 +8,26 @@ use serde::Deserialize;
 use super::FetchError;
 
 /// The hub, unless another is named.
-pub const HUB: &str = "https://huggingface.co";
+pub(crate) const HUB: &str = "https://huggingface.co";
 
 /// A model that can be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogEntry {
     /// What a person calls it.
-    pub name: String,
+    pub(crate) name: String,
     /// Owner and repository on the hub.
-    pub repo: &'static str,
-    pub parts: Parts,
+    pub(crate) repo: &'static str,
+    pub(crate) parts: Parts,
     /// Bytes to fetch, about; the hub says exactly.
-    pub about_bytes: u64,
-    pub licence: &'static str,
+    pub(crate) about_bytes: u64,
+    pub(crate) licence: &'static str,
     /// Its licence must be accepted on the hub first.
-    pub gated: bool,
+    pub(crate) gated: bool,
 }
 
 /// What a model is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parts {
+pub(crate) enum Parts {
     /// One file, which keeps its name.
     File(String),
     /// A folder in Hugging Face layout: [`FOLDER`], and weights in one file or in the shards that [`INDEX`] names.
@@ -35,11 +35,11 @@ pub enum Parts {
 }
 
 /// What every folder holds beside its weights.
-pub const FOLDER: [&str; 2] = ["config.json", "tokenizer.json"];
+pub(crate) const FOLDER: [&str; 2] = ["config.json", "tokenizer.json"];
 /// The list of shards, where weights are in more than one file.
-pub const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// The weights, where they are in one file.
-pub const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
 
 const GEMMA: &str = "Gemma Terms of Use";
 
@@ -127,12 +127,12 @@ pub fn find(name: &str) -> Result<CatalogEntry, FetchError> {
 }
 
 /// Where a file of a repository is to be had.
-pub fn url(endpoint: &str, repo: &str, revision: &str, file: &str) -> String {
+pub(crate) fn url(endpoint: &str, repo: &str, revision: &str, file: &str) -> String {
     format!("{}/{repo}/resolve/{revision}/{file}", endpoint.trim_end_matches('/'))
 }
 
 /// The page on which a licence is accepted.
-pub fn page(repo: &str) -> String {
+pub(crate) fn page(repo: &str) -> String {
     format!("{HUB}/{repo}")
 }
 
@@ -145,7 +145,7 @@ struct ShardIndex {
 ///
 /// # Errors
 /// What is wrong with the list: it comes from outside, and a shard may not be put elsewhere than beside it.
-pub fn shards(index: &str) -> Result<Vec<String>, String> {
+pub(crate) fn shards(index: &str) -> Result<Vec<String>, String> {
     let index: ShardIndex = serde_json::from_str(index).map_err(|error| error.to_string())?;
     let shards: std::collections::BTreeSet<String> = index.weight_map.into_values().collect();
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

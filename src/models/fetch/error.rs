@@ -77,7 +77,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// Whether it may go well in a moment.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::Broken { .. })
     }
 

@@ -54,7 +54,7 @@ impl fmt::Debug for Token {
 
 /// What the contents of a file hash to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hash {
+pub(crate) enum Hash {
     /// Of the contents: large files.
     Sha256(String),
     /// SHA-1 as git names a blob: small files.
@@ -73,7 +73,7 @@ impl Hash {
         }
     }
 
-    pub fn hex(&self) -> &str {
+    pub(crate) fn hex(&self) -> &str {
         let (Self::Sha256(hex) | Self::Git(hex)) = self;
         hex
     }
@@ -81,21 +81,21 @@ impl Hash {
 
 /// A file on the hub, at one commit.
 #[derive(Clone, Debug)]
-pub struct Remote {
-    pub file: String,
+pub(crate) struct Remote {
+    pub(crate) file: String,
     /// Bytes.
-    pub size: u64,
-    pub hash: Hash,
+    pub(crate) size: u64,
+    pub(crate) hash: Hash,
     /// The commit that `file` was described at, to fetch its siblings from the same.
-    pub commit: String,
+    pub(crate) commit: String,
     entry: CatalogEntry,
     url: String,
 }
 
 /// A stream of a file's bytes from `from` on.
-pub struct Download {
-    pub from: u64,
-    pub body: Box<dyn Read>,
+pub(crate) struct Download {
+    pub(crate) from: u64,
+    pub(crate) body: Box<dyn Read>,
 }
 
 /// A connection to one hub.
@@ -143,7 +143,7 @@ impl Hub {
     ///
     /// # Errors
     /// What the hub refuses, and [`FetchError::Odd`] if it does not say what is needed.
-    pub fn describe(&self, entry: &CatalogEntry, revision: &str, file: &str) -> Result<Remote, FetchError> {
+    pub(crate) fn describe(&self, entry: &CatalogEntry, revision: &str, file: &str) -> Result<Remote, FetchError> {
         let url = catalogue::url(&self.endpoint, entry.repo, revision, file);
         let mut found = Description::default();
         self.follow(&Method::HEAD, &url, None, entry, file, &mut |response, elsewhere| {
@@ -163,7 +163,7 @@ impl Hub {
     ///
     /// # Errors
     /// What the hub or the store behind it refuses.
-    pub fn open(&self, remote: &Remote, from: u64) -> Result<Download, FetchError> {
+    pub(crate) fn open(&self, remote: &Remote, from: u64) -> Result<Download, FetchError> {
         let range = (from > 0).then(|| format!("bytes={from}-"));
         let response =
             self.follow(&Method::GET, &remote.url, range.as_deref(), &remote.entry, &remote.file, &mut |_, _| false)?;

@@ -6,15 +6,15 @@ use ureq::http::Uri;
 
 /// Scheme, host and port (RFC 6454): what a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    pub scheme: String,
-    pub host: String,
-    pub port: u16,
+pub(crate) struct Origin {
+    pub(crate) scheme: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Origin {
     /// Of a web address; nothing of any other.
-    pub fn of(uri: &Uri) -> Option<Self> {
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
         let usual = match scheme.as_str() {
             "https" => 443,
@@ -26,13 +26,13 @@ impl Origin {
     }
 
     /// Whether what is sent there stays on this machine.
-    pub fn is_this_machine(&self) -> bool {
+    pub(crate) fn is_this_machine(&self) -> bool {
         let address = self.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
         self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
     /// Where a `Location` leads from here.
-    pub fn join(&self, location: &str) -> Option<String> {
+    pub(crate) fn join(&self, location: &str) -> Option<String> {
         let Self { scheme, host, port } = self;
         match location {
             _ if location.contains("://") => Some(location.into()),

@@ -19,7 +19,7 @@ use crate::atomic_file;
 /// Bytes read at once.
 const BLOCK: usize = 1 << 18;
 
-pub struct PartialFile {
+pub(crate) struct PartialFile {
     file: File,
     path: PathBuf,
     target: PathBuf,
@@ -33,7 +33,7 @@ impl PartialFile {
     ///
     /// # Errors
     /// [`FetchError::Locked`] if another process is at it; [`FetchError::Read`], [`FetchError::Write`], [`FetchError::Full`].
-    pub fn open(dir: &Path, remote: &Remote) -> Result<Self, FetchError> {
+    pub(crate) fn open(dir: &Path, remote: &Remote) -> Result<Self, FetchError> {
         let path = path(dir, remote);
         let mut options = OpenOptions::new();
         let file = options
@@ -59,16 +59,16 @@ impl PartialFile {
     }
 
     /// Bytes that are there.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.len == self.remote.size
     }
 
     /// Forgets what is there.
-    pub fn restart(&mut self) -> Result<(), FetchError> {
+    pub(crate) fn restart(&mut self) -> Result<(), FetchError> {
         self.file
             .set_len(0)
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
@@ -82,7 +82,7 @@ impl PartialFile {
     ///
     /// # Errors
     /// [`FetchError::TooLong`], and the part is gone; [`FetchError::Write`], [`FetchError::Full`], and it stays.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
         if self.len + bytes.len() as u64 > self.remote.size {
             self.remove();
             return Err(FetchError::TooLong { file: self.remote.file.clone(), size: self.remote.size });
@@ -97,7 +97,7 @@ impl PartialFile {
     ///
     /// # Errors
     /// [`FetchError::Mismatch`], and the part is gone; [`FetchError::Write`], [`FetchError::Full`].
-    pub fn finish(self) -> Result<PathBuf, FetchError> {
+    pub(crate) fn finish(self) -> Result<PathBuf, FetchError> {
         let found = self.hasher.hex();
         if found != self.remote.hash.hex() {
             self.remove();
@@ -121,7 +121,7 @@ fn path(dir: &Path, remote: &Remote) -> PathBuf {
 }
 
 /// Bytes of `remote` that `dir` has, whole or in part, unverified.
-pub fn have(dir: &Path, remote: &Remote) -> u64 {
+pub(crate) fn have(dir: &Path, remote: &Remote) -> u64 {
     let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
     if size(dir.join(&remote.file)) == remote.size { remote.size } else { size(path(dir, remote)).min(remote.size) }
 }
@@ -130,7 +130,7 @@ pub fn have(dir: &Path, remote: &Remote) -> u64 {
 ///
 /// # Errors
 /// [`FetchError::Read`], unless it is not there.
-pub fn is_present(dir: &Path, remote: &Remote) -> Result<bool, FetchError> {
+pub(crate) fn is_present(dir: &Path, remote: &Remote) -> Result<bool, FetchError> {
     let path = dir.join(&remote.file);
     let mut file = match File::open(&path) {
         Ok(file) => file,

@@ -126,7 +126,7 @@ impl ClientSettings {
     }
 
     /// The broker's URL, for messages.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 }

@@ -18,7 +18,7 @@ use crate::mqtt::topics::Topics;
 const MIN_CHANGE: f64 = 0.01;
 
 /// Makes the messages for what has changed.
-pub struct OutcomeMessages {
+pub(crate) struct OutcomeMessages {
     topics: Topics,
     rules: BTreeMap<String, AnnouncedRule>,
 }
@@ -41,14 +41,14 @@ struct PublishedRule {
 }
 
 impl OutcomeMessages {
-    pub fn new(rules: &[config::Rule], topics: &Topics) -> Self {
+    pub(crate) fn new(rules: &[config::Rule], topics: &Topics) -> Self {
         let rule = |rule: &config::Rule| AnnouncedRule { severity: rule.severity, rooms: BTreeMap::new() };
         let rules = rules.iter().map(|it| (it.name.to_string(), rule(it))).collect();
         Self { topics: topics.clone(), rules }
     }
 
     /// A message for each rule that was never published, and an empty one for each retained rule that no longer exists.
-    pub fn settle(&self, retained: &[Message]) -> Vec<Message> {
+    pub(crate) fn settle(&self, retained: &[Message]) -> Vec<Message> {
         let known = |name: &str| retained.iter().any(|m| m.topic == self.topics.rule(name));
         let new = self.rules.iter().filter(|(name, _)| !known(name)).map(|(name, rule)| self.state(name, rule));
         let rule = |topic: &str| topic.strip_prefix(&self.topics.rules()).map(str::to_string);
@@ -59,7 +59,7 @@ impl OutcomeMessages {
 
     /// The messages of an outcome: alerts, digests, and the state of each rule that changed. `standings` say which alerts are
     /// acknowledged, and until when a rule is snoozed.
-    pub fn messages<'a>(
+    pub(crate) fn messages<'a>(
         &mut self,
         outcome: &ListenerOutcome,
         standings: impl Iterator<Item = RuleStanding<'a>>,
@@ -99,7 +99,7 @@ impl OutcomeMessages {
     }
 
     /// Drops everything that quotes speech.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         for published in self.rules.values_mut().flat_map(|rule| rule.rooms.values_mut()) {
             // Every field is named, so that a new one cannot be added without saying how it forgets.
             let PublishedRule { on: _, probability, answer, evidence, acknowledged: _, snoozed_until: _ } = published;
@@ -154,7 +154,7 @@ impl PublishedRule {
 
 /// Logs what happened, with fields by which a journal can be searched. What was said is not logged: others keep a journal, for as
 /// long as they like.
-pub fn log(outcome: &ListenerOutcome) {
+pub(crate) fn log(outcome: &ListenerOutcome) {
     for alert in &outcome.alerts {
         let (rule, severity, probability) = (&alert.rule, alert.severity, alert.probability.unwrap_or(1.0));
         match alert.phase {
@@ -171,7 +171,7 @@ pub fn log(outcome: &ListenerOutcome) {
 }
 
 /// Publishes what happened in the live feed.
-pub fn show(outcome: ListenerOutcome, live_feed: &LiveFeed) {
+pub(crate) fn show(outcome: ListenerOutcome, live_feed: &LiveFeed) {
     let ListenerOutcome { digests, alerts, readings } = outcome;
     for listener::RuleEvaluation { rule, room, probability, time, active } in readings {
         live_feed.publish(LiveEvent::Reading(RuleReading { rule: rule.to_string(), room, time, probability, active }));

@@ -10,14 +10,14 @@ use crate::services::ServiceError;
 use crate::store::Store;
 
 /// Utterances that are fetched and read at a time.
-pub const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// Calls `act` with the state at time `at`, of a room or of all rooms, and with the time of the last thing in that state, at most
 /// `at`. None where no snapshot is as old. `progress` is called with the number of utterances after each batch.
 ///
 /// # Errors
 /// A snapshot or the store cannot be read, the model fails, or `act` does.
-pub fn at<T>(
+pub(crate) fn at<T>(
     listeners: &mut Listeners,
     store: &Store,
     room: Option<&str>,

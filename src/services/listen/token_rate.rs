@@ -15,7 +15,7 @@ const AFTER: Duration = Duration::from_secs(60);
 
 /// Sums up what was read since the last sample.
 #[derive(Default)]
-pub struct TokenRateMeter {
+pub(crate) struct TokenRateMeter {
     tokens: u64,
     spent: Duration,
     last: Option<Instant>,
@@ -23,7 +23,7 @@ pub struct TokenRateMeter {
 
 impl TokenRateMeter {
     /// `tokens` were read in `spent`. Returns a sample, with the state's age of `read` tokens, when one is due.
-    pub fn add(&mut self, tokens: u64, spent: Duration, read: u64) -> Option<TokenCost> {
+    pub(crate) fn add(&mut self, tokens: u64, spent: Duration, read: u64) -> Option<TokenCost> {
         self.tokens += tokens;
         self.spent += spent;
         let late = self.last.is_none_or(|last| last.elapsed() >= AFTER);

@@ -262,7 +262,7 @@ impl OutboxSender {
 
     /// Removes from the outbox what was acknowledged.
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
-        let Some(rows) = self.acknowledged.to_remove() else { return Ok(()) };
+        let Some(rows) = self.acknowledged.take_removable() else { return Ok(()) };
         let unsendable = self.acknowledged.unsendable();
         if self.write(|store| store.acknowledge(&rows, unsendable))?.is_some() {
             self.acknowledged.removed();

@@ -13,11 +13,11 @@ use crate::services::listen::ListenerEvent;
 const MOST: usize = 1000;
 
 #[derive(Default)]
-pub struct PendingGaps(VecDeque<Gap>);
+pub(crate) struct PendingGaps(VecDeque<Gap>);
 
 impl PendingGaps {
     /// Adds a gap, and drops the oldest if there are too many.
-    pub fn push(&mut self, gap: Gap) {
+    pub(crate) fn push(&mut self, gap: Gap) {
         self.0.push_back(gap);
         if self.0.len() > MOST {
             self.0.pop_front();
@@ -25,7 +25,7 @@ impl PendingGaps {
     }
 
     /// Sends as many as the listener's channel takes. Without a listener none wait.
-    pub fn send(&mut self, listener: Option<&SyncSender<ListenerEvent>>) {
+    pub(crate) fn send(&mut self, listener: Option<&SyncSender<ListenerEvent>>) {
         let Some(listener) = listener else { return self.clear() };
         while let Some(gap) = self.0.pop_front() {
             if let Err(TrySendError::Full(ListenerEvent::Gap(gap))) = listener.try_send(ListenerEvent::Gap(gap)) {
@@ -34,7 +34,7 @@ impl PendingGaps {
         }
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }

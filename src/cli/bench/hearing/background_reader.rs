@@ -16,7 +16,7 @@ use crate::models;
 use griffin::{CHUNK, Model, Options};
 
 /// The model's thread. It reads until it is stopped.
-pub struct BackgroundReader {
+pub(crate) struct BackgroundReader {
     stop: Arc<AtomicBool>,
     reading: JoinHandle<f64>,
 }
@@ -24,7 +24,7 @@ pub struct BackgroundReader {
 impl BackgroundReader {
     /// # Errors
     /// When the model cannot be loaded.
-    pub fn start(model: &Path, threads: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(model: &Path, threads: usize) -> anyhow::Result<Self> {
         let path = models::find(model, Path::new(""))?;
         let model = Model::load(&path, &Options { threads, nice: NICE, ..Options::default() })
             .with_context(|| format!("cannot load {}", path.display()))?;
@@ -45,7 +45,7 @@ impl BackgroundReader {
     }
 
     /// Stops reading, and returns how many tokens were read per second.
-    pub fn stop(self) -> f64 {
+    pub(crate) fn stop(self) -> f64 {
         self.stop.store(true, Ordering::Relaxed);
         self.reading.join().unwrap_or(0.0)
     }

@@ -11,20 +11,20 @@ const MANIFEST: &str = "manifest.tsv";
 
 /// One recording.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recording {
-    pub path: PathBuf,
+pub(crate) struct Recording {
+    pub(crate) path: PathBuf,
     /// What is said in it. Empty where nobody speaks.
-    pub reference: String,
-    pub set: String,
+    pub(crate) reference: String,
+    pub(crate) set: String,
     /// When each word of the reference ends, in seconds, if the manifest says it.
-    pub word_ends: Option<Vec<f64>>,
+    pub(crate) word_ends: Option<Vec<f64>>,
 }
 
 /// Every recording listed by a manifest in the folder or one level down.
 ///
 /// # Errors
 /// There is no manifest, or one is malformed.
-pub fn read(folder: &Path) -> anyhow::Result<Vec<Recording>> {
+pub(crate) fn read(folder: &Path) -> anyhow::Result<Vec<Recording>> {
     ensure!(
         folder.is_dir(),
         "{} is not a folder; give one that contains recordings and a {MANIFEST}",

@@ -32,14 +32,14 @@ const QUEUE: usize = 64;
 
 /// Seconds that a decode takes on the simulated clock: for 30 s of encoded audio, and for each token it writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DecodeCost {
-    pub pass_s: f64,
-    pub token_s: f64,
+pub(crate) struct DecodeCost {
+    pub(crate) pass_s: f64,
+    pub(crate) token_s: f64,
 }
 
 /// How time passes during a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ReplayPace {
+pub(crate) enum ReplayPace {
     /// In real time. A decode takes this cost, or else the time it took.
     RealTime(Option<DecodeCost>),
     /// Without a clock: everything is done as soon as possible.
@@ -48,26 +48,26 @@ pub enum ReplayPace {
 
 /// The result of a replay.
 #[derive(Debug, Default)]
-pub struct ReplayResult {
+pub(crate) struct ReplayResult {
     /// Committed words, with the second of the recording at which each was committed.
-    pub words: Vec<(f64, String)>,
+    pub(crate) words: Vec<(f64, String)>,
     /// When each of them was in an utterance.
-    pub stored: Vec<f64>,
+    pub(crate) stored: Vec<f64>,
     /// Committed words that were different in the utterance.
-    pub revisions: usize,
-    pub audio_s: f64,
+    pub(crate) revisions: usize,
+    pub(crate) audio_s: f64,
     /// Processor time.
-    pub cpu_s: f64,
+    pub(crate) cpu_s: f64,
     /// Time on the clock during which something was decoded.
-    pub busy_s: f64,
-    pub dropped_s: f64,
+    pub(crate) busy_s: f64,
+    pub(crate) dropped_s: f64,
 }
 
 /// Reads a whole recording.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
+pub(crate) fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
     let source =
         [(ROOM.into(), SourceConfig::File(FileConfig { path: path.into(), pace: PlaybackPace::Fast, room: None }))];
     let (control, metrics) = (SourceControl::default(), Metrics::default());
@@ -91,7 +91,7 @@ pub fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
 ///
 /// # Errors
 /// Whisper fails.
-pub fn replay(pipeline: &mut AsrPipeline, frames: &[Frame], time: ReplayPace) -> anyhow::Result<ReplayResult> {
+pub(crate) fn replay(pipeline: &mut AsrPipeline, frames: &[Frame], time: ReplayPace) -> anyhow::Result<ReplayResult> {
     let metrics = Metrics::default();
     let cpu = cpu_seconds();
     let mut replayed =

@@ -10,54 +10,54 @@ use serde::Serialize;
 
 /// What was measured. Rates and shares are fractions of 1.
 #[derive(Debug, Default, Serialize)]
-pub struct HearingReport {
-    pub wer: f64,
-    pub wer_offline: f64,
-    pub by_set: BTreeMap<String, SetScores>,
+pub(crate) struct HearingReport {
+    pub(crate) wer: f64,
+    pub(crate) wer_offline: f64,
+    pub(crate) by_set: BTreeMap<String, SetScores>,
     /// Seconds from the end of a word until it is committed.
-    pub latency_p50_s: Option<f64>,
-    pub latency_p95_s: Option<f64>,
+    pub(crate) latency_p50_s: Option<f64>,
+    pub(crate) latency_p95_s: Option<f64>,
     /// All latencies, sorted.
     #[serde(skip)]
-    pub latencies: Vec<f64>,
+    pub(crate) latencies: Vec<f64>,
     /// Seconds from the end of a word to its utterance, which is what is stored and read by the model.
-    pub stored_p50_s: Option<f64>,
-    pub stored_p95_s: Option<f64>,
-    pub revisions: usize,
-    pub noise_words_per_hour: Option<f64>,
-    pub cpu_s_per_hour_speech: Option<f64>,
-    pub cpu_s_per_hour_silence: f64,
+    pub(crate) stored_p50_s: Option<f64>,
+    pub(crate) stored_p95_s: Option<f64>,
+    pub(crate) revisions: usize,
+    pub(crate) noise_words_per_hour: Option<f64>,
+    pub(crate) cpu_s_per_hour_speech: Option<f64>,
+    pub(crate) cpu_s_per_hour_silence: f64,
     /// The share of the time of the recordings with speech in which something was decoded.
-    pub busy: f64,
+    pub(crate) busy: f64,
     /// Tokens per second that a RecurrentGemma model read meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_beside_tok_s: Option<f64>,
-    pub rss_bytes: u64,
-    pub dropped_s: f64,
-    pub speech_s: f64,
-    pub noise_s: f64,
-    pub words: usize,
+    pub(crate) read_beside_tok_s: Option<f64>,
+    pub(crate) rss_bytes: u64,
+    pub(crate) dropped_s: f64,
+    pub(crate) speech_s: f64,
+    pub(crate) noise_s: f64,
+    pub(crate) words: usize,
 }
 
 /// Words, errors and latencies of one set of recordings.
 #[derive(Debug, Default, Serialize)]
-pub struct SetScores {
-    pub wer: f64,
-    pub wer_offline: f64,
-    pub words: usize,
-    pub latency_p50_s: Option<f64>,
-    pub latency_p95_s: Option<f64>,
+pub(crate) struct SetScores {
+    pub(crate) wer: f64,
+    pub(crate) wer_offline: f64,
+    pub(crate) words: usize,
+    pub(crate) latency_p50_s: Option<f64>,
+    pub(crate) latency_p95_s: Option<f64>,
     #[serde(skip)]
-    pub errors: usize,
+    pub(crate) errors: usize,
     #[serde(skip)]
-    pub errors_offline: usize,
+    pub(crate) errors_offline: usize,
     /// Seconds from the end of each recognized word until it was committed, sorted.
     #[serde(skip)]
-    pub latencies: Vec<f64>,
+    pub(crate) latencies: Vec<f64>,
 }
 
 impl SetScores {
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.words += other.words;
         self.errors += other.errors;
         self.errors_offline += other.errors_offline;
@@ -71,17 +71,17 @@ impl SetScores {
 
 /// Sums over all recordings, from which the rates are computed.
 #[derive(Debug, Default)]
-pub struct ReplayTotals {
-    pub speech_s: f64,
-    pub busy_s: f64,
-    pub speech_cpu_s: f64,
-    pub noise_s: f64,
-    pub noise_words: usize,
+pub(crate) struct ReplayTotals {
+    pub(crate) speech_s: f64,
+    pub(crate) busy_s: f64,
+    pub(crate) speech_cpu_s: f64,
+    pub(crate) noise_s: f64,
+    pub(crate) noise_words: usize,
 }
 
 impl HearingReport {
     /// Computes the rates from the sums.
-    pub fn set_rates(&mut self, totals: &ReplayTotals) {
+    pub(crate) fn set_rates(&mut self, totals: &ReplayTotals) {
         let ReplayTotals { speech_s, busy_s, speech_cpu_s, noise_s, noise_words } = *totals;
         (self.speech_s, self.noise_s) = (speech_s, noise_s);
         if speech_s > 0.0 {
@@ -97,12 +97,12 @@ impl HearingReport {
     }
 
     /// Computes the distribution of the latencies until words are in an utterance.
-    pub fn set_stored_latencies(&mut self, stored: &mut [f64]) {
+    pub(crate) fn set_stored_latencies(&mut self, stored: &mut [f64]) {
         stored.sort_by(f64::total_cmp);
         (self.stored_p50_s, self.stored_p95_s) = (quantile(stored, 0.5), quantile(stored, 0.95));
     }
 
-    pub fn show(&self) -> anyhow::Result<()> {
+    pub(crate) fn show(&self) -> anyhow::Result<()> {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         if self.words > 0 {
             let late = |time: Option<f64>| time.map_or("–".into(), |time| format!("{time:.2} s"));

@@ -22,7 +22,11 @@ const KEEP: usize = SAMPLE_RATE as usize / 5;
 ///
 /// # Errors
 /// Whisper fails.
-pub fn replay(whisper: &mut Whisper, frames: &[Frame], cost: Option<DecodeCost>) -> anyhow::Result<ReplayResult> {
+pub(crate) fn replay(
+    whisper: &mut Whisper,
+    frames: &[Frame],
+    cost: Option<DecodeCost>,
+) -> anyhow::Result<ReplayResult> {
     let sound: Vec<f32> = frames.iter().flat_map(|frame| frame.samples).collect();
     let mut replayed =
         ReplayResult { audio_s: seconds((frames.len() * FRAME_SAMPLES) as i64), ..ReplayResult::default() };

@@ -42,7 +42,7 @@ const ONES: [&str; 20] = [
 const TENS: [&str; 10] = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 /// The words of a text without case, punctuation, hesitation and sounds described in brackets, and with numbers as they are spoken.
-pub fn normalize(text: &str) -> Vec<String> {
+pub(crate) fn normalize(text: &str) -> Vec<String> {
     let mut depth = 0usize;
     let outside = text.chars().filter(|c| {
         depth += usize::from(matches!(c, '[' | '('));
@@ -111,15 +111,15 @@ fn number(n: u64) -> Vec<String> {
 
 /// The alignment of two lists of words with the fewest errors.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Alignment {
+pub(crate) struct Alignment {
     /// Words that are substituted, deleted or inserted.
-    pub errors: usize,
+    pub(crate) errors: usize,
     /// Positions of the words that are the same in both lists.
-    pub same: Vec<(usize, usize)>,
+    pub(crate) same: Vec<(usize, usize)>,
 }
 
 /// Aligns what was said with what was written (Levenshtein distance).
-pub fn align<S: AsRef<str>>(said: &[S], written: &[S]) -> Alignment {
+pub(crate) fn align<S: AsRef<str>>(said: &[S], written: &[S]) -> Alignment {
     let width = written.len() + 1;
     let mut costs = vec![0u32; (said.len() + 1) * width];
     for at in 0..costs.len() {

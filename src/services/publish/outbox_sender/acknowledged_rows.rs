@@ -49,7 +49,7 @@ impl AcknowledgedRows {
     }
 
     /// What is to be removed; none when there is nothing.
-    pub(super) fn to_remove(&mut self) -> Option<Vec<i64>> {
+    pub(super) fn take_removable(&mut self) -> Option<Vec<i64>> {
         if self.rows.is_empty() {
             self.flush_at = None;
             return None;

@@ -1,0 +1,84 @@
+//! The command line: its grammar, and which function runs each subcommand.
+
+use std::process::ExitCode;
+
+use super::{
+    ask, bench, check, demo, devices, forget, generate, manpages, models, mqtt, output, rules, run, search, status,
+    transcribe,
+};
+use clap::{CommandFactory, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about = "Listens to a room, keeps the gist, tells the house. Nothing leaves this machine but MQTT.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: CliCommand,
+}
+
+#[derive(Subcommand)]
+enum CliCommand {
+    /// Run the daemon: hear, read, publish
+    Run(run::RunArgs),
+    /// How the running daemon is: what it hears, reads and tells
+    Status(status::StatusArgs),
+    /// Show it at work on a bundled recording of a household
+    Demo(demo::DemoArgs),
+    /// Turn audio files into text
+    Transcribe(transcribe::TranscribeArgs),
+    /// Answer questions about what was said
+    Ask(ask::AskArgs),
+    /// Search what was said for words
+    Search(search::SearchArgs),
+    /// Delete what was said lately, everywhere on this machine
+    Forget(forget::ForgetArgs),
+    /// Continue a prompt with a RecurrentGemma model
+    Generate(generate::GenerateArgs),
+    /// List rules, or try some on what was said before
+    Rules(rules::RulesArgs),
+    /// Fetch, quantize, list, show and verify models
+    Models(models::ModelsArgs),
+    /// Take back what was left at the broker
+    Mqtt(mqtt::MqttArgs),
+    /// Measure speed on this machine
+    Bench(bench::BenchArgs),
+    /// List microphones
+    Devices(devices::DevicesArgs),
+    /// Tell everything that is wrong with a config, and probe what it names
+    Check(check::CheckArgs),
+    /// Write manual pages and shell completions
+    #[command(alias = "papers", hide = true)]
+    Manpages(manpages::ManpagesArgs),
+}
+
+/// Parses the command line, runs a subcommand, returns an exit code.
+pub(crate) fn main() -> ExitCode {
+    match execute(CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => super::report(&error),
+    }
+}
+
+fn execute(command: CliCommand) -> anyhow::Result<()> {
+    // These two set up a log of their own.
+    if !matches!(command, CliCommand::Run(_) | CliCommand::Demo(_)) {
+        super::warn_on_stderr();
+    }
+    match command {
+        CliCommand::Run(args) => run::run(args),
+        CliCommand::Status(args) => status::run(args),
+        CliCommand::Demo(args) => demo::run(args),
+        CliCommand::Transcribe(args) => transcribe::run(args),
+        CliCommand::Ask(args) => ask::run(args),
+        CliCommand::Search(args) => search::run(args),
+        CliCommand::Forget(args) => forget::run(args),
+        CliCommand::Rules(args) => rules::run(args),
+        CliCommand::Generate(args) => generate::run(args),
+        CliCommand::Models(args) => models::run(args),
+        CliCommand::Mqtt(args) => mqtt::run(args),
+        CliCommand::Bench(args) => bench::run(args),
+        CliCommand::Devices(args) => devices::run(args),
+        CliCommand::Check(args) => check::run(args),
+        CliCommand::Manpages(args) => manpages::run(args, CommandLine::command()),
+    }
+}
