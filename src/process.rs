@@ -17,11 +17,13 @@ pub(crate) fn resident_bytes() -> u64 {
 }
 
 /// The most bytes that ever were.
+#[cfg(feature = "bench")]
 pub(crate) fn peak_resident_bytes() -> u64 {
     bytes_of("/proc/self/status", "VmHWM:")
 }
 
 /// The machine's memory.
+#[cfg(feature = "bench")]
 pub(crate) fn total_bytes() -> u64 {
     bytes_of("/proc/meminfo", "MemTotal:")
 }

@@ -100,6 +100,7 @@ impl Whisper {
     }
 
     /// Encodes the full window of 30 s for every decode, as other programs do. For comparisons in `hearth bench hearing`.
+    #[cfg(feature = "bench")]
     pub(crate) fn with_full_window(mut self) -> Self {
         self.full_window = true;
         self

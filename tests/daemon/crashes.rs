@@ -17,7 +17,7 @@ use super::harness::{Hearth, Held, clip, config, household, ids, is_farewell, th
 use super::mosquitto::{Mosquitto, ReceivedMessage, Subscriber};
 
 /// Ids of all utterances in the database of a hearth that is not running.
-pub fn stored(dir: &Path) -> Vec<String> {
+pub(crate) fn stored(dir: &Path) -> Vec<String> {
     let store = Store::open(&dir.join("state"), OutboxLimits::from(&hearth::config::StoreConfig::default())).unwrap();
     store.utterances_after(0, 10_000).unwrap().into_iter().map(|(_, utterance)| utterance.id.to_string()).collect()
 }

@@ -63,7 +63,7 @@ fn silent_with(dir: &Path, broker: &Mosquitto, more: &str) -> (Hearth, std::proc
 }
 
 /// Every file below the state directory that holds `word`, in whatever case.
-pub fn holding(dir: &Path, word: &str) -> Vec<String> {
+pub(crate) fn holding(dir: &Path, word: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let path = entry.path();

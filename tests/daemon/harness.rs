@@ -15,15 +15,15 @@ use serde_json::Value;
 
 use super::mosquitto::{LONG, ReceivedMessage, Subscriber};
 
-pub const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
+pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 
 /// The bundled household, 98 s.
-pub fn household() -> PathBuf {
+pub(crate) fn household() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/household.flac")
 }
 
 /// The first `seconds` of the household as 16-bit samples at 16 kHz, one channel.
-pub fn samples(seconds: usize) -> Vec<i16> {
+pub(crate) fn samples(seconds: usize) -> Vec<i16> {
     let source =
         ("home".into(), SourceConfig::File(FileConfig { path: household(), pace: PlaybackPace::Fast, room: None }));
     let (sender, receiver) = sync_channel(64);
@@ -43,12 +43,12 @@ pub fn samples(seconds: usize) -> Vec<i16> {
 }
 
 /// The first `seconds` of the household as a WAV file in `dir`.
-pub fn clip(dir: &Path, seconds: usize) -> PathBuf {
+pub(crate) fn clip(dir: &Path, seconds: usize) -> PathBuf {
     wav(dir, &samples(seconds))
 }
 
 /// 16-bit samples at 16 kHz as a WAV file in `dir`.
-pub fn wav(dir: &Path, samples: &[i16]) -> PathBuf {
+pub(crate) fn wav(dir: &Path, samples: &[i16]) -> PathBuf {
     let format = hound::WavSpec {
         channels: 1,
         sample_rate: SAMPLE_RATE,
@@ -63,7 +63,7 @@ pub fn wav(dir: &Path, samples: &[i16]) -> PathBuf {
 }
 
 /// A config that plays a file to a broker.
-pub fn config(file: &Path, pace: &str, broker: &str, more: &str) -> String {
+pub(crate) fn config(file: &Path, pace: &str, broker: &str, more: &str) -> String {
     format!(
         "[source.file]\npath = {:?}\npace = \"{pace}\"\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"{broker}\"\n{more}\n",
         file.display().to_string()
@@ -71,25 +71,25 @@ pub fn config(file: &Path, pace: &str, broker: &str, more: &str) -> String {
 }
 
 /// A hearth that runs.
-pub struct Hearth {
+pub(crate) struct Hearth {
     child: Child,
     log: Receiver<String>,
     /// What it has said so far.
-    pub said: Vec<String>,
+    pub(crate) said: Vec<String>,
 }
 
 impl Hearth {
     /// Starts `hearth run` with a config written to `dir`.
-    pub fn run(dir: &Path, config: &str) -> Self {
+    pub(crate) fn run(dir: &Path, config: &str) -> Self {
         Self::run_with(dir, config, Stdio::null())
     }
 
-    pub fn run_with(dir: &Path, config: &str, stdin: Stdio) -> Self {
+    pub(crate) fn run_with(dir: &Path, config: &str, stdin: Stdio) -> Self {
         Self::run_as(dir, config, stdin, &[])
     }
 
     /// With variables of the environment, as a service manager sets them.
-    pub fn run_as(dir: &Path, config: &str, stdin: Stdio, variables: &[(&str, &Path)]) -> Self {
+    pub(crate) fn run_as(dir: &Path, config: &str, stdin: Stdio, variables: &[(&str, &Path)]) -> Self {
         let path = dir.join("hearth.toml");
         std::fs::write(&path, config).unwrap();
         let mut child = Command::new(HEARTH)
@@ -107,12 +107,12 @@ impl Hearth {
         Self { child, log, said: Vec::new() }
     }
 
-    pub fn stdin(&mut self) -> std::process::ChildStdin {
+    pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().unwrap()
     }
 
     /// Waits until it says something with `words` in it.
-    pub fn until_said(&mut self, words: &str) {
+    pub(crate) fn until_said(&mut self, words: &str) {
         let end = Instant::now() + LONG;
         while !self.said.iter().any(|line| line.contains(words)) {
             let left = end.saturating_duration_since(Instant::now());
@@ -123,16 +123,16 @@ impl Hearth {
         }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
     }
 
     /// As `systemctl reload` does.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.signal(rustix::process::Signal::HUP);
     }
 
@@ -141,13 +141,13 @@ impl Hearth {
     }
 
     /// kill −9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits for its end; returns how it ended and everything it said.
-    pub fn wait(mut self) -> (ExitStatus, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let end = Instant::now() + 5 * LONG;
         let status = loop {
             self.said.extend(self.log.try_iter());
@@ -170,31 +170,31 @@ impl Drop for Hearth {
 }
 
 /// The lines of `transcript.jsonl`.
-pub fn transcript(dir: &Path) -> Vec<Value> {
+pub(crate) fn transcript(dir: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(dir.join("state/transcript.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).expect("a line of the transcript is JSON")).collect()
 }
 
 /// Their ids.
-pub fn ids(lines: &[Value]) -> Vec<String> {
+pub(crate) fn ids(lines: &[Value]) -> Vec<String> {
     lines.iter().map(|line| line["id"].as_str().expect("an utterance has an id").to_string()).collect()
 }
 
 /// Takes messages until one is what is `wanted`. Health comes every 30 s, so a hearth that lives is never silent for long.
-pub fn until(listener: &Subscriber, mut wanted: impl FnMut(&ReceivedMessage) -> bool) {
+pub(crate) fn until(listener: &Subscriber, mut wanted: impl FnMut(&ReceivedMessage) -> bool) {
     while !wanted(&listener.next()) {}
 }
 
 /// The last word of a hearth that was not cut off.
-pub fn is_farewell(heard: &ReceivedMessage) -> bool {
+pub(crate) fn is_farewell(heard: &ReceivedMessage) -> bool {
     heard.topic == "hearth/home/status" && heard.payload.contains("offline") && !heard.retain
 }
 
 /// A thread that a debugger holds: it stands, and the others go on.
-pub struct Held(i32);
+pub(crate) struct Held(i32);
 
 impl Held {
-    pub fn hold(thread: i32) -> Self {
+    pub(crate) fn hold(thread: i32) -> Self {
         Self::ask(libc::PTRACE_SEIZE, thread);
         Self::ask(libc::PTRACE_INTERRUPT, thread);
         // SAFETY: no status is asked for, so nothing is written.
@@ -218,7 +218,7 @@ impl Drop for Held {
 }
 
 /// The thread of a process that has this name.
-pub fn thread(process: u32, name: &str) -> i32 {
+pub(crate) fn thread(process: u32, name: &str) -> i32 {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let is_it = |task: &std::fs::DirEntry| {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)

@@ -15,7 +15,7 @@ const END_OF_TEXT: usize = 50_256;
 
 /// How weights are held: ggml's number for the type, and for a file of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Form {
+pub(crate) enum Form {
     F16,
     Q5_1,
     Q8_0,
@@ -40,7 +40,7 @@ impl Form {
 }
 
 #[derive(Clone)]
-pub struct Tensor {
+pub(crate) struct Tensor {
     name: Vec<u8>,
     shape: Vec<u32>,
     kind: u32,
@@ -48,7 +48,7 @@ pub struct Tensor {
 }
 
 #[derive(Clone)]
-pub struct Ggml {
+pub(crate) struct Ggml {
     header: [u32; 11],
     /// Mel filters and vocabulary, as they lie in the file.
     front: Vec<u8>,
@@ -82,7 +82,7 @@ fn size(kind: u32, shape: &[u32]) -> usize {
 }
 
 impl Ggml {
-    pub fn read(file: &[u8]) -> Self {
+    pub(crate) fn read(file: &[u8]) -> Self {
         let mut bytes = Bytes(&file[4..]);
         let header = std::array::from_fn(|_| bytes.int());
         let front = bytes.0;
@@ -104,7 +104,7 @@ impl Ggml {
         Self { header, front, tensors }
     }
 
-    pub fn write(&self) -> Vec<u8> {
+    pub(crate) fn write(&self) -> Vec<u8> {
         let mut file = b"lmgg".to_vec();
         file.extend(self.header.iter().flat_map(|n| n.to_le_bytes()));
         file.extend(&self.front);
@@ -119,7 +119,7 @@ impl Ggml {
     }
 
     /// The same weights in another quantization.
-    pub fn held_as(mut self, form: Form) -> Self {
+    pub(crate) fn held_as(mut self, form: Form) -> Self {
         self.header[FORM] = form.file();
         for tensor in self.tensors.iter_mut().filter(|tensor| tensor.kind == Form::Q5_1.tensor()) {
             let shape: Vec<usize> = tensor.shape.iter().rev().map(|n| *n as usize).collect();
@@ -140,7 +140,7 @@ impl Ggml {
 
     /// A multilingual model, which has one token more than an English-only one. It detects the language with the index `surely` for any
     /// audio: the language's token gets the embedding of the timestamp 0, with which this model always begins.
-    pub fn of_all_languages(mut self, surely: usize) -> Self {
+    pub(crate) fn of_all_languages(mut self, surely: usize) -> Self {
         self.header[VOCABULARY] += 1;
         let tokens = self.tensor("decoder.token_embedding.weight");
         tokens.shape[1] += 1;
@@ -155,7 +155,7 @@ impl Ggml {
     }
 
     /// A model of another width and depth, with all weights zero.
-    pub fn of_shape(mut self, width: u32, heads: u32, layers: u32, form: Form) -> Self {
+    pub(crate) fn of_shape(mut self, width: u32, heads: u32, layers: u32, form: Form) -> Self {
         let was = self.header[STATES[0]];
         let scaled = |n: u32| if n == was || n == 4 * was { n / was * width } else { n };
         for (at, value) in [(STATES, width), (HEADS, heads), (LAYERS, layers)] {

@@ -11,46 +11,46 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 /// The commit that `main` is.
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// What the other side does wrong.
 #[derive(Clone, Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Bytes after which the store's next answers break off, one for each answer.
-    pub cuts: Vec<usize>,
+    pub(crate) cuts: Vec<usize>,
     /// The hub names another hash than the file has.
-    pub lies: bool,
+    pub(crate) lies: bool,
     /// The hub names this size.
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// The store always sends all of a file.
-    pub no_ranges: bool,
+    pub(crate) no_ranges: bool,
     /// The store sends a part from this byte on, whatever was asked for.
-    pub part_from: Option<usize>,
+    pub(crate) part_from: Option<usize>,
     /// The store sends so many bytes more than the file has.
-    pub surplus: usize,
+    pub(crate) surplus: usize,
     /// Who has no token of this text is refused.
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
     /// Whose token is right is refused all the same.
-    pub not_accepted: bool,
+    pub(crate) not_accepted: bool,
     /// Answers of the hub that are "503" first.
-    pub busy: usize,
+    pub(crate) busy: usize,
     /// The hub redirects to itself.
-    pub circles: bool,
+    pub(crate) circles: bool,
     /// The hub says nothing of a file.
-    pub silent: bool,
+    pub(crate) silent: bool,
 }
 
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub at: &'static str,
-    pub method: String,
-    pub path: String,
+pub(crate) struct Request {
+    pub(crate) at: &'static str,
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// Names in lower case.
-    pub headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
@@ -63,7 +63,7 @@ struct World {
     store: SocketAddr,
 }
 
-pub struct Hub {
+pub(crate) struct Hub {
     world: Arc<Mutex<World>>,
     hub: SocketAddr,
     store: SocketAddr,
@@ -71,7 +71,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub fn start(files: &[(&str, &[u8])], faults: Faults) -> Self {
+    pub(crate) fn start(files: &[(&str, &[u8])], faults: Faults) -> Self {
         let hub = TcpListener::bind("127.0.0.1:0").unwrap();
         let store = TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = (hub.local_addr().unwrap(), store.local_addr().unwrap());
@@ -93,25 +93,25 @@ impl Hub {
         Self { world, hub: addresses.0, store: addresses.1, closed }
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.hub)
     }
 
-    pub fn set(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn set(&self, name: &str, bytes: &[u8]) {
         self.world.lock().unwrap().files.insert(name.into(), bytes.into());
     }
 
-    pub fn misbehave(&self, faults: Faults) {
+    pub(crate) fn misbehave(&self, faults: Faults) {
         self.world.lock().unwrap().faults = faults;
     }
 
     /// What was asked since the last time.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.world.lock().unwrap().requests)
     }
 
     /// The `Range` of each `GET` that reached the store since the last time.
-    pub fn ranges(&self) -> Vec<Option<String>> {
+    pub(crate) fn ranges(&self) -> Vec<Option<String>> {
         let gets = self.requests().into_iter().filter(|request| request.at == "store" && request.method == "GET");
         gets.map(|request| request.headers.get("range").cloned()).collect()
     }
@@ -126,7 +126,7 @@ impl Drop for Hub {
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

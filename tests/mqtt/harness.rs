@@ -27,23 +27,23 @@ use ulid::Ulid;
 
 use crate::mosquitto::LONG;
 
-pub const BOTH: Capabilities = Capabilities { hears: true, reads: true };
-pub const ROOMY: store::OutboxLimits =
+pub(crate) const BOTH: Capabilities = Capabilities { hears: true, reads: true };
+pub(crate) const ROOMY: store::OutboxLimits =
     store::OutboxLimits { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
 
-pub fn topics() -> Topics {
+pub(crate) fn topics() -> Topics {
     Topics::new(&MqttConfig::default(), &Config::default().node)
 }
 
-pub fn external(address: SocketAddr) -> MqttConfig {
+pub(crate) fn external(address: SocketAddr) -> MqttConfig {
     MqttConfig { url: format!("mqtt://{address}").parse().unwrap(), ..MqttConfig::default() }
 }
 
-pub fn settings(mqtt: &MqttConfig) -> ClientSettings {
+pub(crate) fn settings(mqtt: &MqttConfig) -> ClientSettings {
     ClientSettings::new(mqtt, &topics(), mqtt.listen).unwrap()
 }
 
-pub fn utterance(n: i64) -> Utterance {
+pub(crate) fn utterance(n: i64) -> Utterance {
     let start = Timestamp::from_second(1_767_225_600 + n).unwrap();
     Utterance {
         id: Ulid::generate(),
@@ -57,35 +57,41 @@ pub fn utterance(n: i64) -> Utterance {
 }
 
 /// The publishing service of one node, on a thread of its own.
-pub struct PublishingNode {
-    pub store: Store,
-    pub metrics: Arc<Metrics>,
-    pub live_feed: Arc<LiveFeed>,
-    pub context: Context,
-    pub requests: mpsc::Receiver<Request>,
-    pub rules: watch::Sender<Vec<Rule>>,
-    pub microphone: watch::Receiver<MicrophoneState>,
-    pub drain: oneshot::Sender<()>,
-    pub kill: oneshot::Sender<()>,
-    pub thread: JoinHandle<Option<PublishCounts>>,
+pub(crate) struct PublishingNode {
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) live_feed: Arc<LiveFeed>,
+    pub(crate) context: Context,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) rules: watch::Sender<Vec<Rule>>,
+    pub(crate) microphone: watch::Receiver<MicrophoneState>,
+    pub(crate) drain: oneshot::Sender<()>,
+    pub(crate) kill: oneshot::Sender<()>,
+    pub(crate) thread: JoinHandle<Option<PublishCounts>>,
 }
 
 impl PublishingNode {
-    pub fn start(dir: &Path, mqtt: &MqttConfig, rules: Vec<Rule>) -> Self {
+    pub(crate) fn start(dir: &Path, mqtt: &MqttConfig, rules: Vec<Rule>) -> Self {
         Self::with_grace(dir, mqtt, rules, Duration::from_secs(30))
     }
 
-    pub fn with_grace(dir: &Path, mqtt: &MqttConfig, rules: Vec<Rule>, grace: Duration) -> Self {
+    pub(crate) fn with_grace(dir: &Path, mqtt: &MqttConfig, rules: Vec<Rule>, grace: Duration) -> Self {
         Self::with(dir, mqtt, settings(mqtt), rules, grace)
     }
 
     /// A node that drops a silent connection within two seconds.
-    pub fn watchful(dir: &Path, mqtt: &MqttConfig) -> Self {
+    pub(crate) fn watchful(dir: &Path, mqtt: &MqttConfig) -> Self {
         let client = settings(mqtt).with_keep_alive(Duration::from_secs(1));
         Self::with(dir, mqtt, client, Vec::new(), LONG)
     }
 
-    pub fn with(dir: &Path, mqtt: &MqttConfig, client: ClientSettings, rules: Vec<Rule>, grace: Duration) -> Self {
+    pub(crate) fn with(
+        dir: &Path,
+        mqtt: &MqttConfig,
+        client: ClientSettings,
+        rules: Vec<Rule>,
+        grace: Duration,
+    ) -> Self {
         let config = Config { mqtt: mqtt.clone(), ..Config::default() };
         let context = Context::open(config, dir, Arc::new(Metrics::default())).unwrap();
         let (ask, requests) = mpsc::channel(1);
@@ -119,32 +125,32 @@ impl PublishingNode {
         Self { store, context, metrics, live_feed, requests, rules, microphone, drain, kill, thread }
     }
 
-    pub fn say(&mut self, n: i64) -> Ulid {
+    pub(crate) fn say(&mut self, n: i64) -> Ulid {
         let said = utterance(n);
         self.store.record_utterance(&said, &[payload::utterance(&topics(), &said)]).unwrap();
         self.context.notify_outbox();
         said.id
     }
 
-    pub fn drain(self) -> PublishCounts {
+    pub(crate) fn drain(self) -> PublishCounts {
         self.drain.send(()).unwrap();
         self.thread.join().unwrap().expect("it was not killed")
     }
 
     /// The process dies: the socket closes without a DISCONNECT.
-    pub fn kill(self) {
+    pub(crate) fn kill(self) {
         self.kill.send(()).unwrap();
         assert_eq!(self.thread.join().unwrap(), None);
     }
 }
 
 /// Compiles only for a task that a runtime with several threads may move.
-pub fn movable<T: Send>(task: T) -> T {
+pub(crate) fn movable<T: Send>(task: T) -> T {
     task
 }
 
 /// Polls a condition until it holds.
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < end, "{what}");
@@ -153,14 +159,14 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A proxy between hearth and the broker that can be closed.
-pub struct NetworkLink {
-    pub address: SocketAddr,
+pub(crate) struct NetworkLink {
+    pub(crate) address: SocketAddr,
     open: Arc<AtomicBool>,
     passing: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl NetworkLink {
-    pub fn before(broker: SocketAddr) -> Self {
+    pub(crate) fn before(broker: SocketAddr) -> Self {
         let subscriber = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = subscriber.local_addr().unwrap();
         let link = Self { address, open: Arc::new(AtomicBool::new(true)), passing: Arc::default() };
@@ -190,37 +196,37 @@ impl NetworkLink {
         link
     }
 
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.open.store(false, Ordering::SeqCst);
         for stream in self.passing.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.store(true, Ordering::SeqCst);
     }
 }
 
 /// A question about the present state.
-pub fn asks(question: &str) -> Command {
+pub(crate) fn asks(question: &str) -> Command {
     Ask { question: question.into(), at: None, room: None }.into()
 }
 
-pub fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-pub fn probe(mqtt: &MqttConfig) -> Result<(), client::ClientError> {
+pub(crate) fn probe(mqtt: &MqttConfig) -> Result<(), client::ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(client::probe(&settings(mqtt), LONG))
 }
 
-pub fn quote(utterance: Ulid, time: Timestamp, text: String) -> Evidence {
+pub(crate) fn quote(utterance: Ulid, time: Timestamp, text: String) -> Evidence {
     Evidence { utterance, time, room: "kitchen".into(), text }
 }
 
-pub fn alert(evidence: Vec<String>) -> Alert {
+pub(crate) fn alert(evidence: Vec<String>) -> Alert {
     let time = "2026-01-01T12:00:00Z".parse().unwrap();
     Alert {
         id: Ulid::from_parts(1, 2),

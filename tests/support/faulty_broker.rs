@@ -11,7 +11,7 @@ use rumqttc::mqttbytes::{Error, QoS};
 
 /// How a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Conduct {
+pub(crate) enum Conduct {
     /// Refuses the client.
     Refuses,
     /// Says that it has a session though a clean one was asked for, acknowledges late and newest first, and goes away when it
@@ -34,10 +34,10 @@ impl Conduct {
 }
 
 /// What it got, in order: topic and payload.
-pub type Got = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type Got = Arc<Mutex<Vec<(String, String)>>>;
 
 /// Starts one; the last conduct is that of every later connection.
-pub fn start(conducts: Vec<Conduct>) -> (SocketAddr, Got) {
+pub(crate) fn start(conducts: Vec<Conduct>) -> (SocketAddr, Got) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let got = Got::default();

@@ -1,7 +1,7 @@
 //! A real mosquitto on a free address, and a client that listens to it.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
-pub mod faulty_broker;
+pub(crate) mod faulty_broker;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 
 /// Nothing here takes so long unless it is broken.
-pub const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A free loopback address. Each has an IP address of its own, so no other test and no outgoing connection can take it
 /// while a broker is down.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
     let [low, high, ..] = std::process::id().to_le_bytes();
     let ip = Ipv4Addr::new(127, 2 + high % 250, low, COUNT.fetch_add(1, Ordering::Relaxed));
@@ -27,14 +27,14 @@ pub fn free_address() -> SocketAddr {
 }
 
 /// Runs openssl in `dir`.
-pub fn openssl(dir: &Path, arguments: &str) {
+pub(crate) fn openssl(dir: &Path, arguments: &str) {
     let output = Command::new("openssl").current_dir(dir).args(arguments.split(' ')).output();
     let output = output.expect("these tests need openssl: apt-get install openssl");
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A certificate authority, and the certificate and key of a broker on `localhost`.
-pub fn certificates(dir: &Path) -> [PathBuf; 3] {
+pub(crate) fn certificates(dir: &Path) -> [PathBuf; 3] {
     std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost").unwrap();
     let new = "req -newkey rsa:2048 -nodes";
     openssl(dir, &format!("{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem"));
@@ -47,7 +47,7 @@ pub fn certificates(dir: &Path) -> [PathBuf; 3] {
 }
 
 /// A second certificate for the broker of [`certificates`], which expires within a second.
-pub fn short_lived(dir: &Path) -> PathBuf {
+pub(crate) fn short_lived(dir: &Path) -> PathBuf {
     let made =
         "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 0 -extfile names -out expires.pem";
     openssl(dir, made);
@@ -55,19 +55,19 @@ pub fn short_lived(dir: &Path) -> PathBuf {
 }
 
 /// A broker; it is killed when this is dropped.
-pub struct Mosquitto {
-    pub address: SocketAddr,
+pub(crate) struct Mosquitto {
+    pub(crate) address: SocketAddr,
     child: Child,
 }
 
 impl Mosquitto {
     /// Starts one on a free address.
-    pub fn anywhere(dir: &Path) -> Self {
+    pub(crate) fn anywhere(dir: &Path) -> Self {
         Self::start(dir, free_address(), "")
     }
 
     /// Starts one on `address`; `more` are lines of its configuration. Returns when it listens.
-    pub fn start(dir: &Path, address: SocketAddr, more: &str) -> Self {
+    pub(crate) fn start(dir: &Path, address: SocketAddr, more: &str) -> Self {
         let config = dir.join("mosquitto.conf");
         let anonymous = if more.contains("allow_anonymous") { "" } else { "allow_anonymous true\n" };
         let (ip, port) = (address.ip(), address.port());
@@ -100,7 +100,7 @@ impl Mosquitto {
     }
 
     /// `kill -9`: no DISCONNECT is sent, nothing is saved.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.end();
     }
 
@@ -118,21 +118,21 @@ impl Drop for Mosquitto {
 
 /// A message as a subscriber gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReceivedMessage {
-    pub topic: String,
-    pub payload: String,
-    pub retain: bool,
+pub(crate) struct ReceivedMessage {
+    pub(crate) topic: String,
+    pub(crate) payload: String,
+    pub(crate) retain: bool,
 }
 
 impl ReceivedMessage {
     /// The payload's JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.payload).unwrap_or_else(|error| panic!("{}: {error}: {}", self.topic, self.payload))
     }
 }
 
 /// A subscriber that connects again by itself, and publishes too.
-pub struct Subscriber {
+pub(crate) struct Subscriber {
     address: SocketAddr,
     client: Client,
     received: Receiver<ReceivedMessage>,
@@ -142,7 +142,7 @@ pub struct Subscriber {
 impl Subscriber {
     /// Subscribes to `filter` at the broker on `address`. QoS 0: mosquitto then passes a message on before it acknowledges it, where with
     /// QoS 1 it would keep most of a burst in memory and lose it when it is killed.
-    pub fn new(address: SocketAddr, filter: &str, login: Option<(&str, &str)>) -> Self {
+    pub(crate) fn new(address: SocketAddr, filter: &str, login: Option<(&str, &str)>) -> Self {
         let name = format!("subscriber-{}", ulid::Ulid::generate());
         let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
         options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(1 << 20, 1 << 20);
@@ -192,16 +192,16 @@ impl Subscriber {
     }
 
     /// Waits for the next subscription, the one after a reconnect too.
-    pub fn wait_until_subscribed(&self) {
+    pub(crate) fn wait_until_subscribed(&self) {
         self.subscribed.recv_timeout(LONG).expect("the broker takes a subscriber");
     }
 
-    pub fn publish(&self, topic: &str, payload: &str, retain: bool) {
+    pub(crate) fn publish(&self, topic: &str, payload: &str, retain: bool) {
         self.client.publish(topic, QoS::AtLeastOnce, retain, payload).unwrap();
     }
 
     /// Leaves a message of so many bytes at the broker, more than this client itself would take.
-    pub fn publish_long(&self, topic: &str, bytes: usize) {
+    pub(crate) fn publish_long(&self, topic: &str, bytes: usize) {
         let mut options = MqttOptions::new(
             format!("long-{}", ulid::Ulid::generate()),
             self.address.ip().to_string(),
@@ -215,17 +215,17 @@ impl Subscriber {
     }
 
     /// The next message.
-    pub fn next(&self) -> ReceivedMessage {
+    pub(crate) fn next(&self) -> ReceivedMessage {
         self.received.recv_timeout(LONG).expect("a message arrives")
     }
 
     /// The next message, if one comes within `time`.
-    pub fn try_next(&self, time: Duration) -> Option<ReceivedMessage> {
+    pub(crate) fn try_next(&self, time: Duration) -> Option<ReceivedMessage> {
         self.received.recv_timeout(time).ok()
     }
 
     /// The next message for which `wanted` is true; others are passed over.
-    pub fn wait_for(&self, what: &str, wanted: impl Fn(&ReceivedMessage) -> bool) -> ReceivedMessage {
+    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&ReceivedMessage) -> bool) -> ReceivedMessage {
         let end = Instant::now() + LONG;
         let mut passed = Vec::new();
         while let Ok(message) = self.received.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -238,7 +238,7 @@ impl Subscriber {
     }
 
     /// The next message on `topic`.
-    pub fn on(&self, topic: &str) -> ReceivedMessage {
+    pub(crate) fn on(&self, topic: &str) -> ReceivedMessage {
         self.wait_for(topic, |message| message.topic == topic)
     }
 }
