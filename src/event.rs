@@ -90,7 +90,7 @@ impl Segment {
     }
 
     /// How long it is.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         clock::seconds(self.samples.len() as i64)
     }
 
