@@ -180,7 +180,8 @@ fn stored_fingerprint(gguf: &Gguf) -> Result<[u8; 32], Error> {
     if whole {
         return Ok(bytes);
     }
-    let (what, found) = (gguf::FINGERPRINT_KEY.into(), format!("{:?}", text.chars().take(70).collect::<String>()));
+    let what = gguf::FINGERPRINT_KEY.into();
+    let found = format!("{:?}", text.chars().take(70).collect::<String>());
     Err(gguf.error(GgufError::Bad { what, found, expected: "64 hexadecimal digits".into() }))
 }
 

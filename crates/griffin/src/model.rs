@@ -213,7 +213,8 @@ impl Model {
         if streams.is_empty() {
             return Ok(Vec::new());
         }
-        let (d, v) = (self.config.hidden_size, self.config.vocab_size);
+        let d = self.config.hidden_size;
+        let v = self.config.vocab_size;
         let mut all = Vec::new();
         self.compute(streams.iter().map(|(_, tokens)| tokens.len()).sum(), |scratch| {
             let mut last = std::mem::take(&mut scratch.last_rows);

@@ -27,7 +27,8 @@ pub fn perplexity(
     tokens.extend(tokenizer.encode(text)?);
     let predicted = tokens.len() - 1;
     let mut state = model.state();
-    let (mut surprise, mut done) = (0.0, 0);
+    let mut surprise = 0.0;
+    let mut done = 0;
     for (read, next) in tokens[..predicted].chunks(CHUNK).zip(tokens[1..].chunks(CHUNK)) {
         let logits = model.logits(read, &mut state)?;
         surprise -= logits.iter().zip(next).map(|(logits, &next)| logits.log_probability(next)).sum::<f64>();

@@ -174,7 +174,8 @@ impl State {
                     *conv1d = find(index, "conv", &[shapes.taps, shapes.lru_width])?;
                 }
                 LayerState::Attention(caches) => {
-                    let (keys, values) = (find(index, "k", &shapes.kv_cache)?, find(index, "v", &shapes.kv_cache)?);
+                    let keys = find(index, "k", &shapes.kv_cache)?;
+                    let values = find(index, "v", &shapes.kv_cache)?;
                     match caches {
                         AnyKvCache::F32(cache) => cache.fill_in_order(tokens_read, &keys, &values),
                         AnyKvCache::I16(cache) => cache.fill_in_order(tokens_read, &keys, &values),
@@ -190,7 +191,8 @@ impl State {
     /// Compares the state's layers with a model's.
     pub(crate) fn check(&self, config: &Config) -> Result<(), Error> {
         let wrong = |reason: String| Err(Error::State { reason });
-        let (found, expected) = (self.layers.len(), config.block_types.len());
+        let found = self.layers.len();
+        let expected = config.block_types.len();
         if found != expected {
             return wrong(format!("it has {found} layers instead of {expected}"));
         }

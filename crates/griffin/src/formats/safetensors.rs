@@ -60,7 +60,8 @@ impl SafetensorsFiles {
         let file = &self.files[*self.place.get(name).ok_or_else(missing)?];
         let info = file.header.info(name).ok_or_else(missing)?;
         if info.shape != shape {
-            let (expected, found) = (shape.to_vec(), info.shape.clone());
+            let expected = shape.to_vec();
+            let found = info.shape.clone();
             return Err(Error::Shape { path: file.path.clone(), tensor: name.into(), expected, found });
         }
         if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
@@ -134,7 +135,7 @@ fn shards(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
 fn shard_count(name: &str) -> Option<usize> {
     let (number, count) = name.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits(number) && digits(count)).then(|| count.parse().ok()).flatten()
+    if digits(number) && digits(count) { count.parse().ok() } else { None }
 }
 
 fn indexed(dir: &Path, index: &Path) -> Result<BTreeSet<PathBuf>, Error> {

@@ -123,7 +123,8 @@ impl ActivationBlock for Q8SuperBlock {
     #[inline(always)]
     fn quantized(values: &[f32]) -> Self {
         let (quants, scale) = quantize::<SUPER_BLOCK>(values);
-        let (mut sums, mut sum_pairs) = ([0; 8], [0; 4]);
+        let mut sums = [0; 8];
+        let mut sum_pairs = [0; 4];
         for (run, quants) in quants.as_chunks::<SUB_BLOCK>().0.iter().enumerate() {
             sums[run] = sum(quants);
             sum_pairs[run / 2] |= (sums[run] & 0xffff) << (run % 2 * 16);

@@ -104,8 +104,10 @@ const RUNS: usize = 8;
 fn q8_0(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     sums.fill([0.0; GROUP_ROWS]);
     let (quants, scales) = weights.split_at(view.columns * GROUP_ROWS);
-    let (quants, scales) = (quants.as_chunks::<SUB_BLOCK_BYTES>().0, scales.as_chunks::<{ 2 * GROUP_ROWS }>().0);
-    let (tokens, share) = (sums.len(), share(RUNS * SUB_BLOCK_BYTES, sums.len()));
+    let quants = quants.as_chunks::<SUB_BLOCK_BYTES>().0;
+    let scales = scales.as_chunks::<{ 2 * GROUP_ROWS }>().0;
+    let tokens = sums.len();
+    let share = share(RUNS * SUB_BLOCK_BYTES, sums.len());
     for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
         let mut next = NextWeights::behind(quants.as_flattened());
         let mut before_tile = || {
@@ -161,7 +163,8 @@ fn q8_0_tile<const N: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     sums.fill([0.0; GROUP_ROWS]);
-    let (tokens, share) = (sums.len(), share(SUPER_BLOCK_BYTES, sums.len()));
+    let tokens = sums.len();
+    let share = share(SUPER_BLOCK_BYTES, sums.len());
     let mut quants = [[[_mm256_setzero_si256(); 2]; 8]; 8];
     for (index, block) in weights.as_chunks::<SUPER_BLOCK_BYTES>().0.iter().enumerate() {
         let factors = Avx2Factors::new(block);
@@ -173,7 +176,8 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
         }
         let mut token = 0;
         while token < tokens {
-            let (x, rest) = (&x[token..], &mut sums[token..]);
+            let x = &x[token..];
+            let rest = &mut sums[token..];
             if tokens > FEW {
                 next.fetch(share);
             }
@@ -237,7 +241,8 @@ fn q4k_tile<const N: usize>(
     x: &[Q8SuperBlock],
     sums: &mut [GroupSums],
 ) -> usize {
-    let (x, sums) = (&x[..N], &mut sums[..N]);
+    let x = &x[..N];
+    let sums = &mut sums[..N];
     let mut totals = [[_mm256_setzero_si256(); 2]; N];
     for (run, (quants, scale)) in quants.iter().zip(&factors.scales).enumerate() {
         let mut dots = [[_mm256_setzero_si256(); 2]; N];
@@ -271,7 +276,8 @@ fn q4k_small<const N: usize>(
     x: &[Q8SuperBlock],
     sums: &mut [GroupSums],
 ) -> usize {
-    let (x, sums) = (&x[..N], &mut sums[..N]);
+    let x = &x[..N];
+    let sums = &mut sums[..N];
     let low = _mm256_set1_epi8(0x0f);
     let mut totals = [[_mm256_setzero_si256(); 2]; N];
     for (pair, quants) in block[QUANTS..].as_chunks::<SUB_BLOCK_BYTES>().0.iter().enumerate() {

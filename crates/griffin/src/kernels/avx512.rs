@@ -63,7 +63,8 @@ const RUNS: usize = 8;
 fn q8_0(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
     sums.fill([0.0; GROUP_ROWS]);
     let (quants, scales) = weights.split_at(view.columns * GROUP_ROWS);
-    let (quants, scales) = (quants.as_chunks::<SUB_BLOCK_BYTES>().0, scales.as_chunks::<{ 2 * GROUP_ROWS }>().0);
+    let quants = quants.as_chunks::<SUB_BLOCK_BYTES>().0;
+    let scales = scales.as_chunks::<{ 2 * GROUP_ROWS }>().0;
     for (index, (quants, scales)) in quants.chunks(RUNS).zip(scales.chunks(RUNS)).enumerate() {
         NextWeights::behind(quants.as_flattened()).fetch(usize::MAX);
         let x = Q8Runs { view, first: RUNS * index };
@@ -133,13 +134,17 @@ struct Avx512Factors {
 impl Avx512Factors {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
     fn new(block: &[u8; SUPER_BLOCK_BYTES]) -> Self {
-        let (low, high) = (_mm_set1_epi8(0x0f), _mm_set1_epi8(0x30));
-        let (wide_low, wide_high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
+        let low = _mm_set1_epi8(0x0f);
+        let high = _mm_set1_epi8(0x30);
+        let wide_low = _mm256_set1_epi8(0x0f);
+        let wide_high = _mm256_set1_epi8(0x30);
         let zero = _mm512_setzero_si512();
-        let (mut scales, mut mins) = ([zero; 8], [zero; 4]);
+        let mut scales = [zero; 8];
+        let mut mins = [zero; 4];
         // What a shift carries over from the neighboring byte is masked off.
         for i in 0..4 {
-            let (lower, upper) = (load_128(part(block, SCALES + 16 * i)), load_128(part(block, UPPER + 16 * i)));
+            let lower = load_128(part(block, SCALES + 16 * i));
+            let upper = load_128(part(block, UPPER + 16 * i));
             let lower = [lower, _mm_srli_epi16::<4>(lower)];
             let upper = [_mm_slli_epi16::<4>(upper), _mm_slli_epi16::<2>(upper)];
             for half in 0..2 {
@@ -148,7 +153,8 @@ impl Avx512Factors {
             }
         }
         for i in 0..2 {
-            let (lower, upper) = (load_256(part(block, MINS + 32 * i)), load_256(part(block, UPPER + 32 * i)));
+            let lower = load_256(part(block, MINS + 32 * i));
+            let upper = load_256(part(block, UPPER + 32 * i));
             let lower = [lower, _mm256_srli_epi16::<4>(lower)];
             let upper = [upper, _mm256_srli_epi16::<2>(upper)];
             for half in 0..2 {
@@ -170,7 +176,8 @@ fn q4k_tile<const N: usize>(
     x: &[Q8SuperBlock],
     sums: &mut [GroupSums],
 ) -> usize {
-    let (x, sums) = (&x[..N], &mut sums[..N]);
+    let x = &x[..N];
+    let sums = &mut sums[..N];
     let low = _mm512_set1_epi8(0x0f);
     let zero = _mm512_setzero_si512();
     let mut totals = [zero; N];
@@ -211,13 +218,15 @@ fn q4k_tile<const N: usize>(
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
     const SUMS: usize = 12;
-    let (a, b) = (_mm512_set1_epi8(3), _mm512_set1_epi8(5));
+    let a = _mm512_set1_epi8(3);
+    let b = _mm512_set1_epi8(5);
     let mut sums = [_mm512_setzero_si512(); SUMS];
     let each = match format {
         WeightFormat::F32 => {
             for _ in 0..rounds {
                 for sum in &mut sums {
-                    let (a, b) = (_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+                    let a = _mm512_castsi512_ps(a);
+                    let b = _mm512_castsi512_ps(b);
                     *sum = _mm512_castps_si512(_mm512_fmadd_ps(a, b, _mm512_castsi512_ps(*sum)));
                     // SAFETY: no instruction; the compiler must believe that the sum is used and changed.
                     unsafe { asm!("/* {} */", inout(zmm_reg) * sum, options(nomem, nostack, preserves_flags)) };

@@ -172,7 +172,8 @@ impl SimdTask for RgLruGates<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let zero = s.splat(0.0);
+        let one = s.splat(1.0);
         let rest = self.u.chunks(S::N).zip(self.log_a.chunks(S::N));
         let gates = self.input.chunks_mut(S::N).zip(self.recurrence.chunks_mut(S::N));
         for ((input, recurrence), (u, log_a)) in gates.zip(rest) {
@@ -242,7 +243,8 @@ pub(crate) fn soft_cap(kernel: Kernel, logits: &mut [f32], cap: f32) {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
-            let (twice, cap) = (s.splat(2.0 / self.1), s.splat(self.1));
+            let twice = s.splat(2.0 / self.1);
+            let cap = s.splat(self.1);
             for x in self.0.chunks_mut(S::N) {
                 // tanh z = (e^2z − 1) / (e^2z + 1)
                 let e = exp_m1(s, s.mul(load(s, x), twice));
@@ -290,11 +292,16 @@ mod tests {
         for kernel in Kernel::available() {
             let r = 19;
             let log_a: Vec<f32> = (0..r).map(|i| -8.0 * 10f32.powf(-(i as f32) / 3.0)).collect();
-            let (input, recurrence, u) = (vec![0.3; r], vec![-2.0; r], vec![0.7; r]);
-            let (mut h, mut out, mut truth) = (vec![0.0; r], vec![0.0; r], vec![0f64; r]);
+            let input = vec![0.3; r];
+            let recurrence = vec![-2.0; r];
+            let u = vec![0.7; r];
+            let mut h = vec![0.0; r];
+            let mut out = vec![0.0; r];
+            let mut truth = vec![0f64; r];
             for step in 0..1_000 {
                 let first = step == 0;
-                let (mut incoming, mut a) = (input.clone(), recurrence.clone());
+                let mut incoming = input.clone();
+                let mut a = recurrence.clone();
                 RgLruGates { input: &mut incoming, recurrence: &mut a, u: &u, log_a: &log_a, first }.compute(kernel);
                 recur(kernel, &a, &incoming, &mut h, &mut out);
                 for (truth, log_a) in truth.iter_mut().zip(&log_a) {

@@ -145,7 +145,8 @@ impl MatmulTarget<'_> {
     /// Where the outputs of a group go.
     fn place(&self, group: usize) -> OutputColumns {
         let weights = &self.weights;
-        let (block, first) = (group / weights.block_groups(), group % weights.block_groups() * GROUP_ROWS);
+        let block = group / weights.block_groups();
+        let first = group % weights.block_groups() * GROUP_ROWS;
         let rows = GROUP_ROWS.min(weights.rows() - first);
         let output = block * weights.rows() + first;
         let mut bias = [0.0; GROUP_ROWS];

@@ -35,9 +35,11 @@ struct NeonFactors {
 impl NeonFactors {
     #[target_feature(enable = "neon")]
     fn new(block: &[u8; SUPER_BLOCK_BYTES]) -> Self {
-        let (low, high) = (vdupq_n_u8(0x0f), vdupq_n_u8(0x30));
+        let low = vdupq_n_u8(0x0f);
+        let high = vdupq_n_u8(0x30);
         let zero = [vdupq_n_s32(0); 4];
-        let (mut scales, mut mins) = ([zero; 8], [zero; 8]);
+        let mut scales = [zero; 8];
+        let mut mins = [zero; 8];
         for i in 0..4 {
             let scale = load(part(block, SCALES + 16 * i));
             let min = load(part(block, MINS + 16 * i));
@@ -76,7 +78,9 @@ fn unpack(block: &[u8; SUPER_BLOCK_BYTES], out: &mut [[Quad; 8]; 8]) {
     let low = vdupq_n_u8(0x0f);
     for (pair, quants) in block[QUANTS..].as_chunks::<SUB_BLOCK_BYTES>().0.iter().enumerate() {
         for (index, quants) in quants.as_chunks::<16>().0.iter().enumerate() {
-            let (quad, quarter, quants) = (index / 4, index % 4, load(quants));
+            let quad = index / 4;
+            let quarter = index % 4;
+            let quants = load(quants);
             out[2 * pair][quad][quarter] = vreinterpretq_s8_u8(vandq_u8(quants, low));
             out[2 * pair + 1][quad][quarter] = vreinterpretq_s8_u8(vshrq_n_u8::<4>(quants));
         }
@@ -130,9 +134,11 @@ fn dots_plain<const N: usize, const FITS: usize>(quants: &[Quad; 8], x: &[&[i32;
         for i in 0..N {
             for quarter in 0..4 {
                 // Rows 0 and 1 of the four, rows 2 and 3: the products of the four columns each.
-                let (mut lower, mut upper) = (vdupq_n_s16(0), vdupq_n_s16(0));
+                let mut lower = vdupq_n_s16(0);
+                let mut upper = vdupq_n_s16(0);
                 for quad in first..first + FITS {
-                    let (quants, x) = (quants[quad][quarter], vreinterpretq_s8_s32(vdupq_n_s32(x[i][quad])));
+                    let quants = quants[quad][quarter];
+                    let x = vreinterpretq_s8_s32(vdupq_n_s32(x[i][quad]));
                     lower = vmlal_s8(lower, vget_low_s8(quants), vget_low_s8(x));
                     upper = vmlal_high_s8(upper, quants, x);
                 }
@@ -230,7 +236,8 @@ macro_rules! kernels {
                 sums: &mut [GroupSums; N],
             ) {
                 let zero = [[vdupq_n_s32(0); 4]; N];
-                let (mut totals, mut mins) = (zero, zero);
+                let mut totals = zero;
+                let mut mins = zero;
                 for run in 0..8 {
                     let quads = x.each_ref().map(|x| part(&x.quads, 8 * run));
                     let dots = $dots::<N, 8>(&quants[run], &quads);
@@ -272,7 +279,8 @@ macro_rules! kernels {
                     let quants = [[vdupq_n_s8(3); 4]; 8];
                     let mut sums = [vdupq_n_s32(0); 4];
                     for _ in 0..rounds {
-                        let (quants, x) = (std::hint::black_box(&quants), [0x0102_0304; 8]);
+                        let quants = std::hint::black_box(&quants);
+                        let x = [0x0102_0304; 8];
                         let dots = if format == WeightFormat::Q4K {
                             $dots::<1, 8>(quants, &[&x])
                         } else {

@@ -101,12 +101,16 @@ fn read(buffer: &[u8]) -> Rate {
 /// Does a short piece of work again and again.
 fn rate(mut work: impl FnMut() -> f64) -> Rate {
     let begun = Instant::now();
-    let (mut done, mut seconds, mut best) = (0.0, 0.0, 0.0_f64);
+    let mut done = 0.0;
+    let mut seconds = 0.0;
+    let mut best = 0.0_f64;
     while done == 0.0 || begun.elapsed() < Roofline::TIME {
         let begun = Instant::now();
         let some = work() / 1e9;
         let took = begun.elapsed().as_secs_f64();
-        (done, seconds, best) = (done + some, seconds + took, best.max(some / took));
+        done += some;
+        seconds += took;
+        best = best.max(some / took);
     }
     Rate { sustained: done / seconds, best }
 }

@@ -45,7 +45,8 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
         let x = view.super_block(index);
         for (token, sums) in sums.iter_mut().enumerate() {
             let x = &x[token];
-            let (mut products, mut mins) = ([0; GROUP_ROWS], [0; GROUP_ROWS]);
+            let mut products = [0; GROUP_ROWS];
+            let mut mins = [0; GROUP_ROWS];
             for run in 0..8 {
                 let quads = &x.quads[run * SUB_BLOCK / 4..][..SUB_BLOCK / 4];
                 let quants = &block[QUANTS + run / 2 * SUB_BLOCK_BYTES..][..SUB_BLOCK_BYTES];

@@ -45,7 +45,8 @@ fn assert_close(found: &[f32], expected: &[f32], columns: usize, what: &str) {
 
 #[test]
 fn packed_rows_are_the_numbers_of_candle_bit_for_bit() {
-    let (rows, columns) = (37, 768);
+    let rows = 37;
+    let columns = 768;
     let values = random(1, rows * columns);
     for (format, dtype) in [
         (WeightFormat::Q8_0, GgmlDType::Q8_0),
@@ -90,7 +91,9 @@ fn every_kernel_computes_what_the_scalar_one_does() {
 
 #[test]
 fn products_are_candles_up_to_the_rounding_of_the_input() {
-    let (rows, columns, t) = (48, 768, 9);
+    let rows = 48;
+    let columns = 768;
+    let t = 9;
     let x = random(5, t * columns);
     for kernel in Kernel::available() {
         for (format, step) in [(WeightFormat::F32, 1), (WeightFormat::Q8_0, 32), (WeightFormat::Q4K, 256)] {
@@ -120,7 +123,8 @@ fn products_are_candles_up_to_the_rounding_of_the_input() {
 
 #[test]
 fn no_sum_overflows_at_the_extremes() {
-    let (rows, columns) = (16, 512);
+    let rows = 16;
+    let columns = 512;
     let one = half::f16::ONE.to_le_bytes();
     let inputs: [fn(usize) -> f32; 4] = [|_| 1.0, |_| -1.0, |i| if i % 2 == 0 { 1.0 } else { -1.0 }, |_| 0.0];
     let x: Vec<f32> = inputs.iter().flat_map(|value| (0..columns).map(value)).collect();
@@ -155,7 +159,9 @@ fn no_sum_overflows_at_the_extremes() {
 
 #[test]
 fn a_value_that_is_not_finite_changes_no_other_vector() {
-    let (rows, columns, t) = (20, 512, 11);
+    let rows = 20;
+    let columns = 512;
+    let t = 11;
     let clean = random(7, t * columns);
     let mut x = clean.clone();
     x[3 * columns + 300] = f32::NAN;
@@ -164,9 +170,11 @@ fn a_value_that_is_not_finite_changes_no_other_vector() {
         for format in WeightFormat::ALL {
             let bytes = packed(format, 1, rows, columns, &random(6, rows * columns));
             let weights = PackedMatrix::new(format, 1, rows, columns, &bytes).unwrap();
-            let (clean, found) = (product(kernel, weights, &clean, None), product(kernel, weights, &x, None));
+            let clean = product(kernel, weights, &clean, None);
+            let found = product(kernel, weights, &x, None);
             for token in 0..t {
-                let (clean, found) = (&clean[token * rows..][..rows], &found[token * rows..][..rows]);
+                let clean = &clean[token * rows..][..rows];
+                let found = &found[token * rows..][..rows];
                 match token {
                     3 | 9 => assert!(found.iter().all(|value| !value.is_finite()), "{kernel} {format:?}: {found:?}"),
                     _ => assert_eq!(found, clean, "{kernel} {format:?}, vector {token}"),
@@ -178,7 +186,8 @@ fn a_value_that_is_not_finite_changes_no_other_vector() {
 
 #[test]
 fn any_number_of_threads_and_products_at_once_is_the_same() {
-    let (columns, t) = (512, 70);
+    let columns = 512;
+    let t = 70;
     let x = random(8, t * columns);
     let matrices = [
         (WeightFormat::Q4K, 2, 700, 256),

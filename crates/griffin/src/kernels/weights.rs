@@ -68,7 +68,7 @@ impl WeightFormat {
         let group = columns.checked_mul(GROUP_ROWS)?.checked_mul(4)? / 4;
         let group = group / self.block_columns() * self.block_bytes();
         let groups = blocks.checked_mul(rows.div_ceil(GROUP_ROWS))?;
-        self.fits(columns).then_some(groups.checked_mul(group)?)
+        if self.fits(columns) { groups.checked_mul(group) } else { None }
     }
 
     fn block_columns(self) -> usize {
@@ -108,7 +108,7 @@ impl<'a> PackedMatrix<'a> {
     /// None if `bytes` is empty or does not have the length that [`WeightFormat::bytes`] gives.
     pub fn new(format: WeightFormat, blocks: usize, rows: usize, columns: usize, bytes: &'a [u8]) -> Option<Self> {
         let fits = format.bytes(blocks, rows, columns) == Some(bytes.len()) && !bytes.is_empty();
-        fits.then_some(Self { format, blocks, rows, columns, bytes })
+        if fits { Some(Self { format, blocks, rows, columns, bytes }) } else { None }
     }
 
     pub fn format(&self) -> WeightFormat {
@@ -144,7 +144,8 @@ impl<'a> PackedMatrix<'a> {
     /// If there is no such output, or `out` does not have the length of a row.
     pub fn row(&self, output: usize, out: &mut [f32]) {
         assert!(output < self.outputs() && out.len() == self.columns, "row {output} of {self:?}");
-        let (block, row) = (output / self.rows, output % self.rows);
+        let block = output / self.rows;
+        let row = output % self.rows;
         let group = self.group(block * self.block_groups() + row / GROUP_ROWS);
         unpack_row(self.format, group, row % GROUP_ROWS, out);
     }
@@ -247,7 +248,8 @@ fn repack_q4k(block: &[u8], row: usize, out: &mut [u8]) {
         out[UPPER + at.min] |= (min >> 4) << (4 + at.upper);
     }
     for (column, quant) in block[16..].iter().enumerate() {
-        let (pair, column) = (column / SUB_BLOCK, column % SUB_BLOCK);
+        let pair = column / SUB_BLOCK;
+        let column = column % SUB_BLOCK;
         out[QUANTS + pair * SUB_BLOCK_BYTES + quad(row, column)] = *quant;
     }
 }
@@ -261,7 +263,8 @@ struct Places {
 }
 
 fn run_places(run: usize, row: usize) -> Places {
-    let (i, half) = (run % 4, run / 4);
+    let i = run % 4;
+    let half = run / 4;
     Places {
         scale: i * GROUP_ROWS + row,
         min: i / 2 * 2 * GROUP_ROWS + 2 * row + i % 2,
@@ -302,10 +305,12 @@ fn unpack_row(format: WeightFormat, group: &[u8], row: usize, out: &mut [f32]) {
         }
         WeightFormat::Q4K => {
             for (out, block) in out.chunks_exact_mut(SUPER_BLOCK).zip(group.chunks_exact(SUPER_BLOCK_BYTES)) {
-                let (d, d_min) = (half(&block[D..], row), half(&block[D_MIN..], row));
+                let d = half(&block[D..], row);
+                let d_min = half(&block[D_MIN..], row);
                 for (run, out) in out.chunks_exact_mut(SUB_BLOCK).enumerate() {
                     let (scale, min) = scale_min(block, run, row);
-                    let (scale, min) = (d * f32::from(scale), d_min * f32::from(min));
+                    let scale = d * f32::from(scale);
+                    let min = d_min * f32::from(min);
                     let quants = &block[QUANTS + run / 2 * SUB_BLOCK_BYTES..];
                     for (column, out) in out.iter_mut().enumerate() {
                         let quant = quants[quad(row, column)] >> (run % 2 * 4) & 15;

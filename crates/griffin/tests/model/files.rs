@@ -128,7 +128,8 @@ fn types_may_be_mixed_and_a_stored_head_is_ignored() {
     let work = tempfile::tempdir().unwrap();
     let dir = copy_with(&tiny_dir(), work.path(), |all| {
         let embedding = all.iter().find(|tensor| tensor.name == "model.embed_tokens.weight").unwrap();
-        let (dtype, shape) = (embedding.dtype, embedding.shape.clone());
+        let dtype = embedding.dtype;
+        let shape = embedding.shape.clone();
         let bytes = vec![0x3f; embedding.bytes.len()];
         all.push(Stored { name: "lm_head.weight".into(), dtype, shape, bytes });
     });

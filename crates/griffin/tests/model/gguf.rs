@@ -44,7 +44,8 @@ fn a_file_computes_the_same_as_its_checkpoint_packed_in_memory() {
         let exact = load(&dir, Quantization::F32);
         for weights in FORMS {
             let file = make(&dir, work.path(), weights);
-            let (mapped, packed) = (load(&file, Quantization::Auto), load(&dir, weights));
+            let mapped = load(&file, Quantization::Auto);
+            let packed = load(&dir, weights);
             assert_eq!(predictions(&mapped), predictions(&packed), "{weights:?} of {}", dir.display());
             assert_eq!(mapped.fingerprint(), exact.fingerprint(), "states survive quantising");
             assert_eq!(mapped.config(), exact.config());
@@ -127,7 +128,8 @@ fn tokenizer_and_prompt_come_out_of_the_file() {
 fn a_summary_has_size_and_format_of_either_layout() {
     let work = tempfile::tempdir().unwrap();
     let file = make(&nano_dir(), work.path(), Quantization::Q4K);
-    let (checkpoint, packed) = (summary(&nano_dir()).unwrap(), summary(&file).unwrap());
+    let checkpoint = summary(&nano_dir()).unwrap();
+    let packed = summary(&file).unwrap();
     let parameters = |summary: &griffin::ModelSummary| summary.groups.values().map(|c| c.parameters).sum::<u64>();
     assert_eq!(parameters(&checkpoint), checkpoint.config.parameters());
     assert_eq!(parameters(&packed), checkpoint.config.parameters());
@@ -158,7 +160,8 @@ fn random_weights_are_the_same_in_memory_and_in_a_file() {
         let bytes = write_random(&config, weights, 7, &out, false, &mut silent()).unwrap();
         assert_eq!(bytes, out.metadata().unwrap().len());
         let options = Options { weights, threads: 1, ..Options::default() };
-        let (file, memory) = (load(&out, weights), Model::random(config.clone(), &options, 7).unwrap());
+        let file = load(&out, weights);
+        let memory = Model::random(config.clone(), &options, 7).unwrap();
         assert_eq!(file.fingerprint(), memory.fingerprint());
         let predicted = predictions(&file);
         assert_eq!(predicted, predictions(&memory));

@@ -68,7 +68,9 @@ impl Golden {
         let vocab = self.model.config().vocab_size;
         let mut state = self.model.state();
         let mut sizes = sizes.iter().copied();
-        let (mut read, mut size, mut leaves) = (0, 1, 0);
+        let mut read = 0;
+        let mut size = 1;
+        let mut leaves = 0;
         while read < self.ids.len() {
             size = sizes.next().unwrap_or(size).clamp(1, self.ids.len() - read);
             let logits = self.model.logits(&self.ids[read..read + size], &mut state).unwrap();

@@ -55,7 +55,8 @@ fn any_chunking_is_the_same_as_step_by_step() {
             let found = model.step(last, &mut other).unwrap();
             prop_assert!(worst(found.values(), expected.values()) <= tolerance);
             prop_assert_eq!(one.tokens_read(), other.tokens_read());
-            let (one, other) = (model.step(7, &mut one).unwrap(), model.step(7, &mut other).unwrap());
+            let one = model.step(7, &mut one).unwrap();
+            let other = model.step(7, &mut other).unwrap();
             prop_assert!(worst(one.values(), other.values()) <= tolerance);
             Ok(())
         };
@@ -85,7 +86,8 @@ fn two_equal_key_heads_are_the_same_as_one() {
         let logits = model.logits(&tokens, &mut model.state()).unwrap();
         logits.iter().flat_map(|logits| logits.values().to_vec()).collect::<Vec<_>>()
     };
-    let (one, two) = (predict(one_dir.path()), predict(two_dir.path()));
+    let one = predict(one_dir.path());
+    let two = predict(two_dir.path());
     assert!(one.iter().any(|l| l.abs() > 0.1), "the model says something");
     assert!(worst(&one, &two) <= 1e-5);
 }
@@ -159,7 +161,8 @@ fn streams_read_together_predict_the_same_as_one_by_one() {
             assert!(worst(answer.values(), expected.values()) <= tolerance);
             assert_eq!(fork.tokens_read(), alone.tokens_read());
             // Their states are the same, too.
-            let (next, expected) = (model.step(3, fork).unwrap(), model.step(3, &mut alone).unwrap());
+            let next = model.step(3, fork).unwrap();
+            let expected = model.step(3, &mut alone).unwrap();
             assert!(worst(next.values(), expected.values()) <= tolerance);
         }
         assert_eq!(bits(&state), before, "a fork never alters its parent");
@@ -209,7 +212,8 @@ fn a_call_that_fails_leaves_the_state_as_it_was() {
 
 #[test]
 fn a_state_of_another_model_is_refused() {
-    let (tiny, nano) = (tiny(), load(&nano_dir(), Quantization::F32, KvCacheType::F32));
+    let tiny = tiny();
+    let nano = load(&nano_dir(), Quantization::F32, KvCacheType::F32);
     let error = tiny.ingest(&[1], &mut nano.state()).unwrap_err();
     assert!(matches!(error, Error::State { .. }), "{error}");
 }

@@ -71,7 +71,8 @@ fn until_enough(mut one: impl FnMut(&mut StdRng) -> bool) {
     let seed = rand::random();
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let (mut count, mut loaded) = (0, 0);
+    let mut count = 0;
+    let mut loaded = 0;
     while end.map_or(count < MUTANTS, |end| Instant::now() < end) {
         loaded += usize::from(one(&mut rng));
         count += 1;
@@ -119,7 +120,8 @@ fn mutants_of_a_checkpoint_are_loaded_or_refused() {
     put(&json, &weights);
     assert!(meet(work.path(), Quantization::Q4K));
     until_enough(|rng| {
-        let (mut json, mut weights) = (json.clone(), weights.clone());
+        let mut json = json.clone();
+        let mut weights = weights.clone();
         if rng.random_bool(0.5) {
             let length = json.len();
             mutate(&mut json, length, rng);

@@ -67,10 +67,9 @@ fn check_layout(file: &[u8], keys: &BTreeMap<String, MetadataEntry>) -> Result<(
 
 fn alignment(file: &[u8], keys: &BTreeMap<String, MetadataEntry>) -> Result<usize, GgufError> {
     let Some(entry) = keys.get(ALIGNMENT_KEY) else { return Ok(32) };
-    let value =
-        (entry.kind == U32).then(|| file[entry.bytes.clone()].try_into().ok().map(u32::from_le_bytes)).flatten();
+    let value = file[entry.bytes.clone()].try_into().ok().map(u32::from_le_bytes);
     match value {
-        Some(n) if n.is_power_of_two() && (8..=1 << 16).contains(&n) => Ok(n as usize),
+        Some(n) if entry.kind == U32 && n.is_power_of_two() && (8..=1 << 16).contains(&n) => Ok(n as usize),
         _ => Err(GgufError::Bad {
             what: ALIGNMENT_KEY.into(),
             found: show(file, entry),
@@ -202,7 +201,8 @@ impl<'f> Cursor<'f> {
                 self.take(length).ok_or_else(truncated)?;
             }
             ARRAY => {
-                let (kind, count) = (self.u32()?, self.u64()?);
+                let kind = self.u32()?;
+                let count = self.u64()?;
                 match scalar(kind) {
                     Some(size) => {
                         let length = count.checked_mul(size as u64).ok_or_else(truncated)?;

@@ -98,7 +98,8 @@ fn q4k<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&m
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BLOCK_BYTES]; G], x: &Q8SuperBlock, totals: &mut [[__m256; 2]; G]) {
-    let (zero, low) = (_mm256_setzero_si256(), _mm256_set1_epi8(0x0f));
+    let zero = _mm256_setzero_si256();
+    let low = _mm256_set1_epi8(0x0f);
     let mut scales = [[zero; 4]; G];
     for g in 0..G {
         scales[g] = q4k_block::scales(blocks[g]);
@@ -132,7 +133,8 @@ fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BLOCK_BYTES]; G], x: &Q8Super
     }
     for g in 0..G {
         let mins = q4k_block::mins_of(&q4k_block::mins(blocks[g]), x);
-        let (d, d_min) = (halves(part(blocks[g], D)), halves(part(blocks[g], D_MIN)));
+        let d = halves(part(blocks[g], D));
+        let d_min = halves(part(blocks[g], D_MIN));
         let scale = _mm256_set1_ps(x.scale);
         for half in 0..2 {
             let products = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[g][half]), d[half]);

@@ -9,7 +9,8 @@ use crate::kernels::WeightFormat;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
     const SUMS: usize = 10;
-    let (a, b) = (_mm256_set1_epi8(3), _mm256_set1_epi8(5));
+    let a = _mm256_set1_epi8(3);
+    let b = _mm256_set1_epi8(5);
     let mut sums = [_mm256_setzero_si256(); SUMS];
     // One step of one sum. The compiler must believe that sums are used and changed, and cannot compute a product beforehand.
     macro_rules! repeat {

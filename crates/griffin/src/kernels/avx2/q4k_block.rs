@@ -11,10 +11,12 @@ use crate::kernels::weights::{MINS, SCALES, SUPER_BLOCK_BYTES, UPPER};
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn scales(block: &[u8; SUPER_BLOCK_BYTES]) -> [__m256i; 4] {
-    let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
+    let low = _mm256_set1_epi8(0x0f);
+    let high = _mm256_set1_epi8(0x30);
     let mut scales = [_mm256_setzero_si256(); 4];
     for i in 0..2 {
-        let (scale, upper) = (load_256(part(block, SCALES + 32 * i)), load_256(part(block, UPPER + 32 * i)));
+        let scale = load_256(part(block, SCALES + 32 * i));
+        let upper = load_256(part(block, UPPER + 32 * i));
         let bits = [scale, _mm256_srli_epi16::<4>(scale)];
         let upper = [_mm256_slli_epi16::<4>(upper), _mm256_slli_epi16::<2>(upper)];
         for later in 0..2 {
@@ -55,10 +57,12 @@ const SPREAD: [[u8; 32]; 2] = {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn mins(block: &[u8; SUPER_BLOCK_BYTES]) -> [Pair; 4] {
-    let (low, high) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
+    let low = _mm256_set1_epi8(0x0f);
+    let high = _mm256_set1_epi8(0x30);
     let mut pairs = [[_mm256_setzero_si256(); 2]; 4];
     for i in 0..2 {
-        let (min, upper) = (load_256(part(block, MINS + 32 * i)), load_256(part(block, UPPER + 32 * i)));
+        let min = load_256(part(block, MINS + 32 * i));
+        let upper = load_256(part(block, UPPER + 32 * i));
         let bits = [min, _mm256_srli_epi16::<4>(min)];
         let upper = [upper, _mm256_srli_epi16::<2>(upper)];
         for later in 0..2 {

@@ -59,7 +59,8 @@ struct Case {
 fn compare<E: KvElement>(case: &Case, tolerance: f64) {
     let Case { window, width: h, share, past, token, tokens, .. } = *case;
     let chunk = token + tokens;
-    let (mut cache, mut new) = (KvCache::<E>::new(KEY_HEADS, h, window), KvCache::new(KEY_HEADS, h, chunk));
+    let mut cache = KvCache::<E>::new(KEY_HEADS, h, window);
+    let mut new = KvCache::new(KEY_HEADS, h, chunk);
     let put = |cache: &mut KvCache<E>, slot, i| {
         cache.put(slot, &vector(i, KEY_HEADS * h, case.keys), &vector(i + 5, KEY_HEADS * h, case.values));
     };
@@ -71,7 +72,8 @@ fn compare<E: KvElement>(case: &Case, tolerance: f64) {
         let mut out = vec![f32::NAN; q.len()];
         attention.attend(kernel, Queries { token, key_head: 0, key_heads: KEY_HEADS, share, q: &q }, &mut out);
         for (row, (out, q)) in out.chunks_exact(h).zip(q.chunks_exact(h)).enumerate() {
-            let (token, head) = (token + row / share / KEY_HEADS, row / share % KEY_HEADS);
+            let token = token + row / share / KEY_HEADS;
+            let head = row / share % KEY_HEADS;
             let (mixed, sizes) = truth(&attention, head, token, q);
             for ((out, expected), size) in out.iter().zip(mixed).zip(sizes) {
                 let error = (f64::from(*out) - expected).abs();
@@ -100,7 +102,12 @@ fn no_sum_overflows_at_the_extremes() {
     // Queries as large as keys, all the same way, would be the largest sum; here 256 dimensions of it.
     for (keys, queries) in [(60_000.0, 1e-7), (1e-5, 1e3), (1.0, 0.01), (0.0, 1.0), (1.0, 0.0)] {
         for values in [65_504.0, 1e-4, 1.0] {
-            let (window, width, share, past, token, tokens) = (2048, 256, 5, 5000, 62, 2);
+            let window = 2048;
+            let width = 256;
+            let share = 5;
+            let past = 5000;
+            let token = 62;
+            let tokens = 2;
             compare::<i16>(&Case { window, width, share, past, token, tokens, keys, values, queries }, 2e-3);
         }
     }
