@@ -3,7 +3,7 @@
 # (glibc 2.36: what it builds runs on bookworm and later) and run under qemu.
 #
 #   tools/aarch64.sh set-up       makes the chroot, once; 1.5 GB in ~/.cache/hearth-aarch64, or in $HEARTH_AARCH64
-#   tools/aarch64.sh test [NAME]  griffin's unit tests, goldens and laws on a Pi 4's processor and on a Pi 5's
+#   tools/aarch64.sh test [NAME]  the engine's tests on a Pi 4's processor and on a Pi 5's
 #   tools/aarch64.sh deb          target/aarch64-unknown-linux-gnu/debian/hearth_*_arm64.deb, its binary run on both processors
 #   tools/aarch64.sh cargo ARG..  cargo with everything set to cross-build; $CPU is the processor that qemu plays
 #
@@ -78,8 +78,8 @@ case ${1:-} in
   test)
     set_up
     for CPU in $processors; do
-      echo "== griffin on $CPU"
-      cross_cargo test --release --locked --package recurrentgemma -- "${2:-}"
+      echo "== the engine on $CPU"
+      cross_cargo test --release --locked --package recurrentgemma --lib --tests -- "${2:-}"
     done ;;
   deb)
     set_up
