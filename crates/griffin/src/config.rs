@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::Error;
 use crate::formats::gguf::{self, MetadataValue};
-use crate::formats::{Sidecar, required_sidecar};
+use crate::formats::{Sidecar, required_sidecar, tensor_specs};
 use json::ConfigJson;
 
 /// Keys and values that a state may have: twenty times those of the largest published model.
@@ -219,23 +219,7 @@ impl Config {
 
     /// Parameters of the whole model.
     pub fn parameters(&self) -> u64 {
-        let [v, d, r, e] =
-            [self.vocab_size, self.hidden_size, self.lru_width, self.mlp_expanded_width].map(|x| x as u64);
-        let [n, g, h, c] =
-            [self.num_attention_heads, self.num_key_value_heads, self.head_dim, self.conv1d_width].map(|x| x as u64);
-        let mlp = 2 * (d * e + e) + e * d + d;
-        let recurrent = 2 * (d * r + r) + (c * r + r) + 2 * (r * r / n + r) + r + (r * d + d);
-        let bias = if self.attention_bias { n * h + 2 * g * h } else { 0 };
-        let attention = d * n * h + 2 * d * g * h + bias + (n * h * d + d);
-        let layers: u64 = self
-            .block_types
-            .iter()
-            .map(|temporal| match temporal {
-                BlockType::Recurrent => 2 * d + mlp + recurrent,
-                BlockType::Attention => 2 * d + mlp + attention,
-            })
-            .sum();
-        v * d + layers + d
+        tensor_specs(self).iter().map(|spec| spec.kind.parameters() as u64).sum()
     }
 
     /// The settings that change the arithmetic without changing any weight's shape or name.

@@ -119,7 +119,7 @@ impl TensorKind {
 
 /// What the layers of a model are loaded from.
 pub(crate) trait TensorSource {
-    /// A small tensor, row-major.
+    /// A small tensor, row-major. It is empty where the tensors are only listed, so layers must not index it while they load.
     fn vector(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error>;
 
     /// A matrix or a block-diagonal one.
@@ -129,7 +129,7 @@ pub(crate) trait TensorSource {
     fn matrix(&mut self, name: &str, kind: TensorKind) -> Result<WeightMatrix, Error>;
 }
 
-/// Writes down what a model asks for, and gives it zeros and empty matrices.
+/// Writes down what a model asks for, and gives it nothing: a config that claims an absurd shape costs no memory.
 struct TensorLister {
     specs: Vec<TensorSpec>,
 }
@@ -137,7 +137,7 @@ struct TensorLister {
 impl TensorSource for TensorLister {
     fn vector(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         self.specs.push(TensorSpec { name: name.into(), kind: TensorKind::Vector { shape: shape.to_vec() } });
-        Ok(vec![0.0; shape.iter().product()])
+        Ok(Vec::new())
     }
 
     fn matrix(&mut self, name: &str, kind: TensorKind) -> Result<WeightMatrix, Error> {

@@ -16,7 +16,7 @@ impl Conv1d {
     pub(crate) fn load(source: &mut dyn TensorSource, name: &str, width: usize, taps: usize) -> Result<Self, Error> {
         let weight = source.vector(&format!("{name}.weight"), &[width, 1, taps])?; // [r, 1, c]
         let bias = source.vector(&format!("{name}.bias"), &[width])?; // [r]
-        let transposed = (0..taps * width).map(|i| weight[i % width * taps + i / width]).collect();
+        let transposed = (0..taps).flat_map(|tap| weight.iter().skip(tap).step_by(taps).copied()).collect();
         Ok(Self { taps: transposed, bias })
     }
 
