@@ -3,7 +3,7 @@
     python tokenizer.py OUT.json [--size 8192] [--text text.txt]
 """
 import argparse, json, random
-from tokenizers import Tokenizer, models, trainers, decoders, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, trainers, decoders, normalizers, pre_tokenizers
 import household as hh, split, written as W
 
 PREAMBLE = "You are listening to a household. This is the running transcript.\n"
@@ -29,7 +29,8 @@ def lines(text):
 def train(size, text):
     tok = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tok.normalizer = normalizers.Replace(" ", "▁")
-    tok.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    # while it learns, no piece may reach over a word's end, a mark or a figure; the merges then keep to that by themselves
+    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split("▁", "merged_with_next"), pre_tokenizers.Split(Regex(r"[^\w▁'<>]|\d|\n"), "isolated")])
     tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     byte_tokens = [f"<0x{i:02X}>" for i in range(256)]
     tok.train_from_iterator(lines(text), trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIALS + byte_tokens, initial_alphabet=["▁", "\n"], show_progress=False))
