@@ -19,7 +19,7 @@ def is_attention(i): return i % 3 == 2
 def shapes(c):
     """Name -> (shape, kind of start): every parameter of the model, matrices as [out, in]."""
     D, H, M = c["width"], c["heads"], c["mlp"]; hd = D // H
-    s = {"embed": ((c["vocab"], D), "embed"), "final_norm": ((D,), "zero")}
+    s = {"embed": ((c["vocab"], D), "embed"), "final_norm": ((D,), "zero"), "hint": ((16, D), "hint"), "hint_b": ((16,), "zero")}
     for i in range(c["layers"]):
         b = f"{i}."
         s |= {b + "norm1": ((D,), "zero"), b + "norm2": ((D,), "zero"), b + "gu": ((2 * M, D), "in"), b + "gu_b": ((2 * M,), "zero"), b + "down": ((D, M), "out"), b + "down_b": ((D,), "zero"), b + "o": ((D, D), "out"), b + "o_b": ((D,), "zero")}
@@ -40,6 +40,7 @@ def start(c, seed=0):
         elif kind == "out": p[name] = n(2 / c["layers"] / shape[1])
         elif kind == "gate": p[name] = n(1 / shape[1])
         elif kind == "conv": p[name] = n(0.0025)
+        elif kind == "hint": p[name] = n(0.1 / shape[1])
         else:
             u = torch.rand(shape, generator=g) * (0.999 ** 2 - 0.9 ** 2) + 0.9 ** 2
             p[name] = torch.log(torch.expm1(-0.5 * torch.log(u)))       # softplus(a) = -log(a0), a0 in [0.9, 0.999]
@@ -73,8 +74,12 @@ class Tree:
         self.key_cs, self.key_sn, self.query_cs, self.query_sn = flat(cs), flat(sn), flat(cs[:, W:]), flat(sn[:, W:])
 
 
-def forward(p, c, tokens, tree, state, main, drop=0.0, seed=0):
-    """The normed output [B, L, D], and the state after each row's first `main` places. `p` holds f32 vectors and ACT matrices."""
+def forward(p, c, tokens, tree, state, main, drop=0.0, seed=0, hints=False):
+    """The normed output [B, L, D], and the state after each row's first `main` places. `p` holds f32 vectors and ACT matrices.
+
+    With `hints` also what the last attention layer reads: from it the trainer lets a straight line tell the kinds of emergencies, a
+    help while learning that is not exported (`hint`).
+    """
     D, H, W = c["width"], c["heads"], c["window"]; hd = D // H; B, L = tokens.shape; new = []
     x = Fn.embedding(tokens, p["embed"]) * float(torch.tensor(math.sqrt(D)).bfloat16())
     delta = bias = None; drops = 0
@@ -86,6 +91,7 @@ def forward(p, c, tokens, tree, state, main, drop=0.0, seed=0):
         b = lambda n: p[f"{i}.{n}"]
         x, y = norm(x, delta, bias, b("norm1"))
         if is_attention(i):
+            read = y
             q = K.Rope.apply(Fn.linear(y, b("q")), tree.query_cs, tree.query_sn, H)
             kv = torch.cat([state[i]["kv"], Fn.linear(y, b("kv"))], 1)
             k = K.Rope.apply(kv[..., :hd].contiguous(), tree.key_cs, tree.key_sn, 1)
@@ -100,7 +106,7 @@ def forward(p, c, tokens, tree, state, main, drop=0.0, seed=0):
         x, y = norm(x, Fn.linear(o, b("o")), b("o_b"), b("norm2"))
         delta, bias = Fn.linear(K.Geglu.apply(Fn.linear(y, b("gu")), b("gu_b")), b("down")), b("down_b")
     x, y = norm(x, delta, bias, p["final_norm"])
-    return y, new
+    return (y, new, read) if hints else (y, new)
 
 
 # ---------------------------------------------------------------- the Hugging Face layout

@@ -71,6 +71,14 @@ class Stream:
             out.append((q, a, rng.random() < (0.25 if hit else 0.06)))
         return out
 
+    def hint(self, said):
+        """For each kind whether this episode raises it, then whether one of the last three does: 1, 0, or -1 where that is not known."""
+        e, last, older = said[-1], said[-3:], {k for x in said[-6:-3] for k in x.kinds}
+        unknown = lambda x: x.prose or "?" in x.kinds
+        now = [-1 if unknown(e) else int(k in e.kinds) for k in KINDS]
+        late = [1 if any(k in x.kinds for x in last) else -1 if any(unknown(x) for x in last) or k in older else 0 for k in KINDS]
+        return now + late
+
     def yes_no(self, said):
         rng = self.rng; out = list(said[-1].own); last = said[-2:]
         out = [(q, a, rng.random() < 0.1) for q, a in out]
@@ -138,7 +146,7 @@ class Batches:
     def next(self):
         B, T, L, rng = self.rows, self.main, self.length, self.rng
         tokens = np.zeros((B, L), np.int64); prev = np.tile(np.arange(-1, L - 1), (B, 1)); pos = np.tile(np.arange(L), (B, 1)); parent = pos.copy(); first = np.full((B, L), -1)
-        fresh = np.zeros(B, bool); at, target, weight, what = [], [], [], []             # places that are predicted; what: 0 talk, 1 yes or no, 2 words of an answer
+        fresh = np.zeros(B, bool); hint_at, hint = [], []; at, target, weight, what = [], [], [], []             # places that are predicted; what: 0 talk, 1 yes or no, 2 words of an answer
         def want(row, place, t, w, kind): at.append(row * L + place); target.append(t); weight.append(w); what.append(kind)
         for i, s in enumerate(self.streams):
             if rng.random() < self.copying:
@@ -157,12 +165,13 @@ class Batches:
                     if ids[t] > 261 and rng.random() < s.unk: tokens[i, t] = UNK
             short, long = [], []
             for place, said in ends:
+                hint_at.append(i * L + place); hint.append(s.hint(said))
                 q = s.questions(said, self.repeat)
                 if isinstance(q, list): short += [(place, x) for x in q]
                 else: short += [(place, x) for x in q[0]]; long += [(place, x) for x in q[1]]
             rng.shuffle(short); rng.shuffle(long); used = T; n_short = n_long = 0
             while short or long:
-                take = long if long and (not short or n_long < 0.8 * n_short) else short
+                take = long if long and (not short or n_long < 0.6 * n_short) else short
                 place, (q, a, whole) = take.pop()
                 pre, post = self.enc.known(ASK.format(q=q)), (list(self.enc.known(a)) + [EOT])[:72]
                 verdict = a.startswith(("Yes.", "No.")) and take is short
@@ -176,7 +185,8 @@ class Batches:
                     v = verdict and t == len(pre) - 1
                     want(i, used + t, seq[t + 1], (1.5 if a.startswith("Yes") else 1.0) if v else 0.35, 1 if v else 2)
                 used += n
-        return dict(tokens=tokens, prev=prev, pos=pos, parent=parent, first=first, fresh=fresh, at=np.array(at), target=np.array(target, np.int32), weight=np.array(weight, np.float32), what=np.array(what, np.int8))
+        return dict(tokens=tokens, prev=prev, pos=pos, parent=parent, first=first, fresh=fresh, at=np.array(at), target=np.array(target, np.int32), weight=np.array(weight, np.float32), what=np.array(what, np.int8),
+                    hint_at=np.array(hint_at, np.int64), hint=np.array(hint, np.float32).reshape(-1, 16))
 
 
 MIXES = [{"written": 0.75, "generator": 0.1, "own": 0.15, "phrases": 0.25}, {"written": 0.5, "generator": 0.4, "own": 0.1, "phrases": 0.3}, {"written": 0.8, "own": 0.2}, {"written": 0.2, "prose": 0.8}]

@@ -35,6 +35,7 @@ for drop in (0.0, 0.3):
     for q in p.values(): q.grad = None
     loss(ids, tree, state, w, drop).backward()
     for name, q in p.items():
+        if q.grad is None: continue
         d = torch.randn_like(q); e = 1e-2 / d.norm()
         with torch.no_grad():
             q += e * d; up = loss(ids, tree, state, w, drop); q -= 2 * e * d; down = loss(ids, tree, state, w, drop); q += e * d

@@ -60,6 +60,7 @@ def main():
     ap.add_argument("--rows", type=int, default=6); ap.add_argument("--main", type=int, default=192); ap.add_argument("--length", type=int, default=608)
     ap.add_argument("--lr", type=float, default=1.2e-3); ap.add_argument("--warm", type=int, default=150); ap.add_argument("--drop", type=float, default=0.1); ap.add_argument("--weight-decay", type=float, default=0.05); ap.add_argument("--embed-rate", type=float, default=0.3)
     ap.add_argument("--lm", type=float, default=0.4, help="the weight of language modelling"); ap.add_argument("--lm-share", type=float, default=0.6, help="share of the talk's places that are predicted")
+    ap.add_argument("--hint", type=float, default=2.0, help="the weight of the straight line's help")
     ap.add_argument("--copying", type=float, default=0.06); ap.add_argument("--repeat", type=float, default=0.08); ap.add_argument("--mean", type=float, default=0.998)
     ap.add_argument("--hours", type=float, default=1e9); ap.add_argument("--steps", type=int, default=10 ** 9); ap.add_argument("--decay", type=int, default=0); ap.add_argument("--minutes", type=float, default=4, help="between checkpoints"); ap.add_argument("--threads", type=int, default=1); ap.add_argument("--start", default="", help="a checkpoint folder to start from")
     a = ap.parse_args()
@@ -73,7 +74,7 @@ def main():
         print(f"goes on from step {step}", flush=True)
     else:
         p = M.start(c)
-        if a.start: p, c = M.from_hugging_face(a.start)
+        if a.start: q, c = M.from_hugging_face(a.start); p = M.start(c) | q
         elif a.embed: p["embed"] = torch.from_numpy(np.load(a.embed)).float()
         W = Weights(c, p, a.embed_rate, a.weight_decay)
         if os.path.abspath(a.tokenizer) != os.path.abspath(os.path.join(a.out, "tokenizer.json")): shutil.copy(a.tokenizer, os.path.join(a.out, "tokenizer.json"))
@@ -93,18 +94,22 @@ def main():
         seen[x["fresh"]] = 0
         tree = M.Tree(c, x["prev"], x["pos"], x["parent"], x["first"], seen)
         leaves = W.leaves()
-        y, state = M.forward(leaves, c, torch.from_numpy(x["tokens"]), tree, state, a.main, a.drop, step)
+        y, state, read = M.forward(leaves, c, torch.from_numpy(x["tokens"]), tree, state, a.main, a.drop, step, hints=True)
         seen = np.minimum(seen + a.main, c["window"])
         at, kind = torch.from_numpy(x["at"]), x["what"]; talk = kind == 0; weight = x["weight"].copy()
         weight[talk] *= a.lm / max(weight[talk].sum(), 1); weight[~talk] /= max(weight[~talk].sum(), 1)
         logits = Fn.linear(y.view(-1, c["width"])[at], leaves["head"])
         loss, each = K.CrossEntropy.apply(logits, torch.from_numpy(x["target"]), torch.from_numpy(weight))
-        loss.backward(); W.gather(leaves)
+        hint, known = torch.from_numpy(x["hint"]), torch.from_numpy(x["hint"] >= 0)
+        guess = Fn.linear(read.view(-1, c["width"])[torch.from_numpy(x["hint_at"])].float(), leaves["hint"], leaves["hint_b"])
+        off = (Fn.binary_cross_entropy_with_logits(guess, hint.clamp(min=0), pos_weight=torch.tensor(2.0), reduction="none") * known).sum() / known.sum().clamp(min=1)
+        (loss + a.hint * off).backward(); W.gather(leaves)
         norm = float(W.g.norm()); step += 1; tokens += x["tokens"].size
         rate = a.lr * min(1, step / a.warm) * (1 - (step - begun) / a.decay if a.decay else 1)
         if norm == norm: K.adam(W.w, W.m, W.v, W.g, W.rate, W.decay, min(1.0, 1.0 / (norm + 1e-9)), rate, 0.9, 0.98, step)
         else: print("a step without a number was left out", flush=True); state = M.empty_state(c, a.rows); seen[:] = 0
         W.mean.lerp_(W.w, max(1 - a.mean, 1 / (step + 1)))
+        average["hint"] = 0.98 * average.get("hint", float(off.detach())) + 0.02 * float(off.detach())
         for n, k in (("talk", 0), ("yes/no", 1), ("words", 2)):
             if (kind == k).any(): v = float(each[torch.from_numpy(kind == k)].mean()); average[n] = 0.98 * average[n] + 0.02 * v if n in average else v
         if step % 50 == 0:
