@@ -4,7 +4,8 @@
 
 Each exchange stands behind calm talk of the generator, and one reading is taken right after it. For each kind: recall at the threshold
 that lets through a given share of false yeses. "same" takes the threshold from the very exchanges that are judged (as
-`baseline_ngrams.py` does); "kept" takes it from the first half of the development set and judges the second. An answer counts as
+`baseline_ngrams.py` does); "line" the same for the trainer's straight line (`hint`, not exported: what the state holds, whether or not
+the questions find it); "kept" takes it from the first half of the development set and judges the second. An answer counts as
 right when the model, word by word, would write just it. Cross-talk: of the exchanges of one kind, the share at which another kind
 rises above its threshold for 0.5 %.
 """
@@ -29,7 +30,7 @@ def load(path, tokenizer=""):
 
 
 @torch.no_grad()
-def ask(p, c, enc, items, batch=12):
+def ask(p, c, enc, items, batch=12, hints=None):
     """items: [(text's tokens, [(question, answer or None)])] -> for each question (log-odds of yes, whether the answer would be written)."""
     yes, no = enc("Yes")[0], enc("No")[0]; out = [None] * len(items)
     order = sorted(range(len(items)), key=lambda i: len(items[i][0]) + 25 * len(items[i][1]))
@@ -48,7 +49,10 @@ def ask(p, c, enc, items, batch=12):
                 seq = f + g[:-1]; n = len(seq); tokens[b, used:used + n] = seq; prev[b, used] = len(ids) - 1; pos[b, used:used + n] = len(ids) + np.arange(n); parent[b, used:used + n] = len(ids) - 1; first[b, used:used + n] = used
                 mine.append((used + len(f) - 1, g)); used += n
             places.append(mine)
-        y, _ = M.forward(p, c, torch.from_numpy(tokens), M.Tree(c, prev, pos, parent, first, np.zeros(B, int)), M.empty_state(c, B), 1)
+        y, _, read = M.forward(p, c, torch.from_numpy(tokens), M.Tree(c, prev, pos, parent, first, np.zeros(B, int)), M.empty_state(c, B), 1, hints=True)
+        if hints is not None and "hint" in p:
+            line = Fn.linear(torch.stack([read[b, len(r[0]) - 1] for b, r in enumerate(rows)]).float(), p["hint"], p["hint_b"]).numpy()
+            for b, i in enumerate(block): hints[i] = line[b]
         flat = [(b, at0, g) for b, m in enumerate(places) for at0, g in m]
         index = [(b, at0 + k) for b, at0, g in flat for k in range(max(1, len(g)))]
         l = Fn.linear(y[[b for b, _ in index], [t for _, t in index]], p["embed"].to(y.dtype)).float(); l = 30 * torch.tanh(l / 30)
@@ -72,18 +76,19 @@ def limit(p, y, rate):
 
 
 def written_scores(p, c, enc, calm=4, rooms=False, most=10 ** 9):
-    dev = split.exchanges()[1][:most]; rng = random.Random(5); items, truth = [], []
+    dev = split.exchanges()[1]; dev = dev[::max(1, len(dev) // most)]; rng = random.Random(5); items, truth = [], []
     foreign = [q for d in dev for q, a in d["q"] if "{" not in q]
     for i, d in enumerate(dev):
         t, s, q, k = W.fill(d, rng); q = q[:3]
         strange = rng.choice(foreign)
         while strange in [x for x, _ in q]: strange = rng.choice(foreign)
         items.append((context(enc, rng, [u.strip() for u in t.split("|")], 880000000 + i, calm, rooms), [(DEFAULT[x], None) for x in KINDS] + q + [(strange, NOT_SAID)])); truth.append((set(k), q))
-    r = ask(p, c, enc, items)
+    hints = {}; r = ask(p, c, enc, items, hints=hints)
     odds = np.array([[x[j][0] for j in range(8)] for x in r]); y = np.array([[k in t[0] for k in KINDS] for t in truth]); part = np.array([split.half(d["t"]) for d in dev])
     out = {"exchanges": len(dev), "same": {}, "kept": {}, "kept false": {}}
     for rate in RATES:
         out["same"][str(rate)] = [round(recall(odds[:, j], y[:, j], rate), 3) for j in range(8)]
+        if hints: line = np.array([hints[i] for i in range(len(dev))]); out.setdefault("line", {})[str(rate)] = [round(recall(line[:, j], y[:, j], rate), 3) for j in range(8)]
         th = [limit(odds[part == 0, j], y[part == 0, j], rate) for j in range(8)]; o, z = odds[part == 1], y[part == 1]
         out["kept"][str(rate)] = [round(float(np.mean(o[z[:, j], j] > th[j])), 3) for j in range(8)]
         out["kept false"][str(rate)] = round(float(np.mean([np.mean(o[~z[:, j], j] > th[j]) for j in range(8)])), 4)
@@ -141,7 +146,8 @@ def main():
     p, c, enc = load(a.model, a.tokenizer)
     s = written_scores(p, c, enc, rooms=a.rooms, most=a.most)
     print("kind       " + "  ".join(f"{k:>8}" for k in KINDS + ["mean"]))
-    for how in ("same", "kept"):
+    for how in ("line", "same", "kept"):
+        if how not in s: continue
         for rate in RATES:
             v = s[how][str(rate)]; print(f"{how} {rate:.1%} " + "  ".join(f"{x:8.2f}" for x in v + [float(np.mean(v))]) + (f"   false {s['kept false'][str(rate)]:.2%}" if how == "kept" else ""))
     share = lambda v: f"{v[0]}/{v[1]} = {v[0] / max(1, v[1]):.2f}"

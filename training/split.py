@@ -41,11 +41,7 @@ def questions(folder=CORPUS):
 
 
 if __name__ == "__main__":
-    import sys
     (a, b), (c, d) = exchanges(), questions()
     print(f"exchanges {len(a)} + {len(b)}, questions {len(c)} + {len(d)}; halves {[sum(half(x['t']) == h for x in b) for h in (0, 1)]}")
     for k in ("help", "fire", "leak", "intruder", "door", "delivery", "medicine", "left_on"): print(k, sum(k in x["k"] for x in a), sum(k in x["k"] for x in b), end="; ")
-    if len(sys.argv) > 1:                                       # folders TRAIN and DEV for baseline_ngrams.py
-        for folder, lines in zip(sys.argv[1:], (a, b)):
-            os.makedirs(folder, exist_ok=True)
-            open(os.path.join(folder, "w.jsonl"), "w").write("".join(json.dumps({k: x[k] for k in "ktsq"}) + "\n" for x in lines))
+    print()
