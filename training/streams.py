@@ -135,9 +135,9 @@ def copies(enc, rng, n):
 
 class Batches:
     """`next()` gives one batch as numpy arrays. Rows are kept in order: row i goes on where row i of the batch before ended."""
-    def __init__(self, tokenizer, seed, rows, main, length, prose=(), mixes=None, copying=0.0, repeat=0.08, lm_share=1.0):
+    def __init__(self, tokenizer, seed, rows, main, length, prose=(), mixes=None, copying=0.0, repeat=0.08, lm_share=1.0, words=0.5):
         self.rng = random.Random(seed); self.enc = Encoder(tokenizer); self.rows, self.main, self.length = rows, main, length
-        self.copying, self.repeat, self.lm_share = copying, repeat, lm_share
+        self.copying, self.repeat, self.lm_share, self.words = copying, repeat, lm_share, words
         cards = decks(self.rng, prose); lines = cards["written"].cards
         others = {"written": [d for d in lines if d["s"]], "own": [d for d in {id(c[0]): c[0] for c in cards["own"].cards}.values()], "facts": [q for d in lines for q, _ in d["q"] if "{" not in q]}
         mixes = [{o: x for o, x in m.items() if o == "generator" or o in cards} for m in (mixes or MIXES)]
@@ -171,7 +171,7 @@ class Batches:
                 else: short += [(place, x) for x in q[0]]; long += [(place, x) for x in q[1]]
             rng.shuffle(short); rng.shuffle(long); used = T; n_short = n_long = 0
             while short or long:
-                take = long if long and (not short or n_long < 0.6 * n_short) else short
+                take = long if long and (not short or n_long < self.words * n_short) else short
                 place, (q, a, whole) = take.pop()
                 pre, post = self.enc.known(ASK.format(q=q)), (list(self.enc.known(a)) + [EOT])[:72]
                 verdict = a.startswith(("Yes.", "No.")) and take is short
@@ -189,4 +189,5 @@ class Batches:
                     hint_at=np.array(hint_at, np.int64), hint=np.array(hint, np.float32).reshape(-1, 16))
 
 
-MIXES = [{"written": 0.75, "generator": 0.1, "own": 0.15, "phrases": 0.25}, {"written": 0.5, "generator": 0.4, "own": 0.1, "phrases": 0.3}, {"written": 0.8, "own": 0.2}, {"written": 0.2, "prose": 0.8}]
+# a stream takes its talk from one of these mixtures
+MIXES = [{"written": 0.8, "own": 0.15, "phrases": 0.25}, {"written": 0.55, "generator": 0.3, "own": 0.1, "phrases": 0.3}, {"written": 0.8, "own": 0.15, "phrases": 0.15}, {"written": 0.6, "prose": 0.4}]
