@@ -49,7 +49,7 @@ def ask(p, c, enc, items, batch=12, hints=None):
                 seq = f + g[:-1]; n = len(seq); tokens[b, used:used + n] = seq; prev[b, used] = len(ids) - 1; pos[b, used:used + n] = len(ids) + np.arange(n); parent[b, used:used + n] = len(ids) - 1; first[b, used:used + n] = used
                 mine.append((used + len(f) - 1, g)); used += n
             places.append(mine)
-        y, _, read = M.forward(p, c, torch.from_numpy(tokens), M.Tree(c, prev, pos, parent, first, np.zeros(B, int)), M.empty_state(c, B), 1, hints=True)
+        y, _, read, _ = M.forward(p, c, torch.from_numpy(tokens), M.Tree(c, prev, pos, parent, first, np.zeros(B, int)), M.empty_state(c, B), 1, hints=True)
         if hints is not None and "hint" in p:
             line = Fn.linear(torch.stack([read[b, len(r[0]) - 1] for b, r in enumerate(rows)]).float(), p["hint"], p["hint_b"]).numpy()
             for b, i in enumerate(block): hints[i] = line[b]

@@ -19,7 +19,7 @@ def is_attention(i): return i % 3 == 2
 def shapes(c):
     """Name -> (shape, kind of start): every parameter of the model, matrices as [out, in]."""
     D, H, M = c["width"], c["heads"], c["mlp"]; hd = D // H
-    s = {"embed": ((c["vocab"], D), "embed"), "final_norm": ((D,), "zero"), "hint": ((16, D), "hint"), "hint_b": ((16,), "zero")}
+    s = {"embed": ((c["vocab"], D), "embed"), "final_norm": ((D,), "zero"), "hint": ((16, D), "hint"), "hint_b": ((16,), "zero"), "early": ((16, D), "hint"), "early_b": ((16,), "zero")}
     for i in range(c["layers"]):
         b = f"{i}."
         s |= {b + "norm1": ((D,), "zero"), b + "norm2": ((D,), "zero"), b + "gu": ((2 * M, D), "in"), b + "gu_b": ((2 * M,), "zero"), b + "down": ((D, M), "out"), b + "down_b": ((D,), "zero"), b + "o": ((D, D), "out"), b + "o_b": ((D,), "zero")}
@@ -77,12 +77,12 @@ class Tree:
 def forward(p, c, tokens, tree, state, main, drop=0.0, seed=0, hints=False):
     """The normed output [B, L, D], and the state after each row's first `main` places. `p` holds f32 vectors and ACT matrices.
 
-    With `hints` also what the last attention layer reads: from it the trainer lets a straight line tell the kinds of emergencies, a
-    help while learning that is not exported (`hint`).
+    With `hints` also what the last attention layer reads, and what the layer after the first attention layer reads: from them the trainer
+    lets straight lines tell the kinds of emergencies, a help while learning that is not exported (`hint`, `early`).
     """
     D, H, W = c["width"], c["heads"], c["window"]; hd = D // H; B, L = tokens.shape; new = []
     x = Fn.embedding(tokens, p["embed"]) * float(torch.tensor(math.sqrt(D)).bfloat16())
-    delta = bias = None; drops = 0
+    delta = bias = early = None; drops = 0
     def norm(x, delta, bias, w):
         nonlocal drops
         drops += 1
@@ -90,6 +90,7 @@ def forward(p, c, tokens, tree, state, main, drop=0.0, seed=0, hints=False):
     for i in range(c["layers"]):
         b = lambda n: p[f"{i}.{n}"]
         x, y = norm(x, delta, bias, b("norm1"))
+        if i == 3: early = y
         if is_attention(i):
             read = y
             q = K.Rope.apply(Fn.linear(y, b("q")), tree.query_cs, tree.query_sn, H)
@@ -106,7 +107,7 @@ def forward(p, c, tokens, tree, state, main, drop=0.0, seed=0, hints=False):
         x, y = norm(x, Fn.linear(o, b("o")), b("o_b"), b("norm2"))
         delta, bias = Fn.linear(K.Geglu.apply(Fn.linear(y, b("gu")), b("gu_b")), b("down")), b("down_b")
     x, y = norm(x, delta, bias, p["final_norm"])
-    return (y, new, read) if hints else (y, new)
+    return (y, new, read, early) if hints else (y, new)
 
 
 # ---------------------------------------------------------------- the Hugging Face layout

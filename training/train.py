@@ -70,6 +70,7 @@ def main():
     path = os.path.join(a.out, "train.pt"); step, spent, tokens, average = 0, 0.0, 0, {}
     if os.path.exists(path):
         old = torch.load(path, weights_only=False); c = old["config"]; W = Weights(c, W0 := M.start(c), a.embed_rate, a.weight_decay); del W0
+        if len(old["w"]) != len(W.w): raise SystemExit(f"{path} is of another model; take it as --start")
         for k in ("w", "m", "v", "mean"): getattr(W, k).copy_(old[k])
         step, spent, tokens, average = old["step"], old["spent"], old["tokens"], old["average"]
         print(f"goes on from step {step}", flush=True)
@@ -95,21 +96,24 @@ def main():
         seen[x["fresh"]] = 0
         tree = M.Tree(c, x["prev"], x["pos"], x["parent"], x["first"], seen)
         leaves = W.leaves()
-        y, state, read = M.forward(leaves, c, torch.from_numpy(x["tokens"]), tree, state, a.main, a.drop, step, hints=True)
+        y, state, read, early = M.forward(leaves, c, torch.from_numpy(x["tokens"]), tree, state, a.main, a.drop, step, hints=True)
         seen = np.minimum(seen + a.main, c["window"])
         at, kind = torch.from_numpy(x["at"]), x["what"]; talk = kind == 0; weight = x["weight"].copy()
         weight[talk] *= a.lm / max(weight[talk].sum(), 1); weight[~talk] /= max(weight[~talk].sum(), 1)
         logits = Fn.linear(y.view(-1, c["width"])[at], leaves["head"])
         loss, each = K.CrossEntropy.apply(logits, torch.from_numpy(x["target"]), torch.from_numpy(weight))
         hint, known = torch.from_numpy(x["hint"]), torch.from_numpy(x["hint"] >= 0)
-        guess = Fn.linear(read.view(-1, c["width"])[torch.from_numpy(x["hint_at"])].float(), leaves["hint"], leaves["hint_b"])
-        off = (Fn.binary_cross_entropy_with_logits(guess, hint.clamp(min=0), pos_weight=torch.tensor(2.0), reduction="none") * known).sum() / known.sum().clamp(min=1)
-        (loss + a.hint * off).backward(); W.gather(leaves)
+        def wrong(layer, name):
+            guess = Fn.linear(layer.view(-1, c["width"])[torch.from_numpy(x["hint_at"])].float(), leaves[name], leaves[name + "_b"])
+            return (Fn.binary_cross_entropy_with_logits(guess, hint.clamp(min=0), pos_weight=torch.tensor(2.0), reduction="none") * known).sum() / known.sum().clamp(min=1)
+        off = wrong(read, "hint"); off2 = wrong(early, "early") if early is not None else off * 0
+        (loss + a.hint * (off + 0.5 * off2)).backward(); W.gather(leaves)
         norm = float(W.g.norm()); step += 1; tokens += x["tokens"].size
         rate = a.lr * min(1, step / a.warm) * (1 - (step - begun) / a.decay if a.decay else 1)
         if norm == norm: K.adam(W.w, W.m, W.v, W.g, W.rate, W.decay, min(1.0, 1.0 / (norm + 1e-9)), rate, 0.9, 0.98, step)
         else: print("a step without a number was left out", flush=True); state = M.empty_state(c, a.rows); seen[:] = 0
         W.mean.lerp_(W.w, max(1 - a.mean, 1 / (step + 1)))
+        average["early"] = 0.98 * average.get("early", float(off2.detach())) + 0.02 * float(off2.detach())
         average["hint"] = 0.98 * average.get("hint", float(off.detach())) + 0.02 * float(off.detach())
         for n, k in (("talk", 0), ("yes/no", 1), ("words", 2)):
             if (kind == k).any(): v = float(each[torch.from_numpy(kind == k)].mean()); average[n] = 0.98 * average[n] + 0.02 * v if n in average else v
