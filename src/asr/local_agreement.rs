@@ -29,7 +29,7 @@ const NUMBERS: [&str; 11] = ["zero", "one", "two", "three", "four", "five", "six
 
 /// The committed words of one segment in progress.
 ///
-/// The decoder is not prompted with the committed words: after a misheard word it makes more errors then (`docs/performance.md`).
+/// Decodes are not bound to the committed words: after a misheard word Whisper would make more errors (`docs/performance.md`).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LocalAgreement {
     committed: Vec<Word>,
