@@ -1,6 +1,4 @@
-//! What the command line can do: one file per subcommand.
-//!
-//! Owns how results and errors look to a person. Refuses to compute anything: it calls the rooms below.
+//! The subcommands, one file each: arguments, calls into the other modules, output.
 
 pub(crate) mod ask;
 #[cfg(feature = "bench")]
@@ -33,7 +31,7 @@ use crate::{app, config, journal};
 /// `EX_CONFIG` of sysexits.h; the unit does not restart on it.
 const EX_CONFIG: u8 = 78;
 
-/// Tells of an error on standard error, with what caused it; returns the exit code it stands for.
+/// Prints an error and its causes to standard error; returns the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("hearth: {}", sentence(error));
     let config = error.downcast_ref::<config::ConfigError>().is_some()
@@ -42,14 +40,14 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
 }
 
-/// Logging for commands that answer on standard output: warnings, in words.
+/// Sets up the log of commands that answer on standard output: warnings as text on standard error.
 pub(crate) fn warn_on_stderr() {
     if let Err(error) = journal::init(&LogConfig { level: "warn".into(), format: LogFormat::Text }) {
         eprintln!("hearth: {error}");
     }
 }
 
-/// An error and its causes in one line. Causes that the sentence before them already quotes are left out.
+/// An error and its causes in one line. A cause that is already quoted is left out.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -1,7 +1,6 @@
-//! Wall time and the sample clock.
+//! Wall-clock time and the sample clock, and the one conversion between them.
 //!
-//! Owns the one conversion between samples counted at 16 kHz and wall time. Refuses to know where samples come from.
-//! Invariant: a sample position only counts up, and no time in hearth is taken from Whisper's own sums.
+//! A sample position only counts up. Times of utterances are computed from sample positions, never from Whisper's own times alone.
 
 pub(crate) mod human_time;
 pub(crate) mod trusted_clock;
@@ -11,14 +10,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The rate everything behind the resampler runs at, in Hz: what Whisper and the voice detector were trained on.
+/// The sample rate after the resampler, in Hz: what Whisper and the voice detector were trained on.
 pub const SAMPLE_RATE: u32 = 16_000;
 
 /// A position on the sample clock: samples at 16 kHz since the source was opened.
 pub(crate) type SamplePos = i64;
 
-/// How far the wall and the sample clock may part before the mapping is laid anew. A sound card is off by up to
-/// 50 ppm (4 s a day), and a Pi without a battery clock learns the time only after its network is up.
+/// How far wall clock and sample clock may differ before the mapping is corrected. A sound card is off by up to 50 ppm (4 s a
+/// day), and a Raspberry Pi without a battery-backed clock learns the time only when its network is up.
 const DRIFT_LIMIT: SignedDuration = SignedDuration::from_millis(500);
 
 /// Maps sample positions to wall time.
@@ -38,7 +37,7 @@ impl SampleClock {
         after(self.origin, duration(position))
     }
 
-    /// Tells the clock that `position` is being heard at `now`; returns by how much it was moved, when it was.
+    /// Notes that `position` is being captured at `now`. Returns by how much the mapping was corrected, if it was.
     pub(crate) fn observe(&mut self, position: SamplePos, now: Timestamp) -> Option<SignedDuration> {
         let drift = now.duration_since(self.time(position));
         if drift.abs() < DRIFT_LIMIT {
@@ -49,13 +48,13 @@ impl SampleClock {
     }
 }
 
-/// The time `duration` after `time`; at the ends of the calendar it stays there, which is no reason to stop listening.
+/// The time `duration` after `time`, limited to the ends of the calendar.
 pub fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.saturating_add(duration).expect("only spans with calendar units can fail")
 }
 
-/// How far a stream has come that was at `now` and tells of `time`. What comes a little late does not take it back; a clock
-/// that was set back does.
+/// The time of a stream that was at `now` and delivers something of `time`. What arrives up to ten minutes late does not set it
+/// back; a clock that was set back does.
 pub(crate) fn forward(now: Timestamp, time: Timestamp) -> Timestamp {
     const LATE: SignedDuration = SignedDuration::from_mins(10);
     if now.duration_since(time) > LATE { time } else { now.max(time) }

@@ -1,7 +1,8 @@
-//! Every setting: its name, default, unit and range. Longer than most files: one struct after the other, as `hearth.toml` has them.
+//! The settings of `hearth.toml`: names, defaults, units and ranges.
 //!
-//! Owns the shape of `hearth.toml` and what is a valid value. Refuses to touch devices, models or brokers: `hearth check`
-//! does. Invariant: an empty file is a valid config, and `config/hearth.toml` says the same as [`Config::default`].
+//! An empty file is a valid config, and `config/hearth.toml` documents the same values as [`Config::default`] (`tests/config`). Nothing here
+//! opens devices, models or brokers; `hearth check` does. The file is long because it has one struct after the other, in the order of
+//! `hearth.toml`.
 
 mod listener;
 mod load;
@@ -30,7 +31,7 @@ pub(crate) use values::{Confirm, Days, Name, Probability, Seconds, Topic, TopicF
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The name of this machine in topics and entities, and of the room it hears.
+    /// The name of this machine in topics and entities, and of its room.
     pub node: Name,
     pub source: SourcesConfig,
     pub asr: AsrConfig,
@@ -43,10 +44,10 @@ pub struct Config {
     pub mqtt: MqttConfig,
     pub page: PageConfig,
     pub log: LogConfig,
-    /// Where it was read from; none: these are the defaults.
+    /// The file it was read from; none for the defaults.
     #[serde(skip)]
     pub file: Option<PathBuf>,
-    /// The folder of the config file: relative paths start here.
+    /// The folder of the config file, which relative paths start from.
     #[serde(skip)]
     pub base: PathBuf,
 }
@@ -72,18 +73,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Every source with the room it hears.
+    /// Every audio source with its room.
     pub fn sources(&self) -> Vec<(String, SourceConfig)> {
         let room = |source: &SourceConfig| source.room().unwrap_or(&self.node).to_string();
         self.source.each().map(|source| (room(&source), source)).collect()
     }
 
-    /// There is a source of sound.
-    pub(crate) fn hears(&self) -> bool {
+    /// Whether there is any audio source.
+    pub(crate) fn has_audio_source(&self) -> bool {
         self.source.each().next().is_some()
     }
 
-    /// What is heard may come from more than one room.
+    /// Whether utterances may come from more than one room.
     pub(crate) fn several_rooms(&self) -> bool {
         let wyoming = self.source.wyoming.as_ref();
         self.source.mqtt.is_some()
@@ -109,9 +110,9 @@ pub struct AsrConfig {
     pub language: String,
     /// 0: one less than the machine has cores, at most 4.
     pub threads: usize,
-    /// Names and words the household uses; they bias the recogniser.
+    /// Names and words that people here use; they bias the recognizer.
     pub hot_words: Vec<String>,
-    /// Look at what is being said before it is over, while there is time for it.
+    /// Decode speech before it is finished, as far as there is time for it.
     pub interim: bool,
 }
 
@@ -131,10 +132,10 @@ impl Default for AsrConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DigestConfig {
-    /// Minutes between two digests while people talk, from the first word not yet told; 0 switches the interval off.
+    /// Minutes between two digests while people talk, from the first word that no digest covers; 0 switches the interval off.
     pub(crate) every_min: f64,
-    /// Fewer words than this are not worth a digest; of a conversation that ended, or at the end of the stream, a third of
-    /// them are enough. What is not told is told with what follows.
+    /// Fewer words than this make no digest; for a conversation that ended, or at the end of the stream, a third of them are enough.
+    /// The next digest covers the words that are left over.
     pub(crate) min_words: usize,
     /// Minutes of silence that end a conversation; 0 switches this off.
     pub(crate) quiet_min: f64,
@@ -146,27 +147,27 @@ impl Default for DigestConfig {
     }
 }
 
-/// One thing the household wants to be told.
+/// One thing to raise an alert for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     pub name: Name,
-    /// A regular expression searched in each utterance (no case unless it says so). Alone, it fires at a match and ends a
-    /// minute after the last. With a question, a match is what makes the question worth asking: for as many readings as the
-    /// rule confirms over, and while its alert is on.
+    /// A regular expression searched in each utterance, ignoring case. Without a question, the alert begins at a match and ends a
+    /// minute after the last one. With a question, the question is only asked after a match: for as many evaluations as the rule
+    /// confirms over, and while its alert is active.
     pub pattern: Option<String>,
     /// A yes/no question asked of the state after each utterance.
     pub question: Option<String>,
-    /// The probability at which a reading counts for the alert.
+    /// From this probability on, an evaluation counts for the alert.
     #[serde(default = "enter")]
     pub(crate) enter: Probability,
-    /// The probability below which a reading counts against it.
+    /// Below this probability, an evaluation counts against it.
     #[serde(default = "exit")]
     pub(crate) exit: Probability,
-    /// Readings that must agree: "k of n".
+    /// How many of the last evaluations must agree: "k of n".
     #[serde(default)]
     pub(crate) confirm: Confirm,
-    /// Seconds after an alert's end in which the rule stays silent: what is read in them counts for nothing.
+    /// Seconds after the end of an alert in which evaluations are ignored.
     #[serde(default = "cooldown")]
     pub(crate) cooldown_s: Seconds,
     #[serde(default)]
@@ -174,9 +175,9 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Seconds its alert stands when nothing confirms it. Words alone never say "over", so a pattern rests a minute after its
-    /// last match; a question that no reading has confirmed for half an hour is no longer what goes on in the house.
-    pub(crate) fn rest_s(&self) -> u32 {
+    /// After so many seconds without confirmation its alert ends: a minute for a pattern, since no text says that something is over;
+    /// half an hour for a question.
+    pub(crate) fn unconfirmed_limit_s(&self) -> u32 {
         if self.question.is_some() { 1800 } else { 60 }
     }
 }
@@ -184,7 +185,7 @@ impl Rule {
 /// A rule's pattern, ready to search.
 ///
 /// # Errors
-/// The text is no regular expression, or one too large to search at the pace of speech.
+/// The text is no regular expression, or compiles to one that is too large.
 pub(crate) fn pattern(text: &str) -> Result<regex::Regex, regex::Error> {
     regex::RegexBuilder::new(text).case_insensitive(true).build()
 }
@@ -201,9 +202,9 @@ fn cooldown() -> Seconds {
     Seconds::try_from(300.0).expect("five minutes are a valid time")
 }
 
-/// What a home wants to be told, asked in words that the bundled model knows. Wordings and thresholds were chosen on streams
-/// of 70 households it had never heard, for few false and few missed alerts together. Their talk is far denser in alarming
-/// things than a home's: a long cooldown would only have hidden the next one.
+/// The default rules, in words that the bundled model knows. Wording and thresholds were chosen on transcripts of 70 households that
+/// were not in its training, for few false and few missed alerts. Alarming events are far more frequent there than in a home, so the
+/// cooldown is short.
 fn home_rules() -> Vec<Rule> {
     let rule = |name: &str, question: &str, enter: f64, severity| Rule {
         name: name.parse().expect("the names below are valid"),
@@ -226,7 +227,7 @@ fn home_rules() -> Vec<Rule> {
     ]
 }
 
-/// What is kept on disk.
+/// What is stored, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
@@ -234,9 +235,9 @@ pub struct StoreConfig {
     pub(crate) dir: Option<PathBuf>,
     /// How long text is kept: "nothing", "forever", or "N days".
     pub(crate) keep: Keep,
-    /// MiB of messages that may wait for a broker; the oldest go first.
+    /// At most so many MiB of messages wait for a broker; the oldest are dropped first.
     pub(crate) outbox_max_mib: u32,
-    /// Days a message may wait for a broker.
+    /// A message waits at most so many days for a broker.
     pub(crate) outbox_max_days: Days,
 }
 
@@ -251,20 +252,20 @@ impl Default for StoreConfig {
     }
 }
 
-/// What the household wants nobody else to know.
+/// What is kept from others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrivacyConfig {
-    /// A program and its arguments, run when the room is muted, and when it is not any more.
+    /// A program with its arguments that is run when listening is switched off, and one for when it is switched on.
     pub on_mute: Vec<String>,
     pub on_unmute: Vec<String>,
-    /// Leave numbers out of everything that is published.
+    /// Remove numbers from everything that is published.
     pub redact_numbers: bool,
-    /// Names and words to leave out of it.
+    /// Names and words to remove from it.
     pub redact: Vec<String>,
 }
 
-/// Where it is published.
+/// The MQTT broker and what is published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MqttConfig {
@@ -283,7 +284,7 @@ pub struct MqttConfig {
     pub discovery: bool,
     /// Home Assistant's own prefix.
     pub discovery_prefix: Topic,
-    /// Publish what is being said before it is over.
+    /// Publish speech before it is finished.
     pub interim: bool,
 }
 
@@ -305,15 +306,15 @@ impl Default for MqttConfig {
 
 pub(crate) use values::Broker;
 
-/// The page in a browser, and the metrics beside it.
+/// The web page, and the metrics beside it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PageConfig {
-    /// Where it listens; none: there is no page.
+    /// The address it listens on; none switches the page off.
     pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
-/// What it says of itself.
+/// The log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {

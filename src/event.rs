@@ -1,7 +1,4 @@
-//! What flows through the house.
-//!
-//! Owns the values that pass from room to room: audio, segments, utterances, gaps, digests, alerts, messages. Refuses to
-//! know who makes or takes them. Invariant: plain data; an utterance never changes once it was made.
+//! The values that pass between the parts of hearth: audio, segments, utterances, gaps, digests, alerts, messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +12,7 @@ use crate::clock::{self, SamplePos};
 /// Samples in a frame: 16 ms at 16 kHz, the stride of the voice detector.
 pub(crate) const FRAME_SAMPLES: usize = 256;
 
-/// 16 ms of mono sound, each sample in −1 … 1.
+/// 16 ms of mono audio, each sample from −1 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// Position of the first sample.
@@ -29,9 +26,9 @@ pub struct Frame {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AudioEvent {
     Frame(Box<Frame>),
-    /// Nothing was heard between two positions.
+    /// Nothing was captured between two times.
     Gap(AudioGap),
-    /// Nothing follows for now: what was being said is whole.
+    /// The stream ends or pauses: the current segment is complete.
     End,
 }
 
@@ -42,7 +39,7 @@ pub struct RoomAudio {
     pub event: AudioEvent,
 }
 
-/// A stretch of the stream that was not heard.
+/// A stretch of the stream that was not captured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AudioGap {
     pub from: Timestamp,
@@ -50,15 +47,15 @@ pub struct AudioGap {
     pub reason: GapReason,
 }
 
-/// Why something was not heard.
+/// Why a stretch of time was not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// The household switched listening off.
+    /// Somebody switched listening off.
     Muted,
-    /// The microphone went away.
+    /// The microphone was lost.
     DeviceLost,
-    /// Hearing fell too far behind.
+    /// Speech recognition was too far behind.
     Overload,
 }
 
@@ -72,7 +69,7 @@ impl fmt::Display for GapReason {
     }
 }
 
-/// A stretch of speech, cut out of the stream by the segmenter.
+/// A stretch of speech that the segmenter cut out of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Segment {
     /// Position and wall time of the first sample.
@@ -84,53 +81,53 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Wall time of a moment `seconds` after the segment's start.
+    /// Wall time `seconds` after the segment's start.
     pub(crate) fn time_at(&self, seconds: f64) -> Timestamp {
         clock::after(self.time, jiff::SignedDuration::from_nanos((seconds * 1e9) as i64))
     }
 
-    /// How long it is.
+    /// Its length in seconds.
     pub(crate) fn seconds(&self) -> f64 {
         clock::seconds(self.samples.len() as i64)
     }
 
-    /// Position just behind the last sample.
+    /// Position after the last sample.
     pub(crate) fn end(&self) -> SamplePos {
         self.start + self.samples.len() as i64
     }
 }
 
-/// What is being said, before it is over: for displays alone, never stored and never read by the state.
+/// What is being said, before the speaker has finished: for displays only, never stored and never read by the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hypothesis {
-    /// When it began.
+    /// When the speech began.
     pub start: Timestamp,
     pub room: String,
-    /// Words that will not change, and will come with the next utterances.
+    /// Words that will not change; they will be in the next utterances.
     pub committed: Vec<String>,
-    /// What may yet be heard otherwise.
+    /// Words that may still change.
     pub tentative: String,
 }
 
 impl Hypothesis {
-    /// What was being said is over, and with it what was thought of it.
+    /// A hypothesis without words: the speech has ended.
     pub fn over(room: &str, start: Timestamp) -> Self {
         Self { start, room: room.into(), committed: Vec::new(), tentative: String::new() }
     }
 
-    /// Nothing is being said any more.
+    /// Whether it says that the speech has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.committed.is_empty() && self.tentative.is_empty()
     }
 
-    /// All of it, as it is heard now.
+    /// Committed and tentative words together.
     pub(crate) fn text(&self) -> String {
         let words = self.committed.iter().map(String::as_str).chain([self.tentative.as_str()]);
         words.filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// One committed piece of the transcript.
+/// One piece of the transcript. It never changes once it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Utterance {
     pub id: Ulid,
@@ -146,7 +143,7 @@ pub struct Utterance {
 }
 
 impl Utterance {
-    /// Words, as white space divides them.
+    /// Number of words, divided by white space.
     pub fn words(&self) -> usize {
         self.text.split_whitespace().count()
     }
@@ -173,30 +170,30 @@ pub struct Digest {
     pub reason: DigestReason,
     /// Words said in the time it covers.
     pub words: usize,
-    /// The room it is of; none for the whole house.
+    /// The room it is about; none when all rooms share one state.
     pub room: Option<String>,
     pub text: String,
 }
 
 impl Digest {
-    /// Its text, behind the room it is of.
+    /// Its text, after the room it is about.
     pub(crate) fn line(&self) -> String {
         in_room(self.room.as_deref(), &self.text)
     }
 }
 
-/// What is told of a room, behind its name.
+/// A text about a room, after the room's name.
 pub(crate) fn in_room(room: Option<&str>, text: &str) -> String {
     room.map_or_else(|| text.into(), |room| format!("{room}: {text}"))
 }
 
-/// What made a digest due.
+/// Why a digest was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DigestReason {
     /// The interval passed and enough was said.
     Interval,
-    /// It has been quiet since the last word.
+    /// A silence followed the last word.
     ConversationEnded,
     /// Somebody asked.
     Requested,
@@ -204,22 +201,22 @@ pub enum DigestReason {
     Closing,
 }
 
-/// A rule that fired, goes on, or came to rest. All phases of one alert carry one id.
+/// A phase of an alert: it began, goes on, or ended. All phases of one alert have the same id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     pub id: Ulid,
     pub rule: String,
     pub phase: AlertPhase,
     pub severity: Severity,
-    /// The room whose state raised it; none for that of the whole house.
+    /// The room whose state raised it; none when all rooms share one state.
     pub room: Option<String>,
     /// When this phase began, on the stream's own time.
     pub time: Timestamp,
-    /// The question's probability of yes, for rules that ask one.
+    /// The probability of yes, for rules with a question.
     pub probability: Option<f64>,
-    /// What the model answered when it was asked why, for rules that ask a question.
+    /// The model's answer to the rule's question in words.
     pub answer: Option<String>,
-    /// The words that set it off, oldest first.
+    /// The utterances that raised it, oldest first.
     pub evidence: Vec<Evidence>,
 }
 
@@ -231,7 +228,7 @@ pub enum AlertPhase {
     End,
 }
 
-/// How much a rule matters; the order is that of the words.
+/// How important a rule is, in ascending order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {

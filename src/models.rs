@@ -1,7 +1,6 @@
-//! Where models lie and where they come from, and that they are what they say.
+//! Where models are looked for, and whether they match `SHA256SUMS`; fetching them is in [`fetch`].
 //!
-//! Owns the search for a model that the config names, the check against `SHA256SUMS`, and fetching ([`fetch`]). Refuses to
-//! know what is in a model. Invariant: a model that `SHA256SUMS` lists is either whole or refused.
+//! A model that is listed in a `SHA256SUMS` is either intact or refused.
 
 pub mod fetch;
 
@@ -16,7 +15,7 @@ use thiserror::Error;
 /// The list of hashes in a models directory, in the form `sha256sum` writes and reads.
 const SUMS: &str = "SHA256SUMS";
 
-/// Where fetched models go on a system that hearth is installed on: with its state.
+/// Where fetched models go if hearth is installed: beside its state.
 const FETCHED: &str = "/var/lib/hearth/models";
 /// Where they go otherwise.
 const HERE: &str = "models";
@@ -49,6 +48,9 @@ fn places(looked: &[PathBuf]) -> String {
 /// Finds a model. A bare name is looked for where models may lie: `$HEARTH_MODELS`, `<config_dir>`, `<config_dir>/models`,
 /// `<folder of hearth>/../share/hearth/models`, `/var/lib/hearth/models`, `/usr/share/hearth/models`, `./models`, and the
 /// `models` folder of a source tree that hearth was built in. A path is relative to `config_dir`.
+///
+/// # Errors
+/// There is no such model; the error lists where it was looked for.
 pub(crate) fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
     if !is_bare(value) {
         let path = config_dir.join(value);
@@ -61,7 +63,10 @@ pub(crate) fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelE
     }
 }
 
-/// Finds a model and makes sure that it is what it says: [`resolve`], then [`verify`].
+/// Finds a model and verifies it: [`resolve`], then [`verify`].
+///
+/// # Errors
+/// Those of both.
 pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
     let path = resolve(value, config_dir)?;
     verify(&path)?;
@@ -107,13 +112,19 @@ fn search_path(variable: Option<OsString>, config_dir: &Path, executable: Option
     places
 }
 
-/// Holds a model, a file or a folder, against the `SHA256SUMS` beside it. What is not listed is accepted.
+/// Compares a model, a file or a folder, with the `SHA256SUMS` beside it. What is not listed is accepted.
+///
+/// # Errors
+/// A file cannot be read or has another hash, or the list is damaged.
 pub(crate) fn verify(model: &Path) -> Result<(), ModelError> {
     let Some(Listed { sums, files }) = listed(model)? else { return Ok(()) };
     files.iter().try_for_each(|(expected, path)| compare(path, expected, &sums))
 }
 
-/// Whether [`verify`] has anything to hold a model against.
+/// Whether a `SHA256SUMS` lists the model.
+///
+/// # Errors
+/// The list cannot be read.
 pub(crate) fn is_listed(model: &Path) -> Result<bool, ModelError> {
     Ok(listed(model)?.is_some_and(|listed| !listed.files.is_empty()))
 }
@@ -214,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bundled_models_are_what_they_say() {
+    fn the_bundled_models_are_intact() {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         verify(&models.join("whisper-tiny.en-q5_1.bin")).unwrap();
         verify(&models.join("recurrentgemma-nano")).unwrap();

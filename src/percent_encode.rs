@@ -1,24 +1,25 @@
-//! Names of rooms where not every character may stand: in a path, in a topic.
+//! Percent-encoding of room names in file names and topics.
 //!
-//! Owns the two directions. Invariant: different names stay different, and what was made safe reads as it was.
+//! Letters and digits of every script stay as they are, so that names stay readable; the crate `percent-encoding` would encode all of them
+//! but ASCII. Different names stay different, and decoding gives the name back.
 
-/// The name with every character but letters, digits, `-` and `_` as the `%` and two hexadecimal digits of each of its bytes.
+/// Encodes every character but letters, digits, `-` and `_`: each of its bytes becomes `%` and two hexadecimal digits.
 pub(crate) fn encode(name: &str) -> String {
-    let mut safe = String::new();
+    let mut encoded = String::new();
     for char in name.chars() {
         if char.is_alphanumeric() || "-_".contains(char) {
-            safe.push(char);
+            encoded.push(char);
         } else {
-            char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| safe += &format!("%{byte:02X}"));
+            char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| encoded += &format!("%{byte:02X}"));
         }
     }
-    safe
+    encoded
 }
 
-/// The name that was made safe; none if it is not such a one.
-pub(crate) fn decode(safe_name: &str) -> Option<String> {
+/// The name that was encoded; none if [`encode`] does not give such a text.
+pub(crate) fn decode(encoded: &str) -> Option<String> {
     let mut bytes = Vec::new();
-    let mut rest = safe_name.bytes();
+    let mut rest = encoded.bytes();
     while let Some(byte) = rest.next() {
         let digit = |byte: u8| char::from(byte).to_digit(16);
         bytes.push(match byte {
@@ -26,7 +27,7 @@ pub(crate) fn decode(safe_name: &str) -> Option<String> {
             byte => byte,
         });
     }
-    String::from_utf8(bytes).ok().filter(|name| encode(name) == safe_name)
+    String::from_utf8(bytes).ok().filter(|name| encode(name) == encoded)
 }
 
 #[cfg(test)]
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_stays_below_its_directory_and_its_topic() {
+    fn an_encoded_name_cannot_leave_its_directory_or_topic() {
         assert_eq!(encode("living room"), "living%20room");
         assert_eq!(encode("гостиная"), "гостиная");
         assert_eq!(encode("../a/+#%"), "%2E%2E%2Fa%2F%2B%23%25");
@@ -45,7 +46,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_safe_name_reads_as_it_was(name in "\\PC{0,64}") {
+        fn decoding_gives_the_name_back(name in "\\PC{0,64}") {
             prop_assert_eq!(decode(&encode(&name)), Some(name));
         }
     }

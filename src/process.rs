@@ -1,7 +1,4 @@
-//! What this process costs the machine, and what the machine has.
-//!
-//! Owns the reading of processor time and memory. Refuses to know who asks. Invariant: what cannot be read is 0, and never an
-//! error.
+//! Processor time and memory of this process and memory of the machine. What cannot be read is 0.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -16,14 +13,12 @@ pub(crate) fn resident_bytes() -> u64 {
     bytes_of("/proc/self/status", "VmRSS:")
 }
 
-/// The most bytes that ever were.
-#[cfg(feature = "bench")]
+/// The most bytes that were in memory at any time.
 pub(crate) fn peak_resident_bytes() -> u64 {
     bytes_of("/proc/self/status", "VmHWM:")
 }
 
-/// The machine's memory.
-#[cfg(feature = "bench")]
+/// Bytes of memory of the machine.
 pub(crate) fn total_bytes() -> u64 {
     bytes_of("/proc/meminfo", "MemTotal:")
 }

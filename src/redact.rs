@@ -1,11 +1,10 @@
-//! What is left out of everything that leaves this process.
+//! Removes names and numbers from what leaves this process.
 //!
-//! Pure: text in, text out. The database and `transcript.jsonl`, which only this user can read, stay whole; whatever goes to a
-//! broker, the waiting and the retained too, passes here. Invariants: what was left out cannot be told from what stands
-//! there; nothing else of a text changes.
+//! The database and `transcript.jsonl`, which only this user can read, keep the whole text; everything that is sent to a broker or shown
+//! on the web page passes through here. The replacement does not show what it replaced, and nothing else of a text changes.
 //!
-//! Names are the configured words, whatever their case. Numbers are all that is written in digits, and English number words
-//! ("four four one seven", "a hundred and twenty") but for a "one" on its own; ordinals, halves and quarters stay.
+//! Names are the configured words, in any case. Numbers are everything written in digits, and English number words ("four four one seven",
+//! "a hundred and twenty") except "one" by itself; ordinals, halves and quarters stay.
 
 use std::borrow::Cow;
 
@@ -15,16 +14,16 @@ use serde_json::Value;
 use crate::config::PrivacyConfig;
 use crate::event::Message;
 
-/// What stands there instead.
+/// The replacements.
 const NAME: &str = "[name]";
 const NUMBER: &str = "[number]";
 
-/// The fields of messages that hold what people said, or what a model made of it.
+/// The fields of messages that hold what people said, or what a model derived from it.
 const SPOKEN: [&str; 3] = ["text", "answer", "question"];
-/// Those of what is being said.
-const SAYING: [&str; 2] = ["committed", "tentative"];
+/// The fields of interim messages.
+const INTERIM: [&str; 2] = ["committed", "tentative"];
 
-/// Leaves out what the household wants left out.
+/// Applies the settings of `[privacy]`.
 #[derive(Clone, Debug)]
 pub struct Redactor {
     names: Option<Regex>,
@@ -32,9 +31,10 @@ pub struct Redactor {
 }
 
 impl Redactor {
+    /// Prepares the settings.
     pub fn new(privacy: &PrivacyConfig) -> Self {
         let words = |name: &String| name.split_whitespace().map(regex::escape).collect::<Vec<_>>().join(r"\s+");
-        // The longer first: of "Anna" and "Anna Maria" the second is meant where it stands.
+        // Longer names first, so that "Anna Maria" is found before "Anna".
         let mut names: Vec<_> = privacy.redact.iter().map(words).filter(|name| !name.is_empty()).collect();
         names.sort_by_key(|name| std::cmp::Reverse(name.len()));
         let names = (!names.is_empty()).then(|| {
@@ -48,7 +48,7 @@ impl Redactor {
         self.names.is_some() || self.numbers.is_some()
     }
 
-    /// A text without what is left out.
+    /// The text without names and numbers.
     pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         if let Some(names) = &self.names {
@@ -64,9 +64,9 @@ impl Redactor {
         text
     }
 
-    /// A message as it may leave.
+    /// The message, redacted.
     pub fn message<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
-        if !self.redacts() || !SPOKEN.iter().chain(&SAYING).any(|field| message.payload.contains(field)) {
+        if !self.redacts() || !SPOKEN.iter().chain(&INTERIM).any(|field| message.payload.contains(field)) {
             return Cow::Borrowed(message);
         }
         let Ok(mut payload) = serde_json::from_str::<Value>(&message.payload) else { return Cow::Borrowed(message) };
@@ -74,7 +74,7 @@ impl Redactor {
         Cow::Owned(Message { payload: payload.to_string(), ..message.clone() })
     }
 
-    /// Anything as it may leave.
+    /// Any JSON value, redacted.
     pub(crate) fn value(&self, mut value: Value) -> Value {
         if self.redacts() {
             self.fields(&mut value);
@@ -82,9 +82,9 @@ impl Redactor {
         value
     }
 
-    /// What is being said: a name may begin in the words that are sure and end in those that are not, so both are read as one text.
-    /// What of it cannot be told yet to stand in the sure words is left to the others.
-    fn saying(&self, committed: &mut Value, tentative: &mut Value) {
+    /// Redacts an interim message. A name may begin in the committed words and end in the tentative ones, so both are redacted as one
+    /// text, which is then divided where it first differs from the redacted committed words.
+    fn interim(&self, committed: &mut Value, tentative: &mut Value) {
         let text = |value: &Value| match value {
             Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
             value => value.as_str().unwrap_or_default().to_string(),
@@ -103,10 +103,10 @@ impl Redactor {
     fn fields(&self, payload: &mut Value) {
         match payload {
             Value::Object(fields) => {
-                if let [Some(committed), Some(tentative)] = SAYING.map(|key| fields.get(key).cloned()) {
+                if let [Some(committed), Some(tentative)] = INTERIM.map(|key| fields.get(key).cloned()) {
                     let (mut committed, mut tentative) = (committed, tentative);
-                    self.saying(&mut committed, &mut tentative);
-                    fields.extend(SAYING.map(String::from).into_iter().zip([committed, tentative]));
+                    self.interim(&mut committed, &mut tentative);
+                    fields.extend(INTERIM.map(String::from).into_iter().zip([committed, tentative]));
                 }
                 for (key, value) in fields {
                     match value {

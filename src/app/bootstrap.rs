@@ -54,10 +54,10 @@ impl Resources {
             }
             _ => Some(Arc::new(Mutex::new(TranscriptJsonl::open(&dir, jiff::tz::TimeZone::system())?))),
         };
-        let whisper = config.hears().then(|| models::find(&config.asr.model, &config.base)).transpose()?;
+        let whisper = config.has_audio_source().then(|| models::find(&config.asr.model, &config.base)).transpose()?;
         let hearing = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(AsrPipeline::new);
         let mode = if config.asr.interim { InterimMode::Adaptive } else { InterimMode::Off };
-        let hearing = hearing.map(|hearing| if config.source.live() { hearing.live(mode) } else { hearing });
+        let hearing = hearing.map(|hearing| if config.source.is_live() { hearing.live(mode) } else { hearing });
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {
             Some(path) => {

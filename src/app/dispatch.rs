@@ -98,7 +98,7 @@ impl App {
 
 impl AppPart for App {
     fn has_microphone(&self) -> bool {
-        self.context.config.hears()
+        self.context.config.has_audio_source()
     }
 
     fn change_microphone(&mut self, change: impl FnOnce(MicrophoneState) -> MicrophoneState) -> MicrophoneState {

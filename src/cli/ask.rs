@@ -1,7 +1,6 @@
-//! `hearth ask`: questions about what was said, in the house or in a transcript that lies in a file.
+//! `hearth ask`: answers questions about what was said, from the stored state or from a transcript in a file.
 //!
-//! Owns how answers are printed. Refuses to know how a model reads: what is asked is the same listener as in the daemon's.
-//! Invariant: standard output holds answers and nothing else; a hearth that runs is not disturbed.
+//! The same listener as in the daemon is used. Standard output holds the answers and nothing else; a daemon that runs is not disturbed.
 
 mod transcript;
 
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::output::stdout;
-use super::run::{lived_in, read_config};
+use super::run::{existing_state_dir, read_config};
 use crate::clock::human_time;
 use crate::config;
 use crate::event::Utterance;
@@ -25,7 +24,7 @@ use crate::services::listen::state_at;
 use crate::store::Store;
 use griffin::Quantization;
 
-/// Asks the state of this house, of now or of a moment of the past; or, with --text, one that has read a transcript.
+/// Asks the state of the daemon on this machine, of now or of a time in the past; or, with --text, a state that has read a transcript.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AskArgs {
     /// A transcript to ask about instead: text, one utterance a line, or transcript.jsonl; "-" reads standard input
@@ -37,7 +36,7 @@ pub(crate) struct AskArgs {
     /// Ask the state of one room, where each has its own; by default each room is asked
     #[arg(long, value_name = "ROOM", conflicts_with = "text")]
     room: Option<String>,
-    /// The config file of the house; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
+    /// The config file of the daemon; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     config: Option<PathBuf>,
     /// Questions; one that can be answered by yes or no also gets its probability
@@ -58,16 +57,16 @@ pub(crate) struct AskArgs {
 #[derive(Debug, Serialize)]
 struct AnswerLine<'a> {
     question: &'a str,
-    /// Whose state was asked; null for that of the house.
+    /// The room whose state was asked; null when all rooms share one.
     room: Option<&'a str>,
     answer: &'a str,
-    /// Of yes; null for a question that cannot be answered by yes or no.
+    /// Probability of yes; null for a question that cannot be answered by yes or no.
     probability: Option<f64>,
     /// The probability is at least one half.
     yes: Option<bool>,
-    /// Tokens, those of the preamble included, that the state had read.
+    /// Tokens that the state had read, with those of the preamble.
     tokens: u64,
-    /// Up to when it had heard; null for a transcript in a file.
+    /// The time up to which it had read; null for a transcript in a file.
     at: Option<Timestamp>,
 }
 
@@ -92,16 +91,16 @@ pub(crate) fn run(args: AskArgs) -> anyhow::Result<()> {
             listener.replay(&said)?;
             answer(&args, &listener, None, None)
         }
-        None => ask_the_house(&args),
+        None => ask_stored_state(&args),
     }
 }
 
-/// Asks the state of a moment: a snapshot, and the text that was stored from there on.
-fn ask_the_house(args: &AskArgs) -> anyhow::Result<()> {
+/// Asks the state of a certain time: a snapshot, and the text that was stored after it.
+fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let now = ZonedDateTime::now();
     let at = args.at.as_deref().map_or(Ok(now.timestamp()), |at| human_time::parse(at, &now))?;
-    let dir = lived_in(&config)?;
+    let dir = existing_state_dir(&config)?;
     let store = Store::open_read_only(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
     let listener = Listener::open(&model, &config.listener, &config::DigestConfig::default(), &[])?;
@@ -164,7 +163,7 @@ fn weights(text: &str) -> Result<Quantization, String> {
     Quantization::deserialize(IntoDeserializer::<Error>::into_deserializer(text)).map_err(|error| error.to_string())
 }
 
-/// An utterance of no particular time: nothing here looks at a clock.
+/// An utterance without a time.
 fn utterance(text: &str) -> Utterance {
     Utterance {
         id: Ulid::nil(),

@@ -1,6 +1,4 @@
-//! `hearth bench`: what this machine makes of it.
-//!
-//! Owns the choice of what is measured. Refuses to judge: numbers stand beside the limits of the same run.
+//! `hearth bench`: measures speed on this machine. Each figure stands beside the machine's limit, measured in the same run.
 
 pub(crate) mod hearing;
 mod long;

@@ -1,4 +1,4 @@
-//! `hearth check`: everything that is wrong with a config, and whether what it names is there.
+//! `hearth check`: reports every error of a config, and tries to use what it names.
 
 use crate::cli::output::stdout;
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::store::{self, Store};
 use crate::{asr, audio, models};
 
 /// How long a broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
@@ -26,7 +26,7 @@ pub(crate) struct CheckArgs {
     config: Option<PathBuf>,
 }
 
-/// Something the config names is not as it must be.
+/// Something that the config names cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} of what the config names cannot be used as it is")]
 pub(crate) struct NotValid(usize);
@@ -105,7 +105,7 @@ fn reading_model(config: &Config) -> anyhow::Result<String> {
 }
 
 fn state(config: &Config) -> anyhow::Result<String> {
-    let dir = run::lived_in(config)?;
+    let dir = run::existing_state_dir(config)?;
     Store::open(&dir, store::OutboxLimits::from(&config.store))?;
     Ok(dir.display().to_string())
 }
@@ -122,6 +122,6 @@ fn mqtt(config: &Config) -> anyhow::Result<String> {
         return Ok(format!("embedded, can listen on {}", mqtt.listen));
     }
     let settings = client::ClientSettings::new(&mqtt, &Topics::new(&mqtt, &config.node), mqtt.listen)?;
-    run::runtime()?.block_on(client::probe(&settings, PATIENCE))?;
+    run::runtime()?.block_on(client::probe(&settings, BROKER_TIMEOUT))?;
     Ok(format!("{} takes us in", settings.url()))
 }

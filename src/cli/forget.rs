@@ -1,7 +1,7 @@
-//! `hearth forget 10m`: deletes what was said since then, and sets the state back to before it.
+//! `hearth forget 10m`: deletes what was said since then and restores the state from before.
 //!
-//! A running daemon is asked over its socket. Beside a stopped one the command changes the database and the files itself, and the state
-//! follows at the next start. It reports success only when all of that is done.
+//! A running daemon is asked over its socket to do it. Without one, the files are changed here, and the state follows at the next start.
+//! Success is only reported when everything was deleted.
 
 use crate::cli::output::stdout;
 use std::io::Write;
@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use serde_json::json;
 
-use super::run::{lived_in, read_config};
+use super::run::{existing_state_dir, read_config};
 use crate::api::control_socket;
 use crate::clock::human_time;
 use crate::config::{Config, Keep};
@@ -36,7 +36,7 @@ pub(crate) fn run(args: ForgetArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let since = human_time::parse(&args.since, &now)?;
     let config = read_config(args.config.as_deref())?;
-    let dir = lived_in(&config)?;
+    let dir = existing_state_dir(&config)?;
     // Makes nothing where no hearth ever ran.
     Store::open_read_only(&dir, (&config.store).into())?;
     let (utterances, who) = match Lock::take(&dir) {

@@ -1,7 +1,5 @@
-//! `hearth generate`: a model continues a text.
-//!
-//! Owns the command's arguments and what is written where: text to stdout as it comes, everything else to stderr. Refuses to
-//! know how a token is chosen.
+//! `hearth generate`: continues a text with a model. The text goes to standard output as it is generated, everything else to standard
+//! error.
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -68,7 +66,7 @@ pub(crate) fn weights(text: &str) -> Result<Quantization, String> {
 /// Loads the model, reads the prompt, writes what follows to standard output and how long it took to standard error.
 ///
 /// # Errors
-/// When the model cannot be loaded or the prompt not be read.
+/// The model cannot be loaded, or the prompt not be read.
 pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     if let Some(times) = write(&args, &mut stdout())? {
         eprintln!("{times}");
@@ -76,7 +74,7 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same to any `out`: returns how long it took, or nothing when `out` was closed: whoever read it has seen enough.
+/// The same, to any `out`. Returns how long it took, or nothing when `out` was closed by its reader.
 ///
 /// # Errors
 /// As [`run`].
@@ -119,7 +117,7 @@ pub fn write(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<Option
     Ok(Some(format!("{}; {}", rate("read", prompt.len(), read), rate("wrote", written, started.elapsed()))))
 }
 
-/// Writes a piece of text at once; false when nobody reads any more.
+/// Writes and flushes a piece of text; false when the reader has closed it.
 fn shown(out: &mut impl Write, text: &str) -> anyhow::Result<bool> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
@@ -156,7 +154,10 @@ fn prompt(args: &GenerateArgs, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>
     Ok(tokens)
 }
 
-/// Loads a model and shows how far it is.
+/// Loads a model and shows progress.
+///
+/// # Errors
+/// The model cannot be loaded.
 pub(crate) fn load(dir: &Path, options: &Options) -> anyhow::Result<Model> {
     Ok(progress::show("loading", "parameters", |tell| Model::load_with(dir, options, tell))?)
 }

@@ -1,4 +1,4 @@
-//! `hearth manpages`: the manual pages and shell completions, for whoever packages hearth.
+//! `hearth manpages`: writes manual pages and shell completions, for packages.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,12 @@ pub(crate) struct ManpagesArgs {
 }
 
 /// Writes a page for each subcommand, and completions for bash, zsh and fish.
+///
+/// # Errors
+/// The folder cannot be written.
 pub(crate) fn run(args: ManpagesArgs, cli: clap::Command) -> anyhow::Result<()> {
     let dir = args.dir;
-    // A page for each way of asking for help would be most of them.
+    // Most pages would be about the help subcommands.
     let quiet = |command: clap::Command| command.disable_help_subcommand(true);
     let mut cli = quiet(cli).mut_subcommands(quiet);
     let wrong = || format!("cannot write to {}", dir.display());

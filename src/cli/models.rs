@@ -1,6 +1,4 @@
-//! `hearth models`: what is done to models outside a running house.
-//!
-//! Owns the list of what can be done, the kinds of models, and how a table looks. Refuses to do any of it: one file each.
+//! `hearth models`: fetches, quantizes, lists, shows and verifies models, one file for each subcommand.
 
 pub(crate) mod fetch;
 mod list;
@@ -46,7 +44,7 @@ pub(crate) fn run(args: ModelsArgs) -> anyhow::Result<()> {
     }
 }
 
-/// What a model is by its looks.
+/// The kind of a model, recognized by its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModelKind {
     /// A directory in Hugging Face layout.
@@ -82,7 +80,7 @@ impl ModelKind {
     }
 }
 
-/// Columns as wide as their widest cell; the last one as it comes.
+/// Rows in columns that are as wide as their widest cell.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let line = |row: &[String; N]| {

@@ -1,6 +1,4 @@
-//! How far a long piece of work is.
-//!
-//! Owns how that looks: a bar on a terminal, a line on standard error every few seconds elsewhere. Refuses to know the work.
+//! Progress of a long operation: a bar on a terminal, otherwise a line on standard error every few seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -10,7 +8,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 /// Between two lines, where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
-/// Does some work that tells how many `units` of how many are done.
+/// Runs `work`, which reports how many `units` of how many are done.
 pub(crate) fn show<T>(doing: &str, units: &str, work: impl FnOnce(&mut (dyn FnMut(u64, u64) + Send)) -> T) -> T {
     if !std::io::stderr().is_terminal() {
         let mut last = Instant::now();

@@ -1,4 +1,4 @@
-//! `hearth run`: the daemon, from a config to its end.
+//! `hearth run`: the daemon, from reading the config to its end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::{app, journal};
 
-/// Where a package puts the config.
+/// Where the package installs the config.
 const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
 /// Where systemd keeps the service's state, as its unit says.
 const SYSTEM_STATE: &str = "/var/lib/hearth";
@@ -32,12 +32,15 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
         let shutdown = terminated()?;
         app::run(config, shutdown, Arc::new(Metrics::default())).await.map_err(anyhow::Error::from)
     });
-    // A thread that would not stop was named already; it must not keep the process.
+    // A thread that did not stop was logged; it must not keep the process alive.
     runtime.shutdown_background();
     ended
 }
 
-/// The config that is named, else the system's, else the defaults.
+/// Reads the named config, else the one in /etc, else returns the defaults.
+///
+/// # Errors
+/// The file cannot be read or is no valid config.
 pub(crate) fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigError> {
     match path {
         Some(path) => config::load(path),
@@ -46,21 +49,27 @@ pub(crate) fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigE
     }
 }
 
-/// Where the hearth has lived that a command asks about: as its config says; where that says nothing, systemd's directory of the
-/// service, if this user may look into it, before that of a hearth run by hand.
-pub(crate) fn lived_in(config: &Config) -> anyhow::Result<PathBuf> {
+/// The state directory that a command is about: the configured one; if none is configured, that of the systemd service, if there is
+/// a database that this user can see, else that of a daemon started by hand.
+///
+/// # Errors
+/// No directory is configured and the user has no home directory.
+pub(crate) fn existing_state_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let own = bootstrap::state_dir(config)?;
     let by_hand = config.store.dir.is_some()
         || config.file.as_deref().is_some_and(|file| file != Path::new(SYSTEM_CONFIG))
         || std::env::var_os("STATE_DIRECTORY").is_some();
-    Ok(if by_hand { own } else { the_services(own, Path::new(SYSTEM_STATE)) })
+    Ok(if by_hand { own } else { prefer_service(own, Path::new(SYSTEM_STATE)) })
 }
 
-fn the_services(own: PathBuf, service: &Path) -> PathBuf {
+fn prefer_service(own: PathBuf, service: &Path) -> PathBuf {
     if Store::exists_in(service) { service.into() } else { own }
 }
 
-/// The runtime of publishing and commands. Two workers: nothing on it computes.
+/// The runtime of publishing and commands. Two workers are enough, because nothing on it computes.
+///
+/// # Errors
+/// The threads cannot be started.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -69,7 +78,10 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-/// Ends at SIGTERM or SIGINT.
+/// A future that ends at SIGTERM or SIGINT.
+///
+/// # Errors
+/// The signals cannot be received.
 pub(crate) fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
     let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -86,15 +98,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_is_asked_about_where_there_is_one() {
+    fn the_services_directory_is_preferred_if_it_has_a_database() {
         let (own, service) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let asked = || the_services(own.path().into(), service.path());
+        let asked = || prefer_service(own.path().into(), service.path());
         assert_eq!(asked(), own.path());
         std::fs::write(service.path().join("hearth.db"), "").unwrap();
         assert_eq!(asked(), service.path());
         let dir = Some("state".into());
         let store = config::StoreConfig { dir, ..config::StoreConfig::default() };
         let config = Config { store, base: own.path().into(), ..Config::default() };
-        assert_eq!(lived_in(&config).unwrap(), own.path().join("state"), "its config says where");
+        assert_eq!(existing_state_dir(&config).unwrap(), own.path().join("state"), "its config says where");
     }
 }

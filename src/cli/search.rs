@@ -9,7 +9,7 @@ use anyhow::ensure;
 use jiff::{Timestamp, ZonedDateTime};
 
 use super::output::stdout;
-use super::run::{lived_in, read_config};
+use super::run::{existing_state_dir, read_config};
 use crate::clock::human_time;
 use crate::event::Utterance;
 use crate::store::{Store, TranscriptQuery};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: SearchArgs) -> anyhow::Result<()> {
     let words = args.words.join(" ");
     ensure!(!words.trim().is_empty(), "there is no word to search for");
     let config = read_config(args.config.as_deref())?;
-    let store = Store::open_read_only(&lived_in(&config)?, (&config.store).into())?;
+    let store = Store::open_read_only(&existing_state_dir(&config)?, (&config.store).into())?;
     let query = TranscriptQuery { words: &words, since, until, room: args.room.as_deref(), limit: args.limit };
     let mut found = store.search(&query)?;
     found.reverse();

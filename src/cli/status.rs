@@ -1,4 +1,4 @@
-//! `hearth status`: how the running daemon is.
+//! `hearth status`: the state of the running daemon, asked over its socket.
 
 use crate::cli::output::stdout;
 use std::io::Write;

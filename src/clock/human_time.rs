@@ -1,11 +1,9 @@
-//! Moments, as people say them: `18:00`, `yesterday 18:00`, `10m`, a date, RFC 3339.
-//!
-//! Pure: the time it is, and the place, are the caller's. Invariant: what is said is never in the future.
+//! Points in time as people write them: `18:00`, `yesterday 18:00`, `10m`, a date, RFC 3339. None of them may be in the future.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Span, Timestamp, ToSpan, ZonedDateTime};
 
-/// Why something is no moment.
+/// Why a text is no usable time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TimeError {
     #[error(
@@ -17,8 +15,11 @@ pub(crate) enum TimeError {
     Future(String),
 }
 
-/// The moment that `text` says at `now`. A time of day without a day is the last time the clocks showed it; a day without a
-/// time is its end, or now if it has not ended.
+/// The time that `text` means at `now`, in its time zone. A time of day without a day is the last such time; a day without a time
+/// is its end, or now if it has not ended.
+///
+/// # Errors
+/// The text is no time, or a time in the future.
 pub(crate) fn parse(text: &str, now: &ZonedDateTime) -> Result<Timestamp, TimeError> {
     let text = text.trim();
     let found = match text.parse::<Timestamp>() {
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_what_people_mean() {
+    fn times_mean_what_people_mean_by_them() {
         for (text, means) in [
             ("09:00", "2026-06-01T07:00:00Z"),
             ("8:05", "2026-06-01T06:05:00Z"),
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_or_has_not_come_is_refused() {
+    fn texts_that_are_no_time_and_future_times_are_refused() {
         for text in ["", "soon", "25:00", "18", "2026-13-01", "yesterday noon", "-", "ago", "1e9"] {
             assert!(said(text).contains("is no time"), "{text}: {}", said(text));
         }

@@ -1,7 +1,6 @@
-//! The wall clock, where something is deleted for its age.
+//! The wall clock, where something is deleted because of its age.
 //!
-//! Owns the judgement whether it can be believed. Refuses to know what is deleted. Invariant: a clock that jumps, because it
-//! has no battery or was told a wrong time, makes nothing old until it has stood by that for a day.
+//! A clock that jumps, because it has no battery or was set to a wrong time, makes nothing old until it has been steady for a day.
 
 use std::time::Duration;
 
@@ -9,34 +8,34 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-/// By how much it may part from the time since boot; time servers correct by seconds.
+/// By how much it may deviate from the time since boot. Time servers correct by seconds.
 const JUMP: SignedDuration = SignedDuration::from_hours(1);
-/// How long hearth may not have run for its clock to be believed at once.
+/// If hearth did not run for longer than this, its clock is not trusted at once.
 const AWAY: SignedDuration = SignedDuration::from_hours(24);
-/// How long it must stand by another time.
+/// How long the clock must be steady after a jump.
 const PROOF: Duration = Duration::from_secs(24 * 3600);
 
-/// A clock that is looked at now and then.
+/// The wall clock, with the judgment whether it can be trusted.
 #[derive(Debug)]
 pub(crate) struct TrustedClock(Mutex<ClockObservations>);
 
 #[derive(Debug, Default)]
 struct ClockObservations {
-    /// When an earlier run last believed it.
+    /// The time at which an earlier run last trusted it.
     before: Option<Timestamp>,
-    /// What it said at the last look, and the time since boot then.
+    /// The time at the last observation, and the time since boot then.
     last: Option<(Timestamp, Duration)>,
-    /// The time since boot from which on it is under proof.
+    /// The time since boot at the last jump.
     jumped: Option<Duration>,
 }
 
 impl TrustedClock {
-    /// `before` is when an earlier run last believed it, if there was one.
+    /// `before` is the time at which an earlier run last trusted it, if there was one.
     pub(crate) fn new(before: Option<Timestamp>) -> Self {
         Self(Mutex::new(ClockObservations { before, ..ClockObservations::default() }))
     }
 
-    /// The time, if it is believed.
+    /// The time, if it can be trusted.
     pub(crate) fn now(&self) -> Option<Timestamp> {
         let up = super::since_boot();
         self.0.lock().observe(Timestamp::now(), up)
@@ -54,10 +53,10 @@ impl ClockObservations {
             (None, None) => false,
         };
         if far {
-            warn!(%now, "the clock jumped, or nobody looked at it for long: nothing is deleted for its age until it has held still for a day");
+            warn!(%now, "the clock jumped, or hearth did not run for long: nothing is deleted for its age until the clock has been steady for a day");
             self.jumped = Some(up);
         } else if self.jumped.is_some_and(|since| up.saturating_sub(since) >= PROOF) {
-            info!(%now, "the clock is believed again");
+            info!(%now, "the clock is trusted again");
             self.jumped = None;
         }
         self.jumped.is_none().then_some(now)
@@ -75,7 +74,7 @@ mod tests {
     const HOUR: u64 = 3_600;
 
     #[test]
-    fn a_clock_that_goes_wrong_and_comes_back_is_believed_after_a_day_of_the_right_time() {
+    fn a_clock_that_was_wrong_is_trusted_after_a_day_of_the_right_time() {
         let mut observations = ClockObservations::default();
         let right = |hours: i64| at("2026-03-01T00:00:00Z") + SignedDuration::from_hours(hours);
         let up = |hours: u64| Duration::from_secs(hours * HOUR);
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_restart_the_last_run_is_what_it_is_judged_by() {
+    fn after_a_restart_the_clock_is_judged_by_the_last_run() {
         let before = at("2026-03-01T00:00:00Z");
         let first = |now: &str| {
             ClockObservations { before: Some(before), ..ClockObservations::default() }.observe(at(now), Duration::ZERO)

@@ -1,15 +1,15 @@
-//! What reads along: the model, its states and their snapshots.
+//! `[listener]`: the model that reads the transcript, its states and their snapshots.
 
 use std::path::PathBuf;
 
 use griffin::Quantization;
 use serde::{Deserialize, Serialize};
 
-/// The model that reads along.
+/// The model that reads the transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerConfig {
-    /// false: this machine only hears and publishes utterances.
+    /// false: this machine only transcribes and publishes utterances.
     pub(crate) enabled: bool,
     /// A bundled model's name, a directory in Hugging Face layout, or a GGUF file.
     pub(crate) model: PathBuf,
@@ -17,13 +17,13 @@ pub struct ListenerConfig {
     pub(crate) weights: Quantization,
     /// 0: as many as the machine has cores.
     pub(crate) threads: usize,
-    /// What the model is told before the first word; by default the model's own.
+    /// The text that the model reads first; by default the model's own.
     pub(crate) preamble: Option<String>,
-    /// One state for the house, or one for each room.
+    /// One state for all rooms, or one for each.
     pub(crate) states: States,
     /// Minutes between snapshots of the state.
     pub(crate) snapshot_min: f64,
-    /// The last snapshot of each of so many hours, and days, is kept; of all of them so many MiB.
+    /// The last snapshot of each of so many hours, and of so many days, is kept; together at most so many MiB.
     pub(crate) snapshots_hourly: usize,
     pub(crate) snapshots_daily: usize,
     pub(crate) snapshots_max_mib: u32,
@@ -46,13 +46,13 @@ impl Default for ListenerConfig {
     }
 }
 
-/// What a state has heard.
+/// Which utterances a state reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum States {
-    /// One has heard all rooms.
+    /// One state reads all rooms.
     #[default]
     House,
-    /// Each has heard one room.
+    /// Each room has its own state.
     Room,
 }

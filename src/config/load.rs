@@ -1,7 +1,7 @@
-//! Reading a config: every problem at once, each with its line and column.
+//! Reads a config and reports every problem at once, each with its line and column.
 //!
-//! serde stops at the first error. So the offending entry is taken out of the parsed table and the rest is read again, until it
-//! reads; then the rules that span several keys are checked on what was valid.
+//! serde stops at the first error. So the entry with the error is removed from the parsed table and the rest is read again, until it
+//! succeeds; then the rules that span several keys are checked.
 
 use std::fmt;
 use std::ops::Range;
@@ -43,7 +43,10 @@ fn list(path: &Path, problems: &[ConfigProblem]) -> String {
     lines.join("\n")
 }
 
-/// Reads the config at `path`; its own folder becomes [`Config::base`], which relative paths start from.
+/// Reads the config at `path`; its folder becomes [`Config::base`], which relative paths start from.
+///
+/// # Errors
+/// The file cannot be read, or is no valid config.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let read = |source| ConfigError::Read { path: path.into(), source };
     let bytes = std::fs::read(path).map_err(read)?;
@@ -112,7 +115,7 @@ fn explain(message: &str) -> String {
     }
 }
 
-/// Takes the innermost entry that `span` points at out of `table`; false if there is none.
+/// Removes the innermost entry that `span` points at from `table`; false if there is none.
 fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let hit = table
         .iter()
@@ -121,7 +124,7 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let Some(key) = hit else { return false };
     let value = table.get_mut(&key).expect("the key was just found");
     let whole = value.span() == *span || !remove_inside(value.get_mut(), span);
-    // What is left empty goes too: an empty `[source]` would be a second problem that nobody wrote.
+    // A table that becomes empty is removed too: an empty `[source]` would be a second problem that nobody wrote.
     if whole || value.get_ref().as_table().is_some_and(|t| t.is_empty()) {
         table.remove(&key);
     }
@@ -146,7 +149,7 @@ fn remove_inside(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
     }
 }
 
-/// A table written as `[a.b]` has the span of its header alone, so what lies in it is looked at one by one.
+/// A table written as `[a.b]` has only the span of its header, so its entries are examined one by one.
 fn covers(value: &DeValue<'_>, span: &Range<usize>) -> bool {
     match value {
         DeValue::Table(table) => {
@@ -170,7 +173,7 @@ fn span_of(table: &Spanned<DeTable<'_>>, path: &str) -> Option<Range<usize>> {
         let next = match value.get_ref() {
             DeValue::Table(table) => match table.iter().find(|(key, _)| key.get_ref() == step) {
                 Some((_, found)) => Some(found),
-                // What may stand several times stands once, as a table.
+                // An array of tables that is written once, as a table.
                 None => step.parse::<usize>().ok().map(|_| value),
             },
             DeValue::Array(array) => step.parse().ok().and_then(|i: usize| array.get(i)),

@@ -1,17 +1,17 @@
-//! Other machines whose text is read here.
+//! `[source.mqtt]`: other machines whose utterances are read here.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::{Seconds, TopicFilter};
 
-/// Text that other machines heard, taken from the broker.
+/// Utterances of other machines, received from the broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NodesConfig {
-    /// Where they tell their utterances; may hold wildcards.
+    /// The topics of their utterances; may hold wildcards.
     pub(crate) topics: Vec<TopicFilter>,
-    /// What arrives within this time of each other is put in the order in which it was said.
+    /// Utterances that arrive within this time of each other are put in the order in which they were said.
     pub(crate) window_s: Seconds,
 }
 
@@ -25,6 +25,7 @@ impl Default for NodesConfig {
 }
 
 impl NodesConfig {
+    /// The same as a duration.
     pub(crate) fn window(&self) -> SignedDuration {
         SignedDuration::from_secs_f64(self.window_s.get())
     }

@@ -1,6 +1,6 @@
-//! Where speech comes from: one source of sound or several, each hearing a room, and what other machines heard.
+//! `[source.…]`: audio sources, each with its room, and the utterances of other machines.
 //!
-//! A kind of source stands once (`[source.microphone]`) or several times (`[[source.microphone]]`).
+//! A kind of source is written once (`[source.microphone]`) or several times (`[[source.microphone]]`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ pub struct SourcesConfig {
     pub(crate) file: Vec<FileConfig>,
     pub(crate) stdin: Option<StdinConfig>,
     pub(crate) wyoming: Option<WyomingConfig>,
-    /// What other machines heard, beside these or alone.
+    /// Utterances of other machines, in addition to these or alone.
     pub(crate) mqtt: Option<NodesConfig>,
 }
 
@@ -48,7 +48,7 @@ impl From<SourceConfig> for SourcesConfig {
 }
 
 impl SourcesConfig {
-    /// Each source of sound.
+    /// All audio sources.
     pub(crate) fn each(&self) -> impl Iterator<Item = SourceConfig> {
         let microphones = self.microphone.iter().cloned().map(SourceConfig::Microphone);
         let files = self.file.iter().cloned().map(SourceConfig::File);
@@ -57,8 +57,8 @@ impl SourcesConfig {
         microphones.chain(files).chain(stdin).chain(wyoming)
     }
 
-    /// They run at the pace of the room: nothing waits for hearing to be done.
-    pub(crate) fn live(&self) -> bool {
+    /// Whether all run in real time: none waits for speech recognition.
+    pub(crate) fn is_live(&self) -> bool {
         self.file.iter().all(|file| file.pace == PlaybackPace::RealTime)
     }
 }
@@ -83,7 +83,7 @@ impl SourceConfig {
         }
     }
 
-    /// The room it hears, where the config names one.
+    /// Its room, if the config names one.
     pub(crate) fn room(&self) -> Option<&Name> {
         match self {
             Self::Microphone(microphone) => microphone.room.as_ref(),
@@ -94,12 +94,13 @@ impl SourceConfig {
     }
 }
 
+/// A sound card's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MicrophoneConfig {
     /// A name as `hearth devices` prints it, or "default".
     pub device: String,
-    /// The room it hears; by default the node.
+    /// Its room; by default the node.
     pub room: Option<Name>,
 }
 
@@ -109,6 +110,7 @@ impl Default for MicrophoneConfig {
     }
 }
 
+/// A recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
@@ -144,14 +146,14 @@ impl Default for StdinConfig {
     }
 }
 
-/// Network microphones that speak the WyomingConfig protocol, as Home Assistant's satellites do.
+/// Network microphones that speak the Wyoming protocol, as Home Assistant's satellites do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WyomingConfig {
     pub listen: SocketAddr,
     /// The room of a microphone that does not say its name; by default the node.
     pub room: Option<Name>,
-    /// The rooms of microphones by their addresses. Where any is named, others are turned away.
+    /// The rooms of microphones by their addresses. If any is named, microphones with other addresses are refused.
     pub rooms: BTreeMap<IpAddr, Name>,
 }
 
@@ -161,7 +163,7 @@ impl Default for WyomingConfig {
     }
 }
 
-/// A table, or an array of tables. No untagged enum: an error keeps its line and column.
+/// Reads a table or an array of tables. An untagged enum would lose line and column of an error.
 fn once_or_several<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

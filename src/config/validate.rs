@@ -1,9 +1,9 @@
-//! Rules that one value alone cannot break.
+//! Checks that involve more than one key.
 
 use super::{Broker, Config};
 
 impl Config {
-    /// What is wrong between keys: the path of the key (`rule.2.exit`) and a sentence.
+    /// The problems found: the path of the key (`rule.2.exit`) and a sentence.
     pub fn validate(&self) -> Vec<(String, String)> {
         let mut problems = Problems::default();
         self.source_problems(&mut problems);
@@ -37,7 +37,7 @@ impl Config {
                 format!("a second source hears the room \"{room}\": give each a room of its own")
             });
         }
-        problems.unless(sources.len() <= 1 || self.source.live(), "source.file", || {
+        problems.unless(sources.len() <= 1 || self.source.is_live(), "source.file", || {
             "a file is played fast only where it is the one source: others go on at the pace of time".into()
         });
         for (at, file) in self.source.file.iter().enumerate() {

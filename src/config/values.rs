@@ -1,11 +1,11 @@
-//! Values with a range: each is checked where it is parsed, so the error has its line and column.
+//! Values with a range. Each is checked where it is parsed, so an error has its line and column.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Makes a type that is read from and written as a string through `FromStr` and `Display`.
+/// Lets serde read and write a type as a string, through `FromStr` and `Display`.
 macro_rules! as_string {
     ($name:ident) => {
         impl TryFrom<String> for $name {
@@ -104,7 +104,7 @@ impl fmt::Display for TopicFilter {
     }
 }
 
-/// A probability strictly between 0 and 1: log-odds of either end would be infinite.
+/// A probability strictly between 0 and 1; the log-odds of 0 and 1 are infinite.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub(crate) struct Probability(f64);
@@ -176,7 +176,7 @@ impl From<Days> for u32 {
     }
 }
 
-/// How many of the last readings must agree.
+/// How many of the last evaluations of a rule must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Confirm {
@@ -213,7 +213,7 @@ impl fmt::Display for Confirm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Keep {
-    /// Text goes as soon as the state has read it and the broker has it.
+    /// Text is deleted as soon as the model has read it and the broker has received it.
     Nothing,
     Days(u32),
     Forever,
@@ -255,7 +255,7 @@ impl fmt::Display for Keep {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Broker {
-    /// One inside this process.
+    /// The broker inside this process.
     Embedded,
     External {
         tls: bool,

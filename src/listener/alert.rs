@@ -46,7 +46,7 @@ impl From<&Rule> for AlertPolicy {
             exit: log_odds(rule.exit.get()),
             confirm: rule.confirm,
             cooldown: SignedDuration::from_secs_f64(rule.cooldown_s.get()),
-            unconfirmed_limit: SignedDuration::from_secs(rule.rest_s() as i64),
+            unconfirmed_limit: SignedDuration::from_secs(rule.unconfirmed_limit_s() as i64),
             asks: rule.question.is_some(),
             matches: rule.pattern.is_some(),
         }

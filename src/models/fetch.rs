@@ -1,8 +1,7 @@
-//! Models from the Hugging Face hub, whole and right or not at all.
+//! Downloads models from the Hugging Face hub.
 //!
-//! Owns the order of things: what a model is made of, whether there is room, what is there already, when to try again. Refuses
-//! to know HTTP ([`hub`]), the form of parts (`part`) and what a person sees ([`FetchEvent`] goes to whoever asked).
-//! Invariant: what has its own name in a model's folder was verified against the hash that the hub names.
+//! This module decides what a model consists of, whether there is space, what is already there and when to retry; HTTP is in [`hub`], partial
+//! files in `part`. A file only gets its own name in a model's folder after its hash was compared with the one that the hub gives.
 
 pub mod catalogue;
 mod error;
@@ -19,47 +18,47 @@ pub use error::FetchError;
 use hub::{Hub, Remote};
 use part::PartialFile;
 
-/// What is fetched when nothing else is said.
+/// The revision that is fetched.
 const REVISION: &str = "main";
-/// Tries to learn what there is to fetch: a person waits for it.
+/// Tries for the description of a file, while a person waits.
 const DESCRIBING: u32 = 3;
-/// Bytes read at once: as much as arrives between two looks at a bar.
+/// Bytes read at once; the progress is shown after each.
 const BLOCK: usize = 1 << 18;
 
-/// What is going on, for a person to see.
+/// Progress, to be shown.
 #[derive(Debug)]
 pub enum FetchEvent<'a> {
-    /// The file is there, and it is what the hub has.
+    /// The file is there already, with the right hash.
     Present { file: &'a str },
-    /// Bytes come, from `at` on.
+    /// The download begins at byte `at`.
     Begin { file: &'a str, at: u64, size: u64 },
-    /// The other side cannot go on where it stopped.
+    /// The server cannot continue a download; it begins from the start.
     Anew { file: &'a str },
-    /// So many bytes are there.
+    /// So many bytes have been received.
     Bytes { file: &'a str, done: u64, size: u64 },
-    /// It did not go well and is tried again.
+    /// An error after which it is tried again.
     Again { why: &'a FetchError },
-    /// The file is there.
+    /// The file is complete.
     Done { file: &'a str },
 }
 
-/// How often to try again, and how soon.
+/// How often to retry, and how soon.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Tries in a row that bring nothing.
+pub struct RetryPolicy {
+    /// Gives up after so many tries in a row that bring no data.
     pub tries: u32,
-    /// Before the second try; doubles with each.
+    /// The pause before the second try; it doubles with each try, up to 32 times this.
     pub pause: Duration,
 }
 
-impl Default for Patience {
-    /// A router that starts anew takes a minute.
+impl Default for RetryPolicy {
+    /// Together a minute, which a router needs to restart.
     fn default() -> Self {
         Self { tries: 7, pause: Duration::from_secs(1) }
     }
 }
 
-impl Patience {
+impl RetryPolicy {
     fn pause(self, failures: u32) -> Duration {
         self.pause * 2_u32.pow(failures.saturating_sub(1).min(5))
     }
@@ -68,16 +67,15 @@ impl Patience {
 /// Fetches models into folders.
 pub struct Fetcher<'a> {
     pub hub: Hub,
-    pub patience: Patience,
+    pub retry: RetryPolicy,
     pub tell: &'a mut dyn FnMut(FetchEvent<'_>),
 }
 
 impl Fetcher<'_> {
-    /// Fetches a model into `to`: a file, or a folder of the model's name. What is there and right is left. Returns where the
-    /// model lies.
+    /// Fetches a model into `to`: a file, or a folder of the model's name. Files that are intact are left. Returns the model's path.
     ///
     /// # Errors
-    /// Any but [`FetchError::Unknown`]. What came until then is kept and gone on with the next time, unless it was wrong.
+    /// Any but [`FetchError::Unknown`]. What was received is kept and continued the next time, unless it was wrong.
     pub fn fetch(&mut self, entry: &CatalogEntry, to: &Path) -> Result<PathBuf, FetchError> {
         match &entry.parts {
             Parts::File(file) => {
@@ -118,7 +116,7 @@ impl Fetcher<'_> {
         Ok(remotes)
     }
 
-    /// Fetches files into a folder once there is room for all.
+    /// Fetches files into a folder, if there is space for all.
     fn take(&mut self, dir: &Path, remotes: &[Remote]) -> Result<(), FetchError> {
         std::fs::create_dir_all(dir).map_err(FetchError::write(dir))?;
         let needed = remotes.iter().map(|remote| remote.size - part::have(dir, remote)).fold(0, u64::saturating_add);
@@ -140,7 +138,7 @@ impl Fetcher<'_> {
             let before = part.len();
             if let Err(why) = self.stream(remote, &mut part) {
                 failures = if part.len() > before { 1 } else { failures + 1 };
-                self.again(why, failures, self.patience.tries)?;
+                self.again(why, failures, self.retry.tries)?;
             }
         }
         part.finish()?;
@@ -148,7 +146,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    /// Reads into a part what one connection gives.
+    /// Receives into a partial file what one connection gives.
     fn stream(&mut self, remote: &Remote, part: &mut PartialFile) -> Result<(), FetchError> {
         let mut stream = self.hub.open(remote, part.len())?;
         let (file, size) = (remote.file.as_str(), remote.size);
@@ -185,18 +183,19 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Waits before the next try, or gives up after so many.
+    /// Waits before the next try, or gives up after so many tries. The count begins again with progress, which a retry library cannot
+    /// see, so this is written here.
     fn again(&mut self, why: FetchError, failures: u32, tries: u32) -> Result<(), FetchError> {
-        if !why.is_passing() || failures >= tries.min(self.patience.tries) {
+        if !why.is_passing() || failures >= tries.min(self.retry.tries) {
             return Err(why);
         }
         (self.tell)(FetchEvent::Again { why: &why });
-        std::thread::sleep(self.patience.pause(failures));
+        std::thread::sleep(self.retry.pause(failures));
         Ok(())
     }
 }
 
-/// Bytes that may still be written into a folder.
+/// Free bytes of the file system of a folder.
 fn free(dir: &Path) -> Result<u64, FetchError> {
     let found =
         rustix::fs::statvfs(dir).map_err(|error| FetchError::Read { path: dir.into(), source: error.into() })?;

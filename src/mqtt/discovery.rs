@@ -142,7 +142,7 @@ fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: 
         let (name, topic) = (readable(rule.name.as_str()), topics.rule(rule.name.as_str()));
         let sensor = json!({
             "p": "binary_sensor", "name": name, "stat_t": topic, "val_tpl": "{{ value_json.state }}", "json_attr_t": topic,
-            "off_dly": rule.rest_s(),
+            "off_dly": rule.unconfirmed_limit_s(),
         });
         add(format!("rule_{}", rule.name), sensor);
         if rule.question.is_some() {

@@ -32,7 +32,7 @@ pub(crate) fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: ApiI
     let about = DaemonInfo {
         node: context.config.node.to_string(),
         broker,
-        hears: context.config.hears(),
+        hears: context.config.has_audio_source(),
         gathers: context.config.source.mqtt.is_some(),
         reads: context.config.listener.enabled,
         page: page.as_ref().map(WebServer::url),

@@ -25,7 +25,7 @@ pub(crate) fn restore_microphone(context: &Context, store: &mut Store) -> Result
     let state = MicrophoneState::load(store, context.clock.now(), clock::since_boot())?;
     let until = state.paused_until();
     context.metrics.paused_until.set(until.unwrap_or_default());
-    if context.config.hears() {
+    if context.config.has_audio_source() {
         context.metrics.listening.set(state.is_open());
         store.enqueue(&[payload::listening(&context.topics, MessageHeader::now(), state.is_open(), until)])?;
     }

@@ -196,7 +196,12 @@ impl Publisher {
         Ok(Self {
             outbox: OutboxSender::new(&context, store, sender, client.acknowledge_timeout()),
             discovery,
-            commands: CommandIntake::new(requests, microphone, context.config.hears(), std::time::Instant::now()),
+            commands: CommandIntake::new(
+                requests,
+                microphone,
+                context.config.has_audio_source(),
+                std::time::Instant::now(),
+            ),
             subscription: CommandSubscription::default(),
             rules,
             interim,

@@ -62,7 +62,7 @@ pub(crate) fn spawn(
         listener,
         pending_gaps: PendingGaps::default(),
         forget: forgets,
-        live: context.config.source.live(),
+        live: context.config.source.is_live(),
     };
     supervisor.thread(NAME, move || Ok(worker.run(audio)?))?;
     Ok(forget)

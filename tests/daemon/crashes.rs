@@ -125,7 +125,7 @@ fn sigterm_finishes_what_was_heard_and_the_next_start_continues_from_the_snapsho
     assert!((1..=2).contains(&snapshots(dir.path()).len()));
 
     let mut hearth = Hearth::run(dir.path(), &text);
-    hearth.until_said("went on from the last snapshot");
+    hearth.until_said("the last snapshot is restored");
     listener.on("hearth/home/utterance");
     hearth.terminate();
     let (status, said) = hearth.wait();

@@ -202,7 +202,7 @@ fn the_state_of_each_room_outlives_a_kill_and_a_restart() {
         let alert = &shown["alerts"][0];
         assert_eq!((&alert["rule"], &alert["room"]), (&json!("help"), &json!("kitchen")), "{shown}");
         let log = end(hearth, stdin);
-        assert_eq!(log.matches("went on from").count(), snapshots, "{log}");
+        assert_eq!(log.matches("the last snapshot is restored").count(), snapshots, "{log}");
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hearth::models::fetch::catalogue::{self, CatalogEntry};
 use hearth::models::fetch::hub::{Hub as Client, Token};
-use hearth::models::fetch::{FetchError, FetchEvent, Fetcher, Patience};
+use hearth::models::fetch::{FetchError, FetchEvent, Fetcher, RetryPolicy};
 use hub::{COMMIT, Faults, Hub, sha256};
 use proptest::prelude::*;
 
@@ -45,8 +45,8 @@ fn fetch_with(
         FetchEvent::Bytes { done, size, .. } => assert!(done <= size),
         other => told.push(format!("{other:?}")),
     };
-    let patience = Patience { tries, pause: Duration::ZERO };
-    let fetched = Fetcher { hub: client, patience, tell: &mut tell }.fetch(entry, to);
+    let retry = RetryPolicy { tries, pause: Duration::ZERO };
+    let fetched = Fetcher { hub: client, retry, tell: &mut tell }.fetch(entry, to);
     if let Ok(path) = &fetched {
         assert!(path.starts_with(to) && path.exists(), "{}", path.display());
     }
@@ -269,9 +269,8 @@ fn without_a_network_the_host_is_named() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let client = Client::new(&endpoint, None).unwrap();
-    let patience = Patience { tries: 2, pause: Duration::ZERO };
-    let error =
-        Fetcher { hub: client, patience, tell: &mut |_| {} }.fetch(&whisper(), Path::new("/nowhere")).unwrap_err();
+    let retry = RetryPolicy { tries: 2, pause: Duration::ZERO };
+    let error = Fetcher { hub: client, retry, tell: &mut |_| {} }.fetch(&whisper(), Path::new("/nowhere")).unwrap_err();
     assert_eq!(error.to_string(), "cannot reach 127.0.0.1; check the network, or name a mirror with --endpoint");
 }
 
@@ -348,7 +347,8 @@ fn the_command_tells_where_the_model_lies_and_never_the_token() {
     let done = hearth(&arguments, Some("hf_right"));
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert_eq!(text(&done.stdout), format!("{to}/recurrentgemma-2b-it\n"));
-    for said in ["config.json: 2 B", "model.safetensors: whole, and right", "[listener] model = ", "Gemma Terms of Use"]
+    for said in
+        ["config.json: 2 B", "model.safetensors: complete and verified", "[listener] model = ", "Gemma Terms of Use"]
     {
         assert!(text(&done.stderr).contains(said), "{}", text(&done.stderr));
     }

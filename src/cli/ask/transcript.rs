@@ -1,6 +1,4 @@
-//! How a transcript in a file becomes utterances.
-//!
-//! Pure but for the reading. Invariant: no text is lost, and what is no transcript is named, with its line.
+//! Reads a transcript from a file and divides it into utterances. No text is lost; an error names the line.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,6 +7,9 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 /// The utterances of a transcript file, in order.
+///
+/// # Errors
+/// The file cannot be read, is not UTF-8 or JSON, or holds no text.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<String>> {
     let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
     let mut bytes = Vec::new();
@@ -39,7 +40,7 @@ fn utterances(text: &str) -> anyhow::Result<Vec<String>> {
     let json = text.trim_start().starts_with('{');
     for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
         if json {
-            // A line without text is a gap or the like: nothing that was said.
+            // A line without text is a gap or the like.
             let said: JsonLine = serde_json::from_str(line).with_context(|| format!("line {number} is not JSON"))?;
             found.extend(said.text.filter(|text| !text.trim().is_empty()));
         } else {
@@ -49,8 +50,8 @@ fn utterances(text: &str) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Cuts a line behind each ".", "!" or "?" that a space follows, so that a transcript on one line is read in pieces as
-/// short as utterances are.
+/// Divides a line after each ".", "!" or "?" that is followed by a space, so that a transcript on one line is read in pieces as short
+/// as utterances.
 fn sentences(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = line.trim();
     std::iter::from_fn(move || {
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_asked_about_is_named() {
+    fn an_error_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| {
             let path = dir.path().join(name);

@@ -1,8 +1,7 @@
-//! Time and memory over a stream's age.
+//! Time and memory for states that have read different numbers of tokens ("ages").
 //!
-//! Owns the ages that are looked at and how they are reached. Refuses to call a stream read that was not. Invariants: an age beyond
-//! the window is only ever measured with a window that is full; all ages are measured in turns, and compared within a turn, for a
-//! machine that others use is not the same minutes later.
+//! Every age beyond the attention window is measured with a full window. All ages are measured in turns and compared within a turn,
+//! because the speed of a shared machine changes within minutes.
 
 use crate::cli::output::stdout;
 use std::io::Write;
@@ -16,20 +15,20 @@ use super::tokens::Tokens;
 use crate::process::resident_bytes;
 use griffin::{CHUNK, Model, State, StateTensor};
 
-/// Ages of the stream at which time and memory are looked at.
+/// The ages that are measured, in tokens.
 const AGES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
-/// Every age is measured so often, or for so long in all, whichever takes longer.
+/// Every age is measured at least so often, and all together for at least so many seconds.
 const ROUNDS: usize = 15;
 const SECONDS: f64 = 4.0;
 
-/// Tokens that are written in a turn, after the chunk that was read in it.
+/// Tokens written in a turn, after the chunk that is read.
 const WRITTEN: usize = 4;
 
-/// What would take longer to read is not read: the state, its window full, is moved to that age.
+/// Ages that would take longer to read are not read: a state with a full window is given that age.
 const READ_SECONDS: f64 = 300.0;
 
-/// A look at a stream of some age.
+/// The measurement at one age.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Age {
     pub(crate) tokens: u64,
@@ -40,13 +39,16 @@ pub(crate) struct Age {
     pub(crate) times_as_long: f64,
     pub(crate) times_as_long_written: f64,
     pub(crate) rss_bytes: u64,
-    /// All of them; else the state was restored at this age.
+    /// All tokens were read; otherwise the state was restored at this age.
     pub(crate) read: bool,
 }
 
-/// Looks at the time for the next tokens and at memory at every age up to `count`. Ages that are too far off to be read are
-/// reached as a restart reaches them, by restoring the state there: only its positions then tell it from one that has read.
-pub(crate) fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Age>> {
+/// Measures the time for the next tokens, and memory, at every age up to `count`. Ages that would take too long to read are reached
+/// by restoring a state there, as after a restart; it differs from a state that has read only in its values, not in its work.
+///
+/// # Errors
+/// The model cannot read or restore, or standard output not be written.
+pub(crate) fn measure(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result<Vec<Age>> {
     let mut ages: Vec<u64> = AGES.into_iter().filter(|age| *age < count).collect();
     ages.push(count);
     let full = model.config().attention_window_size as u64 + 1;
@@ -73,7 +75,7 @@ pub(crate) fn look(model: &Model, tokens: &Tokens, count: u64) -> anyhow::Result
             read_to(&mut state, full)?;
             state = model.restore(age, &state.tensors())?;
         }
-        // How long the way took decides whether the next one is gone; what counts is measured below.
+        // Only decides whether the next age can be read in time; the figures are measured below.
         let us_per_token = us(next(model, tokens, &state).read_s, CHUNK);
         let kept: usize = states.iter().flatten().map(|leaf| leaf.bytes.len()).sum();
         let rss_bytes = resident_bytes().saturating_sub(kept as u64);

@@ -1,41 +1,40 @@
-//! The machine's own limits, and how something is measured beside them.
+//! The machine's limits, and how something is measured beside them.
 //!
-//! Owns what a measurement is: the median of some passes, in turns with the limits. Refuses to know what is measured. Invariant:
-//! speed and limits are of the same seconds with the same threads, for other work on a machine takes from both; a share compares
-//! what was done with the limits right before and right after it, never with those of another minute.
+//! Speed and limits are measured in the same seconds with the same threads, because other work on the machine slows down both. A share
+//! compares a speed with the limits right before and right after it.
 
 use std::time::Instant;
 
 use crate::process::total_bytes;
 use griffin::kernels::{Kernel, Roofline, RooflineMeasurement};
 
-/// Memory that is read to measure how fast memory is read, far more than any cache holds; but no more than an eighth of all.
+/// Bytes that are read to measure memory speed: far more than any cache, but at most an eighth of the machine's memory.
 const READ_BYTES: usize = 2 << 30;
 
-/// Each speed is measured for so long, and at least [`PASSES`] times; the median counts.
+/// Each speed is measured for so many seconds, and at least [`PASSES`] times; the median counts.
 pub(crate) const SECONDS: f64 = 4.0;
 pub(crate) const PASSES: usize = 15;
 
-/// After so long the limits are measured again.
+/// Seconds after which the limits are measured again.
 const BETWEEN_LIMITS: f64 = 0.5;
 
-/// What the machine can do at most, to be asked again and again.
+/// Measures the machine's limits repeatedly.
 pub(crate) struct Machine {
     kernel: Kernel,
     threads: rayon::ThreadPool,
     buffer: Vec<u8>,
 }
 
-/// How long something took, and the limits meanwhile.
+/// How long something took, and the limits at that time.
 pub(crate) struct Speed {
     /// The median.
     pub(crate) seconds: f64,
     rounds: Vec<Round>,
 }
 
-/// Some passes between two looks at the limits.
+/// Some passes between two measurements of the limits.
 struct Round {
-    /// The mean of a pass.
+    /// Mean time of a pass.
     seconds: f64,
     around: [RooflineMeasurement; 2],
 }

@@ -1,7 +1,4 @@
-//! `hearth bench model`: how fast a model reads and writes here, beside the machine's own limits, all in one run.
-//!
-//! Owns what is measured and how it is shown. Refuses to know how it is computed. Invariant: every speed is measured beside its
-//! limit, as `machine.rs` does.
+//! `hearth bench model`: how fast a model reads and writes, beside the limits of the machine measured in turns with it.
 
 use crate::cli::output::stdout;
 use std::collections::BTreeMap;
@@ -105,7 +102,7 @@ pub(crate) fn run(args: BenchModelArgs) -> anyhow::Result<()> {
     let machine = Machine::new(kernel, threads)?;
     let ingest = CHUNKS.map(|size| (size, ingest(&machine, &model, &tokens, size)));
     let written = write(&machine, &model, &tokens, &mut state)?;
-    // Its memory is given back before the model's is looked at.
+    // Its buffer must not count as the model's memory.
     drop(machine);
     let [.., (_, read)] = &ingest;
     let best = Roofline::highest(&[read.best(), written.best()]);
@@ -138,7 +135,7 @@ pub(crate) fn run(args: BenchModelArgs) -> anyhow::Result<()> {
     };
     report.show(&cost)?;
     if args.long > 0 {
-        report.long = long::look(&model, &tokens, args.long)?;
+        report.long = long::measure(&model, &tokens, args.long)?;
         if let Some(path) = &args.plot {
             let points: Vec<_> = report.long.iter().map(|age| (age.tokens as f64, age.us_per_token)).collect();
             plot::line(path, "Time per token over the stream's age", ["tokens read", "µs per token"], &points)?;
@@ -151,7 +148,7 @@ pub(crate) fn run(args: BenchModelArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model, and the seconds until it had read its first token.
+/// Loads the model; also returns the seconds until it had read its first token.
 fn open(args: &BenchModelArgs, options: &Options) -> anyhow::Result<(Model, f64)> {
     let path = match (&args.model, &args.file, args.shape.as_str()) {
         (Some(path), ..) => models::find(path, Path::new(""))?,
@@ -181,14 +178,14 @@ fn shape_of(name: &str) -> anyhow::Result<Config> {
     Config::preset(name).with_context(|| format!("there is no shape {name}"))
 }
 
-/// Tokens a second that nothing can beat: weights are read once for `chunk` tokens, and every product has to be made.
+/// The upper limit of tokens a second: the weights are read once for `chunk` tokens, and every product is computed.
 fn limit(roofs: &Roofline, work: &griffin::Work, chunk: usize) -> f64 {
     let read = work.bytes as f64 / chunk as f64 / (roofs.read_gb_s * 1e9);
     let made: f64 = work.formats.iter().map(|(form, operations)| *operations as f64 / (roofs.gop_s(*form) * 1e9)).sum();
     1.0 / read.max(made)
 }
 
-/// Reading `size` tokens at a time.
+/// Speed of reading `size` tokens at a time.
 fn ingest(machine: &Machine, model: &Model, tokens: &Tokens, size: usize) -> Speed {
     let mut state = model.state();
     machine.measure(|| {
@@ -197,7 +194,7 @@ fn ingest(machine: &Machine, model: &Model, tokens: &Tokens, size: usize) -> Spe
     })
 }
 
-/// Writing a token, each chosen from the predictions after the one before.
+/// Speed of writing tokens, each chosen from the predictions after the one before.
 fn write(machine: &Machine, model: &Model, tokens: &Tokens, state: &mut State) -> anyhow::Result<Speed> {
     let mut logits: Logits = model.read(&tokens.take(0, CHUNK), state)?;
     Ok(machine.measure(|| {
@@ -206,7 +203,7 @@ fn write(machine: &Machine, model: &Model, tokens: &Tokens, state: &mut State) -
     }))
 }
 
-/// Milliseconds until questions put to forks of one state are answered by a number each.
+/// Milliseconds until [`QUESTIONS`] questions, asked of forks of one state, have a probability each.
 fn questions(model: &Model, tokens: &Tokens, state: &State) -> anyhow::Result<f64> {
     let asked: Vec<_> = (0..QUESTIONS).map(|i| tokens.take(1_000 * i as u64, QUESTION_TOKENS)).collect();
     let mut ask = || {
@@ -217,7 +214,7 @@ fn questions(model: &Model, tokens: &Tokens, state: &State) -> anyhow::Result<f6
     Ok(1e3 * median_s(&mut ask))
 }
 
-/// Milliseconds to put a state on disk, synced, and to have it back.
+/// Milliseconds to save a state, synced, and to load it.
 fn snapshots(model: &Model, state: &State) -> anyhow::Result<(f64, f64)> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("state.snapshot");

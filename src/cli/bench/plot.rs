@@ -1,4 +1,4 @@
-//! Pictures of measurements, as SVG.
+//! Plots of measurements, as SVG files.
 
 use std::path::Path;
 

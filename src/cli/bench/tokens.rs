@@ -1,4 +1,4 @@
-//! What a model is given to read when only its pace counts.
+//! Token sequences for measurements of speed, the same in every run.
 
 use griffin::Model;
 

@@ -1,7 +1,4 @@
-//! `hearth models fetch`: a model by its name.
-//!
-//! Owns where the token is looked for and how progress looks. Refuses to know how a model is fetched. Where the model lies
-//! goes to standard output, everything else to standard error.
+//! `hearth models fetch`: downloads a model by its name. The path goes to standard output, everything else to standard error.
 
 use crate::cli::output::stdout;
 use std::io::IsTerminal;
@@ -15,7 +12,7 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use crate::models;
 use crate::models::fetch::catalogue::{self, CatalogEntry, HUB, Parts};
 use crate::models::fetch::hub::{Hub, Token};
-use crate::models::fetch::{FetchEvent, Fetcher, Patience};
+use crate::models::fetch::{FetchEvent, Fetcher, RetryPolicy};
 
 /// Between two lines about one file, where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
@@ -37,10 +34,10 @@ pub(crate) struct FetchArgs {
     endpoint: Option<String>,
 }
 
-/// Fetches a model and tells where it lies, or lists what can be fetched.
+/// Fetches a model and prints its path, or lists what can be fetched.
 ///
 /// # Errors
-/// When the model is not there, whole and right, at the end.
+/// The model could not be fetched completely.
 pub(crate) fn run(args: FetchArgs) -> anyhow::Result<()> {
     let Some(name) = &args.name else {
         write!(stdout(), "{}", list())?;
@@ -53,7 +50,7 @@ pub(crate) fn run(args: FetchArgs) -> anyhow::Result<()> {
     let to = args.to.unwrap_or_else(models::home);
     let mut show = FetchDisplay::new()?;
     let fetched =
-        Fetcher { hub, patience: Patience::default(), tell: &mut |event| show.see(&event) }.fetch(&entry, &to);
+        Fetcher { hub, retry: RetryPolicy::default(), tell: &mut |event| show.see(&event) }.fetch(&entry, &to);
     show.end();
     let path = fetched.with_context(|| format!("{} was not fetched", entry.name))?;
     writeln!(stdout(), "{}", path.display())?;
@@ -71,7 +68,7 @@ fn list() -> String {
     catalogue::entries().map(row).collect()
 }
 
-/// How a config names what was fetched.
+/// The line for the config that uses the model.
 fn hint(entry: &CatalogEntry, path: &Path) -> String {
     let section = match entry.parts {
         Parts::File(_) => "[asr]",
@@ -81,7 +78,7 @@ fn hint(entry: &CatalogEntry, path: &Path) -> String {
     format!("In the config: {section} model = \"{}\". Licence: {}.", path.display(), entry.licence)
 }
 
-/// The access token, if there is one: what a person names goes before what the system holds.
+/// The access token, if there is one: the named file first, then the environment, then the file of Hugging Face's own programs.
 fn token(file: Option<&Path>) -> anyhow::Result<Option<Token>> {
     let read = |path: &Path| {
         let text =
@@ -103,7 +100,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-/// What a person sees: a bar on a terminal, lines elsewhere.
+/// Shows the progress: a bar on a terminal, otherwise lines.
 struct FetchDisplay {
     bar: Option<ProgressBar>,
     last: Instant,
@@ -120,17 +117,17 @@ impl FetchDisplay {
 
     fn see(&mut self, event: &FetchEvent<'_>) {
         match *event {
-            FetchEvent::Present { file } => self.line(&format!("{file}: already here, and right")),
+            FetchEvent::Present { file } => self.line(&format!("{file}: already there, and intact")),
             FetchEvent::Begin { file, at, size } => self.begin(file, at, size),
             FetchEvent::Anew { file } => {
-                self.line(&format!("{file}: the server cannot go on where it stopped; from the beginning"))
+                self.line(&format!("{file}: the server cannot continue where it stopped; starting from the beginning"))
             }
             FetchEvent::Bytes { file, done, size } => self.grow(file, done, size),
             FetchEvent::Again { why } => {
                 let causes: Vec<String> = Chain::new(why).map(ToString::to_string).collect();
                 self.line(&format!("{}; trying again", causes.join(": ")));
             }
-            FetchEvent::Done { file } => self.line(&format!("{file}: whole, and right")),
+            FetchEvent::Done { file } => self.line(&format!("{file}: complete and verified")),
         }
     }
 

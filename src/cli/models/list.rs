@@ -1,4 +1,4 @@
-//! `hearth models list`: what lies where models may lie.
+//! `hearth models list`: the models in the directories where models are looked for.
 
 use crate::cli::output::stdout;
 use std::io::Write;
@@ -48,7 +48,7 @@ fn rows(place: &Path) -> anyhow::Result<Vec<[String; 5]>> {
     paths.sort();
     let mut rows = vec![["name", "kind", "size", "form", "hash"].map(String::from)];
     for path in paths {
-        // What is no model is nobody's business here.
+        // Files that are no model are skipped.
         let Ok(kind) = ModelKind::of(&path) else { continue };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (size, form) = contents(&path, kind).unwrap_or_else(|error| ("".into(), sentence(&error)));

@@ -1,6 +1,4 @@
-//! `hearth models quantize`: a checkpoint in Hugging Face layout becomes one file.
-//!
-//! Owns the command's arguments and its table. Refuses to know how a file is written. The table goes to standard output,
+//! `hearth models quantize`: converts a checkpoint in Hugging Face layout into one GGUF file. The table goes to standard output,
 //! everything else to standard error.
 
 use crate::cli::output::stdout;
@@ -18,7 +16,7 @@ use crate::models;
 use griffin::Quantization;
 use griffin::{self, Model, Options, Perplexity, QuantizeReport, QuantizeStats, Tokenizer, perplexity, quantize};
 
-/// Parameters up to which the checkpoint itself is asked for its perplexity too: in f32 it takes four bytes for each.
+/// Up to so many parameters, the perplexity of the checkpoint itself is measured too; in f32 it takes four bytes each.
 const COMPARED: u64 = 500_000_000;
 
 #[derive(Debug, clap::Args)]
@@ -29,10 +27,10 @@ pub(crate) struct QuantizeArgs {
     /// The file to write
     #[arg(value_name = "OUT.gguf")]
     out: PathBuf,
-    /// f32; q8_0; or q4_k, with gates, keys and values in q8_0. Rows that are no whole blocks take the next finer form
+    /// f32; q8_0; or q4_k, with gates, keys and values in q8_0. Rows that do not divide into blocks take the next finer form
     #[arg(long = "type", value_name = "TYPE", default_value = "q4_k", value_parser = form)]
     form: Quantization,
-    /// Tell how well the quantised model predicts this text; of a small model, how well the checkpoint does, too
+    /// Tell how well the quantized model predicts this text; of a small model, how well the checkpoint does, too
     #[arg(long, value_name = "FILE.txt")]
     perplexity: Option<PathBuf>,
     /// Replace OUT.gguf if it exists
@@ -49,15 +47,14 @@ fn form(text: &str) -> Result<Quantization, String> {
     }
 }
 
-/// Writes the file and tells what it cost.
+/// Writes the file and prints sizes and errors.
 ///
 /// # Errors
-/// When the checkpoint is not whole, the file cannot be written, or the text not be read. Nothing bears the file's name then
-/// but what bore it before.
+/// The checkpoint is not complete, the file cannot be written, or the text not be read. An existing file is then unchanged.
 pub(crate) fn run(args: QuantizeArgs) -> anyhow::Result<()> {
     let dir = models::find(&args.dir, Path::new(""))?;
-    ensure!(dir.is_dir(), "{} is no directory in Hugging Face layout; quantising begins with one", dir.display());
-    // What can be wrong with a text is better told now than after minutes of packing.
+    ensure!(dir.is_dir(), "{} is no directory in Hugging Face layout; quantizing begins with one", dir.display());
+    // Errors of these files are better reported now than after minutes of packing.
     Prompt::load(&dir)?;
     let has_tokenizer = dir.join("tokenizer.json").exists();
     let tokenizer = has_tokenizer.then(|| Tokenizer::load(&dir)).transpose()?;
@@ -66,7 +63,7 @@ pub(crate) fn run(args: QuantizeArgs) -> anyhow::Result<()> {
 
     let started = Instant::now();
     let made =
-        progress::show("quantising", "parameters", |tell| quantize(&dir, &args.out, args.form, args.force, tell));
+        progress::show("quantizing", "parameters", |tell| quantize(&dir, &args.out, args.form, args.force, tell));
     let made = made.map_err(|error| match error {
         griffin::Error::Exists { path } => {
             anyhow!("{} exists already; choose another name, or use --force to replace it", path.display())
@@ -80,8 +77,8 @@ pub(crate) fn run(args: QuantizeArgs) -> anyhow::Result<()> {
 
     if let (Some((path, text)), Some(tokenizer)) = (text, tokenizer) {
         let options = Options::default();
-        let quantised = measure(&args.out, &options, &tokenizer, &text)?;
-        let (tokens, value) = (HumanCount(quantised.tokens as u64), quantised.value);
+        let quantized = measure(&args.out, &options, &tokenizer, &text)?;
+        let (tokens, value) = (HumanCount(quantized.tokens as u64), quantized.value);
         write!(stdout(), "perplexity on {} ({tokens} tokens): {value:.4}", path.display())?;
         if griffin::Config::load(&dir)?.parameters() <= COMPARED {
             let options = Options { weights: Quantization::F32, ..options };

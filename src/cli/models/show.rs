@@ -1,4 +1,4 @@
-//! `hearth models show`: what is in a model.
+//! `hearth models show`: prints a model's metadata, shape and sizes.
 
 use crate::cli::output::stdout;
 use std::io::Write;

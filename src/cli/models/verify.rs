@@ -1,6 +1,4 @@
-//! `hearth models verify`: whether a model is whole.
-//!
-//! Owns which checks belong to which kind of model. Refuses to know how they are made.
+//! `hearth models verify`: checks that a model is complete and intact.
 
 use crate::cli::output::stdout;
 use std::io::Write;

@@ -1,8 +1,7 @@
-//! `hearth rules dry-run RULE.toml --since 7d`: when a rule would have fired.
+//! `hearth rules dry-run RULE.toml --since 7d`: when rules would have fired on the stored transcript.
 //!
-//! Owns what is counted and how it is printed. Refuses to know how a rule is watched: the stored text goes through the same
-//! listener as in the daemon, from the snapshot before on. Invariant: a hearth that runs is not disturbed, and nothing is
-//! written but standard output.
+//! The text goes through the same listener as in the daemon, starting from an older snapshot. A daemon that runs is not disturbed, and
+//! nothing is written but standard output.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output::stdout;
 use crate::cli::progress;
-use crate::cli::run::{lived_in, read_config};
+use crate::cli::run::{existing_state_dir, read_config};
 use crate::clock::human_time;
 use crate::config::{self, Config, DigestConfig, Rule};
 use crate::event::{Alert, AlertPhase};
@@ -25,7 +24,7 @@ use crate::models;
 use crate::services::listen::state_at::BATCH;
 use crate::store::Store;
 
-/// A reading whose odds are at least this part of those at which it would count was nearly one.
+/// An evaluation counts as near if its odds are at least this fraction of those of `enter`.
 const NEARLY: f64 = 0.5;
 
 #[derive(Debug, clap::Args)]
@@ -66,31 +65,32 @@ fn rules(path: &Path) -> anyhow::Result<Vec<Rule>> {
     Ok(config.rules)
 }
 
-/// What came of it.
+/// The result of a dry run.
 #[derive(Debug, Default, PartialEq)]
 struct DryRunResult {
     alerts: Vec<Alert>,
-    /// Of each rule.
+    /// Totals of each rule, by its name.
     readings: BTreeMap<String, RuleTotals>,
     utterances: u64,
     days: f64,
 }
 
-/// The answers to a rule's question.
+/// Totals of the evaluations of a rule's question.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct RuleTotals {
     taken: u64,
-    /// At which the question read at least `enter`, or not quite.
+    /// With a probability of at least `enter`.
     hits: u64,
+    /// Below that, but near ([`NEARLY`]).
     nearly: u64,
     highest: f64,
 }
 
 fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<DryRunResult> {
-    let dir = lived_in(config)?;
+    let dir = existing_state_dir(config)?;
     let store = Store::open_read_only(&dir, (&config.store).into())?;
     let model = models::find(&config.listener.model, &config.base)?;
-    // No digest is due by the clock or by silence.
+    // No digest becomes due.
     let silent = DigestConfig { every_min: 0.0, quiet_min: 0.0, ..config.digest.clone() };
     let listener = Listener::open(&model, &config.listener, &silent, rules)?;
     let listener = listener.in_several_rooms(config.several_rooms());
@@ -103,7 +103,7 @@ fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<
     })
 }
 
-/// Puts what was said behind `read` through the listener; what was said before `since` raises nothing.
+/// Reads the utterances after number `read`. Rules are evaluated only on what was said after `since`.
 fn replay(
     listeners: &mut Listeners,
     store: &Store,
@@ -174,7 +174,7 @@ fn print(args: &DryRunArgs, rules: &[Rule], found: &DryRunResult, zone: &TimeZon
     Ok(())
 }
 
-/// An alert that begins or ends, as a person reads it.
+/// A line about an alert that begins or ends.
 fn told(alert: &Alert, zone: &TimeZone) -> Option<String> {
     let time = alert.time.to_zoned_datetime(zone.clone()).strftime("%F %T");
     let rule = &alert.rule;

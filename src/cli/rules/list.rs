@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::models::table;
 use crate::cli::output::stdout;
-use crate::cli::run::{lived_in, read_config};
+use crate::cli::run::{existing_state_dir, read_config};
 use crate::store::Store;
 
 /// Arguments of `hearth rules list`.
@@ -28,7 +28,7 @@ pub(crate) struct ListRulesArgs {
 /// The config or the database cannot be read.
 pub(crate) fn run(args: ListRulesArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
-    let dir = lived_in(&config)?;
+    let dir = existing_state_dir(&config)?;
     // The probabilities at which each rule's false alarms began; none for a rule that is only a pattern.
     let mut false_alarms: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
     if Store::exists_in(&dir) {

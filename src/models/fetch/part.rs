@@ -1,8 +1,7 @@
-//! A file that is on its way.
+//! A file that is being downloaded: the `.part` file and its hash so far.
 //!
-//! Owns the `.part` file and the hash of what is in it. Refuses to know where bytes come from. Invariants: a file has its own
-//! name only once it is whole and hashes as it should; a part is named after the hash of its whole, so that it is never
-//! continued with the bytes of another version.
+//! A file gets its own name only when it is complete and its hash is right. A partial file is named after the hash of the whole, so that it
+//! is never continued with the bytes of another version.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,6 +18,7 @@ use crate::atomic_file;
 /// Bytes read at once.
 const BLOCK: usize = 1 << 18;
 
+/// See the module.
 pub(crate) struct PartialFile {
     file: File,
     path: PathBuf,
@@ -29,10 +29,10 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// The part of `remote` in `dir`: what is there already, or nothing yet. Parts of other versions of the file go.
+    /// Opens the partial file of `remote` in `dir`, which may hold bytes already. Partial files of other versions are removed.
     ///
     /// # Errors
-    /// [`FetchError::Locked`] if another process is at it; [`FetchError::Read`], [`FetchError::Write`], [`FetchError::Full`].
+    /// [`FetchError::Locked`] if another process downloads it; [`FetchError::Read`], [`FetchError::Write`], [`FetchError::Full`].
     pub(crate) fn open(dir: &Path, remote: &Remote) -> Result<Self, FetchError> {
         let path = path(dir, remote);
         let mut options = OpenOptions::new();
@@ -58,16 +58,20 @@ impl PartialFile {
         Ok(part)
     }
 
-    /// Bytes that are there.
+    /// Bytes that have been received.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
+    /// Whether all bytes have been received.
     pub(crate) fn is_whole(&self) -> bool {
         self.len == self.remote.size
     }
 
-    /// Forgets what is there.
+    /// Begins again from the start.
+    ///
+    /// # Errors
+    /// [`FetchError::Write`], [`FetchError::Full`].
     pub(crate) fn restart(&mut self) -> Result<(), FetchError> {
         self.file
             .set_len(0)
@@ -78,7 +82,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Adds what came.
+    /// Appends received bytes.
     ///
     /// # Errors
     /// [`FetchError::TooLong`], and the part is gone; [`FetchError::Write`], [`FetchError::Full`], and it stays.
@@ -93,7 +97,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Gives a whole part its own name.
+    /// Gives the complete file its own name.
     ///
     /// # Errors
     /// [`FetchError::Mismatch`], and the part is gone; [`FetchError::Write`], [`FetchError::Full`].
@@ -104,14 +108,14 @@ impl PartialFile {
             let expected = self.remote.hash.hex().into();
             return Err(FetchError::Mismatch { file: self.remote.file, expected, found });
         }
-        // Whatever the umask: the daemon is another user than who fetches.
+        // Readable whatever the umask is, because the daemon runs as another user.
         self.file.set_permissions(Permissions::from_mode(0o644)).map_err(FetchError::write(&self.path))?;
         atomic_file::commit(&self.file, &self.path, &self.target).map_err(FetchError::write(&self.target))?;
         Ok(self.target)
     }
 
     fn remove(&self) {
-        // What cannot be removed is refused again the next time: it carries the hash that it does not have.
+        // If it cannot be removed, the next run finds again that its hash is wrong.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -120,13 +124,13 @@ fn path(dir: &Path, remote: &Remote) -> PathBuf {
     dir.join(format!("{}.{:.12}.part", remote.file, remote.hash.hex()))
 }
 
-/// Bytes of `remote` that `dir` has, whole or in part, unverified.
+/// Bytes of `remote` that are in `dir`, complete or partial, unverified.
 pub(crate) fn have(dir: &Path, remote: &Remote) -> u64 {
     let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
     if size(dir.join(&remote.file)) == remote.size { remote.size } else { size(path(dir, remote)).min(remote.size) }
 }
 
-/// Whether `dir` holds the file whole and right.
+/// Whether `dir` holds the complete file with the right hash.
 ///
 /// # Errors
 /// [`FetchError::Read`], unless it is not there.
@@ -154,7 +158,7 @@ fn forget_other_versions(dir: &Path, remote: &Remote, own: &Path) {
     };
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     for path in entries.filter(other) {
-        // It costs room and harms nothing.
+        // A leftover only takes space.
         let _ = std::fs::remove_file(path);
     }
 }
@@ -180,7 +184,7 @@ impl Hasher {
         }
     }
 
-    /// Takes in all of a file; returns its bytes.
+    /// Hashes a whole file; returns its length.
     fn take(&mut self, file: &mut File) -> io::Result<u64> {
         let mut block = vec![0; BLOCK];
         let mut total = 0;

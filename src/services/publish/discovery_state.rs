@@ -61,7 +61,8 @@ impl DiscoveryState {
         info: NodeInfo,
     ) -> Result<Self, store::StoreError> {
         let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
-        let capabilities = Capabilities { hears: context.config.hears(), reads: context.config.listener.enabled };
+        let capabilities =
+            Capabilities { hears: context.config.has_audio_source(), reads: context.config.listener.enabled };
         Ok(Self { rules, capabilities, discovery: context.config.mqtt.discovery, info, before, announcing: None })
     }
 
