@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn the_mode_may_be_every_second_or_off() {
-        let (every, never) = (DecodeScheduler::new(InterimMode::EverySecond), DecodeScheduler::new(InterimMode::Off));
+        let every = DecodeScheduler::new(InterimMode::EverySecond);
+        let never = DecodeScheduler::new(InterimMode::Off);
         let silent = SpeechProgress { since_last_s: 1.0, new_speech_s: 0.0, silence_s: 0.3 };
         assert!(
             every.wants_partial_decode(silent)

@@ -89,7 +89,8 @@ pub(crate) fn check_plausibility(text: &str, mean_logprob: f32, no_speech: f32) 
 
 /// There is a letter or digit outside of the brackets, stars and notes in which Whisper describes sounds.
 fn has_words(text: &str) -> bool {
-    let (mut depth, mut starred) = (0usize, false);
+    let mut depth = 0usize;
+    let mut starred = false;
     text.chars().any(|c| {
         match c {
             '[' | '(' => depth += 1,

@@ -111,7 +111,8 @@ impl LocalAgreement {
         };
         let mut words = self.committed.split_off(before);
         for word in &mut words {
-            (word.start_s, word.end_s) = ((word.start_s - seconds).max(0.0), (word.end_s - seconds).max(0.0));
+            word.start_s = (word.start_s - seconds).max(0.0);
+            word.end_s = (word.end_s - seconds).max(0.0);
         }
         words
     }

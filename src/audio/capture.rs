@@ -199,7 +199,9 @@ impl CaptureStream {
         let device = find(name)?;
         let refused = |source: cpal::Error| AudioError::OpenDevice { name: name.into(), source: source.into() };
         let config = device.default_input_config().map_err(refused)?;
-        let (rate, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
+        let rate = config.sample_rate();
+        let channels = config.channels();
+        let format = config.sample_format();
         let (width, decode) = decoder(format)
             .ok_or_else(|| AudioError::DeviceFormat { name: name.into(), format: format.to_string() })?;
         let (clock, position) = resume(stream, Timestamp::now());

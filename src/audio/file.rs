@@ -60,7 +60,8 @@ pub(super) fn run(
         }
         ControlFlow::Continue(())
     };
-    let (mut samples, mut frames) = (Vec::new(), Vec::new());
+    let mut samples = Vec::new();
+    let mut frames = Vec::new();
     while file.read(&mut samples)? {
         framer.push(&samples, |frame| frames.push(frame));
         if deliver(&mut frames).is_break() {

@@ -55,7 +55,8 @@ mod tests {
 
     /// The metrics of a room after so many frames of `sample`, and how often it was found dead.
     fn measure(frames: usize, sample: impl Fn(usize) -> f32) -> (RoomMetrics, usize) {
-        let (room, mut level_meter) = (RoomMetrics::default(), LevelMeter::default());
+        let room = RoomMetrics::default();
+        let mut level_meter = LevelMeter::default();
         let dead = (0..frames).filter(|n| {
             let samples = std::array::from_fn(|i| sample(n * FRAME_SAMPLES + i));
             level_meter.measure(&samples, &room)

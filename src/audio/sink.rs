@@ -303,7 +303,8 @@ mod tests {
     #[test]
     fn muted_frames_are_thrown_away_and_reported_as_one_gap() {
         let (out, received) = sync_channel(8);
-        let (control, metrics) = (SourceControl::default(), Metrics::default());
+        let control = SourceControl::default();
+        let metrics = Metrics::default();
         let mut sink = BlockingSink::new(out, "hall", &control, &metrics);
         for (n, listening) in [(0, true), (1, false), (2, false), (3, true), (4, true)] {
             control.set_listening(listening);
@@ -321,7 +322,8 @@ mod tests {
 
     #[test]
     fn microphone_ok_is_true_only_when_every_room_delivers() {
-        let (control, metrics) = (SourceControl::default(), Metrics::default());
+        let control = SourceControl::default();
+        let metrics = Metrics::default();
         let (out, _received) = sync_channel(8);
         let mut hall = BlockingSink::new(out.clone(), "hall", &control, &metrics);
         let mut kitchen = BlockingSink::new(out, "kitchen", &control, &metrics);

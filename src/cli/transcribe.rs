@@ -120,7 +120,8 @@ fn print(
     for heard in heard {
         let PipelineEvent::Utterance(Utterance { start, end, text, confidence, .. }) = heard else { continue };
         let seconds = |time: Timestamp| (time.duration_since(origin).as_secs_f64() * 1e3).round() / 1e3;
-        let (start, end) = (seconds(start), seconds(end));
+        let start = seconds(start);
+        let end = seconds(end);
         if json {
             writeln!(out, "{}", serde_json::to_string(&OutputLine { file, start, end, text: &text, confidence })?)?;
         } else {
@@ -158,7 +159,8 @@ mod tests {
     #[test]
     fn a_file_that_fails_does_not_stop_the_others() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (empty, folder) = (tempfile::NamedTempFile::new().unwrap(), tempfile::tempdir().unwrap());
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         // Eighteen seconds of the bundled recording are enough.
         let household = std::fs::read(root.join("examples/household.flac")).unwrap();
         let morning = folder.path().join("morning.flac");
@@ -171,7 +173,8 @@ mod tests {
             String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["file"], morning.to_str().unwrap());
         assert_eq!(lines[0]["text"], "Good morning, Emma, how are you?");
-        let (start, end) = (lines[0]["start"].as_f64().unwrap(), lines[0]["end"].as_f64().unwrap());
+        let start = lines[0]["start"].as_f64().unwrap();
+        let end = lines[0]["end"].as_f64().unwrap();
         assert!((0.4..1.2).contains(&start) && (2.4..3.4).contains(&end), "{start} {end}");
 
         let mut out = Vec::new();

@@ -30,7 +30,8 @@ fn a_folder_is_measured_and_a_missing_manifest_is_an_error() {
     let manifest = "file\treference\tset\nmorning.flac\tgood morning emma how are you\thome\nsilence.wav\t\tquiet\n";
     std::fs::write(home.path().join("manifest.tsv"), manifest).unwrap();
     let measured = bench(home.path());
-    let (out, err) = (String::from_utf8(measured.stdout).unwrap(), String::from_utf8_lossy(&measured.stderr));
+    let out = String::from_utf8(measured.stdout).unwrap();
+    let err = String::from_utf8_lossy(&measured.stderr);
     let report: serde_json::Value = serde_json::from_str(out.lines().last().unwrap_or_default()).expect(&err);
     let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report}"));
     assert_eq!(report["by_set"]["home"]["words"], 6, "{report}");

@@ -148,7 +148,8 @@ impl Ggml {
         let at = END_OF_TEXT * row;
         tokens.data.splice(at..at, vec![0; row]);
         // In order: end of text, start of transcript, 99 languages, translate, transcribe, 4 others, and the times.
-        let (languages, times) = (END_OF_TEXT + 3, END_OF_TEXT + 3 + 99 + 6);
+        let languages = END_OF_TEXT + 3;
+        let times = END_OF_TEXT + 3 + 99 + 6;
         let time = tokens.data[times * row..][..row].to_vec();
         tokens.data[(languages + surely) * row..][..row].copy_from_slice(&time);
         self

@@ -51,7 +51,9 @@ fn committed_words_never_change_where_speech_is_cut() {
 fn assert_committed_words_stay(frames: Vec<Frame>) {
     let metrics = Metrics::default();
     let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
-    let (mut committed, mut early, mut last) = (Vec::new(), 0, Timestamp::MIN);
+    let mut committed = Vec::new();
+    let mut early = 0;
+    let mut last = Timestamp::MIN;
     for heard in transcribe_live(&mut pipeline, frames, &metrics) {
         match heard {
             PipelineEvent::Hypothesis(said) => {
@@ -159,7 +161,8 @@ fn rooms_are_independent_streams() {
 
 #[test]
 fn sources_run_in_parallel_and_one_that_fails_stops_all() {
-    let (one, gone) = (root("examples/household.flac"), root("examples/gone.flac"));
+    let one = root("examples/household.flac");
+    let gone = root("examples/gone.flac");
     let hall = |path: &Path, pace| ("hall".to_owned(), playing(path, pace).1);
     let run = |sources: [(String, SourceConfig); 2]| {
         let (sender, receiver) = sync_channel(100_000);

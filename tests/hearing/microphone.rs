@@ -130,7 +130,8 @@ impl<'a> Device<'a> {
             if !same(&writer)
                 && let Ok(again) = open()
             {
-                (writer, block) = (again, Vec::new());
+                writer = again;
+                block = Vec::new();
             }
             if let Ok(written) = writer.write(&block) {
                 block.drain(..written);
@@ -151,7 +152,8 @@ impl Drop for Ends<'_> {
 }
 
 fn reports_dead_clipping_and_lost(pipe: &Path) {
-    let (control, metrics) = (SourceControl::default(), Metrics::default());
+    let control = SourceControl::default();
+    let metrics = Metrics::default();
     let device = Device::new(&control);
     std::thread::scope(|threads| {
         let _ends = Ends(&device);
@@ -160,7 +162,8 @@ fn reports_dead_clipping_and_lost(pipe: &Path) {
         let format = self::device();
         assert_eq!((format.rate, format.channels, format.samples.as_str()), (48_000, 6, "f32"));
         let (sender, receiver) = sync_channel(100_000);
-        let (control, metrics) = (&control, &metrics);
+        let control = &control;
+        let metrics = &metrics;
         let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, metrics));
         let room = metrics.rooms.open(&"kitchen".into());
         wait_for("a microphone that only says zero to be told dead", || room.dead.get());
@@ -189,14 +192,16 @@ fn reports_dead_clipping_and_lost(pipe: &Path) {
 }
 
 fn mutes_and_stops_while_the_driver_hangs(pipe: &Path) {
-    let (control, metrics) = (SourceControl::default(), Metrics::default());
+    let control = SourceControl::default();
+    let metrics = Metrics::default();
     let device = Device::new(&control);
     std::thread::scope(|threads| {
         let _ends = Ends(&device);
         threads.spawn(|| device.run(pipe, 2));
         device.play(0.1);
         let (sender, receiver) = sync_channel(100_000);
-        let (control, metrics) = (&control, &metrics);
+        let control = &control;
+        let metrics = &metrics;
         let capture = threads.spawn(move || audio::run(&[microphone("pipe")], Path::new(""), sender, control, metrics));
         wait_for("the device to deliver", || metrics.microphone_ok.get());
 
@@ -228,8 +233,10 @@ fn captures_mutes_and_reopens(pipe: &Path) {
     let device = device();
     assert_eq!((device.rate, device.channels, device.samples.as_str()), (48_000, 2, "f32"));
 
-    let (control, metrics) = (SourceControl::default(), Metrics::default());
-    let (speaking, over) = (AtomicBool::new(true), AtomicBool::new(false));
+    let control = SourceControl::default();
+    let metrics = Metrics::default();
+    let speaking = AtomicBool::new(true);
+    let over = AtomicBool::new(false);
     let speech = speech();
     std::thread::scope(|threads| {
         // The device: 20 ms of sound every 5 ms, four times faster than real time. While nobody speaks, it delivers nothing.
@@ -244,7 +251,8 @@ fn captures_mutes_and_reopens(pipe: &Path) {
         });
         let (sender, receiver) = sync_channel(100_000);
         let source = microphone("pipe");
-        let (control, metrics) = (&control, &metrics);
+        let control = &control;
+        let metrics = &metrics;
         let capture = threads.spawn(move || audio::run(&[source], Path::new(""), sender, control, metrics));
 
         transcribe_first_words(&receiver);

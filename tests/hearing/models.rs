@@ -88,7 +88,8 @@ fn an_unknown_language_or_one_the_model_lacks_is_refused() {
 fn decoding_leaves_nothing_behind() {
     let mut whisper = whisper();
     let samples: Vec<f32> = frames(&root("examples/household.flac")).iter().flat_map(|frame| frame.samples).collect();
-    let (first, second) = (&samples[16_000..46_000], &samples[380_000..480_000]);
+    let first = &samples[16_000..46_000];
+    let second = &samples[380_000..480_000];
     let before = whisper.decode(first).unwrap();
     assert!(!before.is_empty());
     let other = whisper.decode(second).unwrap();
@@ -169,6 +170,7 @@ fn the_language_is_detected_once_per_conversation() {
         assert!(metrics.passes.get() > 2, "{} passes", metrics.passes.get());
         metrics.encoded_samples.get() / metrics.passes.get()
     };
-    let (told, detected) = (encoded(german("de")), encoded(german("auto")));
+    let told = encoded(german("de"));
+    let detected = encoded(german("auto"));
     assert!(detected > told && detected < told + told / 2, "{detected} samples a pass, {told} without detecting");
 }

@@ -163,7 +163,7 @@ impl Write for Lines {
     }
 }
 
-/// Plays a file on this thread; returns how many frames were heard, and what was said of it.
+/// Plays a file on this thread. Returns the number of frames and what was logged.
 fn play_logged(path: &Path) -> (usize, String) {
     let lines = Lines::default();
     let writer = lines.clone();

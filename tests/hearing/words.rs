@@ -35,7 +35,8 @@ fn words(text: &str) -> Vec<String> {
 
 /// Word error rate: substitutions, insertions and deletions for each word of the reference (Levenshtein distance).
 fn word_error_rate(reference: &str, heard: &str) -> f64 {
-    let (reference, heard) = (words(reference), words(heard));
+    let reference = words(reference);
+    let heard = words(heard);
     let mut row: Vec<usize> = (0..=heard.len()).collect();
     for (n, wanted) in reference.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], n + 1);
@@ -73,7 +74,8 @@ fn the_bundled_household_is_transcribed_with_its_times() {
 
     for utterance in &heard {
         let second = |time: Timestamp| time.duration_since(origin).as_secs_f64();
-        let (start, end) = (second(utterance.start), second(utterance.end));
+        let start = second(utterance.start);
+        let end = second(utterance.end);
         assert!(start < end, "{utterance:?}");
         assert!(said.iter().any(|said| start < said.end && said.start < end), "nobody spoke then: {utterance:?}");
         assert!(utterance.confidence > 0.3 && utterance.confidence <= 1.0, "{utterance:?}");
@@ -95,7 +97,8 @@ fn a_gap_ends_the_segment_and_comes_after_its_utterance() {
     // "Good morning, Emma." ends behind the second second; nothing tells the segmenter so but the gap.
     let mut cut: Vec<AudioEvent> = stream[..180].to_vec();
     let AudioEvent::Frame(last) = cut.last().unwrap() else { panic!("a file has frames") };
-    let (from, to) = (last.time, last.time + SignedDuration::from_secs(60));
+    let from = last.time;
+    let to = last.time + SignedDuration::from_secs(60);
     cut.push(AudioEvent::Gap(AudioGap { from, to, reason: GapReason::Muted }));
     let heard = hear(&mut AsrPipeline::new(whisper()), cut, &Metrics::default());
     let [.., PipelineEvent::Utterance(before), PipelineEvent::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };

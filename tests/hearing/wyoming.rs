@@ -31,7 +31,8 @@ impl Server {
         let rooms = rooms.iter().map(|(address, room)| (address.parse().unwrap(), room.parse().unwrap())).collect();
         let source = ("home".into(), SourceConfig::Wyoming(WyomingConfig { listen: address, room: None, rooms }));
         let (sender, received) = sync_channel(10_000);
-        let (control, metrics) = (Arc::new(SourceControl::default()), Arc::new(Metrics::default()));
+        let control = Arc::new(SourceControl::default());
+        let metrics = Arc::new(Metrics::default());
         let shared = (control.clone(), metrics.clone());
         let run = move || audio::run(&[source], Path::new(""), sender, &shared.0, &shared.1);
         Self { address, received, control, metrics, running: Some(std::thread::spawn(run)) }
@@ -174,7 +175,7 @@ fn invalid_input_ends_only_the_connection_it_came_from() {
         let _ = client.shutdown(std::net::Shutdown::Write);
         until_closed(client);
     }
-    // One vanishes in the middle of a chunk: what it said is whole, and when it is back, what was missed is told.
+    // A satellite disconnects in the middle of a chunk: its segment is ended, and when it is back, a gap is reported.
     let mut leaving = server.connect();
     leaving.write_all(&event("info", json!({ "satellite": { "name": "hall" } }), &[])).unwrap();
     leaving.write_all(&second).unwrap();

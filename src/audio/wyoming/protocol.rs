@@ -124,7 +124,8 @@ mod tests {
 
     /// All events in `bytes`, which arrive in pieces of `chunk` bytes.
     fn parsed(bytes: &[u8], chunk: usize) -> Result<Vec<WyomingEvent>, MalformedEvent> {
-        let (mut parser, mut events) = (EventParser::default(), Vec::new());
+        let mut parser = EventParser::default();
+        let mut events = Vec::new();
         for part in bytes.chunks(chunk) {
             parser.push(part);
             while let Some(event) = parser.next()? {

@@ -255,7 +255,8 @@ impl HearingBench {
     }
 
     fn speech(&mut self, recording: &Recording, said: &[String], offline: &[TimedWord], replayed: &ReplayResult) {
-        let (offline, heard) = (normalized(offline), normalized(&replayed.words));
+        let offline = normalized(offline);
+        let heard = normalized(&replayed.words);
         let texts = |timed: &[TimedWord]| timed.iter().map(|(_, word)| word.clone()).collect::<Vec<_>>();
         let mut set = SetScores {
             words: said.len(),

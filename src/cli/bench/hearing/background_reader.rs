@@ -31,7 +31,8 @@ impl BackgroundReader {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let read = move || {
-            let (tokens, mut state) = (Tokens::new(&model), model.state());
+            let tokens = Tokens::new(&model);
+            let mut state = model.state();
             let started = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
                 let chunk = tokens.take(state.tokens_read(), CHUNK);

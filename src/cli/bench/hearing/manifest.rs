@@ -59,7 +59,8 @@ fn parse(text: &str, beside: &Path) -> anyhow::Result<Vec<Recording>> {
     let (Some(file), Some(reference)) = (column("file"), column("reference")) else {
         bail!("line 1 must name the columns \"file\" and \"reference\", divided by tabs; it says {header:?}");
     };
-    let (set, ends) = (column("set"), column("word_ends"));
+    let set = column("set");
+    let ends = column("word_ends");
     let mut recordings = Vec::new();
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let number = number + 1;

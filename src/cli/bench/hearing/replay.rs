@@ -70,7 +70,8 @@ pub(crate) struct ReplayResult {
 pub(crate) fn frames(path: &Path) -> anyhow::Result<Vec<Frame>> {
     let source =
         [(ROOM.into(), SourceConfig::File(FileConfig { path: path.into(), pace: PlaybackPace::Fast, room: None }))];
-    let (control, metrics) = (SourceControl::default(), Metrics::default());
+    let control = SourceControl::default();
+    let metrics = Metrics::default();
     let (sender, receiver) = sync_channel(QUEUE);
     std::thread::scope(|threads| {
         let reading = std::thread::Builder::new()
@@ -130,8 +131,10 @@ fn replay_in_real_time(
             pipeline.accept(room_audio(frame), metrics);
         }
         if pipeline.has_work() {
-            let (began, passes) = (Instant::now(), metrics.passes.get());
-            let (encoded, tokens) = (metrics.encoded_samples.get(), metrics.written_tokens.get());
+            let began = Instant::now();
+            let passes = metrics.passes.get();
+            let encoded = metrics.encoded_samples.get();
+            let tokens = metrics.written_tokens.get();
             let heard = pipeline.step(clock::after(origin, SignedDuration::from_secs_f64(now)), metrics)?;
             let took = match cost {
                 Some(cost) => {

@@ -62,10 +62,12 @@ impl SetScores {
         self.errors += other.errors;
         self.errors_offline += other.errors_offline;
         let rate = |errors| errors as f64 / self.words.max(1) as f64;
-        (self.wer, self.wer_offline) = (rate(self.errors), rate(self.errors_offline));
+        self.wer = rate(self.errors);
+        self.wer_offline = rate(self.errors_offline);
         self.latencies.extend(&other.latencies);
         self.latencies.sort_by(f64::total_cmp);
-        (self.latency_p50_s, self.latency_p95_s) = (quantile(&self.latencies, 0.5), quantile(&self.latencies, 0.95));
+        self.latency_p50_s = quantile(&self.latencies, 0.5);
+        self.latency_p95_s = quantile(&self.latencies, 0.95);
     }
 }
 
@@ -83,7 +85,8 @@ impl HearingReport {
     /// Computes the rates from the sums.
     pub(crate) fn set_rates(&mut self, totals: &ReplayTotals) {
         let ReplayTotals { speech_s, busy_s, speech_cpu_s, noise_s, noise_words } = *totals;
-        (self.speech_s, self.noise_s) = (speech_s, noise_s);
+        self.speech_s = speech_s;
+        self.noise_s = noise_s;
         if speech_s > 0.0 {
             self.busy = busy_s / speech_s;
             self.cpu_s_per_hour_speech = Some(3600.0 * speech_cpu_s / speech_s);
@@ -91,15 +94,19 @@ impl HearingReport {
         self.noise_words_per_hour = (noise_s > 0.0).then(|| 3600.0 * noise_words as f64 / noise_s);
         let mut all = SetScores::default();
         self.by_set.values().for_each(|set| all.add(set));
-        (self.wer, self.wer_offline, self.words) = (all.wer, all.wer_offline, all.words);
-        (self.latency_p50_s, self.latency_p95_s) = (all.latency_p50_s, all.latency_p95_s);
+        self.wer = all.wer;
+        self.wer_offline = all.wer_offline;
+        self.words = all.words;
+        self.latency_p50_s = all.latency_p50_s;
+        self.latency_p95_s = all.latency_p95_s;
         self.latencies = all.latencies;
     }
 
     /// Computes the distribution of the latencies until words are in an utterance.
     pub(crate) fn set_stored_latencies(&mut self, stored: &mut [f64]) {
         stored.sort_by(f64::total_cmp);
-        (self.stored_p50_s, self.stored_p95_s) = (quantile(stored, 0.5), quantile(stored, 0.95));
+        self.stored_p50_s = quantile(stored, 0.5);
+        self.stored_p95_s = quantile(stored, 0.95);
     }
 
     pub(crate) fn show(&self) -> anyhow::Result<()> {
@@ -118,7 +125,8 @@ impl HearingReport {
             )?;
             for (name, set) in &self.by_set {
                 let SetScores { words, wer, wer_offline, latency_p50_s, latency_p95_s, .. } = set;
-                let (p50, p95) = (late(*latency_p50_s), late(*latency_p95_s));
+                let p50 = late(*latency_p50_s);
+                let p95 = late(*latency_p95_s);
                 writeln!(
                     stdout(),
                     "{name:<28} {words:>8} {:>9} {:>9} {p50:>8} {p95:>8}",

@@ -123,7 +123,8 @@ pub(crate) fn align<S: AsRef<str>>(said: &[S], written: &[S]) -> Alignment {
     let width = written.len() + 1;
     let mut costs = vec![0u32; (said.len() + 1) * width];
     for at in 0..costs.len() {
-        let (i, j) = (at / width, at % width);
+        let i = at / width;
+        let j = at % width;
         costs[at] = match (i, j) {
             (0, j) => j as u32,
             (i, 0) => i as u32,
@@ -135,7 +136,8 @@ pub(crate) fn align<S: AsRef<str>>(said: &[S], written: &[S]) -> Alignment {
         };
     }
     let mut same = Vec::new();
-    let (mut i, mut j) = (said.len(), written.len());
+    let mut i = said.len();
+    let mut j = written.len();
     while i > 0 && j > 0 {
         let at = i * width + j;
         let equal = said[i - 1].as_ref() == written[j - 1].as_ref();
@@ -143,7 +145,8 @@ pub(crate) fn align<S: AsRef<str>>(said: &[S], written: &[S]) -> Alignment {
             if equal {
                 same.push((i - 1, j - 1));
             }
-            (i, j) = (i - 1, j - 1);
+            i -= 1;
+            j -= 1;
         } else if costs[at] == costs[at - 1] + 1 {
             j -= 1;
         } else {
