@@ -25,7 +25,8 @@ lint: build-deps
 	$(CARGO) clippy $(PROFILE) --workspace --all-targets -- -D warnings
 
 doc: build-deps
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps --lib --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps -p recurrentgemma
 
 test: deps
 	tools/test-models.sh

@@ -87,6 +87,9 @@
 //! - *outbox*: messages in the store that the broker has not acknowledged yet.
 //! - *drain*: to end services in the order in which data flows, so that nothing that was heard is lost.
 
+// The documentation is for contributors: `make doc` includes private items.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod api;
 mod app;
 pub mod asr;

@@ -5,7 +5,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Predictions at one position: [v] values, each within ±`logits_soft_cap`.
+/// Predictions at one position: `[v]` values, each within ±`logits_soft_cap`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logits(Vec<f32>);
 

@@ -29,7 +29,7 @@ const NEARLY: f64 = 0.5;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DryRunArgs {
-    /// The rules, as [[rule]] stands in the config
+    /// The rules, as `[[rule]]` stands in the config
     #[arg(value_name = "RULE.toml")]
     rules: PathBuf,
     /// From when on: "7d", "2h" (ago), "yesterday 18:00", "2026-03-01", or RFC 3339
