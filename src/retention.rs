@@ -1,7 +1,7 @@
 //! Everything that deletes text: because somebody asked to forget it, or because it is older than `[store] keep` allows.
 //!
 //! Text lies in the database and in copies outside it. Of the database, [`crate::store`] lists every table that keeps text. The copies
-//! implement [`TextStore`]: the files in [`copies`], and whatever thread holds text in memory, the [`TextOwner`]. With a listener
+//! implement [`TextStore`]: the files in `copies`, and whatever thread holds text in memory, the [`TextOwner`]. With a listener
 //! that is the thread with the live states, without one the thread that transcribes; both forget by this one implementation.
 //!
 //! First the database forgets, in one transaction that also notes what the copies must do. Then the copies follow. The note

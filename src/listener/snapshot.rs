@@ -1,6 +1,6 @@
 //! A state on disk: the file format, writing and reading it.
 //!
-//! The file under a snapshot's name is always whole ([`crate::atomic_file`]). What is loaded is bit for bit what was saved, or an error
+//! The file under a snapshot's name is always whole (`atomic_file`). What is loaded is bit for bit what was saved, or an error
 //! says why not. A damaged file never makes us allocate more than the model's own state could need.
 //!
 //! ```text

@@ -70,7 +70,7 @@ pub enum BrokerEvent {
     /// The broker accepted the connection. Nothing of an earlier connection is left except, when we are `known`, the
     /// messages that the broker kept for this client.
     Connected { known: bool },
-    /// The oldest message given to [`MqttSender::try_publish`] was sent with this packet id.
+    /// The oldest message given to `MqttSender::try_publish` was sent with this packet id.
     Sent(u16),
     /// The broker acknowledged the message with this packet id.
     Acknowledged(u16),
