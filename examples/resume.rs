@@ -1,4 +1,4 @@
-//! Resume from a snapshot: what was heard before a restart is still known after it.
+//! Resume from a snapshot: what was read before a restart is still known after it.
 //!
 //! ```text
 //! cargo run --release --example resume

@@ -252,7 +252,7 @@ pub struct Evidence {
 pub struct Message {
     pub topic: String,
     pub payload: String,
-    /// The broker keeps it for whoever comes later; here it also means that only the newest of a topic is worth sending.
+    /// The broker keeps it for later subscribers. In the outbox, only the newest of a topic is kept.
     pub retain: bool,
     /// What it holds of what was said. Whoever makes a message must say so: by this alone it is found when speech is forgotten.
     pub provenance: Provenance,

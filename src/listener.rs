@@ -61,7 +61,7 @@ pub enum ListenerError {
     NoWord { key: &'static str, words: String },
     #[error("the pattern of rule \"{rule}\" is no regular expression: {source}")]
     Pattern { rule: config::Name, source: regex::Error },
-    #[error("what the listener remembered cannot be read ({source}); it begins anew")]
+    #[error("what the listener kept over the restart cannot be read ({source}); it starts empty")]
     Memory { source: serde_json::Error },
 }
 
@@ -179,7 +179,7 @@ impl Listener {
         }
     }
 
-    /// Whether the room stands before each utterance that the model reads, because there is more than one.
+    /// Sets whether the room is written before each utterance, because there is more than one.
     pub fn in_several_rooms(mut self, several: bool) -> Self {
         self.several_rooms = several;
         self

@@ -73,7 +73,7 @@ pub fn find(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelError> {
     Ok(path)
 }
 
-/// The directories that [`resolve`] looks in for a config in `config_dir`, of those that are there.
+/// The directories that [`resolve`] searches for a config in `config_dir`, of those that exist.
 pub(crate) fn places_of(config_dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
     for place in search_path(std::env::var_os("HEARTH_MODELS"), config_dir, std::env::current_exe().ok().as_deref()) {
@@ -87,7 +87,7 @@ pub(crate) fn places_of(config_dir: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, place)| place).collect()
 }
 
-/// Where a fetched model belongs: a place that [`resolve`] looks in.
+/// The directory for fetched models; [`resolve`] searches it.
 pub(crate) fn home() -> PathBuf {
     let named = std::env::var_os("HEARTH_MODELS").filter(|value| !value.is_empty()).map(PathBuf::from);
     let installed = Path::new(FETCHED).parent().is_some_and(Path::is_dir);

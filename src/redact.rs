@@ -121,7 +121,7 @@ impl Redactor {
     }
 }
 
-/// A run of numbers, with what stands between the parts of one.
+/// Matches a run of numbers, with the separators and words inside of it.
 fn numbers() -> Regex {
     let words = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|\
                  seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|\

@@ -71,7 +71,7 @@ pub enum StoreError {
     Foreign { path: PathBuf },
     #[error(
         "{} was written by a newer hearth (schema {found}, this one knows {known}); install that hearth again, or move the \
-         file away and start afresh",
+         file away and start with an empty one",
         path.display()
     )]
     Newer { path: PathBuf, found: i64, known: i64 },

@@ -1,4 +1,4 @@
-//! Any bytes as a config: it is read, or every problem is told with a place that is in it.
+//! Any bytes as a config: it is read, or every problem has a line and column inside of it.
 
 #![no_main]
 

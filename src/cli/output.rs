@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 
 /// Whoever read standard output has closed it.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads standard output any more")]
+#[error("standard output was closed by its reader")]
 struct ReaderGone;
 
 /// Standard output, whose errors say what could not be written.
@@ -37,7 +37,7 @@ fn explain(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether a command ended because nobody reads its standard output any more.
+/// Whether a command ended because the reader of its standard output closed it.
 pub(crate) fn reader_is_gone(error: &anyhow::Error) -> bool {
     let mut io_errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     io_errors.any(|error| error.get_ref().is_some_and(|inner| inner.is::<ReaderGone>()))

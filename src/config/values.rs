@@ -74,7 +74,7 @@ impl fmt::Display for Topic {
     }
 }
 
-/// What to subscribe to: a topic in which `+` stands for one level and `#`, at the end, for all that follow.
+/// A topic filter: `+` stands for one level and `#`, at the end, for all that follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct TopicFilter(String);
@@ -281,7 +281,7 @@ impl FromStr for Broker {
             return Err("no user or password in the url: use username and password_file".into());
         }
         let rest = rest.trim_end_matches('/');
-        // An IPv6 address stands in brackets; its colons are not the port's.
+        // An IPv6 address is in brackets, and its colons do not separate the port.
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => {
                 (host, port.parse().map_err(|_| format!("\"{port}\" is no port in {text}"))?)

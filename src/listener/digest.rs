@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(s.due(&pending, at(900)), Some(DigestReason::Interval));
         let span = pending.take(at(900)).unwrap();
         assert_eq!((span.from, span.to, span.words), (at(0), at(890), 40));
-        assert_eq!(s.due(&pending, at(9_000)), None, "told");
+        assert_eq!(s.due(&pending, at(9_000)), None, "a digest was made");
     }
 
     #[test]

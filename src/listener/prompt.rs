@@ -29,11 +29,11 @@ pub enum PromptError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompt {
-    /// What the model is told before the first word; ends its line.
+    /// The text that the model reads before the first utterance; ends with a line break.
     pub preamble: String,
     /// An utterance; holds `{text}`.
     pub(crate) utterance: String,
-    /// What stands before an utterance when there is more than one room; holds `{room}`.
+    /// The text before an utterance when there is more than one room; holds `{room}`.
     pub(crate) room: String,
     /// The end of the user's turn in a fork; holds `{question}`.
     pub(crate) question: String,
@@ -41,7 +41,7 @@ pub struct Prompt {
     pub(crate) yes: Vec<String>,
     pub(crate) no: Vec<String>,
     pub(crate) questions: Questions,
-    /// What stands for a stretch that was not heard; may hold `{seconds}`. If it is left out, gaps are not mentioned, which is
+    /// The text for a stretch that was not heard; may hold `{seconds}`. If it is left out, gaps are not mentioned, which is
     /// right for a model that saw none in training.
     #[serde(default)]
     pub(crate) gap: Option<String>,
@@ -139,7 +139,7 @@ impl Prompt {
         fill(&self.question, "{question}", &one_line(question))
     }
 
-    /// The text for a stretch of `seconds` that was not heard; none if the model is told nothing of gaps.
+    /// The text for a stretch of `seconds` that was not heard; none if this prompt has none.
     pub fn gap(&self, seconds: f64, room: Option<&str>) -> Option<String> {
         let words = fill(self.gap.as_ref()?, "{seconds}", &format!("{:.0}", seconds.max(0.0)));
         let words = format!("{}{}", self.in_room(room), words.trim_start());
@@ -175,7 +175,7 @@ mod tests {
         let prompt = Prompt::parse(r#"{"yes": ["Ja"], "no": ["Nein"]}"#, Path::new("prompt.json")).unwrap();
         assert_eq!(prompt.yes, ["Ja"]);
         assert_eq!(prompt.preamble, Prompt::default().preamble);
-        assert_eq!(prompt.gap(3.0, None), None, "only who names a gap is told of gaps");
+        assert_eq!(prompt.gap(3.0, None), None, "without a text for gaps there is none");
         assert_eq!(Prompt::default().gap(2.6, None).unwrap(), " (… 3 seconds missing …)");
         assert_eq!(Prompt::default().gap(2.6, Some("hall")).unwrap(), " [hall] (… 3 seconds missing …)");
     }

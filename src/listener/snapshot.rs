@@ -50,7 +50,7 @@ pub struct ReadPosition {
     pub time: Timestamp,
 }
 
-/// What stands in a snapshot before its state.
+/// The part of a snapshot before its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
     /// Fingerprint of the model that made it.
@@ -74,9 +74,9 @@ pub enum SnapshotError {
     Foreign { path: PathBuf },
     #[error("the snapshot {} has format {found}, and this hearth reads formats {VERSION_UNCOMPRESSED} and {VERSION}; it was written by another version", path.display())]
     Version { path: PathBuf, found: u32 },
-    #[error("the snapshot {} was made by another model; load that model, or move the file away to begin afresh", path.display())]
+    #[error("the snapshot {} was made by another model; load that model, or move the file away to start with an empty state", path.display())]
     OtherModel { path: PathBuf },
-    #[error("the snapshot {} is damaged: {reason}; move it away to begin afresh", path.display())]
+    #[error("the snapshot {} is damaged: {reason}; move it away to start with an empty state", path.display())]
     Damaged { path: PathBuf, reason: &'static str },
     #[error("the snapshot {} has {bytes} bytes, and this model's can have {limit} at most; move it away", path.display())]
     TooLarge { path: PathBuf, bytes: u64, limit: u64 },

@@ -3,7 +3,7 @@
 //! This module decides what a model consists of, whether there is space, what is already there and when to retry; HTTP is in [`hub`], partial
 //! files in `part`. A file only gets its own name in a model's folder after its hash was compared with the one that the hub gives.
 
-pub mod catalogue;
+pub mod catalog;
 mod error;
 pub mod hub;
 mod origin;
@@ -13,7 +13,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use catalogue::{CatalogEntry, FOLDER, INDEX, Parts, WEIGHTS};
+use catalog::{CatalogEntry, FOLDER, INDEX, Parts, WEIGHTS};
 pub use error::FetchError;
 use hub::{Hub, Remote};
 use part::PartialFile;
@@ -106,7 +106,7 @@ impl Fetcher<'_> {
                 let path = dir.join(INDEX);
                 let text = std::fs::read_to_string(&path).map_err(FetchError::read(path))?;
                 let bad = |reason| FetchError::BadIndex { repo: entry.repo.into(), file: INDEX, reason };
-                for shard in catalogue::shards(&text).map_err(bad)? {
+                for shard in catalog::shards(&text).map_err(bad)? {
                     remotes.push(self.describe(entry, &commit, &shard)?);
                 }
             }

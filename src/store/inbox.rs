@@ -186,7 +186,11 @@ mod tests {
         assert_eq!(receive(&mut store, &[said(10, "second"), said(8, "first")], at(103)), 2);
         assert_eq!(release(&mut store, 104), (0, false), "nothing has waited for five seconds");
         receive(&mut store, &[said(40, "sixth"), said(29, "fourth")], at(104));
-        assert_eq!(release(&mut store, 105), (5, false), "what lies before goes with it, though it came just now");
+        assert_eq!(
+            release(&mut store, 105),
+            (5, false),
+            "what was said earlier is moved too, though it arrived just now"
+        );
         receive(&mut store, &[said(1, "late")], at(106));
         assert_eq!(release(&mut store, 120), (2, true));
         assert_eq!(texts(&store), ["first", "second", "third", "fourth", "fifth", "late", "sixth"]);

@@ -141,7 +141,10 @@ impl TranscriptJsonl {
         Ok(())
     }
 
-    /// Removes every file of the transcript in `dir`: for a house that keeps no text.
+    /// Removes every file of the transcript in `dir`, when no text is to be kept.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
     pub fn remove(dir: &Path) -> Result<(), StoreError> {
         let path = dir.join("transcript.jsonl");
         for path in all_files(&path) {
@@ -215,8 +218,8 @@ fn old(path: &Path, n: usize) -> PathBuf {
     path.with_extension(format!("jsonl.{n}"))
 }
 
-/// Writes a file anew without the lines whose sequence number is `forgotten`; false when there are none. It stays as old as it was, for
-/// by that it is deleted one day, and whose it was, for root may forget what a service without root goes on with.
+/// Rewrites a file without the lines whose number is `forgotten`; false when it has none. Time of change and owner stay: files are
+/// deleted by age, and root may run `hearth forget` on the files of a service that runs as another user.
 fn take_out(path: &Path, forgotten: impl Fn(i64) -> bool) -> io::Result<bool> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),

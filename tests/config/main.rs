@@ -14,7 +14,7 @@ fn the_documented_config_is_the_default() {
 }
 
 #[test]
-fn every_setting_stands_in_the_documented_config() {
+fn every_setting_is_in_the_documented_config() {
     let text = include_str!("../../config/hearth.toml");
     let mut config = serde_json::to_value(Config::default()).expect("a config is a value");
     // Optional settings and the other sources are not part of the default; they stand there as comments.
@@ -38,7 +38,7 @@ fn every_setting_stands_in_the_documented_config() {
 }
 
 #[test]
-fn all_problems_are_told_at_once_with_line_and_column() {
+fn all_problems_are_reported_at_once_with_line_and_column() {
     let text = "\
 node = \"the living room\"
 [digest]
@@ -64,7 +64,7 @@ enter = 1.5
 }
 
 #[test]
-fn sources_stand_once_or_several_times_and_each_hears_its_room() {
+fn sources_are_written_once_or_several_times_and_each_has_its_room() {
     let rooms = |text: &str| {
         let sources = config::from_text(text).unwrap().sources();
         sources.into_iter().map(|(room, source)| format!("{room} {}", source.kind())).collect::<Vec<_>>()
@@ -82,7 +82,7 @@ room = \"hall\"
 }
 
 #[test]
-fn broken_sources_are_told_with_their_place() {
+fn invalid_sources_are_reported_with_their_place() {
     for (text, told) in [
         (
             "[source]\n",
@@ -117,7 +117,7 @@ fn broken_sources_are_told_with_their_place() {
 }
 
 #[test]
-fn rules_between_keys_point_at_the_key() {
+fn checks_of_several_keys_point_at_the_key() {
     let text = "\
 [[rule]]
 name = \"a\"
@@ -156,14 +156,14 @@ fn text_that_is_not_toml_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_missing_key_is_told() {
+fn a_missing_key_is_reported() {
     let found = problems("[source.file]\npace = \"fast\"\n[store]\nkeep = \"a while\"\n");
     assert!(found[0].starts_with("line 1, column ") && found[0].contains("path"), "{found:?}");
     assert!(found[1].starts_with("line 4, column 8: \"a while\" is not \"nothing\""), "{found:?}");
 }
 
 #[test]
-fn urls_are_taken_apart() {
+fn urls_are_parsed() {
     let url = |url: &str| config::from_text(&format!("[mqtt]\nurl = \"{url}\"")).map(|c| c.mqtt.url.to_string());
     assert_eq!(url("mqtt://broker").unwrap(), "mqtt://broker:1883");
     assert_eq!(url("mqtts://broker.local").unwrap(), "mqtts://broker.local:8883");

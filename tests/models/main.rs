@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use hearth::models::fetch::catalogue::{self, CatalogEntry};
+use hearth::models::fetch::catalog::{self, CatalogEntry};
 use hearth::models::fetch::hub::{Hub as Client, Token};
 use hearth::models::fetch::{FetchError, FetchEvent, Fetcher, RetryPolicy};
 use hub::{COMMIT, Faults, Hub, sha256};
@@ -18,11 +18,11 @@ const FILE: &str = "ggml-tiny.en-q5_1.bin";
 const INDEX: &str = r#"{"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
 
 fn whisper() -> CatalogEntry {
-    catalogue::find("whisper-tiny.en-q5_1").unwrap()
+    catalog::find("whisper-tiny.en-q5_1").unwrap()
 }
 
 fn gemma() -> CatalogEntry {
-    catalogue::find("recurrentgemma-2b-it").unwrap()
+    catalog::find("recurrentgemma-2b-it").unwrap()
 }
 
 /// Bytes that differ from place to place.
@@ -72,7 +72,7 @@ fn one_file(faults: Faults) -> (Hub, Vec<u8>, tempfile::TempDir) {
 }
 
 #[test]
-fn a_file_comes_whole_with_its_own_name_and_can_be_read_by_all() {
+fn a_complete_file_gets_its_own_name_and_is_readable_by_all() {
     let (hub, bytes, dir) = one_file(Faults::default());
     let to = dir.path().join("new/models");
     fetch(&hub, &whisper(), &to, 1).unwrap();
@@ -91,7 +91,7 @@ fn a_file_comes_whole_with_its_own_name_and_can_be_read_by_all() {
 }
 
 #[test]
-fn a_break_is_gone_on_from() {
+fn a_broken_download_is_continued() {
     let (hub, bytes, dir) = one_file(Faults { cuts: vec![250_000, 0, 100_000], ..Faults::default() });
     fetch(&hub, &whisper(), dir.path(), 3).unwrap();
     assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), bytes);
@@ -100,7 +100,7 @@ fn a_break_is_gone_on_from() {
 }
 
 #[test]
-fn the_next_run_goes_on_where_the_last_gave_up() {
+fn the_next_run_continues_where_the_last_gave_up() {
     let (hub, bytes, dir) = one_file(Faults { cuts: vec![250_000], ..Faults::default() });
     let error = fetch(&hub, &whisper(), dir.path(), 1).unwrap_err();
     assert!(error.to_string().contains("broke at 250000 of 600000 bytes of ggml-tiny.en-q5_1.bin"), "{error}");
@@ -115,7 +115,7 @@ fn the_next_run_goes_on_where_the_last_gave_up() {
 }
 
 #[test]
-fn a_server_that_cannot_go_on_begins_anew() {
+fn a_server_that_cannot_continue_starts_from_the_beginning() {
     for fault in [Faults { no_ranges: true, ..Faults::default() }, Faults { part_from: Some(0), ..Faults::default() }] {
         let (hub, bytes, dir) = one_file(Faults { cuts: vec![250_000], ..fault });
         let (done, told) = fetch_with(&hub, &whisper(), dir.path(), 2, None);
@@ -126,14 +126,14 @@ fn a_server_that_cannot_go_on_begins_anew() {
 }
 
 #[test]
-fn a_part_that_was_not_asked_for_is_not_taken() {
+fn a_range_that_was_not_requested_is_refused() {
     let (hub, _, dir) = one_file(Faults { part_from: Some(7), ..Faults::default() });
     let error = fetch(&hub, &whisper(), dir.path(), 1).unwrap_err();
     assert!(error.to_string().contains("a part that was not asked for (bytes 7-599999/600000)"), "{error}");
 }
 
 #[test]
-fn a_part_of_another_version_is_not_gone_on_from() {
+fn a_partial_file_of_another_version_is_not_continued() {
     let (hub, _, dir) = one_file(Faults { cuts: vec![250_000], ..Faults::default() });
     fetch(&hub, &whisper(), dir.path(), 1).unwrap_err();
     let newer = noise(600_000, 1);
@@ -146,7 +146,7 @@ fn a_part_of_another_version_is_not_gone_on_from() {
 }
 
 #[test]
-fn a_wrong_hash_is_refused_with_both_and_nothing_stays() {
+fn a_wrong_hash_is_refused_and_both_hashes_are_named() {
     let (hub, bytes, dir) = one_file(Faults { lies: true, ..Faults::default() });
     let error = fetch(&hub, &whisper(), dir.path(), 5).unwrap_err();
     assert!(matches!(error, FetchError::Mismatch { .. }), "{error}");
@@ -165,7 +165,7 @@ fn more_bytes_than_named_are_refused() {
 }
 
 #[test]
-fn a_folder_comes_with_all_its_shards_of_one_commit_and_is_not_fetched_twice() {
+fn a_folder_is_fetched_with_all_shards_of_one_commit_and_only_once() {
     let (one, two) = (noise(300_000, 1), noise(100_000, 2));
     let files: [(&str, &[u8]); 5] = [
         ("config.json", b"{}"),
@@ -199,7 +199,7 @@ fn a_folder_comes_with_all_its_shards_of_one_commit_and_is_not_fetched_twice() {
 }
 
 #[test]
-fn a_small_file_is_held_against_its_hash_too() {
+fn a_small_file_is_verified_too() {
     let hub = Hub::start(
         &[("config.json", b"{}"), ("tokenizer.json", b"{}"), ("model.safetensors", b"w")],
         Faults::default(),
@@ -213,7 +213,7 @@ fn a_small_file_is_held_against_its_hash_too() {
 }
 
 #[test]
-fn an_index_cannot_name_a_file_elsewhere() {
+fn an_index_cannot_name_a_file_outside_of_its_folder() {
     let index = INDEX.replace("model-00002", "../../model-00002");
     let hub = Hub::start(
         &[("config.json", b"{}"), ("tokenizer.json", b"{}"), ("model.safetensors.index.json", index.as_bytes())],
@@ -225,7 +225,7 @@ fn an_index_cannot_name_a_file_elsewhere() {
 }
 
 #[test]
-fn a_gated_model_says_where_its_licence_is_accepted_and_how_a_token_is_given() {
+fn a_gated_model_says_where_its_license_is_accepted_and_how_a_token_is_given() {
     let hub = Hub::start(&[], Faults { token: Some("hf_right".into()), ..Faults::default() });
     let told = |token| fetch_with(&hub, &gemma(), Path::new("/nowhere"), 3, token).0.unwrap_err().to_string();
     let page = "https://huggingface.co/google/recurrentgemma-2b-it";
@@ -234,12 +234,12 @@ fn a_gated_model_says_where_its_licence_is_accepted_and_how_a_token_is_given() {
     }
     assert!(told(Some("hf_wrong")).starts_with("the hub does not take the token"), "{}", told(Some("hf_wrong")));
     hub.misbehave(Faults { token: Some("hf_right".into()), not_accepted: true, ..Faults::default() });
-    assert!(told(Some("hf_right")).contains(&format!("accept the licence at {page}")), "{}", told(Some("hf_right")));
+    assert!(told(Some("hf_right")).contains(&format!("accept the license at {page}")), "{}", told(Some("hf_right")));
     assert_eq!(hub.requests().iter().filter(|request| request.at == "store").count(), 0);
 }
 
 #[test]
-fn the_token_goes_to_the_hub_and_not_to_the_store() {
+fn the_token_goes_to_the_hub_and_not_to_its_storage_host() {
     let files: [(&str, &[u8]); 3] = [("config.json", b"{}"), ("tokenizer.json", b"{}"), ("model.safetensors", b"w")];
     let hub = Hub::start(&files, Faults { token: Some("hf_right".into()), ..Faults::default() });
     let dir = tempfile::tempdir().unwrap();
@@ -252,7 +252,7 @@ fn the_token_goes_to_the_hub_and_not_to_the_store() {
 }
 
 #[test]
-fn a_busy_hub_is_asked_again_and_given_up_in_the_end() {
+fn a_busy_hub_is_asked_again_and_then_given_up() {
     let (hub, bytes, dir) = one_file(Faults { busy: 2, ..Faults::default() });
     let (done, told) = fetch_with(&hub, &whisper(), dir.path(), 3, None);
     done.unwrap();
@@ -275,7 +275,7 @@ fn without_a_network_the_host_is_named() {
 }
 
 #[test]
-fn what_has_no_room_is_not_begun() {
+fn a_download_without_enough_space_is_not_begun() {
     let (hub, _, dir) = one_file(Faults { size: Some(1 << 60), ..Faults::default() });
     let error = fetch(&hub, &whisper(), dir.path(), 1).unwrap_err().to_string();
     assert!(error.contains("1152921504606846976 more bytes are needed") && error.contains("--to"), "{error}");
@@ -283,20 +283,20 @@ fn what_has_no_room_is_not_begun() {
 }
 
 #[test]
-fn what_is_no_hub_is_told_so() {
+fn a_server_that_is_no_hub_is_named_as_such() {
     let (hub, _, dir) = one_file(Faults { silent: true, ..Faults::default() });
     let told = || fetch(&hub, &whisper(), dir.path(), 1).unwrap_err().to_string();
     assert!(told().contains("it names no hash; is the endpoint right?"), "{}", told());
     hub.misbehave(Faults { circles: true, ..Faults::default() });
     assert!(told().contains("redirects without end"), "{}", told());
-    let other = catalogue::find("whisper-base").unwrap();
+    let other = catalog::find("whisper-base").unwrap();
     hub.misbehave(Faults::default());
     let error = fetch(&hub, &other, dir.path(), 1).unwrap_err().to_string();
     assert!(error.starts_with("ggerganov/whisper.cpp has no ggml-base.bin"), "{error}");
 }
 
 #[test]
-fn two_do_not_write_one_file() {
+fn two_processes_do_not_write_one_file() {
     let (hub, bytes, dir) = one_file(Faults::default());
     let part = dir.path().join(format!("{FILE}.{}.part", &sha256(&bytes)[..12]));
     let other = std::fs::File::create(&part).unwrap();
@@ -308,7 +308,7 @@ fn two_do_not_write_one_file() {
 }
 
 #[test]
-fn however_often_it_breaks_the_file_is_what_the_hub_has() {
+fn however_often_the_connection_breaks_the_file_is_intact() {
     let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let inputs = (0..80_000usize, proptest::collection::vec(0..40_000usize, 0..5), any::<bool>(), 0..100_000usize);
@@ -338,7 +338,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn the_command_tells_where_the_model_lies_and_never_the_token() {
+fn the_command_prints_the_path_of_the_model_and_never_the_token() {
     let files: [(&str, &[u8]); 3] = [("config.json", b"{}"), ("tokenizer.json", b"{}"), ("model.safetensors", b"w")];
     let hub = Hub::start(&files, Faults { token: Some("hf_right".into()), ..Faults::default() });
     let dir = tempfile::tempdir().unwrap();
@@ -366,10 +366,10 @@ fn the_command_tells_where_the_model_lies_and_never_the_token() {
 }
 
 #[test]
-fn the_command_lists_what_can_be_fetched_and_knows_no_other() {
+fn the_command_lists_what_can_be_fetched_and_refuses_other_names() {
     let listed = hearth(&[], None);
     assert!(listed.status.success());
-    assert_eq!(text(&listed.stdout).lines().count(), catalogue::entries().count());
+    assert_eq!(text(&listed.stdout).lines().count(), catalog::entries().count());
     let unknown = hearth(&["whisper-tiny.fr"], None);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown.stderr).contains("there is no model named \"whisper-tiny.fr\""), "{}", text(&unknown.stderr));

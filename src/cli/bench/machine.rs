@@ -54,7 +54,7 @@ impl Speed {
         self.rounds.iter().flat_map(|round| &round.around)
     }
 
-    /// The share of a limit that was reached, the median of all rounds; `least` tells the seconds that a pass takes at least.
+    /// The share of a limit that was reached, the median of all rounds. `least` gives the seconds that a pass takes at the limit.
     pub(crate) fn share(&self, least: impl Fn(&Roofline) -> f64) -> f64 {
         let least =
             |around: &[RooflineMeasurement; 2]| around.iter().map(|look| least(&look.sustained)).sum::<f64>() / 2.0;

@@ -67,7 +67,7 @@ pub(crate) struct DemoScreen {
     colors: bool,
     length_s: Option<f64>,
     broker: SocketAddr,
-    /// The cursor stands in a line of interim text, which the next output replaces.
+    /// The cursor is in a line of interim text, which the next output replaces.
     interim_shown: bool,
     alerts: Vec<AlertRow>,
     summaries: Vec<SummaryRow>,

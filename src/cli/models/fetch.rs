@@ -10,7 +10,7 @@ use anyhow::{Chain, Context};
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
 use crate::models;
-use crate::models::fetch::catalogue::{self, CatalogEntry, HUB, Parts};
+use crate::models::fetch::catalog::{self, CatalogEntry, HUB, Parts};
 use crate::models::fetch::hub::{Hub, Token};
 use crate::models::fetch::{FetchEvent, Fetcher, RetryPolicy};
 
@@ -26,7 +26,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// A file that holds an access token; by default $HF_TOKEN, else the one the hub's own programs keep. Only models whose
-    /// licence must be accepted need one
+    /// license must be accepted need one
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The hub, or a mirror of it; by default $HF_ENDPOINT, else huggingface.co
@@ -43,7 +43,7 @@ pub(crate) fn run(args: FetchArgs) -> anyhow::Result<()> {
         write!(stdout(), "{}", list())?;
         return Ok(());
     };
-    let entry = catalogue::find(name)?;
+    let entry = catalog::find(name)?;
     let token = if entry.gated { token(args.token_file.as_deref())? } else { None };
     let endpoint = args.endpoint.or_else(|| variable("HF_ENDPOINT")).unwrap_or_else(|| HUB.into());
     let hub = Hub::new(&endpoint, token)?;
@@ -62,10 +62,10 @@ fn list() -> String {
     let row = |entry: CatalogEntry| {
         let size = DecimalBytes(entry.about_bytes).to_string();
         let gate =
-            if entry.gated { format!(", to be accepted at {}", catalogue::page(entry.repo)) } else { String::new() };
-        format!("{:<30}{size:>10}  {}{gate}\n", entry.name, entry.licence)
+            if entry.gated { format!(", to be accepted at {}", catalog::page(entry.repo)) } else { String::new() };
+        format!("{:<30}{size:>10}  {}{gate}\n", entry.name, entry.license)
     };
-    catalogue::entries().map(row).collect()
+    catalog::entries().map(row).collect()
 }
 
 /// The line for the config that uses the model.
@@ -75,7 +75,7 @@ fn hint(entry: &CatalogEntry, path: &Path) -> String {
         Parts::Folder => "[listener]",
     };
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    format!("In the config: {section} model = \"{}\". Licence: {}.", path.display(), entry.licence)
+    format!("In the config: {section} model = \"{}\". License: {}.", path.display(), entry.license)
 }
 
 /// The access token, if there is one: the named file first, then the environment, then the file of Hugging Face's own programs.
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_names_size_and_licence_of_each() {
+    fn the_list_names_size_and_license_of_each() {
         let list = list();
         let line =
             |name: &str| list.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap().to_string();

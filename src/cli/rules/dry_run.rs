@@ -38,7 +38,7 @@ pub(crate) struct DryRunArgs {
     /// One line of JSON for each alert, then one for each rule
     #[arg(long)]
     json: bool,
-    /// The config file of the house; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
+    /// The config file of the daemon; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

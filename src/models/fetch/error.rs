@@ -1,9 +1,9 @@
-//! Why a model could not be fetched, and what to do about it.
+//! Errors of fetching a model, with what to do about them.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::catalogue;
+use super::catalog;
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,26 +14,26 @@ pub enum FetchError {
     Endpoint { endpoint: String },
     #[error("a token would go to {endpoint} readable by everyone on the way; use https, or leave the token out")]
     Unprotected { endpoint: String },
-    #[error("{origin} is no access token: a token is one word; make one at {}/settings/tokens", catalogue::HUB)]
+    #[error("{origin} is no access token: a token is one word; make one at {}/settings/tokens", catalog::HUB)]
     NoToken { origin: String },
     #[error("this system has no root certificates to know the hub by; install the package ca-certificates")]
     NoCertificates,
     #[error(
-        "{repo} is given only to those who accepted its licence. Accept it at {}, make a token that may read it at \
+        "{repo} is given only to those who accepted its license. Accept it at {}, make a token that may read it at \
          {}/settings/tokens, and put the token into HF_TOKEN or into a file named with --token-file",
-        catalogue::page(repo),
-        catalogue::HUB
+        catalog::page(repo),
+        catalog::HUB
     )]
     Gated { repo: String },
     #[error(
-        "the hub knows the token, but does not give its owner {repo}: accept the licence at {} with the account that the \
+        "the hub knows the token, but does not give its owner {repo}: accept the license at {} with the account that the \
          token belongs to, and let the token read gated repositories",
-        catalogue::page(repo)
+        catalog::page(repo)
     )]
     NotAccepted { repo: String },
     #[error(
         "the hub does not take the token: it is mistyped, expired or revoked. Make another at {}/settings/tokens",
-        catalogue::HUB
+        catalog::HUB
     )]
     BadToken,
     #[error("{repo} has no {file}; it may have been renamed or taken away")]
@@ -49,7 +49,7 @@ pub enum FetchError {
     #[error("{file} of {repo} is not as it should be: {reason}")]
     BadIndex { repo: String, file: &'static str, reason: String },
     #[error(
-        "the connection broke at {done} of {size} bytes of {file}; the same command goes on from there once the network is back"
+        "the connection broke at {done} of {size} bytes of {file}; the same command continues from there once the network is back"
     )]
     Broken { file: String, done: u64, size: u64, source: Option<io::Error> },
     #[error(
@@ -62,10 +62,10 @@ pub enum FetchError {
     )]
     TooLong { file: String, size: u64 },
     #[error(
-        "{path} has no room: {needed} more bytes are needed and {free} are free; make room, or name another folder with --to"
+        "{path} has no space: {needed} more bytes are needed and {free} are free; free some space, or name another folder with --to"
     )]
     NoRoom { path: PathBuf, needed: u64, free: u64 },
-    #[error("the disk with {path} is full; make room and run the same command again: it goes on from there")]
+    #[error("the disk with {path} is full; free some space and run the same command again: it continues from there")]
     Full { path: PathBuf, source: io::Error },
     #[error("{path} is being fetched already; wait for it, or stop the other hearth")]
     Locked { path: PathBuf },
@@ -76,7 +76,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether it may go well in a moment.
+    /// Whether trying again soon may help.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::Broken { .. })
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_from_other_failures() {
+    fn a_full_disk_is_distinguished_from_other_failures() {
         let told = |code| FetchError::write("/m/x.part")(io::Error::from_raw_os_error(code)).to_string();
         assert!(told(28).starts_with("the disk with /m/x.part is full"), "{}", told(28));
         assert_eq!(told(13), "cannot write /m/x.part");

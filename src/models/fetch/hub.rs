@@ -1,12 +1,11 @@
-//! The Hugging Face hub over HTTP.
+//! The Hugging Face hub over HTTP: requests, redirects, the access token, and what the hub's answers mean.
 //!
-//! Owns requests, redirects and the token, and what the hub's answers mean. Refuses to know what is fetched and where it is
-//! put. Invariant: the token goes to the endpoint that it was given for and nowhere else, whatever redirects say.
+//! The token is only sent to the endpoint that it was given for, whatever redirects say.
 //!
-//! The `hf-hub` crate was looked at and left: version 1.0.0 begins every file anew after a break and compares no hash, the two
-//! things this is for; and it brings an asynchronous HTTP stack and a storage protocol of its own. The part of the hub's
-//! protocol that is needed is small ("Download files from the Hub", <https://huggingface.co/docs/hub/models-downloading>):
-//! `HEAD /{repo}/resolve/{revision}/{file}` names size, hash and commit, `GET` with `Range` gives the bytes.
+//! The `hf-hub` crate (1.0.0) is not used: it starts every file again after a broken connection and compares no hash, which are the two
+//! things needed here, and it brings an asynchronous HTTP stack. The part of the hub's protocol that is needed is small ("Download files
+//! from the Hub", <https://huggingface.co/docs/hub/models-downloading>): `HEAD /{repo}/resolve/{revision}/{file}` gives size, hash and
+//! commit, `GET` with `Range` gives the bytes.
 
 use std::fmt;
 use std::io::Read;
@@ -18,16 +17,16 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header}
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::FetchError;
-use super::catalogue::{self, CatalogEntry};
+use super::catalog::{self, CatalogEntry};
 use super::origin::Origin;
 
-/// Redirects in a row: the hub makes one or two.
+/// At most so many redirects in a row; the hub makes one or two.
 const HOPS: usize = 6;
 const CONNECT: Duration = Duration::from_secs(20);
-/// Without a byte for so long, a connection is given up.
+/// A connection that delivers nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Who is asking. Never shown.
+/// An access token. It is never printed.
 #[derive(Clone)]
 pub struct Token(HeaderValue);
 
@@ -52,17 +51,17 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What the contents of a file hash to.
+/// The hash of a file's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Hash {
-    /// Of the contents: large files.
+    /// SHA-256, for large files.
     Sha256(String),
-    /// SHA-1 as git names a blob: small files.
+    /// SHA-1 of a git blob, for small files.
     Git(String),
 }
 
 impl Hash {
-    /// From an entity tag; the hub's are hashes.
+    /// Reads an entity tag; the hub's are hashes.
     fn from_etag(etag: &str) -> Option<Self> {
         let hex = etag.trim().trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
         let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -83,16 +82,16 @@ impl Hash {
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     pub(crate) file: String,
-    /// Bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
     pub(crate) hash: Hash,
-    /// The commit that `file` was described at, to fetch its siblings from the same.
+    /// The commit of this description; the other files are fetched at the same one.
     pub(crate) commit: String,
     entry: CatalogEntry,
     url: String,
 }
 
-/// A stream of a file's bytes from `from` on.
+/// The bytes of a file from `from` on.
 pub(crate) struct Download {
     pub(crate) from: u64,
     pub(crate) body: Box<dyn Read>,
@@ -127,10 +126,10 @@ impl Hub {
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
-            // Sizes and hashes are those of the plain file.
+            // Without compression, size and hash are those of the file.
             .accept_encoding("identity")
             .http_status_as_error(false)
-            // Each hop is judged here, for the token's sake.
+            // Redirects are followed here, so that the token goes to no other host.
             .max_redirects(0)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(SILENCE))
@@ -142,27 +141,27 @@ impl Hub {
     /// Size, hash and commit of a file.
     ///
     /// # Errors
-    /// What the hub refuses, and [`FetchError::Odd`] if it does not say what is needed.
+    /// The error that the hub answers with, or [`FetchError::Odd`] if something is missing in its answer.
     pub(crate) fn describe(&self, entry: &CatalogEntry, revision: &str, file: &str) -> Result<Remote, FetchError> {
-        let url = catalogue::url(&self.endpoint, entry.repo, revision, file);
+        let url = catalog::url(&self.endpoint, entry.repo, revision, file);
         let mut found = Description::default();
         self.follow(&Method::HEAD, &url, None, entry, file, &mut |response, elsewhere| {
             found.merge(response.headers(), !response.status().is_redirection());
-            // The store that large files lie in knows less than the hub.
+            // The storage host of large files does not give the commit.
             elsewhere
         })?;
         let odd = |what: &str| FetchError::Odd { host: self.origin.host.clone(), file: file.into(), what: what.into() };
         let hash = found.hash.ok_or_else(|| odd("it names no hash"))?;
         let size = found.size.ok_or_else(|| odd("it names no size"))?;
         let commit = found.commit.unwrap_or_else(|| revision.into());
-        let url = catalogue::url(&self.endpoint, entry.repo, &commit, file);
+        let url = catalog::url(&self.endpoint, entry.repo, &commit, file);
         Ok(Remote { file: file.into(), size, hash, commit, entry: entry.clone(), url })
     }
 
-    /// The bytes of a file, from `from` on if the other side can; see [`Download::from`].
+    /// Requests the bytes of a file, from `from` on if the server can; see [`Download::from`].
     ///
     /// # Errors
-    /// What the hub or the store behind it refuses.
+    /// The error that the hub or its storage host answers with.
     pub(crate) fn open(&self, remote: &Remote, from: u64) -> Result<Download, FetchError> {
         let range = (from > 0).then(|| format!("bytes={from}-"));
         let response =
@@ -176,7 +175,7 @@ impl Hub {
             Some(starts) if starts == from || starts == 0 => {
                 Ok(Download { from: starts, body: Box::new(response.into_body().into_reader()) })
             }
-            // Not what was asked for: the whole file is never wrong.
+            // Another range was asked for; the whole file can be used.
             _ if from > 0 => self.open(remote, 0),
             _ => Err(FetchError::Odd {
                 host: self.origin.host.clone(),
@@ -209,7 +208,7 @@ impl Hub {
                 return Ok(response);
             }
             if status.as_u16() == 416 && range.is_some() {
-                // Nothing lies beyond the end of what is there: the part is too long, or of something else.
+                // The range begins after the end of the file: the partial file is too long, or of another file.
                 return self.follow(method, &url, None, entry, file, enough);
             }
             if !status.is_redirection() {
@@ -266,7 +265,7 @@ impl Hub {
     }
 }
 
-/// What the answers to a `HEAD` say, of which the first word counts.
+/// What the answers to a `HEAD` say; of several answers the first that gives a value counts.
 #[derive(Default)]
 struct Description {
     size: Option<u64>,
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_sent_in_the_clear_but_to_this_machine() {
+    fn a_token_is_only_sent_unencrypted_to_this_machine() {
         let hub = |endpoint| Hub::new(endpoint, Some(Token::new("t", "").unwrap()));
         assert!(matches!(hub("http://mirror.example"), Err(FetchError::Unprotected { .. })));
         for fine in ["http://127.0.0.1:80", "http://localhost:8080", "http://[::1]:8080"] {

@@ -1,10 +1,8 @@
-//! Whose address an address is.
-//!
-//! Owns what makes two addresses one party's, and where a redirect leads. Pure.
+//! Origins of addresses (RFC 6454) and the targets of redirects.
 
 use ureq::http::Uri;
 
-/// Scheme, host and port (RFC 6454): what a token belongs to.
+/// Scheme, host and port (RFC 6454). A token belongs to one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) scheme: String,
@@ -13,7 +11,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Of a web address; nothing of any other.
+    /// The origin of a web address; none for other addresses.
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
         let usual = match scheme.as_str() {
@@ -25,13 +23,13 @@ impl Origin {
         Some(Self { scheme, host, port: uri.port_u16().unwrap_or(usual) })
     }
 
-    /// Whether what is sent there stays on this machine.
+    /// Whether it is this machine.
     pub(crate) fn is_this_machine(&self) -> bool {
         let address = self.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
         self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// Where a `Location` leads from here.
+    /// The address that a `Location` header means here.
     pub(crate) fn join(&self, location: &str) -> Option<String> {
         let Self { scheme, host, port } = self;
         match location {

@@ -1,31 +1,28 @@
-//! The models that can be fetched by name, and what a name means on the Hugging Face hub.
-//!
-//! Owns names, repositories, files, sizes and licences. Refuses to know HTTP and disks: it is values alone. Invariant: every
-//! name it lists can be found again.
+//! The models that can be fetched by name: repositories, files, sizes and licenses.
 
 use serde::Deserialize;
 
 use super::FetchError;
 
-/// The hub, unless another is named.
+/// The default hub.
 pub(crate) const HUB: &str = "https://huggingface.co";
 
 /// A model that can be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogEntry {
-    /// What a person calls it.
+    /// The name that people give.
     pub(crate) name: String,
     /// Owner and repository on the hub.
     pub(crate) repo: &'static str,
     pub(crate) parts: Parts,
-    /// Bytes to fetch, about; the hub says exactly.
+    /// Approximate size in bytes; the hub gives the exact one.
     pub(crate) about_bytes: u64,
-    pub(crate) licence: &'static str,
-    /// Its licence must be accepted on the hub first.
+    pub(crate) license: &'static str,
+    /// Its license must be accepted on the hub first.
     pub(crate) gated: bool,
 }
 
-/// What a model is made of.
+/// The files of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Parts {
     /// One file, which keeps its name.
@@ -34,11 +31,11 @@ pub(crate) enum Parts {
     Folder,
 }
 
-/// What every folder holds beside its weights.
+/// The files of every folder apart from its weights.
 pub(crate) const FOLDER: [&str; 2] = ["config.json", "tokenizer.json"];
-/// The list of shards, where weights are in more than one file.
+/// The list of shards, if the weights are in more than one file.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
-/// The weights, where they are in one file.
+/// The weights, if they are in one file.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 
 const GEMMA: &str = "Gemma Terms of Use";
@@ -51,7 +48,7 @@ const RECURRENTGEMMA: [(&str, &str, u64); 4] = [
     ("recurrentgemma-9b", "google/recurrentgemma-9b", 17_200),
 ];
 
-/// Sizes and forms of whisper.cpp's own conversions, with their megabytes. `.en` hears English only and better.
+/// whisper.cpp's own conversions, with their megabytes. `.en` models know only English, and better.
 const WHISPER: [(&str, u64); 33] = [
     ("tiny", 78),
     ("tiny-q5_1", 32),
@@ -95,7 +92,7 @@ pub fn entries() -> impl Iterator<Item = CatalogEntry> {
         repo,
         parts: Parts::Folder,
         about_bytes: megabytes * 1_000_000,
-        licence: GEMMA,
+        license: GEMMA,
         gated: true,
     });
     let whisper = WHISPER.iter().map(|&(form, megabytes)| CatalogEntry {
@@ -103,13 +100,13 @@ pub fn entries() -> impl Iterator<Item = CatalogEntry> {
         repo: "ggerganov/whisper.cpp",
         parts: Parts::File(format!("ggml-{form}.bin")),
         about_bytes: megabytes * 1_000_000,
-        licence: "MIT",
+        license: "MIT",
         gated: false,
     });
     gemma.chain(whisper)
 }
 
-/// What a name means. It may be written as on the hub too: `google/recurrentgemma-2b-it`, `ggml-base.en.bin`, `base.en`.
+/// Finds a model by name. It may also be written as on the hub: `google/recurrentgemma-2b-it`, `ggml-base.en.bin`, `base.en`.
 ///
 /// # Errors
 /// [`FetchError::Unknown`], with the nearest name.
@@ -121,17 +118,17 @@ pub fn find(name: &str) -> Result<CatalogEntry, FetchError> {
     let means = |entry: &CatalogEntry| entry.name == bare || entry.name.strip_prefix("whisper-") == Some(form);
     entries().find(means).ok_or_else(|| {
         let near = |entry: &CatalogEntry| (strsim::jaro_winkler(&entry.name, bare) * 1e6) as u64;
-        let nearest = entries().max_by_key(near).expect("the catalogue is not empty").name;
+        let nearest = entries().max_by_key(near).expect("the catalog is not empty").name;
         FetchError::Unknown { name: name.into(), nearest }
     })
 }
 
-/// Where a file of a repository is to be had.
+/// The address of a file of a repository.
 pub(crate) fn url(endpoint: &str, repo: &str, revision: &str, file: &str) -> String {
     format!("{}/{repo}/resolve/{revision}/{file}", endpoint.trim_end_matches('/'))
 }
 
-/// The page on which a licence is accepted.
+/// The page on which a license is accepted.
 pub(crate) fn page(repo: &str) -> String {
     format!("{HUB}/{repo}")
 }
@@ -144,7 +141,7 @@ struct ShardIndex {
 /// The shards that an [`INDEX`] names, each once, in order.
 ///
 /// # Errors
-/// What is wrong with the list: it comes from outside, and a shard may not be put elsewhere than beside it.
+/// The list is damaged, or names a file outside of its own folder.
 pub(crate) fn shards(index: &str) -> Result<Vec<String>, String> {
     let index: ShardIndex = serde_json::from_str(index).map_err(|error| error.to_string())?;
     let shards: std::collections::BTreeSet<String> = index.weight_map.into_values().collect();
@@ -170,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_known_by_its_names_elsewhere() {
+    fn a_model_is_found_by_its_names_on_the_hub() {
         for name in ["whisper-base.en-q5_1", "base.en-q5_1", "ggml-base.en-q5_1.bin", "ggerganov/ggml-base.en-q5_1.bin"]
         {
             assert_eq!(find(name).unwrap().parts, Parts::File("ggml-base.en-q5_1.bin".into()), "{name}");
