@@ -265,7 +265,7 @@ impl Message {
     }
 }
 
-/// What a message holds of what was said in the house. There is no default: a message that quotes nothing says so.
+/// What a message holds of what was said. There is no default: a message that quotes nothing says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provenance {
     /// No words of anybody, and nothing that a model made of them.

@@ -9,7 +9,10 @@ use super::{
 use clap::{CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(version, about = "Listens to a room, keeps the gist, tells the house. Nothing leaves this machine but MQTT.")]
+#[command(
+    version,
+    about = "Listens to a room, writes down what is said, publishes summaries and alerts. Nothing leaves this machine but MQTT."
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: CliCommand,

@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(enforce(&mut store, &jumped, keep, read).unwrap(), 0);
         assert_eq!(enforce(&mut store, &jumped, keep, read).unwrap(), 0);
         assert_eq!(store.note(BELIEVED).unwrap().unwrap(), "2020-01-01T00:00:00Z");
-        // A house that keeps nothing keeps nothing by any clock.
+        // With `keep = "nothing"` nothing is kept, whatever the clock says.
         assert_eq!(enforce(&mut store, &TrustedClock::new(None), keep, read).unwrap(), 1);
         let read = store.record_utterance(&Utterance { id: Ulid::generate(), ..said }, &[]).unwrap();
         assert_eq!(enforce(&mut store, &jumped, Keep::Nothing, read).unwrap(), 1);

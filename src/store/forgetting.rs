@@ -139,7 +139,7 @@ impl Store {
         })
     }
 
-    /// When the last thing that stored digests tell of was said, of each state that has any: a room's, or the house's.
+    /// When the last thing that stored digests tell of was said, of each state that has any: a room's, or the one of all rooms.
     pub(crate) fn told_until(&self) -> Result<BTreeMap<Option<String>, Timestamp>, StoreError> {
         self.read(|connection| {
             let newest = r#"SELECT room, "end", max(seq) FROM digest WHERE words > 0 GROUP BY room"#;

@@ -16,7 +16,7 @@ impl Store {
     ///
     /// The outbox holds its own copy of what it has to tell, so with [`Keep::Nothing`] the transcript goes as soon as it
     /// was read; a message's text goes with its acknowledgement. The newest message of each retained topic stays: it is
-    /// what the house shows now, and the broker holds it too.
+    /// what others show now, and the broker holds it too.
     pub fn enforce(&mut self, now: Timestamp, keep: Keep, processed: i64) -> Result<u64, StoreError> {
         let before = match keep {
             Keep::Forever => None,

@@ -83,7 +83,7 @@ CREATE TABLE inbox(
 CREATE TABLE arrival(id TEXT PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE false_alarm(alert TEXT PRIMARY KEY, rule TEXT NOT NULL, time INTEGER NOT NULL, probability REAL) STRICT, WITHOUT ROWID;
 "#,
-    // Whose state a digest and an alert are of: a room's, or, where there is none, the house's.
+    // The room whose state made a digest or an alert; none for the state of all rooms.
     r#"
 ALTER TABLE digest ADD COLUMN room TEXT;
 ALTER TABLE alert ADD COLUMN room TEXT;

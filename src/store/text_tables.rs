@@ -189,8 +189,8 @@ impl TextTable for Retained {
         delete_quoting(transaction, "retained", "1", since, deleted)
     }
 
-    /// The newest message of a topic stays: it is what the house shows now, and the broker holds it too. A house that keeps no
-    /// text clears those that quote any: see [`Store::forget_retained`](super::Store::forget_retained).
+    /// The newest message of a topic stays: it is what others show now, and the broker holds it too. Where no
+    /// text is kept, those that quote any are cleared: see [`Store::forget_retained`](super::Store::forget_retained).
     fn enforce(&self, _: &Transaction<'_>, _: &RowAgeLimit, _: &mut Aged) -> rusqlite::Result<()> {
         Ok(())
     }
