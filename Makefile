@@ -49,11 +49,6 @@ HEARTH_FIXTURES ?= ../shared/fixtures
 test-recordings: deps
 	HEARTH_FIXTURES=$(HEARTH_FIXTURES) $(CARGO) test $(PROFILE) --test hearing --test daemon -- --ignored recordings
 
-# Tests on recordings of speech and noise that may not be part of this repository.
-HEARTH_FIXTURES ?= ../shared/fixtures
-test-recordings: deps
-	HEARTH_FIXTURES=$(HEARTH_FIXTURES) $(CARGO) test $(PROFILE) --test hearing -- --ignored recordings
-
 # Each fuzz target for some seconds, from the seeds in fuzz/corpus. With no nightly compiler: coverage guides it, without sanitizers.
 FUZZ_SECONDS ?= 20
 fuzz: build-deps

@@ -225,7 +225,7 @@ impl SnapshotStore {
     fn set_aside(&self, path: &Path, error: &SnapshotError) -> Result<(), SnapshotError> {
         if self.writable {
             let kept = snapshot::set_aside(path)?;
-            warn!(%error, kept = %kept.display(), "a snapshot cannot be used; it is renamed, and an older one is taken");
+            warn!(%error, kept = %kept.display(), "a snapshot cannot be used; it is kept aside under this name, and an older one is taken");
         } else {
             warn!(%error, "a snapshot cannot be used; an older one is taken");
         }
