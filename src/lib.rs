@@ -89,6 +89,7 @@
 
 // The documentation is for contributors: `make doc` includes private items.
 #![allow(rustdoc::private_intra_doc_links)]
+#![forbid(unsafe_code)]
 
 pub mod api;
 mod app;

@@ -88,6 +88,7 @@ case ${1:-} in
     mkdir -p "target/$triple/release"
     cp "$root/target/$triple/release/hearth" "target/$triple/release/hearth"
     target/release/hearth manpages target/manpages
+    tools/third_party_licenses.py target/manpages/THIRD-PARTY.md
     cargo deb --no-build --no-strip --locked --target "$triple" --variant bookworm
     rm -rf "$root/deb" && mkdir -p "$root/deb" "$chroot/deb"
     # shellcheck disable=SC2012

@@ -11,6 +11,7 @@ suite=${SUITE:-bookworm}
 build() {
   command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
   target/release/hearth manpages target/manpages
+  tools/third_party_licenses.py target/manpages/THIRD-PARTY.md
   cargo deb --no-build --locked
 }
 
