@@ -14,11 +14,13 @@ pub(crate) fn resident_bytes() -> u64 {
 }
 
 /// The most bytes that were in memory at any time.
+#[cfg(feature = "bench")]
 pub(crate) fn peak_resident_bytes() -> u64 {
     bytes_of("/proc/self/status", "VmHWM:")
 }
 
 /// Bytes of memory of the machine.
+#[cfg(feature = "bench")]
 pub(crate) fn total_bytes() -> u64 {
     bytes_of("/proc/meminfo", "MemTotal:")
 }
