@@ -51,7 +51,7 @@ pub(crate) const BUSY: &str = "hearth is busy with other commands; try later";
 pub(crate) const CLOSING: &str = "hearth is closing";
 
 /// What is answered to commands for a microphone on a machine that has none.
-pub(crate) const NO_MICROPHONE: &str = "this machine has no ears: mute the ones that hear";
+pub(crate) const NO_MICROPHONE: &str = "this machine has no microphone: mute the machines that have one";
 
 /// What every command says about itself.
 pub trait Definition: Sized {

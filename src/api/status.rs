@@ -274,7 +274,7 @@ impl fmt::Display for Status {
 impl HearingStatus {
     fn write(&self, f: &mut fmt::Formatter<'_>, now: Timestamp) -> fmt::Result {
         let ears = match (self.ears, self.listening, self.source_ok) {
-            (false, _, _) => "without ears".into(),
+            (false, _, _) => "without a microphone".into(),
             (true, false, _) => match self.paused_until {
                 Some(until) => format!("paused until {}", local(until, now)),
                 None => "muted".into(),

@@ -20,9 +20,9 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum CliCommand {
-    /// Run the daemon: hear, read, publish
+    /// Run the daemon: transcribe, read along, publish
     Run(run::RunArgs),
-    /// How the running daemon is: what it hears, reads and tells
+    /// Show what the running daemon hears, reads and publishes
     Status(status::StatusArgs),
     /// Show it at work on a bundled recording of a household
     Demo(demo::DemoArgs),
@@ -32,7 +32,7 @@ enum CliCommand {
     Ask(ask::AskArgs),
     /// Search what was said for words
     Search(search::SearchArgs),
-    /// Delete what was said lately, everywhere on this machine
+    /// Delete what was said in the last minutes, everywhere on this machine
     Forget(forget::ForgetArgs),
     /// Continue a prompt with a RecurrentGemma model
     Generate(generate::GenerateArgs),
@@ -40,13 +40,13 @@ enum CliCommand {
     Rules(rules::RulesArgs),
     /// Fetch, quantize, list, show and verify models
     Models(models::ModelsArgs),
-    /// Take back what was left at the broker
+    /// List the commands over MQTT, or delete what this machine left at its broker
     Mqtt(mqtt::MqttArgs),
     /// Measure speed on this machine
     Bench(bench::BenchArgs),
     /// List microphones
     Devices(devices::DevicesArgs),
-    /// Tell everything that is wrong with a config, and probe what it names
+    /// Report everything that is wrong with a config, and try what it names
     Check(check::CheckArgs),
     /// Write manual pages and shell completions
     #[command(alias = "papers", hide = true)]

@@ -332,7 +332,7 @@ fn a_machine_without_a_microphone_reads_what_three_others_hear() {
     assert!(entities["ask"].is_object() && entities["microphone"].is_null() && entities["listening"].is_null());
     listener.publish("hearth/reader/listening/set", "OFF", false);
     let refused = listener.on("hearth/reader/response/listening").json();
-    assert!(refused["error"].as_str().unwrap().contains("no ears"), "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("no microphone"), "{refused}");
 
     let mut heard = BTreeSet::new();
     for room in ["kitchen", "hall", "study"] {

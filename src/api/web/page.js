@@ -184,7 +184,7 @@ function figures(status) {
   $("node").textContent = status.node;
   document.title = status.alerts.length ? `(${status.alerts.length}) hearth ${status.node}` : `hearth ${status.node}`;
   view.muted = hears.ears && !hears.listening;
-  $("ears").textContent = !hears.ears ? "without ears" : hears.paused_until ? `paused until ${minute(hears.paused_until)}` : view.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
+  $("ears").textContent = !hears.ears ? "without a microphone" : hears.paused_until ? `paused until ${minute(hears.paused_until)}` : view.muted ? "muted" : hears.source_ok ? "listening" : "waiting for sound";
   $("ears").className = `pill ${!hears.ears || view.muted || !hears.source_ok ? "off" : "on"}`;
   $("link").textContent = tells.connected ? "connected" : "waiting for the broker";
   $("link").className = `pill ${tells.connected ? "on" : "off"}`;
