@@ -1,8 +1,10 @@
 //! The listen service: the thread that reads stored utterances into the states, and stores their digests and alerts.
 //!
-//! What a listener says of an utterance is stored in one transaction with the number of that utterance. So after any crash every
-//! utterance is processed once; text read between the last snapshot and the crash is only read again.
+//! What a listener says of utterances is stored in one transaction with the number of the last of them, and never before the rules were
+//! asked about them. So after any crash every utterance is processed once; text read between the last snapshot and the crash is only
+//! read again.
 
+mod backlog;
 mod commands;
 mod forget;
 mod outcome_messages;
@@ -26,7 +28,7 @@ use crate::clock;
 use crate::commands::PendingCommand;
 use crate::commands::interval::stored_interval;
 use crate::config::{Config, Rule};
-use crate::event::{Gap, Message, Utterance};
+use crate::event::{Gap, Message};
 use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
@@ -48,9 +50,6 @@ pub(crate) enum ListenerEvent {
     Command(PendingCommand),
 }
 
-/// The rules are asked after each utterance. When more than this many wait, they are read in one go and the rules are asked once,
-/// because their questions are about now, not about an hour ago.
-const CATCH_UP: u64 = 16;
 /// A state without a snapshot begins with so many of the last utterances: what a household says in a day or so, and what the 2B
 /// model reads in an hour. More would only delay what is said now.
 const NEW_STATE_UTTERANCES: usize = 2_000;
@@ -109,6 +108,8 @@ struct ListenerWorker {
     /// How far the stream has come.
     now: Timestamp,
     snapshot_due: Instant,
+    /// When it was first seen that hearth shuts down.
+    closing_since: Option<Instant>,
 }
 
 impl ListenerWorker {
@@ -147,6 +148,7 @@ impl ListenerWorker {
             processed,
             now: Timestamp::UNIX_EPOCH,
             snapshot_due,
+            closing_since: None,
         };
         worker.record(ended, Vec::new())?;
         restore_live_view::digests_and_alerts(&worker.store, &worker.context.live_feed, &worker.listeners.alerts())?;
@@ -170,8 +172,11 @@ impl ListenerWorker {
             }
         }
         self.catch_up()?;
-        let outcome = self.listeners.finish(self.now)?;
-        self.record(outcome, Vec::new())?;
+        // What is left is read at the next start, and the digest is made of all of it then.
+        if self.has_read_everything()? {
+            let outcome = self.listeners.finish(self.now)?;
+            self.record(outcome, Vec::new())?;
+        }
         let read = self.processed.min(self.read);
         self.retention.clone().enforce(&mut self, read)?;
         self.save();
@@ -188,41 +193,6 @@ impl ListenerWorker {
             }
             ListenerEvent::Command(pending) => self.carry_out(pending),
         }
-    }
-
-    /// Reads what is in the store and not yet in the state.
-    fn catch_up(&mut self) -> Result<(), ServiceError> {
-        loop {
-            self.context.metrics.reading_heartbeat.beat();
-            let batch = retry_until_stored(&self.context, || self.store.utterances_after(self.read, state_at::BATCH))?;
-            let Some(&(last, _)) = batch.last() else { break };
-            let behind = self.store.count_after(self.read)? > CATCH_UP;
-            let (processed, new): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(seq, _)| *seq <= self.processed);
-            if let Some(&(seq, _)) = processed.last() {
-                self.measured(|listeners| listeners.replay(&processed))?;
-                self.read = seq;
-                self.update_metrics()?;
-            }
-            for (seq, utterance) in new {
-                self.read_new(seq, &utterance, behind && seq != last)?;
-                self.update_metrics()?;
-            }
-        }
-        let read = self.processed.min(self.read);
-        self.retention.clone().was_read(self, read)?;
-        self.update_metrics()
-    }
-
-    /// Reads a new utterance, and asks the rules unless more are behind it.
-    fn read_new(&mut self, seq: i64, utterance: &Utterance, more_behind: bool) -> Result<(), ServiceError> {
-        // The silence before it may have ended a conversation: its digest comes before the next one begins.
-        self.pass(utterance.start)?;
-        self.measured(|listeners| listeners.hear(seq, utterance))?;
-        self.now = clock::forward(self.now, utterance.end);
-        self.read = seq;
-        self.processed = seq;
-        let outcome = if more_behind { ListenerOutcome::default() } else { self.listeners.consider(self.now)? };
-        Ok(self.record(outcome, Vec::new())?)
     }
 
     /// The stream has reached `time`.
@@ -278,12 +248,18 @@ impl ListenerWorker {
         let read = self.processed.min(self.read);
         self.retention.clone().tick(self, read)?;
         // During a shutdown each snapshot may be the last: what is still being transcribed may take longer than the grace.
-        let closing = self.context.is_closing();
-        if closing || Instant::now() >= self.snapshot_due {
+        if self.context.is_closing() {
+            self.snapshot_due = Instant::now();
+        }
+        self.save_if_due();
+        Ok(())
+    }
+
+    fn save_if_due(&mut self) {
+        if Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
             self.save();
         }
-        Ok(())
     }
 
     /// Saves the states. A failure is no reason to stop: the older snapshots and the transcript are still there.

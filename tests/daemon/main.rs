@@ -6,6 +6,7 @@ mod harness;
 mod mosquitto;
 
 mod api;
+mod backlog;
 mod bad_input;
 mod broker_outages;
 mod commands;
