@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::formats::{TensorGroup, TensorKind, TensorSource, WeightMatrix};
 use crate::kernels::{self, Kernel, Matmul, QuantizedActivations, WeightFormat};
+use crate::scratch::AlignedVec;
 
 /// x·Wᵀ + b.
 pub(crate) struct Linear {
@@ -38,7 +39,7 @@ impl Linear {
     }
 
     /// This layer's product for t tokens, into `out` [t, outputs].
-    pub(crate) fn matmul<'a>(&'a self, t: usize, out: &'a mut Vec<f32>) -> Matmul<'a> {
+    pub(crate) fn matmul<'a>(&'a self, t: usize, out: &'a mut AlignedVec) -> Matmul<'a> {
         let weights = self.weight.packed();
         out.resize(t * weights.outputs(), 0.0);
         Matmul { weights, bias: self.bias.as_deref(), out }

@@ -6,6 +6,7 @@ use super::{PARALLEL_MIN_VALUES, each_token};
 use crate::Error;
 use crate::formats::TensorSource;
 use crate::kernels::{Kernel, elementwise};
+use crate::scratch::AlignedVec;
 
 /// x·rsqrt(mean x² + ε)·(1 + w).
 pub(crate) struct RmsNorm {
@@ -22,7 +23,7 @@ impl RmsNorm {
     }
 
     /// x [t, d] → out [t, d].
-    pub(crate) fn forward(&self, kernel: Kernel, x: &[f32], out: &mut Vec<f32>) {
+    pub(crate) fn forward(&self, kernel: Kernel, x: &[f32], out: &mut AlignedVec) {
         let d = self.weight.len();
         out.resize(x.len(), 0.0);
         each_token(out, d, |token, out| {
@@ -31,7 +32,7 @@ impl RmsNorm {
     }
 
     /// x ← x + y, both [t, d], and the norm of the sum → out. One pass, so that each row is in the cache for both.
-    pub(crate) fn add_and_forward(&self, kernel: Kernel, x: &mut [f32], y: &[f32], out: &mut Vec<f32>) {
+    pub(crate) fn add_and_forward(&self, kernel: Kernel, x: &mut [f32], y: &[f32], out: &mut AlignedVec) {
         let d = self.weight.len();
         out.resize(x.len(), 0.0);
         let row = |((x, y), out): ((&mut [f32], &[f32]), &mut [f32])| {
