@@ -1,16 +1,17 @@
 //! Network microphones: satellites that speak Home Assistant's Wyoming protocol over TCP.
 //!
 //! Each satellite has a thread of its own. Whatever one sends, or fails to send, ends that connection alone. A satellite is
-//! identified only by its address and the name it gives.
+//! identified only by its address and the name it gives: a silent connection gives way to a new one of the same satellite.
 
+mod places;
 mod protocol;
+mod sample_layout;
 mod satellite;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use socket2::{SockRef, TcpKeepalive};
 
+use self::places::Places;
 use self::satellite::{ClientRoom, Satellite};
 use super::sink::BlockingSink;
 use super::{AudioError, SourceControl};
@@ -26,8 +29,6 @@ use crate::config;
 use crate::event::RoomAudio;
 use crate::metrics::Metrics;
 
-/// More connections than this are refused.
-const MAX_CLIENTS: usize = 16;
 /// How long a request to stop may go unnoticed: 40 ms.
 const POLL_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 
@@ -38,7 +39,7 @@ struct WyomingServer<'a> {
     room: &'a str,
     control: &'a SourceControl,
     metrics: &'a Metrics,
-    connections: AtomicUsize,
+    places: Places,
     /// Rooms that disconnected in the middle of a stream, and when.
     lost: Mutex<BTreeMap<Arc<str>, Timestamp>>,
 }
@@ -55,8 +56,7 @@ pub(super) fn run(
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     tracing::info!(address = %listener.local_addr().map_err(failed)?, "network microphones may connect");
-    let server =
-        WyomingServer { settings, room, control, metrics, connections: AtomicUsize::new(0), lost: Mutex::default() };
+    let server = WyomingServer { settings, room, control, metrics, places: Places::default(), lost: Mutex::default() };
     std::thread::scope(|threads| {
         while !control.stopped() {
             if !ready(&listener, &POLL_TIME).map_err(|error| failed(error.into()))? {
@@ -71,16 +71,18 @@ pub(super) fn run(
                     continue;
                 }
             };
-            if let Some(reason) = server.refusal(peer) {
-                tracing::warn!(%peer, "a network microphone was refused: {reason}");
-                continue;
-            }
-            server.connections.fetch_add(1, Relaxed);
+            let place = match server.place(&stream, peer) {
+                Ok(place) => place,
+                Err(reason) => {
+                    tracing::warn!(%peer, "a network microphone was refused: {reason}");
+                    continue;
+                }
+            };
             let server = &server;
-            let satellite = Satellite::new(stream, peer, server, out.clone());
+            let satellite = Satellite::new(stream, peer, place, server, out.clone());
             let thread = std::thread::Builder::new().name("wyoming".into()).spawn_scoped(threads, move || {
                 satellite.and_then(Satellite::run).unwrap_or_else(|ended| ended.log(peer));
-                server.connections.fetch_sub(1, Relaxed);
+                server.places.leave(place);
             });
             thread.map_err(|source| AudioError::Thread { source })?;
         }
@@ -98,41 +100,70 @@ fn ready(from: &impl AsFd, within: &Timespec) -> Result<bool, Errno> {
 }
 
 impl<'a> WyomingServer<'a> {
-    fn refusal(&self, peer: SocketAddr) -> Option<&'static str> {
+    /// The place of a new connection, or why it is refused.
+    fn place(&self, stream: &TcpStream, peer: SocketAddr) -> Result<u64, String> {
         let rooms = &self.settings.rooms;
-        if !rooms.is_empty() && !rooms.contains_key(&peer.ip().to_canonical()) {
-            return Some("its address has no room in [source.wyoming.rooms]");
+        let address = peer.ip().to_canonical();
+        if !rooms.is_empty() && !rooms.contains_key(&address) {
+            return Err("its address has no room in [source.wyoming.rooms]".into());
         }
-        (self.connections.load(Relaxed) >= MAX_CLIENTS).then_some("there are too many of them")
+        keep_alive(stream).map_err(|error| error.to_string())?;
+        let handle = stream.try_clone().map_err(|error| error.to_string())?;
+        self.places.enter(address, handle).ok_or_else(|| "there are too many of them, and all deliver".into())
     }
 
     fn lost_rooms(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Timestamp>> {
         self.lost.lock()
     }
 
-    /// A room has disconnected in the middle of a stream.
-    fn record_loss(&self, room: &Arc<str>) {
+    /// A room has disconnected in the middle of a stream, which brought sound until then.
+    fn record_loss(&self, room: &Arc<str>, until: Timestamp) {
         let mut lost = self.lost_rooms();
-        lost.insert(room.clone(), Timestamp::now());
+        lost.insert(room.clone(), until);
         // The names come from whoever connects, so their number is limited.
-        if lost.len() > MAX_CLIENTS {
+        if lost.len() > places::MAX_CLIENTS {
             lost.pop_first();
         }
     }
 
-    /// Opens the room of a satellite: by its address, by the name it gave, or the one for all others. If the room is taken, a number
-    /// is appended.
-    fn open_room(&'a self, peer: SocketAddr, name: Option<&str>, out: SyncSender<RoomAudio>) -> ClientRoom<'a> {
+    /// The room that a satellite is to have: by its address, by the name it gave, or the one for all others.
+    fn wished_room<'n>(&'n self, peer: SocketAddr, name: Option<&'n str>) -> &'n str {
         let named = self.settings.rooms.get(&peer.ip().to_canonical()).map(config::Name::as_str);
-        let room = named.or(name).unwrap_or(self.room);
-        // Held until the room is open, so that two satellites that connect at once do not take the same.
-        let _guard = self.lost_rooms();
-        let listed = self.metrics.rooms.each();
-        let free = |name: &str| listed.iter().all(|(taken, _)| **taken != *name);
-        let numbered = (2..).map(|n| format!("{room}-{n}"));
-        let room = std::iter::once(room.to_owned()).chain(numbered).find(|name| free(name));
-        let name: Arc<str> = room.expect("one of the numbers is free").into();
-        tracing::info!(%peer, room = &*name, "a network microphone delivers audio");
-        ClientRoom::new(BlockingSink::new(out, &name, self.control, self.metrics), name, self.metrics)
+        named.or(name).unwrap_or(self.room)
     }
+
+    /// Opens the room of a satellite. A silent connection that the same satellite left behind gives way. If another has the room, a
+    /// number is appended.
+    ///
+    /// None when the sources are stopped.
+    fn open_room(&'a self, place: u64, wished: &str, out: &SyncSender<RoomAudio>) -> Option<ClientRoom<'a>> {
+        loop {
+            {
+                // Held until the room is open, so that two satellites that connect at once do not take the same.
+                let _guard = self.lost_rooms();
+                let listed = self.metrics.rooms.each();
+                let free = |name: &str| listed.iter().all(|(taken, _)| **taken != *name);
+                if free(wished) || !self.places.take_over(place, wished) {
+                    let numbered = (2..).map(|n| format!("{wished}-{n}"));
+                    let room = std::iter::once(wished.to_owned()).chain(numbered).find(|name| free(name));
+                    let name: Arc<str> = room.expect("one of the numbers is free").into();
+                    self.places.set_room(place, &name);
+                    tracing::info!(room = &*name, "a network microphone delivers audio");
+                    let sink = BlockingSink::new(out.clone(), &name, self.control, self.metrics);
+                    return Some(ClientRoom::new(sink, name, self.metrics));
+                }
+            }
+            // The other thread ends its segment first.
+            if self.control.wait_until(Instant::now() + Duration::from_millis(10)).is_break() {
+                return None;
+            }
+        }
+    }
+}
+
+/// The system asks a silent satellite whether it is still there, and closes the connection after half a minute without an answer.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    let every = Duration::from_secs(5);
+    let settings = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(every).with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&settings)
 }

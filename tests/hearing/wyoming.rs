@@ -236,3 +236,100 @@ fn audio_of_a_satellite_is_discarded_while_listening_is_off() {
     let (_, frames, audio) = server.next();
     assert!(frames == 0 && matches!(audio, AudioEvent::Gap(gap) if gap.reason == GapReason::Muted));
 }
+
+fn named(name: &str) -> Vec<u8> {
+    event("info", json!({ "satellite": { "name": name } }), &[])
+}
+
+#[test]
+fn a_microphone_that_lost_power_comes_back_as_its_own_room() {
+    let server = Server::open(&[]);
+    let second = event("audio-chunk", format(16_000, 2, 1), &[1; 32_000]);
+    let mut attic = server.connect();
+    attic.write_all(&[named("attic"), second.clone()].concat()).unwrap();
+    let mut without_power = server.connect();
+    without_power.write_all(&[named("hall"), second.clone()].concat()).unwrap();
+    server.until_rooms(&["attic", "hall"]);
+
+    // It may be back before its old connection counts as silent, and then it has another room until that is known.
+    let mut back = server.connect();
+    back.write_all(&named("hall")).unwrap();
+    let end = Instant::now() + TIMEOUT;
+    let mut gap = None;
+    while gap.is_none() {
+        assert!(Instant::now() < end, "{:?}", server.rooms());
+        back.write_all(&event("audio-chunk", format(16_000, 2, 1), &[1; 3_200])).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let of_the_hall = |sound: RoomAudio| (&*sound.room == "hall").then_some(sound.event);
+        gap = server.received.try_iter().filter_map(of_the_hall).find(|audio| matches!(audio, AudioEvent::Gap(_)));
+    }
+    assert!(matches!(gap, Some(AudioEvent::Gap(AudioGap { from, to, reason: GapReason::DeviceLost })) if from < to));
+    server.until_rooms(&["attic", "hall"]);
+    until_closed(without_power);
+
+    attic.write_all(&event("ping", json!({ "text": "I had nothing to say" }), &[])).unwrap();
+    assert_eq!(answer(&mut attic)["type"], "pong", "another microphone at the same address keeps its place");
+}
+
+#[test]
+fn silent_connections_do_not_keep_a_microphone_out() {
+    let server = Server::open(&[]);
+    let chunk = event("audio-chunk", format(16_000, 2, 1), &[1; 3_200]);
+    let mut kitchen = server.connect();
+    kitchen.write_all(&[named("kitchen"), chunk.clone()].concat()).unwrap();
+    let mut silent: Vec<TcpStream> = (0..15).map(|_| server.connect()).collect();
+    let end = Instant::now() + TIMEOUT;
+    while server.rooms() != ["hall", "kitchen"] {
+        assert!(Instant::now() < end, "{:?}", server.rooms());
+        // Messages without sound do not hold a place.
+        silent.iter_mut().for_each(|stream| drop(stream.write_all(&event("ping", json!({ "text": "" }), &[]))));
+        kitchen.write_all(&chunk).unwrap();
+        let mut hall = server.connect();
+        let _ = hall.write_all(&[named("hall"), chunk.clone()].concat());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    kitchen.write_all(&event("ping", json!({ "text": "still here" }), &[])).unwrap();
+    assert_eq!(answer(&mut kitchen)["data"]["text"], "still here");
+}
+
+#[test]
+fn a_message_that_drips_in_does_not_hold_a_connection() {
+    let server = Server::open(&[]);
+    let mut client = server.connect();
+    let begun = event("audio-chunk", format(16_000, 2, 1), &[1; 32_000]);
+    client.write_all(&begun[..1_000]).unwrap();
+    let end = Instant::now() + TIMEOUT;
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    loop {
+        assert!(Instant::now() < end, "the connection is still open");
+        match client.read(&mut [0; 16]) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => break,
+        }
+        let _ = client.write_all(&[1]);
+    }
+}
+
+/// A connection whose other side has no power is closed by the system only if it asks from time to time.
+#[test]
+fn the_system_is_told_to_ask_whether_a_silent_satellite_is_still_there() {
+    let server = Server::open(&[]);
+    let client = server.connect();
+    let (ours, theirs) = (server.address.port(), client.local_addr().unwrap().port());
+    let end = Instant::now() + TIMEOUT;
+    loop {
+        // Columns of proc(5): number, local and remote address, state, queues, timer. Timer 2 is the one of keep-alive.
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let timer = sockets.lines().find_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let of_the_server =
+                columns[1].ends_with(&format!(":{ours:04X}")) && columns[2].ends_with(&format!(":{theirs:04X}"));
+            of_the_server.then(|| columns[5][..2].to_owned())
+        });
+        if timer.as_deref() == Some("02") {
+            break;
+        }
+        assert!(Instant::now() < end, "{timer:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
