@@ -1,9 +1,9 @@
 //! The Unix socket over which commands on this machine reach the running daemon.
 //!
-//! One JSON object a line, answered by one. Only root and the user hearth runs as can open it. Lines are limited in length,
-//! and an idle client is dropped.
+//! One JSON object a line, answered by one. Only root and the user hearth runs as can open it. Lines are limited in length, an idle
+//! client is dropped, and clients that send no whole line cannot keep out others.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as Blocking;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tracing::{debug, warn};
 
+use super::client_slots::{ClientSlot, ClientSlots, SlotLimits};
 use super::{ANSWER_TIMEOUT, Api};
 use crate::commands;
 
@@ -26,12 +27,14 @@ use crate::commands;
 const NAME: &str = "hearth.sock";
 /// The directory of the socket under systemd.
 const RUNTIME_DIR: &str = "/run/hearth";
-/// Clients served at once; more wait.
-const MAX_CLIENTS: usize = 8;
+/// Clients at once.
+const LIMITS: SlotLimits = SlotLimits { waiting: 16, waiting_per_origin: 16, served: 16 };
 /// The longest line, in bytes.
 const MAX_LINE_BYTES: usize = commands::MAX_BYTES;
-/// A client that sends no line for this long is dropped.
+/// A client that sends no whole line for this long is dropped.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that does not take its answer for this long is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,7 @@ pub(crate) enum ControlSocketError {
     #[error("{path} cannot be opened by this user: run the command as root, or as the user hearth runs as")]
     Forbidden { path: PathBuf },
     #[error("the connection to the daemon at {path} broke: {source}")]
-    Broken { path: PathBuf, source: std::io::Error },
+    Broken { path: PathBuf, source: io::Error },
     #[error("the daemon at {path} answered with something that is no JSON object: {source}")]
     Garbled { path: PathBuf, source: serde_json::Error },
 }
@@ -59,10 +62,10 @@ fn socket_path(state: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The path is longer than 107 bytes, or the directory cannot be written.
-pub(crate) fn open(state: &Path) -> std::io::Result<UnixListener> {
+pub(crate) fn open(state: &Path) -> io::Result<UnixListener> {
     let path = socket_path(state);
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(&path)?;
@@ -72,14 +75,17 @@ pub(crate) fn open(state: &Path) -> std::io::Result<UnixListener> {
 
 /// Serves clients until it is dropped.
 pub(crate) async fn serve(listener: UnixListener, api: Arc<Api>) {
+    let slots = ClientSlots::new(LIMITS);
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if clients.len() < MAX_CLIENTS => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let api = api.clone();
+                    let slot = slots.enter(());
                     clients.spawn(async move {
-                        if let Err(error) = serve_client(stream, &api).await {
+                        let served = serve_client(stream, &api, &slot);
+                        if let Some(Err(error)) = slot.expelled().run_until_cancelled_owned(served).await {
                             debug!(%error, "a client of the control socket disconnected");
                         }
                     });
@@ -94,14 +100,22 @@ pub(crate) async fn serve(listener: UnixListener, api: Arc<Api>) {
     }
 }
 
-async fn serve_client(mut stream: UnixStream, api: &Api) -> std::io::Result<()> {
+async fn serve_client(mut stream: UnixStream, api: &Api, slot: &ClientSlot<()>) -> io::Result<()> {
     let (read, mut write) = stream.split();
     // Not LinesCodec: it ends the connection at a line that is not UTF-8, instead of an answer that says so.
     let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_LINE_BYTES);
     let mut lines = FramedRead::new(read, codec);
     while let Ok(Some(line)) = timeout(IDLE_TIMEOUT, lines.next()).await {
         match line {
-            Ok(line) => write_line(&mut write, &api.line(&line).await).await?,
+            Ok(line) => {
+                let answer = if slot.serve() {
+                    api.line(&line).await
+                } else {
+                    json!({ "status": "error", "error": commands::BUSY })
+                };
+                write_line(&mut write, &answer).await?;
+                slot.wait();
+            }
             Err(AnyDelimiterCodecError::MaxChunkLengthExceeded) => {
                 let error = format!("a line has at most {MAX_LINE_BYTES} bytes");
                 return write_line(&mut write, &json!({ "status": "error", "error": error })).await;
@@ -112,8 +126,9 @@ async fn serve_client(mut stream: UnixStream, api: &Api) -> std::io::Result<()> 
     Ok(())
 }
 
-async fn write_line(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) -> std::io::Result<()> {
-    write.write_all(format!("{answer}\n").as_bytes()).await
+async fn write_line(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) -> io::Result<()> {
+    let line = format!("{answer}\n");
+    timeout(WRITE_TIMEOUT, write.write_all(line.as_bytes())).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Sends a question to the daemon with this state directory, or to the one under systemd, and returns its answer.
@@ -125,7 +140,7 @@ pub(crate) fn ask(state: Option<&Path>, question: &Value) -> Result<Value, Contr
     for path in &paths {
         match Blocking::connect(path) {
             Ok(stream) => return exchange(stream, path, question),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(ControlSocketError::Forbidden { path: path.clone() });
             }
             Err(_) => {}

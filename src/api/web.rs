@@ -3,7 +3,7 @@
 //! Without the token nobody sees any data: the page itself is an empty form that requests everything it shows with the token.
 //! Nothing is loaded from other hosts.
 
-mod connection_limit;
+mod connections;
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
@@ -21,7 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::{Stream, StreamExt, stream};
 use rand::distr::{Alphanumeric, SampleString};
 use serde::Serialize;
@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use self::connection_limit::LimitedListener;
+use self::connections::ConnectionSlot;
 use super::{Api, openmetrics};
 use crate::commands;
 use crate::live::LiveEvent;
@@ -85,7 +85,7 @@ impl WebServer {
     /// # Errors
     /// The listening socket fails.
     pub(crate) async fn serve(self, api: Arc<Api>) -> std::io::Result<()> {
-        axum::serve(LimitedListener::new(self.listener), router(api, &self.token)).await
+        connections::serve(self.listener, router(api, &self.token)).await
     }
 }
 
@@ -145,16 +145,28 @@ async fn add_security_headers(mut response: Response) -> Response {
     response
 }
 
-async fn require_token(State(known): State<TokenDigest>, headers: HeaderMap, request: Request, next: Next) -> Response {
+async fn require_token(
+    State(known): State<TokenDigest>,
+    Extension(slot): Extension<ConnectionSlot>,
+    headers: HeaderMap,
+    request: Request,
+    next: Next,
+) -> Response {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match given {
-        Some(given) if TokenDigest::from(Sha256::digest(given)) == known => next.run(request).await,
-        _ => {
-            let error = "the token is missing or wrong: `hearth status` prints the page's address with it";
-            let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
-            (StatusCode::UNAUTHORIZED, bearer, Json(json!({ "status": "error", "error": error }))).into_response()
-        }
+    if given.is_none_or(|given| TokenDigest::from(Sha256::digest(given)) != known) {
+        let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
+        let error = error("the token is missing or wrong: `hearth status` prints the page's address with it");
+        return (StatusCode::UNAUTHORIZED, bearer, error).into_response();
     }
+    if !slot.serve() {
+        let error = error("too many pages are open; close one and try again");
+        return (StatusCode::SERVICE_UNAVAILABLE, error).into_response();
+    }
+    next.run(request).await
+}
+
+fn error(message: &str) -> Json<Value> {
+    Json(json!({ "status": "error", "error": message }))
 }
 
 /// Server-sent events: first the recent past (`recent`), then each [`LiveEvent`] (`scene`), and every second `status`.

@@ -1,10 +1,12 @@
 //! The socket of `hearth status` and the page, of a hearth that runs.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -180,5 +182,56 @@ fn the_page_shows_and_takes_everything_with_the_token() {
     let (code, answer) = page.command(r#"{"command":"listening","value":false}"#);
     assert!(code == 200 && answer.contains("\"listening\":false"), "{answer}");
     assert_eq!(page.command(&"x".repeat(70_000)).0, 413, "the size of a command is limited");
+    page.end();
+}
+
+#[test]
+fn silent_connections_keep_nobody_off_the_page() {
+    let page = WebPage::start();
+    let token = Some(page.token.as_str());
+    let stream = ureq::get(format!("{}events", page.base)).header("authorization", format!("Bearer {}", page.token));
+    let mut lines = BufReader::new(stream.call().unwrap().into_body().into_reader()).lines().map(Result::unwrap);
+    let address = page.base.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut silent: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    for stream in &mut silent {
+        // Some may be closed already.
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ");
+    }
+    // All are accepted before the next one, and the newest have not been closed yet.
+    assert_eq!(page.get("metrics", token).0, 200);
+    silent[149].set_nonblocking(true).unwrap();
+    let newest = silent[149].read(&mut [0]);
+    assert_eq!(newest.unwrap_err().kind(), ErrorKind::WouldBlock, "nobody had to wait until it was closed");
+    assert_eq!(page.get("", None).0, 200, "the page is there for who has no token, too");
+    assert!(lines.by_ref().take(100).any(|line| line == "event: status"), "an open page goes on");
+
+    silent[149].set_nonblocking(false).unwrap();
+    for mut stream in silent {
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        let closed = stream.read(&mut [0; 64]);
+        assert!(
+            matches!(&closed, Ok(0)) || closed.as_ref().is_err_and(|error| error.kind() != ErrorKind::WouldBlock),
+            "a request whose header does not end is given up: {closed:?}"
+        );
+    }
+    assert!(lines.by_ref().take(100).any(|line| line == "event: status"), "an open page goes on");
+    page.end();
+}
+
+#[test]
+fn half_lines_keep_nobody_off_the_control_socket() {
+    let page = WebPage::start();
+    let path = page.dir.path().join("state/hearth.sock");
+    let mut half: Vec<UnixStream> = (0..40)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            // It may have been closed already.
+            let _ = stream.write_all(b"{\"command\": ");
+            stream
+        })
+        .collect();
+    assert!(status(page.dir.path(), &[]).status.success());
+    let mut newest = BufReader::new(half.pop().unwrap());
+    assert_eq!(say(&mut newest, b"\"status\"}\n")["node"], "home", "nobody had to wait until it was closed");
     page.end();
 }
