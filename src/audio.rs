@@ -3,6 +3,7 @@
 //! The frames of a source have positions that only count up. Whatever is missing between two of them is reported as a gap.
 
 mod capture;
+mod downmix;
 mod file;
 mod level_meter;
 mod resample;

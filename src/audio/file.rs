@@ -3,6 +3,8 @@
 //! A file is decoded (symphonia) piece by piece, never held in memory. Sample `n` of the file is delivered as the one at
 //! `n / rate` seconds: what is damaged before it becomes silence.
 
+mod header;
+
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
@@ -18,6 +20,7 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
+use self::header::MendedFile;
 use super::resample::Framer;
 use super::sink::BlockingSink;
 use super::{AudioError, SourceControl};
@@ -103,7 +106,8 @@ impl AudioFile {
             return Err(AudioError::Empty { path: path.into() });
         }
         let not_audio = |source: Symphonia| AudioError::NotAudio { path: path.into(), source: source.into() };
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
+        let mended = MendedFile::new(file).map_err(|source| AudioError::Read { path: path.into(), source })?;
+        let stream = MediaSourceStream::new(Box::new(mended), Default::default());
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
             .map_err(not_audio)?;

@@ -8,6 +8,7 @@ use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler as _};
 
 use super::AudioError;
+use super::downmix::Downmix;
 use crate::clock::{SAMPLE_RATE, SampleClock, SamplePos};
 use crate::event::{FRAME_SAMPLES, Frame};
 
@@ -19,7 +20,7 @@ const CHUNK: usize = 1024;
 
 /// Turns interleaved samples of a source into frames.
 pub(super) struct Framer {
-    channels: usize,
+    downmix: Downmix,
     resampler: Option<Resampler>,
     clock: SampleClock,
     /// Position of the first sample of `pending`.
@@ -42,7 +43,8 @@ impl Framer {
             return Err(AudioError::Rate { rate });
         }
         let resampler = (rate != SAMPLE_RATE).then(|| Resampler::new(rate)).transpose()?;
-        Ok(Self { channels, resampler, clock, position, pending: Vec::new(), mono: Vec::new() })
+        let downmix = Downmix::new(channels, rate);
+        Ok(Self { downmix, resampler, clock, position, pending: Vec::new(), mono: Vec::new() })
     }
 
     /// The position after the last sample that was taken.
@@ -69,10 +71,7 @@ impl Framer {
     /// Takes interleaved samples of all channels. A frame comes out with every 256th sample at 16 kHz.
     pub(super) fn push(&mut self, interleaved: &[f32], mut out: impl FnMut(Frame)) {
         self.mono.clear();
-        let scale = 1.0 / self.channels as f32;
-        // A driver or a broken file may deliver NaN, infinity or values out of range.
-        let sane = |sum: f32| if sum.is_finite() { (sum * scale).clamp(-1.0, 1.0) } else { 0.0 };
-        self.mono.extend(interleaved.chunks_exact(self.channels).map(|frame| sane(frame.iter().sum())));
+        self.downmix.mix(interleaved, &mut self.mono);
         match &mut self.resampler {
             Some(resampler) => resampler.push(&self.mono, &mut self.pending),
             None => self.pending.extend_from_slice(&self.mono),

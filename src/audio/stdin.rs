@@ -4,6 +4,8 @@
 //! faster than real time keeps its own time. When a pipe stalls, the segment in progress is ended, and the stall is reported as a
 //! gap.
 
+mod format_hint;
+
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -21,6 +23,9 @@ use crate::event::Frame;
 
 /// Bytes read at a time: the usual capacity of a pipe.
 const BLOCK: usize = 1 << 16;
+
+/// The format is looked at until something was heard, but not beyond so many bytes: 33 s at 16 kHz.
+const HINT_BYTES: usize = 1 << 20;
 
 /// How long one read may wait for data: 40 ms.
 const POLL_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
@@ -61,6 +66,8 @@ struct PcmStream<'a> {
     samples: Vec<f32>,
     frames: Vec<Frame>,
     last_data: Instant,
+    /// Bytes that are still looked at to see whether they are what the config says.
+    unchecked: usize,
     /// Since when the pipe has stalled.
     stalled_from: Option<Timestamp>,
     /// The last read found nothing, so the next data is live. Data that did not have to be waited for may be a recording that is
@@ -79,6 +86,7 @@ impl<'a> PcmStream<'a> {
             kept: 0,
             samples: Vec::new(),
             frames: Vec::new(),
+            unchecked: HINT_BYTES,
             last_data: Instant::now(),
             stalled_from: None,
             waited: false,
@@ -100,6 +108,7 @@ impl<'a> PcmStream<'a> {
         }
         let filled = self.kept + bytes;
         let whole = filled - filled % (2 * self.channels);
+        self.check_format(whole);
         let (pairs, _) = self.block[..whole].as_chunks::<2>();
         self.samples.clear();
         self.samples.extend(pairs.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32_768.0));
@@ -112,6 +121,24 @@ impl<'a> PcmStream<'a> {
         }
         self.waited = false;
         self.frames.drain(..).try_for_each(|frame| self.sink.send_frame(frame))
+    }
+
+    /// Warns once if the first `whole` bytes of the block are not samples of the width that is expected.
+    fn check_format(&mut self, whole: usize) {
+        let bytes = &self.block[..whole];
+        let begins = self.unchecked == HINT_BYTES;
+        let file = if begins { format_hint::container(bytes) } else { None };
+        if self.unchecked == 0 {
+            return;
+        }
+        let other = format_hint::other_width(bytes, self.channels);
+        self.unchecked = self.unchecked.saturating_sub(whole);
+        if let Some(what) = file.or(other.map(str::to_owned)) {
+            self.unchecked = 0;
+            tracing::warn!(
+                "standard input looks like {what}, and is played as raw signed 16-bit little-endian samples; make it so (`arecord -t raw -f S16_LE`, `ffmpeg … -f s16le -`, `sox … -t raw -e signed -b 16 -`) and see rate and channels in [source.stdin]"
+            );
+        }
     }
 
     /// Nothing has arrived. Breaks when the receiver is gone.
@@ -169,7 +196,9 @@ mod tests {
     use crate::event::{AudioEvent, GapReason};
     use crate::metrics::Metrics;
     use jiff::SignedDuration;
+    use parking_lot::Mutex;
     use std::io::Write;
+    use std::sync::Arc;
     use std::sync::mpsc::sync_channel;
 
     /// Runs a source on a pipe that `write` fills; returns what came out.
@@ -188,6 +217,51 @@ mod tests {
             source.join().unwrap().unwrap();
         });
         received.try_iter().map(|sound| sound.event).collect()
+    }
+
+    /// What is logged while a source plays `bytes`.
+    fn logged(bytes: &[u8]) -> String {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = lines.clone();
+        let log = move || LogWriter(writer.clone());
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let (reader, mut pipe) = std::io::pipe().unwrap();
+            let (out, received) = sync_channel(10_000);
+            let (control, metrics) = (SourceControl::default(), Metrics::default());
+            let sink = BlockingSink::new(out, "home", &control, &metrics);
+            std::thread::scope(|threads| {
+                threads.spawn(move || pipe.write_all(bytes).unwrap());
+                run(reader, &stdin(16_000, 1), sink, &control).unwrap();
+            });
+            assert!(received.try_iter().count() > 1, "it is played as it is");
+        });
+        String::from_utf8(lines.lock().clone()).unwrap()
+    }
+
+    struct LogWriter(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for LogWriter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn input_that_is_a_wav_or_of_another_width_gets_a_hint() {
+        let tone: Vec<i16> = (0..32_000).map(|n| (2_000.0 * (n as f64 / 9.0).sin()) as i16).collect();
+        let raw: Vec<u8> = tone.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        assert_eq!(logged(&raw), "");
+        let header = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\xbb\0\0\0\x77\x01\0\x02\0\x10\0data\0\0\0\0";
+        let hint = logged(&[&header[..], &raw].concat());
+        assert!(hint.contains("a WAV file of 48000 Hz, 1 channels and 16 bits") && hint.contains("-t raw"), "{hint}");
+        let floats: Vec<u8> = tone.iter().flat_map(|sample| (f32::from(*sample) / 32_768.0).to_le_bytes()).collect();
+        let hint = logged(&floats);
+        assert!(hint.contains("32-bit floating-point") && hint.matches("WARN").count() == 1, "{hint}");
     }
 
     fn stdin(rate: u32, channels: u16) -> config::StdinConfig {

@@ -107,6 +107,78 @@ fn a_wrong_header_gives_the_samples_that_exist_or_an_error() {
     let _ = lie(22, &[0xff; 2]);
 }
 
+/// A WAV file with the lengths of its header replaced.
+fn streamed(riff: u32, data: u32) -> Vec<u8> {
+    let mut bytes = wav(1, 16, 16_000, 1, 0.512, tone);
+    bytes[4..8].copy_from_slice(&riff.to_le_bytes());
+    bytes[40..44].copy_from_slice(&data.to_le_bytes());
+    bytes
+}
+
+/// RF64: the lengths are in a chunk of their own, `long` those of the file and of the data.
+fn rf64(id: &[u8; 4], long: [u64; 2]) -> Vec<u8> {
+    let whole = wav(1, 16, 16_000, 1, 0.512, tone);
+    let mut bytes = [&id[..], &[0xff; 4], b"WAVEds64\x1c\0\0\0"].concat();
+    bytes.extend(long.map(u64::to_le_bytes).concat());
+    bytes.extend([0; 12]);
+    bytes.extend(&whole[12..40]);
+    bytes.extend([0xff; 4]);
+    bytes.extend(&whole[44..]);
+    bytes
+}
+
+#[test]
+fn recordings_that_play_elsewhere_play_here() {
+    let length = 36 + 16_384;
+    let mut mono_with_list = streamed(u32::MAX, 16_384);
+    mono_with_list.extend(b"LIST\x04\0\0\0INFO");
+    let recordings = [
+        ("the length of the file without its header", streamed(16_384, 16_384)),
+        ("the length 8 too small", streamed(length - 8, 16_384)),
+        ("no length of the file", streamed(0, 16_384)),
+        ("a header that was never finished", streamed(0, 0)),
+        ("a header of an empty file that was never corrected", streamed(36, 0)),
+        ("a stream", streamed(u32::MAX, u32::MAX)),
+        ("a stream, only the data", streamed(length, u32::MAX)),
+        ("a stream of sox", streamed(0x7FFF_F024, 0x7FFF_F000)),
+        ("a stream of arecord", streamed(0x8000_0024, 0x8000_0000)),
+        ("a chunk after the sound", mono_with_list),
+        ("RF64", rf64(b"RF64", [16_464, 16_384])),
+        ("BW64", rf64(b"BW64", [16_464, 16_384])),
+        ("RF64 of a stream", rf64(b"RF64", [0, 0])),
+        ("RF64 of a stream, all ones", rf64(b"RF64", [u64::MAX, u64::MAX])),
+    ];
+    for (name, bytes) in recordings {
+        let (_folder, path) = file("a.wav", &bytes);
+        let (frames, log) = play_logged(&path);
+        assert_eq!((frames, log.as_str()), (32, ""), "{name}");
+        assert_eq!(audio::seconds(&path).unwrap().map(|s| (s * 1e3).round()), Some(512.0), "{name}");
+    }
+}
+
+#[test]
+fn a_flac_that_does_not_say_its_smallest_block_is_played() {
+    let mut flac = std::fs::read(root("examples/household.flac")).unwrap();
+    let sound = |path: &Path| frames(path).iter().map(|frame| (frame.at, frame.samples)).collect::<Vec<_>>();
+    flac[8..10].fill(0);
+    let (_folder, path) = file("stream.flac", &flac);
+    assert!(sound(&path) == sound(&root("examples/household.flac")));
+}
+
+#[test]
+fn inverted_stereo_is_not_silence() {
+    let mut bytes = wav(1, 16, 16_000, 2, 0.512, tone);
+    for pair in bytes[44..].chunks_exact_mut(4) {
+        let inverted = -i16::from_le_bytes([pair[0], pair[1]]);
+        pair[2..].copy_from_slice(&inverted.to_le_bytes());
+    }
+    let (_folder, path) = file("inverted.wav", &bytes);
+    let (_, log) = play_logged(&path);
+    assert!(log.contains("WARN") && log.contains("cancel each other"), "{log}");
+    let loudest = |frame: &Frame| frame.samples.iter().fold(0.0f32, |most, sample| most.max(sample.abs()));
+    assert!(frames(&path).iter().all(|frame| loudest(frame) > 0.45));
+}
+
 #[test]
 fn nan_and_infinity_become_silence() {
     let wild = |second: f64| if second < 0.25 { f64::NAN } else { f64::INFINITY };
