@@ -34,6 +34,8 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::services::Context;
 use crate::services::listen::ListenerEvent;
+use crate::services::store_retry::StoreOutage;
+use crate::services::unstored_messages::UnstoredMessages;
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
@@ -78,6 +80,10 @@ struct App {
     /// Whether the microphone is to be open, as was last asked for. The mute hook follows it, and ends when this is dropped.
     microphone: Option<watch::Sender<MicrophoneState>>,
     microphone_changes: watch::Receiver<MicrophoneState>,
+    /// What was last asked of the microphone is not stored yet, or the message of it is not.
+    microphone_unstored: bool,
+    microphone_messages: UnstoredMessages,
+    microphone_outage: StoreOutage,
     /// Where transcribe takes the command to forget; none without a source.
     transcribe: Option<SyncSender<PendingCommand>>,
     /// The listener's channel; the listener ends when all its senders are dropped. None without a listener.

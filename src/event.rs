@@ -57,6 +57,8 @@ pub enum GapReason {
     DeviceLost,
     /// Speech recognition was too far behind.
     Overload,
+    /// The disk took nothing for so long that text was given up.
+    StoreRefused,
 }
 
 impl fmt::Display for GapReason {
@@ -65,6 +67,7 @@ impl fmt::Display for GapReason {
             Self::Muted => "muted",
             Self::DeviceLost => "device_lost",
             Self::Overload => "overload",
+            Self::StoreRefused => "store_refused",
         })
     }
 }

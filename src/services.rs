@@ -15,6 +15,7 @@ pub(crate) mod restore_live_view;
 pub(crate) mod store_retry;
 pub(crate) mod transcribe;
 pub(crate) mod transcript_writer;
+pub(crate) mod unstored_messages;
 
 pub use context::Context;
 pub(crate) use error::ServiceError;

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use jiff::Timestamp;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::App;
 use crate::clock;
@@ -15,6 +15,7 @@ use crate::commands::{AppPart, Command, CommandAnswer, ListenerCommand, PendingC
 use crate::event::Message;
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::services::listen::ListenerEvent;
+use crate::services::unstored_messages::UnstoredMessages;
 
 /// What is answered while the channel to a part is full.
 const BUSY: &str = "busy: ask again in a moment";
@@ -68,14 +69,41 @@ impl App {
         let until = state.paused_until();
         self.source_control.set_listening(on);
         self.context.metrics.paused_until.set(until.unwrap_or_default());
-        if let Err(error) = state.store(&mut self.store) {
-            error!(%error, "whether the microphone is open was not stored; a restart will not know");
-        }
         match until {
             Some(until) => info!(kind = "listening", on, %until, "listening is off until {until}"),
             None => info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" }),
         }
-        self.enqueue(&[payload::listening(&self.context.topics, MessageHeader::now(), on, until)]);
+        self.microphone_messages.add([payload::listening(&self.context.topics, MessageHeader::now(), on, until)]);
+        self.microphone_unstored = true;
+        self.store_microphone();
+    }
+
+    /// Stores what was last asked of the microphone, and the message of it. Where the store refuses, everybody is told at once, and it
+    /// is tried again.
+    pub(super) fn store_microphone(&mut self) {
+        if !self.microphone_unstored {
+            return;
+        }
+        let state = *self.microphone_changes.borrow();
+        let messages = self.microphone_messages.to_store();
+        let store = &mut self.store;
+        let stored = self.microphone_outage.attempt(&self.context, || {
+            state.store(store)?;
+            store.enqueue(&messages)
+        });
+        match stored {
+            Ok(Some(())) => {
+                self.microphone_messages.settle();
+                self.microphone_unstored = false;
+                self.context.notify_outbox();
+            }
+            Ok(None) => self.microphone_messages.send(&self.context),
+            Err(error) => {
+                error!(%error, "whether the microphone is open was not stored; a restart will not know");
+                self.microphone_messages.send(&self.context);
+                self.microphone_unstored = false;
+            }
+        }
     }
 
     /// Opens the microphone when its pause is over, and follows a clock that was corrected. What was asked for meanwhile holds.
@@ -91,7 +119,12 @@ impl App {
     fn enqueue(&mut self, messages: &[Message]) {
         match self.store.enqueue(messages) {
             Ok(()) => self.context.notify_outbox(),
-            Err(error) => error!(%error, "an answer could not be stored and was not sent"),
+            Err(error) => {
+                warn!(%error, "an answer could not be stored; it is sent from memory");
+                let mut answer = UnstoredMessages::default();
+                answer.add(messages.iter().cloned());
+                answer.send(&self.context);
+            }
         }
     }
 }

@@ -49,6 +49,7 @@ impl App {
                 }
                 _ = tick.tick() => {
                     self.check_pause();
+                    self.store_microphone();
                     systemd.notify(&self.context.metrics, self.listener.is_some());
                 }
             }

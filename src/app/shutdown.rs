@@ -44,6 +44,7 @@ impl App {
         if self.microphone_changes.has_changed().unwrap_or(false) {
             self.apply_microphone();
         }
+        self.store_microphone();
         self.microphone = None;
         for service in OUTLETS {
             self.wait_for(service, until).await;

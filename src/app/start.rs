@@ -12,8 +12,10 @@ use crate::services::api::ApiInputs;
 use crate::services::ingest::IngestInputs;
 use crate::services::listen::ListenInputs;
 use crate::services::publish::PublishInputs;
+use crate::services::store_retry::StoreOutage;
 use crate::services::transcribe::TranscribeInputs;
 use crate::services::transcript_writer::TranscriptWriter;
+use crate::services::unstored_messages::UnstoredMessages;
 use crate::services::{api, capture, channels, ingest, listen, mute_hook, publish, restore_live_view, transcribe};
 use crate::supervisor::Supervisor;
 
@@ -76,6 +78,9 @@ impl App {
             local_commands,
             microphone: Some(microphone),
             microphone_changes,
+            microphone_unstored: false,
+            microphone_messages: UnstoredMessages::default(),
+            microphone_outage: StoreOutage::default(),
             transcribe,
             listener,
             ingest,

@@ -41,8 +41,9 @@ pub(crate) trait ListenerPart {
     /// As [`ListenerPart::now`]; the stream's time then goes on from there.
     fn advance_to_now(&mut self) -> Timestamp;
 
-    /// Reads or writes the store, and tries again as long as the disk takes nothing.
-    fn with_store<T>(&mut self, act: impl FnMut(&mut Store) -> Result<T, store::StoreError>) -> Result<T, Self::Error>;
+    /// Reads or writes the store. Where the disk takes nothing, the command is refused.
+    fn with_store<T>(&mut self, act: impl FnOnce(&mut Store) -> Result<T, store::StoreError>)
+    -> Result<T, Self::Error>;
 
     /// Does something with the state of a room (none: of all rooms together) as it was at `time`. `act` also gets the time up to
     /// which that state had heard. None where no snapshot is as old.

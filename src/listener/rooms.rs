@@ -210,6 +210,11 @@ impl Listeners {
         Ok(())
     }
 
+    /// An utterance that its state has read before it had a number has got one.
+    pub(crate) fn mark_read(&mut self, seq: i64, room: &str) {
+        self.listener_for(room).read = seq;
+    }
+
     /// Reads utterances that a state lacks after [`Listeners::restore`]; see [`Listener::replay`].
     ///
     /// # Errors

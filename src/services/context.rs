@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 use super::ServiceError;
+use super::unstored_messages::UnstoredQueue;
 use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Config;
 use crate::listener;
@@ -37,6 +38,8 @@ pub struct Context {
     pub(crate) reopen_transcript: Arc<AtomicBool>,
     /// hearth is shutting down.
     pub(crate) closing: Arc<AtomicBool>,
+    /// Messages that are sent although the store does not take them.
+    pub(crate) unstored: Arc<UnstoredQueue>,
     outbox_changed: Arc<Notify>,
 }
 
@@ -57,6 +60,7 @@ impl Context {
             transcript: None,
             reopen_transcript: Arc::default(),
             closing: Arc::default(),
+            unstored: Arc::default(),
             outbox_changed: Arc::default(),
             config: Arc::new(config),
         })

@@ -288,11 +288,25 @@ impl RemoteIngest {
             return Err(error);
         }
         self.context.metrics.store_refuses.set(true);
+        self.read_from_memory();
         if self.store_outage.is_new_failure(&error.to_string(), Timestamp::now()) {
             warn!(%error, "what other machines heard waits at the broker");
         }
         self.retry_at = Instant::now() + RETRY;
         Ok(())
+    }
+
+    /// An alert need not wait for the disk: the listener reads what waits. It is acknowledged only when it is stored.
+    fn read_from_memory(&self) {
+        let arrived = self.arrived.iter().filter_map(|(_, event)| match event {
+            Some(RemoteEvent::Utterance(utterance)) => Some(utterance.clone()),
+            _ => None,
+        });
+        // What waits to be put in order cannot be moved into the transcript.
+        let inbox = self.store.inbox().unwrap_or_default();
+        for utterance in inbox.into_iter().chain(arrived) {
+            let _ = self.listener.try_send(ListenerEvent::UtteranceUnstored(utterance));
+        }
     }
 
     fn acknowledge(&mut self) {

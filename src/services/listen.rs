@@ -11,7 +11,9 @@ mod outcome_messages;
 mod settings_store;
 pub(crate) mod state_at;
 mod token_rate;
+mod unrecorded;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -19,29 +21,33 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::warn;
+use ulid::Ulid;
 
 use self::outcome_messages::OutcomeMessages;
 use self::token_rate::TokenRateMeter;
-use super::store_retry::retry_until_stored;
+use self::unrecorded::Unrecorded;
+use super::store_retry::StoreOutage;
 use super::{Context, ServiceError, channels, restore_live_view};
 use crate::clock;
 use crate::commands::PendingCommand;
 use crate::commands::interval::stored_interval;
 use crate::config::{Config, Rule};
-use crate::event::{Gap, Message};
+use crate::event::{Gap, Utterance};
 use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::live::LiveEvent;
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::retention::Retention;
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
 /// What the listener thread is woken for.
 pub(crate) enum ListenerEvent {
     /// There is a new utterance in the store.
     UtteranceStored,
+    /// The store refuses this utterance: it is read from memory, so that an alert need not wait for the disk.
+    UtteranceUnstored(Utterance),
     /// The stream has reached this time, and nobody is speaking.
     StreamReached(Timestamp),
     /// A stretch of time was not heard.
@@ -108,6 +114,10 @@ struct ListenerWorker {
     /// How far the stream has come.
     now: Timestamp,
     snapshot_due: Instant,
+    /// Utterances that the states have read from memory and that are not stored yet.
+    read_ahead: BTreeSet<Ulid>,
+    unrecorded: Unrecorded,
+    store_outage: StoreOutage,
     /// When it was first seen that hearth shuts down.
     closing_since: Option<Instant>,
 }
@@ -148,6 +158,9 @@ impl ListenerWorker {
             processed,
             now: Timestamp::UNIX_EPOCH,
             snapshot_due,
+            read_ahead: BTreeSet::new(),
+            unrecorded: Unrecorded::default(),
+            store_outage: StoreOutage::default(),
             closing_since: None,
         };
         worker.record(ended, Vec::new())?;
@@ -160,6 +173,7 @@ impl ListenerWorker {
     fn run(mut self, events: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
         loop {
             self.catch_up()?;
+            self.record_again()?;
             self.do_periodic_work()?;
             match events.recv_timeout(IDLE) {
                 Ok(event) => {
@@ -177,15 +191,18 @@ impl ListenerWorker {
             let outcome = self.listeners.finish(self.now)?;
             self.record(outcome, Vec::new())?;
         }
+        self.record_at_last()?;
         let read = self.processed.min(self.read);
         self.retention.clone().enforce(&mut self, read)?;
-        self.save();
+        self.snapshot_due = Instant::now();
+        self.save_if_due();
         Ok(())
     }
 
     fn handle(&mut self, event: ListenerEvent) -> Result<(), ServiceError> {
         match event {
             ListenerEvent::UtteranceStored => Ok(()),
+            ListenerEvent::UtteranceUnstored(utterance) => self.read_unstored(&utterance),
             ListenerEvent::StreamReached(time) => self.pass(time),
             ListenerEvent::Gap(gap) => {
                 self.pass(gap.from)?;
@@ -200,25 +217,6 @@ impl ListenerWorker {
         self.now = clock::forward(self.now, time);
         let outcome = self.listeners.tick(self.now)?;
         if outcome == ListenerOutcome::default() { Ok(()) } else { Ok(self.record(outcome, Vec::new())?) }
-    }
-
-    /// Stores the outcome, how far the listener has come, and the messages about it, in one transaction.
-    fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), StoreError> {
-        messages.extend(self.outcome_messages.messages(&outcome, self.listeners.standings(self.now)));
-        let memory = self.listeners.memory();
-        let reading = store::ListenerTurn {
-            digests: &outcome.digests,
-            alerts: &outcome.alerts,
-            processed: self.processed,
-            memory: &memory,
-        };
-        retry_until_stored(&self.context, || self.store.record_reading(reading, &messages))?;
-        if !messages.is_empty() {
-            self.context.notify_outbox();
-        }
-        outcome_messages::log(&outcome);
-        outcome_messages::show(outcome, &self.context.live_feed);
-        Ok(())
     }
 
     /// Lets the listeners read, and measures the time for a token.
@@ -256,7 +254,9 @@ impl ListenerWorker {
     }
 
     fn save_if_due(&mut self) {
-        if Instant::now() >= self.snapshot_due {
+        // A snapshot must hold nothing that the store does not have: nobody could forget it.
+        let stored = self.read_ahead.is_empty() && self.unrecorded.is_empty();
+        if stored && Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
             self.save();
         }

@@ -333,7 +333,9 @@ impl Publisher {
                 self.phase = PublishPhase::Done;
                 Ok(())
             }
-            Some(OutgoingKind::OutboxRow(_) | OutgoingKind::Announcement) | None => Ok(()),
+            Some(OutgoingKind::OutboxRow(_) | OutgoingKind::FromMemory(_) | OutgoingKind::Announcement) | None => {
+                Ok(())
+            }
         }
     }
 

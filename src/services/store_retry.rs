@@ -25,6 +25,65 @@ pub(crate) fn blocking<T>(act: impl FnOnce() -> T) -> T {
     }
 }
 
+/// A store that takes nothing for a while, for a part that has something else to do meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct StoreOutage {
+    logged: Option<Instant>,
+    retry_at: Option<Instant>,
+    /// How long the part was held up by a store that refuses.
+    held_up: Duration,
+}
+
+impl StoreOutage {
+    /// Tries to store something; none where the store takes nothing, or was asked a moment ago.
+    ///
+    /// # Errors
+    /// Of a kind that trying again does not mend.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        context: &Context,
+        act: impl FnOnce() -> Result<T, store::StoreError>,
+    ) -> Result<Option<T>, store::StoreError> {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        match act() {
+            Ok(done) => {
+                self.retry_at = None;
+                if self.logged.take().is_some() {
+                    context.metrics.store_refuses.set(false);
+                    info!("the store takes text again");
+                }
+                Ok(Some(done))
+            }
+            Err(error) if error.may_pass() => {
+                // A store that is locked lets each attempt wait: most of the time is for other work.
+                let took = began.elapsed();
+                self.held_up += took;
+                self.retry_at = Some(Instant::now() + RETRY.max(4 * took));
+                context.metrics.store_refuses.set(true);
+                if self.logged.is_none_or(|at| at.elapsed() > LOG_AGAIN) {
+                    error!(error = %error, "the store takes nothing; what was heard waits, and alerts are sent from memory");
+                    self.logged = Some(Instant::now());
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How long the part was held up since it last had nothing else to do.
+    pub(crate) fn held_up(&self) -> Duration {
+        self.held_up
+    }
+
+    /// The part has nothing to do: whatever it was held up by, it has caught up.
+    pub(crate) fn caught_up(&mut self) {
+        self.held_up = Duration::ZERO;
+    }
+}
+
 /// Calls `attempt` until it succeeds, and says in the metrics meanwhile that the store takes nothing.
 ///
 /// # Errors

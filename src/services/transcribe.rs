@@ -4,16 +4,18 @@
 //! that lets [`Retention`] delete text.
 
 mod pending_gaps;
+mod unstored;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info};
 
 use self::pending_gaps::PendingGaps;
+use self::unstored::{Heard, UnstoredEvents};
 use super::listen::ListenerEvent;
-use super::store_retry::retry_until_stored;
+use super::store_retry::{StoreOutage, retry_until_stored};
 use super::transcript_writer::TranscriptWriter;
 use super::{Context, ServiceError, channels};
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
@@ -21,7 +23,6 @@ use crate::clock;
 use crate::commands::{Command, ListenerCommand, PendingCommand, Reply};
 use crate::event::{AudioEvent, FRAME_SAMPLES, Gap, RoomAudio, Utterance};
 use crate::live::LiveEvent;
-use crate::mqtt::payload;
 use crate::retention::{self, AgeLimit, Retention, TextOwner, TextStore};
 use crate::store::{Forgotten, Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -61,6 +62,8 @@ pub(crate) fn spawn(
         transcript,
         listener,
         pending_gaps: PendingGaps::default(),
+        unstored: UnstoredEvents::default(),
+        store_outage: StoreOutage::default(),
         forget: forgets,
         live: context.config.source.is_live(),
     };
@@ -79,6 +82,8 @@ struct TranscribeWorker {
     listener: Option<SyncSender<ListenerEvent>>,
     /// Gaps that the listener's channel had no place for: unlike an utterance it finds none in the store.
     pending_gaps: PendingGaps,
+    unstored: UnstoredEvents,
+    store_outage: StoreOutage,
     /// Commands to forget: what was heard and is not stored yet must be dropped first.
     forget: Receiver<PendingCommand>,
     /// The sources run in real time, so lag is measured against the wall clock.
@@ -101,10 +106,7 @@ impl TranscribeWorker {
             let next = match self.pipeline.has_work() {
                 true if self.live && self.pipeline.has_capacity() => audio.try_recv(),
                 true => Err(TryRecvError::Empty),
-                false => audio.recv_timeout(IDLE).map_err(|error| match error {
-                    RecvTimeoutError::Timeout => TryRecvError::Empty,
-                    RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
-                }),
+                false => audio.try_recv().or_else(|error| self.wait_for_sound(error, &audio)),
             };
             match next {
                 Ok(sound) => {
@@ -122,6 +124,7 @@ impl TranscribeWorker {
             if let Some(transcript) = &mut self.transcript {
                 transcript.keep_up();
             }
+            self.store_heard()?;
             // Utterances after these gaps wait in the store.
             self.pending_gaps.send(self.listener.as_ref());
         }
@@ -133,13 +136,33 @@ impl TranscribeWorker {
         while let Ok(pending) = self.forget.try_recv() {
             self.carry_out_forget(pending, &audio)?;
         }
+        let context = self.context.clone();
+        while !self.unstored.is_empty() {
+            retry_until_stored(&context, || self.store_oldest())?;
+            self.oldest_is_stored()?;
+        }
+        self.pending_gaps.send(self.listener.as_ref());
         Ok(())
+    }
+
+    /// Everything that came was transcribed: waits for more.
+    fn wait_for_sound(&mut self, error: TryRecvError, audio: &Receiver<RoomAudio>) -> Result<RoomAudio, TryRecvError> {
+        if error == TryRecvError::Disconnected {
+            return Err(error);
+        }
+        self.store_outage.caught_up();
+        audio.recv_timeout(IDLE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => TryRecvError::Empty,
+            RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+        })
     }
 
     /// Drops what was heard and is not stored yet; then the listener, or this thread where there is none, forgets what is stored.
     fn carry_out_forget(&mut self, pending: PendingCommand, audio: &Receiver<RoomAudio>) -> Result<(), ServiceError> {
         while audio.try_recv().is_ok() {}
-        self.drop_unstored();
+        if let Command::Listener(ListenerCommand::Forget(command)) = &pending.request.command {
+            self.drop_unstored(command.since(Timestamp::now()));
+        }
         if let Some(listener) = &self.listener {
             // This may wait: the listener never waits for this thread.
             let _ = listener.send(ListenerEvent::Command(pending));
@@ -164,9 +187,10 @@ impl TranscribeWorker {
     }
 
     /// Audio, and words that are not in the store.
-    fn drop_unstored(&mut self) {
+    fn drop_unstored(&mut self, since: Timestamp) {
         self.pipeline.discard_all();
         self.pending_gaps.clear();
+        self.unstored.forget(since);
     }
 
     /// Returns how far the stream has come; `before` is how far the last one had.
@@ -186,7 +210,9 @@ impl TranscribeWorker {
     /// Lets the pipeline do one piece of work.
     fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), ServiceError> {
         let (began, passes) = (Instant::now(), self.context.metrics.passes.get());
-        let now = if self.live { Timestamp::now() } else { reached };
+        // What a store that refuses held up is not too old because of that.
+        let held_up = SignedDuration::try_from(self.store_outage.held_up()).unwrap_or_default();
+        let now = if self.live { clock::after(Timestamp::now(), -held_up) } else { reached };
         let events = self.pipeline.step(now, &self.context.metrics)?;
         if self.context.metrics.passes.get() > passes {
             self.pipeline.record_pass(began.elapsed().as_secs_f64());
@@ -198,9 +224,9 @@ impl TranscribeWorker {
         for event in events {
             match event {
                 PipelineEvent::Utterance(utterance) => {
-                    self.utterance(&utterance)?;
+                    self.unstored.push(Heard::Utterance(utterance.clone()), &self.context.topics);
+                    self.store_heard()?;
                     self.lag(&utterance, arrived, reached);
-                    self.send(ListenerEvent::UtteranceStored);
                     self.context.live_feed.publish(LiveEvent::Utterance(utterance));
                 }
                 PipelineEvent::Gap(gap) => {
@@ -226,13 +252,50 @@ impl TranscribeWorker {
         Ok(())
     }
 
-    fn utterance(&mut self, utterance: &Utterance) -> Result<(), ServiceError> {
-        let messages = [payload::utterance(&self.context.topics, utterance)];
-        retry_until_stored(&self.context, || match self.transcript {
-            Some(_) => self.store.record_utterance(utterance, &messages).map(drop),
-            None => self.store.stage(utterance, &messages),
-        })?;
+    /// Stores what was heard, in order. What the store refuses is sent and read from memory.
+    fn store_heard(&mut self) -> Result<(), ServiceError> {
+        let (context, mut outage) = (self.context.clone(), std::mem::take(&mut self.store_outage));
+        let mut stored = Ok(());
+        while stored.is_ok() && !self.unstored.is_empty() {
+            match outage.attempt(&context, || self.store_oldest()) {
+                Ok(Some(())) => stored = self.oldest_is_stored(),
+                Ok(None) => break,
+                Err(error) => stored = Err(error.into()),
+            }
+        }
+        self.store_outage = outage;
+        for event in self.unstored.iter_mut() {
+            event.messages.send(&context);
+            if let (Heard::Utterance(utterance), Some(listener)) = (&event.heard, &self.listener)
+                && !event.told
+            {
+                // Where the channel is full it is told the next time.
+                event.told = listener.try_send(ListenerEvent::UtteranceUnstored(utterance.clone())).is_ok();
+            }
+        }
+        stored
+    }
+
+    fn store_oldest(&mut self) -> Result<(), StoreError> {
+        let Some(oldest) = self.unstored.front(&self.context.topics) else { return Ok(()) };
+        let messages = oldest.messages.to_store();
+        match (&oldest.heard, &self.transcript) {
+            (Heard::Utterance(utterance), Some(_)) => self.store.record_utterance(utterance, &messages)?,
+            (Heard::Utterance(utterance), None) => self.store.stage(utterance, &messages).map(|()| 0)?,
+            (Heard::Gap(gap), _) => self.store.record_gap(gap, &messages).map(|()| 0)?,
+        };
+        oldest.messages.settle();
+        Ok(())
+    }
+
+    fn oldest_is_stored(&mut self) -> Result<(), ServiceError> {
+        let is_utterance =
+            self.unstored.front(&self.context.topics).is_some_and(|oldest| matches!(oldest.heard, Heard::Utterance(_)));
+        self.unstored.pop();
         self.context.notify_outbox();
+        if !is_utterance {
+            return Ok(());
+        }
         if let Some(transcript) = &mut self.transcript {
             transcript.follow(&self.store);
         }
@@ -240,13 +303,13 @@ impl TranscribeWorker {
             let newest = self.store.newest()?;
             retention.was_read(self, newest)?;
         }
+        self.send(ListenerEvent::UtteranceStored);
         Ok(())
     }
 
     fn gap(&mut self, gap: &Gap) -> Result<(), ServiceError> {
-        let messages = [payload::gap(&self.context.topics, gap)];
-        retry_until_stored(&self.context, || self.store.record_gap(gap, &messages))?;
-        self.context.notify_outbox();
+        self.unstored.push(Heard::Gap(gap.clone()), &self.context.topics);
+        self.store_heard()?;
         let seconds = gap.to.duration_since(gap.from).as_secs_f64();
         let Gap { room, reason, .. } = gap;
         info!(kind = "gap", room, %reason, seconds, "nothing was heard in {room} for {seconds:.1} s: {reason}");
@@ -276,8 +339,8 @@ impl TextStore for TranscribeWorker {
         "what is being transcribed"
     }
 
-    fn forget(&mut self, _: &Forgotten) -> Result<(), retention::RetentionError> {
-        self.drop_unstored();
+    fn forget(&mut self, forgotten: &Forgotten) -> Result<(), retention::RetentionError> {
+        self.drop_unstored(forgotten.since.unwrap_or(Timestamp::MIN));
         Ok(())
     }
 

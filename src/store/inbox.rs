@@ -97,6 +97,40 @@ impl Store {
         })
     }
 
+    /// What waits to be put in order.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(crate) fn inbox(&self) -> Result<Vec<Utterance>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    r#"SELECT 0, id, start, "end", room, text, confidence, no_speech FROM inbox ORDER BY start, id"#,
+                )?
+                .query_map([], |row| transcript::utterance(row).map(|(_, utterance)| utterance))?
+                .collect()
+        })
+    }
+
+    /// Whether this utterance is in the transcript, or is not to enter it: it was there and is deleted, or somebody asked to forget
+    /// the time in which it was said.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(crate) fn is_known(&self, utterance: &Utterance) -> Result<bool, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM utterance WHERE id = ?1)
+                         OR (EXISTS (SELECT 1 FROM arrival WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM inbox WHERE id = ?1))
+                         OR EXISTS (SELECT 1 FROM forgotten WHERE since < ?3 AND ?2 < until)",
+                )?
+                .query_row(params![utterance.id.to_string(), to_nanos(utterance.start), to_nanos(utterance.end)], |row| {
+                    row.get(0)
+                })
+        })
+    }
+
     /// Deletes the ids of what arrived before `time`, and the requests to forget that are older.
     ///
     /// # Errors

@@ -80,7 +80,11 @@ impl ListenerWorker {
             // The silence before it may have ended a conversation: its digest comes before the next one begins.
             self.now = clock::forward(self.now, utterance.start);
             outcome.add(self.listeners.tick(self.now)?);
-            self.measured(|listeners| listeners.hear(*seq, utterance))?;
+            if self.read_ahead.remove(&utterance.id) {
+                self.listeners.mark_read(*seq, &utterance.room);
+            } else {
+                self.measured(|listeners| listeners.hear(*seq, utterance))?;
+            }
             self.now = clock::forward(self.now, utterance.end);
             self.read = *seq;
             self.update_metrics()?;

@@ -15,7 +15,6 @@ use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::mqtt::topics::Topics;
 use crate::services::ServiceError;
-use crate::services::store_retry::retry_until_stored;
 use crate::store::{self, Store};
 
 impl ListenerWorker {
@@ -34,6 +33,8 @@ impl ListenerWorker {
                 Ok(reply)
             }
             Err(CommandError::Refused(reason)) => Err(reason),
+            // The disk is full, for example: whoever asked can ask again.
+            Err(CommandError::Failed(ServiceError::Store(error))) if error.may_pass() => Err(error.to_string()),
             Err(CommandError::Failed(error)) => return Err(error),
         };
         // The answer goes before what else the command has to tell.
@@ -70,9 +71,9 @@ impl ListenerPart for ListenerWorker {
 
     fn with_store<T>(
         &mut self,
-        mut act: impl FnMut(&mut Store) -> Result<T, store::StoreError>,
+        act: impl FnOnce(&mut Store) -> Result<T, store::StoreError>,
     ) -> Result<T, ServiceError> {
-        Ok(retry_until_stored(&self.context, || act(&mut self.store))?)
+        Ok(act(&mut self.store)?)
     }
 
     fn with_state_at<T>(

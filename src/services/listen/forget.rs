@@ -14,6 +14,8 @@ use crate::store::{Forgotten, Store, StoreError};
 impl ListenerWorker {
     /// Forgets what was said after `since`.
     pub(super) fn forget_since(&mut self, since: Timestamp) -> Result<ForgetResult, ServiceError> {
+        // What was said of older speech stays.
+        self.record_at_last()?;
         let report = self.retention.clone().forget(self, since)?;
         Ok(ForgetResult { utterances: report.utterances, incomplete: report.reason() })
     }
@@ -41,7 +43,13 @@ impl TextStore for ListenerWorker {
     fn forget(&mut self, forgotten: &Forgotten) -> Result<(), retention::RetentionError> {
         let ended = self.listeners.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
         self.outcome_messages.forget();
-        if let Some((from, _)) = forgotten.span {
+        if !std::mem::take(&mut self.read_ahead).is_empty() {
+            // They may hold what is forgotten. No snapshot was made meanwhile.
+            let from = forgotten.span.map_or(i64::MAX, |(from, _)| from);
+            let afresh = self.store.back_from(self.processed, NEW_STATE_UTTERANCES)?;
+            let processed = self.processed;
+            self.read = self.listeners.restore(|mark| mark.read < from && mark.read <= processed, afresh)?;
+        } else if let Some((from, _)) = forgotten.span {
             let afresh = self.store.back_from(self.processed, NEW_STATE_UTTERANCES)?;
             self.read = self.listeners.roll_back(from, afresh)?.unwrap_or(self.read).min(self.read);
         }

@@ -4,6 +4,7 @@
 //! Announcements go first, then health, then the rows.
 
 mod acknowledged_rows;
+mod from_memory;
 mod row_queue;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use self::acknowledged_rows::AcknowledgedRows;
+use self::from_memory::SentFromMemory;
 use self::row_queue::{BATCH, RowQueue};
 use super::store_backoff::GuardedStore;
 use super::{Context, PublishCounts};
@@ -32,6 +34,8 @@ const OTHER_OUTAGE: Duration = Duration::from_secs(600);
 pub(super) enum OutgoingKind {
     /// A row of the outbox.
     OutboxRow(i64),
+    /// A message that the store has not taken.
+    FromMemory(u64),
     /// An announcement; a lost one is made again at the next connection.
     Announcement,
     /// The announcement to Home Assistant.
@@ -55,6 +59,7 @@ pub(super) struct OutboxSender {
     /// The newest health, if it was not sent yet.
     health: Option<Message>,
     rows: RowQueue,
+    from_memory: SentFromMemory,
     acknowledged: AcknowledgedRows,
     /// No row is sent before that.
     hold_until: Option<Instant>,
@@ -72,6 +77,7 @@ impl OutboxSender {
             announcements: VecDeque::new(),
             health: None,
             rows: RowQueue::new(),
+            from_memory: SentFromMemory::new(context),
             acknowledged: AcknowledgedRows::default(),
             hold_until: None,
         }
@@ -83,7 +89,10 @@ impl OutboxSender {
 
     /// Nothing is in flight and nothing waits, as far as the store was read.
     pub(super) fn is_idle(&self) -> bool {
-        self.inflight.count() == 0 && self.announcements.is_empty() && self.rows.is_empty()
+        self.inflight.count() == 0
+            && self.announcements.is_empty()
+            && self.rows.is_empty()
+            && self.from_memory.is_empty()
     }
 
     pub(super) fn connected(&mut self) {
@@ -101,6 +110,7 @@ impl OutboxSender {
         self.inflight.lost();
         self.announcements.clear();
         self.rows.restart();
+        self.from_memory.restart();
     }
 
     /// Keeps the rows of the outbox for a while; not again, where the connection broke before that was over.
@@ -127,6 +137,7 @@ impl OutboxSender {
     pub(super) fn set_aside(&mut self) {
         self.announcements.clear();
         self.rows.stop();
+        self.from_memory.stop();
     }
 
     /// Publishes something that is worth nothing later, with QoS 0.
@@ -195,15 +206,17 @@ impl OutboxSender {
             return Ok(None);
         }
         while let Some(cursor) = self.rows.wants_rows_after() {
-            let Some(batch) = self.store.read(|store| store.outbox_after(cursor, BATCH))? else { return Ok(None) };
+            let Some(batch) = self.store.read(|store| store.outbox_after(cursor, BATCH))? else { break };
             self.rows.extend(batch, |seq| self.acknowledged.contains(seq));
         }
-        Ok(self.rows.pop().map(|(seq, message)| (OutgoingKind::OutboxRow(seq), message)))
+        let row = self.rows.pop().map(|(seq, message)| (OutgoingKind::OutboxRow(seq), message));
+        Ok(row.or_else(|| self.from_memory.pop().map(|(id, message)| (OutgoingKind::FromMemory(id), message))))
     }
 
     fn put_back(&mut self, kind: OutgoingKind, message: Message) {
         match kind {
             OutgoingKind::OutboxRow(seq) => self.rows.put_back(seq, message),
+            OutgoingKind::FromMemory(id) => self.from_memory.put_back(id),
             _ => self.announcements.push_front((kind, message)),
         }
     }
@@ -216,8 +229,10 @@ impl OutboxSender {
         );
         self.acknowledged.count_unsendable();
         self.metrics.outbox_dropped.add(1);
-        if let OutgoingKind::OutboxRow(seq) = kind {
-            self.acknowledged.add(seq);
+        match kind {
+            OutgoingKind::OutboxRow(seq) => self.acknowledged.add(seq),
+            OutgoingKind::FromMemory(id) => self.from_memory.acknowledged(id),
+            _ => {}
         }
     }
 
@@ -229,8 +244,10 @@ impl OutboxSender {
     pub(super) fn acknowledged(&mut self, packet: u16) -> Option<OutgoingKind> {
         let (kind, _) = self.inflight.acknowledged(packet)?;
         self.metrics.acknowledged.add(1);
-        if let OutgoingKind::OutboxRow(seq) = kind {
-            self.acknowledged.add(seq);
+        match kind {
+            OutgoingKind::OutboxRow(seq) => self.acknowledged.add(seq),
+            OutgoingKind::FromMemory(id) => self.from_memory.acknowledged(id),
+            _ => {}
         }
         Some(kind)
     }

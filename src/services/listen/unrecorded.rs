@@ -1,0 +1,97 @@
+//! What the listener has said and the store has not taken.
+//!
+//! Where the store takes it, an outcome, the messages about it, and how far was read are one transaction. Where it refuses, the messages
+//! are sent from memory, and what is said next is stored together with them.
+
+use tracing::debug;
+
+use super::{ListenerWorker, outcome_messages};
+use crate::clock;
+use crate::event::{Alert, Digest, Message, Utterance};
+use crate::listener::ListenerOutcome;
+use crate::services::store_retry::retry_until_stored;
+use crate::services::unstored_messages::UnstoredMessages;
+use crate::services::{Context, ServiceError};
+use crate::store::{self, Store, StoreError};
+
+#[derive(Default)]
+pub(super) struct Unrecorded {
+    waits: bool,
+    digests: Vec<Digest>,
+    alerts: Vec<Alert>,
+    messages: UnstoredMessages,
+}
+
+impl Unrecorded {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.waits
+    }
+
+    fn store(&mut self, context: &Context, store: &mut Store, processed: i64, memory: &str) -> Result<(), StoreError> {
+        let messages = self.messages.to_store();
+        let turn = store::ListenerTurn { digests: &self.digests, alerts: &self.alerts, processed, memory };
+        store.record_reading(turn, &messages)?;
+        self.messages.settle();
+        *self = Self::default();
+        if !messages.is_empty() {
+            context.notify_outbox();
+        }
+        Ok(())
+    }
+}
+
+impl ListenerWorker {
+    /// Stores an outcome, how far the listener has come, and the messages about it, in one transaction. Where the store refuses, the
+    /// messages are sent from memory.
+    pub(super) fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), StoreError> {
+        messages.extend(self.outcome_messages.messages(&outcome, self.listeners.standings(self.now)));
+        self.unrecorded.waits = true;
+        self.unrecorded.digests.extend(outcome.digests.iter().cloned());
+        self.unrecorded.alerts.extend(outcome.alerts.iter().cloned());
+        self.unrecorded.messages.add(messages);
+        let done = self.record_again();
+        outcome_messages::log(&outcome);
+        outcome_messages::show(outcome, &self.context.live_feed);
+        done
+    }
+
+    /// Tries to store what the store has not taken yet.
+    pub(super) fn record_again(&mut self) -> Result<(), StoreError> {
+        if self.unrecorded.is_empty() {
+            return Ok(());
+        }
+        let memory = self.listeners.memory();
+        let Self { context, store, store_outage, unrecorded, processed, .. } = self;
+        let recorded = store_outage.attempt(context, || unrecorded.store(context, store, *processed, &memory))?;
+        if recorded.is_none() {
+            unrecorded.messages.send(context);
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is stored; during a shutdown for some seconds.
+    pub(super) fn record_at_last(&mut self) -> Result<(), StoreError> {
+        if self.unrecorded.is_empty() {
+            return Ok(());
+        }
+        let memory = self.listeners.memory();
+        let Self { context, store, unrecorded, processed, .. } = self;
+        retry_until_stored(context, || unrecorded.store(context, store, *processed, &memory))
+    }
+
+    /// Reads an utterance that the store refuses. When it is stored it is not read again.
+    pub(super) fn read_unstored(&mut self, utterance: &Utterance) -> Result<(), ServiceError> {
+        if self.read_ahead.contains(&utterance.id) || self.store.is_known(utterance)? {
+            return Ok(());
+        }
+        debug!(id = %utterance.id, "an utterance is read that is not stored");
+        self.read_ahead.insert(utterance.id);
+        self.now = clock::forward(self.now, utterance.start);
+        let mut outcome = self.listeners.tick(self.now)?;
+        let read = self.read;
+        self.measured(|listeners| listeners.hear(read, utterance))?;
+        self.now = clock::forward(self.now, utterance.end);
+        outcome.add(self.listeners.consider(self.now)?);
+        Ok(self.record(outcome, Vec::new())?)
+    }
+}

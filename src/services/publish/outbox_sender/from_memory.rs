@@ -1,0 +1,90 @@
+//! Messages that the store has not taken, on their way to the broker.
+//!
+//! They are sent after the rows of the outbox, which are older. A retained one is sent again on each connection until it is stored,
+//! because what the store knows of its topic is older.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::event::Message;
+use crate::services::Context;
+use crate::services::unstored_messages::{UnstoredMessage, UnstoredQueue};
+
+/// The most that are kept for the next connection. Whoever made them stores them later.
+const MOST: usize = 10_000;
+
+pub(super) struct SentFromMemory {
+    arriving: Arc<UnstoredQueue>,
+    /// By number, in order: what may have to be sent again.
+    kept: BTreeMap<u64, Arc<UnstoredMessage>>,
+    queue: VecDeque<u64>,
+    next: u64,
+    stopped: bool,
+}
+
+impl SentFromMemory {
+    pub(super) fn new(context: &Context) -> Self {
+        let arriving = context.unstored.clone();
+        Self { arriving, kept: BTreeMap::new(), queue: VecDeque::new(), next: 0, stopped: false }
+    }
+
+    /// Nothing waits, as far as the last look told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// A new connection: what was not delivered is due again.
+    pub(super) fn restart(&mut self) {
+        self.kept.retain(|_, one| one.is_due_again());
+        self.queue = if self.stopped { VecDeque::new() } else { self.kept.keys().copied().collect() };
+    }
+
+    /// Sends nothing more.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        self.queue.clear();
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(u64, Message)> {
+        self.take_in();
+        while let Some(id) = self.queue.pop_front() {
+            match self.kept.get(&id) {
+                Some(one) if !one.is_settled() => return Some((id, one.message.clone())),
+                // It was stored meanwhile, and is sent as a row of the outbox.
+                _ => drop(self.kept.remove(&id)),
+            }
+        }
+        None
+    }
+
+    /// Puts back what was popped last.
+    pub(super) fn put_back(&mut self, id: u64) {
+        self.queue.push_front(id);
+    }
+
+    pub(super) fn acknowledged(&mut self, id: u64) {
+        if let Some(one) = self.kept.get(&id) {
+            one.delivered();
+            if !one.is_due_again() {
+                self.kept.remove(&id);
+            }
+        }
+    }
+
+    fn take_in(&mut self) {
+        if self.stopped {
+            return;
+        }
+        for one in self.arriving.take() {
+            if one.message.retain {
+                self.kept.retain(|_, other| !(other.message.retain && other.message.topic == one.message.topic));
+            }
+            self.kept.insert(self.next, one);
+            self.queue.push_back(self.next);
+            self.next += 1;
+            if self.kept.len() > MOST {
+                self.kept.pop_first();
+            }
+        }
+    }
+}

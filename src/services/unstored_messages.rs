@@ -1,0 +1,95 @@
+//! Messages that the store has not taken yet: they are sent from memory, and stored when the store works again.
+//!
+//! A full disk must not hold up an alert. Whoever made a message keeps it until it is stored; the publisher sends it meanwhile. It
+//! comes at least once: where the broker had acknowledged it before it could be stored, it is not stored any more, unless it is retained.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Context;
+use crate::event::Message;
+
+/// The most that wait for the publisher. Whoever made the messages still has them.
+const MOST: usize = 10_000;
+
+/// A message that is not in the outbox.
+#[derive(Debug)]
+pub(crate) struct UnstoredMessage {
+    pub(crate) message: Message,
+    /// The publisher was given it.
+    handed_over: AtomicBool,
+    delivered: AtomicBool,
+    /// It is in the outbox, or is not to be sent any more.
+    settled: AtomicBool,
+}
+
+impl UnstoredMessage {
+    /// The broker acknowledged it.
+    pub(crate) fn delivered(&self) {
+        self.delivered.store(true, Relaxed);
+    }
+
+    /// It need not be sent from memory any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Relaxed)
+    }
+
+    /// It is to be sent on the next connection: of a retained topic the broker would be told something older otherwise.
+    pub(crate) fn is_due_again(&self) -> bool {
+        !self.is_settled() && (self.message.retain || !self.delivered.load(Relaxed))
+    }
+}
+
+/// What waits for the publisher, in order.
+#[derive(Debug, Default)]
+pub(crate) struct UnstoredQueue(Mutex<VecDeque<Arc<UnstoredMessage>>>);
+
+impl UnstoredQueue {
+    fn push(&self, message: Arc<UnstoredMessage>) {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push_back(message);
+        if queue.len() > MOST {
+            queue.pop_front();
+        }
+    }
+
+    pub(crate) fn take(&self) -> VecDeque<Arc<UnstoredMessage>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The messages that one part has made and not stored yet.
+#[derive(Debug, Default)]
+pub(crate) struct UnstoredMessages(Vec<Arc<UnstoredMessage>>);
+
+impl UnstoredMessages {
+    pub(crate) fn add(&mut self, messages: impl IntoIterator<Item = Message>) {
+        for message in messages {
+            // Only the newest of a retained topic counts.
+            self.0.retain(|one| !(message.retain && one.message.retain && one.message.topic == message.topic));
+            let flags = (AtomicBool::default(), AtomicBool::default(), AtomicBool::default());
+            let (handed_over, delivered, settled) = flags;
+            self.0.push(Arc::new(UnstoredMessage { message, handed_over, delivered, settled }));
+        }
+    }
+
+    /// What must still be stored.
+    pub(crate) fn to_store(&self) -> Vec<Message> {
+        let due = self.0.iter().filter(|one| one.message.retain || !one.delivered.load(Relaxed));
+        due.map(|one| one.message.clone()).collect()
+    }
+
+    /// They are stored, or nobody may learn of them any more.
+    pub(crate) fn settle(&mut self) {
+        self.0.drain(..).for_each(|one| one.settled.store(true, Relaxed));
+    }
+
+    /// Gives the publisher what it was not given yet.
+    pub(crate) fn send(&self, context: &Context) {
+        for one in self.0.iter().filter(|one| !one.handed_over.swap(true, Relaxed)) {
+            context.unstored.push(one.clone());
+        }
+        context.notify_outbox();
+    }
+}
