@@ -150,7 +150,16 @@ impl LiveSnapshot {
         match self.alerts.iter_mut().find(|known| known.id == alert.id) {
             // The end of an alert has no evidence: keep that of its beginning.
             Some(known) if alert.phase == AlertPhase::End => known.phase = AlertPhase::End,
-            Some(known) => known.clone_from(alert),
+            Some(known) => {
+                let quoted = std::mem::take(&mut known.evidence);
+                known.clone_from(alert);
+                // What it quoted was forgotten; what stays of its beginning is still shown.
+                if known.evidence.is_empty() {
+                    known.evidence = quoted;
+                }
+            }
+            // The end of one that was forgotten, or that began too long ago: there is nothing to show of it.
+            None if alert.phase == AlertPhase::End => {}
             None => keep(&mut self.alerts, alert.clone(), ALERTS),
         }
     }
@@ -226,6 +235,16 @@ mod tests {
             ..new.clone()
         }));
         assert_eq!(live_feed.snapshot().alerts, [Alert { phase: AlertPhase::End, ..new }]);
+    }
+
+    #[test]
+    fn the_end_of_an_alert_that_is_not_known_is_not_listed() {
+        let live_feed = LiveFeed::default();
+        let (rule, severity, phase) = ("help".into(), Severity::Critical, AlertPhase::End);
+        let (id, time, evidence) = (Ulid::generate(), at(1), Vec::new());
+        let end = Alert { id, rule, phase, severity, room: None, time, probability: None, answer: None, evidence };
+        live_feed.publish(LiveEvent::Alert(end));
+        assert!(live_feed.snapshot().alerts.is_empty());
     }
 
     #[test]

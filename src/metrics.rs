@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub(crate) use rooms::{RoomMetrics, RoomMetricsMap};
+pub(crate) use rooms::{AtomicDecibels, RoomMetrics, RoomMetricsMap};
 
 /// The metrics of one running daemon.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Metrics {
     /// Capture: the metrics of each room; whether every source delivers.
     pub rooms: RoomMetricsMap,
     pub microphone_ok: Flag,
-    /// Capture: not muted.
+    /// The app, as soon as it is asked for, and each source that notices it: not muted.
     pub listening: Flag,
     /// The app: when the microphone opens again by itself; not set if it is not paused.
     pub(crate) paused_until: AtomicTimestamp,
@@ -75,6 +75,28 @@ pub struct Metrics {
     pub(crate) hearing_heartbeat: Heartbeat,
     pub(crate) reading_heartbeat: Heartbeat,
     pub(crate) publishing_heartbeat: Heartbeat,
+}
+
+impl Metrics {
+    /// The level of a room in decibels of full scale, and whether its microphone is dead. While nothing is heard, because listening is
+    /// off or the source delivers nothing, it is silence: what was measured before says nothing any more.
+    pub(crate) fn sound_of(&self, room: &RoomMetrics) -> (f32, bool) {
+        if self.listening.get() && room.delivers.get() {
+            (room.level.db(), room.dead.get())
+        } else {
+            (AtomicDecibels::default().db(), false)
+        }
+    }
+
+    /// Whether listening is on. What was measured of each room before that is no longer shown, also not after it is on again.
+    pub(crate) fn set_listening(&self, on: bool) {
+        self.listening.set(on);
+        if !on {
+            for (_, room) in self.rooms.each() {
+                room.silence();
+            }
+        }
+    }
 }
 
 /// A counter or a gauge.

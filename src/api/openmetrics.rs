@@ -78,9 +78,10 @@ impl MetricsCollector {
     fn labeled(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &self.0.metrics;
         let rooms = metrics.rooms.each();
-        let levels = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(f64::from(room.level.db()))));
+        let levels =
+            rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(f64::from(metrics.sound_of(room).0))));
         family(to, "hearth_level_db", "Of the last second, of full scale", "room", levels)?;
-        let dead = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(flag(room.dead.get()))));
+        let dead = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(flag(metrics.sound_of(room).1))));
         family(to, "hearth_room_dead", "1 while a microphone gives nothing but one number", "room", dead)?;
         let lag = [0.5, 0.95].map(|q| (q.to_string(), metrics.lag.quantile_s(q)));
         let lag = lag.into_iter().filter_map(|(q, s)| Some((q, ConstGauge::new(s?))));

@@ -165,7 +165,7 @@ impl HearingStatus {
                 .rooms
                 .each()
                 .into_iter()
-                .map(|(name, room)| (name.to_string(), RoomStatus::of(&room)))
+                .map(|(name, room)| (name.to_string(), RoomStatus::of(metrics, &room)))
                 .collect(),
             heard_s: clock::seconds(metrics.heard_samples.get() as i64),
             dropped_s: clock::seconds(metrics.dropped_samples.get() as i64),
@@ -223,12 +223,13 @@ impl PublishingStatus {
 }
 
 impl RoomStatus {
-    fn of(room: &metrics::RoomMetrics) -> Self {
+    fn of(metrics: &Metrics, room: &metrics::RoomMetrics) -> Self {
+        let (level_db, dead) = metrics.sound_of(room);
         Self {
             delivers: room.delivers.get(),
-            level_db: room.level.db(),
+            level_db,
             clipped_s: clock::seconds(room.clipped_samples.get() as i64),
-            dead: room.dead.get(),
+            dead,
         }
     }
 }

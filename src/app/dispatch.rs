@@ -68,6 +68,10 @@ impl App {
         let on = state.is_open();
         let until = state.paused_until();
         self.source_control.set_listening(on);
+        // A source notices it at its next frame, and network microphones may send none for hours.
+        if self.context.config.has_audio_source() {
+            self.context.metrics.set_listening(on);
+        }
         self.context.metrics.paused_until.set(until.unwrap_or_default());
         match until {
             Some(until) => info!(kind = "listening", on, %until, "listening is off until {until}"),

@@ -45,6 +45,9 @@ impl<'a> RoomSink<'a> {
     /// Records whether the source is open and delivers.
     fn set_delivers(&self, delivers: bool) {
         self.room_metrics.delivers.set(delivers);
+        if !delivers {
+            self.room_metrics.silence();
+        }
         self.metrics.microphone_ok.set(self.metrics.rooms.all_deliver());
     }
 

@@ -29,6 +29,14 @@ pub struct RoomMetrics {
     pub dead: Flag,
 }
 
+impl RoomMetrics {
+    /// Nothing is heard from now on.
+    pub(crate) fn silence(&self) {
+        self.level.set(0.0);
+        self.dead.set(false);
+    }
+}
+
 /// A level in decibels of full scale.
 #[derive(Debug)]
 pub struct AtomicDecibels(AtomicU32);

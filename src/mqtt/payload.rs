@@ -200,11 +200,12 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         "no_words": rejected.no_words.get(),
     });
     let rooms = metrics.rooms.each().into_iter().map(|(name, room)| {
+        let (level_db, dead) = metrics.sound_of(&room);
         let state = json!({
             "ok": room.delivers.get(),
-            "level_db": rounded(room.level.db().into()),
+            "level_db": rounded(level_db.into()),
             "clipped_s": samples(room.clipped_samples.get()),
-            "dead": room.dead.get(),
+            "dead": dead,
         });
         (name.to_string(), state)
     });

@@ -21,12 +21,14 @@ pub(crate) fn utterances(store: &Store, live_feed: &LiveFeed) -> Result<(), Stor
 }
 
 /// The last digests and alerts. Alerts but those that are `on` have ended, also where no end is stored: their rule was removed
-/// while hearth did not run.
+/// while hearth did not run. One of which nothing but its end is stored was forgotten, and is not shown.
 pub(crate) fn digests_and_alerts(store: &Store, live_feed: &LiveFeed, on: &BTreeSet<Ulid>) -> Result<(), StoreError> {
     store.last_digests(DIGESTS)?.into_iter().for_each(|digest| live_feed.publish(LiveEvent::Digest(digest)));
     for alert in store.last_alerts(PHASES)? {
-        let phase = if on.contains(&alert.id) { alert.phase } else { AlertPhase::End };
-        live_feed.publish(LiveEvent::Alert(Alert { phase, ..alert }));
+        let ended = !on.contains(&alert.id) && alert.phase != AlertPhase::End;
+        let end = ended.then(|| LiveEvent::Alert(Alert { phase: AlertPhase::End, ..alert.clone() }));
+        live_feed.publish(LiveEvent::Alert(alert));
+        end.into_iter().for_each(|end| live_feed.publish(end));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! "Forget the last ten minutes": nowhere on the disk, in the state or at the broker is left what was said then.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -18,7 +19,7 @@ use serde_json::json;
 use ulid::Ulid;
 
 use super::harness::{HEARTH, Hearth, until};
-use super::mosquitto::{Mosquitto, Subscriber};
+use super::mosquitto::{Mosquitto, Subscriber, free_address};
 
 const KEPT: [&str; 2] = ["The plumber is coming tomorrow at ten.", "Someone has to be home."];
 /// Words that stand nowhere else.
@@ -184,6 +185,44 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     let (status, said) = hearth.wait();
     assert!(status.success() && said.contains("carried through"), "{said}");
     assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
+}
+
+/// What the page of a hearth shows to whoever opens it.
+fn shown(dir: &Path) -> serde_json::Value {
+    let output =
+        Command::new(HEARTH).args(["status", "--json", "--config", "hearth.toml"]).current_dir(dir).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (base, token) = status["page"].as_str().unwrap().split_once("#token=").unwrap();
+    let stream = ureq::get(format!("{base}events")).header("authorization", format!("Bearer {token}")).call().unwrap();
+    let mut lines = BufReader::new(stream.into_body().into_reader()).lines().map(Result::unwrap);
+    let recent = lines.find_map(|line| line.strip_prefix("data: ").map(str::to_owned)).unwrap();
+    serde_json::from_str(&recent).unwrap()
+}
+
+#[test]
+fn a_forgotten_alert_is_not_shown_any_more_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
+    furnish(dir.path());
+    let page = format!("[page]\nlisten = \"{}\"", free_address());
+    let (hearth, _stdin) = silent_with(dir.path(), &broker, &page);
+    listener.wait_for("the alert", |h| h.topic == "hearth/home/rule/help" && h.json()["state"] == "ON");
+    assert_eq!(shown(dir.path())["alerts"].as_array().unwrap().len(), 1);
+    forget(dir.path(), "10m");
+    listener.wait_for("the alert's end", |h| h.topic == "hearth/home/alert" && h.json()["phase"] == "end");
+    assert_eq!(shown(dir.path())["alerts"], json!([]));
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+
+    let (mut hearth, _stdin) = silent_with(dir.path(), &broker, &page);
+    hearth.until_said("hearth is up");
+    let alerts = shown(dir.path())["alerts"].clone();
+    assert_eq!(alerts, json!([]), "after a restart");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
 }
 
 /// Runs a hearth with a listener over what was said, and ends it: snapshots, a summary, and what the rules quote are there.

@@ -15,6 +15,7 @@ mod disk_faults;
 mod end_to_end;
 mod forgetting;
 mod kept_text;
+mod muting;
 mod several_machines;
 mod several_rooms;
 mod soak;

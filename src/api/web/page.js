@@ -69,7 +69,10 @@ const show = {
   },
   alert(alert) {
     const known = view.alerts.get(alert.id);
-    view.alerts.set(alert.id, alert.phase === "end" && known ? { ...known, phase: "end" } : alert);
+    // The end of one that was forgotten: there is nothing to show of it.
+    if (alert.phase === "end" && !known) return;
+    const evidence = alert.evidence.length ? alert.evidence : known?.evidence ?? [];
+    view.alerts.set(alert.id, alert.phase === "end" ? { ...known, phase: "end" } : { ...alert, evidence });
     while (view.alerts.size > 50) view.alerts.delete(view.alerts.keys().next().value);
     drawAlerts();
   },
