@@ -6,6 +6,7 @@
 pub mod decode_scheduler;
 mod ggml_file;
 pub(crate) mod hallucination_filter;
+pub(crate) mod hot_words;
 pub(crate) mod language;
 pub(crate) mod local_agreement;
 pub mod whisper;

@@ -149,8 +149,8 @@ impl AsrPipeline {
         self.queue.has_capacity()
     }
 
-    /// Does one piece of work at `now`: at most one pass of Whisper. If there was one, tell [`AsrPipeline::record_pass`] how long
-    /// it took.
+    /// Does one piece of work at `now`: at most one segment is decoded. If there was one, tell [`AsrPipeline::record_pass`] how
+    /// long it took.
     ///
     /// # Errors
     /// Whisper fails.

@@ -8,6 +8,7 @@ use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperToken, WhisperTokenId,
 };
 
+use super::hot_words::HotWords;
 use super::language::LanguageCode;
 use super::{AsrError, Word, ggml_file};
 use crate::clock::SAMPLE_RATE;
@@ -61,8 +62,11 @@ pub struct Whisper {
     /// The settings say "auto": the caller is to detect and set the language.
     detects_language: bool,
     threads: usize,
+    hot_words: HotWords,
     /// The hot words. The text that was said before is not part of the prompt: it does not reduce the errors (`docs/performance.md`).
     prompt: Vec<WhisperTokenId>,
+    /// Every decode has the prompt.
+    always_prompted: bool,
     padded: Vec<f32>,
     /// Every decode encodes the full window of 30 s.
     full_window: bool,
@@ -82,9 +86,9 @@ impl Whisper {
         let language = language(path, &settings.language, context.is_multilingual())?;
         let threads = thread_count(settings.threads);
         let state = context.create_state().map_err(failed)?;
-        let hot_words = settings.hot_words.join(", ");
+        let prompt = settings.hot_words.join(", ");
         // A token is at least a byte. Too small a bound is no error in whisper-rs 0.16 but a vector of a wild length.
-        let prompt = context.tokenize(&hot_words, hot_words.len() + 1);
+        let prompt = context.tokenize(&prompt, prompt.len() + 1);
         let prompt = prompt.map_err(|source| AsrError::HotWords { source: source.into() })?;
         Ok(Self {
             context,
@@ -93,7 +97,9 @@ impl Whisper {
             language,
             detects_language: language == AUTO,
             threads,
+            hot_words: HotWords::new(&settings.hot_words),
             prompt,
+            always_prompted: false,
             padded: Vec::new(),
             full_window: false,
         })
@@ -103,6 +109,13 @@ impl Whisper {
     #[cfg(feature = "bench")]
     pub(crate) fn with_full_window(mut self) -> Self {
         self.full_window = true;
+        self
+    }
+
+    /// Gives every decode the hot words as a prompt, as other programs do. For comparisons in `hearth bench hearing`.
+    #[cfg(feature = "bench")]
+    pub(crate) fn always_prompted(mut self) -> Self {
+        self.always_prompted = true;
         self
     }
 
@@ -138,14 +151,31 @@ impl Whisper {
         }
     }
 
-    /// Decodes up to 30 s of mono audio at 16 kHz.
+    /// The hot words, for [`Whisper::decode_prompted`].
+    pub(crate) fn hot_words(&self) -> &HotWords {
+        &self.hot_words
+    }
+
+    /// Decodes up to 30 s of mono audio at 16 kHz, without the hot words.
     ///
     /// # Errors
     /// Whisper fails.
     pub fn decode(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, AsrError> {
+        self.decode_with(samples, self.always_prompted)
+    }
+
+    /// The same with the hot words as a prompt, which may make Whisper repeat or leave out sentences.
+    ///
+    /// # Errors
+    /// Whisper fails.
+    pub fn decode_prompted(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, AsrError> {
+        self.decode_with(samples, true)
+    }
+
+    fn decode_with(&mut self, samples: &[f32], prompted: bool) -> Result<Vec<TextSegment>, AsrError> {
         let spoken = self.params.iter().find(|(language, _)| *language == self.language);
         let mut params = spoken.expect("parameters are made when a language is set").1.clone();
-        params.set_tokens(&self.prompt);
+        params.set_tokens(if prompted { &self.prompt } else { &[] });
         params.set_audio_ctx((self.encoded_samples(samples.len()) / POSITION_SAMPLES) as i32);
         let padded = padded(&mut self.padded, samples);
         self.state.full(params, padded).map_err(|source| failure(samples, source.into()))?;

@@ -1,5 +1,6 @@
 //! The one Whisper instance, shared by all rooms, and the language spoken in each of them.
 
+use super::filter;
 use crate::asr::AsrError;
 use crate::asr::language::LanguageTracker;
 use crate::asr::whisper::{TextSegment, Whisper};
@@ -18,7 +19,8 @@ impl Decoder {
         Self { whisper, languages: Vec::new() }
     }
 
-    /// Decodes a segment, or the part of it that was received so far, and counts the pass.
+    /// Decodes a segment, or the part of it that was received so far, and counts the pass. Where something sounds like a hot word, there
+    /// is a second one.
     pub(super) fn decode(
         &mut self,
         room: &str,
@@ -27,10 +29,22 @@ impl Decoder {
     ) -> Result<Vec<TextSegment>, AsrError> {
         self.select_language(room, segment, metrics)?;
         let decoded = self.whisper.decode(&segment.samples)?;
+        self.count_pass(segment, &decoded, metrics);
+        let text = text(&decoded);
+        if !self.whisper.hot_words().may_be_in(&text) {
+            return Ok(decoded);
+        }
+        let prompted = self.whisper.decode_prompted(&segment.samples)?;
+        self.count_pass(segment, &prompted, metrics);
+        let passes_filter = filter::apply(&prompted, segment.speech_samples).rejected.is_empty();
+        let improved = passes_filter && self.whisper.hot_words().improve(&text, &self::text(&prompted));
+        Ok(if improved { prompted } else { decoded })
+    }
+
+    fn count_pass(&self, segment: &Segment, decoded: &[TextSegment], metrics: &Metrics) {
         metrics.passes.add(1);
         metrics.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
         metrics.written_tokens.add(decoded.iter().map(|part| part.tokens as u64).sum());
-        Ok(decoded)
     }
 
     /// With `language = "auto"`, sets the room's language. It is detected where the room has none yet.
@@ -57,4 +71,8 @@ impl Decoder {
         self.whisper.set_language(language);
         Ok(())
     }
+}
+
+fn text(decoded: &[TextSegment]) -> String {
+    decoded.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" ")
 }

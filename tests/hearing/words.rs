@@ -145,3 +145,23 @@ fn synthetic_noise_makes_no_words() {
     let heard = utterances(hear(&mut AsrPipeline::new(whisper()), stream, &metrics));
     assert_eq!(heard, [], "words in twenty seconds of white noise");
 }
+
+/// What is written with these hot words, an utterance a line.
+fn written(sound: &[AudioEvent], hot_words: &[&str]) -> String {
+    let hot_words = hot_words.iter().map(|word| (*word).to_owned()).collect();
+    let settings = AsrConfig { hot_words, threads: 1, ..AsrConfig::default() };
+    let whisper = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap();
+    let heard = hear(&mut AsrPipeline::new(whisper), sound.iter().cloned(), &Metrics::default());
+    utterances(heard).into_iter().map(|utterance| utterance.text + "\n").collect()
+}
+
+#[test]
+fn hot_words_help_where_they_are_said_and_change_nothing_else() {
+    let household = play(&root("examples/household.flac")).unwrap();
+    let without = written(&household, &[]);
+    assert!(!without.contains("Help"), "{without}");
+    let not_said = written(&household, &["Lucas", "Beatrix", "Kowalczyk"]);
+    assert_eq!(not_said, without, "none of them is said");
+    let said = written(&household, &["Help", "Emma", "Lucas"]);
+    assert_eq!(said, without.replace("Health,", "Help,"), "it sounds like one of them");
+}

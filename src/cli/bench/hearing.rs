@@ -22,6 +22,7 @@ use self::replay::{DecodeCost, ReplayPace, ReplayResult};
 use self::report::{HearingReport, ReplayTotals, SetScores};
 use super::plot;
 use crate::asr::decode_scheduler::InterimMode;
+use crate::asr::hot_words::HotWords;
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::AsrPipeline;
 use crate::cli::progress;
@@ -54,6 +55,12 @@ pub(crate) struct BenchHearingArgs {
     /// Encode 30 s for every decode, as other programs do, not only the audio and some silence after it
     #[arg(long)]
     whole: bool,
+    /// Hot words, divided by commas: recordings in which one is said are a set, and all others are another one
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    hot_words: Vec<String>,
+    /// Give every decode the hot words as a prompt, as other programs do; for comparison
+    #[arg(long, requires = "hot_words")]
+    prompt_always: bool,
     /// Only recordings of this set; may be given more than once
     #[arg(long = "set", value_name = "SET")]
     sets: Vec<String>,
@@ -139,12 +146,20 @@ pub(crate) fn run(args: BenchHearingArgs) -> anyhow::Result<()> {
         model: args.model.clone(),
         language: args.language.clone(),
         threads: args.threads,
+        hot_words: args.hot_words.clone(),
         ..AsrConfig::default()
     };
     let path = models::find(&asr.model, Path::new(""))?;
     let whisper = Whisper::load(&path, &asr)?;
     let whisper = if args.agreement || args.stream || args.whole { whisper.with_full_window() } else { whisper };
+    let whisper = if args.prompt_always { whisper.always_prompted() } else { whisper };
+    let hot_words = HotWords::new(&args.hot_words);
+    for recording in recordings.iter_mut().filter(|_| !args.hot_words.is_empty()) {
+        let holds = hot_words.count(&recording.reference) > 0;
+        recording.set = if holds { "with hot words" } else { "without hot words" }.into();
+    }
     let mut bench = HearingBench {
+        hot_words,
         policy: if args.stream {
             StreamingPolicy::Stream(Box::new(whisper))
         } else if args.fast {
@@ -208,6 +223,7 @@ impl StreamingPolicy {
 }
 
 struct HearingBench {
+    hot_words: HotWords,
     policy: StreamingPolicy,
     offline: Whisper,
     time: ReplayPace,
@@ -224,6 +240,9 @@ impl HearingBench {
         let replayed = self.policy.replay(&frames, self.time)?;
         self.report.revisions += replayed.revisions;
         self.report.dropped_s += replayed.dropped_s;
+        let heard: Vec<&str> = replayed.words.iter().map(|(_, word)| word.as_str()).collect();
+        let (said, written) = (self.hot_words.count(&recording.reference), self.hot_words.count(&heard.join(" ")));
+        self.report.hot_words.add(said, written);
         let said = word_errors::normalize(&recording.reference);
         let offline = if said.is_empty() { Vec::new() } else { self.offline(&frames)? };
         if said.is_empty() {

@@ -37,6 +37,25 @@ pub(crate) struct HearingReport {
     pub(crate) speech_s: f64,
     pub(crate) noise_s: f64,
     pub(crate) words: usize,
+    pub(crate) hot_words: HotWordScores,
+}
+
+/// How often hot words were said and written.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct HotWordScores {
+    pub(crate) said: usize,
+    pub(crate) written: usize,
+    /// Written more often than they were said.
+    pub(crate) invented: usize,
+}
+
+impl HotWordScores {
+    /// Adds a recording.
+    pub(crate) fn add(&mut self, said: usize, written: usize) {
+        self.said += said;
+        self.written += said.min(written);
+        self.invented += written.saturating_sub(said);
+    }
 }
 
 /// Words, errors and latencies of one set of recordings.
@@ -149,6 +168,13 @@ impl HearingReport {
         }
         if let (Some(p50), Some(p95)) = (self.stored_p50_s, self.stored_p95_s) {
             row("and to the utterance that is stored", format!("p50 {p50:.2} s, p95 {p95:.2} s"))?;
+        }
+        let HotWordScores { said, written, invented } = self.hot_words;
+        if said + invented > 0 {
+            row(
+                "hot words that were said and written",
+                format!("{written} of {said}, and {invented} that were not said"),
+            )?;
         }
         row("committed words that changed", self.revisions.to_string())?;
         if let Some(words) = self.noise_words_per_hour {
