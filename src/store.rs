@@ -6,6 +6,7 @@
 //! One [`Store`] is one connection, and each thread opens its own. SQLite's write-ahead log lets them read beside one writer;
 //! writers wait for each other.
 
+mod columns;
 mod forgetting;
 mod inbox;
 mod lock;

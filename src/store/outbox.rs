@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{OutboxLimits, Store, StoreError, from_nanos, log_dropped, to_nanos, transcript};
+use super::{OutboxLimits, Store, StoreError, columns, from_nanos, log_dropped, to_nanos};
 use crate::event::{Message, Provenance, Quoted};
 
 /// What is in the outbox.
@@ -40,7 +40,7 @@ impl Store {
                     "SELECT topic, payload, retain, quoted_sources, quoted_until, replacement, seq FROM outbox
                      WHERE seq > ?1 ORDER BY seq LIMIT ?2",
                 )?
-                .query_map(params![seq, transcript::count(limit)], |row| Ok((row.get(6)?, message(row)?)))?
+                .query_map(params![seq, columns::count(limit)], |row| Ok((row.get(6)?, message(row)?)))?
                 .collect()
         })
     }
@@ -182,7 +182,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let until: Option<i64> = row.get(4)?;
     let provenance = match (sources, until) {
         (Some(sources), Some(until)) => Provenance::Speech(Quoted {
-            sources: serde_json::from_str(&sources).map_err(|source| transcript::unreadable(3, source))?,
+            sources: serde_json::from_str(&sources).map_err(|source| columns::unreadable(3, source))?,
             until: from_nanos(until),
             replacement: row.get(5)?,
         }),

@@ -3,7 +3,8 @@
 use rusqlite::{Row, params};
 use serde::de::DeserializeOwned;
 
-use super::transcript::{count, id, unreadable, utterance};
+use super::columns::{count, id, unreadable};
+use super::transcript::utterance;
 use super::{Store, StoreError, from_nanos};
 use crate::event::{Alert, Digest, Utterance};
 

@@ -3,14 +3,11 @@
 //! The position of the listener and its results are stored in one transaction, so a crash repeats a turn of the listener completely or
 //! not at all.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
-use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use serde::Serialize;
 use ulid::Ulid;
 
+use super::columns::{count, id, word};
 use super::{Store, StoreError, from_nanos, log_dropped, outbox, set_meta, to_nanos};
 use crate::event::{Alert, Digest, Gap, Message, Utterance};
 
@@ -295,25 +292,4 @@ pub(super) fn utterance(row: &Row<'_>) -> rusqlite::Result<(i64, Utterance)> {
         no_speech: row.get(7)?,
     };
     Ok((row.get(0)?, utterance))
-}
-
-pub(super) fn id(row: &Row<'_>, at: usize) -> rusqlite::Result<Ulid> {
-    let text: String = row.get(at)?;
-    Ulid::from_str(&text).map_err(|source| unreadable(at, source))
-}
-
-pub(super) fn unreadable(at: usize, source: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(at, Type::Text, FromSqlError::other(source).into())
-}
-
-/// The name an enum has in JSON, which is also its name in the database.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => unreachable!("reasons, phases and severities are written as one word"),
-    }
-}
-
-pub(super) fn count(n: usize) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }

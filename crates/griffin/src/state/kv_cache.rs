@@ -10,6 +10,7 @@
 //! does not depend on the order.
 
 mod attention;
+mod buffers;
 mod element;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A number that was rounded is not changed by rounding again. A value that is not finite makes all that is mixed of it NaN.
 
-use super::attention::{AttentionScratch, QueryLayout, UnitBuffers};
+use super::buffers::{AttentionScratch, QueryLayout, UnitBuffers};
 use super::{HeadSlots, TILE};
 use crate::kernels::simd::{ROUND, Simd};
 

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use super::attention::{AttentionScratch, HeadAttention, QueryLayout};
+use super::attention::HeadAttention;
+use super::buffers::{AttentionScratch, QueryLayout};
 use super::element::KvElement;
 use super::{KvCache, TILE};
 use crate::kernels::simd::{Simd, SimdTask};
@@ -61,12 +62,6 @@ impl<T: KvElement> AttentionWindow<'_, T> {
 thread_local! {
     /// One for each thread of a model, kept for good.
     static SCRATCH: Cell<AttentionScratch> = const { Cell::new(AttentionScratch::new()) };
-}
-
-impl Default for AttentionScratch {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// Attention of some queries, to be compiled for a kernel.
