@@ -57,6 +57,8 @@ pub enum GapReason {
     DeviceLost,
     /// Speech recognition was too far behind.
     Overload,
+    /// hearth did not run: it was stopped, killed, or had no power.
+    Restart,
     /// The disk took nothing for so long that text was given up.
     StoreRefused,
 }
@@ -67,6 +69,7 @@ impl fmt::Display for GapReason {
             Self::Muted => "muted",
             Self::DeviceLost => "device_lost",
             Self::Overload => "overload",
+            Self::Restart => "restart",
             Self::StoreRefused => "store_refused",
         })
     }

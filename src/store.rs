@@ -20,7 +20,8 @@ mod transcript;
 pub mod transcript_jsonl;
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,6 +85,12 @@ pub enum StoreError {
     Damaged { path: PathBuf, source: rusqlite::Error },
     #[error("the disk that holds {} is full; free some space: nothing that was stored is lost", path.display())]
     Full { path: PathBuf },
+    #[error(
+        "{} was removed or replaced while hearth ran: nothing more can be kept in it; hearth ends, and begins with what is there at the \
+         next start",
+        path.display()
+    )]
+    Removed { path: PathBuf },
     #[error("{} cannot be written: {source}; make it and its directory writable for this user", path.display())]
     ReadOnly { path: PathBuf, source: rusqlite::Error },
     #[error(
@@ -116,6 +123,8 @@ impl StoreError {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Device and number of the file that is open.
+    file: (u64, u64),
     settings: OutboxLimits,
 }
 
@@ -142,7 +151,8 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
-        let mut store = Self { connection, path, settings };
+        let file = identity(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
+        let mut store = Self { connection, path, file, settings };
         // SQLite does not wait while another connection turns a new file into a WAL file: it says "locked" at once.
         let begun = Instant::now();
         loop {
@@ -160,15 +170,23 @@ impl Store {
     /// There is no database, it is not hearth's, or of a newer hearth.
     pub fn open_read_only(dir: &Path, settings: OutboxLimits) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
-        if let Err(source) = std::fs::metadata(&path) {
-            return Err(StoreError::Absent { path, source });
-        }
+        let file = identity(&path).map_err(|source| StoreError::Absent { path: path.clone(), source })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
-        let store = Self { connection, path, settings };
+        let store = Self { connection, path, file, settings };
         schema::check_owner(&store)?;
         Ok(store)
+    }
+
+    /// Whether opening a database in `dir` will make a new one, though there may be an empty file.
+    pub(crate) fn is_new_in(dir: &Path) -> bool {
+        /// Every database begins with a header of so many bytes.
+        const HEADER: u64 = 100;
+        match std::fs::metadata(dir.join(FILE)) {
+            Ok(file) => file.len() < HEADER,
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        }
     }
 
     /// Whether there is a database in `dir` that this user can see.
@@ -179,6 +197,18 @@ impl Store {
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file that is open still has its name. SQLite goes on writing into a file that was removed.
+    ///
+    /// # Errors
+    /// It has not.
+    pub(crate) fn check_in_place(&self) -> Result<(), StoreError> {
+        match identity(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Ok(()),
+            _ => Err(StoreError::Removed { path: self.path.clone() }),
+        }
     }
 
     /// A number that changes when another connection has changed the database.
@@ -220,15 +250,22 @@ impl Store {
         &mut self,
         act: impl FnOnce(&Transaction<'_>, &OutboxLimits) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let Self { connection, path, settings } = self;
+        let Self { connection, path, settings, .. } = self;
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = act(&transaction, settings)?;
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|source| fault(path, source))
+        let done = run().map_err(|source| fault(path, source));
+        // What is in a file without a name is lost: nobody may be told that it is stored.
+        self.check_in_place()?;
+        done
     }
+}
+
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 fn set_meta(transaction: &Transaction<'_>, key: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::AppError;
 use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::AsrPipeline;
 use crate::config::{Broker, Config, Keep};
-use crate::listener::Listener;
+use crate::listener::{Listener, ListenerError};
 use crate::metrics::Metrics;
 use crate::models;
 use crate::mqtt::payload::NodeInfo;
@@ -43,9 +43,13 @@ impl Resources {
     /// A model, the state directory or the broker cannot be had.
     pub(crate) fn load(config: Config, metrics: Arc<Metrics>) -> Result<Self, AppError> {
         let dir = state_dir(&config)?;
+        let new = Store::is_new_in(&dir);
         let store = Store::open(&dir, store::OutboxLimits::from(&config.store))?;
         let lock = store::Lock::take(&dir)?;
         let mut context = Context::open(config, &dir, metrics)?;
+        if new {
+            warn_of_lost_database(&context, &store)?;
+        }
         let config = context.config.clone();
         context.transcript = match config.store.keep {
             Keep::Nothing => {
@@ -82,6 +86,23 @@ impl Resources {
         let client = client::ClientSettings::new(&mqtt, &context.topics, listen)?;
         Ok(Self { context, lock, store, pipeline: hearing, listener, client, info })
     }
+}
+
+/// Says that the database is gone, if other files show that there was one. Snapshots count by the numbers of that database, so none of
+/// them can be used.
+fn warn_of_lost_database(context: &Context, store: &Store) -> Result<(), AppError> {
+    let no_snapshots = context.snapshots.is_empty().map_err(ListenerError::from)?;
+    if no_snapshots && !TranscriptJsonl::is_in(&context.state_dir) {
+        return Ok(());
+    }
+    context.snapshots.set_all_aside().map_err(ListenerError::from)?;
+    warn!(
+        path = %store.path().display(),
+        "the database was missing or empty, though there are snapshots or a transcript beside it; a new one is made. What was in it is not \
+         searched or summed up any more, messages that waited are lost, and the snapshots are kept aside. If you have a copy of the database, \
+         stop hearth and put it there"
+    );
+    Ok(())
 }
 
 fn name(path: &Path) -> String {

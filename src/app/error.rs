@@ -33,6 +33,8 @@ pub(crate) enum AppError {
     Unasked(&'static str),
     #[error("{0} would not stop in time; what it still held was not finished")]
     Stuck(String),
+    #[error("closing was not complete: {0}")]
+    Closing(String),
     #[error("loading panicked: {0}")]
     Loading(#[from] tokio::task::JoinError),
 }

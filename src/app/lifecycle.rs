@@ -50,6 +50,7 @@ impl App {
                 _ = tick.tick() => {
                     self.check_pause();
                     self.store_microphone();
+                    self.store.check_in_place()?;
                     systemd.notify(&self.context.metrics, self.listener.is_some());
                 }
             }

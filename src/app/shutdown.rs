@@ -23,23 +23,24 @@ impl App {
     /// Ends every service in the order in which data flows.
     ///
     /// # Errors
-    /// A service did not end in time.
+    /// A service did not end in time, or failed: what it still held was not finished.
     pub(super) async fn drain(&mut self) -> Result<(), AppError> {
         info!("closing: what was heard is finished first");
         SystemdNotifier::stopping();
         let until = deadline(GRACE);
         let before_publishing = until - PUBLISH_GRACE;
+        let mut failed = Vec::new();
         self.context.closing.store(true, Ordering::Relaxed);
         self.source_control.stop();
-        self.wait_for(capture::NAME, before_publishing).await;
-        self.wait_for(transcribe::NAME, before_publishing).await;
+        self.wait_for(capture::NAME, before_publishing, &mut failed).await;
+        self.wait_for(transcribe::NAME, before_publishing, &mut failed).await;
         self.ingest = None;
-        self.wait_for(ingest::NAME, before_publishing).await;
+        self.wait_for(ingest::NAME, before_publishing, &mut failed).await;
         self.listener = None;
-        self.wait_for(listen::NAME, before_publishing).await;
+        self.wait_for(listen::NAME, before_publishing, &mut failed).await;
         self.api = None;
         self.publish = None;
-        self.wait_for(publish::NAME, until).await;
+        self.wait_for(publish::NAME, until, &mut failed).await;
         // What was asked of the microphone meanwhile holds for the next start.
         if self.microphone_changes.has_changed().unwrap_or(false) {
             self.apply_microphone();
@@ -47,21 +48,25 @@ impl App {
         self.store_microphone();
         self.microphone = None;
         for service in OUTLETS {
-            self.wait_for(service, until).await;
+            self.wait_for(service, until, &mut failed).await;
         }
         let stuck: Vec<_> = self.supervisor.running().collect();
         if !stuck.is_empty() {
             return Err(AppError::Stuck(stuck.join(", ")));
         }
+        if !failed.is_empty() {
+            return Err(AppError::Closing(failed.join("; ")));
+        }
         info!("closed");
         Ok(())
     }
 
-    /// Waits for the end of a service, for no longer than until `deadline`. Logs every service that fails meanwhile.
-    async fn wait_for(&mut self, service: &'static str, deadline: Instant) {
+    /// Waits for the end of a service, for no longer than until `deadline`. Every service that fails meanwhile is logged and added to `failed`.
+    async fn wait_for(&mut self, service: &'static str, deadline: Instant, failed: &mut Vec<String>) {
         let log = |ended: UnitExit| {
             if let Err(error) = ended.outcome {
                 error!(part = ended.name, %error, "failed while closing");
+                failed.push(format!("{}: {error}", ended.name));
             }
         };
         self.supervisor.ended_by(service, deadline, log).await;

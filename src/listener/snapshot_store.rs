@@ -101,7 +101,34 @@ impl SnapshotStore {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(source) => return Err(failed(source)),
         }
+        for of_one_state in history.all()? {
+            // Half a snapshot, left by a kill or a power cut.
+            let mut parts = of_one_state.files()?;
+            parts.retain(|path| path.extension().is_some_and(|it| it == "part"));
+            parts.iter().try_for_each(|path| remove(path))?;
+        }
         Ok(history)
+    }
+
+    /// Renames every snapshot, because the database it belongs to is gone: its numbers mean other utterances in a new one.
+    ///
+    /// # Errors
+    /// A directory cannot be read or changed.
+    pub(crate) fn set_all_aside(&self) -> Result<(), SnapshotError> {
+        for of_one_state in self.all()? {
+            let paths = of_one_state.files()?;
+            let mut snapshots = paths.iter().filter(|path| path.extension().is_some_and(|it| it == EXTENSION));
+            snapshots.try_for_each(|path| snapshot::set_aside(path).map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is any file.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub(crate) fn is_empty(&self) -> Result<bool, SnapshotError> {
+        Ok(self.all()?.iter().map(Self::files).collect::<Result<Vec<_>, _>>()?.iter().all(Vec::is_empty))
     }
 
     /// For reading only, beside a daemon that may run.
@@ -339,6 +366,21 @@ mod tests {
         assert_eq!(all[24..26], ["29 23:57", "28 23:57"]);
         assert_eq!(kept(&month, &policy(0, 0, 1 << 30)), ["31 10:02", "31 09:57"]);
         assert_eq!(kept(&month, &policy(1, 2, 1 << 30)), ["31 10:02", "31 09:57", "30 23:57"]);
+    }
+
+    #[test]
+    fn half_a_snapshot_that_a_kill_left_is_removed_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = SnapshotStore::open(dir.path()).unwrap();
+        let room = history.of_room("hall");
+        make(&room.dir).unwrap();
+        let parts = [&history, &room].map(|of_one_state| {
+            let path = crate::atomic_file::part_of(&of_one_state.path(Timestamp::UNIX_EPOCH));
+            fs::write(&path, "half").unwrap();
+            path
+        });
+        SnapshotStore::open(dir.path()).unwrap();
+        assert!(!parts.iter().any(|path| path.exists()));
     }
 
     #[test]

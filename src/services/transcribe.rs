@@ -3,6 +3,7 @@
 //! An utterance and the message that tells of it are on disk before the listener is woken. Without a listener this thread is the one
 //! that lets [`Retention`] delete text.
 
+mod heard_until;
 mod pending_gaps;
 mod unstored;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info};
 
+use self::heard_until::HeardUntil;
 use self::pending_gaps::PendingGaps;
 use self::unstored::{Heard, UnstoredEvents};
 use super::listen::ListenerEvent;
@@ -54,10 +56,12 @@ pub(crate) fn spawn(
 ) -> Result<SyncSender<PendingCommand>, ServiceError> {
     let TranscribeInputs { pipeline, audio, transcript, listener } = inputs;
     let (forget, forgets) = sync_channel(channels::COMMANDS);
+    let store = context.open_store()?;
     let worker = TranscribeWorker {
         context: context.clone(),
         pipeline,
-        store: context.open_store()?,
+        heard_until: HeardUntil::load(context, &store)?,
+        store,
         retention: listener.is_none().then(|| context.retention()),
         transcript,
         listener,
@@ -82,6 +86,7 @@ struct TranscribeWorker {
     listener: Option<SyncSender<ListenerEvent>>,
     /// Gaps that the listener's channel had no place for: unlike an utterance it finds none in the store.
     pending_gaps: PendingGaps,
+    heard_until: HeardUntil,
     unstored: UnstoredEvents,
     store_outage: StoreOutage,
     /// Commands to forget: what was heard and is not stored yet must be dropped first.
@@ -110,6 +115,7 @@ impl TranscribeWorker {
             };
             match next {
                 Ok(sound) => {
+                    self.tell_gap_before(&sound)?;
                     arrived = (Instant::now(), self.accept(sound, arrived.1));
                 }
                 Err(TryRecvError::Empty) if self.pipeline.has_work() => self.work(arrived)?,
@@ -125,6 +131,7 @@ impl TranscribeWorker {
                 transcript.keep_up();
             }
             self.store_heard()?;
+            self.note_heard_until(false)?;
             // Utterances after these gaps wait in the store.
             self.pending_gaps.send(self.listener.as_ref());
         }
@@ -142,6 +149,25 @@ impl TranscribeWorker {
             self.oldest_is_stored()?;
         }
         self.pending_gaps.send(self.listener.as_ref());
+        if !self.context.is_closing() {
+            self.heard_until.ended();
+        }
+        self.note_heard_until(true)
+    }
+
+    /// The first sound of a room after a start: what was not heard before it is stored and told.
+    fn tell_gap_before(&mut self, sound: &RoomAudio) -> Result<(), ServiceError> {
+        match self.heard_until.accept(sound, &self.context) {
+            Some(gap) => self.handle(vec![PipelineEvent::Gap(gap)], Instant::now(), Timestamp::MIN),
+            None => Ok(()),
+        }
+    }
+
+    fn note_heard_until(&mut self, at_once: bool) -> Result<(), ServiceError> {
+        if let Some(note) = self.heard_until.take_note(at_once) {
+            let Self { context, store_outage, heard_until, store, .. } = self;
+            store_outage.attempt(context, || heard_until.note(store, note))?;
+        }
         Ok(())
     }
 
@@ -242,11 +268,15 @@ impl TranscribeWorker {
                     }
                     self.context.live_feed.publish(LiveEvent::Hypothesis(said));
                 }
-                // Where other machines' utterances may still come, ingest says how far the stream is.
-                PipelineEvent::Progress(time) if self.transcript.is_some() => {
-                    self.send(ListenerEvent::StreamReached(time))
+                PipelineEvent::Progress(time) => {
+                    if self.unstored.is_empty() {
+                        self.heard_until.progress(time);
+                    }
+                    // Where other machines' utterances may still come, ingest says how far the stream is.
+                    if self.transcript.is_some() {
+                        self.send(ListenerEvent::StreamReached(time));
+                    }
                 }
-                PipelineEvent::Progress(_) => {}
             }
         }
         Ok(())
@@ -289,12 +319,14 @@ impl TranscribeWorker {
     }
 
     fn oldest_is_stored(&mut self) -> Result<(), ServiceError> {
-        let is_utterance =
-            self.unstored.front(&self.context.topics).is_some_and(|oldest| matches!(oldest.heard, Heard::Utterance(_)));
-        self.unstored.pop();
         self.context.notify_outbox();
-        if !is_utterance {
-            return Ok(());
+        match self.unstored.pop() {
+            Some(Heard::Utterance(utterance)) => self.heard_until.stored(&utterance.room, utterance.end),
+            Some(Heard::Gap(gap)) => {
+                self.heard_until.stored(&gap.room, gap.to);
+                return Ok(());
+            }
+            None => return Ok(()),
         }
         if let Some(transcript) = &mut self.transcript {
             transcript.follow(&self.store);

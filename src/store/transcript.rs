@@ -141,6 +141,22 @@ impl Store {
         })
     }
 
+    /// Until when a room was heard, by the utterances and gaps that are stored; none where there are none.
+    ///
+    /// # Errors
+    /// As [`Store::false_alarms`].
+    pub(crate) fn heard_until(&self, room: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    r#"SELECT max("end") FROM
+                         (SELECT "end" FROM utterance WHERE room = ?1 UNION ALL SELECT "end" FROM gap WHERE room = ?1)"#,
+                )?
+                .query_row([room], |row| row.get::<_, Option<i64>>(0))
+                .map(|until| until.map(from_nanos))
+        })
+    }
+
     /// The utterances after number `seq`, oldest first, at most `limit`.
     ///
     /// # Errors

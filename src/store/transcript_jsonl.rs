@@ -67,6 +67,10 @@ impl TranscriptJsonl {
     /// When the file cannot be opened, read or cut.
     pub fn open(dir: &Path, zone: TimeZone) -> Result<Self, StoreError> {
         let path = dir.join("transcript.jsonl");
+        for path in all_files(&path) {
+            // Half a file, left by a kill or a power cut while text was removed from it.
+            remove_if_there(&atomic_file::part_of(&path))?;
+        }
         let (file, bytes, last) = repair(&path).map_err(failed(&path, "opening it"))?;
         let last = match last {
             Some(last) => Some(last),
@@ -75,6 +79,12 @@ impl TranscriptJsonl {
         };
         let day = last.as_ref().filter(|_| bytes > 0).map(|last| day(&zone, last.end));
         Ok(Self { path, zone, file, bytes, day, seq: last.map_or(0, |last| last.seq) })
+    }
+
+    /// Whether there is a transcript in `dir` that is not empty.
+    pub(crate) fn is_in(dir: &Path) -> bool {
+        let files = all_files(&dir.join("transcript.jsonl"));
+        files.iter().any(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0))
     }
 
     /// Appends every utterance of the database that is not in the file yet. To be called after each commit.

@@ -133,7 +133,7 @@ fn sigterm_finishes_what_was_heard_and_the_next_start_continues_from_the_snapsho
 }
 
 /// A copy of the bundled model that is told of gaps.
-fn model_with_gaps(dir: &Path) -> PathBuf {
+pub(crate) fn model_with_gaps(dir: &Path) -> PathBuf {
     let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
     let model = dir.join("model");
     std::fs::create_dir(&model).unwrap();
@@ -172,11 +172,12 @@ fn speech_that_there_was_no_time_for_is_stored_published_and_read_as_a_gap() {
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");
 
-    assert_state_has_read_every_gap(dir.path(), &model);
+    assert_state_has_read_every_gap(dir.path(), &model, "overload");
 }
 
-/// The last snapshot has read as many tokens as a fresh state that reads the stored utterances and gaps.
-fn assert_state_has_read_every_gap(dir: &Path, model: &Path) {
+/// The last snapshot has read as many tokens as a fresh state that reads the stored utterances and gaps. One of those has the reason
+/// `expected`.
+pub(crate) fn assert_state_has_read_every_gap(dir: &Path, model: &Path, expected: &str) {
     let settings = Config::default();
     let fresh = || Reader::open(model, &settings.listener, &settings.digest, &[]).unwrap();
     let (mut all, mut left) = (fresh(), fresh());
@@ -188,7 +189,7 @@ fn assert_state_has_read_every_gap(dir: &Path, model: &Path) {
     let mut gaps = database.prepare("SELECT reason, (\"end\" - start) / 1e9 FROM gap").unwrap();
     let gaps: Vec<(String, f64)> =
         gaps.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
-    assert!(gaps.iter().any(|(reason, seconds)| reason == "overload" && *seconds > 1.0), "{gaps:?}");
+    assert!(gaps.iter().any(|(reason, seconds)| reason == expected && *seconds > 1.0), "{gaps:?}");
     for (_, seconds) in &gaps {
         let (from, reason) = (Timestamp::UNIX_EPOCH, GapReason::Overload);
         let to = from + SignedDuration::from_secs_f64(*seconds);

@@ -194,7 +194,8 @@ mod needs_root {
         assert!(shown.contains("listening") && shown.contains("takes nothing"), "it goes on: {shown}");
         let FaultyDisk { hearth, arrived, broker, subscriber } = test;
         hearth.terminate();
-        let (_, log) = hearth.wait();
+        let (status, log) = hearth.wait();
+        assert!(!status.success(), "what was heard could not be stored: {log}");
         assert!(log.contains("failed while closing") && log.contains("hearth.db cannot be read or written"), "{log}");
 
         drop(mounted);

@@ -16,6 +16,7 @@ mod end_to_end;
 mod forgetting;
 mod kept_text;
 mod muting;
+mod restarts;
 mod several_machines;
 mod several_rooms;
 mod soak;

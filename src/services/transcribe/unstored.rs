@@ -88,8 +88,8 @@ impl UnstoredEvents {
         self.events.front_mut()
     }
 
-    pub(super) fn pop(&mut self) {
-        self.events.pop_front();
+    pub(super) fn pop(&mut self) -> Option<Heard> {
+        self.events.pop_front().map(|event| event.heard)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut UnstoredEvent> {
