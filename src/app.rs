@@ -32,6 +32,7 @@ use crate::commands::microphone::MicrophoneState;
 use crate::commands::{PendingCommand, Request};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::mqtt::client::ClientSettings;
 use crate::services::Context;
 use crate::services::listen::ListenerEvent;
 use crate::services::store_retry::StoreOutage;
@@ -70,6 +71,8 @@ struct App {
     context: Context,
     supervisor: Supervisor,
     store: Store,
+    /// How the embedded broker is reached, where it runs.
+    own_broker: Option<ClientSettings>,
     /// No other daemon uses the state directory.
     _lock: store::Lock,
     source_control: Arc<SourceControl>,

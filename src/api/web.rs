@@ -152,7 +152,11 @@ async fn require_token(
     request: Request,
     next: Next,
 ) -> Response {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| {
+        // The scheme's name may be in any case.
+        let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+    });
     if given.is_none_or(|given| TokenDigest::from(Sha256::digest(given)) != known) {
         let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
         let error = error("the token is missing or wrong: `hearth status` prints the page's address with it");

@@ -1,6 +1,6 @@
 //! What the daemon does while it runs: it hands on commands and signals, and learns of the end of each service.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 
 use tokio::signal::unix::Signal;
@@ -11,6 +11,8 @@ use super::{App, AppError};
 use crate::clock;
 use crate::commands::microphone::MicrophonePause;
 use crate::commands::{PendingCommand, Reload};
+use crate::mqtt::broker::{self, BrokerError};
+use crate::mqtt::client::ClientSettings;
 use crate::services::{api, capture, ingest, listen, mute_hook, publish, transcribe};
 use crate::supervisor::UnitExit;
 
@@ -27,10 +29,12 @@ impl App {
     ) -> Result<(), AppError> {
         let mut systemd = SystemdNotifier::new();
         let mut tick = tokio::time::interval(systemd.period());
+        let mut own_broker = pin!(broker_death(self.own_broker.clone()));
         loop {
             let pause = self.microphone_changes.borrow().pause();
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
+                dead = &mut own_broker => return Err(dead.into()),
                 ended = self.supervisor.ended() => {
                     self.service_ended(ended)?;
                     if self.supervisor.running().all(|service| OUTLETS.contains(&service)) {
@@ -74,6 +78,14 @@ impl App {
             _ => return Err(AppError::Unasked(name)),
         }
         Ok(())
+    }
+}
+
+/// Waits until the embedded broker, if there is one, does not answer any more.
+async fn broker_death(own: Option<ClientSettings>) -> BrokerError {
+    match own {
+        Some(client) => broker::watch(&client).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,6 +8,7 @@ use tracing::info;
 use super::{App, AppError, Resources};
 use crate::api::web::WebServer;
 use crate::audio::SourceControl;
+use crate::config::Broker;
 use crate::services::api::ApiInputs;
 use crate::services::ingest::IngestInputs;
 use crate::services::listen::ListenInputs;
@@ -37,6 +38,7 @@ impl App {
         let rules_in_force = if listener.is_some() { context.config.rules.clone() } else { Vec::new() };
         let (rules_sender, rules) = watch::channel(rules_in_force);
 
+        let own_broker = matches!(context.config.mqtt.url, Broker::Embedded).then(|| client.clone());
         let api = api::spawn(parts, &context, ApiInputs { broker: client.url().to_string(), page, commands });
         let inputs = PublishInputs {
             client: client.clone(),
@@ -72,6 +74,7 @@ impl App {
             context,
             supervisor,
             store,
+            own_broker,
             _lock: lock,
             source_control,
             remote_commands,

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "embedded-broker")]
 mod embedded;
+#[cfg(feature = "embedded-broker")]
+mod front;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +15,12 @@ use std::time::Duration;
 #[cfg(feature = "embedded-broker")]
 pub use embedded::start;
 
+use super::client::{self, ClientError, ClientSettings};
+
+/// How often the broker is probed, and how long it may take to answer.
+const PROBE_EVERY: Duration = Duration::from_secs(20);
+/// It is dead when it fails so many times in a row.
+const PROBES: u32 = 3;
 /// How long the broker may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,6 +46,21 @@ pub enum BrokerError {
     Thread(io::Error),
     #[error("the embedded broker does not listen on {0} after {secs} s; see its messages in the log", secs = START_TIMEOUT.as_secs())]
     NotListening(SocketAddr),
+    #[error("the embedded broker no longer answers ({0}): hearth ends, so that it is started again")]
+    Dead(ClientError),
+}
+
+/// Connects to the embedded broker from outside again and again, and returns when it does not answer any more.
+pub(crate) async fn watch(settings: &ClientSettings) -> BrokerError {
+    let mut failures = 0;
+    loop {
+        tokio::time::sleep(PROBE_EVERY).await;
+        match client::probe_own(settings, PROBE_EVERY).await {
+            Ok(()) => failures = 0,
+            Err(error) if failures + 1 == PROBES => return BrokerError::Dead(error),
+            Err(_) => failures += 1,
+        }
+    }
 }
 
 /// Whether this build has an embedded broker.

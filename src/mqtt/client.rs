@@ -299,6 +299,14 @@ pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), C
     once(settings, "check", timeout).await
 }
 
+/// Connects once to the broker of this process, to see whether it answers.
+///
+/// # Errors
+/// The broker does not accept the connection within `timeout`.
+pub(crate) async fn probe_own(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
+    once(settings, "probe", timeout).await
+}
+
 /// Ends the persistent session: the broker deletes what it keeps for a client of [`persistent_session`].
 ///
 /// # Errors

@@ -46,13 +46,15 @@ pub(crate) struct OutageLog {
 }
 
 impl OutageLog {
-    /// Something fails for this `reason`. Returns whether to log it at `now`.
+    /// Something fails for this `reason`. Returns whether to log it at `now`. Reasons that differ in their numbers alone, as in
+    /// the age of a certificate, are the same one.
     pub(crate) fn is_new_failure(&mut self, reason: &str, now: Timestamp) -> bool {
+        let reason = without_numbers(reason);
         // Entries later than `now` are from before the clock was set back.
         self.logged.retain(|(_, at)| (SignedDuration::ZERO..REPEAT_AFTER).contains(&now.duration_since(*at)));
-        let due = self.logged.len() < MAX_REASONS && self.logged.iter().all(|(logged, _)| logged != reason);
+        let due = self.logged.len() < MAX_REASONS && self.logged.iter().all(|(logged, _)| *logged != reason);
         if due {
-            self.logged.push((reason.into(), now));
+            self.logged.push((reason, now));
         }
         self.failing = true;
         self.end_due |= due;
@@ -69,6 +71,20 @@ impl OutageLog {
         self.failing = false;
         std::mem::take(&mut self.end_due)
     }
+}
+
+/// The text with one `0` in place of each row of digits.
+fn without_numbers(text: &str) -> String {
+    let mut previous = ' ';
+    let mut kept = String::with_capacity(text.len());
+    for character in text.chars() {
+        let digit = character.is_ascii_digit();
+        if !digit || !previous.is_ascii_digit() {
+            kept.push(if digit { '0' } else { character });
+        }
+        previous = character;
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -103,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_whose_text_differs_in_its_numbers_alone_is_logged_once() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut outage = OutageLog::default();
+        assert!(outage.is_new_failure("the certificate expired 9 s ago", now));
+        assert!(!outage.is_new_failure("the certificate expired 10 s ago", now));
+        assert!(outage.is_new_failure("no route", now));
+    }
+
+    #[test]
     fn a_failure_each_second_for_a_month_costs_two_lines_in_ten_minutes() {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let lines_of = |reason: &dyn Fn(i64) -> String| {
@@ -115,9 +140,9 @@ mod tests {
         };
         let tens_of_minutes = 30 * 24 * 6;
         assert_eq!(lines_of(&|_| "refused".into()), 2 * tens_of_minutes);
-        assert_eq!(lines_of(&|second| format!("refused {}", second % 2)), 4 * tens_of_minutes);
+        assert_eq!(lines_of(&|second| ["refused", "no route"][(second % 2) as usize].into()), 4 * tens_of_minutes);
         assert_eq!(
-            lines_of(&|second| format!("refused {second}")),
+            lines_of(&|second| "x".repeat((second % 1_000) as usize)),
             12 * tens_of_minutes,
             "there is always another reason"
         );

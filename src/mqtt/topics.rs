@@ -6,6 +6,9 @@ use crate::config::{MqttConfig, Name};
 use crate::event::Message;
 use crate::percent_encode;
 
+/// Where Home Assistant announces that it has started, if it is not told otherwise.
+const HOME_ASSISTANT: &str = "homeassistant/status";
+
 /// The topics of one machine. They are stored, since a renamed machine must delete what it left under its former name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topics {
@@ -136,9 +139,11 @@ impl Topics {
         format!("{}/device/{}/config", self.discovery_prefix, self.device_id())
     }
 
-    /// The topic on which Home Assistant announces that it has started.
-    pub(crate) fn home_assistant(&self) -> String {
-        format!("{}/status", self.discovery_prefix)
+    /// The topics on which Home Assistant announces that it has started: by default its own, whatever the discovery prefix is.
+    pub(crate) fn home_assistant(&self) -> impl Iterator<Item = String> + use<> {
+        let configured = format!("{}/status", self.discovery_prefix);
+        let default = (configured != HOME_ASSISTANT).then(|| HOME_ASSISTANT.into());
+        std::iter::once(configured).chain(default)
     }
 
     pub(super) fn below(&self, path: &str) -> String {

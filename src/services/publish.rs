@@ -272,8 +272,10 @@ impl Publisher {
             BrokerEvent::Acknowledged(packet) => self.acknowledged(packet),
             BrokerEvent::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
             BrokerEvent::Subscribed => {
+                self.subscription.subscribed();
                 self.context.metrics.commands_ok.set(true);
-                Ok(())
+                // Its acknowledgement shows that all that was retained has come.
+                self.queue_health()
             }
             BrokerEvent::SubscriptionRefused => {
                 self.context.metrics.commands_ok.set(false);
@@ -319,6 +321,7 @@ impl Publisher {
     }
 
     fn acknowledged(&mut self, packet: u16) -> Result<(), store::StoreError> {
+        self.subscription.acknowledged();
         match self.outbox.acknowledged(packet) {
             Some(OutgoingKind::Discovery) => match self.discovery.acknowledged() {
                 Some(note) => self.outbox.write(|store| discovery_state::remember(store, &note)).map(drop),
@@ -340,7 +343,7 @@ impl Publisher {
     }
 
     fn message(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::StoreError> {
-        if topic == self.context.topics.home_assistant() {
+        if self.context.topics.home_assistant().any(|birth| birth == topic) {
             if payload == payload::ONLINE.as_bytes() && !retain {
                 self.outbox.release();
                 let jitter = Duration::from_secs_f64(rand::random::<f64>() * JITTER_S);

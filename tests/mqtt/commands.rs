@@ -7,6 +7,7 @@ use hearth::commands::{
     self, Acknowledge, AlertSelector, Ask, AskReply, FalseAlarm, Forget, Interval, Listening, Pause, Reload, Reply,
     Request, Snooze, Summarize,
 };
+use hearth::config::MqttConfig;
 use hearth::mqtt::payload::MessageHeader;
 use proptest::prelude::*;
 use serde_json::json;
@@ -132,6 +133,38 @@ fn an_oversized_retained_message_does_not_stop_commands() {
         assert!(node.metrics.commands_ok.get());
         node.drain();
     }
+}
+
+#[test]
+fn messages_that_are_too_long_and_were_not_retained_never_end_the_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let somebody = Subscriber::new(broker.address, "hearth/home/response/+", None);
+    let node = PublishingNode::start(dir.path(), &external(broker.address), Vec::new());
+    for _ in 0..4 {
+        eventually("commands are heard", || node.metrics.commands_ok.get());
+        std::thread::sleep(Duration::from_millis(1_500));
+        somebody.send_long("hearth/home/request/ask", 1_100_000, false);
+        eventually("the connection breaks", || !node.metrics.commands_ok.get());
+    }
+    eventually("commands are heard", || node.metrics.commands_ok.get());
+    somebody.publish("hearth/home/listening/set", "OFF", false);
+    eventually("the command takes effect", || !node.microphone.borrow().is_open());
+    node.drain();
+}
+
+#[test]
+fn a_birth_on_home_assistants_own_topic_counts_with_another_discovery_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let mqtt = MqttConfig { discovery_prefix: "ha".parse().unwrap(), ..external(broker.address) };
+    let heard = Subscriber::new(broker.address, "hearth/home/status", None);
+    let node = PublishingNode::start(dir.path(), &mqtt, Vec::new());
+    eventually("it listens", || node.metrics.commands_ok.get());
+    heard.on("hearth/home/status");
+    heard.publish("homeassistant/status", "online", false);
+    heard.wait_for("it announces itself again", |message| message.payload == "online" && !message.retain);
+    node.drain();
 }
 
 #[test]

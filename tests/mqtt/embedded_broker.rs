@@ -1,14 +1,15 @@
 //! The broker inside the process.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use hearth::config::MqttConfig;
 use hearth::event::{Message, Provenance};
 use hearth::mqtt::broker;
 
 use crate::harness::*;
-use crate::mosquitto::Subscriber;
+use crate::mosquitto::{LONG, Subscriber};
 
 #[test]
 fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
@@ -71,4 +72,51 @@ fn the_error_names_an_address_the_embedded_broker_cannot_listen_on() {
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let error = broker::start(everywhere, Some(("anna".into(), String::new()))).unwrap_err().to_string();
     assert!(error.contains("only with a password") && error.contains("password_file"), "{error}");
+}
+
+/// Sends a CONNECT packet with this client id; returns the connection and the broker's answer.
+fn connect_as(address: SocketAddr, id: &str) -> (TcpStream, [u8; 4]) {
+    let mut client = TcpStream::connect(address).unwrap();
+    let mut packet = vec![0x10, 12 + id.len() as u8];
+    packet.extend(b"\0\x04MQTT\x04\x02\0\x3c\0");
+    packet.push(id.len() as u8);
+    packet.extend(id.as_bytes());
+    client.write_all(&packet).unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    (client, answer)
+}
+
+const ACCEPTED: [u8; 4] = [0x20, 2, 0, 0];
+
+#[test]
+fn a_client_that_the_embedded_broker_refuses_costs_that_client_alone() {
+    let address = broker::start(local(0), None).unwrap();
+    for id in ["a/b", "a+b", "a#", "$a"] {
+        for _ in 0..2 {
+            assert_eq!(connect_as(address, id).1, [0x20, 2, 0, 2], "{id}");
+        }
+    }
+    assert_eq!(connect_as(address, "plain").1, ACCEPTED);
+    probe(&MqttConfig { listen: address, ..MqttConfig::default() }).unwrap();
+}
+
+#[test]
+fn more_clients_than_the_embedded_broker_has_room_for_cost_only_those_that_are_too_many() {
+    let address = broker::start(local(0), None).unwrap();
+    let mqtt = MqttConfig { listen: address, ..MqttConfig::default() };
+    for _ in 0..2 {
+        let clients: Vec<_> = (0..130).map(|n| connect_as(address, &format!("client{n}"))).collect();
+        let accepted = clients.iter().filter(|(_, answer)| *answer == ACCEPTED).count();
+        assert!((100..130).contains(&accepted), "{accepted}");
+        assert!(clients.iter().all(|(_, answer)| *answer == ACCEPTED || *answer == [0x20, 2, 0, 3]));
+        drop(clients);
+        eventually("there is room again", || probe(&mqtt).is_ok());
+        eventually("all have gone", || {
+            let clients: Vec<_> = (0..120).map(|n| connect_as(address, &format!("again{n}"))).collect();
+            clients.iter().all(|(_, answer)| *answer == ACCEPTED)
+        });
+        eventually("there is room again", || probe(&mqtt).is_ok());
+    }
 }

@@ -202,6 +202,11 @@ impl Subscriber {
 
     /// Leaves a message of so many bytes at the broker, more than this client itself would take.
     pub(crate) fn publish_long(&self, topic: &str, bytes: usize) {
+        self.send_long(topic, bytes, true);
+    }
+
+    /// Publishes a message of so many bytes.
+    pub(crate) fn send_long(&self, topic: &str, bytes: usize, retain: bool) {
         let mut options = MqttOptions::new(
             format!("long-{}", ulid::Ulid::generate()),
             self.address.ip().to_string(),
@@ -209,7 +214,7 @@ impl Subscriber {
         );
         options.set_max_packet_size(1 << 20, 2 * bytes);
         let (client, mut connection) = Client::new(options, 4);
-        client.publish(topic, QoS::AtLeastOnce, true, vec![b'x'; bytes]).unwrap();
+        client.publish(topic, QoS::AtLeastOnce, retain, vec![b'x'; bytes]).unwrap();
         let acknowledged = |event| matches!(event, Ok(Event::Incoming(Packet::PubAck(_))));
         assert!(connection.iter().any(acknowledged), "the broker takes a long message");
     }

@@ -3,16 +3,19 @@
 //! It keeps retained messages in memory only, so hearth publishes all of them again at each start. Without a password it
 //! listens on loopback addresses only.
 //!
-//! rumqttd cannot be stopped: its threads (`broker`, and a router thread of its own) end with the process. Its memory is
-//! bounded by two segments of 1 MiB for each topic with a subscriber.
+//! Clients come through [`front`], which refuses what rumqttd must not see; rumqttd itself listens on a loopback port of its own.
+//!
+//! rumqttd cannot be stopped: its threads (`broker`, `broker-front`, and a router thread of its own) end with the process. Its
+//! memory is bounded by two segments of 1 MiB for each topic with a subscriber.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
+use super::front;
 use super::{BrokerError, START_TIMEOUT};
 use crate::mqtt::client::MAX_PACKET;
 
@@ -21,9 +24,8 @@ const SEGMENTS: usize = 2;
 /// Messages passed to one subscriber at a time. rumqttd truncates the replay of retained messages to this number, so it
 /// must be larger than their count. To a subscriber with QoS 1 it replays 100 per filter, which cannot be configured.
 const REPLAY: u64 = 4_096;
-const CONNECTIONS: usize = 128;
-/// A client that sends no CONNECT packet for this long is dropped.
-const HANDSHAKE_MS: u16 = 10_000;
+/// rumqttd has room for more clients than the front lets in: it learns later that one has gone.
+const CONNECTIONS: usize = 4 * front::CLIENTS;
 
 /// Starts the broker on `listen`. If there are `credentials` (user, password), it accepts only them. Port 0 means any free
 /// port. Returns the address, once the broker listens there.
@@ -35,11 +37,14 @@ pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Resul
     if !listen.ip().is_loopback() && !protected {
         return Err(BrokerError::Unprotected(listen));
     }
-    // rumqttd only logs that it cannot listen, and never reports its port. So the port is bound here first.
-    let address = TcpListener::bind(listen)
+    let listener = TcpListener::bind(listen).map_err(|source| BrokerError::Listen { address: listen, source })?;
+    let address = listener.local_addr().map_err(|source| BrokerError::Listen { address: listen, source })?;
+    // rumqttd only logs that it cannot listen, and never reports its port. So a free one is found first.
+    let inner = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let inner = TcpListener::bind(inner)
         .and_then(|listener| listener.local_addr())
-        .map_err(|source| BrokerError::Listen { address: listen, source })?;
-    let mut broker = Broker::new(config(address, credentials));
+        .map_err(|source| BrokerError::Listen { address: inner, source })?;
+    let mut broker = Broker::new(config(inner, credentials));
     thread::Builder::new()
         .name("broker".into())
         .spawn(move || {
@@ -48,18 +53,22 @@ pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Resul
             }
         })
         .map_err(BrokerError::Thread)?;
-    wait_for(address)?;
+    wait_for(inner)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BrokerError::Thread)?;
+    thread::Builder::new()
+        .name("broker-front".into())
+        .spawn(move || {
+            if let Err(error) = runtime.block_on(front::serve(listener, inner)) {
+                tracing::error!(%address, %error, "the embedded broker ended");
+            }
+        })
+        .map_err(BrokerError::Thread)?;
     Ok(address)
 }
 
 fn wait_for(address: SocketAddr) -> Result<(), BrokerError> {
-    let probe = if address.ip().is_unspecified() {
-        SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), address.port())
-    } else {
-        address
-    };
     let end = Instant::now() + START_TIMEOUT;
-    while TcpStream::connect_timeout(&probe, START_TIMEOUT).is_err() {
+    while TcpStream::connect_timeout(&address, START_TIMEOUT).is_err() {
         if Instant::now() > end {
             return Err(BrokerError::NotListening(address));
         }
@@ -70,7 +79,7 @@ fn wait_for(address: SocketAddr) -> Result<(), BrokerError> {
 
 fn config(listen: SocketAddr, credentials: Option<(String, String)>) -> Config {
     let connections = ConnectionSettings {
-        connection_timeout_ms: HANDSHAKE_MS,
+        connection_timeout_ms: front::HANDSHAKE.as_millis() as u16,
         max_payload_size: MAX_PACKET,
         max_inflight_count: 100,
         auth: credentials.map(|pair| HashMap::from([pair])),

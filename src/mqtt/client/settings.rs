@@ -154,6 +154,8 @@ pub(crate) fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>,
         None => String::new(),
         Some(path) => std::fs::read_to_string(&path)
             .map_err(|source| ClientError::PasswordFile { path, source })?
+            // Some editors put a byte-order mark before the text.
+            .trim_start_matches('\u{feff}')
             .trim_end_matches(['\r', '\n'])
             .into(),
     };

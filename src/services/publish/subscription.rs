@@ -3,6 +3,9 @@
 //! A retained message that is too long to take would come with each connection, and end it. Then less is subscribed to, and what
 //! is retained on the commands' topics is removed. So such a message costs a few connections and never the commands, unless the
 //! broker lets nobody remove it.
+//!
+//! What was retained comes right after the subscription: before the broker acknowledges what hearth sent after that. A message
+//! that comes later will not come again, and never leads to subscribing to less than the commands.
 
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use crate::commands;
 use crate::event::Message;
 use crate::mqtt::topics::Topics;
 
-/// A message that comes so soon after subscribing was retained.
+/// A connection that lasted so long was a good one.
 const SOON: Duration = Duration::from_secs(10);
 /// How long nothing is subscribed to when all else failed.
 const REST: Duration = Duration::from_secs(600);
@@ -37,6 +40,10 @@ enum SubscriptionLevel {
 pub(super) struct CommandSubscription {
     level: SubscriptionLevel,
     connected: Option<Instant>,
+    /// The broker accepted the subscription.
+    subscribed: bool,
+    /// What the broker had retained has come.
+    settled: bool,
     retry_at: Option<Instant>,
 }
 
@@ -44,6 +51,7 @@ impl CommandSubscription {
     pub(super) fn connected(&mut self, outbox: &mut OutboxSender, topics: &Topics) {
         let now = Instant::now();
         self.connected = Some(now);
+        (self.subscribed, self.settled) = (false, false);
         match self.level {
             SubscriptionLevel::Everything => self.subscribe(outbox, topics),
             SubscriptionLevel::EachCommand | SubscriptionLevel::CommandsOnly => clear_command_topics(outbox, topics),
@@ -60,7 +68,8 @@ impl CommandSubscription {
     }
 
     fn subscribe(&self, outbox: &OutboxSender, topics: &Topics) {
-        let home_assistant = (self.level != SubscriptionLevel::CommandsOnly).then(|| topics.home_assistant());
+        let home_assistant =
+            (self.level != SubscriptionLevel::CommandsOnly).then(|| topics.home_assistant()).into_iter().flatten();
         let subscribed = match self.level {
             SubscriptionLevel::Everything => outbox.subscribe(topics.commands().into_iter().chain(home_assistant)),
             _ => outbox.subscribe(commands::topics(topics).chain(home_assistant)),
@@ -68,6 +77,16 @@ impl CommandSubscription {
         if subscribed.is_err() {
             error!("the client takes no subscription: commands are not heard until the next connection");
         }
+    }
+
+    /// The broker accepted the subscription.
+    pub(super) fn subscribed(&mut self) {
+        self.subscribed = true;
+    }
+
+    /// The broker acknowledged a message.
+    pub(super) fn acknowledged(&mut self) {
+        self.settled |= self.subscribed;
     }
 
     /// The connection went away, because of a message too long to take or for another reason.
@@ -78,7 +97,7 @@ impl CommandSubscription {
             (false, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Everything,
             (false, _) => self.level,
             // A message that was not retained: it will not come again.
-            (true, Some(lasted)) if lasted >= SOON => SubscriptionLevel::EachCommand,
+            (true, _) if self.settled => SubscriptionLevel::EachCommand,
             (true, _) => self.level.less(),
         };
     }
@@ -92,6 +111,7 @@ impl CommandSubscription {
             self.retry_at = None;
             self.level = SubscriptionLevel::EachCommand;
             self.connected = Some(now);
+            (self.subscribed, self.settled) = (false, false);
             clear_command_topics(outbox, topics);
         }
     }
