@@ -19,7 +19,7 @@ def state(dump, entity):
     return dumps[dump].get(entity, {}).get("state")
 
 
-RULES, FIXED = 7, 22
+RULES, FIXED = 7, 25
 first = dumps["first"]
 expect(len(first) == FIXED + 2 * RULES, f"{FIXED + 2 * RULES} entities are there: {len(first)}")
 silent = [e for e in first if state("first", e) == "unavailable"]
@@ -34,10 +34,15 @@ expect(state("first", "switch.hearth_home_listening") == "on", "listening is on"
 expect(all(call["result"] == "ok" for call in calls), "every service call was taken")
 replies = {m["topic"].rsplit("/", 1)[1]: json.loads(m["payload"]) for m in seen["mqtt_log"]
            if "/response/" in m["topic"] and not m["payload"].endswith("…")}
-for command in ("listening", "interval", "summarise", "ask", "acknowledge", "false_alarm", "snooze"):
+for command in ("listening", "pause", "interval", "summarise", "ask", "acknowledge", "false_alarm", "snooze"):
     expect(command in replies and replies[command]["status"] in ("ok", "error"), f"{command} was answered")
 expect(replies.get("snooze", {}).get("status") == "ok", "snooze was carried out")
 expect([c["states_after"].get("switch.hearth_home_listening") for c in calls[:2]] == ["off", "on"], "the switch follows")
+SWITCH, MINUTES, UNTIL = "switch.hearth_home_listening", "number.hearth_home_pause_minutes", "sensor.hearth_home_paused_until"
+paused, resumed = ({e: call["states_after"].get(e) for e in (SWITCH, MINUTES, UNTIL)} for call in calls[2:4])
+expect(paused[SWITCH] == "off" and paused[MINUTES] in ("59", "60", "59.0", "60.0"), f"the button pauses for an hour: {paused}")
+expect(paused[UNTIL] not in (None, "unknown", "unavailable"), "… and it is shown until when")
+expect(resumed[SWITCH] == "on" and resumed[MINUTES] in ("0", "0.0"), f"a pause of 0 minutes ends it: {resumed}")
 expect(state("commanded", "number.hearth_home_interval") in ("5", "5.0"), "the interval is shown")
 expect(state("commanded", "sensor.hearth_home_answer") not in (None, "unknown", ""), "the answer is shown")
 expect(state("commanded", "sensor.hearth_home_summary") not in (None, "unknown"), "the summary is shown")

@@ -45,6 +45,7 @@ status=0
 "$here/rig.py" --mqtt-port $port --out "$work/seen.json" \
   --exec "$(start first)" --sleep 50 --dump first \
   --call 'switch.turn_off=switch.hearth_home_listening' --call 'switch.turn_on=switch.hearth_home_listening' \
+  --call 'button.press=button.hearth_home_pause' --call 'number.set_value={"entity_id":"number.hearth_home_pause_minutes","value":0}' \
   --call 'number.set_value={"entity_id":"number.hearth_home_interval","value":5}' \
   --call 'button.press=button.hearth_home_summarise' \
   --call 'text.set_value={"entity_id":"text.hearth_home_ask","value":"Is there a fire?"}' \
