@@ -5,6 +5,7 @@
 pub(crate) mod human_time;
 pub(crate) mod trusted_clock;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -77,6 +78,17 @@ pub fn seconds(samples: i64) -> f64 {
 pub(crate) fn since_boot() -> Duration {
     let up = clock_gettime(ClockId::Boottime);
     Duration::new(up.tv_sec.unsigned_abs(), u32::try_from(up.tv_nsec).unwrap_or_default())
+}
+
+/// A name of this boot of the machine. Times since boot can be compared when they are of one boot.
+pub(crate) fn boot() -> &'static str {
+    static BOOT: LazyLock<String> =
+        LazyLock::new(|| match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+            Ok(id) => id.trim().into(),
+            // Then no two runs are known to be of one boot.
+            Err(_) => ulid::Ulid::generate().to_string(),
+        });
+    &BOOT
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ pub enum LiveEvent {
     Reading(RuleReading),
     #[serde(rename = "cost")]
     TokenCost(TokenCost),
-    /// Everything from this time on was deleted.
-    Forgotten(Timestamp),
+    /// Everything of these stretches of time was deleted.
+    Forgotten(Vec<(Timestamp, Timestamp)>),
 }
 
 /// The result of one evaluation of a rule's question.
@@ -142,7 +142,7 @@ impl LiveSnapshot {
                 }
             }
             LiveEvent::TokenCost(cost) => keep(&mut self.costs, *cost, TOKEN_COSTS),
-            LiveEvent::Forgotten(since) => self.forget(*since),
+            LiveEvent::Forgotten(stretches) => self.forget(stretches),
         }
     }
 
@@ -164,14 +164,15 @@ impl LiveSnapshot {
         }
     }
 
-    fn forget(&mut self, since: Timestamp) {
+    fn forget(&mut self, stretches: &[(Timestamp, Timestamp)]) {
+        let stays = |time: Timestamp| !stretches.iter().any(|(since, until)| (*since..=*until).contains(&time));
         // Every field is named, so that a new one cannot be added without saying how it forgets.
         let Self { utterances, hypotheses, digests, alerts, readings, costs: _ } = self;
         hypotheses.clear();
-        utterances.retain(|u| u.end < since);
-        digests.retain(|d| d.to < since);
-        alerts.retain(|a| a.time < since && a.evidence.iter().all(|e| e.time < since));
-        readings.values_mut().for_each(|readings| readings.retain(|r| r.time < since));
+        utterances.retain(|u| stays(u.end));
+        digests.retain(|d| stays(d.to));
+        alerts.retain(|a| stays(a.time) && a.evidence.iter().all(|e| stays(e.time)));
+        readings.values_mut().for_each(|readings| readings.retain(|r| stays(r.time)));
     }
 }
 
@@ -266,7 +267,7 @@ mod tests {
             evidence,
         };
         live_feed.publish(LiveEvent::Alert(alert));
-        live_feed.publish(LiveEvent::Forgotten(at(5)));
+        live_feed.publish(LiveEvent::Forgotten(vec![(at(5), at(1_000))]));
         let recent = live_feed.snapshot();
         assert_eq!(
             recent.utterances.back().unwrap().start,
@@ -326,7 +327,7 @@ mod tests {
         ] {
             live_feed.publish(event.clone());
             assert_eq!(texts(&event, &live_feed.snapshot()), 1, "{event:?}");
-            live_feed.publish(LiveEvent::Forgotten(at(5)));
+            live_feed.publish(LiveEvent::Forgotten(vec![(at(5), at(1_000))]));
             assert_eq!(texts(&event, &live_feed.snapshot()), 0, "{event:?}");
         }
     }

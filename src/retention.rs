@@ -107,6 +107,8 @@ impl AgeLimit {
 #[derive(Debug)]
 pub(crate) struct ForgetReport {
     pub(crate) utterances: u64,
+    /// When the first thing that went was said, and the last; none when nothing was.
+    pub(crate) said: Option<(Timestamp, Timestamp)>,
     /// Why something is left; it is tried again. None when all is gone.
     pub(crate) incomplete: Option<RetentionError>,
 }
@@ -171,7 +173,7 @@ impl Retention {
         let utterances = forgotten.utterances;
         info!(kind = "forgotten", %since, utterances, "{utterances} utterances since {since} are forgotten");
         let incomplete = self.carry_out(owner, &forgotten)?;
-        Ok(ForgetReport { utterances, incomplete })
+        Ok(ForgetReport { utterances, said: forgotten.said, incomplete })
     }
 
     /// Forgets what was said after `since` in the database and in every file, beside a hearth that does not run. Its states

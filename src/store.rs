@@ -8,6 +8,7 @@
 
 mod columns;
 mod forgetting;
+mod heard;
 mod inbox;
 mod lock;
 mod outbox;
@@ -126,6 +127,8 @@ pub struct Store {
     /// Device and number of the file that is open.
     file: (u64, u64),
     settings: OutboxLimits,
+    /// What is stored is heard now: see `heard`.
+    live: bool,
 }
 
 impl Store {
@@ -152,7 +155,7 @@ impl Store {
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
         let file = identity(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
-        let mut store = Self { connection, path, file, settings };
+        let mut store = Self { connection, path, file, settings, live: false };
         // SQLite does not wait while another connection turns a new file into a WAL file: it says "locked" at once.
         let begun = Instant::now();
         loop {
@@ -174,7 +177,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
-        let store = Self { connection, path, file, settings };
+        let store = Self { connection, path, file, settings, live: false };
         schema::check_owner(&store)?;
         Ok(store)
     }
@@ -192,6 +195,12 @@ impl Store {
     /// Whether there is a database in `dir` that this user can see.
     pub(crate) fn exists_in(dir: &Path) -> bool {
         dir.join(FILE).is_file()
+    }
+
+    /// Whether the utterances that are stored here are heard now, by a microphone: then it is noted when, by a clock that nobody can
+    /// set. What a file says is as old as its times say.
+    pub fn hears_live(&mut self, live: bool) {
+        self.live = live;
     }
 
     /// The database file.

@@ -24,14 +24,18 @@ pub struct ForgetReply {
     pub(crate) since: String,
     /// How many were deleted.
     pub(crate) utterances: u64,
+    /// When the first of them began, and the last ended, by the clocks they were heard by.
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
 }
 
 impl Definition for Forget {
     const PATH: &'static str = "request/forget";
     const DOCUMENTATION: &'static str = "minutes, up to 44640 (as the value, or as `\"minutes\"`): what was said in them is deleted \
         here, from what waits to be sent and from what is retained, and the state goes back to before it; what other machines heard \
-        then and comes later is not taken; the answer has `since` and `utterances`. What subscribers have received they must forget \
-        themselves";
+        then and comes later is not taken; minutes are time that passed, whatever the clock was set to meanwhile; the answer has \
+        `since`, how many `utterances` went, and `from` and `to`, between which they were said. What subscribers have received they \
+        must forget themselves";
     type Reply = ForgetReply;
 
     fn parse(body: &Body) -> Result<Self, String> {
@@ -47,11 +51,13 @@ impl Definition for Forget {
 
 impl Forget {
     pub(super) fn run<L: ListenerPart>(&self, listener: &mut L) -> Result<Done<ForgetReply>, CommandError<L::Error>> {
-        let since = self.since(listener.now());
+        // What is played from a file has a time of its own, which may be ahead of the clock.
+        let now = if listener.config().source.is_live() { Timestamp::now() } else { listener.now() };
+        let since = self.since(now);
         let forgotten = listener.forget(since)?;
         let utterances = forgotten.utterances;
         match forgotten.incomplete {
-            None => Ok(Done::new(self.reply(since, utterances))),
+            None => Ok(Done::new(self.reply(since, utterances, forgotten.said))),
             Some(reason) => Err(CommandError::Refused(reason)),
         }
     }
@@ -62,7 +68,8 @@ impl Forget {
     }
 
     /// What is replied when all of it is gone.
-    pub(crate) fn reply(&self, since: Timestamp, utterances: u64) -> ForgetReply {
-        ForgetReply { minutes: self.minutes, since: since.to_string(), utterances }
+    pub(crate) fn reply(&self, since: Timestamp, utterances: u64, said: Option<(Timestamp, Timestamp)>) -> ForgetReply {
+        let (from, to) = said.unzip();
+        ForgetReply { minutes: self.minutes, since: since.to_string(), utterances, from, to }
     }
 }

@@ -68,6 +68,8 @@ pub(crate) trait ListenerPart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ForgetResult {
     pub(crate) utterances: u64,
+    /// When the first thing that went was said, and the last, by the clocks they were heard by; none when nothing was.
+    pub(crate) said: Option<(Timestamp, Timestamp)>,
     /// Why not all of it is gone yet; it is tried again later.
     pub(crate) incomplete: Option<String>,
 }

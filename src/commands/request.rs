@@ -167,8 +167,8 @@ mod tests {
             ),
             (
                 r#"{"command": "forget", "value": 10}"#,
-                Reply::Forget(ForgetReply { minutes: 10.0, since: time.into(), utterances: 2 }),
-                json!({ "minutes": 10.0, "since": time, "utterances": 2 }),
+                Reply::Forget(ForgetReply { minutes: 10.0, since: time.into(), utterances: 2, from: at, to: None }),
+                json!({ "minutes": 10.0, "since": time, "utterances": 2, "from": time, "to": null }),
             ),
             (
                 r#"{"command": "snooze", "value": 5}"#,

@@ -55,8 +55,10 @@ pub(crate) fn spawn(
     inputs: TranscribeInputs,
 ) -> Result<SyncSender<PendingCommand>, ServiceError> {
     let TranscribeInputs { pipeline, audio, transcript, listener } = inputs;
+    let live = context.config.source.is_live();
+    let mut store = context.open_store()?;
+    store.hears_live(live);
     let (forget, forgets) = sync_channel(channels::COMMANDS);
-    let store = context.open_store()?;
     let worker = TranscribeWorker {
         context: context.clone(),
         pipeline,
@@ -69,7 +71,7 @@ pub(crate) fn spawn(
         unstored: UnstoredEvents::default(),
         store_outage: StoreOutage::default(),
         forget: forgets,
-        live: context.config.source.is_live(),
+        live,
     };
     supervisor.thread(NAME, move || Ok(worker.run(audio)?))?;
     Ok(forget)
@@ -202,7 +204,7 @@ impl TranscribeWorker {
         let since = command.since(Timestamp::now());
         let report = retention.forget(self, since)?;
         let answer = match report.reason() {
-            None => Ok(Reply::Forget(command.reply(since, report.utterances))),
+            None => Ok(Reply::Forget(command.reply(since, report.utterances, report.said))),
             Some(reason) => Err(reason),
         };
         let message = Vec::from_iter(pending.message(&self.context.topics, &answer));

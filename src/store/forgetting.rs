@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
+use super::heard::ForgetRequest;
 use super::text_tables::{Deleted, TEXT_TABLES};
-use super::{Store, StoreError, from_nanos, log_dropped, outbox, set_meta, to_nanos};
+use super::{Store, StoreError, from_nanos, heard, log_dropped, outbox, set_meta, to_nanos};
 
 /// The note of a deletion that is not complete.
 const PENDING: &str = "forgetting";
@@ -30,6 +31,12 @@ pub struct Forgotten {
     /// Since when, of the request that is carried out now; none when a note is carried out.
     #[serde(skip)]
     pub(crate) since: Option<Timestamp>,
+    /// The stretches of time of the request that is carried out now; none when a note is carried out.
+    #[serde(skip)]
+    pub(crate) stretches: Vec<(Timestamp, Timestamp)>,
+    /// When the first utterance that went with this request began, and the last ended, by the clocks they were heard by.
+    #[serde(skip)]
+    pub(crate) said: Option<(Timestamp, Timestamp)>,
     /// Ids of the alerts, and of the summaries, that went with them.
     pub alerts: BTreeSet<String>,
     pub digests: BTreeSet<String>,
@@ -69,16 +76,18 @@ pub struct UnreadableNote {
 }
 
 impl Store {
-    /// Deletes what was said after `since`, in every table that keeps text, and notes what the copies outside the database must
-    /// delete. Where no text is kept, `from` is the first utterance that may have been said after `since`. What other machines
+    /// Deletes what was said after `since`, by the time that has passed since then (see `heard`), in every table that keeps text, and notes what the copies outside the database must
+    /// delete. Where no text is kept, `from` is the first utterance that may have been said after `since`, as far as snapshots know. What other machines
     /// heard then and comes later is not taken in. The write-ahead log is not erased yet.
     pub fn forget(&mut self, since: Timestamp, from: Option<i64>) -> Result<Forgotten, StoreError> {
         let newest = self.newest()?;
         let (forgotten, dropped) = self.write(|transaction, settings| {
             let pending = pending(transaction)?;
+            let request = ForgetRequest::new(since);
+            let noted = heard::find(transaction, &request)?;
             let mut deleted = Deleted { forgotten: pending.forgotten.unwrap_or_default(), ..Deleted::default() };
             for table in TEXT_TABLES {
-                table.forget(transaction, to_nanos(since), &mut deleted)?;
+                table.forget(transaction, &request, &mut deleted)?;
                 debug!(tables = ?table.tables(), "forgotten");
             }
             let dropped = outbox::push(transaction, settings, &deleted.replacements)?;
@@ -87,6 +96,10 @@ impl Store {
                 .execute([to_nanos(since), to_nanos(Timestamp::now())])?;
             let mut forgotten = deleted.forgotten;
             forgotten.since = Some(since);
+            forgotten.stretches = deleted.stretches.times();
+            forgotten.said = deleted.said.map(|(first, last)| (from_nanos(first), from_nanos(last)));
+            // The clock may have been set since a snapshot was made; the notes know better, as far as they go back.
+            let from = from.and_then(|from| if noted.reaches_back { noted.first } else { Some(from) });
             if let Some(from) = from.filter(|from| *from <= newest) {
                 forgotten.widen(from, newest);
             }

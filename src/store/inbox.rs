@@ -7,7 +7,7 @@ use rusqlite::{Transaction, params};
 
 use ulid::Ulid;
 
-use super::{Store, StoreError, log_dropped, outbox, to_nanos, transcript};
+use super::{Store, StoreError, heard, log_dropped, outbox, to_nanos, transcript};
 use crate::event::{Gap, Message, Utterance};
 
 /// What arrived from other machines for the first time.
@@ -23,10 +23,13 @@ impl Store {
     /// # Errors
     /// The database cannot be written; so for every function here.
     pub(crate) fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), StoreError> {
-        let now = to_nanos(Timestamp::now());
+        let (now, live) = (to_nanos(Timestamp::now()), self.live);
         let dropped = self.write(|transaction, settings| {
             // An MQTT bridge may bring it back under another topic, also after its text was deleted.
             if is_first_arrival(transaction, "utterance", utterance.id, now)? {
+                if live {
+                    heard::note(transaction, utterance, true)?;
+                }
                 insert(transaction, utterance, now)?;
             }
             outbox::push(transaction, settings, messages)
@@ -53,6 +56,7 @@ impl Store {
                 if is_first_arrival(transaction, "utterance", utterance.id, now)?
                     && !is_forgotten(transaction, utterance)?
                 {
+                    heard::note(transaction, utterance, false)?;
                     insert(transaction, utterance, now)?;
                     new.utterances.push(utterance.clone());
                 }

@@ -99,6 +99,17 @@ ALTER TABLE retained ADD COLUMN quoted_sources TEXT;
 ALTER TABLE retained ADD COLUMN quoted_until INTEGER;
 ALTER TABLE retained ADD COLUMN replacement TEXT;
 "#,
+    // When each utterance was heard, by the time since boot: the wall clock may be set.
+    r#"
+CREATE TABLE heard(
+    id TEXT PRIMARY KEY, seq INTEGER, boot TEXT NOT NULL, up INTEGER NOT NULL, live INTEGER NOT NULL, start INTEGER NOT NULL,
+    "end" INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX heard_seq ON heard(seq);
+CREATE TRIGGER utterance_heard AFTER INSERT ON utterance BEGIN
+    UPDATE heard SET seq = new.seq WHERE id = new.id;
+END;
+"#,
 ];
 
 /// The first version in which messages hold their provenance.

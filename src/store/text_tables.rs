@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::{Forgotten, outbox};
+use super::heard::{ForgetRequest, Stretches, within};
+use super::{Forgotten, heard, outbox};
 use crate::event::{Message, Provenance};
 
 /// What a request to forget has deleted so far.
@@ -17,8 +18,19 @@ pub(super) struct Deleted {
     pub(super) forgotten: Forgotten,
     /// Ids of every utterance, digest and alert that went.
     pub(super) ids: BTreeSet<String>,
+    /// When what goes was said, by the clocks it was heard by. What was made of it goes by these.
+    pub(super) stretches: Stretches,
+    /// When the first utterance that went began, and the last ended.
+    pub(super) said: Option<(i64, i64)>,
     /// What takes the place of retained messages that went.
     pub(super) replacements: Vec<Message>,
+}
+
+impl Deleted {
+    fn was_said(&mut self, start: i64, end: i64) {
+        self.stretches.add(end.saturating_sub(1), end);
+        self.said = Some(self.said.map_or((start, end), |(first, last)| (first.min(start), last.max(end))));
+    }
 }
 
 /// What has grown too old.
@@ -45,8 +57,13 @@ pub(super) trait TextTable {
     /// The tables it answers for.
     fn tables(&self) -> &'static [&'static str];
 
-    /// Deletes what was said after `since` (nanoseconds), and what tells of it.
-    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()>;
+    /// Deletes what was said in the time of the request, and what tells of it.
+    fn forget(
+        &self,
+        transaction: &Transaction<'_>,
+        request: &ForgetRequest,
+        deleted: &mut Deleted,
+    ) -> rusqlite::Result<()>;
 
     /// Deletes what is older than `limit` allows.
     fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()>;
@@ -63,24 +80,42 @@ impl TextTable for Utterances {
         &["utterance", "word"]
     }
 
-    /// From the first utterance that ended after `since`, every one, whatever the clocks said meanwhile.
-    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
-        let first: Option<i64> = transaction
-            .prepare_cached(r#"SELECT min(seq) FROM utterance WHERE "end" > ?1"#)?
-            .query_row([since], |row| row.get(0))?;
+    /// From the first utterance that was said in that time, every one: a state goes back to before it.
+    fn forget(
+        &self,
+        transaction: &Transaction<'_>,
+        request: &ForgetRequest,
+        deleted: &mut Deleted,
+    ) -> rusqlite::Result<()> {
+        let first = heard::find(transaction, request)?.first;
+        let notes = heard::take(transaction, request, first)?;
+        deleted.stretches = notes.stretches;
+        deleted.said = notes.said;
+        // Where no text is kept, the notes alone know what was said.
+        deleted.ids.extend(notes.ids);
         let Some(first) = first else { return Ok(()) };
-        let rows: Vec<(i64, String)> = transaction
-            .prepare_cached("DELETE FROM utterance WHERE seq >= ?1 RETURNING seq, id")?
-            .query_map([first], |row| Ok((row.get(0)?, row.get(1)?)))?
+        let rows: Vec<(i64, String, i64, i64)> = transaction
+            .prepare_cached(r#"DELETE FROM utterance WHERE seq >= ?1 RETURNING seq, id, start, "end""#)?
+            .query_map([first], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        let last = rows.iter().map(|(seq, _)| *seq).max().unwrap_or(first);
+        let last = rows.iter().map(|(seq, ..)| *seq).max().unwrap_or(first);
         deleted.forgotten.widen(first, last);
         deleted.forgotten.utterances += rows.len() as u64;
-        deleted.ids.extend(rows.into_iter().map(|(_, id)| id));
+        for (_, id, start, end) in rows {
+            deleted.was_said(start, end);
+            deleted.ids.insert(id);
+        }
         Ok(())
     }
 
     fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
+        heard::bound(transaction)?;
+        // Where no text is kept, every time is before the limit; the notes of the newest utterances stay.
+        if limit.text_before < i64::MAX {
+            transaction
+                .prepare_cached(r#"DELETE FROM heard WHERE "end" < ?1 AND seq <= ?2"#)?
+                .execute(params![limit.text_before, limit.read])?;
+        }
         aged.text += transaction
             .prepare_cached(r#"DELETE FROM utterance WHERE "end" < ?1 AND seq <= ?2"#)?
             .execute(params![limit.text_before, limit.read])? as u64;
@@ -96,10 +131,23 @@ impl TextTable for Inbox {
         &["inbox"]
     }
 
-    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
-        let ids = delete_ids(transaction, r#"DELETE FROM inbox WHERE "end" > ?1 RETURNING id"#, since)?;
-        deleted.forgotten.utterances += ids.len() as u64;
-        deleted.ids.extend(ids);
+    fn forget(
+        &self,
+        transaction: &Transaction<'_>,
+        request: &ForgetRequest,
+        deleted: &mut Deleted,
+    ) -> rusqlite::Result<()> {
+        let known = serde_json::to_string(&deleted.ids).expect("ids can be written as JSON");
+        let sql = r#"DELETE FROM inbox WHERE "end" > ?1 OR id IN (SELECT value FROM json_each(?2)) RETURNING id, start, "end""#;
+        let rows: Vec<(String, i64, i64)> = transaction
+            .prepare_cached(sql)?
+            .query_map(params![request.since, known], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        deleted.forgotten.utterances += rows.len() as u64;
+        for (id, start, end) in rows {
+            deleted.was_said(start, end);
+            deleted.ids.insert(id);
+        }
         Ok(())
     }
 
@@ -117,8 +165,9 @@ impl TextTable for Digests {
         &["digest"]
     }
 
-    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
-        let ids = delete_ids(transaction, r#"DELETE FROM digest WHERE "end" > ?1 RETURNING id"#, since)?;
+    fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        let sql = format!(r#"DELETE FROM digest WHERE {} RETURNING id"#, within(r#""end""#));
+        let ids = delete_ids(transaction, &sql, &deleted.stretches)?;
         deleted.ids.extend(ids.iter().cloned());
         deleted.forgotten.digests.extend(ids);
         Ok(())
@@ -140,12 +189,11 @@ impl TextTable for Alerts {
     }
 
     /// An alert that began before stays known by its id, without the phases that came later.
-    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
-        let began: BTreeSet<String> = transaction
-            .prepare_cached("SELECT id FROM alert WHERE time > ?1 AND phase = 'new'")?
-            .query_map([since], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        transaction.prepare_cached("DELETE FROM alert WHERE time > ?1")?.execute([since])?;
+    fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        let then = within("time");
+        let sql = format!("SELECT id FROM alert WHERE {then} AND phase = 'new'");
+        let began = delete_ids(transaction, &sql, &deleted.stretches)?;
+        transaction.prepare_cached(&format!("DELETE FROM alert WHERE {then}"))?.execute([deleted.stretches.json()])?;
         deleted.ids.extend(began.iter().cloned());
         deleted.forgotten.alerts.extend(began);
         Ok(())
@@ -167,8 +215,8 @@ impl TextTable for Outbox {
         &["outbox", "outbox_total"]
     }
 
-    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
-        delete_quoting(transaction, "outbox", "retain", since, deleted)
+    fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        delete_quoting(transaction, "outbox", "retain", deleted)
     }
 
     fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
@@ -185,8 +233,8 @@ impl TextTable for Retained {
         &["retained"]
     }
 
-    fn forget(&self, transaction: &Transaction<'_>, since: i64, deleted: &mut Deleted) -> rusqlite::Result<()> {
-        delete_quoting(transaction, "retained", "1", since, deleted)
+    fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
+        delete_quoting(transaction, "retained", "1", deleted)
     }
 
     /// The newest message of a topic stays: it is what others show now, and the broker holds it too. Where no
@@ -196,26 +244,27 @@ impl TextTable for Retained {
     }
 }
 
-fn delete_ids(transaction: &Transaction<'_>, sql: &str, since: i64) -> rusqlite::Result<BTreeSet<String>> {
-    transaction.prepare_cached(sql)?.query_map([since], |row| row.get(0))?.collect()
+fn delete_ids(transaction: &Transaction<'_>, sql: &str, then: &Stretches) -> rusqlite::Result<BTreeSet<String>> {
+    transaction.prepare_cached(sql)?.query_map([then.json()], |row| row.get(0))?.collect()
 }
 
-/// Deletes the messages of `table` that quote anything said after `since`, or any of the ids that went.
+/// Deletes the messages of `table` that quote anything said in that time, or at a time that is not known, or any of the ids that went.
 fn delete_quoting(
     transaction: &Transaction<'_>,
     table: &str,
     retain: &str,
-    since: i64,
     deleted: &mut Deleted,
 ) -> rusqlite::Result<()> {
     let ids = serde_json::to_string(&deleted.ids).expect("ids can be written as JSON");
     let sql = format!(
-        "DELETE FROM {table} WHERE quoted_until > ?1 OR EXISTS
+        "DELETE FROM {table} WHERE quoted_until = {} OR {} OR EXISTS
              (SELECT 1 FROM json_each({table}.quoted_sources) AS source WHERE source.value IN (SELECT value FROM json_each(?2)))
-         RETURNING topic, {retain}, replacement"
+         RETURNING topic, {retain}, replacement",
+        i64::MAX,
+        within("quoted_until"),
     );
     let mut delete = transaction.prepare_cached(&sql)?;
-    let mut rows = delete.query(params![since, ids])?;
+    let mut rows = delete.query(params![deleted.stretches.json(), ids])?;
     while let Some(row) = rows.next()? {
         let (topic, retain, replacement) = (row.get(0)?, row.get::<_, bool>(1)?, row.get::<_, Option<String>>(2)?);
         if retain {
@@ -235,10 +284,11 @@ mod tests {
     use crate::store::{OutboxLimits, Store};
 
     /// Tables in which nothing anybody said can stand, and why.
-    const WITHOUT_TEXT: [(&str, &str); 5] = [
+    const WITHOUT_TEXT: [(&str, &str); 6] = [
         ("arrival", "ids and times of what came from other machines"),
         ("false_alarm", "an alert's id, its rule, its time and a probability"),
         ("forgotten", "times of requests to forget"),
+        ("heard", "ids and times of utterances; they go with them, and where no text is kept the newest stay"),
         ("meta", "numbers, times, names and settings: what is noted is listed in NOTES of tests/daemon/kept_text.rs"),
         ("sqlite_sequence", "SQLite's own counters"),
     ];

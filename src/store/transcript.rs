@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use ulid::Ulid;
 
 use super::columns::{count, id, word};
-use super::{Store, StoreError, from_nanos, log_dropped, outbox, set_meta, to_nanos};
+use super::{Store, StoreError, from_nanos, heard, log_dropped, outbox, set_meta, to_nanos};
 use crate::event::{Alert, Digest, Gap, Message, Utterance};
 
 /// The results of one turn of the listener.
@@ -42,7 +42,11 @@ impl Store {
     /// # Errors
     /// The database cannot be written; so for every function here that stores something.
     pub fn record_utterance(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<i64, StoreError> {
+        let live = self.live;
         let (seq, dropped) = self.write(|transaction, settings| {
+            if live {
+                heard::note(transaction, utterance, true)?;
+            }
             let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
             transaction
                 .prepare_cached(

@@ -6,6 +6,7 @@
 
 mod crashes;
 mod files;
+mod forgetting;
 mod kept;
 mod model;
 mod needs_root;

@@ -17,7 +17,7 @@ impl ListenerWorker {
         // What was said of older speech stays.
         self.record_at_last()?;
         let report = self.retention.clone().forget(self, since)?;
-        Ok(ForgetResult { utterances: report.utterances, incomplete: report.reason() })
+        Ok(ForgetResult { utterances: report.utterances, said: report.said, incomplete: report.reason() })
     }
 
     /// Utterances that stay, and of which no digest tells any more, belong to the next digest again.

@@ -33,7 +33,7 @@ mod tests {
         let live_feed = LiveFeed::default();
         let mut receiver = Some(live_feed.subscribe().1);
         let hypothesis = Hypothesis { tentative: "good".into(), ..Hypothesis::over("hall", Timestamp::UNIX_EPOCH) };
-        live_feed.publish(LiveEvent::Forgotten(Timestamp::UNIX_EPOCH));
+        live_feed.publish(LiveEvent::Forgotten(vec![(Timestamp::UNIX_EPOCH, Timestamp::MAX)]));
         live_feed.publish(LiveEvent::Hypothesis(hypothesis.clone()));
         assert_eq!(next(&mut receiver).await, hypothesis);
         assert_eq!(live_feed.snapshot().hypotheses["hall"], hypothesis);
