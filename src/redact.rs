@@ -3,13 +3,18 @@
 //! The database and `transcript.jsonl`, which only this user can read, keep the whole text; everything that is sent to a broker or shown
 //! on the web page passes through here. The replacement does not show what it replaced, and nothing else of a text changes.
 //!
-//! Names are the configured words, in any case. Numbers are everything written in digits, and English number words ("four four one seven",
-//! "a hundred and twenty") except "one" by itself; ordinals, halves and quarters stay.
+//! Names are the configured words, in any case, with or without accents, with any apostrophe or hyphen or none, and with an `s` at the
+//! end. Numbers are everything written in digits, and English number words ("four four one seven", "a hundred and twenty", "fours")
+//! except "one" by itself; ordinals, halves and quarters stay.
+
+mod fold;
 
 use std::borrow::Cow;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde_json::Value;
+
+use self::fold::Folded;
 
 use crate::config::PrivacyConfig;
 use crate::event::Message;
@@ -33,12 +38,16 @@ pub struct Redactor {
 impl Redactor {
     /// Prepares the settings.
     pub fn new(privacy: &PrivacyConfig) -> Self {
-        let words = |name: &String| name.split_whitespace().map(regex::escape).collect::<Vec<_>>().join(r"\s+");
+        let words = |name: &String| {
+            let folded = Folded::new(name).text;
+            let parts = folded.split(|between: char| between.is_whitespace() || "'-".contains(between));
+            parts.filter(|part| !part.is_empty()).map(regex::escape).collect::<Vec<_>>().join(r"[\s'-]*")
+        };
         // Longer names first, so that "Anna Maria" is found before "Anna".
         let mut names: Vec<_> = privacy.redact.iter().map(words).filter(|name| !name.is_empty()).collect();
         names.sort_by_key(|name| std::cmp::Reverse(name.len()));
         let names = (!names.is_empty()).then(|| {
-            let any = format!(r"(?i)(?:\b|^)(?:{})(?:\b|$)", names.join("|"));
+            let any = format!(r"(?i)(?:\b|^)(?:{})(?:e?s)?(?:\b|$)", names.join("|"));
             Regex::new(&any).expect("words that are escaped are an expression")
         });
         Self { names, numbers: privacy.redact_numbers.then(numbers) }
@@ -52,14 +61,14 @@ impl Redactor {
     pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         if let Some(names) = &self.names {
-            text = Cow::Owned(names.replace_all(&text, NAME).into_owned());
+            text = replace(names, text, |_| Some(NAME));
         }
         if let Some(numbers) = &self.numbers {
-            let replaced = numbers.replace_all(&text, |found: &Captures<'_>| {
-                let found = &found[0];
-                if found.eq_ignore_ascii_case("one") { found.to_string() } else { NUMBER.to_string() }
-            });
-            text = Cow::Owned(replaced.into_owned());
+            text = replace(numbers, text, |found| (!found.eq_ignore_ascii_case("one")).then_some(NUMBER));
+            // A name that a number was joined to stands alone now.
+            if let Some(names) = &self.names {
+                text = replace(names, text, |_| Some(NAME));
+            }
         }
         text
     }
@@ -121,14 +130,39 @@ impl Redactor {
     }
 }
 
+/// Replaces what `pattern` finds in the text as it is compared; what is not found stays as it was written.
+fn replace<'a>(
+    pattern: &Regex,
+    text: Cow<'a, str>,
+    replacement: impl Fn(&str) -> Option<&'static str>,
+) -> Cow<'a, str> {
+    let folded = Folded::new(&text);
+    let (mut replaced, mut end) = (String::new(), 0);
+    for found in pattern.find_iter(&folded.text).filter(|found| !found.is_empty()) {
+        let Some(replacement) = replacement(found.as_str()) else { continue };
+        let written = folded.written(found.range());
+        // Two things found in one character are replaced once.
+        replaced.push_str(text.get(end..written.start).unwrap_or_default());
+        if written.end > end {
+            replaced.push_str(replacement);
+            end = written.end;
+        }
+    }
+    if end == 0 {
+        return text;
+    }
+    replaced.push_str(&text[end..]);
+    Cow::Owned(replaced)
+}
+
 /// Matches a run of numbers, with the separators and words inside of it.
 fn numbers() -> Regex {
-    let words = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|\
-                 seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|\
-                 million|billion";
+    let words = "one|(?:zeroe?|nought|naught|two|three|four|five|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|\
+                 sixteen|seventeen|eighteen|nineteen|hundred|thousand|million|billion|trillion|dozen)s?|six(?:es)?|\
+                 (?:twent|thirt|fou?rt|fift|sixt|sevent|eight|ninet)(?:y|ies)";
     let number = format!(r"(?:\d+|\b(?:{words})\b)");
-    let between = r"[\s.,:;/+()–-]*(?:\b(?:and|oh|o|point|double|triple|a)\s+)*";
-    Regex::new(&format!(r"(?i)(?:\b(?:double|triple|a)\s+)?{number}(?:{between}{number})*"))
+    let between = r"[\s.,:;/+()'-]*(?:\b(?:and|oh|o|point|double|triple|a)[\s-]+)*";
+    Regex::new(&format!(r"(?i)(?:\b(?:double|triple|a)[\s-]+)?{number}(?:{between}{number})*"))
         .expect("the expression is valid")
 }
 
@@ -161,6 +195,11 @@ mod tests {
             ),
             ("Someone is at the tenth often.", "Someone is at the tenth often."),
             ("One two", "[number]"),
+            ("two fours and a nought", "[number]"),
+            ("It was sixes, then zeros; in the twenties.", "It was [number], then [number]; in the [number]."),
+            ("Twenty–one, or ４４, or 1½.", "[number], or [number], or [number]."),
+            ("Six\u{ad}teen dozen", "[number]"),
+            ("Weight is a tense thing; sixth, fourth, eighth.", "Weight is a tense thing; sixth, fourth, eighth."),
             ("", ""),
         ] {
             assert_eq!(redactor.text(said), left);
@@ -174,6 +213,23 @@ mod tests {
             ("ANNA, annA and Anna's cat", "[name], [name] and [name]'s cat"),
             ("Anna  Maria met Annabel", "[name] met Annabel"),
             ("o'neill at Café zoë at 5", "[name] at [name] at 5"),
+        ] {
+            assert_eq!(redactor.text(said), left);
+        }
+    }
+
+    #[test]
+    fn names_go_however_they_are_written() {
+        let redactor = redactor(false, &["O'Brien", "Anna Maria", "Zo\u{eb}", "Jean-Luc", "Strauß"]);
+        for (said, left) in [
+            ("O’Brien, O'Brien, O Brien, OBRIEN, Oʼbrien", "[name], [name], [name], [name], [name]"),
+            ("the O’Briens and O’Brien’s", "the [name] and [name]’s"),
+            ("Anna-Maria, Anna‑Maria, Annamaria", "[name], [name], [name]"),
+            ("Zoe\u{308} and Zo\u{eb} and Zoe", "[name] and [name] and [name]"),
+            ("Jean Luc, Jean\u{a0}Luc, Jean–Luc", "[name], [name], [name]"),
+            ("Strauss and STRAUẞ", "[name] and [name]"),
+            ("An\u{ad}na Maria stays “here” – naïve", "[name] stays “here” – naïve"),
+            ("Annabel Marian, obrieny", "Annabel Marian, obrieny"),
         ] {
             assert_eq!(redactor.text(said), left);
         }
