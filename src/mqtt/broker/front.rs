@@ -1,4 +1,4 @@
-//! The door of the embedded broker: it reads and checks the first packet of each client before rumqttd sees the client.
+//! The listener in front of the embedded broker: it reads and checks the first packet of each client before rumqttd sees the client.
 //!
 //! rumqttd 0.20 stops taking clients for good once it has refused one after its CONNECT packet was read: for a client id with
 //! `+`, `#`, `$` or `/`, or because it has too many clients (`server/broker.rs` unwraps a `try_send` while it holds a mutex).
@@ -35,17 +35,17 @@ enum Refusal {
 pub(super) async fn serve(listener: StdListener, inner: SocketAddr) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let seats = Arc::new(Semaphore::new(CLIENTS));
+    let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
         let Ok((mut client, peer)) = listener.accept().await else {
             tokio::time::sleep(NO_HANDLE).await;
             continue;
         };
-        let seat = seats.clone().try_acquire_owned();
+        let place = places.clone().try_acquire_owned();
         #[expect(clippy::disallowed_methods, reason = "it ends with the process, as the embedded broker does")]
         tokio::spawn(async move {
-            let refused = match seat {
-                Ok(_seat) => pass(&mut client, inner).await,
+            let refused = match place {
+                Ok(_place) => pass(&mut client, inner).await,
                 Err(_) => refuse(&mut client, Refusal::Full).await,
             };
             if let Err(error) = refused {
@@ -69,7 +69,10 @@ async fn pass(client: &mut TcpStream, inner: SocketAddr) -> io::Result<()> {
     broker.write_all(&connect).await?;
     // rumqttd must be able to write its answer even where the client has gone: see above.
     let mut answer = [0; 4];
-    broker.read_exact(&mut answer).await?;
+    let Ok(answered) = timeout(HANDSHAKE, broker.read_exact(&mut answer)).await else {
+        return Err(io::Error::other("rumqttd did not answer it in time"));
+    };
+    answered?;
     client.write_all(&answer).await?;
     copy_bidirectional(client, &mut broker).await.map(drop)
 }
