@@ -28,6 +28,7 @@ use self::bootstrap::Resources;
 pub(crate) use self::error::AppError;
 use crate::api::web::WebServer;
 use crate::audio::SourceControl;
+use crate::commands::confirmation::ForgetConfirmation;
 use crate::commands::microphone::MicrophoneState;
 use crate::commands::{PendingCommand, Request};
 use crate::config::Config;
@@ -71,6 +72,7 @@ struct App {
     context: Context,
     supervisor: Supervisor,
     store: Store,
+    confirmation: ForgetConfirmation,
     /// How the embedded broker is reached, where it runs.
     own_broker: Option<ClientSettings>,
     /// No other daemon uses the state directory.

@@ -10,6 +10,7 @@
 mod acknowledge;
 mod ask;
 mod body;
+pub(crate) mod confirmation;
 mod false_alarm;
 mod forget;
 pub(crate) mod interval;
@@ -32,6 +33,7 @@ pub(crate) use self::body::Body;
 pub use self::body::{AlertSelector, MAX_BYTES};
 pub use self::false_alarm::FalseAlarm;
 pub use self::forget::Forget;
+pub(crate) use self::forget::ForgetReply;
 pub use self::interval::Interval;
 pub use self::listening::Listening;
 pub(crate) use self::part::{AppPart, CommandError, Done, ForgetResult, ListenerPart};
@@ -191,7 +193,12 @@ pub(crate) fn topics(topics: &Topics) -> impl Iterator<Item = String> {
 
 /// How Home Assistant shows the commands.
 pub fn entities(topics: &Topics) -> Vec<Entity> {
-    LIST.iter().flat_map(|command| (command.entities)(topics)).collect()
+    entities_of(topics, |_| true)
+}
+
+/// How Home Assistant shows the commands that are taken.
+pub(crate) fn entities_of(topics: &Topics, taken: impl Fn(&str) -> bool) -> Vec<Entity> {
+    LIST.iter().filter(|command| taken(name(command.path))).flat_map(|command| (command.entities)(topics)).collect()
 }
 
 /// The table of all commands in `docs/mqtt.md`.
@@ -220,6 +227,12 @@ mod tests {
             let well_formed = [format!("{name}/set"), format!("request/{name}")].contains(&command.path.to_string());
             assert!(well_formed && !name.contains('/'), "{}", command.path);
         }
+    }
+
+    #[test]
+    fn the_config_knows_every_command() {
+        let names: Vec<&str> = LIST.iter().map(|command| name(command.path)).collect();
+        assert_eq!(names, crate::config::COMMANDS);
     }
 
     #[test]

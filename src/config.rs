@@ -286,6 +286,19 @@ pub struct MqttConfig {
     pub discovery_prefix: Topic,
     /// Publish speech before it is finished.
     pub interim: bool,
+    /// The commands that are taken from the broker; by default all.
+    pub commands: Option<Vec<String>>,
+}
+
+/// The names of all commands. [`crate::commands`] has what they do; a test compares the two.
+pub(crate) const COMMANDS: [&str; 10] =
+    ["listening", "pause", "interval", "summarise", "ask", "forget", "snooze", "acknowledge", "reload", "false_alarm"];
+
+impl MqttConfig {
+    /// Whether a command is taken from the broker.
+    pub(crate) fn takes(&self, command: &str) -> bool {
+        self.commands.as_ref().is_none_or(|taken| taken.iter().any(|name| name == command))
+    }
 }
 
 impl Default for MqttConfig {
@@ -300,6 +313,7 @@ impl Default for MqttConfig {
             discovery: true,
             discovery_prefix: "homeassistant".parse().expect("the default topic is valid"),
             interim: false,
+            commands: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that the newest one holds.
 
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::{error, info, warn};
@@ -11,7 +12,7 @@ use tracing::{error, info, warn};
 use super::App;
 use crate::clock;
 use crate::commands::microphone::MicrophoneState;
-use crate::commands::{AppPart, Command, CommandAnswer, ListenerCommand, PendingCommand};
+use crate::commands::{AppPart, Command, CommandAnswer, Forget, ForgetReply, ListenerCommand, PendingCommand, Reply};
 use crate::event::Message;
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::services::listen::ListenerEvent;
@@ -29,8 +30,26 @@ impl App {
                 let answer = command.run(self);
                 self.answer(pending, answer);
             }
+            Command::Listener(ListenerCommand::Forget(forget)) if pending.is_from_broker() => {
+                match self.demand_confirmation(&forget) {
+                    Some(answer) => self.answer(pending, answer),
+                    None => self.hand_over(pending, &ListenerCommand::Forget(forget)),
+                }
+            }
             Command::Listener(command) => self.hand_over(pending, &command),
         }
+    }
+
+    /// What is answered to a request over the broker that must be confirmed first.
+    fn demand_confirmation(&mut self, forget: &Forget) -> Option<CommandAnswer> {
+        let token = self.confirmation.demand(forget, Instant::now())?;
+        let since = forget.since(Timestamp::now());
+        Some(match self.store.would_forget(since) {
+            Ok((utterances, said)) => {
+                Ok(Reply::Forget(ForgetReply { confirm: Some(token), ..forget.reply(since, utterances, said) }))
+            }
+            Err(error) => Err(error.to_string()),
+        })
     }
 
     fn hand_over(&mut self, pending: PendingCommand, command: &ListenerCommand) {

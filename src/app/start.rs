@@ -74,6 +74,7 @@ impl App {
             context,
             supervisor,
             store,
+            confirmation: Default::default(),
             own_broker,
             _lock: lock,
             source_control,

@@ -4,7 +4,7 @@
 //! Success is only reported when everything was deleted.
 
 use crate::cli::output::stdout;
-use std::io::Write;
+use std::io::{IsTerminal, Write, stdin};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +16,7 @@ use serde_json::json;
 use super::run::{existing_state_dir, read_config};
 use crate::api::control_socket;
 use crate::clock::human_time;
+use crate::commands::confirmation::FREE_MINUTES;
 use crate::config::{Config, Keep};
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::retention::{Retention, age};
@@ -30,11 +31,17 @@ pub(crate) struct ForgetArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Do not ask before more than an hour is deleted
+    #[arg(long)]
+    yes: bool,
 }
 
 pub(crate) fn run(args: ForgetArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
     let since = human_time::parse(&args.since, &now)?;
+    if !args.yes && now.timestamp().duration_since(since).as_secs_f64() > 60.0 * FREE_MINUTES {
+        confirm(&since.to_zoned_datetime(now.time_zone().clone()))?;
+    }
     let config = read_config(args.config.as_deref())?;
     let dir = existing_state_dir(&config)?;
     // Makes nothing where no hearth ever ran.
@@ -50,6 +57,22 @@ pub(crate) fn run(args: ForgetArgs) -> anyhow::Result<()> {
     let since = since.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
     writeln!(stdout(), "{utterances} utterances since {since} are forgotten, {who}")?;
     Ok(())
+}
+
+/// Asks whether more than an hour is meant.
+fn confirm(since: &ZonedDateTime) -> anyhow::Result<()> {
+    let question = format!("everything that was said since {} is deleted for good", since.strftime("%F %T"));
+    if !stdin().is_terminal() {
+        bail!("{question}: say --yes if that is meant");
+    }
+    write!(stdout(), "{question}. Go on? [y/N] ")?;
+    stdout().flush()?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => bail!("nothing was deleted"),
+    }
 }
 
 fn in_the_files(config: &Config, dir: &Path, since: Timestamp) -> anyhow::Result<u64> {

@@ -16,6 +16,8 @@ const MAX_MINUTES: f64 = 44_640.0;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forget {
     pub minutes: f64,
+    /// The token with which an earlier request was answered: see [`super::confirmation`].
+    pub confirm: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,6 +29,9 @@ pub struct ForgetReply {
     /// When the first of them began, and the last ended, by the clocks they were heard by.
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
+    /// Nothing was deleted yet: the token that the request must be sent again with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confirm: Option<String>,
 }
 
 impl Definition for Forget {
@@ -34,13 +39,22 @@ impl Definition for Forget {
     const DOCUMENTATION: &'static str = "minutes, up to 44640 (as the value, or as `\"minutes\"`): what was said in them is deleted \
         here, from what waits to be sent and from what is retained, and the state goes back to before it; what other machines heard \
         then and comes later is not taken; minutes are time that passed, whatever the clock was set to meanwhile; the answer has \
-        `since`, how many `utterances` went, and `from` and `to`, between which they were said. What subscribers have received they \
+        `since`, how many `utterances` went, and `from` and `to`, between which they were said. More than 60 minutes are confirmed: the first request is answered with `status` `confirm`, what it would delete, and a token in `confirm`; the same request, under another transaction, with `\"confirm\"` and the token within two minutes deletes it. What subscribers have received they \
         must forget themselves";
     type Reply = ForgetReply;
 
     fn parse(body: &Body) -> Result<Self, String> {
         let minutes = minutes(body.fields.get("minutes").unwrap_or(&body.value), MAX_MINUTES)?;
-        if minutes > 0.0 { Ok(Self { minutes }) } else { Err("nothing is forgotten in no time: give minutes".into()) }
+        let confirm = match body.fields.get("confirm") {
+            None | Some(serde_json::Value::Null) => None,
+            Some(serde_json::Value::String(token)) => Some(token.clone()),
+            Some(_) => return Err("\"confirm\" is the token that the first request was answered with".into()),
+        };
+        if minutes > 0.0 {
+            Ok(Self { minutes, confirm })
+        } else {
+            Err("nothing is forgotten in no time: give minutes".into())
+        }
     }
 
     fn entities(topics: &Topics) -> Vec<Entity> {
@@ -70,6 +84,6 @@ impl Forget {
     /// What is replied when all of it is gone.
     pub(crate) fn reply(&self, since: Timestamp, utterances: u64, said: Option<(Timestamp, Timestamp)>) -> ForgetReply {
         let (from, to) = said.unzip();
-        ForgetReply { minutes: self.minutes, since: since.to_string(), utterances, from, to }
+        ForgetReply { minutes: self.minutes, since: since.to_string(), utterances, from, to, confirm: None }
     }
 }

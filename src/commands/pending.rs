@@ -42,6 +42,11 @@ impl PendingCommand {
         Self { request: Request { command: command.into(), transaction: None }, origin: CommandOrigin::Signal }
     }
 
+    /// It came over the broker.
+    pub(crate) fn is_from_broker(&self) -> bool {
+        matches!(self.origin, CommandOrigin::Broker)
+    }
+
     /// The message that brings the answer, if it goes over the broker.
     pub(crate) fn message(&self, topics: &Topics, answer: &CommandAnswer) -> Option<Message> {
         match self.origin {

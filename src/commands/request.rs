@@ -167,7 +167,14 @@ mod tests {
             ),
             (
                 r#"{"command": "forget", "value": 10}"#,
-                Reply::Forget(ForgetReply { minutes: 10.0, since: time.into(), utterances: 2, from: at, to: None }),
+                Reply::Forget(ForgetReply {
+                    minutes: 10.0,
+                    since: time.into(),
+                    utterances: 2,
+                    from: at,
+                    to: None,
+                    confirm: None,
+                }),
                 json!({ "minutes": 10.0, "since": time, "utterances": 2, "from": time, "to": null }),
             ),
             (

@@ -1,6 +1,6 @@
 //! Checks that involve more than one key.
 
-use super::{Broker, Config};
+use super::{Broker, COMMANDS, Config};
 
 impl Config {
     /// The problems found: the path of the key (`rule.2.exit`) and a sentence.
@@ -144,6 +144,11 @@ impl Config {
         problems.unless(!mqtt.interim || self.asr.interim, "mqtt.interim", || {
             "there is nothing to publish before it is over: set [asr] interim = true, too".into()
         });
+        for (at, name) in mqtt.commands.iter().flatten().enumerate() {
+            problems.unless(COMMANDS.contains(&name.as_str()), &format!("mqtt.commands.{at}"), || {
+                format!("there is no command \"{name}\"; there are {}", COMMANDS.join(", "))
+            });
+        }
         let tls = matches!(mqtt.url, Broker::External { tls: true, .. });
         problems.unless(mqtt.ca_file.is_none() || tls, "mqtt.ca_file", || "only mqtts:// has certificates".into());
     }

@@ -270,7 +270,8 @@ pub(crate) fn answer(
             if let Value::Object(fields) = serde_json::to_value(reply).expect("a reply is JSON") {
                 body.extend(fields);
             }
-            "ok"
+            // It is carried out when it is sent again with this.
+            if body.contains_key("confirm") { "confirm" } else { "ok" }
         }
         Err(error) => {
             body.insert("error".into(), error.into());

@@ -200,6 +200,7 @@ impl Publisher {
                 requests,
                 microphone,
                 context.config.has_audio_source(),
+                context.config.mqtt.clone(),
                 std::time::Instant::now(),
             ),
             subscription: CommandSubscription::default(),

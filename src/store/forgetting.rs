@@ -125,6 +125,21 @@ impl Store {
         Ok(forgotten)
     }
 
+    /// How many utterances [`Store::forget`] would delete now, and when the first of them began and the last ended.
+    pub(crate) fn would_forget(&self, since: Timestamp) -> Result<(u64, Option<(Timestamp, Timestamp)>), StoreError> {
+        self.read(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let first = heard::find(&transaction, &ForgetRequest::new(since))?.first;
+            let (waiting, seq) = (to_nanos(since), first.unwrap_or(i64::MAX));
+            let sql = r#"SELECT count(*), min(start), max("end") FROM
+                         (SELECT start, "end" FROM utterance WHERE seq >= ?1 UNION ALL SELECT start, "end" FROM inbox WHERE "end" > ?2)"#;
+            transaction.query_row(sql, [seq, waiting], |row| {
+                let said = row.get::<_, Option<i64>>(1)?.zip(row.get::<_, Option<i64>>(2)?);
+                Ok((row.get::<_, i64>(0)? as u64, said.map(|(first, last)| (from_nanos(first), from_nanos(last)))))
+            })
+        })
+    }
+
     /// Deletions that the copies outside the database have not followed yet.
     pub fn pending_forget(&self) -> Result<PendingForget, StoreError> {
         self.read(|connection| {

@@ -120,8 +120,11 @@ fn state_of_what_is_kept() -> Vec<StateTensor> {
 }
 
 fn forget(dir: &Path, since: &str) -> String {
-    let output =
-        Command::new(HEARTH).args(["forget", since, "--config", "hearth.toml"]).current_dir(dir).output().unwrap();
+    let output = Command::new(HEARTH)
+        .args(["forget", since, "--yes", "--config", "hearth.toml"])
+        .current_dir(dir)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -220,6 +223,39 @@ fn a_forgotten_alert_is_not_shown_any_more_also_after_a_restart() {
     hearth.until_said("hearth is up");
     let alerts = shown(dir.path())["alerts"].clone();
     assert_eq!(alerts, json!([]), "after a restart");
+    hearth.terminate();
+    let (status, said) = hearth.wait();
+    assert!(status.success(), "{said}");
+}
+
+#[test]
+fn more_than_an_hour_is_forgotten_over_the_broker_only_with_the_token_of_the_first_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let listener = Subscriber::new(broker.address, "hearth/#", None);
+    furnish(dir.path());
+    let (hearth, _stdin) = silent_with(dir.path(), &broker, "[listener]\nenabled = false");
+    listener.wait_for("the birth", |h| h.topic.ends_with("/status") && h.payload == "online" && !h.retain);
+    let ask = |body: serde_json::Value| {
+        listener.publish("hearth/home/request/forget", &body.to_string(), false);
+        listener.on("hearth/home/response/forget").json()
+    };
+    let count = || store(dir.path()).utterances_after(0, 100).unwrap().len();
+    let first = ask(json!({ "value": 90 }));
+    assert_eq!((&first["status"], &first["utterances"]), (&json!("confirm"), &json!(4)), "{first}");
+    assert!(first["from"].is_string() && first["to"].is_string(), "{first}");
+    let wrong = ask(json!({ "value": 90, "confirm": "guessed" }));
+    assert_eq!((&wrong["status"], count()), (&json!("confirm"), 4), "{wrong}");
+    let done = ask(json!({ "value": 90, "confirm": wrong["confirm"] }));
+    assert_eq!((&done["status"], &done["utterances"], count()), (&json!("ok"), &json!(4), 0), "{done}");
+
+    let output = Command::new(HEARTH)
+        .args(["forget", "2h", "--config", "hearth.toml"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("--yes"), "without a terminal it is not asked: {error}");
     hearth.terminate();
     let (status, said) = hearth.wait();
     assert!(status.success(), "{said}");

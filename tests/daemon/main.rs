@@ -5,6 +5,7 @@ mod harness;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
 
+mod access_lists;
 mod api;
 mod backlog;
 mod bad_input;

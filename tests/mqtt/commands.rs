@@ -202,7 +202,7 @@ fn a_payload_is_a_command_or_an_error_that_says_why_not() {
     assert_eq!(good("request/ask", then), Ask { question, at, room: None }.into());
     assert_eq!(bad("request/ask", r#"{"value": "Who called?", "at": 18}"#), "18 is no time");
     for payload in ["10", r#"{"value": 10}"#, r#"{"minutes": 10}"#] {
-        assert_eq!(good("request/forget", payload), Forget { minutes: 10.0 }.into());
+        assert_eq!(good("request/forget", payload), Forget { minutes: 10.0, confirm: None }.into());
     }
     assert_eq!(bad("request/forget", "PRESS"), "\"PRESS\" is no number of minutes from 0 to 44640");
     assert!(bad("request/forget", "0").contains("give minutes"));

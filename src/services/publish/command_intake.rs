@@ -11,6 +11,7 @@ use tracing::debug;
 use crate::commands::limiter::{Admission, CommandLimiter};
 use crate::commands::microphone::MicrophoneState;
 use crate::commands::{self, AppCommand, Command, CommandAnswer, Listening, Reply, Request};
+use crate::config::MqttConfig;
 use crate::event::Message;
 use crate::mqtt::payload::MessageHeader;
 use crate::mqtt::topics::Topics;
@@ -21,6 +22,8 @@ pub(super) struct CommandIntake {
     requests: mpsc::Sender<Request>,
     microphone: watch::Sender<MicrophoneState>,
     has_microphone: bool,
+    /// Says which commands are taken.
+    config: MqttConfig,
 }
 
 impl CommandIntake {
@@ -28,9 +31,10 @@ impl CommandIntake {
         requests: mpsc::Sender<Request>,
         microphone: watch::Sender<MicrophoneState>,
         has_microphone: bool,
+        config: MqttConfig,
         now: Instant,
     ) -> Self {
-        Self { limiter: CommandLimiter::new(now), requests, microphone, has_microphone }
+        Self { limiter: CommandLimiter::new(now), requests, microphone, has_microphone, config }
     }
 
     /// Hands a command on. Returns the answer if it is known already.
@@ -44,7 +48,11 @@ impl CommandIntake {
             }
             Err(_) => return None,
         };
+        let name = request.command.name();
         let answer = match &request.command {
+            _ if !self.config.takes(name) => {
+                Err(format!("\"{name}\" is not taken from the broker: see [mqtt] commands"))
+            }
             Command::App(AppCommand::Listening(listening)) => self.set_listening(listening, &request),
             _ if admission == Admission::Admitted => self.hand_on(&request)?,
             _ => Err("too many commands: wait a second".into()),

@@ -39,6 +39,8 @@ pub(super) fn remember(store: &mut Store, note: &str) -> Result<(), store::Store
 
 /// What this machine announces of itself.
 pub(super) struct DiscoveryState {
+    /// Says which commands are taken.
+    taken: crate::config::MqttConfig,
     rules: Vec<Rule>,
     capabilities: Capabilities,
     discovery: bool,
@@ -63,7 +65,15 @@ impl DiscoveryState {
         let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
         let capabilities =
             Capabilities { hears: context.config.has_audio_source(), reads: context.config.listener.enabled };
-        Ok(Self { rules, capabilities, discovery: context.config.mqtt.discovery, info, before, announcing: None })
+        Ok(Self {
+            rules,
+            capabilities,
+            discovery: context.config.mqtt.discovery,
+            taken: context.config.mqtt.clone(),
+            info,
+            before,
+            announcing: None,
+        })
     }
 
     /// Other rules from now on.
@@ -76,8 +86,8 @@ impl DiscoveryState {
     pub(super) fn announcement(&mut self, topics: &Topics, retained: Vec<Message>) -> Vec<(OutgoingKind, Message)> {
         let mut all = Vec::new();
         if self.discovery {
-            let (message, now) =
-                discovery::announce(topics, &self.rules, &commands::entities(topics), self.capabilities, &self.before);
+            let commands = commands::entities_of(topics, |name| self.taken.takes(name));
+            let (message, now) = discovery::announce(topics, &self.rules, &commands, self.capabilities, &self.before);
             self.announcing = Some(now);
             all.push((OutgoingKind::Discovery, message));
         } else if self.before != AnnouncedEntities::default() {
