@@ -22,7 +22,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(30);
 const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
 
 pub(super) struct HeardUntil {
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, SoundOrigin>,
     /// Everything up to this time is stored.
     rooms: BTreeMap<String, Timestamp>,
     /// Rooms that deliver sound at the moment.
@@ -56,9 +56,9 @@ impl HeardUntil {
         // A microphone that was muted stays so over a restart.
         let reason = if context.metrics.listening.get() { GapReason::Restart } else { GapReason::Muted };
         let kind = |source: &SourceConfig| match source {
-            SourceConfig::Microphone(_) | SourceConfig::Stdin(_) => Place::Fixed,
-            SourceConfig::File(_) => Place::File,
-            SourceConfig::Wyoming(_) => Place::Network,
+            SourceConfig::Microphone(_) | SourceConfig::Stdin(_) => SoundOrigin::Fixed,
+            SourceConfig::File(_) => SoundOrigin::File,
+            SourceConfig::Wyoming(_) => SoundOrigin::Network,
         };
         let places = context.config.sources().iter().map(|(room, source)| (room.clone(), kind(source))).collect();
         let due = Instant::now();
@@ -69,9 +69,9 @@ impl HeardUntil {
     /// nobody knows how long that was: then the gap comes when the clock is right.
     pub(super) fn accept(&mut self, sound: &RoomAudio, context: &Context) -> Option<Gap> {
         let room = &*sound.room;
-        let place = self.places.get(room).copied().unwrap_or(Place::Network);
+        let place = self.places.get(room).copied().unwrap_or(SoundOrigin::Network);
         let time = match &sound.event {
-            _ if place == Place::File => return None,
+            _ if place == SoundOrigin::File => return None,
             AudioEvent::Frame(frame) => {
                 if !self.active.contains(room) {
                     self.active.insert(room.into());
@@ -83,7 +83,7 @@ impl HeardUntil {
             AudioEvent::End => {
                 self.active.remove(room);
                 // A network microphone may stop whenever it likes, and is not missed.
-                if place == Place::Network && context.metrics.listening.get() && !context.is_closing() {
+                if place == SoundOrigin::Network && context.metrics.listening.get() && !context.is_closing() {
                     self.rooms.remove(room);
                 }
                 return None;
@@ -142,7 +142,7 @@ impl HeardUntil {
 
 /// What kind of source a room has.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum SoundOrigin {
     /// A microphone of this machine, or standard input: it is always to be heard.
     Fixed,
     File,
