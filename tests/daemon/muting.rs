@@ -88,7 +88,15 @@ fn listening_follows_the_switch_though_no_network_microphone_streams() {
 
 /// Loud sound, a tenth of a second at a time, until it is told to stop.
 fn stream_sound(to: SocketAddr, stop: &AtomicBool) {
-    let mut stream = TcpStream::connect(to).unwrap();
+    // The daemon is up before its source listens.
+    let end = Instant::now() + LONG;
+    let mut stream = loop {
+        match TcpStream::connect(to) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < end, "{to}: {error}"),
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
     let mut payload = Vec::new();
     (0..1_600).for_each(|n| payload.extend((((f64::from(n) * 0.2).sin() * 16_000.0) as i16).to_le_bytes()));
     let data = json!({ "rate": 16_000, "width": 2, "channels": 1 }).to_string();
