@@ -108,7 +108,7 @@ class Source:
 def decks(rng, prose=()):
     """The training part, shuffled."""
     lines = split.exchanges()[0]; own = split.questions()[0]
-    found = {"written": Deck(lines, rng, lambda d: d["file"] in ("w11.jsonl", "h4.jsonl", "h5.jsonl")), "own": Deck([(d, t, y) for d in own for y in (True, False) for t in d["yes" if y else "no"]], rng)}
+    found = {"written": Deck(lines, rng, lambda d: d["file"] in ("w11.jsonl", "h4.jsonl", "h5.jsonl", "h7.jsonl")), "own": Deck([(d, t, y) for d in own for y in (True, False) for t in d["yes" if y else "no"]], rng)}
     if prose: found["prose"] = Deck(list(prose), rng)
     try:
         import phrases
