@@ -35,18 +35,27 @@ class Episode:
     def text(self): return " ".join(self.parts)
 
 
+# Files whose lines are pairs: an emergency, then its harmless double.
+PAIR_FILES = ("w11.jsonl", "h4.jsonl", "h5.jsonl", "h7.jsonl")
+
+
+def pair_of(line): return (line["file"], line["line"] // 2) if line["file"] in PAIR_FILES else None
+
+
 class Deck:
-    """Draws every card once before any comes again; cards of a `pairs` file come beside their neighbours."""
-    def __init__(self, cards, rng, pairs=lambda c: False):
-        self.cards, self.rng, self.pairs, self.left = cards, rng, pairs, []
+    """Draws every card once before any comes again. Neighbors of which `pair` gives the same are drawn together."""
+    def __init__(self, cards, rng, pair=lambda card: None):
+        self.rng, self.left, self.groups = rng, [], []
+        before = None
+        for card in cards:
+            this = pair(card)
+            if this is not None and this == before: self.groups[-1].append(card)
+            else: self.groups.append([card])
+            before = this
 
     def draw(self):
         if not self.left:
-            groups, i = [], 0
-            while i < len(self.cards):
-                n = 2 if self.pairs(self.cards[i]) else 1
-                groups.append(self.cards[i:i + n]); i += n
-            self.rng.shuffle(groups); self.left = [c for g in groups for c in g]
+            self.rng.shuffle(self.groups); self.left = [card for group in self.groups for card in group]
         return self.left.pop()
 
 
@@ -108,7 +117,7 @@ class Source:
 def decks(rng, prose=()):
     """The training part, shuffled."""
     lines = split.exchanges()[0]; own = split.questions()[0]
-    found = {"written": Deck(lines, rng, lambda d: d["file"] in ("w11.jsonl", "h4.jsonl", "h5.jsonl", "h7.jsonl")), "own": Deck([(d, t, y) for d in own for y in (True, False) for t in d["yes" if y else "no"]], rng)}
+    found = {"written": Deck(lines, rng, pair_of), "own": Deck([(d, t, y) for d in own for y in (True, False) for t in d["yes" if y else "no"]], rng)}
     if prose: found["prose"] = Deck(list(prose), rng)
     try:
         import phrases

@@ -18,13 +18,13 @@ def half(text): return number(text) // 5 % 2
 
 
 def exchanges(folder=CORPUS):
-    """(training, development): lines {"k", "t", "s", "q", "file"}."""
+    """(training, development): lines {"k", "t", "s", "q", "file", "line"}."""
     train, dev = [], []
     for path in sorted(glob.glob(os.path.join(folder, "[wh]*.jsonl"))):
         name = os.path.basename(path)
-        for line in open(path, encoding="utf-8"):
-            if not line.strip(): continue
-            d = json.loads(line) | {"file": name}
+        # The number of a line tells which lines are a pair, also after one of them was kept from training.
+        for number_of_line, line in enumerate(l for l in open(path, encoding="utf-8") if l.strip()):
+            d = json.loads(line) | {"file": name, "line": number_of_line}
             (dev if name[0] == "w" and is_dev(d["t"]) else train).append(d)
     return train, dev
 
