@@ -74,16 +74,18 @@ impl Resources {
             None => None,
         };
         let mqtt = config.mqtt_paths();
-        let listen = match mqtt.url {
-            Broker::Embedded => broker::start(mqtt.listen, client::credentials(&mqtt)?)?,
-            Broker::External { .. } => mqtt.listen,
+        let client = match mqtt.url {
+            Broker::Embedded => {
+                let broker = broker::start(mqtt.listen, client::credentials(&mqtt)?)?;
+                client::ClientSettings::new(&mqtt, &context.topics, broker.address)?.connected_at(broker.own)
+            }
+            Broker::External { .. } => client::ClientSettings::new(&mqtt, &context.topics, mqtt.listen)?,
         };
         let info = NodeInfo {
             whisper: whisper.as_deref().map(name),
             listener: reader.as_deref().map(name),
             rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
         };
-        let client = client::ClientSettings::new(&mqtt, &context.topics, listen)?;
         Ok(Self { context, lock, store, pipeline: hearing, listener, client, info })
     }
 }

@@ -84,7 +84,7 @@ async fn play(args: &DemoArgs, folder: &Path, recording: &Path) -> anyhow::Resul
     config.asr.interim = interim;
     config.mqtt.interim = interim;
     // The viewer must have subscribed before the first message, so the broker is started here and not by the daemon.
-    let address = broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;
+    let address = broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?.address;
     config.mqtt.url = format!("mqtt://{address}").parse().expect("an address makes a url");
     let topics = Topics::new(&config.mqtt, &config.node);
     let settings = client::ClientSettings::new(&config.mqtt, &topics, address)?;

@@ -24,6 +24,15 @@ const PROBES: u32 = 3;
 /// How long the broker may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A broker that runs in this process until its end.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddedBroker {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where hearth itself connects: other clients cannot take its place there.
+    pub own: SocketAddr,
+}
+
 /// Why there is no embedded broker.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -50,12 +59,16 @@ pub enum BrokerError {
     Dead(ClientError),
 }
 
-/// Connects to the embedded broker from outside again and again, and returns when it does not answer any more.
+/// Connects to the embedded broker every [`PROBE_EVERY`], and returns when it does not answer any more.
 pub(crate) async fn watch(settings: &ClientSettings) -> BrokerError {
+    watch_every(settings, PROBE_EVERY).await
+}
+
+async fn watch_every(settings: &ClientSettings, interval: Duration) -> BrokerError {
     let mut failures = 0;
     loop {
-        tokio::time::sleep(PROBE_EVERY).await;
-        match client::probe_own(settings, PROBE_EVERY).await {
+        tokio::time::sleep(interval).await;
+        match client::probe_own(settings, interval).await {
             Ok(()) => failures = 0,
             Err(error) if failures + 1 == PROBES => return BrokerError::Dead(error),
             Err(_) => failures += 1,
@@ -76,6 +89,50 @@ pub(crate) fn check_built_in() -> Result<(), BrokerError> {
 /// # Errors
 /// Always [`BrokerError::NotBuiltIn`].
 #[cfg(not(feature = "embedded-broker"))]
-pub fn start(_listen: SocketAddr, _credentials: Option<(String, String)>) -> Result<SocketAddr, BrokerError> {
+pub fn start(_listen: SocketAddr, _credentials: Option<(String, String)>) -> Result<EmbeddedBroker, BrokerError> {
     Err(BrokerError::NotBuiltIn)
+}
+
+#[cfg(all(test, feature = "embedded-broker"))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::mqtt::topics::Topics;
+
+    fn settings(broker: EmbeddedBroker) -> ClientSettings {
+        let Config { mqtt, node, .. } = Config::default();
+        ClientSettings::new(&mqtt, &Topics::new(&mqtt, &node), broker.address).unwrap().connected_at(broker.own)
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_accepts_connections_and_answers_none_is_dead() {
+        // The system accepts the connections for this listener.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = silent.local_addr().unwrap();
+        let error = watch_every(&settings(EmbeddedBroker { address: own, own }), Duration::from_millis(50)).await;
+        assert!(error.to_string().contains("no longer answers"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn clients_that_take_every_place_do_not_keep_hearth_from_its_own_broker() {
+        let broker = start("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let connect = |n: usize| {
+            let mut client = TcpStream::connect(broker.address).unwrap();
+            let id = format!("client{n}");
+            let mut packet = vec![0x10, 12 + id.len() as u8];
+            packet.extend(b"\0\x04MQTT\x04\x02\0\x3c\0");
+            packet.push(id.len() as u8);
+            packet.extend(id.as_bytes());
+            client.write_all(&packet).unwrap();
+            let mut answer = [0; 4];
+            client.read_exact(&mut answer).unwrap();
+            (client, answer)
+        };
+        let clients: Vec<_> = (0..=front::CLIENTS).map(connect).collect();
+        assert_eq!(clients.last().unwrap().1, [0x20, 2, 0, 3], "all places are taken");
+        client::probe_own(&settings(broker), Duration::from_secs(60)).await.unwrap();
+    }
 }

@@ -16,6 +16,7 @@ mod process_cost;
 mod shutdown;
 mod store_backoff;
 mod subscription;
+mod timers;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
@@ -47,15 +48,12 @@ use process_cost::ProcessMeter;
 use shutdown::PublishPhase;
 use store_backoff::RETRY;
 use subscription::CommandSubscription;
+use timers::{Timers, at};
 
 pub(crate) const NAME: &str = "publish";
 /// How long the outbox may take to empty when hearth shuts down.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
-/// How often health is published.
-const HEALTH: Duration = Duration::from_secs(30);
-/// How often the task shows the watchdog that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A broker that comes back accepts us before others have noticed: Home Assistant tries every 10 s. What it would miss for
 /// ever, alerts first of all, waits so long, or until Home Assistant says that it is there.
 const SETTLE: Duration = Duration::from_secs(12);
@@ -128,30 +126,6 @@ pub async fn run(
         }
     }
     publisher.finish(connection).await
-}
-
-/// What is done regularly.
-struct Timers {
-    heartbeat: Interval,
-    health: Interval,
-}
-
-impl Timers {
-    fn new() -> Self {
-        let every = |period| {
-            let mut interval = interval(period);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        };
-        Self { heartbeat: every(HEARTBEAT), health: every(HEALTH) }
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The state of the task.

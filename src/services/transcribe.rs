@@ -5,13 +5,14 @@
 
 mod heard_until;
 mod pending_gaps;
+mod storing;
 mod unstored;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use tracing::{debug, info};
+use tracing::debug;
 
 use self::heard_until::HeardUntil;
 use self::pending_gaps::PendingGaps;
@@ -23,7 +24,7 @@ use super::{Context, ServiceError, channels};
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
 use crate::clock;
 use crate::commands::{Command, ListenerCommand, PendingCommand, Reply};
-use crate::event::{AudioEvent, FRAME_SAMPLES, Gap, RoomAudio, Utterance};
+use crate::event::{AudioEvent, FRAME_SAMPLES, RoomAudio, Utterance};
 use crate::live::LiveEvent;
 use crate::retention::{self, AgeLimit, Retention, TextOwner, TextStore};
 use crate::store::{Forgotten, Store, StoreError};
@@ -281,72 +282,6 @@ impl TranscribeWorker {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Stores what was heard, in order. What the store refuses is sent and read from memory.
-    fn store_heard(&mut self) -> Result<(), ServiceError> {
-        let (context, mut outage) = (self.context.clone(), std::mem::take(&mut self.store_outage));
-        let mut stored = Ok(());
-        while stored.is_ok() && !self.unstored.is_empty() {
-            match outage.attempt(&context, || self.store_oldest()) {
-                Ok(Some(())) => stored = self.oldest_is_stored(),
-                Ok(None) => break,
-                Err(error) => stored = Err(error.into()),
-            }
-        }
-        self.store_outage = outage;
-        for event in self.unstored.iter_mut() {
-            event.messages.send(&context);
-            if let (Heard::Utterance(utterance), Some(listener)) = (&event.heard, &self.listener)
-                && !event.told
-            {
-                // Where the channel is full it is told the next time.
-                event.told = listener.try_send(ListenerEvent::UtteranceUnstored(utterance.clone())).is_ok();
-            }
-        }
-        stored
-    }
-
-    fn store_oldest(&mut self) -> Result<(), StoreError> {
-        let Some(oldest) = self.unstored.front(&self.context.topics) else { return Ok(()) };
-        let messages = oldest.messages.to_store();
-        match (&oldest.heard, &self.transcript) {
-            (Heard::Utterance(utterance), Some(_)) => self.store.record_utterance(utterance, &messages)?,
-            (Heard::Utterance(utterance), None) => self.store.stage(utterance, &messages).map(|()| 0)?,
-            (Heard::Gap(gap), _) => self.store.record_gap(gap, &messages).map(|()| 0)?,
-        };
-        oldest.messages.settle();
-        Ok(())
-    }
-
-    fn oldest_is_stored(&mut self) -> Result<(), ServiceError> {
-        self.context.notify_outbox();
-        match self.unstored.pop() {
-            Some(Heard::Utterance(utterance)) => self.heard_until.stored(&utterance.room, utterance.end),
-            Some(Heard::Gap(gap)) => {
-                self.heard_until.stored(&gap.room, gap.to);
-                return Ok(());
-            }
-            None => return Ok(()),
-        }
-        if let Some(transcript) = &mut self.transcript {
-            transcript.follow(&self.store);
-        }
-        if let Some(retention) = self.retention.clone() {
-            let newest = self.store.newest()?;
-            retention.was_read(self, newest)?;
-        }
-        self.send(ListenerEvent::UtteranceStored);
-        Ok(())
-    }
-
-    fn gap(&mut self, gap: &Gap) -> Result<(), ServiceError> {
-        self.unstored.push(Heard::Gap(gap.clone()), &self.context.topics);
-        self.store_heard()?;
-        let seconds = gap.to.duration_since(gap.from).as_secs_f64();
-        let Gap { room, reason, .. } = gap;
-        info!(kind = "gap", room, %reason, seconds, "nothing was heard in {room} for {seconds:.1} s: {reason}");
         Ok(())
     }
 

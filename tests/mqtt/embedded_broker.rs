@@ -13,7 +13,7 @@ use crate::mosquitto::{LONG, Subscriber};
 
 #[test]
 fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
-    let address = broker::start(local(0), None).unwrap();
+    let address = broker::start(local(0), None).unwrap().address;
     let dir = tempfile::tempdir().unwrap();
     let mqtt = MqttConfig { listen: address, discovery: false, ..MqttConfig::default() };
     let mut node = PublishingNode::start(dir.path(), &mqtt, Vec::new());
@@ -38,7 +38,7 @@ fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
 
 #[test]
 fn the_embedded_broker_asks_for_its_password() {
-    let address = broker::start(local(0), Some(("anna".into(), "right".into()))).unwrap();
+    let address = broker::start(local(0), Some(("anna".into(), "right".into()))).unwrap().address;
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "right").unwrap();
@@ -92,7 +92,7 @@ const ACCEPTED: [u8; 4] = [0x20, 2, 0, 0];
 
 #[test]
 fn a_client_that_the_embedded_broker_refuses_costs_that_client_alone() {
-    let address = broker::start(local(0), None).unwrap();
+    let address = broker::start(local(0), None).unwrap().address;
     for id in ["a/b", "a+b", "a#", "$a"] {
         for _ in 0..2 {
             assert_eq!(connect_as(address, id).1, [0x20, 2, 0, 2], "{id}");
@@ -104,7 +104,7 @@ fn a_client_that_the_embedded_broker_refuses_costs_that_client_alone() {
 
 #[test]
 fn more_clients_than_the_embedded_broker_has_room_for_cost_only_those_that_are_too_many() {
-    let address = broker::start(local(0), None).unwrap();
+    let address = broker::start(local(0), None).unwrap().address;
     let mqtt = MqttConfig { listen: address, ..MqttConfig::default() };
     for _ in 0..2 {
         let clients: Vec<_> = (0..130).map(|n| connect_as(address, &format!("client{n}"))).collect();

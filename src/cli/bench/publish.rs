@@ -142,7 +142,7 @@ fn bench_config(url: Option<Broker>) -> anyhow::Result<Config> {
     };
     match url {
         Some(url) if url != Broker::Embedded => mqtt.url = url,
-        _ => mqtt.listen = broker::start(([127, 0, 0, 1], 0).into(), None)?,
+        _ => mqtt.listen = broker::start(([127, 0, 0, 1], 0).into(), None)?.address,
     }
     Ok(Config {
         node: format!("bench-{}", std::process::id()).parse().expect("digits make a name"),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
 use super::front;
-use super::{BrokerError, START_TIMEOUT};
+use super::{BrokerError, EmbeddedBroker, START_TIMEOUT};
 use crate::mqtt::client::MAX_PACKET;
 
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -28,11 +28,11 @@ const REPLAY: u64 = 4_096;
 const CONNECTIONS: usize = 4 * front::CLIENTS;
 
 /// Starts the broker on `listen`. If there are `credentials` (user, password), it accepts only them. Port 0 means any free
-/// port. Returns the address, once the broker listens there.
+/// port. Returns once the broker listens.
 ///
 /// # Errors
 /// The address is not loopback and there is no password, or the address is in use.
-pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Result<SocketAddr, BrokerError> {
+pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Result<EmbeddedBroker, BrokerError> {
     let protected = credentials.as_ref().is_some_and(|(_, password)| !password.is_empty());
     if !listen.ip().is_loopback() && !protected {
         return Err(BrokerError::Unprotected(listen));
@@ -63,7 +63,7 @@ pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Resul
             }
         })
         .map_err(BrokerError::Thread)?;
-    Ok(address)
+    Ok(EmbeddedBroker { address, own: inner })
 }
 
 fn wait_for(address: SocketAddr) -> Result<(), BrokerError> {

@@ -120,6 +120,11 @@ impl ClientSettings {
         Self { keep_alive, ..self }
     }
 
+    /// The same settings, but connected at `address`; the URL in messages stays.
+    pub(crate) fn connected_at(self, address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port(), ..self }
+    }
+
     /// How long a broker may take to acknowledge a message.
     pub(crate) fn acknowledge_timeout(&self) -> Duration {
         self.keep_alive * KEEP_ALIVES_TO_ACKNOWLEDGE

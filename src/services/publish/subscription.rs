@@ -22,8 +22,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// How long nothing is subscribed to when all else failed.
 const REST: Duration = Duration::from_secs(600);
 
-/// How much is subscribed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How much is subscribed to, from most to least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum SubscriptionLevel {
     /// All that could be a command, so that a mistyped one is answered too, and Home Assistant's start.
     #[default]
@@ -97,7 +97,7 @@ impl CommandSubscription {
             (false, Some(lasted)) if lasted >= SOON => SubscriptionLevel::Everything,
             (false, _) => self.level,
             // A message that was not retained: it will not come again.
-            (true, _) if self.settled => SubscriptionLevel::EachCommand,
+            (true, _) if self.settled => self.level.max(SubscriptionLevel::EachCommand),
             (true, _) => self.level.less(),
         };
     }

@@ -13,7 +13,7 @@ use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::services::unstored_messages::UnstoredMessages;
 
-/// What people say in a day or two, a few megabytes.
+/// The most that wait: what people say in a day or two, a few megabytes.
 const MOST: usize = 10_000;
 
 /// What was heard.
@@ -26,8 +26,8 @@ pub(super) enum Heard {
 pub(super) struct UnstoredEvent {
     pub(super) heard: Heard,
     pub(super) messages: UnstoredMessages,
-    /// The listener was given it.
-    pub(super) told: bool,
+    /// The listener has read it from memory, or will.
+    pub(super) given_to_listener: bool,
 }
 
 impl UnstoredEvent {
@@ -37,7 +37,7 @@ impl UnstoredEvent {
             Heard::Utterance(utterance) => payload::utterance(topics, utterance),
             Heard::Gap(gap) => payload::gap(topics, gap),
         }]);
-        Self { heard, messages, told: false }
+        Self { heard, messages, given_to_listener: false }
     }
 
     fn until(&self) -> Timestamp {
