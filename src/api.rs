@@ -1,7 +1,8 @@
 //! Access to the running daemon without a broker: the control socket of `hearth status` and the web page.
 //!
 //! Commands are not carried out here: they are sent to the daemon, and the answer comes back. Both ways in are limited in
-//! connections and message length, so clients cannot stop hearing and publishing, and those who wait cannot keep out others. Only users who may read the state directory
+//! connections and message length, so clients cannot stop hearing and publishing, and idle ones cannot keep out others. Only users who
+//! may read the state directory
 //! can open the socket, and only those who know the token see data on the page.
 
 mod client_slots;

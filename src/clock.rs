@@ -80,8 +80,8 @@ pub(crate) fn since_boot() -> Duration {
     Duration::new(up.tv_sec.unsigned_abs(), u32::try_from(up.tv_nsec).unwrap_or_default())
 }
 
-/// A name of this boot of the machine. Times since boot can be compared when they are of one boot.
-pub(crate) fn boot() -> &'static str {
+/// The id of this boot of the machine. Times since boot can be compared when they are of one boot.
+pub(crate) fn boot_id() -> &'static str {
     static BOOT: LazyLock<String> =
         LazyLock::new(|| match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
             Ok(id) => id.trim().into(),

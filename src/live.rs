@@ -37,7 +37,7 @@ pub enum LiveEvent {
     Reading(RuleReading),
     #[serde(rename = "cost")]
     TokenCost(TokenCost),
-    /// Everything of these stretches of time was deleted.
+    /// Everything in these ranges of time was deleted.
     Forgotten(Vec<(Timestamp, Timestamp)>),
 }
 
@@ -142,7 +142,7 @@ impl LiveSnapshot {
                 }
             }
             LiveEvent::TokenCost(cost) => keep(&mut self.costs, *cost, TOKEN_COSTS),
-            LiveEvent::Forgotten(stretches) => self.forget(stretches),
+            LiveEvent::Forgotten(ranges) => self.forget(ranges),
         }
     }
 
@@ -164,8 +164,8 @@ impl LiveSnapshot {
         }
     }
 
-    fn forget(&mut self, stretches: &[(Timestamp, Timestamp)]) {
-        let stays = |time: Timestamp| !stretches.iter().any(|(since, until)| (*since..=*until).contains(&time));
+    fn forget(&mut self, ranges: &[(Timestamp, Timestamp)]) {
+        let stays = |time: Timestamp| !ranges.iter().any(|(since, until)| (*since..=*until).contains(&time));
         // Every field is named, so that a new one cannot be added without saying how it forgets.
         let Self { utterances, hypotheses, digests, alerts, readings, costs: _ } = self;
         hypotheses.clear();

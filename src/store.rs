@@ -87,8 +87,8 @@ pub enum StoreError {
     #[error("the disk that holds {} is full; free some space: nothing that was stored is lost", path.display())]
     Full { path: PathBuf },
     #[error(
-        "{} was removed or replaced while hearth ran: nothing more can be kept in it; hearth ends, and begins with what is there at the \
-         next start",
+        "{} was removed or replaced while hearth ran: nothing can be stored in it any more; hearth ends, and the next \
+         start uses what is there then",
         path.display()
     )]
     Removed { path: PathBuf },
@@ -197,8 +197,8 @@ impl Store {
         dir.join(FILE).is_file()
     }
 
-    /// Whether the utterances that are stored here are heard now, by a microphone: then it is noted when, by a clock that nobody can
-    /// set. What a file says is as old as its times say.
+    /// Whether the utterances that are stored here are heard now, by a microphone: then the time since boot is noted. The speech of a
+    /// file is as old as its own times.
     pub fn hears_live(&mut self, live: bool) {
         self.live = live;
     }
@@ -267,7 +267,7 @@ impl Store {
             Ok(value)
         };
         let done = run().map_err(|source| fault(path, source));
-        // What is in a file without a name is lost: nobody may be told that it is stored.
+        // What is in a file without a name is lost, and must not count as stored.
         self.check_in_place()?;
         done
     }

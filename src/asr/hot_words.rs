@@ -4,7 +4,7 @@
 //! a text without the prompt comes first, and the text with the prompt counts only where it is the same but for a hot word that sounds
 //! like what it replaces. The figures behind the thresholds are in `docs/performance.md`.
 
-/// A part of a text sounds like a hot word if so much of the longer one of them is the same letters in the same order.
+/// A part of a text sounds like a hot word from this similarity on: 1 minus the Levenshtein distance by the length of the longer.
 const ALIKE: f64 = 0.5;
 /// Letters by which the rest of the text may differ, for example in an ending.
 const OTHER_LETTERS: f64 = 2.0;
@@ -29,7 +29,7 @@ impl HotWords {
         Self(hot.filter(|hot| hot.words > 0).collect())
     }
 
-    /// Something in the text sounds like a hot word, and is another one.
+    /// Whether something in the text sounds like a hot word and is not that word.
     pub(crate) fn may_be_in(&self, text: &str) -> bool {
         let words = normalize(text);
         let alike = |hot: &HotWord| {
@@ -41,7 +41,7 @@ impl HotWords {
         self.0.iter().any(alike)
     }
 
-    /// The text with the prompt says the same as the one without it, and has more hot words.
+    /// Whether the text with the prompt says the same as the one without it, and has more hot words.
     pub(crate) fn improve(&self, without: &str, with: &str) -> bool {
         let (without, with) = (normalize(without), normalize(with));
         let (mut replaced, mut gained) = (0.0, false);

@@ -20,7 +20,7 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
-use self::header::MendedFile;
+use self::header::RepairedFile;
 use super::resample::Framer;
 use super::sink::BlockingSink;
 use super::{AudioError, SourceControl};
@@ -106,7 +106,7 @@ impl AudioFile {
             return Err(AudioError::Empty { path: path.into() });
         }
         let not_audio = |source: Symphonia| AudioError::NotAudio { path: path.into(), source: source.into() };
-        let mended = MendedFile::new(file).map_err(|source| AudioError::Read { path: path.into(), source })?;
+        let mended = RepairedFile::new(file).map_err(|source| AudioError::Read { path: path.into(), source })?;
         let stream = MediaSourceStream::new(Box::new(mended), Default::default());
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())

@@ -61,9 +61,9 @@ pub(crate) fn run(args: ForgetArgs) -> anyhow::Result<()> {
 
 /// Asks whether more than an hour is meant.
 fn confirm(since: &ZonedDateTime) -> anyhow::Result<()> {
-    let question = format!("everything that was said since {} is deleted for good", since.strftime("%F %T"));
+    let question = format!("this deletes everything that was said since {} for good", since.strftime("%F %T"));
     if !stdin().is_terminal() {
-        bail!("{question}: say --yes if that is meant");
+        bail!("{question}; repeat the command with --yes to do it");
     }
     write!(stdout(), "{question}. Go on? [y/N] ")?;
     stdout().flush()?;

@@ -39,8 +39,10 @@ impl Definition for Forget {
     const DOCUMENTATION: &'static str = "minutes, up to 44640 (as the value, or as `\"minutes\"`): what was said in them is deleted \
         here, from what waits to be sent and from what is retained, and the state goes back to before it; what other machines heard \
         then and comes later is not taken; minutes are time that passed, whatever the clock was set to meanwhile; the answer has \
-        `since`, how many `utterances` went, and `from` and `to`, between which they were said. More than 60 minutes are confirmed: the first request is answered with `status` `confirm`, what it would delete, and a token in `confirm`; the same request, under another transaction, with `\"confirm\"` and the token within two minutes deletes it. What subscribers have received they \
-        must forget themselves";
+        `since`, how many `utterances` went, and `from` and `to`, between which they were said. More than 60 \
+        minutes must be confirmed: the first request is answered with `status` `confirm`, what it would delete, and a token in \
+        `confirm`; the same request with `\"confirm\"`, that token and another transaction deletes it within two minutes. What \
+        subscribers have received they must forget themselves";
     type Reply = ForgetReply;
 
     fn parse(body: &Body) -> Result<Self, String> {

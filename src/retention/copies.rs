@@ -83,8 +83,8 @@ impl TextStore for LiveView {
 
     /// After a restart it was filled from a database that had forgotten already.
     fn forget(&mut self, forgotten: &Forgotten) -> Result<(), RetentionError> {
-        if !forgotten.stretches.is_empty() {
-            self.0.publish(LiveEvent::Forgotten(forgotten.stretches.clone()));
+        if !forgotten.ranges.is_empty() {
+            self.0.publish(LiveEvent::Forgotten(forgotten.ranges.clone()));
         }
         Ok(())
     }

@@ -304,6 +304,7 @@ impl RemoteIngest {
         });
         // What waits to be put in order cannot be moved into the transcript.
         let inbox = self.store.inbox().unwrap_or_default();
+        // What finds the channel full, or the inbox unreadable, is tried again with the next attempt to store.
         for utterance in inbox.into_iter().chain(arrived) {
             let _ = self.listener.try_send(ListenerEvent::UtteranceUnstored(utterance));
         }

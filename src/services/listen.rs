@@ -1,7 +1,7 @@
 //! The listen service: the thread that reads stored utterances into the states, and stores their digests and alerts.
 //!
-//! What a listener says of utterances is stored in one transaction with the number of the last of them, and never before the rules were
-//! asked about them. So after any crash every utterance is processed once; text read between the last snapshot and the crash is only
+//! The results of a turn are stored in one transaction with the number of its last utterance, after the rules were asked about all of
+//! them. So after any crash every utterance is processed once; text read between the last snapshot and the crash is only
 //! read again.
 
 mod backlog;
@@ -46,7 +46,7 @@ use crate::supervisor::Supervisor;
 pub(crate) enum ListenerEvent {
     /// There is a new utterance in the store.
     UtteranceStored,
-    /// The store refuses this utterance: it is read from memory, so that an alert need not wait for the disk.
+    /// This utterance could not be stored: it is read from memory, so that an alert need not wait for the disk.
     UtteranceUnstored(Utterance),
     /// The stream has reached this time, and nobody is speaking.
     StreamReached(Timestamp),
@@ -173,7 +173,7 @@ impl ListenerWorker {
     fn run(mut self, events: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
         loop {
             self.catch_up()?;
-            self.record_again()?;
+            self.retry_record()?;
             self.do_periodic_work()?;
             match events.recv_timeout(IDLE) {
                 Ok(event) => {
@@ -191,7 +191,7 @@ impl ListenerWorker {
             let outcome = self.listeners.finish(self.now)?;
             self.record(outcome, Vec::new())?;
         }
-        self.record_at_last()?;
+        self.wait_until_recorded()?;
         let read = self.processed.min(self.read);
         self.retention.clone().enforce(&mut self, read)?;
         self.snapshot_due = Instant::now();
@@ -254,7 +254,7 @@ impl ListenerWorker {
     }
 
     fn save_if_due(&mut self) {
-        // A snapshot must hold nothing that the store does not have: nobody could forget it.
+        // A snapshot must hold nothing that is not stored: it could not be forgotten later.
         let stored = self.read_ahead.is_empty() && self.unrecorded.is_empty();
         if stored && Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);

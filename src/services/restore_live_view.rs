@@ -21,7 +21,7 @@ pub(crate) fn utterances(store: &Store, live_feed: &LiveFeed) -> Result<(), Stor
 }
 
 /// The last digests and alerts. Alerts but those that are `on` have ended, also where no end is stored: their rule was removed
-/// while hearth did not run. One of which nothing but its end is stored was forgotten, and is not shown.
+/// while hearth did not run. An alert of which only the end is stored was forgotten, and is not shown.
 pub(crate) fn digests_and_alerts(store: &Store, live_feed: &LiveFeed, on: &BTreeSet<Ulid>) -> Result<(), StoreError> {
     store.last_digests(DIGESTS)?.into_iter().for_each(|digest| live_feed.publish(LiveEvent::Digest(digest)));
     for alert in store.last_alerts(PHASES)? {

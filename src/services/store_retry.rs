@@ -25,17 +25,17 @@ pub(crate) fn blocking<T>(act: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A store that takes nothing for a while, for a part that has something else to do meanwhile.
+/// A store that cannot be written for a while, as seen by a service that has other work meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct StoreOutage {
     logged: Option<Instant>,
     retry_at: Option<Instant>,
-    /// How long the part was held up by a store that refuses.
-    held_up: Duration,
+    /// How long the service waited for attempts that failed.
+    waited: Duration,
 }
 
 impl StoreOutage {
-    /// Tries to store something; none where the store takes nothing, or was asked a moment ago.
+    /// Tries to store something. None if the store cannot be written, or failed a moment ago.
     ///
     /// # Errors
     /// Of a kind that trying again does not mend.
@@ -53,18 +53,18 @@ impl StoreOutage {
                 self.retry_at = None;
                 if self.logged.take().is_some() {
                     context.metrics.store_refuses.set(false);
-                    info!("the store takes text again");
+                    info!("the store can be written again");
                 }
                 Ok(Some(done))
             }
             Err(error) if error.may_pass() => {
                 // A store that is locked lets each attempt wait: most of the time is for other work.
                 let took = began.elapsed();
-                self.held_up += took;
+                self.waited += took;
                 self.retry_at = Some(Instant::now() + RETRY.max(4 * took));
                 context.metrics.store_refuses.set(true);
                 if self.logged.is_none_or(|at| at.elapsed() > LOG_AGAIN) {
-                    error!(error = %error, "the store takes nothing; what was heard waits, and alerts are sent from memory");
+                    error!(error = %error, "the store cannot be written; what is heard waits in memory, and alerts are sent from there");
                     self.logged = Some(Instant::now());
                 }
                 Ok(None)
@@ -73,14 +73,14 @@ impl StoreOutage {
         }
     }
 
-    /// How long the part was held up since it last had nothing else to do.
-    pub(crate) fn held_up(&self) -> Duration {
-        self.held_up
+    /// How long the service waited for failed attempts since it had last caught up.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
     }
 
-    /// The part has nothing to do: whatever it was held up by, it has caught up.
+    /// The service has caught up with its work.
     pub(crate) fn caught_up(&mut self) {
-        self.held_up = Duration::ZERO;
+        self.waited = Duration::ZERO;
     }
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn retry_until_stored<T>(
             Ok(done) => {
                 if logged.is_some() {
                     context.metrics.store_refuses.set(false);
-                    info!("the store takes text again");
+                    info!("the store can be written again");
                 }
                 return Ok(done);
             }

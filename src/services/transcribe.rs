@@ -118,7 +118,7 @@ impl TranscribeWorker {
             };
             match next {
                 Ok(sound) => {
-                    self.tell_gap_before(&sound)?;
+                    self.report_gap_before(&sound)?;
                     arrived = (Instant::now(), self.accept(sound, arrived.1));
                 }
                 Err(TryRecvError::Empty) if self.pipeline.has_work() => self.work(arrived)?,
@@ -158,8 +158,8 @@ impl TranscribeWorker {
         self.note_heard_until(true)
     }
 
-    /// The first sound of a room after a start: what was not heard before it is stored and told.
-    fn tell_gap_before(&mut self, sound: &RoomAudio) -> Result<(), ServiceError> {
+    /// Stores and publishes the gap before the first sound of a room after a start.
+    fn report_gap_before(&mut self, sound: &RoomAudio) -> Result<(), ServiceError> {
         match self.heard_until.accept(sound, &self.context) {
             Some(gap) => self.handle(vec![PipelineEvent::Gap(gap)], Instant::now(), Timestamp::MIN),
             None => Ok(()),
@@ -239,9 +239,9 @@ impl TranscribeWorker {
     /// Lets the pipeline do one piece of work.
     fn work(&mut self, (arrived, reached): (Instant, Timestamp)) -> Result<(), ServiceError> {
         let (began, passes) = (Instant::now(), self.context.metrics.passes.get());
-        // What a store that refuses held up is not too old because of that.
-        let held_up = SignedDuration::try_from(self.store_outage.held_up()).unwrap_or_default();
-        let now = if self.live { clock::after(Timestamp::now(), -held_up) } else { reached };
+        // Audio that waited for the store is not too old because of that.
+        let waited = SignedDuration::try_from(self.store_outage.waited()).unwrap_or_default();
+        let now = if self.live { clock::after(Timestamp::now(), -waited) } else { reached };
         let events = self.pipeline.step(now, &self.context.metrics)?;
         if self.context.metrics.passes.get() > passes {
             self.pipeline.record_pass(began.elapsed().as_secs_f64());

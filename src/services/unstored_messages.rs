@@ -1,7 +1,7 @@
-//! Messages that the store has not taken yet: they are sent from memory, and stored when the store works again.
+//! Messages that could not be stored yet: they are sent from memory, and stored when the store can be written again.
 //!
-//! A full disk must not hold up an alert. Whoever made a message keeps it until it is stored; the publisher sends it meanwhile. It
-//! comes at least once: where the broker had acknowledged it before it could be stored, it is not stored any more, unless it is retained.
+//! A full disk must not delay an alert. The service that made a message keeps it until it is stored; the publisher sends it meanwhile.
+//! It is delivered at least once. A message that the broker acknowledged before it could be stored is not stored, unless it is retained.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Context;
 use crate::event::Message;
 
-/// The most that wait for the publisher. Whoever made the messages still has them.
+/// The most that wait for the publisher. The services that made the messages still have them.
 const MOST: usize = 10_000;
 
 /// A message that is not in the outbox.
@@ -35,13 +35,13 @@ impl UnstoredMessage {
         self.settled.load(Relaxed)
     }
 
-    /// It is to be sent on the next connection: of a retained topic the broker would be told something older otherwise.
+    /// It is to be sent on the next connection: the broker would otherwise keep an older message of a retained topic.
     pub(crate) fn is_due_again(&self) -> bool {
         !self.is_settled() && (self.message.retain || !self.delivered.load(Relaxed))
     }
 }
 
-/// What waits for the publisher, in order.
+/// The messages that wait for the publisher, in order.
 #[derive(Debug, Default)]
 pub(crate) struct UnstoredQueue(Mutex<VecDeque<Arc<UnstoredMessage>>>);
 
@@ -80,7 +80,7 @@ impl UnstoredMessages {
         due.map(|one| one.message.clone()).collect()
     }
 
-    /// They are stored, or nobody may learn of them any more.
+    /// They are stored, or must not be sent any more.
     pub(crate) fn settle(&mut self) {
         self.0.drain(..).for_each(|one| one.settled.store(true, Relaxed));
     }

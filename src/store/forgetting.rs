@@ -31,9 +31,9 @@ pub struct Forgotten {
     /// Since when, of the request that is carried out now; none when a note is carried out.
     #[serde(skip)]
     pub(crate) since: Option<Timestamp>,
-    /// The stretches of time of the request that is carried out now; none when a note is carried out.
+    /// The ranges of time of the request that is carried out now; none when a note is carried out.
     #[serde(skip)]
-    pub(crate) stretches: Vec<(Timestamp, Timestamp)>,
+    pub(crate) ranges: Vec<(Timestamp, Timestamp)>,
     /// When the first utterance that went with this request began, and the last ended, by the clocks they were heard by.
     #[serde(skip)]
     pub(crate) said: Option<(Timestamp, Timestamp)>,
@@ -76,9 +76,10 @@ pub struct UnreadableNote {
 }
 
 impl Store {
-    /// Deletes what was said after `since`, by the time that has passed since then (see `heard`), in every table that keeps text, and notes what the copies outside the database must
-    /// delete. Where no text is kept, `from` is the first utterance that may have been said after `since`, as far as snapshots know. What other machines
-    /// heard then and comes later is not taken in. The write-ahead log is not erased yet.
+    /// Deletes what was said after `since`, by the time that has passed since then (see `heard`), in every table that keeps text, and
+    /// notes what the copies outside the database must delete. Where no text is kept, `from` is the first utterance that may have been
+    /// said after `since`, as far as snapshots show. What other machines heard then and comes later is not
+    /// taken in. The write-ahead log is not erased yet.
     pub fn forget(&mut self, since: Timestamp, from: Option<i64>) -> Result<Forgotten, StoreError> {
         let newest = self.newest()?;
         let (forgotten, dropped) = self.write(|transaction, settings| {
@@ -96,7 +97,7 @@ impl Store {
                 .execute([to_nanos(since), to_nanos(Timestamp::now())])?;
             let mut forgotten = deleted.forgotten;
             forgotten.since = Some(since);
-            forgotten.stretches = deleted.stretches.times();
+            forgotten.ranges = deleted.ranges.times();
             forgotten.said = deleted.said.map(|(first, last)| (from_nanos(first), from_nanos(last)));
             // The clock may have been set since a snapshot was made; the notes know better, as far as they go back.
             let from = from.and_then(|from| if noted.reaches_back { noted.first } else { Some(from) });

@@ -1,12 +1,12 @@
-//! When each utterance was heard, by a clock that nobody can set.
+//! When each utterance was heard, by the time since boot, which nobody can set.
 //!
-//! A machine without a battery-backed clock is wrong until its network is up, and anybody may set a clock. So the table `heard` has, for
-//! what a microphone or another machine brought, the time since boot at which it was stored. "The last ten minutes" are ten minutes
-//! that passed, whatever the wall clock said meanwhile: nothing that was said in them stays, and nothing that is surely older goes.
+//! The clock of a machine without a battery is wrong until its network is up, and anybody may set a clock. So the table `heard` has the
+//! time since boot at which each utterance of a microphone or of another machine was stored. "The last ten minutes" are ten minutes
+//! that passed, whatever the wall clock showed: all that was said in them is deleted, and nothing that is certainly older.
 //!
-//! Of what was heard before the machine was started, it is only known how long ago it was at least: hearth cannot tell how long the
-//! machine was off. There a short request goes by that alone, and a long one by the wall clock too. What another machine heard counts by
-//! the clock of that machine, and goes only if it came in that time.
+//! Of what was heard before the last boot only a least age is known, because hearth cannot know how long the machine was off. For it, a
+//! short request uses the least age alone, and a long one the wall clock too. What another machine heard is dated by the clock of that
+//! machine, and is deleted only if it also arrived in that time.
 
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
@@ -15,7 +15,7 @@ use super::{from_nanos, to_nanos};
 use crate::clock;
 use crate::event::Utterance;
 
-/// Up to this span, in nanoseconds, what was heard before the last boot goes by the time that surely passed alone.
+/// Requests up to this span (nanoseconds) use the least age alone for what was heard before the last boot.
 const SHORT: i64 = 3_600_000_000_000;
 /// By how much the order of the transcript may differ from the order in which its utterances came.
 const DISORDER: i64 = 60_000_000_000;
@@ -33,7 +33,7 @@ pub(super) struct ForgetRequest {
 impl ForgetRequest {
     pub(super) fn new(since: Timestamp) -> Self {
         let up = i64::try_from(clock::since_boot().as_nanos()).unwrap_or(i64::MAX);
-        Self { since: to_nanos(since), now: to_nanos(Timestamp::now()), boot: clock::boot(), up }
+        Self { since: to_nanos(since), now: to_nanos(Timestamp::now()), boot: clock::boot_id(), up }
     }
 
     /// How long it goes back.
@@ -42,11 +42,11 @@ impl ForgetRequest {
     }
 }
 
-/// Stretches of wall time, each without its first nanosecond, in which something was said that goes.
+/// Ranges of wall time, each without its first nanosecond, in which something was said that is deleted.
 #[derive(Default)]
-pub(super) struct Stretches(Vec<(i64, i64)>);
+pub(super) struct TimeRanges(Vec<(i64, i64)>);
 
-impl Stretches {
+impl TimeRanges {
     pub(super) fn add(&mut self, since: i64, until: i64) {
         self.0.push((since, until));
         self.0.sort_unstable();
@@ -69,11 +69,11 @@ impl Stretches {
     }
 }
 
-/// SQL: whether the time `column` lies in one of the stretches that are the parameter `?1`.
+/// SQL: whether the time `column` lies in one of the ranges that are the parameter `?1`.
 pub(super) fn within(column: &str) -> String {
     format!(
-        "EXISTS (SELECT 1 FROM json_each(?1) AS stretch
-                 WHERE {column} > json_extract(stretch.value, '$[0]') AND {column} <= json_extract(stretch.value, '$[1]'))"
+        "EXISTS (SELECT 1 FROM json_each(?1) AS span
+                 WHERE {column} > json_extract(span.value, '$[0]') AND {column} <= json_extract(span.value, '$[1]'))"
     )
 }
 
@@ -84,7 +84,7 @@ pub(super) fn note(transaction: &Transaction<'_>, said: &Utterance, live: bool) 
         .prepare_cached(
             r#"INSERT INTO heard(id, boot, up, live, start, "end") VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING"#,
         )?
-        .execute(params![said.id.to_string(), clock::boot(), up, live, to_nanos(said.start), to_nanos(said.end)])
+        .execute(params![said.id.to_string(), clock::boot_id(), up, live, to_nanos(said.start), to_nanos(said.end)])
         .map(drop)
 }
 
@@ -99,7 +99,7 @@ pub(super) fn bound(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 /// What [`find`] found.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Found {
-    /// The first utterance that goes; all behind it go too.
+    /// The first utterance that is deleted, with all after it.
     pub(super) first: Option<i64>,
     /// The notes go back to before the request, so `first` is known although no text may be kept.
     pub(super) reaches_back: bool,
@@ -136,11 +136,11 @@ pub(super) fn find(transaction: &Transaction<'_>, request: &ForgetRequest) -> ru
     Ok(found)
 }
 
-/// What the notes know of utterances that go.
+/// What is noted of utterances that are deleted.
 #[derive(Default)]
 pub(super) struct TakenNotes {
     pub(super) ids: Vec<String>,
-    pub(super) stretches: Stretches,
+    pub(super) ranges: TimeRanges,
     /// When the first of them began and the last ended.
     pub(super) said: Option<(i64, i64)>,
 }
@@ -153,7 +153,7 @@ pub(super) fn take(
 ) -> rusqlite::Result<TakenNotes> {
     let mut taken = TakenNotes::default();
     let any: bool = transaction.query_row("SELECT EXISTS (SELECT 1 FROM heard)", [], |row| row.get(0))?;
-    taken.stretches.add(request.since, if any { request.now.max(request.since) } else { i64::MAX });
+    taken.ranges.add(request.since, if any { request.now.max(request.since) } else { i64::MAX });
     let mut delete = transaction.prepare_cached(
         r#"DELETE FROM heard WHERE seq >= ?1 OR (seq IS NULL AND ("end" > ?2 OR (live AND boot = ?3 AND up > ?4)))
            RETURNING id, boot, up, start, "end""#,
@@ -165,7 +165,7 @@ pub(super) fn take(
         taken.ids.push(row.get(0)?);
         // What was made of it since then has times by the clock that it was heard by.
         let age = if boot == request.boot { request.up.saturating_sub(up).max(0) } else { 0 };
-        taken.stretches.add(end.saturating_sub(1), end.saturating_add(age));
+        taken.ranges.add(end.saturating_sub(1), end.saturating_add(age));
         taken.said = Some(taken.said.map_or((start, end), |(first, last)| (first.min(start), last.max(end))));
     }
     Ok(taken)
@@ -217,7 +217,7 @@ mod tests {
         let said = Utterance { id, start, end, room, text: text.into(), confidence: 1.0, no_speech: 0.0 };
         let seq = store.record_utterance(&said, &[]).unwrap();
         let (boot, up) = match boot {
-            "" => (clock::boot(), UP.saturating_sub(up_minutes * MINUTE)),
+            "" => (clock::boot_id(), UP.saturating_sub(up_minutes * MINUTE)),
             boot => (boot, up_minutes * MINUTE),
         };
         store
@@ -230,7 +230,7 @@ mod tests {
     /// The texts that are left after the last `minutes` were forgotten by a machine that has been up for `up`.
     fn left(store: &mut Store, minutes: i64, up: i64) -> Vec<String> {
         let now = to_nanos(Timestamp::now());
-        let request = ForgetRequest { since: now - minutes * MINUTE, now, boot: clock::boot(), up };
+        let request = ForgetRequest { since: now - minutes * MINUTE, now, boot: clock::boot_id(), up };
         let found = store.write(|db, _| find(db, &request)).unwrap();
         let all = store.utterances_after(0, 100).unwrap().into_iter();
         all.filter(|(seq, _)| found.first.is_none_or(|first| *seq < first)).map(|(_, said)| said.text).collect()

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::heard::{ForgetRequest, Stretches, within};
+use super::heard::{ForgetRequest, TimeRanges, within};
 use super::{Forgotten, heard, outbox};
 use crate::event::{Message, Provenance};
 
@@ -18,8 +18,8 @@ pub(super) struct Deleted {
     pub(super) forgotten: Forgotten,
     /// Ids of every utterance, digest and alert that went.
     pub(super) ids: BTreeSet<String>,
-    /// When what goes was said, by the clocks it was heard by. What was made of it goes by these.
-    pub(super) stretches: Stretches,
+    /// When what is deleted was said, by the clocks it was heard by. Digests, alerts and messages are deleted by these times.
+    pub(super) ranges: TimeRanges,
     /// When the first utterance that went began, and the last ended.
     pub(super) said: Option<(i64, i64)>,
     /// What takes the place of retained messages that went.
@@ -28,7 +28,7 @@ pub(super) struct Deleted {
 
 impl Deleted {
     fn was_said(&mut self, start: i64, end: i64) {
-        self.stretches.add(end.saturating_sub(1), end);
+        self.ranges.add(end.saturating_sub(1), end);
         self.said = Some(self.said.map_or((start, end), |(first, last)| (first.min(start), last.max(end))));
     }
 }
@@ -89,7 +89,7 @@ impl TextTable for Utterances {
     ) -> rusqlite::Result<()> {
         let first = heard::find(transaction, request)?.first;
         let notes = heard::take(transaction, request, first)?;
-        deleted.stretches = notes.stretches;
+        deleted.ranges = notes.ranges;
         deleted.said = notes.said;
         // Where no text is kept, the notes alone know what was said.
         deleted.ids.extend(notes.ids);
@@ -167,7 +167,7 @@ impl TextTable for Digests {
 
     fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
         let sql = format!(r#"DELETE FROM digest WHERE {} RETURNING id"#, within(r#""end""#));
-        let ids = delete_ids(transaction, &sql, &deleted.stretches)?;
+        let ids = delete_ids(transaction, &sql, &deleted.ranges)?;
         deleted.ids.extend(ids.iter().cloned());
         deleted.forgotten.digests.extend(ids);
         Ok(())
@@ -192,8 +192,8 @@ impl TextTable for Alerts {
     fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
         let then = within("time");
         let sql = format!("SELECT id FROM alert WHERE {then} AND phase = 'new'");
-        let began = delete_ids(transaction, &sql, &deleted.stretches)?;
-        transaction.prepare_cached(&format!("DELETE FROM alert WHERE {then}"))?.execute([deleted.stretches.json()])?;
+        let began = delete_ids(transaction, &sql, &deleted.ranges)?;
+        transaction.prepare_cached(&format!("DELETE FROM alert WHERE {then}"))?.execute([deleted.ranges.json()])?;
         deleted.ids.extend(began.iter().cloned());
         deleted.forgotten.alerts.extend(began);
         Ok(())
@@ -244,7 +244,7 @@ impl TextTable for Retained {
     }
 }
 
-fn delete_ids(transaction: &Transaction<'_>, sql: &str, then: &Stretches) -> rusqlite::Result<BTreeSet<String>> {
+fn delete_ids(transaction: &Transaction<'_>, sql: &str, then: &TimeRanges) -> rusqlite::Result<BTreeSet<String>> {
     transaction.prepare_cached(sql)?.query_map([then.json()], |row| row.get(0))?.collect()
 }
 
@@ -264,7 +264,7 @@ fn delete_quoting(
         within("quoted_until"),
     );
     let mut delete = transaction.prepare_cached(&sql)?;
-    let mut rows = delete.query(params![deleted.stretches.json(), ids])?;
+    let mut rows = delete.query(params![deleted.ranges.json(), ids])?;
     while let Some(row) = rows.next()? {
         let (topic, retain, replacement) = (row.get(0)?, row.get::<_, bool>(1)?, row.get::<_, Option<String>>(2)?);
         if retain {

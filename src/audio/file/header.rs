@@ -1,4 +1,4 @@
-//! Headers of recordings that other programs play although they are not exact: they are put right before the file is parsed.
+//! Repairs the headers of recordings that other programs play although their lengths are wrong, before the file is parsed.
 //!
 //! A program that writes to a pipe does not know how long the recording will be, and one that is killed does not correct the header
 //! that it wrote first. Such a length is 0 or as large as can be, and the length of the file counts instead. Nothing but lengths is
@@ -18,8 +18,8 @@ const STREAM_LENGTH: u32 = 0x7FFF_0000;
 /// The smallest block of FLAC.
 const MIN_BLOCK: u16 = 16;
 
-/// A file whose header has been put right.
-pub(super) struct MendedFile {
+/// A file whose header has been repaired.
+pub(super) struct RepairedFile {
     /// The first bytes as they should be.
     header: Vec<u8>,
     file: File,
@@ -28,17 +28,17 @@ pub(super) struct MendedFile {
     length: Option<u64>,
 }
 
-impl MendedFile {
+impl RepairedFile {
     pub(super) fn new(mut file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let length = metadata.is_file().then_some(metadata.len());
         let mut header = Header { bytes: Vec::new(), file: &mut file };
-        header.mend(length)?;
+        header.repair(length)?;
         Ok(Self { header: header.bytes, file, position: 0, length })
     }
 }
 
-impl Read for MendedFile {
+impl Read for RepairedFile {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let header = usize::try_from(self.position).ok().and_then(|at| self.header.get(at..)).unwrap_or_default();
         let read = if header.is_empty() { self.file.read(into)? } else { (&header[..]).read(into)? };
@@ -47,7 +47,7 @@ impl Read for MendedFile {
     }
 }
 
-impl Seek for MendedFile {
+impl Seek for RepairedFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(at) => Some(at),
@@ -61,7 +61,7 @@ impl Seek for MendedFile {
     }
 }
 
-impl MediaSource for MendedFile {
+impl MediaSource for RepairedFile {
     fn is_seekable(&self) -> bool {
         self.length.is_some()
     }
@@ -79,18 +79,18 @@ struct Header<'a> {
 
 impl Header<'_> {
     /// `length` is that of the file.
-    fn mend(&mut self, length: Option<u64>) -> io::Result<()> {
+    fn repair(&mut self, length: Option<u64>) -> io::Result<()> {
         let (Some(kind), form) = (self.bytes_at::<4>(0)?, self.bytes_at(8)?) else { return Ok(()) };
         if matches!(&kind, b"RIFF" | b"RF64" | b"BW64") && form == Some(*b"WAVE") {
-            self.mend_wave(kind, length)?;
+            self.repair_wave(kind, length)?;
         } else if kind == *b"fLaC" {
-            self.mend_flac()?;
+            self.repair_flac()?;
         }
         Ok(())
     }
 
     /// WAV, and its forms for more than 4 GiB, which differ only in where the lengths are.
-    fn mend_wave(&mut self, kind: [u8; 4], file: Option<u64>) -> io::Result<()> {
+    fn repair_wave(&mut self, kind: [u8; 4], file: Option<u64>) -> io::Result<()> {
         let Some(riff) = self.u32(4)? else { return Ok(()) };
         let mut long_data = None;
         let mut at = 12;
@@ -127,7 +127,7 @@ impl Header<'_> {
     }
 
     /// FLAC whose smallest block is not said, as it is in a stream.
-    fn mend_flac(&mut self) -> io::Result<()> {
+    fn repair_flac(&mut self) -> io::Result<()> {
         let (Some(least), Some(most)) = (self.bytes_at(8)?, self.bytes_at(10)?) else { return Ok(()) };
         let (least, most) = (u16::from_be_bytes(least), u16::from_be_bytes(most));
         if least >= MIN_BLOCK || most < MIN_BLOCK {

@@ -1,7 +1,7 @@
 //! Reads what is in the store and not yet in the states.
 //!
-//! How far the listener has come is stored with what it says of the utterances, after the rules were asked about them: what was read
-//! and not asked about before a crash is read and asked about again. During a shutdown it reads for some seconds more; the rest
+//! How far the listener has read is stored together with the results, after the rules were asked about the utterances. So what was read
+//! but not asked about before a crash is read and asked about again. During a shutdown it reads for some seconds more; the rest
 //! waits in the store for the next start.
 
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl ListenerWorker {
         !self.context.is_closing() || self.closing_since.get_or_insert_with(Instant::now).elapsed() < READ_WHILE_CLOSING
     }
 
-    /// Reads utterances of which everything is stored that is to be said of them.
+    /// Reads utterances whose alerts and digests are stored already.
     fn read_again(&mut self, processed: &[(i64, Utterance)]) -> Result<(), ServiceError> {
         for one in processed {
             if !self.may_read() {

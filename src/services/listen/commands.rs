@@ -33,7 +33,7 @@ impl ListenerWorker {
                 Ok(reply)
             }
             Err(CommandError::Refused(reason)) => Err(reason),
-            // The disk is full, for example: whoever asked can ask again.
+            // The disk may be full. The client can ask again.
             Err(CommandError::Failed(ServiceError::Store(error))) if error.may_pass() => Err(error.to_string()),
             Err(CommandError::Failed(error)) => return Err(error),
         };

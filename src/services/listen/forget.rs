@@ -15,7 +15,7 @@ impl ListenerWorker {
     /// Forgets what was said after `since`.
     pub(super) fn forget_since(&mut self, since: Timestamp) -> Result<ForgetResult, ServiceError> {
         // What was said of older speech stays.
-        self.record_at_last()?;
+        self.wait_until_recorded()?;
         let report = self.retention.clone().forget(self, since)?;
         Ok(ForgetResult { utterances: report.utterances, said: report.said, incomplete: report.reason() })
     }

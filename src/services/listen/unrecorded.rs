@@ -1,7 +1,7 @@
-//! What the listener has said and the store has not taken.
+//! Results of the listener that are not stored yet.
 //!
-//! Where the store takes it, an outcome, the messages about it, and how far was read are one transaction. Where it refuses, the messages
-//! are sent from memory, and what is said next is stored together with them.
+//! An outcome, the messages about it, and how far was read are stored in one transaction. If the store cannot be written, the messages
+//! are sent from memory, and stored later together with the next outcome.
 
 use tracing::debug;
 
@@ -41,22 +41,22 @@ impl Unrecorded {
 }
 
 impl ListenerWorker {
-    /// Stores an outcome, how far the listener has come, and the messages about it, in one transaction. Where the store refuses, the
-    /// messages are sent from memory.
+    /// Stores an outcome, how far the listener has read, and the messages about it, in one transaction. If the store cannot be written,
+    /// the messages are sent from memory.
     pub(super) fn record(&mut self, outcome: ListenerOutcome, mut messages: Vec<Message>) -> Result<(), StoreError> {
         messages.extend(self.outcome_messages.messages(&outcome, self.listeners.standings(self.now)));
         self.unrecorded.waits = true;
         self.unrecorded.digests.extend(outcome.digests.iter().cloned());
         self.unrecorded.alerts.extend(outcome.alerts.iter().cloned());
         self.unrecorded.messages.add(messages);
-        let done = self.record_again();
+        let done = self.retry_record();
         outcome_messages::log(&outcome);
         outcome_messages::show(outcome, &self.context.live_feed);
         done
     }
 
-    /// Tries to store what the store has not taken yet.
-    pub(super) fn record_again(&mut self) -> Result<(), StoreError> {
+    /// Tries again to store what is not stored yet.
+    pub(super) fn retry_record(&mut self) -> Result<(), StoreError> {
         if self.unrecorded.is_empty() {
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl ListenerWorker {
     }
 
     /// Waits until everything is stored; during a shutdown for some seconds.
-    pub(super) fn record_at_last(&mut self) -> Result<(), StoreError> {
+    pub(super) fn wait_until_recorded(&mut self) -> Result<(), StoreError> {
         if self.unrecorded.is_empty() {
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl ListenerWorker {
         retry_until_stored(context, || unrecorded.store(context, store, *processed, &memory))
     }
 
-    /// Reads an utterance that the store refuses. When it is stored it is not read again.
+    /// Reads an utterance that could not be stored. Once it is stored, it is not read again.
     pub(super) fn read_unstored(&mut self, utterance: &Utterance) -> Result<(), ServiceError> {
         if self.read_ahead.contains(&utterance.id) || self.store.is_known(utterance)? {
             return Ok(());

@@ -1,7 +1,7 @@
-//! How far hearing has come, room by room, so that the next start can tell what was not heard between.
+//! Until when each room was heard, so that the next start can report the time in which nothing was heard.
 //!
 //! It is noted every half minute, and at the end. After a kill or a power cut the first sound of a room is preceded by a gap with the
-//! reason `restart`: from what was heard and stored last, to now. A file is not told of: what is in it waits.
+//! reason `restart`: from the end of what was heard and stored last, to now. A file has no such gap: nothing in it is missed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl HeardUntil {
         let mut before: BTreeMap<String, Timestamp> = match noted.as_deref().map(serde_json::from_str) {
             Some(Ok(rooms)) => rooms,
             Some(Err(error)) => {
-                warn!(%error, "it cannot be read how far hearing had come; the gap before this start is not told");
+                warn!(%error, "the note of how far hearing had come cannot be read; the gap before this start is not reported");
                 BTreeMap::new()
             }
             None => BTreeMap::new(),
@@ -65,8 +65,8 @@ impl HeardUntil {
         Ok(Self { places, rooms: BTreeMap::new(), active: BTreeSet::new(), before, reason, noted, due })
     }
 
-    /// Notes that sound comes, or ends. Returns the gap before the first sound of this run. By a clock that is behind the last run
-    /// nobody knows how long that was: then the gap comes when the clock is right.
+    /// Notes that sound comes, or ends. Returns the gap before the first sound of this run. While the clock is behind the last run the
+    /// length of the gap is unknown: it is returned once the clock has passed that time.
     pub(super) fn accept(&mut self, sound: &RoomAudio, context: &Context) -> Option<Gap> {
         let room = &*sound.room;
         let place = self.places.get(room).copied().unwrap_or(SoundOrigin::Network);
@@ -82,7 +82,7 @@ impl HeardUntil {
             AudioEvent::Gap(gap) => gap.from,
             AudioEvent::End => {
                 self.active.remove(room);
-                // A network microphone may stop whenever it likes, and is not missed.
+                // A network microphone may stop at any time; that is no gap.
                 if place == SoundOrigin::Network && context.metrics.listening.get() && !context.is_closing() {
                     self.rooms.remove(room);
                 }
@@ -112,7 +112,7 @@ impl HeardUntil {
         if !at_once && Instant::now() < self.due {
             return None;
         }
-        // Until a gap was told, the time of the last run holds.
+        // Until its gap is reported, a room keeps the time of the last run.
         let mut all = self.rooms.clone();
         all.extend(self.before.clone());
         let note = serde_json::to_string(&all).expect("names and times are JSON");
@@ -133,7 +133,7 @@ impl HeardUntil {
         Ok(())
     }
 
-    /// The sources have ended by themselves: nothing is missed after that.
+    /// The sources have ended by themselves: no gap follows.
     pub(super) fn ended(&mut self) {
         self.rooms.clear();
         self.before.clear();

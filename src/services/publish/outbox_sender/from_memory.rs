@@ -1,4 +1,4 @@
-//! Messages that the store has not taken, on their way to the broker.
+//! Sends messages that could not be stored.
 //!
 //! They are sent after the rows of the outbox, which are older. A retained one is sent again on each connection until it is stored,
 //! because what the store knows of its topic is older.
@@ -10,7 +10,7 @@ use crate::event::Message;
 use crate::services::Context;
 use crate::services::unstored_messages::{UnstoredMessage, UnstoredQueue};
 
-/// The most that are kept for the next connection. Whoever made them stores them later.
+/// The most that are kept for the next connection. The services that made them store them later.
 const MOST: usize = 10_000;
 
 pub(super) struct SentFromMemory {
@@ -28,7 +28,7 @@ impl SentFromMemory {
         Self { arriving, kept: BTreeMap::new(), queue: VecDeque::new(), next: 0, stopped: false }
     }
 
-    /// Nothing waits, as far as the last look told.
+    /// Whether nothing waits, as of the last [`SentFromMemory::pop`].
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
