@@ -4,7 +4,7 @@
 //! on disk here, and it is read once, however often it comes. What was heard in several rooms waits for some seconds
 //! (`window_s`), and is put in the order of its time.
 //!
-//! While the store takes nothing, nothing more is taken from the broker.
+//! While the store cannot be written, nothing more is taken from the broker.
 
 use std::collections::VecDeque;
 use std::pin::pin;

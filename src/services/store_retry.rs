@@ -84,7 +84,7 @@ impl StoreOutage {
     }
 }
 
-/// Calls `attempt` until it succeeds, and says in the metrics meanwhile that the store takes nothing.
+/// Calls `attempt` until it succeeds, and says in the metrics meanwhile that the store cannot be written.
 ///
 /// # Errors
 /// Of a kind that trying again does not mend; while hearth shuts down, any that lasts for 5 s.
@@ -112,7 +112,7 @@ pub(crate) fn retry_until_stored<T>(
             return Err(error);
         }
         if logged.is_none_or(|at| at.elapsed() > LOG_AGAIN) {
-            error!(error = %error, "the store takes nothing; what was heard waits");
+            error!(error = %error, "the store cannot be written; what was heard waits");
             context.metrics.store_refuses.set(true);
             logged = Some(Instant::now());
         }

@@ -102,7 +102,7 @@ mod needs_root {
         let mut test = FaultyDisk::start(dir.path(), "");
         let mut filler = std::fs::File::create(state.join("filler")).unwrap();
         while filler.write_all(&[0; 4096]).is_ok() {}
-        test.hearth.until_said("the store takes nothing");
+        test.hearth.until_said("the store cannot be written");
         test.until_store_ok(false);
         let shown = status(dir.path());
         assert!(shown.contains("listening") && shown.contains("takes nothing: the disk is full"), "{shown}");
@@ -110,7 +110,7 @@ mod needs_root {
         test.until(|message| message.topic == "hearth/home/response/interval");
         drop(filler);
         std::fs::remove_file(state.join("filler")).unwrap();
-        test.hearth.until_said("the store takes text again");
+        test.hearth.until_said("the store can be written again");
         test.until_store_ok(true);
         // Not only what waited in memory meanwhile, but also what is said after it.
         test.until(|message| message.topic == "hearth/home/utterance");
@@ -145,7 +145,7 @@ mod needs_root {
         let rule = "[[rule]]\nname = \"fall\"\npattern = \"bathroom\"\nconfirm = \"1 of 1\"\n";
         let mut test = FaultyDisk::start(dir.path(), rule);
         let filler = fill(&state);
-        test.hearth.until_said("the store takes nothing");
+        test.hearth.until_said("the store cannot be written");
         let ask = |sql: &str| {
             let database = rusqlite::Connection::open(state.join("hearth.db")).unwrap();
             database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
@@ -161,7 +161,7 @@ mod needs_root {
             assert!(Instant::now() < end, "the mute is never stored");
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
-        test.hearth.until_said("the store takes text again");
+        test.hearth.until_said("the store can be written again");
         test.until_store_ok(true);
         let FaultyDisk { hearth, broker, subscriber, arrived } = test;
         hearth.kill();
