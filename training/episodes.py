@@ -43,11 +43,11 @@ def pair_of(line): return (line["file"], line["line"] // 2) if line["file"] in P
 
 
 class Deck:
-    """Draws every card once before any comes again. Neighbors of which `pair` gives the same are drawn together."""
+    """Draws each of `cards` once before any comes again. Neighbors of which `pair` gives the same are drawn together."""
     def __init__(self, cards, rng, pair=lambda card: None):
         self.rng, self.left, self.groups = rng, [], []
-        before = None
-        for card in cards:
+        self.cards = list(cards); before = None
+        for card in self.cards:
             this = pair(card)
             if this is not None and this == before: self.groups[-1].append(card)
             else: self.groups.append([card])
