@@ -7,7 +7,8 @@ import functools, random, re
 import numpy as np
 from tokenizers import Tokenizer
 import household as hh, written as W
-from episodes import DEFAULT, KINDS, TOUCHY, WORDINGS, Source, decks
+from decks import decks
+from episodes import DEFAULT, KINDS, TOUCHY, WORDINGS, Source
 from tokenizer import ASK, EOT, OPEN, UNK
 
 NOT_SAID = "That was not said."
