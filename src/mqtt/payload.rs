@@ -91,6 +91,13 @@ pub fn alert(topics: &Topics, alert: &Alert) -> Message {
     message(topics.alert(), false, MessageHeader { id: *id, time: *time }, body, speech(sources, *time, None))
 }
 
+/// A summary. Not retained: each one waits for a broker that is away, where of a retained topic only the newest does.
+pub fn each_summary(topics: &Topics, digest: &Digest) -> Message {
+    let summary = summary(topics, digest);
+    let provenance = speech(vec![digest.id], digest.to, None);
+    Message { topic: topics.summaries(), retain: false, provenance, ..summary }
+}
+
 /// The newest summary, retained.
 pub fn summary(topics: &Topics, digest: &Digest) -> Message {
     let Digest { id, time, from, to, reason, words, room, text } = digest;

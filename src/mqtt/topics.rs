@@ -51,6 +51,11 @@ impl Topics {
         self.below("health")
     }
 
+    /// Each summary.
+    pub(crate) fn summaries(&self) -> String {
+        self.below("summaries")
+    }
+
     /// The last summary, retained.
     pub(crate) fn summary(&self) -> String {
         self.below("summary")

@@ -57,7 +57,10 @@ fn with_the_documented_access_list_hearth_works_and_a_display_may_only_read() {
     let refused = home_assistant.on("hearth/home/response/forget").json();
     assert!(refused["error"].as_str().unwrap().contains("[mqtt] commands"), "{refused}");
     while let Some(seen) = display.try_next(std::time::Duration::ZERO) {
-        assert!(["hearth/home/alert", "hearth/home/summary"].contains(&&*seen.topic), "{seen:?}");
+        assert!(
+            ["hearth/home/alert", "hearth/home/summary", "hearth/home/summaries"].contains(&&*seen.topic),
+            "{seen:?}"
+        );
     }
     hearth.terminate();
     let (status, said) = hearth.wait();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hearth::store::{OutboxLimits, Store};
 
-use super::harness::{Hearth, config, household, ids, is_farewell, transcript, until};
+use super::harness::{Hearth, config, household, ids, is_farewell, transcript, until, wav};
 use super::mosquitto::{Mosquitto, ReceivedMessage, Subscriber, free_address};
 
 #[test]
@@ -48,6 +48,41 @@ fn check_with_killed_broker(recording: &Path) {
     let missing: Vec<_> = written.iter().filter(|id| !seen.contains_key(*id)).collect();
     assert!(missing.is_empty(), "{} of {} never arrived", missing.len(), written.len());
     assert_eq!(seen.len(), written.len(), "an utterance arrived that is not in the transcript");
+}
+
+#[test]
+fn each_summary_made_while_the_broker_is_away_arrives_once_and_in_order_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let run = |file: &Path| {
+        let quick = "[digest]\nquiet_min = 0.07\nmin_words = 12\n";
+        let hearth = Hearth::run(dir.path(), &config(file, "fast", &format!("mqtt://{address}"), quick));
+        let (status, said) = hearth.wait();
+        assert!(status.success(), "{said}");
+    };
+    run(&household());
+    let made = || -> Vec<String> {
+        let limits = OutboxLimits::from(&hearth::config::StoreConfig::default());
+        let mut digests = Store::open(&dir.path().join("state"), limits).unwrap().last_digests(100).unwrap();
+        digests.sort_by_key(|digest| digest.id);
+        digests.iter().map(|digest| digest.id.to_string()).collect()
+    };
+    assert!(made().len() >= 3, "{:?}", made());
+
+    let _broker = Mosquitto::start(dir.path(), address, "");
+    let listener = Subscriber::new(address, "hearth/home/#", None);
+    run(&wav(dir.path(), &[0; 16_000]));
+    let (mut each, mut newest) = (Vec::new(), Vec::new());
+    until(&listener, |heard| {
+        match heard.topic.as_str() {
+            "hearth/home/summaries" => each.push(heard.json()["id"].as_str().unwrap().to_owned()),
+            "hearth/home/summary" => newest.push(heard.json()["id"].as_str().unwrap().to_owned()),
+            _ => {}
+        }
+        is_farewell(heard)
+    });
+    assert_eq!(each, made());
+    assert_eq!(newest.last(), each.last());
 }
 
 #[test]

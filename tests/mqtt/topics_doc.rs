@@ -66,6 +66,7 @@ fn examples() -> Vec<Message> {
         payload::rule(&topics, stamp, &rule),
         payload::interim(&topics, stamp, &saying),
         payload::utterance(&topics, &said),
+        payload::each_summary(&topics, &digest),
         payload::alert(&topics, &alert(vec!["There is water on the floor.".into()])),
         payload::gap(&topics, &gap),
         ask.response(&topics, stamp, &Ok(Reply::Ask(answer))),

@@ -146,6 +146,14 @@ fn a_rule_and_a_summary_are_replaced_by_themselves_without_words() {
 }
 
 #[test]
+fn each_summary_waits_for_the_broker_and_goes_by_the_time_it_tells_of() {
+    let digests = [digest(EARLY), digest(EARLY), digest(LATE)];
+    let each = digests.each_ref().map(|digest| payload::each_summary(&topics(), digest));
+    assert!(each.iter().all(|message| !message.retain));
+    assert_eq!(left(&[], &each), each[..2], "none takes the place of another, and what was forgotten goes");
+}
+
+#[test]
 fn a_retained_message_without_a_replacement_is_cleared_at_the_broker() {
     let mut message = payload::summary(&topics(), &digest(LATE));
     let Provenance::Speech(quoted) = &mut message.provenance else { panic!("it quotes") };

@@ -76,6 +76,7 @@ fn each() -> Vec<(&'static str, Message)> {
         ("interim", payload::interim(&topics, header, &saying)),
         ("gap", payload::gap(&topics, &gap)),
         ("alert", payload::alert(&topics, &alert)),
+        ("each_summary", payload::each_summary(&topics, &digest)),
         ("summary", payload::summary(&topics, &digest)),
         ("summary_of_room", payload::summary_of_room(&topics, &digest).unwrap()),
         ("rule", payload::rule(&topics, header, &rule)),

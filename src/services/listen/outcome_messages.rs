@@ -65,6 +65,7 @@ impl OutcomeMessages {
         standings: impl Iterator<Item = RuleStanding<'a>>,
     ) -> Vec<Message> {
         let mut messages: Vec<_> = outcome.alerts.iter().map(|alert| payload::alert(&self.topics, alert)).collect();
+        messages.extend(outcome.digests.iter().map(|digest| payload::each_summary(&self.topics, digest)));
         messages.extend(outcome.digests.iter().map(|digest| payload::summary(&self.topics, digest)));
         messages.extend(outcome.digests.iter().filter_map(|digest| payload::summary_of_room(&self.topics, digest)));
         let mut changed: Vec<&str> = Vec::new();
