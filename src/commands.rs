@@ -226,6 +226,7 @@ mod tests {
             let name = name(command.path);
             let well_formed = [format!("{name}/set"), format!("request/{name}")].contains(&command.path.to_string());
             assert!(well_formed && !name.contains('/'), "{}", command.path);
+            assert_ne!(name, "probe", "hearth sends itself messages on these topics");
         }
     }
 

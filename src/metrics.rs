@@ -64,7 +64,7 @@ pub struct Metrics {
     pub(crate) others_refused: Count,
     /// Publishing: a broker is connected.
     pub connected: Flag,
-    /// Publishing: subscribed to commands.
+    /// Publishing: commands come through, as a message to ourselves showed.
     pub commands_ok: Flag,
     /// Publishing: messages acknowledged and sent since the start, messages waiting, and messages dropped by the limits.
     pub acknowledged: Count,

@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod client;
+pub(crate) mod command_probe;
 pub mod discovery;
 pub mod inflight;
 pub mod payload;

@@ -50,6 +50,7 @@ impl MetricsCollector {
         let mut gauge = |name, help, value: f64| single(to, name, help, &ConstGauge::new(value));
         gauge("hearth_listening", "1 while the room is not muted", flag(metrics.listening.get()))?;
         gauge("hearth_source_ok", "1 while a source of sound delivers", flag(metrics.microphone_ok.get()))?;
+        gauge("hearth_commands_ok", "1 while commands come through from the broker", flag(metrics.commands_ok.get()))?;
         gauge("hearth_connected", "1 while a broker is connected", flag(metrics.connected.get()))?;
         gauge("hearth_store_ok", "1 while the disk takes what is written", flag(!metrics.store_refuses.get()))?;
         gauge("hearth_outbox_messages", "Messages that wait for the broker", metrics.outbox.get() as f64)?;

@@ -116,6 +116,9 @@ pub(crate) struct PublishingStatus {
     /// No file still holds text that was to be forgotten.
     #[serde(default = "yes")]
     pub(crate) forget_ok: bool,
+    /// Commands come through from the broker.
+    #[serde(default = "yes")]
+    pub(crate) commands_ok: bool,
 }
 
 fn yes() -> bool {
@@ -218,6 +221,7 @@ impl PublishingStatus {
             given_up: metrics.outbox_dropped.get(),
             store_ok: !metrics.store_refuses.get(),
             forget_ok: !metrics.forget_incomplete.get(),
+            commands_ok: metrics.commands_ok.get(),
         }
     }
 }
@@ -341,6 +345,12 @@ impl PublishingStatus {
             write!(f, ", {} given up", self.given_up)?;
         }
         writeln!(f)?;
+        if self.connected && !self.commands_ok {
+            writeln!(
+                f,
+                "commands do not come through from the broker: if this lasts, the log says what its access list lacks"
+            )?;
+        }
         if !self.store_ok {
             writeln!(f, "store    takes nothing: the disk is full or read-only, and what is heard waits")?;
         }

@@ -121,7 +121,8 @@ fn mqtt(config: &Config) -> anyhow::Result<String> {
         })?;
         return Ok(format!("embedded, can listen on {}", mqtt.listen));
     }
-    let settings = client::ClientSettings::new(&mqtt, &Topics::new(&mqtt, &config.node), mqtt.listen)?;
-    run::runtime()?.block_on(client::probe(&settings, BROKER_TIMEOUT))?;
-    Ok(format!("{} takes us in", settings.url()))
+    let topics = Topics::new(&mqtt, &config.node);
+    let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;
+    run::runtime()?.block_on(client::probe_commands(&settings, &topics, BROKER_TIMEOUT))?;
+    Ok(format!("{} takes hearth in, and passes commands on", settings.url()))
 }

@@ -8,6 +8,7 @@
 //! packet may be lost between its bookkeeping and the socket: keep the future of [`Connection::poll`] until it is ready.
 
 mod explain;
+mod probe;
 mod settings;
 
 use std::collections::VecDeque;
@@ -23,6 +24,8 @@ use super::payload;
 use super::retry::Backoff;
 use crate::event::Message;
 
+pub use probe::probe;
+pub(crate) use probe::{end_persistent_session, probe_commands, probe_own};
 pub(crate) use settings::credentials;
 pub use settings::{ClientError, ClientSettings};
 
@@ -289,45 +292,4 @@ fn translate(event: rumqttc::Event) -> Option<BrokerEvent> {
         rumqttc::Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => Some(BrokerEvent::Sent(packet)),
         _ => None,
     }
-}
-
-/// Connects once, as `hearth check` does, without disturbing a running hearth.
-///
-/// # Errors
-/// The broker does not accept the connection within `timeout`.
-pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
-    once(settings, "check", timeout).await
-}
-
-/// Connects once to the broker of this process, to see whether it answers.
-///
-/// # Errors
-/// The broker does not accept the connection within `timeout`.
-pub(crate) async fn probe_own(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
-    once(settings, "probe", timeout).await
-}
-
-/// Ends the persistent session: the broker deletes what it keeps for a client of [`persistent_session`].
-///
-/// # Errors
-/// The broker does not accept the connection within `timeout`.
-pub(crate) async fn end_persistent_session(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
-    once(settings, PERSISTENT_ROLE, timeout).await
-}
-
-async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Result<(), ClientError> {
-    let mut options = settings.options();
-    options.set_client_id(settings.id_for_role(role));
-    let (sender, mut events) = start(options);
-    let seconds = timeout.as_secs();
-    match tokio::time::timeout(timeout, events.poll()).await {
-        Err(_) => return Err(ClientError::Silent { url: settings.url.clone(), seconds }),
-        Ok(Err(error)) => return Err(settings.explain(None, error)),
-        Ok(Ok(_)) => {}
-    }
-    if sender.try_disconnect().is_ok() {
-        // Whether the DISCONNECT arrives does not matter.
-        let _ = tokio::time::timeout(timeout, events.poll()).await;
-    }
-    Ok(())
 }

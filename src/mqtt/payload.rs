@@ -252,6 +252,11 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
     message(topics.health(), true, header, body, Provenance::Nothing)
 }
 
+/// What hearth sends to itself on a topic of each kind of command. Not retained.
+pub fn command_probes(topics: &Topics, header: MessageHeader) -> [Message; 2] {
+    topics.command_probes().map(|topic| message(topic, false, header, Map::new().into(), Provenance::Nothing))
+}
+
 /// The answer to a command: `status` is `ok`, with the fields of its reply, or `error`, with what was wrong.
 pub fn response(
     topics: &Topics,

@@ -139,6 +139,11 @@ impl Topics {
         [self.below("+/set"), self.below("request/+")]
     }
 
+    /// A topic within each filter for commands that belongs to no command: hearth sends itself messages there.
+    pub(crate) fn command_probes(&self) -> [String; 2] {
+        [self.below("probe/set"), self.below("request/probe")]
+    }
+
     /// The topic of the Home Assistant discovery message, retained.
     pub fn discovery(&self) -> String {
         format!("{}/device/{}/config", self.discovery_prefix, self.device_id())

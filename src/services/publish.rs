@@ -8,6 +8,7 @@
 //! ([`tokio::task::block_in_place`] on a runtime with several threads): nobody but this task waits, and a connection whose
 //! keep-alive is 30 s does not mind.
 
+mod command_check;
 mod command_intake;
 mod discovery_state;
 mod interim;
@@ -41,6 +42,7 @@ use crate::mqtt::retry::OutageLog;
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
+use command_check::CommandCheck;
 use command_intake::CommandIntake;
 use discovery_state::DiscoveryState;
 use outbox_sender::{OutboxSender, OutgoingKind};
@@ -135,6 +137,7 @@ struct Publisher {
     discovery: DiscoveryState,
     commands: CommandIntake,
     subscription: CommandSubscription,
+    command_check: CommandCheck,
     rules: watch::Receiver<Vec<Rule>>,
     /// Where interim transcripts come from; none where they are not published.
     interim: Option<broadcast::Receiver<Arc<LiveEvent>>>,
@@ -178,6 +181,7 @@ impl Publisher {
                 std::time::Instant::now(),
             ),
             subscription: CommandSubscription::default(),
+            command_check: CommandCheck::default(),
             rules,
             interim,
             url: client.url().to_string(),
@@ -248,13 +252,14 @@ impl Publisher {
             BrokerEvent::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
             BrokerEvent::Subscribed => {
                 self.subscription.subscribed();
-                self.context.metrics.commands_ok.set(true);
+                self.command_check.begin(&mut self.outbox, &self.context.topics);
                 // Its acknowledgement shows that all that was retained has come.
                 self.queue_health()
             }
             BrokerEvent::SubscriptionRefused => {
-                self.context.metrics.commands_ok.set(false);
-                let refusal = "the broker does not let hearth listen to its commands: check its access rules";
+                // It may be Home Assistant's topic that was refused. Whether commands come is seen.
+                self.command_check.begin(&mut self.outbox, &self.context.topics);
+                let refusal = "the broker refuses a subscription: to commands, or to Home Assistant's start; check its access rules";
                 if self.outage.is_new_failure(refusal, Timestamp::now()) {
                     warn!(url = self.url, "{refusal}");
                 }
@@ -326,6 +331,9 @@ impl Publisher {
             }
             return Ok(());
         }
+        if self.context.topics.command_probes().iter().any(|probe| probe == topic) {
+            return if self.command_check.received(topic, payload) { self.set_commands_ok(true) } else { Ok(()) };
+        }
         if let Some(answer) = self.commands.take(&self.context.topics, topic, payload, retain)
             && self.outbox.write(|store| store.enqueue(std::slice::from_ref(&answer)))?.is_none()
         {
@@ -338,6 +346,7 @@ impl Publisher {
     fn lost(&mut self, error: &client::ClientError) -> Result<(), store::StoreError> {
         self.context.metrics.connected.set(false);
         self.context.metrics.commands_ok.set(false);
+        self.command_check.lost();
         self.subscription.lost(matches!(error, client::ClientError::TooLong { .. }));
         let reason = error.to_string();
         if self.outage.is_new_failure(&reason, Timestamp::now()) {
@@ -349,6 +358,12 @@ impl Publisher {
             self.phase = PublishPhase::Done;
         }
         self.outbox.lost()
+    }
+
+    fn set_commands_ok(&mut self, ok: bool) -> Result<(), store::StoreError> {
+        let changed = self.context.metrics.commands_ok.get() != ok;
+        self.context.metrics.commands_ok.set(ok);
+        if changed { self.queue_health() } else { Ok(()) }
     }
 
     fn queue_health(&mut self) -> Result<(), store::StoreError> {

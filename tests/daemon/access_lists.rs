@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::harness::{Hearth, config, household};
+use super::harness::{HEARTH, Hearth, config, household};
 use super::mosquitto::{Mosquitto, Subscriber, free_address};
 
 /// The lines of the access list in docs/mqtt.md.
@@ -16,24 +16,59 @@ fn documented_list() -> String {
     lines.join("\n") + "\n"
 }
 
-#[test]
-fn with_the_documented_access_list_hearth_works_and_a_display_may_only_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let (list, passwords) = (dir.path().join("acl"), dir.path().join("passwords"));
-    std::fs::write(&list, documented_list()).unwrap();
+/// A broker with this access list, for three users with one password.
+fn broker_with(dir: &Path, access_list: &str) -> Mosquitto {
+    let (list, passwords) = (dir.join("acl"), dir.join("passwords"));
+    std::fs::write(&list, access_list).unwrap();
     std::fs::write(&passwords, "").unwrap();
     for user in ["hearth", "homeassistant", "display"] {
         let made = Command::new("mosquitto_passwd").arg("-b").arg(&passwords).args([user, "secret"]).output().unwrap();
         assert!(made.status.success(), "{made:?}");
     }
+    std::fs::write(dir.join("password"), "secret").unwrap();
     let more = format!("allow_anonymous false\npassword_file {}\nacl_file {}", passwords.display(), list.display());
-    let broker = Mosquitto::start(dir.path(), free_address(), &more);
+    Mosquitto::start(dir, free_address(), &more)
+}
+
+const LOGIN: &str = "username = \"hearth\"\npassword_file = \"password\"";
+
+/// What `hearth <command>` prints with the config in `dir`, and whether it succeeded.
+fn hearth(dir: &Path, command: &str) -> (bool, String) {
+    let output = Command::new(HEARTH).arg(command).arg("--config").arg(dir.join("hearth.toml")).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn an_access_list_that_passes_no_commands_is_told_by_log_status_and_check() {
+    // mosquitto says nothing of what its list forbids: the subscription, or what is published, succeeds.
+    for list in ["user hearth\ntopic write #\n", "user hearth\ntopic readwrite #\ntopic deny hearth/home/request/#\n"] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = broker_with(dir.path(), list);
+        let config = config(&household(), "real-time", &format!("mqtt://{}", broker.address), LOGIN);
+        let mut hearth_runs = Hearth::run(dir.path(), &config);
+        hearth_runs.until_said("commands over MQTT do not come through");
+        let warning = hearth_runs.said.last().unwrap();
+        assert!(warning.contains("hearth/home/request/probe") && warning.contains("access list"), "{warning}");
+        let (_, told) = hearth(dir.path(), "status");
+        assert!(told.contains("connected to") && told.contains("commands do not come through"), "{told}");
+        hearth_runs.terminate();
+        let (ended, said) = hearth_runs.wait();
+        assert!(ended.success(), "{said}");
+
+        let (good, told) = hearth(dir.path(), "check");
+        assert!(!good && told.contains("does not pass commands on") && told.contains("access list"), "{told}");
+    }
+}
+
+#[test]
+fn with_the_documented_access_list_hearth_works_and_a_display_may_only_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker_with(dir.path(), &documented_list());
     let home_assistant = Subscriber::new(broker.address, "#", Some(("homeassistant", "secret")));
     let display = Subscriber::new(broker.address, "hearth/home/#", Some(("display", "secret")));
-    std::fs::write(dir.path().join("password"), "secret").unwrap();
-    let login = "username = \"hearth\"\npassword_file = \"password\"\ncommands = [\"ask\", \"listening\"]";
-    let hearth =
-        Hearth::run(dir.path(), &config(&household(), "real-time", &format!("mqtt://{}", broker.address), login));
+    let settings = format!("{LOGIN}\ncommands = [\"ask\", \"listening\"]");
+    let hearth_runs =
+        Hearth::run(dir.path(), &config(&household(), "real-time", &format!("mqtt://{}", broker.address), &settings));
     home_assistant.wait_for("the announcement", |h| h.topic.starts_with("homeassistant/device/hearth_home"));
     home_assistant.wait_for("the birth", |h| h.topic == "hearth/home/status" && h.payload == "online" && !h.retain);
 
@@ -62,7 +97,12 @@ fn with_the_documented_access_list_hearth_works_and_a_display_may_only_read() {
             "{seen:?}"
         );
     }
-    hearth.terminate();
-    let (status, said) = hearth.wait();
+    home_assistant.wait_for("health says that commands come through", |heard| {
+        heard.topic == "hearth/home/health" && heard.json()["commands_ok"] == true
+    });
+    let (good, told) = hearth(dir.path(), "check");
+    assert!(good && told.contains("passes commands on"), "{told}");
+    hearth_runs.terminate();
+    let (status, said) = hearth_runs.wait();
     assert!(status.success(), "{said}");
 }

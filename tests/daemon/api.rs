@@ -134,6 +134,23 @@ impl WebPage {
 }
 
 #[test]
+fn the_scheme_of_the_token_may_be_written_in_any_case() {
+    let page = WebPage::start();
+    let code = |path: &str, scheme: &str, token: &str| {
+        let request = ureq::get(format!("{}{path}", page.base)).header("authorization", format!("{scheme} {token}"));
+        request.config().http_status_as_error(false).build().call().unwrap().status().as_u16()
+    };
+    for path in ["status", "metrics"] {
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            assert_eq!(code(path, scheme, &page.token), 200, "{path} {scheme}");
+            assert_eq!(code(path, scheme, "wrong"), 401, "{path} {scheme}");
+        }
+        assert_eq!(code(path, "Basic", &page.token), 401, "{path}");
+    }
+    page.end();
+}
+
+#[test]
 fn the_page_shows_nothing_without_the_token() {
     let page = WebPage::start();
     let file = page.dir.path().join("state/page.token");

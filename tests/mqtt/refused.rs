@@ -1,5 +1,6 @@
 //! Brokers that refuse the connection: each error names the broker and what to check.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
@@ -67,6 +68,61 @@ fn the_error_for_a_refused_password_names_user_and_address() {
     mqtt = MqttConfig { username: Some("anna".into()), password_file: Some(dir.path().join("nothing")), ..mqtt };
     let error = ClientSettings::new(&mqtt, &topics(), mqtt.listen).unwrap_err().to_string();
     assert!(error.contains("nothing") && error.contains("[mqtt] password_file"), "{error}");
+}
+
+#[test]
+fn a_password_file_with_a_byte_order_mark_holds_the_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let (passwords, secret) = (dir.path().join("passwords"), dir.path().join("secret"));
+    let made =
+        Process::new("mosquitto_passwd").args(["-b", "-c"]).arg(&passwords).args(["anna", "right"]).status().unwrap();
+    assert!(made.success());
+    let more = format!("allow_anonymous false\npassword_file {}", passwords.display());
+    let broker = Mosquitto::start(dir.path(), free_address(), &more);
+    let mqtt =
+        MqttConfig { username: Some("anna".into()), password_file: Some(secret.clone()), ..external(broker.address) };
+    std::fs::write(&secret, "\u{feff}right\r\n").unwrap();
+    probe(&mqtt).unwrap();
+    std::fs::write(&secret, "\u{feff}wrong\r\n").unwrap();
+    assert!(probe(&mqtt).unwrap_err().to_string().contains("refuses the user"));
+    // UTF-16, with its own mark.
+    std::fs::write(&secret, b"\xff\xfer\0i\0g\0h\0t\0").unwrap();
+    let error = ClientSettings::new(&mqtt, &topics(), mqtt.listen).unwrap_err().to_string();
+    assert!(error.contains("secret") && error.contains("UTF-8"), "{error}");
+}
+
+/// A broker that answers each CONNECT packet with these bytes, and closes.
+fn answers(answer: &'static [u8]) -> MqttConfig {
+    let listener = TcpListener::bind(local(0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut connect = [0; 1024];
+            let _ = client.read(&mut connect).and_then(|_| client.write_all(answer));
+        }
+    });
+    external(address)
+}
+
+#[test]
+fn a_broker_that_takes_mqtt_5_only_is_named_with_the_way_out() {
+    // mosquitto can be told so (accept_protocol_versions 5) from version 2.1 on, which no stable Debian has; these are
+    // the answers that MQTT 3.1.1 and MQTT 5 prescribe.
+    for refusal in [&[0x20, 2, 0, 1][..], &[0x20, 3, 0, 0x84, 0]] {
+        let error = probe(&answers(refusal)).unwrap_err().to_string();
+        assert!(error.contains("refuses MQTT 3.1.1") && error.contains("accept_protocol_versions"), "{error}");
+    }
+    // It may also close without an answer.
+    let error = probe(&answers(&[])).unwrap_err().to_string();
+    assert!(error.contains("closed the connection") && error.contains("MQTT 5 only"), "{error}");
+}
+
+#[test]
+fn a_refused_client_id_and_a_broker_that_is_full_are_named() {
+    let error = probe(&answers(&[0x20, 2, 0, 2])).unwrap_err().to_string();
+    assert!(error.contains("refuses the client id \"hearth_home\"") && error.contains("`node`"), "{error}");
+    let error = probe(&answers(&[0x20, 2, 0, 3])).unwrap_err().to_string();
+    assert!(error.contains("cannot serve more clients"), "{error}");
 }
 
 #[test]

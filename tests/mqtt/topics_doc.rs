@@ -51,7 +51,7 @@ fn examples() -> Vec<Message> {
         InvalidCommand { command: "unknown", transaction: None, error: "there is no command request/x".into() };
     let metrics = Metrics::default();
     metrics.rooms.open(&"home".into());
-    vec![
+    let mut messages = vec![
         payload::online(&topics),
         payload::info(&topics, stamp, &info),
         payload::health(
@@ -71,7 +71,9 @@ fn examples() -> Vec<Message> {
         payload::gap(&topics, &gap),
         ask.response(&topics, stamp, &Ok(Reply::Ask(answer))),
         invalid.response(&topics, stamp),
-    ]
+    ];
+    messages.extend(payload::command_probes(&topics, stamp));
+    messages
 }
 
 #[test]

@@ -10,6 +10,9 @@ use rustls::CertificateError as Fault;
 use super::STEADY;
 use super::settings::{ClientError, ClientSettings};
 
+/// The reason code of MQTT 5 with which a broker may refuse an older version. It is none of MQTT 3.1.1.
+const UNSUPPORTED_VERSION_IN_MQTT_5: u8 = 0x84;
+
 impl ClientSettings {
     /// The error for a connection that ended after `lasted`, or (None) was never established.
     pub(super) fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> ClientError {
@@ -23,6 +26,25 @@ impl ClientSettings {
                     None => "a client without username".into(),
                 };
                 ClientError::Refused { url, who }
+            }
+            ConnectionError::ConnectionRefused(ConnectReturnCode::RefusedProtocolVersion)
+            | ConnectionError::MqttState(StateError::Deserialization(PacketError::InvalidConnectReturnCode(
+                UNSUPPORTED_VERSION_IN_MQTT_5,
+            ))) => {
+                let reason = "it refuses MQTT 3.1.1, which hearth speaks; let it take that version too (mosquitto: \
+                              accept_protocol_versions 4,5)";
+                ClientError::NotTaken { url, reason: reason.into() }
+            }
+            ConnectionError::ConnectionRefused(ConnectReturnCode::BadClientId) => {
+                let reason = format!(
+                    "it refuses the client id \"{}\"; let it take that id, or set another `node`",
+                    self.client_id
+                );
+                ClientError::NotTaken { url, reason }
+            }
+            ConnectionError::ConnectionRefused(ConnectReturnCode::ServiceUnavailable) => {
+                let reason = "it says that it cannot serve more clients now; look into its log and its limits";
+                ClientError::NotTaken { url, reason: reason.into() }
             }
             ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => ClientError::Silent { url, seconds: 5 },
             ConnectionError::Tls(TlsError::Io(ref io)) if io.get_ref().is_none() => {

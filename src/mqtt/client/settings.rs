@@ -43,9 +43,19 @@ pub enum ClientError {
     Refused { url: String, who: String },
     #[error("{url} is not trusted: {source}; {remedy}")]
     Untrusted { url: String, source: BoxedError, remedy: &'static str },
+    #[error("{url} takes no connection: {reason}")]
+    NotTaken { url: String, reason: String },
+    #[error(
+        "{url} takes hearth in, but does not pass commands on: what hearth sent itself on {topics} did not come back within \
+         {seconds} s; its access list must let hearth read and write these topics, see docs/mqtt.md"
+    )]
+    CommandsBlocked { url: String, topics: String, seconds: u64 },
     #[error("{url} cannot be reached: {source}; is the broker running, and is this its address?")]
     Unreachable { url: String, source: BoxedError },
-    #[error("{url} closed the connection while it was being made: does it want a username, or another one?")]
+    #[error(
+        "{url} closed the connection while it was being made: does it want a username, or another one, or does it take MQTT 5 \
+         only? hearth speaks MQTT 3.1.1"
+    )]
     Closed { url: String },
     #[error("{url} does not answer within {seconds} s; is this the address of an MQTT broker?")]
     Silent { url: String, seconds: u64 },

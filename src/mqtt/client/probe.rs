@@ -1,0 +1,89 @@
+//! Connections that are made once, to see whether the broker takes hearth in and passes commands on.
+
+use std::time::Duration;
+
+use super::{BrokerEvent, ClientError, ClientSettings, PERSISTENT_ROLE, observe, start};
+use crate::mqtt::command_probe::{CommandProbe, PROBE_TIMEOUT};
+use crate::mqtt::topics::Topics;
+
+/// The role (suffix of the client id) of `hearth check`.
+const CHECK_ROLE: &str = "check";
+
+/// Connects once, as `hearth check` does, without disturbing a running hearth.
+///
+/// # Errors
+/// The broker does not accept the connection within `timeout`.
+pub async fn probe(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
+    once(settings, CHECK_ROLE, timeout).await
+}
+
+/// Connects once, subscribes to the commands, and sends itself a message on a topic of each kind, as a running hearth does.
+///
+/// # Errors
+/// The broker does not accept the connection within `timeout`, or what was sent does not come back.
+pub(crate) async fn probe_commands(
+    settings: &ClientSettings,
+    topics: &Topics,
+    timeout: Duration,
+) -> Result<(), ClientError> {
+    probe(settings, timeout).await?;
+    let mut probe = CommandProbe::new(topics);
+    let (sender, mut connection) = observe(settings.clone(), CHECK_ROLE);
+    let came = async {
+        while !probe.is_complete() {
+            match connection.poll().await {
+                // A client that is new has room for these.
+                BrokerEvent::Connected { .. } => drop(sender.subscribe(topics.commands())),
+                BrokerEvent::Subscribed | BrokerEvent::SubscriptionRefused => {
+                    probe.missing().iter().for_each(|message| drop(sender.try_publish(message)));
+                }
+                BrokerEvent::Message { topic, payload, .. } => probe.received(&topic, &payload),
+                BrokerEvent::Lost(error) => return Err(error),
+                BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) => {}
+            }
+        }
+        Ok(())
+    };
+    let came = tokio::time::timeout(PROBE_TIMEOUT, came).await;
+    if sender.disconnect().is_ok() {
+        // Whether the DISCONNECT arrives does not matter.
+        let _ = tokio::time::timeout(timeout, connection.poll()).await;
+    }
+    came.unwrap_or_else(|_| {
+        let (url, topics, seconds) = (settings.url.clone(), probe.missing_topics(), PROBE_TIMEOUT.as_secs());
+        Err(ClientError::CommandsBlocked { url, topics, seconds })
+    })
+}
+
+/// Connects once to the broker of this process, to see whether it answers.
+///
+/// # Errors
+/// The broker does not accept the connection within `timeout`.
+pub(crate) async fn probe_own(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
+    once(settings, "probe", timeout).await
+}
+
+/// Ends the persistent session: the broker deletes what it keeps for a client of [`persistent_session`].
+///
+/// # Errors
+/// The broker does not accept the connection within `timeout`.
+pub(crate) async fn end_persistent_session(settings: &ClientSettings, timeout: Duration) -> Result<(), ClientError> {
+    once(settings, PERSISTENT_ROLE, timeout).await
+}
+
+async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Result<(), ClientError> {
+    let mut options = settings.options();
+    options.set_client_id(settings.id_for_role(role));
+    let (sender, mut events) = start(options);
+    let seconds = timeout.as_secs();
+    match tokio::time::timeout(timeout, events.poll()).await {
+        Err(_) => return Err(ClientError::Silent { url: settings.url.clone(), seconds }),
+        Ok(Err(error)) => return Err(settings.explain(None, error)),
+        Ok(Ok(_)) => {}
+    }
+    if sender.try_disconnect().is_ok() {
+        // Whether the DISCONNECT arrives does not matter.
+        let _ = tokio::time::timeout(timeout, events.poll()).await;
+    }
+    Ok(())
+}

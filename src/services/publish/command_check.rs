@@ -1,0 +1,90 @@
+//! Checks at each connection, and every ten minutes, whether commands reach hearth: see [`CommandProbe`].
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::outbox_sender::{OutboxSender, OutgoingKind};
+use crate::mqtt::command_probe::{CommandProbe, PROBE_TIMEOUT};
+use crate::mqtt::retry::OutageLog;
+use crate::mqtt::topics::Topics;
+
+/// How often it is checked while commands come through. An access list can change while hearth is connected.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// How often while they do not.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The probe of this connection.
+#[derive(Debug, Default)]
+pub(super) struct CommandCheck {
+    /// The newest. It counts also when it comes late.
+    probe: Option<CommandProbe>,
+    /// When the probe is late, or, after that or when it came, when the next is sent.
+    at: Option<Instant>,
+    is_late: bool,
+    outage: OutageLog,
+}
+
+impl CommandCheck {
+    /// Sends a new probe. The broker has answered the subscription.
+    pub(super) fn begin(&mut self, outbox: &mut OutboxSender, topics: &Topics) {
+        let probe = CommandProbe::new(topics);
+        outbox.announce(probe.missing().iter().map(|message| (OutgoingKind::Announcement, message.clone())));
+        self.probe = Some(probe);
+        self.at = Some(Instant::now() + PROBE_TIMEOUT);
+        self.is_late = false;
+    }
+
+    /// A message came on the topic of a probe. Returns whether commands come through, as far as this shows it.
+    pub(super) fn received(&mut self, topic: &str, payload: &[u8]) -> bool {
+        let Some(probe) = self.probe.as_mut().filter(|probe| !probe.is_complete()) else { return false };
+        probe.received(topic, payload);
+        if !probe.is_complete() {
+            return false;
+        }
+        self.at = Some(Instant::now() + INTERVAL);
+        if self.outage.ended() {
+            info!("commands come through");
+        }
+        true
+    }
+
+    /// There is no connection any more.
+    pub(super) fn lost(&mut self) {
+        self.probe = None;
+        self.at = None;
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// It is `now`. Returns whether the probe has just become late: commands do not come through.
+    pub(super) fn deadline_passed(&mut self, now: Instant, outbox: &mut OutboxSender, topics: &Topics) -> bool {
+        if self.at.is_none_or(|at| at > now) {
+            return false;
+        }
+        match &self.probe {
+            Some(probe) if !probe.is_complete() && !self.is_late => {
+                self.is_late = true;
+                self.at = Some(now + RETRY);
+                let reason = format!(
+                    "commands over MQTT do not come through: what hearth sent itself on {} did not come back within {} s; the \
+                     broker's access list must let hearth read and write these topics, see docs/mqtt.md",
+                    probe.missing_topics(),
+                    PROBE_TIMEOUT.as_secs()
+                );
+                if self.outage.is_new_failure(&reason, Timestamp::now()) {
+                    warn!("{reason}");
+                }
+                true
+            }
+            _ => {
+                self.begin(outbox, topics);
+                false
+            }
+        }
+    }
+}
