@@ -40,7 +40,7 @@ pub(crate) use self::part::{AppPart, CommandError, Done, ForgetResult, ListenerP
 pub use self::pause::Pause;
 pub(crate) use self::pending::PendingCommand;
 pub use self::reload::Reload;
-pub(crate) use self::request::{CommandAnswer, parse_object};
+pub(crate) use self::request::{CommandAnswer, parse_object, too_long};
 pub use self::request::{InvalidCommand, Request, parse};
 pub use self::snooze::Snooze;
 pub use self::summarize::Summarize;
@@ -184,11 +184,6 @@ impl ListedCommand {
 /// The name of a command, of its path.
 fn name(path: &str) -> &str {
     path.strip_suffix("/set").or(path.strip_prefix("request/")).unwrap_or(path)
-}
-
-/// The topic of every command. Subscribing to these leaves out what else is sent below `request/` and to `…/set`.
-pub(crate) fn topics(topics: &Topics) -> impl Iterator<Item = String> {
-    LIST.iter().map(move |command| topics.command(command.path))
 }
 
 /// How Home Assistant shows the commands.

@@ -119,6 +119,7 @@ async fn retained_topics(
                 ensure!(!running, "a hearth runs as \"{}\" at this broker: stop it first", topics.node());
                 found.insert(topic);
             }
+            BrokerEvent::TooLong { topic, retain: true, .. } => drop(found.insert(topic)),
             BrokerEvent::Message { topic, .. } if topic == mark => return Ok(found),
             _ => {}
         }

@@ -14,6 +14,11 @@ const MAX_NAME_BYTES: usize = 64;
 /// The longest name of a room, in bytes.
 const MAX_ROOM_BYTES: usize = 256;
 
+/// What is wrong with a payload of so many bytes.
+pub(super) fn too_long(bytes: usize) -> String {
+    format!("a command has at most {MAX_BYTES} bytes, this one has {bytes}")
+}
+
 /// A payload, taken apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Body {
@@ -30,7 +35,7 @@ impl Body {
     /// It is too long, no UTF-8, no JSON object though it begins as one, or its transaction is neither a string nor a number.
     pub(super) fn read(payload: &[u8]) -> Result<Self, String> {
         if payload.len() > MAX_BYTES {
-            return Err(format!("a command has at most {MAX_BYTES} bytes, this one has {}", payload.len()));
+            return Err(too_long(payload.len()));
         }
         let text = std::str::from_utf8(payload).map_err(|_| "a command must be UTF-8 text".to_string())?.trim();
         if !text.starts_with('{') {

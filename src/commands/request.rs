@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::body::{Body, shortened};
+use super::body::{self, Body, shortened};
 use super::{Command, LIST, ListedCommand, Reply, name};
 use crate::event::Message;
 use crate::mqtt::payload::{self, MessageHeader};
@@ -48,6 +48,12 @@ impl InvalidCommand {
         Self { command: UNKNOWN, transaction, error }
     }
 
+    /// Its payload cannot be read.
+    fn unreadable(listed: Option<&ListedCommand>, error: String) -> Self {
+        let command = listed.map_or(UNKNOWN, |listed| name(listed.path));
+        Self { command, transaction: None, error }
+    }
+
     /// The message that answers it on `response/<command>`.
     pub fn response(&self, topics: &Topics, stamp: MessageHeader) -> Message {
         payload::response(topics, stamp, self.command, self.transaction.as_ref(), self.error())
@@ -65,22 +71,30 @@ impl InvalidCommand {
 
 /// Reads a message. None when it is no command of this machine, or a retained message, which is an old command.
 pub fn parse(topics: &Topics, topic: &str, payload: &[u8], retained: bool) -> Option<Result<Request, InvalidCommand>> {
-    let path = topics.path(topic)?;
-    let named = path.strip_suffix("/set").or(path.strip_prefix("request/"))?;
-    if retained || named.contains('/') {
-        return None;
-    }
-    let listed = LIST.iter().find(|listed| listed.path == path);
+    let (path, listed) = listed(topics, topic, retained)?;
     Some(match (Body::read(payload), listed) {
         (Ok(body), Some(listed)) => read(listed, body),
         (Ok(body), None) => {
             Err(InvalidCommand::unknown(body.transaction, format!("there is no command {}", shortened(path))))
         }
-        (Err(error), listed) => {
-            let command = listed.map_or(UNKNOWN, |listed| name(listed.path));
-            Err(InvalidCommand { command, transaction: None, error })
-        }
+        (Err(error), listed) => Err(InvalidCommand::unreadable(listed, error)),
     })
+}
+
+/// What is answered to a command whose payload was so long that it was dropped. None when it is no command, as with [`parse`].
+pub(crate) fn too_long(topics: &Topics, topic: &str, bytes: usize, retained: bool) -> Option<InvalidCommand> {
+    let (_, listed) = listed(topics, topic, retained)?;
+    Some(InvalidCommand::unreadable(listed, body::too_long(bytes)))
+}
+
+/// The path of a command, and the command if there is one with this path. None when the topic is not one of commands.
+fn listed<'a>(topics: &Topics, topic: &'a str, retained: bool) -> Option<(&'a str, Option<&'static ListedCommand>)> {
+    let path = topics.path(topic)?;
+    let named = path.strip_suffix("/set").or(path.strip_prefix("request/"))?;
+    if retained || named.contains('/') {
+        return None;
+    }
+    Some((path, LIST.iter().find(|listed| listed.path == path)))
 }
 
 /// Reads a command from an object that names it, `{"command": "ask", "value": …}`, as the control socket and the page send it.

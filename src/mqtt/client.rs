@@ -1,24 +1,26 @@
-//! The connection to the broker, over rumqttc.
+//! The connection to the broker, with the packets of rumqttc.
 //!
-//! Nothing is queued here over a lost connection: what the library still held is thrown away, since the outbox has it. Which
-//! messages are in flight is the task of [`super::inflight`].
+//! Nothing is queued here over a lost connection, since the outbox has it. Which messages are in flight is the task of
+//! [`super::inflight`].
 //!
-//! rumqttc alone is not a reliable queue: with its default clean session it silently loses messages that it accepted before
-//! a connection broke. So its state is replaced after each loss. Its event loop must never be dropped during a poll, or a
-//! packet may be lost between its bookkeeping and the socket: keep the future of [`Connection::poll`] until it is ready.
+//! A message that is longer than [`MAX_PACKET`] is dropped while it arrives, and told as [`BrokerEvent::TooLong`]: memory stays
+//! bounded, whatever others send, and the connection goes on.
 
 mod explain;
+mod packets;
 mod probe;
+mod session;
 mod settings;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rumqttc::{
-    AsyncClient, EventLoop, Incoming, LastWill, MqttOptions, MqttState, Outgoing, Publish, QoS, SubscribeFilter,
-    TlsConfiguration, Transport,
-};
+use rumqttc::mqttbytes::v4::{Connect, Disconnect, LastWill, Login, PubAck, Publish, Subscribe, Unsubscribe};
+use rumqttc::{ConnectionError, QoS, Request, SubscribeFilter};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+use self::session::Session;
 
 use super::payload;
 use super::retry::Backoff;
@@ -29,19 +31,17 @@ pub(crate) use probe::{end_persistent_session, probe_commands, probe_own};
 pub(crate) use settings::credentials;
 pub use settings::{ClientError, ClientSettings};
 
-/// The largest packet in either direction, in bytes. A message that does not fit is refused before it is sent: the library
-/// would reconnect for ever. An incoming one breaks the connection, so that others cannot fill this machine's memory.
+/// The largest packet in either direction, in bytes, without its first two to five. A message that does not fit is refused before
+/// it is sent.
 pub(crate) const MAX_PACKET: usize = 1 << 20;
 /// The role (suffix of the client id) of [`persistent_session`].
 const PERSISTENT_ROLE: &str = "nodes";
-/// The largest packet that MQTT allows, in bytes.
-const LARGEST_PACKET: usize = 256 << 20;
 /// A connection that lasted this long counts as a success: the back-off starts again.
 const STEADY: Duration = Duration::from_secs(10);
-/// Packet ids the library uses. It stalls when it wraps around to one that is not acknowledged yet, so there are more than
+/// Packet ids that rumqttc uses. It stalls when it wraps around to one that is not acknowledged yet, so there are more than
 /// [`super::inflight::WINDOW`].
 const INFLIGHT: u16 = 32;
-/// Requests the library queues before they are sent: the window, subscriptions and a DISCONNECT.
+/// Requests that are queued before they are sent: the window, subscriptions and a DISCONNECT.
 const CAPACITY: usize = 32;
 
 impl ClientSettings {
@@ -50,20 +50,12 @@ impl ClientSettings {
         format!("{}_{role}", self.client_id)
     }
 
-    fn options(&self) -> MqttOptions {
-        let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
-        options
-            .set_keep_alive(self.keep_alive)
-            .set_clean_session(true)
-            .set_inflight(INFLIGHT)
-            .set_max_packet_size(MAX_PACKET, MAX_PACKET);
-        if let Some((user, password)) = &self.credentials {
-            options.set_credentials(user, password);
-        }
-        if let Some(tls) = &self.tls {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
-        }
-        options
+    /// The packet that asks for a clean session.
+    fn connect(&self, client_id: String) -> Connect {
+        let login = self.credentials.as_ref().map(|(user, password)| Login::new(user, password));
+        // Keep-alive intervals are seconds or minutes.
+        let keep_alive = u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        Connect { keep_alive, login, ..Connect::new(client_id) }
     }
 }
 
@@ -84,6 +76,8 @@ pub enum BrokerEvent {
         /// The packet id for [`MqttSender::acknowledge`]; 0 if it needs no acknowledgement.
         packet: u16,
     },
+    /// A message whose payload of so many bytes was dropped, because it is too long. It is acknowledged like any other.
+    TooLong { topic: String, bytes: usize, retain: bool, packet: u16 },
     /// The broker accepted a subscription.
     Subscribed,
     /// The broker refused a subscription.
@@ -103,7 +97,7 @@ pub(crate) enum PublishRefusal {
 
 /// The sending half of a client.
 #[derive(Clone, Debug)]
-pub struct MqttSender(AsyncClient);
+pub struct MqttSender(mpsc::Sender<Request>);
 
 impl MqttSender {
     /// Queues a message with QoS 1. It was sent only when [`BrokerEvent::Sent`] says so.
@@ -116,14 +110,20 @@ impl MqttSender {
         if !fits || topic.is_empty() || topic.contains(['+', '#', '\0']) {
             return Err(PublishRefusal::Never);
         }
-        self.0.try_publish(topic, QoS::AtLeastOnce, *retain, payload.as_bytes()).map_err(|_| PublishRefusal::Busy)
+        self.queue(Request::Publish(Publish {
+            retain: *retain,
+            ..Publish::new(topic, QoS::AtLeastOnce, payload.as_str())
+        }))
     }
 
     /// Sends a message with QoS 0: at most once, without acknowledgement. It is dropped if the queue is full.
     pub(crate) fn publish_qos0(&self, message: &Message) {
         let Message { topic, payload, retain, .. } = message;
         // A full queue: a later message will replace this one.
-        let _ = self.0.try_publish(topic, QoS::AtMostOnce, *retain, payload.as_bytes());
+        let _ = self.queue(Request::Publish(Publish {
+            retain: *retain,
+            ..Publish::new(topic, QoS::AtMostOnce, payload.as_str())
+        }));
     }
 
     /// Subscribes to all of `filters`, with QoS 1.
@@ -132,7 +132,7 @@ impl MqttSender {
     /// The queue is full.
     pub(crate) fn subscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
         let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
-        self.0.try_subscribe_many(filters).map_err(|_| PublishRefusal::Busy)
+        self.queue(Request::Subscribe(Subscribe::new_many(filters)))
     }
 
     /// Unsubscribes from all of `filters`.
@@ -140,7 +140,7 @@ impl MqttSender {
     /// # Errors
     /// The queue is full.
     pub(crate) fn unsubscribe(&self, filters: impl IntoIterator<Item = String>) -> Result<(), PublishRefusal> {
-        filters.into_iter().try_for_each(|filter| self.0.try_unsubscribe(filter).map_err(|_| PublishRefusal::Busy))
+        filters.into_iter().try_for_each(|filter| self.queue(Request::Unsubscribe(Unsubscribe::new(filter))))
     }
 
     /// Acknowledges a received message, on a connection of [`persistent_session`].
@@ -148,9 +148,7 @@ impl MqttSender {
     /// # Errors
     /// The queue is full.
     pub(crate) fn acknowledge(&self, packet: u16) -> Result<(), PublishRefusal> {
-        let mut message = Publish::new("", QoS::AtLeastOnce, "");
-        message.pkid = packet;
-        self.0.try_ack(&message).map_err(|_| PublishRefusal::Busy)
+        self.queue(Request::PubAck(PubAck::new(packet)))
     }
 
     /// Disconnects. The next [`BrokerEvent::Lost`] is then no failure.
@@ -158,14 +156,21 @@ impl MqttSender {
     /// # Errors
     /// The queue is full.
     pub(crate) fn disconnect(&self) -> Result<(), PublishRefusal> {
-        self.0.try_disconnect().map_err(|_| PublishRefusal::Busy)
+        self.queue(Request::Disconnect(Disconnect))
+    }
+
+    fn queue(&self, request: Request) -> Result<(), PublishRefusal> {
+        self.0.try_send(request).map_err(|_| PublishRefusal::Busy)
     }
 }
 
 /// The half of a client that must be polled for anything to happen.
 pub struct Connection {
     settings: ClientSettings,
-    events: EventLoop,
+    connect: Connect,
+    manual_acks: bool,
+    requests: mpsc::Receiver<Request>,
+    session: Option<Session>,
     /// Events that were received but not yet returned by [`Connection::poll`].
     seen: VecDeque<BrokerEvent>,
     back_off: Backoff,
@@ -175,50 +180,43 @@ pub struct Connection {
 
 /// The main client. It connects when polled; the broker publishes `offline` for it (its will) when it dies.
 pub fn open(settings: ClientSettings) -> (MqttSender, Connection) {
-    let mut options = settings.options();
-    let offline = payload::OFFLINE.as_bytes();
-    options.set_last_will(LastWill::new(&settings.status, offline, QoS::AtLeastOnce, true));
-    connect(settings, options)
+    let will = LastWill::new(&settings.status, payload::OFFLINE.as_bytes(), QoS::AtLeastOnce, true);
+    let connect = Connect { last_will: Some(will), ..settings.connect(settings.client_id.clone()) };
+    start(settings, connect, false)
 }
 
-/// An additional client with `role` as suffix of its id, without a will. It accepts packets of any size.
+/// An additional client with `role` as suffix of its id, without a will.
 pub(crate) fn observe(settings: ClientSettings, role: &str) -> (MqttSender, Connection) {
-    let mut options = settings.options();
-    options.set_client_id(settings.id_for_role(role)).set_max_packet_size(LARGEST_PACKET, MAX_PACKET);
-    connect(settings, options)
+    let connect = settings.connect(settings.id_for_role(role));
+    start(settings, connect, false)
 }
 
 /// A client with a persistent session: the broker keeps every message that it subscribed to until it is acknowledged, also
-/// while the client is not connected. It accepts packets of any size: one that it refused would be sent again for ever.
+/// while the client is not connected.
 pub fn persistent_session(settings: ClientSettings) -> (MqttSender, Connection) {
-    let mut options = settings.options();
-    options
-        .set_client_id(settings.id_for_role(PERSISTENT_ROLE))
-        .set_max_packet_size(LARGEST_PACKET, MAX_PACKET)
-        .set_clean_session(false)
-        .set_manual_acks(true);
-    connect(settings, options)
+    let connect = Connect { clean_session: false, ..settings.connect(settings.id_for_role(PERSISTENT_ROLE)) };
+    start(settings, connect, true)
 }
 
-fn connect(settings: ClientSettings, options: MqttOptions) -> (MqttSender, Connection) {
-    let (sender, events) = start(options);
-    let seen = VecDeque::new();
-    let connection =
-        Connection { settings, events, seen, back_off: Backoff::default(), not_before: None, connected: None };
+fn start(settings: ClientSettings, connect: Connect, manual_acks: bool) -> (MqttSender, Connection) {
+    let (sender, requests) = mpsc::channel(CAPACITY);
+    let connection = Connection {
+        settings,
+        connect,
+        manual_acks,
+        requests,
+        session: None,
+        seen: VecDeque::new(),
+        back_off: Backoff::default(),
+        not_before: None,
+        connected: None,
+    };
     (MqttSender(sender), connection)
 }
 
-fn start(options: MqttOptions) -> (AsyncClient, EventLoop) {
-    let (sender, mut events) = AsyncClient::new(options, CAPACITY);
-    // Packets are small in both directions: Nagle's algorithm would delay each by up to 40 ms.
-    let mut network = events.network_options();
-    network.set_tcp_nodelay(true);
-    events.set_network_options(network);
-    (sender, events)
-}
-
 impl Connection {
-    /// The next event. After a loss it waits, longer each time, and connects again.
+    /// The next event. After a loss it waits, longer each time, and connects again. A poll that is dropped loses nothing but
+    /// an attempt to connect.
     pub async fn poll(&mut self) -> BrokerEvent {
         loop {
             if let Some(event) = self.seen.pop_front() {
@@ -228,28 +226,24 @@ impl Connection {
                 tokio::time::sleep_until(instant).await;
                 self.not_before = None;
             }
-            if self.connected.is_none() {
-                // More may have been queued between the loss and the moment its event was returned.
-                self.discard_queued();
-            }
-            match self.events.poll().await {
-                Ok(event) => {
-                    if let Some(event) = translate(event) {
-                        if matches!(event, BrokerEvent::Connected { .. }) {
-                            self.connected = Some(Instant::now());
-                        }
-                        return event;
-                    }
-                }
-                Err(error) => self.lose(|settings, lasted| settings.explain(lasted, error)),
+            let done = match &mut self.session {
+                Some(session) => session.step(&mut self.requests, &mut self.seen).await,
+                None => self.connect().await,
+            };
+            if let Err(error) = done {
+                self.lose(|settings, lasted| settings.explain(lasted, error));
             }
         }
     }
 
-    /// Discards what the library would send by itself on the next connection.
-    fn discard_queued(&mut self) {
-        self.events.clean();
-        self.events.pending.clear();
+    async fn connect(&mut self) -> Result<(), ConnectionError> {
+        let (session, known) = Session::connect(&self.settings, self.connect.clone(), self.manual_acks).await?;
+        // What was queued before belongs to no connection, or to one that is lost: the outbox has it.
+        while self.requests.try_recv().is_ok() {}
+        self.session = Some(session);
+        self.connected = Some(Instant::now());
+        self.seen.push_back(BrokerEvent::Connected { known });
+        Ok(())
     }
 
     /// Drops the connection to a broker that answers but does not acknowledge. Returns the events until then, and the loss.
@@ -261,12 +255,9 @@ impl Connection {
         self.seen.drain(..)
     }
 
-    /// Queues the events that came before the connection ended, then the loss.
+    /// Queues the loss, after the events that came before the connection ended.
     fn lose(&mut self, explain: impl FnOnce(&ClientSettings, Option<Duration>) -> ClientError) {
-        let received: Vec<_> = self.events.state.events.drain(..).collect();
-        self.seen.extend(received.into_iter().filter_map(translate));
-        self.discard_queued();
-        self.events.state = MqttState::new(INFLIGHT, self.events.mqtt_options.manual_acks());
+        self.session = None;
         let lasted = self.connected.take().map(|since| since.elapsed());
         // A broker that ends the connection at once, say because another client has the same id, is no success.
         if lasted.is_some_and(|lasted| lasted >= STEADY) {
@@ -274,22 +265,5 @@ impl Connection {
         }
         self.not_before = Some(Instant::now() + self.back_off.failed(rand::random()));
         self.seen.push_back(BrokerEvent::Lost(explain(&self.settings, lasted)));
-    }
-}
-
-fn translate(event: rumqttc::Event) -> Option<BrokerEvent> {
-    match event {
-        rumqttc::Event::Incoming(Incoming::ConnAck(ack)) => Some(BrokerEvent::Connected { known: ack.session_present }),
-        rumqttc::Event::Incoming(Incoming::PubAck(ack)) => Some(BrokerEvent::Acknowledged(ack.pkid)),
-        rumqttc::Event::Incoming(Incoming::Publish(publish)) => {
-            let Publish { topic, payload, retain, pkid: packet, .. } = publish;
-            Some(BrokerEvent::Message { topic, payload: payload.to_vec(), retain, packet })
-        }
-        rumqttc::Event::Incoming(Incoming::SubAck(ack)) => {
-            let refused = ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure);
-            Some(if refused { BrokerEvent::SubscriptionRefused } else { BrokerEvent::Subscribed })
-        }
-        rumqttc::Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => Some(BrokerEvent::Sent(packet)),
-        _ => None,
     }
 }

@@ -254,7 +254,7 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
 
 /// What hearth sends to itself on a topic of each kind of command. Not retained.
 pub fn command_probes(topics: &Topics, header: MessageHeader) -> [Message; 2] {
-    topics.command_probes().map(|topic| message(topic, false, header, Map::new().into(), Provenance::Nothing))
+    topics.command_probes().map(|topic| message(topic, false, header, json!({}), Provenance::Nothing))
 }
 
 /// The answer to a command: `status` is `ok`, with the fields of its reply, or `error`, with what was wrong.

@@ -106,7 +106,7 @@ async fn run(
     let mut check = interval(CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // The poll is kept until it is ready: dropping it half-way could lose a packet.
+        // The poll is kept until it is ready, since an attempt to connect takes longer than what else happens here.
         let mut poll = pin!(connection.poll());
         let event = loop {
             ingest.acknowledge();
@@ -168,6 +168,10 @@ impl RemoteIngest {
                 let heard = self.read(&topic, &payload, retain);
                 self.arrived.push((packet, heard));
             }
+            BrokerEvent::TooLong { topic, bytes, packet, .. } => {
+                self.refuse(&topic, &format!("it has {bytes} bytes, too many to be read"));
+                self.arrived.push((packet, None));
+            }
             BrokerEvent::SubscriptionRefused => {
                 let refusal = "the broker does not let hearth hear what other machines heard: check its access rules";
                 if self.refusals.is_new_failure(refusal, Timestamp::now()) {
@@ -225,12 +229,16 @@ impl RemoteIngest {
         match remote_event::parse(topic, payload, retain, Timestamp::now()) {
             Ok(heard) => Some(heard),
             Err(reason) => {
-                self.context.metrics.others_refused.add(1);
-                if self.refusals.is_new_failure(&format!("{topic}: {reason}"), Timestamp::now()) {
-                    warn!(topic, "what another machine sent is refused: {reason}");
-                }
+                self.refuse(topic, &reason.to_string());
                 None
             }
+        }
+    }
+
+    fn refuse(&mut self, topic: &str, reason: &str) {
+        self.context.metrics.others_refused.add(1);
+        if self.refusals.is_new_failure(&format!("{topic}: {reason}"), Timestamp::now()) {
+            warn!(topic, "what another machine sent is refused: {reason}");
         }
     }
 

@@ -11,12 +11,12 @@
 mod command_check;
 mod command_intake;
 mod discovery_state;
+mod incoming;
 mod interim;
 mod outbox_sender;
 mod process_cost;
 mod shutdown;
 mod store_backoff;
-mod subscription;
 mod timers;
 
 use std::future::Future;
@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Context, ServiceError};
 use crate::commands::Request;
@@ -45,11 +45,11 @@ use crate::supervisor::Supervisor;
 use command_check::CommandCheck;
 use command_intake::CommandIntake;
 use discovery_state::DiscoveryState;
+use incoming::IncomingLog;
 use outbox_sender::{OutboxSender, OutgoingKind};
 use process_cost::ProcessMeter;
 use shutdown::PublishPhase;
 use store_backoff::RETRY;
-use subscription::CommandSubscription;
 use timers::{Timers, at};
 
 pub(crate) const NAME: &str = "publish";
@@ -59,8 +59,6 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// A broker that comes back accepts us before others have noticed: Home Assistant tries every 10 s. What it would miss for
 /// ever, alerts first of all, waits so long, or until Home Assistant says that it is there.
 const SETTLE: Duration = Duration::from_secs(12);
-/// Home Assistant asks every device at once when it starts; each answers within this time.
-const JITTER_S: f64 = 5.0;
 
 /// What only this service needs.
 pub struct PublishInputs {
@@ -136,13 +134,13 @@ struct Publisher {
     outbox: OutboxSender,
     discovery: DiscoveryState,
     commands: CommandIntake,
-    subscription: CommandSubscription,
     command_check: CommandCheck,
     rules: watch::Receiver<Vec<Rule>>,
     /// Where interim transcripts come from; none where they are not published.
     interim: Option<broadcast::Receiver<Arc<LiveEvent>>>,
     url: String,
     outage: OutageLog,
+    incoming: IncomingLog,
     /// There was a connection before.
     was_connected: bool,
     /// When everything is to be announced again.
@@ -180,12 +178,12 @@ impl Publisher {
                 context.config.mqtt.clone(),
                 std::time::Instant::now(),
             ),
-            subscription: CommandSubscription::default(),
             command_check: CommandCheck::default(),
             rules,
             interim,
             url: client.url().to_string(),
             outage: OutageLog::default(),
+            incoming: IncomingLog::default(),
             was_connected: false,
             announce_at: None,
             phase: PublishPhase::Running,
@@ -207,7 +205,7 @@ impl Publisher {
         timers: &mut Timers,
         mut drain: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Option<BrokerEvent>, store::StoreError> {
-        // The poll is kept until it is ready: dropping it half-way could lose a packet.
+        // The poll is kept until it is ready, since an attempt to connect takes longer than what else happens here.
         let mut poll = pin!(connection.poll());
         loop {
             self.send_due()?;
@@ -250,10 +248,9 @@ impl Publisher {
             }
             BrokerEvent::Acknowledged(packet) => self.acknowledged(packet),
             BrokerEvent::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
+            BrokerEvent::TooLong { topic, bytes, retain, .. } => self.too_long(&topic, bytes, retain),
             BrokerEvent::Subscribed => {
-                self.subscription.subscribed();
                 self.command_check.begin(&mut self.outbox, &self.context.topics);
-                // Its acknowledgement shows that all that was retained has come.
                 self.queue_health()
             }
             BrokerEvent::SubscriptionRefused => {
@@ -279,7 +276,11 @@ impl Publisher {
             info!(url = self.url, "connected to the broker");
         }
         self.outbox.connected();
-        self.subscription.connected(&mut self.outbox, &self.context.topics);
+        // All that could be a command, so that a mistyped one is answered too.
+        let topics = &self.context.topics;
+        if self.outbox.subscribe(topics.commands().into_iter().chain(topics.home_assistant())).is_err() {
+            error!("the client takes no subscription: commands are not heard until the next connection");
+        }
         self.announce_everything()
     }
 
@@ -301,16 +302,11 @@ impl Publisher {
     }
 
     fn acknowledged(&mut self, packet: u16) -> Result<(), store::StoreError> {
-        self.subscription.acknowledged();
         match self.outbox.acknowledged(packet) {
             Some(OutgoingKind::Discovery) => match self.discovery.acknowledged() {
                 Some(note) => self.outbox.write(|store| discovery_state::remember(store, &note)).map(drop),
                 None => Ok(()),
             },
-            Some(OutgoingKind::LastCleared) => {
-                self.subscription.cleared(&self.outbox, &self.context.topics);
-                Ok(())
-            }
             Some(OutgoingKind::Offline) => {
                 self.offline_acknowledged = true;
                 self.phase = PublishPhase::Done;
@@ -322,32 +318,11 @@ impl Publisher {
         }
     }
 
-    fn message(&mut self, topic: &str, payload: &[u8], retain: bool) -> Result<(), store::StoreError> {
-        if self.context.topics.home_assistant().any(|birth| birth == topic) {
-            if payload == payload::ONLINE.as_bytes() && !retain {
-                self.outbox.release();
-                let jitter = Duration::from_secs_f64(rand::random::<f64>() * JITTER_S);
-                self.announce_at = Some(Instant::now() + jitter);
-            }
-            return Ok(());
-        }
-        if self.context.topics.command_probes().iter().any(|probe| probe == topic) {
-            return if self.command_check.received(topic, payload) { self.set_commands_ok(true) } else { Ok(()) };
-        }
-        if let Some(answer) = self.commands.take(&self.context.topics, topic, payload, retain)
-            && self.outbox.write(|store| store.enqueue(std::slice::from_ref(&answer)))?.is_none()
-        {
-            // A disk that is full is no reason to be silent.
-            self.outbox.announce([(OutgoingKind::Announcement, answer)]);
-        }
-        Ok(())
-    }
-
     fn lost(&mut self, error: &client::ClientError) -> Result<(), store::StoreError> {
         self.context.metrics.connected.set(false);
         self.context.metrics.commands_ok.set(false);
         self.command_check.lost();
-        self.subscription.lost(matches!(error, client::ClientError::TooLong { .. }));
+        self.incoming.lost();
         let reason = error.to_string();
         if self.outage.is_new_failure(&reason, Timestamp::now()) {
             warn!(url = self.url, "{reason}; messages wait in the outbox");
@@ -358,12 +333,6 @@ impl Publisher {
             self.phase = PublishPhase::Done;
         }
         self.outbox.lost()
-    }
-
-    fn set_commands_ok(&mut self, ok: bool) -> Result<(), store::StoreError> {
-        let changed = self.context.metrics.commands_ok.get() != ok;
-        self.context.metrics.commands_ok.set(ok);
-        if changed { self.queue_health() } else { Ok(()) }
     }
 
     fn queue_health(&mut self) -> Result<(), store::StoreError> {

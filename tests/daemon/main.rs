@@ -16,6 +16,7 @@ mod disk_faults;
 mod end_to_end;
 mod forgetting;
 mod kept_text;
+mod long_messages;
 mod muting;
 mod restarts;
 mod several_machines;

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::harness::*;
-use crate::mosquitto::{LONG, Mosquitto, Subscriber};
+use crate::mosquitto::{Mosquitto, Subscriber};
 
 #[test]
 fn commands_are_forwarded_and_bad_ones_answered() {
@@ -113,44 +113,6 @@ fn a_mute_takes_effect_during_a_flood_of_commands() {
     node.drain();
     let answers = std::iter::from_fn(|| subscriber.try_next(Duration::ZERO)).count();
     assert!((1..=60).contains(&answers), "{answers} answers to 4,000 commands");
-}
-
-#[test]
-fn an_oversized_retained_message_does_not_stop_commands() {
-    for left in ["hearth/home/listening/set", "hearth/home/request/nothing", "homeassistant/status"] {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = Mosquitto::anywhere(dir.path());
-        let somebody = Subscriber::new(broker.address, "hearth/home/response/+", None);
-        somebody.publish_long(left, 3 << 20);
-        let node = PublishingNode::start(dir.path(), &external(broker.address), Vec::new());
-        // The long message may arrive after `online`: send the command until it takes effect.
-        let end = Instant::now() + LONG;
-        while node.microphone.borrow().is_open() {
-            assert!(Instant::now() < end, "{left}: the command had no effect");
-            somebody.publish("hearth/home/listening/set", "OFF", false);
-            somebody.try_next(INTERVAL);
-        }
-        assert!(node.metrics.commands_ok.get());
-        node.drain();
-    }
-}
-
-#[test]
-fn messages_that_are_too_long_and_were_not_retained_never_end_the_commands() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Mosquitto::anywhere(dir.path());
-    let somebody = Subscriber::new(broker.address, "hearth/home/response/+", None);
-    let node = PublishingNode::start(dir.path(), &external(broker.address), Vec::new());
-    for _ in 0..4 {
-        eventually("commands are heard", || node.metrics.commands_ok.get());
-        std::thread::sleep(Duration::from_millis(1_500));
-        somebody.send_long("hearth/home/request/ask", 1_100_000, false);
-        eventually("the connection breaks", || !node.metrics.commands_ok.get());
-    }
-    eventually("commands are heard", || node.metrics.commands_ok.get());
-    somebody.publish("hearth/home/listening/set", "OFF", false);
-    eventually("the command takes effect", || !node.microphone.borrow().is_open());
-    node.drain();
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod delivery;
 mod embedded_broker;
 mod harness;
 mod home_assistant;
+mod long_messages;
 mod needs_root;
 mod outbox_limits;
 mod payloads;

@@ -133,7 +133,7 @@ impl ReceivedMessage {
 
 /// A subscriber that connects again by itself, and publishes too.
 pub(crate) struct Subscriber {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     client: Client,
     received: Receiver<ReceivedMessage>,
     subscribed: Receiver<()>,

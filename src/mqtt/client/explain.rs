@@ -8,6 +8,7 @@ use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError};
 use rustls::CertificateError as Fault;
 
 use super::STEADY;
+use super::session::CONNECT_TIMEOUT;
 use super::settings::{ClientError, ClientSettings};
 
 /// The reason code of MQTT 5 with which a broker may refuse an older version. It is none of MQTT 3.1.1.
@@ -46,7 +47,7 @@ impl ClientSettings {
                 let reason = "it says that it cannot serve more clients now; look into its log and its limits";
                 ClientError::NotTaken { url, reason: reason.into() }
             }
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => ClientError::Silent { url, seconds: 5 },
+            ConnectionError::NetworkTimeout => ClientError::Silent { url, seconds: CONNECT_TIMEOUT.as_secs() },
             ConnectionError::Tls(TlsError::Io(ref io)) if io.get_ref().is_none() => {
                 ClientError::Unreachable { url, source: source.into() }
             }
@@ -61,9 +62,6 @@ impl ClientSettings {
             source if lasted.is_some_and(|lasted| lasted < STEADY) && is_closed(&source) => {
                 ClientError::KickedOut { url, client: self.client_id.clone() }
             }
-            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(bytes))) => {
-                ClientError::TooLong { url, bytes }
-            }
             source if connecting => ClientError::Unreachable { url, source: source.into() },
             source => ClientError::Broken { url, source: source.into() },
         }
@@ -75,7 +73,8 @@ fn is_closed(error: &ConnectionError) -> bool {
     match error {
         ConnectionError::MqttState(StateError::ConnectionAborted) => true,
         ConnectionError::Io(io) | ConnectionError::MqttState(StateError::Io(io)) => {
-            matches!(io.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+            matches!(io.kind(), ConnectionAborted | ConnectionReset | BrokenPipe | UnexpectedEof)
         }
         _ => false,
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BrokerEvent, ClientError, ClientSettings, PERSISTENT_ROLE, observe, start};
+use super::{BrokerEvent, ClientError, ClientSettings, Connection, MqttSender, PERSISTENT_ROLE, observe};
 use crate::mqtt::command_probe::{CommandProbe, PROBE_TIMEOUT};
 use crate::mqtt::topics::Topics;
 
@@ -33,22 +33,23 @@ pub(crate) async fn probe_commands(
         while !probe.is_complete() {
             match connection.poll().await {
                 // A client that is new has room for these.
-                BrokerEvent::Connected { .. } => drop(sender.subscribe(topics.commands())),
+                BrokerEvent::Connected { .. } => {
+                    let _ = sender.subscribe(topics.commands());
+                }
                 BrokerEvent::Subscribed | BrokerEvent::SubscriptionRefused => {
-                    probe.missing().iter().for_each(|message| drop(sender.try_publish(message)));
+                    for message in probe.missing() {
+                        let _ = sender.try_publish(message);
+                    }
                 }
                 BrokerEvent::Message { topic, payload, .. } => probe.received(&topic, &payload),
                 BrokerEvent::Lost(error) => return Err(error),
-                BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) => {}
+                BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) | BrokerEvent::TooLong { .. } => {}
             }
         }
         Ok(())
     };
     let came = tokio::time::timeout(PROBE_TIMEOUT, came).await;
-    if sender.disconnect().is_ok() {
-        // Whether the DISCONNECT arrives does not matter.
-        let _ = tokio::time::timeout(timeout, connection.poll()).await;
-    }
+    leave(&sender, &mut connection, timeout).await;
     came.unwrap_or_else(|_| {
         let (url, topics, seconds) = (settings.url.clone(), probe.missing_topics(), PROBE_TIMEOUT.as_secs());
         Err(ClientError::CommandsBlocked { url, topics, seconds })
@@ -72,18 +73,21 @@ pub(crate) async fn end_persistent_session(settings: &ClientSettings, timeout: D
 }
 
 async fn once(settings: &ClientSettings, role: &str, timeout: Duration) -> Result<(), ClientError> {
-    let mut options = settings.options();
-    options.set_client_id(settings.id_for_role(role));
-    let (sender, mut events) = start(options);
-    let seconds = timeout.as_secs();
-    match tokio::time::timeout(timeout, events.poll()).await {
-        Err(_) => return Err(ClientError::Silent { url: settings.url.clone(), seconds }),
-        Ok(Err(error)) => return Err(settings.explain(None, error)),
-        Ok(Ok(_)) => {}
+    let (sender, mut connection) = observe(settings.clone(), role);
+    match tokio::time::timeout(timeout, connection.poll()).await {
+        Err(_) => Err(ClientError::Silent { url: settings.url.clone(), seconds: timeout.as_secs() }),
+        Ok(BrokerEvent::Lost(error)) => Err(error),
+        Ok(_) => {
+            leave(&sender, &mut connection, timeout).await;
+            Ok(())
+        }
     }
-    if sender.try_disconnect().is_ok() {
-        // Whether the DISCONNECT arrives does not matter.
-        let _ = tokio::time::timeout(timeout, events.poll()).await;
+}
+
+/// Disconnects. Whether the DISCONNECT arrives does not matter.
+async fn leave(sender: &MqttSender, connection: &mut Connection, timeout: Duration) {
+    if sender.disconnect().is_ok() {
+        let gone = async { while !matches!(connection.poll().await, BrokerEvent::Lost(_)) {} };
+        let _ = tokio::time::timeout(timeout, gone).await;
     }
-    Ok(())
 }

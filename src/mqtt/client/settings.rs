@@ -60,11 +60,6 @@ pub enum ClientError {
     #[error("{url} does not answer within {seconds} s; is this the address of an MQTT broker?")]
     Silent { url: String, seconds: u64 },
     #[error(
-        "{url} sent a message of {bytes} bytes, which is more than hearth takes; if somebody left it below this machine's topics, \
-         stop hearth and run `hearth mqtt clear`"
-    )]
-    TooLong { url: String, bytes: usize },
-    #[error(
         "{url} accepted the connection and soon closed it; if it does so again, another machine has the same node name \
          (client \"{client}\"), or the broker's rules forbid a topic or the length of a message"
     )]

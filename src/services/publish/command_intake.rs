@@ -60,6 +60,13 @@ impl CommandIntake {
         (admission != Admission::Dropped).then(|| request.response(topics, MessageHeader::now(), &answer))
     }
 
+    /// The answer to a command whose payload was so long that it was dropped; none when it is no command, or there are too many.
+    pub(super) fn refuse(&mut self, topics: &Topics, topic: &str, bytes: usize, retain: bool) -> Option<Message> {
+        let invalid = commands::too_long(topics, topic, bytes, retain)?;
+        let admission = self.limiter.admit(Instant::now());
+        (admission != Admission::Dropped).then(|| invalid.response(topics, MessageHeader::now()))
+    }
+
     /// It is carried out as soon as the app gets to it, unless a newer one comes before that.
     fn set_listening(&mut self, listening: &Listening, request: &Request) -> CommandAnswer {
         if !self.has_microphone {

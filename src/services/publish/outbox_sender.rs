@@ -40,8 +40,6 @@ pub(super) enum OutgoingKind {
     Announcement,
     /// The announcement to Home Assistant.
     Discovery,
-    /// The last of what removes old messages from the commands' topics.
-    LastCleared,
     /// `offline`, the last message of all.
     Offline,
 }

@@ -44,16 +44,10 @@ impl Publisher {
             PublishPhase::Emptying(until) | PublishPhase::SendingOffline(until) => Some(until),
             PublishPhase::Running | PublishPhase::Done => None,
         };
-        [
-            end,
-            self.announce_at,
-            self.subscription.next_deadline(),
-            self.command_check.next_deadline(),
-            self.outbox.next_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [end, self.announce_at, self.command_check.next_deadline(), self.outbox.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn deadline_passed(&mut self) -> Result<(), store::StoreError> {
@@ -62,7 +56,6 @@ impl Publisher {
             self.announce_at = None;
             self.announce_everything()?;
         }
-        self.subscription.deadline_passed(now, &mut self.outbox, &self.context.topics);
         if self.command_check.deadline_passed(now, &mut self.outbox, &self.context.topics) {
             self.set_commands_ok(false)?;
         }

@@ -1,0 +1,211 @@
+//! One connection to the broker, from CONNECT to its end: bytes, packets and pings.
+//!
+//! Packet ids and acknowledgements are rumqttc's, the bytes are read and written here: its own event loop gives no way to read
+//! a message without holding all of it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::{ConnAck, Connect, Packet, PingReq};
+use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::{
+    ConnectReturnCode, ConnectionError, Event, Incoming, MqttState, Outgoing, Publish, Request, StateError, TlsError,
+};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::packets::{PacketReader, Received};
+use super::{BrokerEvent, ClientSettings, INFLIGHT, MAX_PACKET};
+
+/// How long it may take until the broker has accepted the connection.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much is read at once, in bytes.
+const READ: usize = 16 << 10;
+
+/// A socket, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// One connection.
+pub(super) struct Session {
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    packets: PacketReader,
+    /// Received, and not a whole packet yet.
+    received: BytesMut,
+    /// To be written.
+    outgoing: BytesMut,
+    /// Something is to be written or flushed.
+    writing: bool,
+    state: MqttState,
+    keep_alive: Duration,
+    ping_at: Instant,
+}
+
+impl Session {
+    /// Connects. Returns the session, and whether the broker knows this client.
+    pub(super) async fn connect(
+        settings: &ClientSettings,
+        connect: Connect,
+        manual_acks: bool,
+    ) -> Result<(Self, bool), ConnectionError> {
+        timeout(CONNECT_TIMEOUT, Self::handshake(settings, connect, manual_acks))
+            .await
+            .unwrap_or(Err(ConnectionError::NetworkTimeout))
+    }
+
+    async fn handshake(
+        settings: &ClientSettings,
+        connect: Connect,
+        manual_acks: bool,
+    ) -> Result<(Self, bool), ConnectionError> {
+        let (reader, writer) = tokio::io::split(open(settings).await?);
+        let mut session = Self {
+            reader,
+            writer,
+            packets: PacketReader::default(),
+            received: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            writing: false,
+            state: MqttState::new(INFLIGHT, manual_acks),
+            keep_alive: settings.keep_alive,
+            ping_at: Instant::now() + settings.keep_alive,
+        };
+        session.write(&Packet::Connect(connect))?;
+        push(&mut session.writer, &mut session.outgoing).await?;
+        let first = loop {
+            read(&mut session.reader, &mut session.received).await?;
+            if let Some(packet) = session.next_packet()? {
+                break packet;
+            }
+        };
+        match first {
+            Received::Packet(Packet::ConnAck(ConnAck { code: ConnectReturnCode::Success, session_present })) => {
+                Ok((session, session_present))
+            }
+            Received::Packet(Packet::ConnAck(ack)) => Err(ConnectionError::ConnectionRefused(ack.code)),
+            Received::Packet(packet) => Err(ConnectionError::NotConnAck(packet)),
+            Received::TooLong(publish, _) => Err(ConnectionError::NotConnAck(Packet::Publish(publish))),
+        }
+    }
+
+    /// Waits for one thing to happen on the connection, and adds what it means to `events`. Safe to cancel.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) async fn step(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        events: &mut VecDeque<BrokerEvent>,
+    ) -> Result<(), ConnectionError> {
+        // More than a message and its acknowledgements never waits to be written, whatever the broker does.
+        let room = self.outgoing.len() <= MAX_PACKET;
+        let may_send = room && self.state.inflight() < INFLIGHT && self.state.collision.is_none();
+        tokio::select! {
+            received = read(&mut self.reader, &mut self.received), if room => {
+                received?;
+                // A long message keeps the answer to a ping waiting.
+                self.state.await_pingresp = false;
+                while let Some(packet) = self.next_packet()? {
+                    self.take(packet, events)?;
+                }
+            }
+            written = push(&mut self.writer, &mut self.outgoing), if self.writing => {
+                written?;
+                self.writing = false;
+            }
+            // The sender lives as long as the connection: there is always another request, or none for now.
+            Some(request) = requests.recv(), if may_send => self.send(request, events)?,
+            () = sleep_until(self.ping_at) => {
+                self.ping_at = Instant::now() + self.keep_alive;
+                self.send(Request::PingReq(PingReq), events)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next_packet(&mut self) -> Result<Option<Received>, ConnectionError> {
+        self.packets.next(&mut self.received).map_err(|error| StateError::from(error).into())
+    }
+
+    fn take(&mut self, received: Received, events: &mut VecDeque<BrokerEvent>) -> Result<(), ConnectionError> {
+        let (packet, dropped) = match received {
+            Received::Packet(packet) => (packet, None),
+            Received::TooLong(publish, bytes) => (Packet::Publish(publish), Some(bytes)),
+        };
+        let answer = self.state.handle_incoming_packet(packet);
+        self.tell(dropped, events);
+        if let Some(answer) = answer? {
+            self.write(&answer)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, request: Request, events: &mut VecDeque<BrokerEvent>) -> Result<(), ConnectionError> {
+        let packet = self.state.handle_outgoing_packet(request)?;
+        if let Some(packet) = packet {
+            self.write(&packet)?;
+        }
+        self.tell(None, events);
+        Ok(())
+    }
+
+    fn write(&mut self, packet: &Packet) -> Result<(), ConnectionError> {
+        packet.write(&mut self.outgoing, MAX_PACKET).map_err(StateError::from)?;
+        self.writing = true;
+        Ok(())
+    }
+
+    /// Adds what rumqttc noted. A message whose payload was dropped had `dropped` bytes.
+    fn tell(&mut self, dropped: Option<usize>, events: &mut VecDeque<BrokerEvent>) {
+        events.extend(self.state.events.drain(..).filter_map(|event| translate(event, dropped)));
+    }
+}
+
+async fn open(settings: &ClientSettings) -> Result<Box<dyn Stream>, ConnectionError> {
+    let socket = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
+    // Packets are small in both directions: Nagle's algorithm would delay each by up to 40 ms.
+    socket.set_nodelay(true)?;
+    let Some(tls) = &settings.tls else { return Ok(Box::new(socket)) };
+    let name = ServerName::try_from(settings.host.clone()).map_err(TlsError::from)?;
+    let socket = TlsConnector::from(tls.clone()).connect(name, socket).await.map_err(TlsError::from)?;
+    Ok(Box::new(socket))
+}
+
+/// Reads what has arrived, at least a byte. Safe to cancel.
+async fn read(reader: &mut ReadHalf<Box<dyn Stream>>, received: &mut BytesMut) -> Result<(), ConnectionError> {
+    received.reserve(READ);
+    match reader.read_buf(received).await? {
+        0 => Err(StateError::ConnectionAborted.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes everything, and flushes. Safe to cancel: what was written is no longer in `outgoing`.
+async fn push(writer: &mut WriteHalf<Box<dyn Stream>>, outgoing: &mut BytesMut) -> io::Result<()> {
+    writer.write_all_buf(outgoing).await?;
+    writer.flush().await
+}
+
+fn translate(event: Event, dropped: Option<usize>) -> Option<BrokerEvent> {
+    match event {
+        Event::Incoming(Incoming::PubAck(ack)) => Some(BrokerEvent::Acknowledged(ack.pkid)),
+        Event::Incoming(Incoming::Publish(Publish { topic, payload, retain, pkid: packet, .. })) => {
+            Some(match dropped {
+                Some(bytes) => BrokerEvent::TooLong { topic, bytes, retain, packet },
+                None => BrokerEvent::Message { topic, payload: payload.into(), retain, packet },
+            })
+        }
+        Event::Incoming(Incoming::SubAck(ack)) => {
+            let refused = ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure);
+            Some(if refused { BrokerEvent::SubscriptionRefused } else { BrokerEvent::Subscribed })
+        }
+        Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => Some(BrokerEvent::Sent(packet)),
+        _ => None,
+    }
+}
