@@ -16,11 +16,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::{Connect, Disconnect, LastWill, Login, PubAck, Publish, Subscribe, Unsubscribe};
-use rumqttc::{ConnectionError, QoS, Request, SubscribeFilter};
+use rumqttc::{QoS, Request, SubscribeFilter};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use self::session::Session;
+use self::session::{Session, SessionError};
 
 use super::payload;
 use super::retry::Backoff;
@@ -236,7 +236,7 @@ impl Connection {
         }
     }
 
-    async fn connect(&mut self) -> Result<(), ConnectionError> {
+    async fn connect(&mut self) -> Result<(), SessionError> {
         let (session, known) = Session::connect(&self.settings, self.connect.clone(), self.manual_acks).await?;
         // What was queued before belongs to no connection, or to one that is lost: the outbox has it.
         while self.requests.try_recv().is_ok() {}

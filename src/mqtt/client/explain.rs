@@ -4,11 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::Error as PacketError;
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError};
+use rumqttc::{ConnectReturnCode, StateError};
 use rustls::CertificateError as Fault;
 
 use super::STEADY;
-use super::session::CONNECT_TIMEOUT;
+use super::session::{CONNECT_TIMEOUT, SessionError};
 use super::settings::{ClientError, ClientSettings};
 
 /// The reason code of MQTT 5 with which a broker may refuse an older version. It is none of MQTT 3.1.1.
@@ -16,46 +16,41 @@ const UNSUPPORTED_VERSION_IN_MQTT_5: u8 = 0x84;
 
 impl ClientSettings {
     /// The error for a connection that ended after `lasted`, or (None) was never established.
-    pub(super) fn explain(&self, lasted: Option<Duration>, source: ConnectionError) -> ClientError {
+    pub(super) fn explain(&self, lasted: Option<Duration>, source: SessionError) -> ClientError {
         let (url, connecting) = (self.url.clone(), lasted.is_none());
         match source {
-            ConnectionError::ConnectionRefused(
-                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-            ) => {
+            SessionError::Refused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized) => {
                 let who = match &self.credentials {
                     Some((user, _)) => format!("the user \"{user}\" with this password"),
                     None => "a client without username".into(),
                 };
                 ClientError::Refused { url, who }
             }
-            ConnectionError::ConnectionRefused(ConnectReturnCode::RefusedProtocolVersion)
-            | ConnectionError::MqttState(StateError::Deserialization(PacketError::InvalidConnectReturnCode(
+            SessionError::Refused(ConnectReturnCode::RefusedProtocolVersion)
+            | SessionError::Mqtt(StateError::Deserialization(PacketError::InvalidConnectReturnCode(
                 UNSUPPORTED_VERSION_IN_MQTT_5,
             ))) => {
                 let reason = "it refuses MQTT 3.1.1, which hearth speaks; let it take that version too (mosquitto: \
                               accept_protocol_versions 4,5)";
                 ClientError::NotTaken { url, reason: reason.into() }
             }
-            ConnectionError::ConnectionRefused(ConnectReturnCode::BadClientId) => {
+            SessionError::Refused(ConnectReturnCode::BadClientId) => {
                 let reason = format!(
                     "it refuses the client id \"{}\"; let it take that id, or set another `node`",
                     self.client_id
                 );
                 ClientError::NotTaken { url, reason }
             }
-            ConnectionError::ConnectionRefused(ConnectReturnCode::ServiceUnavailable) => {
+            SessionError::Refused(ConnectReturnCode::ServiceUnavailable) => {
                 let reason = "it says that it cannot serve more clients now; look into its log and its limits";
                 ClientError::NotTaken { url, reason: reason.into() }
             }
-            ConnectionError::NetworkTimeout => ClientError::Silent { url, seconds: CONNECT_TIMEOUT.as_secs() },
-            ConnectionError::Tls(TlsError::Io(ref io)) if io.get_ref().is_none() => {
+            SessionError::Silent => ClientError::Silent { url, seconds: CONNECT_TIMEOUT.as_secs() },
+            SessionError::Tls(source) if source.get_ref().is_none() => {
                 ClientError::Unreachable { url, source: source.into() }
             }
-            ConnectionError::Tls(source) => {
-                let fault = match &source {
-                    TlsError::Io(io) => io.get_ref().and_then(|fault| fault.downcast_ref()),
-                    _ => None,
-                };
+            SessionError::Tls(source) => {
+                let fault = source.get_ref().and_then(|fault| fault.downcast_ref());
                 ClientError::Untrusted { url, remedy: remedy(fault), source: source.into() }
             }
             source if connecting && is_closed(&source) => ClientError::Closed { url },
@@ -69,10 +64,10 @@ impl ClientSettings {
 }
 
 /// Whether the other end closed the connection.
-fn is_closed(error: &ConnectionError) -> bool {
+fn is_closed(error: &SessionError) -> bool {
     match error {
-        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
-        ConnectionError::Io(io) | ConnectionError::MqttState(StateError::Io(io)) => {
+        SessionError::Mqtt(StateError::ConnectionAborted) => true,
+        SessionError::Io(io) | SessionError::Mqtt(StateError::Io(io)) => {
             use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
             matches!(io.kind(), ConnectionAborted | ConnectionReset | BrokenPipe | UnexpectedEof)
         }

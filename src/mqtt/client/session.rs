@@ -10,9 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::{ConnAck, Connect, Packet, PingReq};
 use rumqttc::tokio_rustls::TlsConnector;
-use rumqttc::{
-    ConnectReturnCode, ConnectionError, Event, Incoming, MqttState, Outgoing, Publish, Request, StateError, TlsError,
-};
+use rumqttc::{ConnectReturnCode, Event, Incoming, MqttState, Outgoing, Publish, Request, StateError};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
@@ -26,6 +24,25 @@ use super::{BrokerEvent, ClientSettings, INFLIGHT, MAX_PACKET};
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much is read at once, in bytes.
 const READ: usize = 16 << 10;
+
+/// Why a connection could not be made, or ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error("the broker refuses the connection: {0:?}")]
+    Refused(ConnectReturnCode),
+    #[error("the broker did not answer in time")]
+    Silent,
+    #[error("the broker answered something else than CONNACK")]
+    NoConnack,
+    /// While TLS was set up.
+    #[error(transparent)]
+    Tls(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// An unexpected packet, or the end of the connection.
+    #[error(transparent)]
+    Mqtt(#[from] StateError),
+}
 
 /// A socket, with TLS or without.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -53,17 +70,17 @@ impl Session {
         settings: &ClientSettings,
         connect: Connect,
         manual_acks: bool,
-    ) -> Result<(Self, bool), ConnectionError> {
+    ) -> Result<(Self, bool), SessionError> {
         timeout(CONNECT_TIMEOUT, Self::handshake(settings, connect, manual_acks))
             .await
-            .unwrap_or(Err(ConnectionError::NetworkTimeout))
+            .unwrap_or(Err(SessionError::Silent))
     }
 
     async fn handshake(
         settings: &ClientSettings,
         connect: Connect,
         manual_acks: bool,
-    ) -> Result<(Self, bool), ConnectionError> {
+    ) -> Result<(Self, bool), SessionError> {
         let (reader, writer) = tokio::io::split(open(settings).await?);
         let mut session = Self {
             reader,
@@ -88,9 +105,8 @@ impl Session {
             Received::Packet(Packet::ConnAck(ConnAck { code: ConnectReturnCode::Success, session_present })) => {
                 Ok((session, session_present))
             }
-            Received::Packet(Packet::ConnAck(ack)) => Err(ConnectionError::ConnectionRefused(ack.code)),
-            Received::Packet(packet) => Err(ConnectionError::NotConnAck(packet)),
-            Received::TooLong(publish, _) => Err(ConnectionError::NotConnAck(Packet::Publish(publish))),
+            Received::Packet(Packet::ConnAck(ack)) => Err(SessionError::Refused(ack.code)),
+            _ => Err(SessionError::NoConnack),
         }
     }
 
@@ -102,7 +118,7 @@ impl Session {
         &mut self,
         requests: &mut mpsc::Receiver<Request>,
         events: &mut VecDeque<BrokerEvent>,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<(), SessionError> {
         // More than a message and its acknowledgements never waits to be written, whatever the broker does.
         let room = self.outgoing.len() <= MAX_PACKET;
         let may_send = room && self.state.inflight() < INFLIGHT && self.state.collision.is_none();
@@ -129,11 +145,11 @@ impl Session {
         Ok(())
     }
 
-    fn next_packet(&mut self) -> Result<Option<Received>, ConnectionError> {
+    fn next_packet(&mut self) -> Result<Option<Received>, SessionError> {
         self.packets.next(&mut self.received).map_err(|error| StateError::from(error).into())
     }
 
-    fn take(&mut self, received: Received, events: &mut VecDeque<BrokerEvent>) -> Result<(), ConnectionError> {
+    fn take(&mut self, received: Received, events: &mut VecDeque<BrokerEvent>) -> Result<(), SessionError> {
         let (packet, dropped) = match received {
             Received::Packet(packet) => (packet, None),
             Received::TooLong(publish, bytes) => (Packet::Publish(publish), Some(bytes)),
@@ -146,7 +162,7 @@ impl Session {
         Ok(())
     }
 
-    fn send(&mut self, request: Request, events: &mut VecDeque<BrokerEvent>) -> Result<(), ConnectionError> {
+    fn send(&mut self, request: Request, events: &mut VecDeque<BrokerEvent>) -> Result<(), SessionError> {
         let packet = self.state.handle_outgoing_packet(request)?;
         if let Some(packet) = packet {
             self.write(&packet)?;
@@ -155,7 +171,7 @@ impl Session {
         Ok(())
     }
 
-    fn write(&mut self, packet: &Packet) -> Result<(), ConnectionError> {
+    fn write(&mut self, packet: &Packet) -> Result<(), SessionError> {
         packet.write(&mut self.outgoing, MAX_PACKET).map_err(StateError::from)?;
         self.writing = true;
         Ok(())
@@ -167,18 +183,19 @@ impl Session {
     }
 }
 
-async fn open(settings: &ClientSettings) -> Result<Box<dyn Stream>, ConnectionError> {
+async fn open(settings: &ClientSettings) -> Result<Box<dyn Stream>, SessionError> {
     let socket = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
     // Packets are small in both directions: Nagle's algorithm would delay each by up to 40 ms.
     socket.set_nodelay(true)?;
     let Some(tls) = &settings.tls else { return Ok(Box::new(socket)) };
-    let name = ServerName::try_from(settings.host.clone()).map_err(TlsError::from)?;
-    let socket = TlsConnector::from(tls.clone()).connect(name, socket).await.map_err(TlsError::from)?;
+    let name =
+        ServerName::try_from(settings.host.clone()).map_err(|error| SessionError::Tls(io::Error::other(error)))?;
+    let socket = TlsConnector::from(tls.clone()).connect(name, socket).await.map_err(SessionError::Tls)?;
     Ok(Box::new(socket))
 }
 
 /// Reads what has arrived, at least a byte. Safe to cancel.
-async fn read(reader: &mut ReadHalf<Box<dyn Stream>>, received: &mut BytesMut) -> Result<(), ConnectionError> {
+async fn read(reader: &mut ReadHalf<Box<dyn Stream>>, received: &mut BytesMut) -> Result<(), SessionError> {
     received.reserve(READ);
     match reader.read_buf(received).await? {
         0 => Err(StateError::ConnectionAborted.into()),
