@@ -78,6 +78,8 @@ pub enum BrokerEvent {
     },
     /// A message whose payload of so many bytes was dropped, because it is too long. It is acknowledged like any other.
     TooLong { topic: String, bytes: usize, retain: bool, packet: u16 },
+    /// A message that is too long is arriving: until all of it has come nothing else can, acknowledgements included.
+    Dropping,
     /// The broker accepted a subscription.
     Subscribed,
     /// The broker refused a subscription.

@@ -60,6 +60,10 @@ impl<T> InflightWindow<T> {
         self.queued.iter().chain(self.sent.values())
     }
 
+    pub(crate) fn tickets_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.queued.iter_mut().chain(self.sent.values_mut())
+    }
+
     /// A message was queued in the client.
     pub fn queued(&mut self, ticket: T) {
         self.queued.push_back(ticket);

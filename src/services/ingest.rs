@@ -184,7 +184,7 @@ impl RemoteIngest {
                 self.subscribed_logged = true;
                 info!(url = self.url, "other machines are heard");
             }
-            BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) => {}
+            BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) | BrokerEvent::Dropping => {}
         }
         Ok(())
     }

@@ -249,6 +249,11 @@ impl Publisher {
             BrokerEvent::Acknowledged(packet) => self.acknowledged(packet),
             BrokerEvent::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
             BrokerEvent::TooLong { topic, bytes, retain, .. } => self.too_long(&topic, bytes, retain),
+            BrokerEvent::Dropping => {
+                self.outbox.wait_longer();
+                self.command_check.wait_longer();
+                Ok(())
+            }
             BrokerEvent::Subscribed => {
                 self.command_check.begin(&mut self.outbox, &self.context.topics);
                 self.queue_health()

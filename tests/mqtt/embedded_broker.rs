@@ -53,6 +53,7 @@ fn the_embedded_broker_asks_for_its_password() {
     let mut node = PublishingNode::start(dir.path(), &mqtt, Vec::new());
     let id = node.say(1).to_string();
     assert_eq!(subscriber.next().json()["id"], id);
+    eventually("commands come through", || node.metrics.commands_ok.get());
     node.drain();
 
     std::fs::write(&secret, "wrong").unwrap();

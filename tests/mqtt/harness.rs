@@ -167,6 +167,11 @@ pub(crate) struct NetworkLink {
 
 impl NetworkLink {
     pub(crate) fn before(broker: SocketAddr) -> Self {
+        Self::slow(broker, Duration::ZERO)
+    }
+
+    /// One that takes so long for each 4 KiB that the broker sends.
+    pub(crate) fn slow(broker: SocketAddr, pause: Duration) -> Self {
         let subscriber = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = subscriber.local_addr().unwrap();
         let link = Self { address, open: Arc::new(AtomicBool::new(true)), passing: Arc::default() };
@@ -178,12 +183,13 @@ impl NetworkLink {
                 if !open.load(Ordering::SeqCst) {
                     continue;
                 }
-                for (from, to) in [(&inner, &outer), (&outer, &inner)] {
+                for (from, to, pause) in [(&inner, &outer, Duration::ZERO), (&outer, &inner, pause)] {
                     passing.push(from.try_clone().unwrap());
                     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     thread::spawn(move || {
                         let mut buffer = [0; 4096];
                         while let Ok(n @ 1..) = from.read(&mut buffer) {
+                            thread::sleep(pause);
                             if to.write_all(&buffer[..n]).is_err() {
                                 break;
                             }

@@ -39,6 +39,22 @@ fn a_retained_message_that_is_too_long_is_removed_and_stops_no_commands() {
 }
 
 #[test]
+fn a_long_message_that_arrives_slowly_is_no_dead_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let somebody = Subscriber::new(broker.address, "hearth/home/status", None);
+    somebody.publish_long("hearth/home/request/ask", 5 << 20);
+    // 17 s, in which neither pings nor messages are answered. This node waits 2 s for the one and 10 s for the other.
+    let link = NetworkLink::slow(broker.address, Duration::from_millis(13));
+    let mut node = PublishingNode::watchful(dir.path(), &external(link.address));
+    assert_eq!(somebody.next().payload, "online");
+    node.say(1);
+    eventually("commands come through", || node.metrics.commands_ok.get());
+    assert_eq!(somebody.try_next(Duration::ZERO), None, "the connection was the same all the time");
+    node.drain();
+}
+
+#[test]
 fn a_retained_message_of_others_that_is_too_long_stops_no_commands() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Mosquitto::anywhere(dir.path());

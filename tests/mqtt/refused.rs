@@ -1,7 +1,7 @@
 //! Brokers that refuse the connection: each error names the broker and what to check.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
@@ -180,4 +180,35 @@ fn local_port() -> SocketAddr {
 fn other_ca(dir: &Path) -> PathBuf {
     openssl(dir, "req -newkey rsa:2048 -nodes -x509 -days 2 -subj /CN=other -keyout other.key -out other.pem");
     dir.join("other.pem")
+}
+
+#[cfg(feature = "embedded-broker")]
+#[test]
+fn a_real_broker_that_takes_mqtt_5_only_is_named_too() {
+    use std::collections::HashMap;
+
+    use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
+
+    let listen = free_address();
+    let connections = ConnectionSettings {
+        connection_timeout_ms: 10_000,
+        max_payload_size: 1 << 20,
+        max_inflight_count: 100,
+        auth: None,
+        external_auth: None,
+        dynamic_filters: true,
+    };
+    let server = ServerSettings { name: "v5".into(), listen, tls: None, next_connection_delay_ms: 1, connections };
+    let router = RouterConfig {
+        max_connections: 10,
+        max_outgoing_packet_count: 100,
+        max_segment_size: 1 << 20,
+        max_segment_count: 2,
+        ..RouterConfig::default()
+    };
+    let config = Config { id: 0, router, v5: Some(HashMap::from([("v5".into(), server)])), ..Config::default() };
+    std::thread::spawn(move || Broker::new(config).start().is_ok());
+    eventually("it listens", || TcpStream::connect(listen).is_ok());
+    let error = probe(&external(listen)).unwrap_err().to_string();
+    assert!(error.contains("MQTT 5 only") || error.contains("refuses MQTT 3.1.1"), "{error}");
 }

@@ -25,6 +25,11 @@ pub(super) struct PacketReader {
 }
 
 impl PacketReader {
+    /// The payload of a message that is too long is arriving.
+    pub(super) fn is_dropping(&self) -> bool {
+        self.dropping.is_some()
+    }
+
     /// The next packet in `bytes`, which is removed from there; none when not all of it has arrived.
     ///
     /// # Errors

@@ -43,7 +43,10 @@ pub(crate) async fn probe_commands(
                 }
                 BrokerEvent::Message { topic, payload, .. } => probe.received(&topic, &payload),
                 BrokerEvent::Lost(error) => return Err(error),
-                BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) | BrokerEvent::TooLong { .. } => {}
+                BrokerEvent::Sent(_)
+                | BrokerEvent::Acknowledged(_)
+                | BrokerEvent::TooLong { .. }
+                | BrokerEvent::Dropping => {}
             }
         }
         Ok(())

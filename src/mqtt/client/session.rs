@@ -24,6 +24,8 @@ use super::{BrokerEvent, ClientSettings, INFLIGHT, MAX_PACKET};
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much is read at once, in bytes.
 const READ: usize = 16 << 10;
+/// How often it is told that a long message is arriving.
+const DROPPING_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a connection could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,8 @@ pub(super) struct Session {
     state: MqttState,
     keep_alive: Duration,
     ping_at: Instant,
+    /// When it was last told that a long message is arriving.
+    dropping_told: Instant,
 }
 
 impl Session {
@@ -92,6 +96,7 @@ impl Session {
             state: MqttState::new(INFLIGHT, manual_acks),
             keep_alive: settings.keep_alive,
             ping_at: Instant::now() + settings.keep_alive,
+            dropping_told: Instant::now(),
         };
         session.write(&Packet::Connect(connect))?;
         push(&mut session.writer, &mut session.outgoing).await?;
@@ -120,8 +125,7 @@ impl Session {
         events: &mut VecDeque<BrokerEvent>,
     ) -> Result<(), SessionError> {
         // More than a message and its acknowledgements never waits to be written, whatever the broker does.
-        let room = self.outgoing.len() <= MAX_PACKET;
-        let may_send = room && self.state.inflight() < INFLIGHT && self.state.collision.is_none();
+        let room = self.has_room();
         tokio::select! {
             received = read(&mut self.reader, &mut self.received), if room => {
                 received?;
@@ -130,19 +134,37 @@ impl Session {
                 while let Some(packet) = self.next_packet()? {
                     self.take(packet, events)?;
                 }
+                if self.packets.is_dropping() && self.dropping_told.elapsed() >= DROPPING_TOLD_EVERY {
+                    self.dropping_told = Instant::now();
+                    events.push_back(BrokerEvent::Dropping);
+                }
             }
             written = push(&mut self.writer, &mut self.outgoing), if self.writing => {
                 written?;
                 self.writing = false;
             }
             // The sender lives as long as the connection: there is always another request, or none for now.
-            Some(request) = requests.recv(), if may_send => self.send(request, events)?,
+            Some(request) = requests.recv(), if self.may_send() => {
+                self.send(request, events)?;
+                // What waits too is written with it.
+                while self.may_send() && let Ok(request) = requests.try_recv() {
+                    self.send(request, events)?;
+                }
+            }
             () = sleep_until(self.ping_at) => {
                 self.ping_at = Instant::now() + self.keep_alive;
                 self.send(Request::PingReq(PingReq), events)?;
             }
         }
         Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.outgoing.len() <= MAX_PACKET
+    }
+
+    fn may_send(&self) -> bool {
+        self.has_room() && self.state.inflight() < INFLIGHT && self.state.collision.is_none()
     }
 
     fn next_packet(&mut self) -> Result<Option<Received>, SessionError> {

@@ -51,6 +51,13 @@ impl CommandCheck {
         true
     }
 
+    /// The broker cannot send the probe now: the time for that begins again.
+    pub(super) fn wait_longer(&mut self) {
+        if !self.is_late && self.probe.as_ref().is_some_and(|probe| !probe.is_complete()) {
+            self.at = Some(Instant::now() + PROBE_TIMEOUT);
+        }
+    }
+
     /// There is no connection any more.
     pub(super) fn lost(&mut self) {
         self.probe = None;

@@ -262,6 +262,12 @@ impl OutboxSender {
         self.inflight.tickets().map(|(_, since)| *since + self.acknowledge_timeout).min()
     }
 
+    /// The broker cannot acknowledge now: the time for that begins again.
+    pub(super) fn wait_longer(&mut self) {
+        let now = Instant::now();
+        self.inflight.tickets_mut().for_each(|(_, since)| *since = now);
+    }
+
     /// The broker may live, but acknowledges nothing.
     pub(super) fn is_stalled(&self) -> bool {
         self.overdue_at().is_some_and(|at| at <= Instant::now())
