@@ -1,4 +1,4 @@
-//! From the client library's errors to messages that name the broker and, where one is known, the remedy.
+//! From the errors of a session to messages that name the broker and, where one is known, the remedy.
 
 use std::io;
 use std::time::Duration;
