@@ -39,6 +39,8 @@
 //! | 2 | [`config`] | the settings of `hearth.toml` |
 //! | 2 | [`live`] | a feed of what happens now, for the web page and `hearth status` |
 //! | 1 | [`event`] | the data that flows: frames, segments, utterances, gaps, digests, alerts, messages |
+//! | 2 | `grounding` | keeps a model's sentences to what was said |
+//! | 0 | `fold` | a text as it is compared: without accents and invisible characters |
 //! | 0 | `atomic_file` | replacing a file as a whole |
 //! | 0 | [`clock`] | wall time, the sample clock, and whether the wall clock can be trusted |
 //! | 0 | [`metrics`] | counters and gauges of the running daemon |
@@ -102,6 +104,8 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod event;
+mod fold;
+mod grounding;
 mod journal;
 pub mod listener;
 pub mod live;

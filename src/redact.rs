@@ -7,14 +7,12 @@
 //! end. Numbers are everything written in digits, and English number words ("four four one seven", "a hundred and twenty", "fours")
 //! except "one" by itself; ordinals, halves and quarters stay.
 
-mod fold;
-
 use std::borrow::Cow;
 
 use regex::Regex;
 use serde_json::Value;
 
-use self::fold::Folded;
+use crate::fold::Folded;
 
 use crate::config::PrivacyConfig;
 use crate::event::Message;

@@ -9,14 +9,14 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::canonical_combining_class;
 
 /// A text as it is compared.
-pub(super) struct Folded {
-    pub(super) text: String,
+pub(crate) struct Folded {
+    pub(crate) text: String,
     /// Of each byte of `text`, the bytes of the character it comes from.
     origins: Vec<Range<usize>>,
 }
 
 impl Folded {
-    pub(super) fn new(written: &str) -> Self {
+    pub(crate) fn new(written: &str) -> Self {
         let mut folded =
             Self { text: String::with_capacity(written.len()), origins: Vec::with_capacity(written.len()) };
         for (start, character) in written.char_indices() {
@@ -55,7 +55,7 @@ impl Folded {
     }
 
     /// Where a part of the text as it is compared, which is not empty, stands in the text as it was written.
-    pub(super) fn written(&self, part: Range<usize>) -> Range<usize> {
+    pub(crate) fn written(&self, part: Range<usize>) -> Range<usize> {
         self.origins[part.start].start..self.origins[part.end - 1].end
     }
 }

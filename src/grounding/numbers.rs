@@ -1,0 +1,252 @@
+//! The numbers and times of day of a text, whether in figures or in English words: "half past seven" is 7:30, "twelve hundred" is 1200.
+//!
+//! Where several readings are possible ("seven thirty", "ten to four") all of them are given: a text is taken to say each.
+
+use std::ops::Range;
+
+use super::words::Word;
+
+/// A number or a time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Value {
+    Number(u64),
+    /// Minutes since noon or midnight: morning and evening are not told apart.
+    Time(u16),
+}
+
+/// Words that stand together as one number or time, with all their readings.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Number {
+    pub(super) words: Range<usize>,
+    pub(super) readings: Vec<Value>,
+}
+
+const MINUTES_OF_HALF_DAY: u64 = 12 * 60;
+
+fn time(hour: u64, minute: u64) -> Option<Value> {
+    (hour <= 24 && minute < 60).then(|| Value::Time(((hour * 60 + minute) % MINUTES_OF_HALF_DAY) as u16))
+}
+
+fn unit(word: &str) -> Option<u64> {
+    const UNITS: [&str; 20] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+    ];
+    UNITS.iter().position(|unit| *unit == word).map(|n| n as u64)
+}
+
+fn ten(word: &str) -> Option<u64> {
+    const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+    TENS.iter().position(|ten| *ten == word).map(|n| n as u64 * 10 + 20)
+}
+
+fn scale(word: &str) -> Option<u64> {
+    match word {
+        "hundred" => Some(100),
+        "thousand" => Some(1_000),
+        "million" => Some(1_000_000),
+        _ => None,
+    }
+}
+
+/// A number in figures: 7, 1,200, 3rd, 7pm.
+fn figures(word: &str) -> Option<u64> {
+    let digits = word.trim_end_matches(|c: char| c.is_alphabetic());
+    let rest = &word[digits.len()..];
+    let known = matches!(rest, "" | "st" | "nd" | "rd" | "th" | "am" | "pm" | "h" | "s");
+    let digits: String = digits.split([',', '\'']).collect();
+    (known && !digits.is_empty() && digits.len() < 19).then(|| digits.parse().ok()).flatten()
+}
+
+/// A time in figures: 7:30, 19.30, 7:30pm.
+fn clock(word: &str) -> Option<Value> {
+    let word = word.trim_end_matches(|c: char| c.is_alphabetic());
+    let (hour, minute) = word.split_once([':', '.'])?;
+    (minute.len() == 2).then(|| time(hour.parse().ok()?, minute.parse().ok()?)).flatten()
+}
+
+/// One number that begins at a word, in figures or words, and how many words it takes.
+fn number_at(words: &[Word]) -> Option<(u64, usize)> {
+    let first = words.first()?.text.as_str();
+    if let Some(number) = figures(first) {
+        return Some((number, 1));
+    }
+    let begins = unit(first).is_some() || ten(first).is_some() || scale(first).is_some();
+    let article = first == "a" && words.get(1).is_some_and(|next| scale(&next.text).is_some());
+    if !begins && !article {
+        return None;
+    }
+    let (mut total, mut part, mut taken) = (0_u64, u64::from(article), usize::from(article));
+    // What may follow: after "twenty" only a unit below ten, after a unit only a scale.
+    let mut limit = u64::MAX;
+    while let Some(word) = words.get(taken).map(|word| word.text.as_str()) {
+        if let Some(size) = scale(word) {
+            part = part.max(1).saturating_mul(size);
+            if size >= 1_000 {
+                total = total.saturating_add(part);
+                part = 0;
+            }
+            limit = size;
+        } else if let Some(value) = ten(word).or_else(|| unit(word)).filter(|value| *value < limit) {
+            part = part.saturating_add(value);
+            limit = if value >= 20 { 10 } else { 1 };
+        } else if !(word == "and" && limit >= 100 && limit < u64::MAX && next_is_small(&words[taken + 1..])) {
+            break;
+        }
+        taken += 1;
+    }
+    Some((total.saturating_add(part), taken))
+}
+
+fn next_is_small(words: &[Word]) -> bool {
+    words.first().is_some_and(|word| unit(&word.text).is_some() || ten(&word.text).is_some())
+}
+
+/// All numbers and times of the words, in order.
+pub(super) fn numbers(words: &[Word]) -> Vec<Number> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        match read(words, at) {
+            Some(number) => {
+                at = number.words.end;
+                found.push(number);
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
+fn read(words: &[Word], at: usize) -> Option<Number> {
+    let text = |index: usize| words.get(index).map(|word| word.text.as_str());
+    let number = |end: usize, readings: Vec<Value>| Some(Number { words: at..end, readings });
+    match text(at)? {
+        "noon" | "midday" | "midnight" => return number(at + 1, vec![Value::Time(0)]),
+        "dozen" => return number(at + 1, vec![Value::Number(12)]),
+        // Minutes before or after the hour, and the numbers themselves.
+        before @ ("half" | "quarter") if matches!(text(at + 1), Some("past" | "to")) => {
+            let minutes = if before == "half" { 30 } else { 15 };
+            if let Some((hour, taken)) = number_at(&words[at + 2..]) {
+                return number(at + 2 + taken, relative(text(at + 1)?, minutes, hour).into_iter().collect());
+            }
+        }
+        _ => {}
+    }
+    if let Some(time) = clock(text(at)?) {
+        let Value::Time(minutes) = time else { return None };
+        let mut readings = vec![time];
+        // 7:00 is 7, too.
+        if minutes % 60 == 0 {
+            readings.extend(figures_before_colon(text(at)?).map(Value::Number));
+        }
+        return number(at + 1, readings);
+    }
+    let (value, taken) = number_at(&words[at..])?;
+    // "One" is a pronoun more often than a number.
+    if taken == 1 && text(at) == Some("one") {
+        return None;
+    }
+    let mut end = at + taken;
+    let mut readings = vec![Value::Number(value)];
+    readings.extend(time(value, 0).filter(|_| value > 0));
+    if let Some(word @ ("past" | "to")) = text(end)
+        && let Some((hour, taken)) = number_at(&words[end + 1..])
+        && let Some(time) = relative(word, value, hour)
+    {
+        readings.truncate(1);
+        readings.extend([time, Value::Number(hour)]);
+        readings.extend(self::time(hour, 0));
+        end += 1 + taken;
+    } else if let Some((minutes, more)) = number_at(&words[end..])
+        && let Some(time) = time(value, minutes).filter(|_| value > 0 && minutes > 0)
+    {
+        readings.extend([time, Value::Number(minutes)]);
+        end += more;
+    }
+    number(end, readings)
+}
+
+fn figures_before_colon(word: &str) -> Option<u64> {
+    word.split([':', '.']).next()?.parse().ok()
+}
+
+fn relative(word: &str, minutes: u64, hour: u64) -> Option<Value> {
+    if minutes == 0 || minutes >= 60 || hour == 0 || hour > 24 {
+        return None;
+    }
+    if word == "past" { time(hour, minutes) } else { time(hour - 1, 60 - minutes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::words;
+    use super::*;
+
+    fn readings(text: &str) -> Vec<Value> {
+        numbers(&words(text)).into_iter().flat_map(|number| number.readings).collect()
+    }
+
+    #[test]
+    fn the_same_time_in_words_and_figures_is_one_time() {
+        let half_past_seven = Value::Time(450);
+        for text in ["half past seven", "7:30", "at 7.30", "19:30", "seven thirty", "half past 7", "thirty past seven"]
+        {
+            assert!(readings(text).contains(&half_past_seven), "{text}: {:?}", readings(text));
+        }
+        for text in ["quarter to nine", "8:45", "eight forty-five", "15 to nine"] {
+            assert!(readings(text).contains(&Value::Time(525)), "{text}: {:?}", readings(text));
+        }
+        for text in ["noon", "midnight", "12:00", "at twelve", "12 pm"] {
+            assert!(readings(text).contains(&Value::Time(0)), "{text}: {:?}", readings(text));
+        }
+    }
+
+    #[test]
+    fn the_same_number_in_words_and_figures_is_one_number() {
+        for (text, number) in [
+            ("twelve hundred euros", 1200),
+            ("1,200 euros", 1200),
+            ("a hundred and twenty", 120),
+            ("twenty-two", 22),
+            ("two thousand and five", 2005),
+            ("the 3rd", 3),
+            ("a dozen eggs", 12),
+            ("seven", 7),
+            ("7pm", 7),
+            ("three million", 3_000_000),
+        ] {
+            assert!(readings(text).contains(&Value::Number(number)), "{text}: {:?}", readings(text));
+        }
+    }
+
+    #[test]
+    fn numbers_that_stand_side_by_side_stay_apart() {
+        assert_eq!(readings("one of them"), []);
+        let both = readings("ten to four");
+        assert!(
+            both.contains(&Value::Number(10)) && both.contains(&Value::Number(4)) && both.contains(&Value::Time(230))
+        );
+        assert!(!readings("five six").contains(&Value::Number(11)));
+        assert_eq!(readings("99999999999999999999999 and half past"), []);
+        assert!(readings("a hundred and fifty people, two dogs").contains(&Value::Number(2)));
+    }
+}
