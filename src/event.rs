@@ -179,6 +179,15 @@ pub struct Digest {
     /// The room it is about; none when all rooms share one state.
     pub room: Option<String>,
     pub text: String,
+    /// The sentences of the text, each with what it rests on; none when nothing was said.
+    pub sentences: Vec<GroundedSentence>,
+}
+
+/// A sentence of a model, and the utterances that it rests on, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroundedSentence {
+    pub text: String,
+    pub evidence: Vec<Evidence>,
 }
 
 impl Digest {

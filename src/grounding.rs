@@ -15,12 +15,17 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use tracing::debug;
+
 use self::numbers::{Value, numbers};
 use self::words::{Word, sentences, words};
-use crate::event::Evidence;
+use crate::event::{Evidence, GroundedSentence};
 
 /// What a sentence names must have been said within so many characters. 120 to 200 gave the same on talk with known content.
 const CLOSE_CHARS: usize = 160;
+/// Of the words of a sentence that carry content, this part must have been said in some form: 1/3. On 60 households with known content
+/// nine sentences in ten were true with it, and 17 in 20 without it; a half gave the same, two thirds lost half of the true ones.
+const MIN_SUPPORT_DIVISOR: usize = 3;
 /// A sentence quotes at most so many utterances.
 const MAX_QUOTES: usize = 3;
 /// A sentence that says the same words so often in a row is a loop.
@@ -41,7 +46,7 @@ const DAYS: &str = "monday tuesday wednesday thursday friday saturday sunday jan
 const FUNCTION_WORDS: &str = "a about after again all also am an and any anybody anyone are as asked at be because been before being both but by \
     can could did do does done down for from get got had has have he her here him his how i if in into is it its just like may me might \
     more most my new no nobody not now of off on one only or other our out over said say says she should so some somebody someone \
-    something than that the their them then there they this those to too under until up was we were what when where which while who \
+    something talked talk planned than that the their them then there they this those to too under until up was we were what when where which while who \
     why will with would yes you your";
 
 static FUNCTION: LazyLock<HashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.split_whitespace().collect());
@@ -69,14 +74,6 @@ enum Said {
     Value(Value),
 }
 
-/// A sentence that may be told, and what it rests on.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct GroundedSentence {
-    pub(crate) text: String,
-    /// The utterances it rests on, oldest first.
-    pub(crate) evidence: Vec<Evidence>,
-}
-
 /// What the gate made of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct GroundedText {
@@ -89,19 +86,53 @@ pub(crate) struct GroundedText {
     pub(crate) softened: u32,
 }
 
+/// How many sentences were told and not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GateCounts {
+    pub(crate) told: u64,
+    pub(crate) dropped: u64,
+    pub(crate) repeated: u64,
+    pub(crate) softened: u64,
+}
+
+impl GateCounts {
+    /// Counts the sentences of a text.
+    pub(crate) fn add(&mut self, text: &GroundedText) {
+        self.told += text.sentences.len() as u64;
+        self.dropped += u64::from(text.dropped);
+        self.repeated += u64::from(text.repeated);
+        self.softened += u64::from(text.softened);
+    }
+
+    /// Adds other counts.
+    pub(crate) fn merge(&mut self, more: Self) {
+        let Self { told, dropped, repeated, softened } = more;
+        self.told += told;
+        self.dropped += dropped;
+        self.repeated += repeated;
+        self.softened += softened;
+    }
+}
+
 impl GroundedText {
     /// The sentences as one text.
     pub(crate) fn text(&self) -> String {
         self.sentences.iter().map(|sentence| sentence.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
-    /// The utterances that all sentences rest on, each once, oldest first.
-    pub(crate) fn evidence(&self) -> Vec<Evidence> {
-        let mut all: Vec<Evidence> =
-            self.sentences.iter().flat_map(|sentence| sentence.evidence.iter().cloned()).collect();
-        all.sort_by_key(|evidence| (evidence.time, evidence.utterance));
-        all.dedup_by_key(|evidence| evidence.utterance);
-        all
+    /// Adds the sentences of another text, without those that are the same.
+    pub(crate) fn append(&mut self, more: Self) {
+        let mut told: HashSet<_> = self.sentences.iter().map(|sentence| signature(&words(&sentence.text))).collect();
+        for sentence in more.sentences {
+            if told.insert(signature(&words(&sentence.text))) {
+                self.sentences.push(sentence);
+            } else {
+                self.repeated += 1;
+            }
+        }
+        self.dropped += more.dropped;
+        self.repeated += more.repeated;
+        self.softened += more.softened;
     }
 }
 
@@ -183,7 +214,10 @@ impl<'a> Talk<'a> {
                     grounded.softened += u32::from(softened);
                     grounded.sentences.push(sentence);
                 }
-                None => grounded.dropped += 1,
+                None => {
+                    debug!(sentence = written, "a sentence of the model is not told: not all of it was said");
+                    grounded.dropped += 1;
+                }
             }
         }
         grounded
@@ -215,7 +249,8 @@ impl<'a> Talk<'a> {
                 None => softened.extend(kept.pop()),
             }
         }
-        if !content.is_empty() && support(&window) == 0 && kept.is_empty() {
+        // Too little of the rest was said there: other things were talked about.
+        if support(&window) * MIN_SUPPORT_DIVISOR < content.len() {
             return None;
         }
         if softened.len() > 1 || (!softened.is_empty() && !is_english(found)) {
@@ -248,8 +283,9 @@ impl<'a> Talk<'a> {
                 continue;
             }
             let is_day = DAY.contains(word.text.as_str());
+            let is_item = is_list_item(text, found, index);
             let is_name = word.capital && !is_pronoun(&word.text) && (index > 0 || !self.begins_sentences(&word.text));
-            if !is_day && !is_name {
+            if !is_day && !is_name && !is_item {
                 continue;
             }
             let before = index.checked_sub(1).map(|before| &found[before]);
@@ -408,6 +444,19 @@ fn is_pronoun(word: &str) -> bool {
 fn could_be_person(word: &str, before: Option<&Word>) -> bool {
     const PLACES: [&str; 12] = ["in", "at", "on", "near", "the", "a", "an", "to", "into", "towards", "of", "called"];
     !DAY.contains(word) && !before.is_some_and(|before| PLACES.contains(&before.text.as_str()))
+}
+
+/// Whether a word ends an item of a list ("milk, toilet paper and flour"), or begins the last: each item must have been said.
+fn is_list_item(text: &str, found: &[Word], index: usize) -> bool {
+    let word = &found[index];
+    if word.text.chars().count() < 3 || FUNCTION.contains(word.text.as_str()) || !text.contains(',') {
+        return false;
+    }
+    let between = |at: usize| found.get(at + 1).map_or("", |next| &text[found[at].written.end..next.written.start]);
+    let is_and = |at: Option<usize>| {
+        at.and_then(|at| found.get(at)).is_some_and(|word| matches!(word.text.as_str(), "and" | "or"))
+    };
+    between(index).contains(',') || is_and(Some(index + 1)) || is_and(index.checked_sub(1))
 }
 
 /// The words of a sentence that should have been said in some form: not those of the question, nor those that are claims.

@@ -22,6 +22,7 @@ mod rooms;
 mod rule_monitor;
 pub mod snapshot;
 pub mod snapshot_store;
+mod talk;
 
 use std::path::Path;
 
@@ -29,7 +30,8 @@ use jiff::Timestamp;
 use ulid::Ulid;
 
 use crate::config;
-use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, Utterance};
+use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, GroundedSentence, Utterance};
+use crate::grounding::{GateCounts, GroundedText, Talk};
 
 pub(crate) use alert_actions::RuleStanding;
 pub(crate) use ask::Answer;
@@ -44,6 +46,10 @@ const ANSWER_TOKENS: usize = 128;
 /// At most so many utterances since the last evaluation are quoted as evidence, each cut at so many characters.
 const QUOTES: usize = 3;
 const QUOTE_CHARS: usize = 300;
+/// The sentence of an alert is checked against so many of the last utterances.
+const ALERT_TALK: usize = 12;
+/// What a summary says when nothing that the model wrote was said.
+const NO_SUMMARY: &str = "There was talk, but no summary of it could be made.";
 
 /// Why the listener cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +87,11 @@ pub struct Listener {
     rules: Vec<RuleMonitor>,
     /// The last utterances on which the rules were not evaluated yet.
     unasked: Vec<Evidence>,
+    /// What was said, as far as texts are checked against it.
+    talk: talk::RecentTalk,
+    /// The parts of the next digest that are made already, and how many words they cover.
+    parts: GroundedText,
+    part_words: usize,
     several_rooms: bool,
     /// The room whose utterances it reads; none when all rooms share one state.
     room: Option<String>,
@@ -93,15 +104,18 @@ pub struct ListenerOutcome {
     pub alerts: Vec<Alert>,
     /// One for each rule's question that was asked.
     pub readings: Vec<RuleEvaluation>,
+    /// What the check of the model's sentences made of them.
+    pub(crate) checked: GateCounts,
 }
 
 impl ListenerOutcome {
     /// Appends the results of another room.
     pub fn add(&mut self, more: Self) {
-        let Self { digests, alerts, readings } = more;
+        let Self { digests, alerts, readings, checked } = more;
         self.digests.extend(digests);
         self.alerts.extend(alerts);
         self.readings.extend(readings);
+        self.checked.merge(checked);
     }
 
     /// Sets the room of alerts and evaluations; digests are made with it.
@@ -153,6 +167,9 @@ impl Listener {
             pending: digest::PendingDigest::default(),
             rules,
             unasked: Vec::new(),
+            talk: talk::RecentTalk::default(),
+            parts: GroundedText::default(),
+            part_words: 0,
             several_rooms: false,
             room: None,
             reader,
@@ -174,6 +191,9 @@ impl Listener {
             pending: digest::PendingDigest::default(),
             rules: self.rules.iter().map(inactive).collect(),
             unasked: Vec::new(),
+            talk: talk::RecentTalk::default(),
+            parts: GroundedText::default(),
+            part_words: 0,
             several_rooms: false,
             room: Some(room.into()),
         }
@@ -220,6 +240,7 @@ impl Listener {
     }
 
     fn read(&mut self, utterance: &Utterance) -> Result<(), ListenerError> {
+        self.talk.add(utterance);
         let room = self.several_rooms.then_some(utterance.room.as_str());
         self.reader.read_in(&utterance.text, room)
     }
@@ -239,10 +260,11 @@ impl Listener {
             let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
             for (monitor, asks) in self.rules.iter_mut().zip(asks) {
                 let log_odds = asks.then(|| odds.next()).flatten();
-                monitor.evaluate(&self.reader, log_odds, &said, now, &mut outcome)?;
+                monitor.evaluate(&self.reader, log_odds, &said, self.talk.last(ALERT_TALK), now, &mut outcome)?;
             }
         }
         self.pass(now, &mut outcome)?;
+        self.add_part(&mut outcome)?;
         Ok(outcome.in_room(self.room.as_deref()))
     }
 
@@ -263,7 +285,8 @@ impl Listener {
             }
         }
         if let Some(reason) = self.schedule.due(&self.pending, now) {
-            outcome.digests.push(self.digest(reason, now)?);
+            let digest = self.digest(reason, now, &mut outcome.checked)?;
+            outcome.digests.push(digest);
         }
         Ok(())
     }
@@ -275,7 +298,8 @@ impl Listener {
     pub fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         let mut outcome = self.consider(now)?;
         if let Some(reason) = self.schedule.closing(&self.pending) {
-            outcome.digests.push(self.digest(reason, now)?);
+            let digest = self.digest(reason, now, &mut outcome.checked)?;
+            outcome.digests.push(digest);
         }
         Ok(outcome)
     }
@@ -285,31 +309,75 @@ impl Listener {
     /// # Errors
     /// As [`Listener::hear`].
     pub fn summarize(&mut self, now: Timestamp) -> Result<Digest, ListenerError> {
-        self.digest(DigestReason::Requested, now)
+        self.digest(DigestReason::Requested, now, &mut GateCounts::default())
     }
 
-    fn digest(&mut self, reason: DigestReason, now: Timestamp) -> Result<Digest, ListenerError> {
+    fn digest(
+        &mut self,
+        reason: DigestReason,
+        now: Timestamp,
+        checked: &mut GateCounts,
+    ) -> Result<Digest, ListenerError> {
         let id = Ulid::generate();
-        if self.pending.words() == 0 {
+        let room = self.room.clone();
+        let Some(said_from) = self.pending.from() else {
             let (from, text) = match self.pending.last_digest() {
                 Some(last) => (last.min(now), "Nothing was said since the last summary."),
                 None => (now, "Nothing has been said yet."),
             };
-            let (room, text) = (self.room.clone(), text.into());
-            return Ok(Digest { id, time: now, from, to: now, reason, words: 0, room, text });
-        }
-        let text = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
+            let text = text.into();
+            return Ok(Digest { id, time: now, from, to: now, reason, words: 0, room, text, sentences: Vec::new() });
+        };
+        let last = self.tell(said_from)?;
+        checked.add(&last);
+        self.part_words = 0;
+        let mut told = std::mem::take(&mut self.parts);
+        told.append(last);
         let span = self.pending.take(now).expect("words were said");
-        let (words, room) = (span.words, self.room.clone());
-        Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words, room, text })
+        let text = if told.sentences.is_empty() { NO_SUMMARY.into() } else { told.text() };
+        let (words, sentences) = (span.words, told.sentences.into_iter().map(cut_quotes).collect());
+        Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words, room, text, sentences })
     }
 
-    /// Answers a question from a fork of the state.
+    /// Makes the next part of a digest, for a model that only tells what was said last.
+    fn add_part(&mut self, outcome: &mut ListenerOutcome) -> Result<(), ListenerError> {
+        let words = self.pending.words();
+        let due = self.reader.prompt.summary_words.is_some_and(|every| words >= self.part_words + every.get());
+        if let Some(from) = self.pending.from().filter(|_| due) {
+            let part = self.tell(from)?;
+            outcome.checked.add(&part);
+            self.parts.append(part);
+            self.part_words = words;
+        }
+        Ok(())
+    }
+
+    /// What the model tells of the talk, as far as it was said from `from` on.
+    fn tell(&self, from: Timestamp) -> Result<GroundedText, ListenerError> {
+        let written = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
+        Ok(Talk::new(self.talk.since(from)).ground(&written.text, written.ended, self.reader.gate("")))
+    }
+
+    /// Answers a question from a fork of the state. What was not said is no answer.
     ///
     /// # Errors
     /// As [`Listener::hear`].
     pub fn ask(&self, question: &str) -> Result<Answer, ListenerError> {
-        self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)
+        let (written, probability) = self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)?;
+        let grounded = Talk::new(self.talk.all()).ground(&written.text, written.ended, self.reader.gate(question));
+        let text = if grounded.sentences.is_empty() { self.reader.prompt.not_said.clone() } else { grounded.text() };
+        let evidence = grounded.sentences.into_iter().map(cut_quotes).flat_map(|sentence| sentence.evidence).collect();
+        Ok(Answer { text, probability, evidence })
+    }
+
+    /// Takes an utterance that the state has read already as talk that texts may rest on.
+    pub(crate) fn remember(&mut self, utterance: &Utterance) {
+        self.talk.add(utterance);
+    }
+
+    /// Drops talk that is older than `oldest`.
+    pub(crate) fn keep_talk_since(&mut self, oldest: Timestamp) {
+        self.talk.keep_since(oldest);
     }
 
     /// The live state.
@@ -324,12 +392,20 @@ impl Listener {
 }
 
 fn quote(utterance: &Utterance) -> Evidence {
-    let mut text = prompt::one_line(&utterance.text);
-    if let Some((end, _)) = text.char_indices().nth(QUOTE_CHARS) {
-        text.truncate(end);
-        text.push('…');
+    let text = prompt::one_line(&utterance.text);
+    cut_quote(Evidence { utterance: utterance.id, time: utterance.start, room: utterance.room.clone(), text })
+}
+
+fn cut_quote(mut quote: Evidence) -> Evidence {
+    if let Some((end, _)) = quote.text.char_indices().nth(QUOTE_CHARS) {
+        quote.text.truncate(end);
+        quote.text.push('…');
     }
-    Evidence { utterance: utterance.id, time: utterance.start, room: utterance.room.clone(), text }
+    quote
+}
+
+fn cut_quotes(GroundedSentence { text, evidence }: GroundedSentence) -> GroundedSentence {
+    GroundedSentence { text, evidence: evidence.into_iter().map(cut_quote).collect() }
 }
 
 fn keep_last(quotes: &mut Vec<Evidence>, quote: Evidence) {

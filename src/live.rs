@@ -304,6 +304,7 @@ mod tests {
             words: 3,
             room: None,
             text: "They spoke.".into(),
+            sentences: Vec::new(),
         };
         let alert = Alert {
             id: Ulid::generate(),

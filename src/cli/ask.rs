@@ -16,7 +16,7 @@ use super::output::stdout;
 use super::run::{existing_state_dir, read_config};
 use crate::clock::human_time;
 use crate::config;
-use crate::event::Utterance;
+use crate::event::{Evidence, Utterance};
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::listener::{Listener, Listeners};
 use crate::models;
@@ -60,6 +60,8 @@ struct AnswerLine<'a> {
     /// The room whose state was asked; null when all rooms share one.
     room: Option<&'a str>,
     answer: &'a str,
+    /// The utterances that the answer rests on.
+    evidence: &'a [Evidence],
     /// Probability of yes; null for a question that cannot be answered by yes or no.
     probability: Option<f64>,
     /// The probability is at least one half.
@@ -144,7 +146,8 @@ fn answer(args: &AskArgs, listener: &Listener, room: Option<&str>, at: Option<Ti
         let (text, probability) = (answer.text.as_str(), answer.probability);
         if args.json {
             let yes = probability.map(|p| p >= 0.5);
-            let line = AnswerLine { question, room, answer: text, probability, yes, tokens, at };
+            let line =
+                AnswerLine { question, room, answer: text, evidence: &answer.evidence, probability, yes, tokens, at };
             writeln!(out, "{}", serde_json::to_string(&line)?)?;
         } else {
             let room = room.map(|room| format!("{room}: ")).unwrap_or_default();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::body::shown;
 use super::{Body, CommandError, Definition, Done, ListenerPart};
 use crate::clock::human_time;
-use crate::event::in_room;
+use crate::event::{Evidence, in_room};
 use crate::mqtt::discovery::{Entity, Needs};
 use crate::mqtt::topics::Topics;
 
@@ -31,6 +31,8 @@ pub struct AskReply {
     pub question: String,
     /// A line for each state that was asked.
     pub text: String,
+    /// The utterances that the text rests on.
+    pub evidence: Vec<Evidence>,
     /// The highest probability of "yes"; none for a question that cannot be answered by yes or no.
     pub probability: Option<f64>,
     /// The time up to which the state that was asked had heard; only where a time was given.
@@ -68,6 +70,7 @@ impl Ask {
         };
         let rooms = listener.listeners().states_for(self.room.as_deref()).map_err(CommandError::Refused)?;
         let mut lines = Vec::new();
+        let mut evidence = Vec::new();
         let mut probability = None;
         let mut heard_until = None;
         for room in &rooms {
@@ -81,6 +84,7 @@ impl Ask {
             };
             if let Some(answer) = answer {
                 lines.push(in_room(room, &answer.text));
+                evidence.extend(answer.evidence);
                 probability = probability.into_iter().chain(answer.probability).reduce(f64::max);
             }
             listener.mark_progress();
@@ -90,6 +94,7 @@ impl Ask {
             _ => Ok(Done::new(AskReply {
                 question: self.question.clone(),
                 text: lines.join("\n"),
+                evidence,
                 probability,
                 at: heard_until,
             })),

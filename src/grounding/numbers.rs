@@ -108,7 +108,7 @@ fn number_at(words: &[Word]) -> Option<(u64, usize)> {
         } else if let Some(value) = ten(word).or_else(|| unit(word)).filter(|value| *value < limit) {
             part = part.saturating_add(value);
             limit = if value >= 20 { 10 } else { 1 };
-        } else if !(word == "and" && limit >= 100 && limit < u64::MAX && next_is_small(&words[taken + 1..])) {
+        } else if !(word == "and" && (100..u64::MAX).contains(&limit) && next_is_small(&words[taken + 1..])) {
             break;
         }
         taken += 1;

@@ -121,6 +121,15 @@ fn a_sentence_of_which_nothing_was_said_is_not_told() {
 }
 
 #[test]
+fn each_item_of_a_list_must_have_been_said() {
+    let lines = ["We are out of butter, milk and toilet paper."];
+    assert_eq!(text(&lines, "They need butter, toilet paper and milk."), "They need butter, toilet paper and milk.");
+    assert_eq!(text(&lines, "They need butter, rice and milk."), "");
+    assert_eq!(text(&lines, "Flour, milk and butter."), "");
+    assert_eq!(text(&lines, "They need butter, milk and eggs."), "");
+}
+
+#[test]
 fn a_model_that_confuses_persons_names_none() {
     let gate = Gate { names_persons: false, ..GATE };
     assert_eq!(

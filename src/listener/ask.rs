@@ -3,6 +3,8 @@
 use super::ListenerError;
 use super::alert::sigmoid;
 use super::reader::Reader;
+use crate::event::Evidence;
+use crate::grounding::Gate;
 use griffin::{Logits, State};
 
 /// A question, as the tokens that close the user's turn and open the model's.
@@ -24,6 +26,16 @@ pub struct Answer {
     pub text: String,
     /// Probability of yes; none for a question that is not a yes/no question.
     pub probability: Option<f64>,
+    /// The utterances that the text rests on, oldest first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// What a model wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Generated {
+    pub(crate) text: String,
+    /// It came to its end, and was not cut off.
+    pub(crate) ended: bool,
 }
 
 /// The tokens with which an answer of yes, and of no, can begin.
@@ -91,19 +103,29 @@ impl Reader {
     ///
     /// # Errors
     /// The model cannot read the tokens, or they are not UTF-8.
-    pub(crate) fn answer(&self, question: &Question, max_tokens: usize) -> Result<String, ListenerError> {
+    pub(crate) fn answer(&self, question: &Question, max_tokens: usize) -> Result<Generated, ListenerError> {
         let (logits, fork) = self.read_question(question)?;
         self.generate(logits, fork, max_tokens)
     }
 
-    /// Answers any question, with the probability of yes where that applies.
+    /// What the model writes in answer to any question, with the probability of yes where that applies.
     ///
     /// # Errors
     /// As [`Reader::question`] and [`Reader::answer`].
-    pub fn ask(&self, yes_no: &YesNo, question: &str, max_tokens: usize) -> Result<Answer, ListenerError> {
+    pub(crate) fn ask(
+        &self,
+        yes_no: &YesNo,
+        question: &str,
+        max_tokens: usize,
+    ) -> Result<(Generated, Option<f64>), ListenerError> {
         let (logits, fork) = self.read_question(&self.question(question)?)?;
         let probability = reads_as_yes_no(question).then(|| sigmoid(yes_no.log_odds(&logits)));
-        Ok(Answer { text: self.generate(logits, fork, max_tokens)?, probability })
+        Ok((self.generate(logits, fork, max_tokens)?, probability))
+    }
+
+    /// How this model's text is checked against what was said. `question` is what it answers.
+    pub(super) fn gate<'a>(&'a self, question: &'a str) -> Gate<'a> {
+        Gate { someone: &self.prompt.someone, names_persons: self.prompt.names_persons, question }
     }
 
     fn read_question(&self, question: &Question) -> Result<(Logits, State), ListenerError> {
@@ -112,12 +134,14 @@ impl Reader {
         Ok((logits, fork))
     }
 
-    fn generate(&self, mut logits: Logits, mut fork: State, max_tokens: usize) -> Result<String, ListenerError> {
+    fn generate(&self, mut logits: Logits, mut fork: State, max_tokens: usize) -> Result<Generated, ListenerError> {
         let turns = self.tokenizer.special_tokens();
         let mut tokens = Vec::new();
+        let mut ended = false;
         while tokens.len() < max_tokens {
             let token = logits.argmax();
             if token == turns.end_of_turn || token == turns.eos {
+                ended = true;
                 break;
             }
             tokens.push(token);
@@ -125,7 +149,7 @@ impl Reader {
                 self.model.step_into(token, &mut fork, &mut logits)?;
             }
         }
-        Ok(self.tokenizer.decode(&tokens)?.trim().to_string())
+        Ok(Generated { text: self.tokenizer.decode(&tokens)?.trim().to_string(), ended })
     }
 }
 

@@ -107,6 +107,11 @@ impl PendingDigest {
         self.last_digest
     }
 
+    /// When what the next digest covers began; none if nothing was said.
+    pub(crate) fn from(&self) -> Option<Timestamp> {
+        self.span.as_ref().map(|span| span.from)
+    }
+
     /// Words said since the last digest.
     pub(crate) fn words(&self) -> usize {
         self.span.as_ref().map_or(0, |span| span.words)

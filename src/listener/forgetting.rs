@@ -8,15 +8,31 @@ use jiff::Timestamp;
 
 use super::{Listener, ListenerOutcome, RuleMonitor, digest};
 use crate::event::Utterance;
+use crate::grounding::GroundedText;
 
 impl Listener {
     /// Drops every quotation and the pending digest, and ends the alerts with these ids.
     pub(crate) fn forget(&mut self, alerts: &BTreeSet<String>, now: Timestamp) -> ListenerOutcome {
         let mut outcome = ListenerOutcome::default();
         // Every field is named, so that a new one cannot be added without saying how it forgets. The state in `reader` is rolled back.
-        let Self { reader: _, yes_no: _, summary: _, schedule: _, pending, rules, unasked, several_rooms: _, room } =
-            self;
+        let Self {
+            reader: _,
+            yes_no: _,
+            summary: _,
+            schedule: _,
+            pending,
+            rules,
+            unasked,
+            talk,
+            parts,
+            part_words,
+            several_rooms: _,
+            room,
+        } = self;
         unasked.clear();
+        talk.clear();
+        *parts = GroundedText::default();
+        *part_words = 0;
         *pending = digest::PendingDigest::default();
         for monitor in rules {
             let RuleMonitor { rule: _, policy: _, pattern: _, question: _, watch, matches } = monitor;

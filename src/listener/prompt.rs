@@ -3,6 +3,7 @@
 //! It comes from `prompt.json`, beside a model's weights or inside its GGUF file; the defaults are for Gemma's instruct models. What
 //! people say is made one line without control characters before it is put into a template, so it can end no paragraph and no turn.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,12 +21,14 @@ pub enum PromptError {
     Parse { path: PathBuf, source: serde_json::Error },
     #[error("{path}: \"{key}\" must hold {placeholder} once, where the text is to stand")]
     Placeholder { path: PathBuf, key: &'static str, placeholder: &'static str },
+    #[error("{path}: \"{key}\" is empty: write the words, or leave it out for the usual ones")]
+    Empty { path: PathBuf, key: &'static str },
     #[error("{path}: \"{key}\" is empty: name at least one word the model may answer with")]
     NoWord { path: PathBuf, key: &'static str },
 }
 
 /// How text is presented to one model. Every key may be left out of the file and then is as for Gemma's instruct models; only
-/// `gap` is then none.
+/// `gap` and `summary_words` are then none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompt {
@@ -33,7 +36,8 @@ pub struct Prompt {
     pub preamble: String,
     /// An utterance; holds `{text}`.
     pub(crate) utterance: String,
-    /// The text before an utterance when there is more than one room; holds `{room}`.
+    /// The text before an utterance when there is more than one room; holds `{room}`, or is empty for a model that was not trained
+    /// on rooms.
     pub(crate) room: String,
     /// The end of the user's turn in a fork; holds `{question}`.
     pub(crate) question: String,
@@ -45,6 +49,15 @@ pub struct Prompt {
     /// right for a model that saw none in training.
     #[serde(default)]
     pub(crate) gap: Option<String>,
+    /// The word for a person who cannot be named.
+    pub(crate) someone: String,
+    /// False for a model that takes one person for another: it names nobody.
+    pub(crate) names_persons: bool,
+    /// The answer where nothing that was said answers the question.
+    pub(crate) not_said: String,
+    /// For a model that only tells what was said last: a summary is made in parts, one after so many words.
+    #[serde(default)]
+    pub(crate) summary_words: Option<NonZeroUsize>,
 }
 
 /// Questions that the listener asks by itself.
@@ -78,6 +91,10 @@ impl Default for Prompt {
             no: words(["No", " No", "no", " no"]),
             questions: Questions::default(),
             gap: Some(" (… {seconds} seconds missing …)".into()),
+            someone: "someone".into(),
+            names_persons: true,
+            not_said: "That was not said.".into(),
+            summary_words: None,
         }
     }
 }
@@ -103,8 +120,14 @@ impl Prompt {
             ("question", "{question}", &prompt.question),
         ];
         for (key, placeholder, frame) in frames {
-            if frame.matches(placeholder).count() != 1 {
+            let no_rooms = key == "room" && frame.is_empty();
+            if !no_rooms && frame.matches(placeholder).count() != 1 {
                 return Err(PromptError::Placeholder { path: path(), key, placeholder });
+            }
+        }
+        for (key, word) in [("someone", &prompt.someone), ("not_said", &prompt.not_said)] {
+            if word.trim().is_empty() {
+                return Err(PromptError::Empty { path: path(), key });
             }
         }
         for (key, words) in [("yes", &prompt.yes), ("no", &prompt.no)] {
@@ -191,7 +214,7 @@ mod tests {
         assert_eq!(
             problem("{\"preambel\": \"x\"}"),
             "m/prompt.json is no prompt file: unknown field `preambel`, expected one of `preamble`, `utterance`, `room`, \
-             `question`, `yes`, `no`, `questions`, `gap` at line 1 column 11"
+             `question`, `yes`, `no`, `questions`, `gap`, `someone`, `names_persons`, `not_said`, `summary_words` at line 1 column 11"
         );
         assert_eq!(problem("{"), "m/prompt.json is no prompt file: EOF while parsing an object at line 1 column 1");
         assert!(problem("{\"questions\": {\"sumary\": \"\"}}").contains("unknown field `sumary`"));
@@ -199,6 +222,11 @@ mod tests {
         assert!(problem("{\"utterance\": \" text\"}").contains("\"utterance\" must hold {text} once"));
         assert!(problem("{\"question\": \"{question}{question}\"}").contains("\"question\" must hold {question} once"));
         assert!(problem("{\"no\": [\" \"]}").contains("\"no\" is empty"));
+        assert!(problem("{\"someone\": \"\"}").contains("\"someone\" is empty"));
+        assert!(problem("{\"summary_words\": 0}").contains("expected a nonzero"));
+        assert!(problem("{\"room\": \"in a room\"}").contains("\"room\" must hold {room} once"));
+        let no_rooms = Prompt::parse("{\"room\": \"\"}", Path::new("prompt.json")).unwrap();
+        assert_eq!(no_rooms.utterance("Hello.", Some("hall")).unwrap(), " Hello.");
     }
 
     #[test]

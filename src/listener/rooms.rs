@@ -230,6 +230,22 @@ impl Listeners {
         Ok(())
     }
 
+    /// Takes utterances that the states have read already as talk that texts may rest on; those that a state lacks come with
+    /// [`Listeners::replay`].
+    pub(crate) fn remember(&mut self, utterances: &[(i64, Utterance)]) {
+        for (seq, utterance) in utterances {
+            let room = self.listener_for(&utterance.room);
+            if *seq <= room.read {
+                room.listener.remember(utterance);
+            }
+        }
+    }
+
+    /// Drops talk that is older than `oldest`; see [`Listener::remember`].
+    pub(crate) fn keep_talk_since(&mut self, oldest: Timestamp) {
+        self.listeners().for_each(|listener| listener.keep_talk_since(oldest));
+    }
+
     /// See [`Listener::gap`].
     ///
     /// # Errors

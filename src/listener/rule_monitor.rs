@@ -7,6 +7,7 @@ use super::reader::Reader;
 use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert, ask};
 use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence};
+use crate::grounding::Talk;
 
 /// A rule, prepared for one model, and the state of its alert.
 #[derive(Clone)]
@@ -38,12 +39,14 @@ impl RuleMonitor {
         self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty())
     }
 
-    /// Evaluates the rule after the utterances `said`. `log_odds` are those of yes to its question, if it was asked.
+    /// Evaluates the rule after the utterances `said`. `log_odds` are those of yes to its question, if it was asked; what the model
+    /// answers is checked against `talk`.
     pub(super) fn evaluate(
         &mut self,
         reader: &Reader,
         log_odds: Option<f64>,
         said: &[Evidence],
+        talk: &[Evidence],
         now: Timestamp,
         outcome: &mut ListenerOutcome,
     ) -> Result<(), ListenerError> {
@@ -60,10 +63,26 @@ impl RuleMonitor {
         if let Some(change) = change {
             let asked = self.question.as_ref().filter(|_| log_odds.is_some());
             let why = asked.filter(|_| change.phase != AlertPhase::End);
-            let answer = why.map(|question| reader.answer(question, ALERT_TOKENS)).transpose()?;
+            let answer = why.map(|question| self.answer(reader, question, talk, outcome)).transpose()?.flatten();
             outcome.alerts.push(self.alert(change, probability, answer, now));
         }
         Ok(())
+    }
+
+    /// What the model answers to the rule's question, as far as it was said.
+    fn answer(
+        &self,
+        reader: &Reader,
+        question: &ask::Question,
+        talk: &[Evidence],
+        outcome: &mut ListenerOutcome,
+    ) -> Result<Option<String>, ListenerError> {
+        let written = reader.answer(question, ALERT_TOKENS)?;
+        let asked = self.rule.question.as_deref().unwrap_or_default();
+        let grounded = Talk::new(talk).ground(&written.text, written.ended, reader.gate(asked));
+        let text = grounded.text();
+        outcome.checked.add(&grounded);
+        Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
     pub(super) fn alert(

@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
 use super::topics::Topics;
-use crate::event::{Alert, Digest, Evidence, Gap, Hypothesis, Message, Provenance, Quoted, Severity, Utterance};
+use crate::event::{
+    Alert, Digest, Evidence, Gap, GroundedSentence, Hypothesis, Message, Provenance, Quoted, Severity, Utterance,
+};
 use crate::metrics::Metrics;
 
 /// The version of all payloads. It is increased when a field changes its meaning or is removed.
@@ -24,6 +26,10 @@ pub const MAX_BYTES: usize = 16_000;
 /// The payloads of `status`.
 pub(crate) const ONLINE: &str = "online";
 pub(crate) const OFFLINE: &str = "offline";
+
+/// The evidence of a summary takes at most so many bytes, and each quote so many beside its words and room.
+const SUMMARY_EVIDENCE_BYTES: usize = 2_400;
+const EVIDENCE_FIELDS_BYTES: usize = 110;
 
 /// What stands in a retained summary whose speech was forgotten.
 pub(crate) const FORGOTTEN: &str = "What was said then was forgotten.";
@@ -100,11 +106,37 @@ pub fn each_summary(topics: &Topics, digest: &Digest) -> Message {
 
 /// The newest summary, retained.
 pub fn summary(topics: &Topics, digest: &Digest) -> Message {
-    let Digest { id, time, from, to, reason, words, room, text } = digest;
+    let Digest { id, time, from, to, reason, words, room, text, sentences } = digest;
     let header = MessageHeader { id: *id, time: *time };
-    let body = |text: &str, words: usize| json!({ "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text });
-    let replacement = payload(header, body(FORGOTTEN, 0));
-    message(topics.summary(), true, header, body(text, *words), speech(vec![*id], *to, Some(replacement)))
+    let body = |text: &str, words: usize, sentences: &[GroundedSentence]| {
+        json!({
+            "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text, "sentences": sentences,
+        })
+    };
+    let replacement = payload(header, body(FORGOTTEN, 0, &[]));
+    let body = body(text, *words, &within(sentences, SUMMARY_EVIDENCE_BYTES));
+    message(topics.summary(), true, header, body, speech(vec![*id], *to, Some(replacement)))
+}
+
+/// The sentences with as much of their evidence as takes at most `bytes`: the first quote of each first.
+fn within(sentences: &[GroundedSentence], bytes: usize) -> Vec<GroundedSentence> {
+    let mut kept: Vec<_> = sentences
+        .iter()
+        .map(|sentence| GroundedSentence { evidence: Vec::new(), text: sentence.text.clone() })
+        .collect();
+    let mut left = bytes;
+    let rounds = sentences.iter().map(|sentence| sentence.evidence.len()).max().unwrap_or_default();
+    for round in 0..rounds {
+        for (sentence, kept) in sentences.iter().zip(&mut kept) {
+            let Some(quote) = sentence.evidence.get(round) else { continue };
+            let length = quote.text.len() + quote.room.len() + EVIDENCE_FIELDS_BYTES;
+            if length <= left {
+                left -= length;
+                kept.evidence.push(quote.clone());
+            }
+        }
+    }
+    kept
 }
 
 /// The newest summary of a room that has a state of its own, retained.

@@ -140,6 +140,7 @@ impl ListenerWorker {
             }
             None => ListenerOutcome::default(),
         };
+        remember_talk(&mut listeners, &store, processed)?;
         listeners.set_interval(stored_interval(&store, config.digest.every_min)?);
         context.metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
         let outcome_messages = OutcomeMessages::new(&config.rules, &context.topics);
@@ -270,6 +271,17 @@ impl ListenerWorker {
         if let Err(error) = self.listeners.save(&ReadPosition { read: self.read, time }, &policy, oldest) {
             warn!(%error, "the snapshots are not as they should be; those that were made stay, and it is tried again");
         }
+    }
+}
+
+/// Gives the states the talk that they have read, so that texts can be checked against it.
+fn remember_talk(listeners: &mut Listeners, store: &Store, until: i64) -> Result<(), store::StoreError> {
+    let mut seq = store.back_from(until, NEW_STATE_UTTERANCES)?;
+    loop {
+        let batch = store.utterances_after(seq, state_at::BATCH)?;
+        let Some(&(last, _)) = batch.last() else { return Ok(()) };
+        seq = last;
+        listeners.remember(&batch);
     }
 }
 

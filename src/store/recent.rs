@@ -41,12 +41,13 @@ impl Store {
                 words: usize::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
                 room: row.get(6)?,
                 text: row.get(7)?,
+                sentences: serde_json::from_str(&row.get::<_, String>(8)?).unwrap_or_default(),
             })
         };
         self.read(|connection| {
             let rows = connection
                 .prepare_cached(
-                    r#"SELECT id, time, start, "end", reason, words, room, text FROM digest ORDER BY seq DESC LIMIT ?1"#,
+                    r#"SELECT id, time, start, "end", reason, words, room, text, sentences FROM digest ORDER BY seq DESC LIMIT ?1"#,
                 )?
                 .query_map(params![count(limit)], digest)?
                 .collect();

@@ -110,6 +110,8 @@ CREATE TRIGGER utterance_heard AFTER INSERT ON utterance BEGIN
     UPDATE heard SET seq = new.seq WHERE id = new.id;
 END;
 "#,
+    // The sentences of a digest as JSON, each with the words it rests on.
+    "ALTER TABLE digest ADD COLUMN sentences TEXT NOT NULL DEFAULT '[]';",
 ];
 
 /// The first version in which messages hold their provenance.

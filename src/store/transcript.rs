@@ -260,11 +260,12 @@ pub(super) fn insert_gap(transaction: &Transaction<'_>, gap: &Gap) -> rusqlite::
 }
 
 fn insert_digest(transaction: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
-    let Digest { id, time, from, to, reason, words, room, text } = digest;
+    let Digest { id, time, from, to, reason, words, room, text, sentences } = digest;
+    let sentences = serde_json::to_string(sentences).expect("words and times can be written as JSON");
     transaction
         .prepare_cached(
-            r#"INSERT INTO digest(id, time, start, "end", reason, words, text, room)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
+            r#"INSERT INTO digest(id, time, start, "end", reason, words, text, room, sentences)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"#,
         )?
         .execute(params![
             id.to_string(),
@@ -274,7 +275,8 @@ fn insert_digest(transaction: &Transaction<'_>, digest: &Digest) -> rusqlite::Re
             word(reason),
             count(*words),
             text,
-            room
+            room,
+            sentences
         ])
         .map(drop)
 }

@@ -30,7 +30,13 @@ fn commands_are_forwarded_and_bad_ones_answered() {
     subscriber.publish("hearth/home/request/ask", r#"{"value": "What broke?", "transaction": 7}"#, false);
     let request = node.requests.blocking_recv().unwrap();
     assert_eq!(request, Request { command: asks("What broke?"), transaction: Some(7.into()) });
-    let reply = AskReply { question: "What broke?".into(), text: "The lamp.".into(), probability: None, at: None };
+    let reply = AskReply {
+        question: "What broke?".into(),
+        text: "The lamp.".into(),
+        evidence: Vec::new(),
+        probability: None,
+        at: None,
+    };
     let answer = request.response(&topics(), MessageHeader::now(), &Ok(Reply::Ask(reply)));
     node.store.enqueue(&[answer]).unwrap();
     node.context.notify_outbox();

@@ -1,7 +1,7 @@
 //! The JSON of alerts, utterances and summaries, and interim text.
 
 use hearth::config::MqttConfig;
-use hearth::event::{Digest, DigestReason, Hypothesis, Utterance};
+use hearth::event::{Digest, DigestReason, GroundedSentence, Hypothesis, Utterance};
 use hearth::live::LiveEvent;
 use hearth::mqtt::payload::{self};
 use jiff::Timestamp;
@@ -67,6 +67,7 @@ fn an_utterance_and_a_summary_have_the_documented_json() {
         words: 5,
         room: None,
         text: "They counted.".into(),
+        sentences: vec![GroundedSentence { text: "They counted.".into(), evidence: Vec::new() }],
     };
     assert_eq!(payload::summary_of_room(&topics(), &digest), None);
     let of_room = Digest { room: Some("living room".into()), ..digest.clone() };
@@ -77,7 +78,7 @@ fn an_utterance_and_a_summary_have_the_documented_json() {
     let expected = json!({
         "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T00:00:01Z", "from": "2026-01-01T00:00:00Z",
         "to": "2026-01-01T00:00:01Z", "reason": "conversation_ended", "words": 5, "room": null,
-        "text": "They counted.",
+        "text": "They counted.", "sentences": [{ "text": "They counted.", "evidence": [] }],
     });
     assert_eq!(serde_json::from_str::<Value>(&message.payload).unwrap(), expected);
 }

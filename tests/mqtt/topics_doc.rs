@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hearth::commands::{AskReply, InvalidCommand, Reply, Request};
-use hearth::event::{Digest, DigestReason, Gap, GapReason, Hypothesis, Message, Severity, Utterance};
+use hearth::event::{Digest, DigestReason, Gap, GapReason, GroundedSentence, Hypothesis, Message, Severity, Utterance};
 use hearth::metrics::Metrics;
 use hearth::mqtt::payload::{self, MessageHeader, NodeInfo, ProcessUsage, RuleState};
 use ulid::Ulid;
@@ -31,6 +31,10 @@ fn examples() -> Vec<Message> {
         words: 42,
         room: None,
         text: "Emma bakes a cake.".into(),
+        sentences: vec![GroundedSentence {
+            text: "Emma bakes a cake.".into(),
+            evidence: vec![quote(stamp.id, time, "Emma is baking a cake.".into())],
+        }],
     };
     let evidence = [quote(stamp.id, time, "There is water on the floor.".into())];
     let rule = RuleState {
@@ -46,7 +50,13 @@ fn examples() -> Vec<Message> {
     };
     let info = NodeInfo { whisper: Some("whisper".into()), listener: Some("nano".into()), rules: vec!["leak".into()] };
     let ask = Request { command: asks("Who called?"), transaction: Some("t-1".into()) };
-    let answer = AskReply { question: "Who called?".into(), text: "Jack.".into(), probability: None, at: None };
+    let answer = AskReply {
+        question: "Who called?".into(),
+        text: "Jack.".into(),
+        evidence: Vec::new(),
+        probability: None,
+        at: None,
+    };
     let invalid =
         InvalidCommand { command: "unknown", transaction: None, error: "there is no command request/x".into() };
     let metrics = Metrics::default();

@@ -72,6 +72,7 @@ fn digest(to: &str) -> Digest {
         words: 4,
         room: None,
         text: "The code is 4417.".into(),
+        sentences: Vec::new(),
     }
 }
 

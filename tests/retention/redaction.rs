@@ -4,8 +4,8 @@ use std::path::Path;
 
 use hearth::config::{Config, PrivacyConfig};
 use hearth::event::{
-    Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Hypothesis, Message, Provenance, Severity,
-    Utterance,
+    Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, GroundedSentence, Hypothesis, Message,
+    Provenance, Severity, Utterance,
 };
 use hearth::metrics::Metrics;
 use hearth::mqtt::payload::{self, MessageHeader, NodeInfo, ProcessUsage, RuleState};
@@ -58,6 +58,7 @@ fn each() -> Vec<(&'static str, Message)> {
         words: 3,
         room: Some("hall".into()),
         text: text(),
+        sentences: vec![GroundedSentence { text: text(), evidence: evidence.clone() }],
     };
     let rule = RuleState {
         rule: "leak",

@@ -53,12 +53,14 @@ impl TextStore for ListenerWorker {
             let afresh = self.store.back_from(self.processed, NEW_STATE_UTTERANCES)?;
             self.read = self.listeners.roll_back(from, afresh)?.unwrap_or(self.read).min(self.read);
         }
+        super::remember_talk(&mut self.listeners, &self.store, self.processed)?;
         self.restore_pending_digests()?;
         Ok(self.record(ended, Vec::new())?)
     }
 
-    /// A state holds no text that could grow old, and what is quoted beside it is of the last few utterances.
-    fn enforce(&mut self, _: &AgeLimit) -> Result<(), retention::RetentionError> {
+    /// A state holds no text that could grow old; the talk beside it does.
+    fn enforce(&mut self, limit: &AgeLimit) -> Result<(), retention::RetentionError> {
+        self.listeners.keep_talk_since(limit.oldest());
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::NEW_STATE_UTTERANCES;
 use crate::event::Utterance;
 use crate::listener::{self, Listener, Listeners};
 use crate::services::ServiceError;
@@ -31,6 +32,15 @@ pub(crate) fn at<T>(
     let Some((state, mark)) = listener.load_latest(history, |mark| mark.time <= at)? else { return Ok(None) };
     let done = listener.with_state(state, |listener| -> Result<T, ServiceError> {
         let (mut read, mut reached) = (mark.read, mark.time);
+        // What the snapshot has read is talk that an answer may rest on.
+        let mut seq = store.back_from(read, NEW_STATE_UTTERANCES)?;
+        while seq < read {
+            let batch = store.utterances_after(seq, BATCH)?;
+            let Some(&(last, _)) = batch.last() else { break };
+            seq = last;
+            let before = batch.iter().filter(|(seq, said)| *seq <= read && its_own(said));
+            before.for_each(|(_, said)| listener.remember(said));
+        }
         loop {
             let batch = store.utterances_after(read, BATCH)?;
             let Some(&(last, _)) = batch.last() else { break };
