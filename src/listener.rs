@@ -24,6 +24,7 @@ pub mod snapshot;
 pub mod snapshot_store;
 mod talk;
 
+use std::cell::Cell;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -92,6 +93,8 @@ pub struct Listener {
     /// The parts of the next digest that are made already, and how many words they cover.
     parts: GroundedText,
     part_words: usize,
+    /// What the check made of the model's sentences.
+    checked: Cell<GateCounts>,
     several_rooms: bool,
     /// The room whose utterances it reads; none when all rooms share one state.
     room: Option<String>,
@@ -104,18 +107,15 @@ pub struct ListenerOutcome {
     pub alerts: Vec<Alert>,
     /// One for each rule's question that was asked.
     pub readings: Vec<RuleEvaluation>,
-    /// What the check of the model's sentences made of them.
-    pub(crate) checked: GateCounts,
 }
 
 impl ListenerOutcome {
     /// Appends the results of another room.
     pub fn add(&mut self, more: Self) {
-        let Self { digests, alerts, readings, checked } = more;
+        let Self { digests, alerts, readings } = more;
         self.digests.extend(digests);
         self.alerts.extend(alerts);
         self.readings.extend(readings);
-        self.checked.merge(checked);
     }
 
     /// Sets the room of alerts and evaluations; digests are made with it.
@@ -170,6 +170,7 @@ impl Listener {
             talk: talk::RecentTalk::default(),
             parts: GroundedText::default(),
             part_words: 0,
+            checked: Cell::default(),
             several_rooms: false,
             room: None,
             reader,
@@ -194,6 +195,7 @@ impl Listener {
             talk: talk::RecentTalk::default(),
             parts: GroundedText::default(),
             part_words: 0,
+            checked: Cell::default(),
             several_rooms: false,
             room: Some(room.into()),
         }
@@ -260,11 +262,19 @@ impl Listener {
             let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
             for (monitor, asks) in self.rules.iter_mut().zip(asks) {
                 let log_odds = asks.then(|| odds.next()).flatten();
-                monitor.evaluate(&self.reader, log_odds, &said, self.talk.last(ALERT_TALK), now, &mut outcome)?;
+                monitor.evaluate(
+                    &self.reader,
+                    log_odds,
+                    &said,
+                    self.talk.last(ALERT_TALK),
+                    &self.checked,
+                    now,
+                    &mut outcome,
+                )?;
             }
         }
         self.pass(now, &mut outcome)?;
-        self.add_part(&mut outcome)?;
+        self.add_part()?;
         Ok(outcome.in_room(self.room.as_deref()))
     }
 
@@ -285,8 +295,7 @@ impl Listener {
             }
         }
         if let Some(reason) = self.schedule.due(&self.pending, now) {
-            let digest = self.digest(reason, now, &mut outcome.checked)?;
-            outcome.digests.push(digest);
+            outcome.digests.push(self.digest(reason, now)?);
         }
         Ok(())
     }
@@ -298,8 +307,7 @@ impl Listener {
     pub fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
         let mut outcome = self.consider(now)?;
         if let Some(reason) = self.schedule.closing(&self.pending) {
-            let digest = self.digest(reason, now, &mut outcome.checked)?;
-            outcome.digests.push(digest);
+            outcome.digests.push(self.digest(reason, now)?);
         }
         Ok(outcome)
     }
@@ -309,15 +317,10 @@ impl Listener {
     /// # Errors
     /// As [`Listener::hear`].
     pub fn summarize(&mut self, now: Timestamp) -> Result<Digest, ListenerError> {
-        self.digest(DigestReason::Requested, now, &mut GateCounts::default())
+        self.digest(DigestReason::Requested, now)
     }
 
-    fn digest(
-        &mut self,
-        reason: DigestReason,
-        now: Timestamp,
-        checked: &mut GateCounts,
-    ) -> Result<Digest, ListenerError> {
+    fn digest(&mut self, reason: DigestReason, now: Timestamp) -> Result<Digest, ListenerError> {
         let id = Ulid::generate();
         let room = self.room.clone();
         let Some(said_from) = self.pending.from() else {
@@ -329,7 +332,6 @@ impl Listener {
             return Ok(Digest { id, time: now, from, to: now, reason, words: 0, room, text, sentences: Vec::new() });
         };
         let last = self.tell(said_from)?;
-        checked.add(&last);
         self.part_words = 0;
         let mut told = std::mem::take(&mut self.parts);
         told.append(last);
@@ -340,12 +342,11 @@ impl Listener {
     }
 
     /// Makes the next part of a digest, for a model that only tells what was said last.
-    fn add_part(&mut self, outcome: &mut ListenerOutcome) -> Result<(), ListenerError> {
+    fn add_part(&mut self) -> Result<(), ListenerError> {
         let words = self.pending.words();
         let due = self.reader.prompt.summary_words.is_some_and(|every| words >= self.part_words + every.get());
         if let Some(from) = self.pending.from().filter(|_| due) {
             let part = self.tell(from)?;
-            outcome.checked.add(&part);
             self.parts.append(part);
             self.part_words = words;
         }
@@ -355,7 +356,9 @@ impl Listener {
     /// What the model tells of the talk, as far as it was said from `from` on.
     fn tell(&self, from: Timestamp) -> Result<GroundedText, ListenerError> {
         let written = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
-        Ok(Talk::new(self.talk.since(from)).ground(&written.text, written.ended, self.reader.gate("")))
+        let grounded = Talk::new(self.talk.since(from)).ground(&written.text, written.ended, self.reader.gate(""));
+        count(&self.checked, &grounded);
+        Ok(grounded)
     }
 
     /// Answers a question from a fork of the state. What was not said is no answer.
@@ -365,6 +368,7 @@ impl Listener {
     pub fn ask(&self, question: &str) -> Result<Answer, ListenerError> {
         let (written, probability) = self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)?;
         let grounded = Talk::new(self.talk.all()).ground(&written.text, written.ended, self.reader.gate(question));
+        count(&self.checked, &grounded);
         let text = if grounded.sentences.is_empty() { self.reader.prompt.not_said.clone() } else { grounded.text() };
         let evidence = grounded.sentences.into_iter().map(cut_quotes).flat_map(|sentence| sentence.evidence).collect();
         Ok(Answer { text, probability, evidence })
@@ -389,6 +393,12 @@ impl Listener {
     pub(crate) fn set_interval(&mut self, minutes: f64) {
         self.schedule.set_interval(minutes);
     }
+}
+
+fn count(counts: &Cell<GateCounts>, text: &GroundedText) {
+    let mut all = counts.get();
+    all.add(text);
+    counts.set(all);
 }
 
 fn quote(utterance: &Utterance) -> Evidence {

@@ -57,6 +57,8 @@ pub struct Metrics {
     pub(crate) state_bytes: Count,
     /// Listener: stored utterances that the state has not read yet.
     pub(crate) unread: Count,
+    /// Listener: what the check made of the model's sentences.
+    pub(crate) sentences: Sentences,
     /// Ingest: events of other machines that were taken, that were received again, and messages that were neither
     /// utterance nor gap.
     pub(crate) others_taken: Count,
@@ -115,6 +117,15 @@ impl Count {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+}
+
+/// Sentences of the model, by what the check made of them.
+#[derive(Debug, Default)]
+pub(crate) struct Sentences {
+    pub(crate) told: Count,
+    pub(crate) dropped: Count,
+    pub(crate) repeated: Count,
+    pub(crate) softened: Count,
 }
 
 /// Rejections by reason.

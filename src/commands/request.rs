@@ -147,7 +147,15 @@ mod tests {
         let time = "2026-01-01T12:00:00Z";
         let at = Some(time.parse().unwrap());
         let rule: crate::config::Name = "leak".parse().unwrap();
-        let ask = |at| Reply::Ask(AskReply { question: "q".into(), text: "t".into(), probability: Some(0.5), at });
+        let ask = |at| {
+            Reply::Ask(AskReply {
+                question: "q".into(),
+                text: "t".into(),
+                evidence: Vec::new(),
+                probability: Some(0.5),
+                at,
+            })
+        };
         let expected = [
             (
                 r#"{"command": "listening", "value": "ON", "transaction": 7}"#,

@@ -26,6 +26,7 @@ impl Listener {
             talk,
             parts,
             part_words,
+            checked: _,
             several_rooms: _,
             room,
         } = self;

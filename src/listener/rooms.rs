@@ -14,6 +14,7 @@ use super::snapshot_store::{SnapshotPolicy, SnapshotStore};
 use super::{Listener, ListenerError, ListenerOutcome, PersistedState, RuleStanding};
 use crate::config::{self, States};
 use crate::event::{Digest, Gap, Utterance};
+use crate::grounding::GateCounts;
 
 /// At most so many rooms have a state of their own. A state of the 2B model takes 17 MiB, in memory and for each snapshot.
 const MAX_ROOMS: usize = 16;
@@ -386,6 +387,13 @@ impl Listeners {
     /// The ids of the active alerts.
     pub(crate) fn alerts(&self) -> BTreeSet<Ulid> {
         self.all().flat_map(|room| room.listener.alerts()).collect()
+    }
+
+    /// What the check made of the sentences of all states since the start.
+    pub(crate) fn checked(&self) -> GateCounts {
+        let mut all = GateCounts::default();
+        self.all().for_each(|room| all.merge(room.listener.checked.get()));
+        all
     }
 
     /// How many tokens all states have read together.

@@ -1,5 +1,7 @@
 //! A rule with its question and pattern prepared for use, and the state of its alert.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 use ulid::Ulid;
 
@@ -7,7 +9,7 @@ use super::reader::Reader;
 use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert, ask};
 use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence};
-use crate::grounding::Talk;
+use crate::grounding::{GateCounts, Talk};
 
 /// A rule, prepared for one model, and the state of its alert.
 #[derive(Clone)]
@@ -47,6 +49,7 @@ impl RuleMonitor {
         log_odds: Option<f64>,
         said: &[Evidence],
         talk: &[Evidence],
+        checked: &Cell<GateCounts>,
         now: Timestamp,
         outcome: &mut ListenerOutcome,
     ) -> Result<(), ListenerError> {
@@ -63,7 +66,7 @@ impl RuleMonitor {
         if let Some(change) = change {
             let asked = self.question.as_ref().filter(|_| log_odds.is_some());
             let why = asked.filter(|_| change.phase != AlertPhase::End);
-            let answer = why.map(|question| self.answer(reader, question, talk, outcome)).transpose()?.flatten();
+            let answer = why.map(|question| self.answer(reader, question, talk, checked)).transpose()?.flatten();
             outcome.alerts.push(self.alert(change, probability, answer, now));
         }
         Ok(())
@@ -75,13 +78,13 @@ impl RuleMonitor {
         reader: &Reader,
         question: &ask::Question,
         talk: &[Evidence],
-        outcome: &mut ListenerOutcome,
+        checked: &Cell<GateCounts>,
     ) -> Result<Option<String>, ListenerError> {
         let written = reader.answer(question, ALERT_TOKENS)?;
         let asked = self.rule.question.as_deref().unwrap_or_default();
         let grounded = Talk::new(talk).ground(&written.text, written.ended, reader.gate(asked));
         let text = grounded.text();
-        outcome.checked.add(&grounded);
+        super::count(checked, &grounded);
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 

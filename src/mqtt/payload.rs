@@ -260,6 +260,12 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         "words": metrics.words.get(),
         "rejected": metrics.rejected.get(),
         "rejected_by": rejected_by,
+        "sentences": json!({
+            "told": metrics.sentences.told.get(),
+            "dropped": metrics.sentences.dropped.get(),
+            "repeated": metrics.sentences.repeated.get(),
+            "softened": metrics.sentences.softened.get(),
+        }),
         "lag_s": rounded(metrics.lag.last_s()),
         "others": {
             "taken": metrics.others_taken.get(),

@@ -64,7 +64,15 @@ const show = {
     $("transcript").append(item(gap.from, make("span", `${several() ? `${gap.room}: ` : ""}${seconds} s were not heard: ${gap.reason.replace("_", " ")}`, "gap")));
   },
   digest(d) {
-    $("digests").prepend(item(d.time, ...(d.room ? [make("span", `${d.room}  `, "room")] : []), d.text));
+    // Each sentence opens what it rests on.
+    const sentences = (d.sentences ?? []).map(sentence => {
+      if (!sentence.evidence.length) return make("p", sentence.text);
+      const details = make("details");
+      details.append(make("summary", sentence.text), ...sentence.evidence.map(e => item(e.time, make("q", e.text))));
+      return details;
+    });
+    const body = sentences.length ? sentences : [d.text];
+    $("digests").prepend(item(d.time, ...(d.room ? [make("span", `${d.room}  `, "room")] : []), ...body));
     while ($("digests").children.length > 20) $("digests").lastChild.remove();
   },
   alert(alert) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::output::stdout;
+use crate::event::GroundedSentence;
 use crate::mqtt::client::BrokerEvent;
 use crate::mqtt::topics::Topics;
 use crate::process::cpu_seconds;
@@ -57,6 +58,7 @@ struct ShownQuote {
 struct ShownSummary {
     time: Timestamp,
     text: String,
+    sentences: Vec<GroundedSentence>,
 }
 
 /// Prints messages as they arrive and collects alerts and summaries for the table.
@@ -70,7 +72,7 @@ pub(crate) struct DemoScreen {
     /// The cursor is in a line of interim text, which the next output replaces.
     interim_shown: bool,
     alerts: Vec<AlertRow>,
-    summaries: Vec<SummaryRow>,
+    digests: Vec<DigestRow>,
 }
 
 impl DemoScreen {
@@ -85,7 +87,7 @@ impl DemoScreen {
             broker,
             interim_shown: false,
             alerts: Vec::new(),
-            summaries: Vec::new(),
+            digests: Vec::new(),
         }
     }
 
@@ -117,9 +119,9 @@ impl DemoScreen {
                 self.interim(offset(interim.start), &interim)?;
             }
         } else if topic == self.topics.summary() {
-            if let Ok(ShownSummary { time, text }) = serde_json::from_slice(&payload) {
+            if let Ok(ShownSummary { time, text, sentences }) = serde_json::from_slice(&payload) {
                 self.entry(offset(time), CYAN, "summary  ", &text)?;
-                self.summaries.push(SummaryRow { text });
+                self.digests.push(DigestRow { text, evidence: sentences });
             }
         } else if topic == self.topics.alert()
             && let Ok(alert) = serde_json::from_slice::<ShownAlert>(&payload)
@@ -204,7 +206,7 @@ impl DemoScreen {
             published: metrics.published.get(),
             acknowledged: metrics.acknowledged.get(),
             alerts: self.alerts,
-            summaries: self.summaries,
+            digests: self.digests,
         }
     }
 }
@@ -222,7 +224,7 @@ pub(crate) struct DemoSummary {
     published: u64,
     acknowledged: u64,
     alerts: Vec<AlertRow>,
-    summaries: Vec<SummaryRow>,
+    digests: Vec<DigestRow>,
 }
 
 #[derive(Debug, Serialize)]
@@ -235,8 +237,10 @@ struct AlertRow {
 }
 
 #[derive(Debug, Serialize)]
-struct SummaryRow {
+struct DigestRow {
     text: String,
+    /// Its sentences, each with the utterances that it rests on.
+    evidence: Vec<GroundedSentence>,
 }
 
 impl fmt::Display for DemoSummary {
@@ -253,7 +257,7 @@ impl fmt::Display for DemoSummary {
             ),
             ("CPU", format!("{:.1} s", self.cpu_s)),
             ("MQTT messages published, acknowledged", format!("{}, {}", self.published, self.acknowledged)),
-            ("alerts, summaries", format!("{}, {}", self.alerts.len(), self.summaries.len())),
+            ("alerts, summaries", format!("{}, {}", self.alerts.len(), self.digests.len())),
         ];
         let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         rows.iter().try_for_each(|(name, value)| write!(f, "\n{name:width$}  {value}"))

@@ -173,7 +173,7 @@ pub(crate) fn log(outcome: &ListenerOutcome) {
 
 /// Publishes what happened in the live feed.
 pub(crate) fn show(outcome: ListenerOutcome, live_feed: &LiveFeed) {
-    let ListenerOutcome { digests, alerts, readings, checked: _ } = outcome;
+    let ListenerOutcome { digests, alerts, readings } = outcome;
     for listener::RuleEvaluation { rule, room, probability, time, active } in readings {
         live_feed.publish(LiveEvent::Reading(RuleReading { rule: rule.to_string(), room, time, probability, active }));
     }
