@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 use tracing::debug;
 
 use self::numbers::{Value, numbers};
-use self::words::{Word, sentences, words};
+use self::words::{TextWord, sentences, words};
 use crate::event::{Evidence, GroundedSentence};
 
 /// What a sentence names must have been said within so many characters. 120 to 200 gave the same on talk with known content.
@@ -227,7 +227,7 @@ impl<'a> Talk<'a> {
     fn sentence(
         &self,
         text: &str,
-        found: &[Word],
+        found: &[TextWord],
         asked: &HashSet<String>,
         gate: Gate,
     ) -> Option<(GroundedSentence, bool)> {
@@ -266,7 +266,7 @@ impl<'a> Talk<'a> {
     }
 
     /// What a sentence claims: names, numbers, times, days.
-    fn claims(&self, text: &str, found: &[Word], asked: &HashSet<String>) -> Vec<Claim> {
+    fn claims(&self, text: &str, found: &[TextWord], asked: &HashSet<String>) -> Vec<Claim> {
         let mut claims: Vec<Claim> = Vec::new();
         let mut number_words = HashSet::new();
         for number in numbers(found) {
@@ -441,13 +441,13 @@ fn is_pronoun(word: &str) -> bool {
 }
 
 /// Whether a word with a capital could be a person: not after "in", "the" and the like.
-fn could_be_person(word: &str, before: Option<&Word>) -> bool {
+fn could_be_person(word: &str, before: Option<&TextWord>) -> bool {
     const PLACES: [&str; 12] = ["in", "at", "on", "near", "the", "a", "an", "to", "into", "towards", "of", "called"];
     !DAY.contains(word) && !before.is_some_and(|before| PLACES.contains(&before.text.as_str()))
 }
 
 /// Whether a word ends an item of a list ("milk, toilet paper and flour"), or begins the last: each item must have been said.
-fn is_list_item(text: &str, found: &[Word], index: usize) -> bool {
+fn is_list_item(text: &str, found: &[TextWord], index: usize) -> bool {
     let word = &found[index];
     if word.text.chars().count() < 3 || FUNCTION.contains(word.text.as_str()) || !text.contains(',') {
         return false;
@@ -460,9 +460,9 @@ fn is_list_item(text: &str, found: &[Word], index: usize) -> bool {
 }
 
 /// The words of a sentence that should have been said in some form: not those of the question, nor those that are claims.
-fn content(found: &[Word], asked: &HashSet<String>, claims: &[Claim]) -> Vec<String> {
-    let claimed = |word: &Word| claims.iter().any(|claim| claim.written.contains(&word.written.start));
-    let has_content = |word: &&Word| {
+fn content(found: &[TextWord], asked: &HashSet<String>, claims: &[Claim]) -> Vec<String> {
+    let claimed = |word: &TextWord| claims.iter().any(|claim| claim.written.contains(&word.written.start));
+    let has_content = |word: &&TextWord| {
         let text = word.text.as_str();
         text.chars().count() > 2 && !FUNCTION.contains(text) && !asked.contains(&singular(text)) && !claimed(word)
     };
@@ -470,7 +470,7 @@ fn content(found: &[Word], asked: &HashSet<String>, claims: &[Claim]) -> Vec<Str
 }
 
 /// Whether most words in small letters are English, so that "someone" fits.
-fn is_english(found: &[Word]) -> bool {
+fn is_english(found: &[TextWord]) -> bool {
     let small: Vec<_> = found.iter().filter(|word| !word.capital).collect();
     let english =
         small.iter().filter(|word| COMMON_WORDS.contains(word.text.as_str()) || FUNCTION.contains(word.text.as_str()));
@@ -493,7 +493,7 @@ fn is_form_of(spoken: &str, word: &str) -> bool {
 }
 
 /// What makes two sentences the same: their words that carry content, in any order.
-fn signature(found: &[Word]) -> Vec<String> {
+fn signature(found: &[TextWord]) -> Vec<String> {
     let mut all: Vec<String> = found
         .iter()
         .filter(|word| !matches!(word.text.as_str(), "the" | "a" | "an" | "and"))
@@ -505,7 +505,7 @@ fn signature(found: &[Word]) -> Vec<String> {
 }
 
 /// Whether up to eight words are said again and again.
-fn loops(found: &[Word]) -> bool {
+fn loops(found: &[TextWord]) -> bool {
     (1..=8).any(|length| {
         found
             .windows(length * LOOP_REPEATS)

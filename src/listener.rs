@@ -38,7 +38,7 @@ pub(crate) use alert_actions::RuleStanding;
 pub(crate) use ask::Answer;
 use persisted_state::PersistedState;
 pub use rooms::Listeners;
-use rule_monitor::RuleMonitor;
+use rule_monitor::{RuleMonitor, SentenceCheck};
 
 /// The longest answers to the question of an alert, of a digest and of a person, in tokens.
 const ALERT_TOKENS: usize = 24;
@@ -90,9 +90,6 @@ pub struct Listener {
     unasked: Vec<Evidence>,
     /// What was said, as far as texts are checked against it.
     talk: talk::RecentTalk,
-    /// The parts of the next digest that are made already, and how many words they cover.
-    parts: GroundedText,
-    part_words: usize,
     /// What the check made of the model's sentences.
     checked: Cell<GateCounts>,
     several_rooms: bool,
@@ -168,8 +165,6 @@ impl Listener {
             rules,
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
-            parts: GroundedText::default(),
-            part_words: 0,
             checked: Cell::default(),
             several_rooms: false,
             room: None,
@@ -193,8 +188,6 @@ impl Listener {
             rules: self.rules.iter().map(inactive).collect(),
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
-            parts: GroundedText::default(),
-            part_words: 0,
             checked: Cell::default(),
             several_rooms: false,
             room: Some(room.into()),
@@ -260,21 +253,13 @@ impl Listener {
             let asking = self.rules.iter().zip(&asks).filter(|(_, asks)| **asks);
             let questions: Vec<_> = asking.filter_map(|(monitor, _)| monitor.question.as_ref()).collect();
             let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
+            let check = SentenceCheck { talk: self.talk.last(ALERT_TALK), counts: &self.checked };
             for (monitor, asks) in self.rules.iter_mut().zip(asks) {
                 let log_odds = asks.then(|| odds.next()).flatten();
-                monitor.evaluate(
-                    &self.reader,
-                    log_odds,
-                    &said,
-                    self.talk.last(ALERT_TALK),
-                    &self.checked,
-                    now,
-                    &mut outcome,
-                )?;
+                monitor.evaluate(&self.reader, log_odds, &said, &check, now, &mut outcome)?;
             }
         }
         self.pass(now, &mut outcome)?;
-        self.add_part()?;
         Ok(outcome.in_room(self.room.as_deref()))
     }
 
@@ -331,34 +316,38 @@ impl Listener {
             let text = text.into();
             return Ok(Digest { id, time: now, from, to: now, reason, words: 0, room, text, sentences: Vec::new() });
         };
-        let last = self.tell(said_from)?;
-        self.part_words = 0;
-        let mut told = std::mem::take(&mut self.parts);
-        told.append(last);
+        let told = self.tell(said_from)?;
         let span = self.pending.take(now).expect("words were said");
         let text = if told.sentences.is_empty() { NO_SUMMARY.into() } else { told.text() };
         let (words, sentences) = (span.words, told.sentences.into_iter().map(cut_quotes).collect());
         Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words, room, text, sentences })
     }
 
-    /// Makes the next part of a digest, for a model that only tells what was said last.
-    fn add_part(&mut self) -> Result<(), ListenerError> {
-        let words = self.pending.words();
-        let due = self.reader.prompt.summary_words.is_some_and(|every| words >= self.part_words + every.get());
-        if let Some(from) = self.pending.from().filter(|_| due) {
-            let part = self.tell(from)?;
-            self.parts.append(part);
-            self.part_words = words;
-        }
-        Ok(())
-    }
-
     /// What the model tells of the talk, as far as it was said from `from` on.
     fn tell(&self, from: Timestamp) -> Result<GroundedText, ListenerError> {
-        let written = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
-        let grounded = Talk::new(self.talk.since(from)).ground(&written.text, written.ended, self.reader.gate(""));
-        count(&self.checked, &grounded);
-        Ok(grounded)
+        let said = self.talk.since(from);
+        let talk = Talk::new(said);
+        let mut told = GroundedText::default();
+        let Some(words) = self.reader.prompt.summary_words else {
+            let written = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
+            told.append(talk.ground(&written.text, written.ended, self.reader.gate("")));
+            count(&self.checked, &told);
+            return Ok(told);
+        };
+        // This model only tells what was said last: it reads the talk once more, and is asked after every so many words.
+        let mut again = self.reader.new_stream();
+        let mut read = 0;
+        for (index, quote) in said.iter().enumerate() {
+            again.read_in(&quote.text, self.several_rooms.then_some(quote.room.as_str()))?;
+            read += quote.text.split_whitespace().count();
+            if read >= words.get() || index + 1 == said.len() {
+                read = 0;
+                let written = again.answer(&self.summary, DIGEST_TOKENS)?;
+                told.append(talk.ground(&written.text, written.ended, self.reader.gate("")));
+            }
+        }
+        count(&self.checked, &told);
+        Ok(told)
     }
 
     /// Answers a question from a fork of the state. What was not said is no answer.
@@ -375,7 +364,7 @@ impl Listener {
     }
 
     /// Takes an utterance that the state has read already as talk that texts may rest on.
-    pub(crate) fn remember(&mut self, utterance: &Utterance) {
+    pub fn remember(&mut self, utterance: &Utterance) {
         self.talk.add(utterance);
     }
 

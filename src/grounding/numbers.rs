@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::words::Word;
+use super::words::TextWord;
 
 /// A number or a time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ fn clock(word: &str) -> Option<Value> {
 }
 
 /// One number that begins at a word, in figures or words, and how many words it takes.
-fn number_at(words: &[Word]) -> Option<(u64, usize)> {
+fn number_at(words: &[TextWord]) -> Option<(u64, usize)> {
     let first = words.first()?.text.as_str();
     if let Some(number) = figures(first) {
         return Some((number, 1));
@@ -116,12 +116,12 @@ fn number_at(words: &[Word]) -> Option<(u64, usize)> {
     Some((total.saturating_add(part), taken))
 }
 
-fn next_is_small(words: &[Word]) -> bool {
+fn next_is_small(words: &[TextWord]) -> bool {
     words.first().is_some_and(|word| unit(&word.text).is_some() || ten(&word.text).is_some())
 }
 
 /// All numbers and times of the words, in order.
-pub(super) fn numbers(words: &[Word]) -> Vec<Number> {
+pub(super) fn numbers(words: &[TextWord]) -> Vec<Number> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < words.len() {
@@ -136,7 +136,7 @@ pub(super) fn numbers(words: &[Word]) -> Vec<Number> {
     found
 }
 
-fn read(words: &[Word], at: usize) -> Option<Number> {
+fn read(words: &[TextWord], at: usize) -> Option<Number> {
     let text = |index: usize| words.get(index).map(|word| word.text.as_str());
     let number = |end: usize, readings: Vec<Value>| Some(Number { words: at..end, readings });
     match text(at)? {

@@ -1,3 +1,5 @@
+//! What is told of a talk, and what is not.
+
 use proptest::prelude::*;
 use ulid::Ulid;
 

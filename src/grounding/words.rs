@@ -6,7 +6,7 @@ use crate::fold::Folded;
 
 /// A word of a text. "Anna-Maria" is two words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
+pub(super) struct TextWord {
     /// Lower case, without accents, and without the `'s` of a possessive.
     pub(super) text: String,
     /// It is written with a capital.
@@ -21,7 +21,7 @@ pub(super) struct Word {
 const ABBREVIATIONS: [&str; 11] = ["mr", "mrs", "ms", "dr", "st", "prof", "vs", "e.g", "i.e", "approx", "ca"];
 
 /// The words of a text, in order.
-pub(super) fn words(text: &str) -> Vec<Word> {
+pub(super) fn words(text: &str) -> Vec<TextWord> {
     let folded = Folded::new(text);
     let mut found = Vec::new();
     let mut start = None;
@@ -47,13 +47,19 @@ pub(super) fn words(text: &str) -> Vec<Word> {
     if let Some(begin) = start {
         found.push(word(&folded, begin..folded.text.len()));
     }
+    // Two words may come from one character, such as a ligature: then the second takes no bytes of its own.
+    let mut end = 0;
+    for word in &mut found {
+        word.written = word.written.start.max(end)..word.written.end.max(end);
+        end = word.written.end;
+    }
     found
 }
 
-fn word(folded: &Folded, part: Range<usize>) -> Word {
+fn word(folded: &Folded, part: Range<usize>) -> TextWord {
     let text = &folded.text[part.clone()];
     let bare = text.strip_suffix("'s").or_else(|| text.strip_suffix("'S")).filter(|bare| !bare.is_empty());
-    Word {
+    TextWord {
         capital: text.chars().next().is_some_and(char::is_uppercase),
         possessive: bare.is_some(),
         text: bare.unwrap_or(text).to_lowercase(),

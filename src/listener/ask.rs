@@ -32,10 +32,10 @@ pub struct Answer {
 
 /// What a model wrote.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Generated {
-    pub(crate) text: String,
+pub struct Generated {
+    pub text: String,
     /// It came to its end, and was not cut off.
-    pub(crate) ended: bool,
+    pub ended: bool,
 }
 
 /// The tokens with which an answer of yes, and of no, can begin.
@@ -112,7 +112,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::question`] and [`Reader::answer`].
-    pub(crate) fn ask(
+    pub fn ask(
         &self,
         yes_no: &YesNo,
         question: &str,

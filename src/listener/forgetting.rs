@@ -8,7 +8,6 @@ use jiff::Timestamp;
 
 use super::{Listener, ListenerOutcome, RuleMonitor, digest};
 use crate::event::Utterance;
-use crate::grounding::GroundedText;
 
 impl Listener {
     /// Drops every quotation and the pending digest, and ends the alerts with these ids.
@@ -24,16 +23,12 @@ impl Listener {
             rules,
             unasked,
             talk,
-            parts,
-            part_words,
             checked: _,
             several_rooms: _,
             room,
         } = self;
         unasked.clear();
         talk.clear();
-        *parts = GroundedText::default();
-        *part_words = 0;
         *pending = digest::PendingDigest::default();
         for monitor in rules {
             let RuleMonitor { rule: _, policy: _, pattern: _, question: _, watch, matches } = monitor;

@@ -55,7 +55,8 @@ pub struct Prompt {
     pub(crate) names_persons: bool,
     /// The answer where nothing that was said answers the question.
     pub(crate) not_said: String,
-    /// For a model that only tells what was said last: a summary is made in parts, one after so many words.
+    /// For a model that only tells what was said last: for a summary it reads the talk again, and tells a part after every so many
+    /// words.
     #[serde(default)]
     pub(crate) summary_words: Option<NonZeroUsize>,
 }

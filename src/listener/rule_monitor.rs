@@ -23,6 +23,12 @@ pub(super) struct RuleMonitor {
     pub(super) matches: Vec<Evidence>,
 }
 
+/// What the sentence of an alert is checked against.
+pub(super) struct SentenceCheck<'a> {
+    pub(super) talk: &'a [Evidence],
+    pub(super) counts: &'a Cell<GateCounts>,
+}
+
 impl RuleMonitor {
     pub(super) fn new(rule: &config::Rule, reader: &Reader) -> Result<Self, ListenerError> {
         let wrong = |source| ListenerError::Pattern { rule: rule.name.clone(), source };
@@ -42,14 +48,13 @@ impl RuleMonitor {
     }
 
     /// Evaluates the rule after the utterances `said`. `log_odds` are those of yes to its question, if it was asked; what the model
-    /// answers is checked against `talk`.
+    /// answers goes through `check`.
     pub(super) fn evaluate(
         &mut self,
         reader: &Reader,
         log_odds: Option<f64>,
         said: &[Evidence],
-        talk: &[Evidence],
-        checked: &Cell<GateCounts>,
+        check: &SentenceCheck<'_>,
         now: Timestamp,
         outcome: &mut ListenerOutcome,
     ) -> Result<(), ListenerError> {
@@ -66,7 +71,7 @@ impl RuleMonitor {
         if let Some(change) = change {
             let asked = self.question.as_ref().filter(|_| log_odds.is_some());
             let why = asked.filter(|_| change.phase != AlertPhase::End);
-            let answer = why.map(|question| self.answer(reader, question, talk, checked)).transpose()?.flatten();
+            let answer = why.map(|question| self.answer(reader, question, check)).transpose()?.flatten();
             outcome.alerts.push(self.alert(change, probability, answer, now));
         }
         Ok(())
@@ -77,14 +82,13 @@ impl RuleMonitor {
         &self,
         reader: &Reader,
         question: &ask::Question,
-        talk: &[Evidence],
-        checked: &Cell<GateCounts>,
+        check: &SentenceCheck<'_>,
     ) -> Result<Option<String>, ListenerError> {
         let written = reader.answer(question, ALERT_TOKENS)?;
         let asked = self.rule.question.as_deref().unwrap_or_default();
-        let grounded = Talk::new(talk).ground(&written.text, written.ended, reader.gate(asked));
+        let grounded = Talk::new(check.talk).ground(&written.text, written.ended, reader.gate(asked));
         let text = grounded.text();
-        super::count(checked, &grounded);
+        super::count(check.counts, &grounded);
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 

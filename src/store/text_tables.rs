@@ -297,7 +297,7 @@ mod tests {
     const COLUMNS: [&str; 8] = [
         "utterance: seq id start end room text confidence no_speech",
         "inbox: id start end room text confidence no_speech arrived",
-        "digest: seq id time start end reason words text room",
+        "digest: seq id time start end reason words text room sentences",
         "alert: seq id time rule phase severity probability answer evidence room",
         "gap: seq id start end reason room",
         "outbox: seq topic payload retain created bytes quoted_sources quoted_until replacement",

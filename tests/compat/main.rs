@@ -93,7 +93,9 @@ fn the_snapshot_and_what_is_kept_beside_it_restore_the_listener() {
     assert_eq!(position.read, 21);
     assert_eq!(position.time, "2026-11-29T01:24:23.241194694Z".parse().unwrap());
     listener.resume(Some(snapshot));
-    let (processed, kept) = open(state.path()).reader().unwrap();
+    let store = open(state.path());
+    store.utterances_after(0, 100).unwrap().iter().for_each(|(_, said)| listener.remember(said));
+    let (processed, kept) = store.reader().unwrap();
     assert_eq!(processed, 21);
     listener.recall(&kept.unwrap()).unwrap();
     let kept: Value = serde_json::from_str(&listener.memory()).unwrap();
