@@ -136,6 +136,7 @@ fn after_a_restart_everything_continues_as_before() {
     let (state, mark) = second.load_latest(&history, |_| true).unwrap().unwrap();
     assert_eq!(mark, ReadPosition { read: 10, time: talk[10].start });
     second.resume(Some(state));
+    talk[..10].iter().for_each(|utterance| second.remember(utterance));
     second.recall(&first.memory()).unwrap();
     second.replay(&talk[10..14]).unwrap();
     assert_eq!(leaves(&second), leaves(&first));
