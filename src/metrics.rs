@@ -73,6 +73,9 @@ pub struct Metrics {
     pub published: Count,
     pub outbox: Count,
     pub outbox_dropped: Count,
+    /// Publishing: the longest packet that the broker takes, 0 where that is not known; and messages that are longer and stay.
+    pub packet_limit: Count,
+    pub too_long: Count,
     /// The last activity of each part, for the watchdog.
     pub(crate) hearing_heartbeat: Heartbeat,
     pub(crate) reading_heartbeat: Heartbeat,

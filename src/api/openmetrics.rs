@@ -54,6 +54,16 @@ impl MetricsCollector {
         gauge("hearth_connected", "1 while a broker is connected", flag(metrics.connected.get()))?;
         gauge("hearth_store_ok", "1 while the disk takes what is written", flag(!metrics.store_refuses.get()))?;
         gauge("hearth_outbox_messages", "Messages that wait for the broker", metrics.outbox.get() as f64)?;
+        gauge(
+            "hearth_packet_limit_bytes",
+            "Longest packet the broker takes, 0 if unknown",
+            metrics.packet_limit.get() as f64,
+        )?;
+        gauge(
+            "hearth_too_long_messages",
+            "Messages that are longer than the broker takes",
+            metrics.too_long.get() as f64,
+        )?;
         gauge("hearth_unread_utterances", "Utterances the state has not read yet", metrics.unread.get() as f64)?;
         gauge("hearth_state_bytes", "Size of the state", metrics.state_bytes.get() as f64)?;
         gauge("hearth_token_seconds", "What reading a token took lately", metrics.token_ns.get() as f64 / 1e9)?;

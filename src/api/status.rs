@@ -111,6 +111,12 @@ pub(crate) struct PublishingStatus {
     pub(crate) acknowledged: u64,
     /// Messages dropped because too many waited.
     pub(crate) given_up: u64,
+    /// The longest packet that the broker takes, where that is known.
+    #[serde(default)]
+    pub(crate) packet_limit: Option<u64>,
+    /// Messages that are longer and wait.
+    #[serde(default)]
+    pub(crate) too_long: u64,
     /// The store can be written.
     pub(crate) store_ok: bool,
     /// No file still holds text that was to be forgotten.
@@ -219,6 +225,8 @@ impl PublishingStatus {
             waiting: metrics.outbox.get(),
             acknowledged: metrics.acknowledged.get(),
             given_up: metrics.outbox_dropped.get(),
+            packet_limit: Some(metrics.packet_limit.get()).filter(|bytes| *bytes > 0),
+            too_long: metrics.too_long.get(),
             store_ok: !metrics.store_refuses.get(),
             forget_ok: !metrics.forget_incomplete.get(),
             commands_ok: metrics.commands_ok.get(),
@@ -345,6 +353,13 @@ impl PublishingStatus {
             write!(f, ", {} given up", self.given_up)?;
         }
         writeln!(f)?;
+        if let Some(bytes) = self.packet_limit {
+            let longer = match self.too_long {
+                0 => "longer texts are cut".to_string(),
+                n => format!("{n} that cannot be cut stay here; the log names them"),
+            };
+            writeln!(f, "         packets of at most {bytes} bytes, which is what the broker takes: {longer}")?;
+        }
         if self.connected && !self.commands_ok {
             writeln!(
                 f,

@@ -11,11 +11,15 @@ use anyhow::{Context, anyhow, bail};
 use super::{run, sentence};
 use crate::config::{Broker, Config, SourceConfig};
 use crate::listener::Listener;
+use crate::mqtt::client::PacketLimit;
+use crate::mqtt::discovery::{AnnouncedEntities, Capabilities};
 use crate::mqtt::topics::Topics;
-use crate::mqtt::{broker, client};
+use crate::mqtt::{broker, client, discovery, payload};
 use crate::store::{self, Store};
-use crate::{asr, audio, models};
+use crate::{asr, audio, commands, models};
 
+/// What a broker must take at least, in bytes: some messages cannot be cut.
+const NEEDED: usize = 2_048;
 /// How long a broker may take to answer.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -123,6 +127,33 @@ fn mqtt(config: &Config) -> anyhow::Result<String> {
     }
     let topics = Topics::new(&mqtt, &config.node);
     let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;
-    run::runtime()?.block_on(client::probe_commands(&settings, &topics, BROKER_TIMEOUT))?;
-    Ok(format!("{} takes hearth in, and passes commands on", settings.url()))
+    let runtime = run::runtime()?;
+    runtime.block_on(client::probe_commands(&settings, &topics, BROKER_TIMEOUT))?;
+    let url = settings.url();
+    match runtime.block_on(client::ask_packet_limit(&settings)) {
+        PacketLimit::Bytes(limit) if limit < NEEDED => bail!(
+            "{url} takes packets of at most {limit} bytes, and hearth needs {NEEDED}: raise the broker's limit \
+             (max_packet_size in mosquitto)"
+        ),
+        PacketLimit::Bytes(limit) if limit < payload::MAX_BYTES => Ok(format!(
+            "{url} takes hearth in, and passes commands on, with packets of at most {limit} bytes: {}",
+            consequences(config, &topics, limit)
+        )),
+        _ => Ok(format!("{url} takes hearth in, and passes commands on")),
+    }
+}
+
+/// What it means that the broker takes no long packets.
+fn consequences(config: &Config, topics: &Topics, limit: usize) -> String {
+    let capabilities = Capabilities { hears: config.has_audio_source(), reads: config.listener.enabled };
+    let commands = commands::entities_of(topics, |name| config.mqtt.takes(name));
+    let before = AnnouncedEntities::default();
+    let announced = |limit| discovery::announce(topics, &config.rules, &commands, capabilities, &before, limit).0;
+    match (&announced(None)[..], announced(Some(limit)).len()) {
+        ([device], messages @ 2..) if config.mqtt.discovery => format!(
+            "longer texts are cut, and the announcement to Home Assistant, of {} bytes, is sent as {messages} messages",
+            client::packet_bytes(device)
+        ),
+        _ => "longer texts are cut".into(),
+    }
 }

@@ -1,6 +1,6 @@
 //! `hearth mqtt commands` lists commands; `hearth mqtt clear` deletes everything that this machine left at its broker.
 //!
-//! `clear` reads the retained messages below the machine's topics and its Home Assistant discovery message, and deletes them. It
+//! `clear` reads the retained messages below the machine's topics and its Home Assistant discovery messages, and deletes them. It
 //! reports success only when the broker acknowledged every deletion, and deletes nothing while a hearth with this name runs.
 
 use std::collections::BTreeSet;
@@ -101,7 +101,7 @@ async fn retained_topics(
     loop {
         match next(connection).await? {
             BrokerEvent::Connected { .. } => {
-                let filters = [topics.everything(), topics.discovery()];
+                let filters = [topics.everything(), topics.discovery(), topics.discovery_of_entities()];
                 ensure!(sender.subscribe(filters).is_ok(), "the client takes no subscription");
             }
             BrokerEvent::Subscribed => {

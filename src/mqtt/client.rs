@@ -7,6 +7,7 @@
 //! bounded, whatever others send, and the connection goes on.
 
 mod explain;
+mod packet_limit;
 mod packets;
 mod probe;
 mod session;
@@ -26,6 +27,8 @@ use super::payload;
 use super::retry::Backoff;
 use crate::event::Message;
 
+pub(crate) use packet_limit::longest_payload;
+pub use packet_limit::{PacketLimit, ask_packet_limit, packet_bytes};
 pub use probe::probe;
 pub(crate) use probe::{end_persistent_session, probe_commands, probe_own};
 pub(crate) use settings::credentials;
@@ -84,6 +87,8 @@ pub enum BrokerEvent {
     Subscribed,
     /// The broker refused a subscription.
     SubscriptionRefused,
+    /// What the broker says about the longest packet it takes, after [`Connection::ask_packet_limit`].
+    PacketLimit(PacketLimit),
     /// The connection failed or ended. The next poll waits and connects again.
     Lost(ClientError),
 }
@@ -108,7 +113,7 @@ impl MqttSender {
     /// The queue is full, or the message can never be sent.
     pub(crate) fn try_publish(&self, message: &Message) -> Result<(), PublishRefusal> {
         let Message { topic, payload, retain, .. } = message;
-        let fits = topic.len() + payload.len() + 16 <= MAX_PACKET && topic.len() <= usize::from(u16::MAX);
+        let fits = packet_bytes(message) <= MAX_PACKET && topic.len() <= usize::from(u16::MAX);
         if !fits || topic.is_empty() || topic.contains(['+', '#', '\0']) {
             return Err(PublishRefusal::Never);
         }
@@ -178,6 +183,8 @@ pub struct Connection {
     back_off: Backoff,
     not_before: Option<Instant>,
     connected: Option<Instant>,
+    /// The broker is asked for its limit before the next connection.
+    asks_limit: bool,
 }
 
 /// The main client. It connects when polled; the broker publishes `offline` for it (its will) when it dies.
@@ -212,6 +219,7 @@ fn start(settings: ClientSettings, connect: Connect, manual_acks: bool) -> (Mqtt
         back_off: Backoff::default(),
         not_before: None,
         connected: None,
+        asks_limit: false,
     };
     (MqttSender(sender), connection)
 }
@@ -228,6 +236,11 @@ impl Connection {
                 tokio::time::sleep_until(instant).await;
                 self.not_before = None;
             }
+            if self.session.is_none() && self.asks_limit {
+                let told = ask_packet_limit(&self.settings).await;
+                self.asks_limit = false;
+                return BrokerEvent::PacketLimit(told);
+            }
             let done = match &mut self.session {
                 Some(session) => session.step(&mut self.requests, &mut self.seen).await,
                 None => self.connect().await,
@@ -236,6 +249,11 @@ impl Connection {
                 self.lose(|settings, lasted| settings.explain(lasted, error));
             }
         }
+    }
+
+    /// Before the next connection is made, the broker is asked for the longest packet it takes.
+    pub(crate) fn ask_packet_limit(&mut self) {
+        self.asks_limit = true;
     }
 
     async fn connect(&mut self) -> Result<(), SessionError> {

@@ -1,4 +1,4 @@
-//! The Home Assistant discovery message: one device and its entities.
+//! Home Assistant discovery: one message of a device with its entities, or one of each entity where the broker takes no such long one.
 //!
 //! Written for and tested against Home Assistant 2026.2. Every entity has a platform, a unique id and QoS 1 of its own (Home
 //! Assistant takes none of these from the root), and a name that does not repeat the device's.
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::client::packet_bytes;
 use super::topics::Topics;
 use crate::config::Rule;
 use crate::event::{Message, Provenance};
@@ -17,9 +18,35 @@ const EXPIRE_S: u32 = 120;
 
 /// The announced entities with their platforms. They are stored, since an entity that no longer exists must be removed from
 /// Home Assistant once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AnnouncedEntities(BTreeMap<String, String>);
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AnnouncedEntities {
+    /// In the one message of the device.
+    Together(BTreeMap<String, String>),
+    /// Each in a message of its own.
+    Apart { apart: BTreeMap<String, String> },
+}
+
+impl Default for AnnouncedEntities {
+    fn default() -> Self {
+        Self::Together(BTreeMap::new())
+    }
+}
+
+impl AnnouncedEntities {
+    fn platforms(&self) -> &BTreeMap<String, String> {
+        match self {
+            Self::Together(platforms) | Self::Apart { apart: platforms } => platforms,
+        }
+    }
+
+    fn topics(&self, topics: &Topics) -> Vec<String> {
+        match self {
+            Self::Together(_) => vec![topics.discovery()],
+            Self::Apart { apart } => apart.iter().map(|(key, platform)| topics.discovery_of(platform, key)).collect(),
+        }
+    }
+}
 
 /// What a machine can do, beside publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,22 +107,86 @@ impl Capabilities {
     }
 }
 
-/// The discovery message (retained) and the entities it announces. `commands` are the entities of commands. `before` are the
-/// entities announced earlier: one that no longer exists is sent as its platform alone, which removes it.
+/// The discovery messages, in order, and the entities they announce: one message of the device, or, where that is longer than the
+/// `limit` of the broker for a packet, one of each entity. `commands` are the entities of commands. `before` are the entities
+/// announced earlier: one that no longer exists is removed.
 pub fn announce(
     topics: &Topics,
     rules: &[Rule],
     commands: &[Entity],
     capabilities: Capabilities,
     before: &AnnouncedEntities,
-) -> (Message, AnnouncedEntities) {
+    limit: Option<usize>,
+) -> (Vec<Message>, AnnouncedEntities) {
     let entities = entities(topics, rules, commands, capabilities);
-    let now = AnnouncedEntities(entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect());
-    let gone = before.0.iter().filter(|(key, _)| !entities.contains_key(*key));
-    let mut components: Map<String, Value> =
-        gone.map(|(key, platform)| (key.clone(), json!({ "p": platform }))).collect();
-    components.extend(entities);
-    let payload = json!({
+    let platforms: BTreeMap<String, String> =
+        entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect();
+    let gone: Vec<_> = before.platforms().iter().filter(|(key, _)| !entities.contains_key(*key)).collect();
+    let together = of_device(topics, &entities, &gone);
+    if limit.is_none_or(|limit| packet_bytes(&together) <= limit) {
+        let now = AnnouncedEntities::Together(platforms);
+        let messages = match before {
+            AnnouncedEntities::Together(_) => vec![together],
+            AnnouncedEntities::Apart { .. } => handed_over(topics, before, vec![together]),
+        };
+        return (messages, now);
+    }
+    let now = AnnouncedEntities::Apart { apart: platforms };
+    let each = entities.iter().map(|(key, entity)| of_entity(topics, key, entity.clone()));
+    let messages = match before {
+        AnnouncedEntities::Apart { .. } => {
+            let (former, present) = (before.topics(topics), now.topics(topics));
+            let removed = former.into_iter().filter(|topic| !present.contains(topic)).map(Message::clear);
+            removed.chain(each).collect()
+        }
+        AnnouncedEntities::Together(_) => handed_over(topics, before, each.collect()),
+    };
+    (messages, now)
+}
+
+/// The messages that remove the device from Home Assistant.
+pub(crate) fn withdraw(topics: &Topics, announced: &AnnouncedEntities) -> Vec<Message> {
+    announced.topics(topics).into_iter().map(Message::clear).collect()
+}
+
+/// The messages of the other form, with what makes Home Assistant take entities over from the form they were announced in, with
+/// their history and what was set for them.
+fn handed_over(topics: &Topics, before: &AnnouncedEntities, now: Vec<Message>) -> Vec<Message> {
+    if before.platforms().is_empty() {
+        return now;
+    }
+    let payload = json!({ "migrate_discovery": true }).to_string();
+    let hand_over = before.topics(topics).into_iter().map(|topic| Message {
+        topic,
+        payload: payload.clone(),
+        retain: false,
+        provenance: Provenance::Nothing,
+    });
+    hand_over.chain(now).chain(withdraw(topics, before)).collect()
+}
+
+/// The message of the device with all its entities. One that is gone is sent as its platform alone, which removes it.
+fn of_device(topics: &Topics, entities: &Map<String, Value>, gone: &[(&String, &String)]) -> Message {
+    let gone = gone.iter().map(|(key, platform)| ((*key).clone(), json!({ "p": platform })));
+    let components: Map<String, Value> = gone.chain(entities.clone()).collect();
+    let mut payload = about(topics);
+    payload["cmps"] = components.into();
+    retained(topics.discovery(), &payload)
+}
+
+/// The message of one entity.
+fn of_entity(topics: &Topics, key: &str, mut entity: Value) -> Message {
+    let topic = topics.discovery_of(&platform(&entity), key);
+    if let (Value::Object(fields), Value::Object(about)) = (&mut entity, about(topics)) {
+        fields.remove("p");
+        fields.extend(about);
+    }
+    retained(topic, &entity)
+}
+
+/// What every discovery message says of this machine.
+fn about(topics: &Topics) -> Value {
+    json!({
         "dev": {
             "ids": [topics.device_id()],
             "name": format!("Hearth {}", topics.node()),
@@ -106,15 +197,11 @@ pub fn announce(
         },
         "o": { "name": "hearth", "sw": env!("CARGO_PKG_VERSION") },
         "avty": [{ "t": topics.status() }],
-        "cmps": components,
-    });
-    let (topic, payload) = (topics.discovery(), payload.to_string());
-    (Message { topic, payload, retain: true, provenance: Provenance::Nothing }, now)
+    })
 }
 
-/// The message that removes the device from Home Assistant.
-pub(crate) fn withdraw(topics: &Topics) -> Message {
-    Message::clear(topics.discovery())
+fn retained(topic: String, payload: &Value) -> Message {
+    Message { topic, payload: payload.to_string(), retain: true, provenance: Provenance::Nothing }
 }
 
 fn platform(entity: &Value) -> String {

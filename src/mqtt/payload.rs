@@ -6,16 +6,21 @@
 //! Messages are delivered at least once. A repeat has the same `id`. The phases of one alert share an `id`, so a repeat of
 //! those has the same `id`, `phase` and `time`.
 
+mod shorten;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
+use self::shorten::{shorten, to_json};
 use super::topics::Topics;
 use crate::event::{
     Alert, Digest, Evidence, Gap, GroundedSentence, Hypothesis, Message, Provenance, Quoted, Severity, Utterance,
 };
 use crate::metrics::Metrics;
+
+pub(crate) use shorten::shortened;
 
 /// The version of all payloads. It is increased when a field changes its meaning or is removed.
 pub(crate) const SCHEMA: u32 = 1;
@@ -33,9 +38,6 @@ const EVIDENCE_FIELDS_BYTES: usize = 110;
 
 /// What stands in a retained summary whose speech was forgotten.
 pub(crate) const FORGOTTEN: &str = "What was said then was forgotten.";
-
-/// Marks the end of a text that was cut.
-const ELLIPSIS: &str = "…";
 
 /// The id and time of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +285,8 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         "forget_ok": !metrics.forget_incomplete.get(),
         "outbox": metrics.outbox.get(),
         "outbox_dropped": metrics.outbox_dropped.get(),
+        "packet_limit": Some(metrics.packet_limit.get()).filter(|bytes| *bytes > 0),
+        "too_long": metrics.too_long.get(),
         "cpu_percent": rounded(cost.cpu_percent),
         "memory_mib": rounded(cost.memory_mib),
         "uptime_s": rounded(cost.uptime_s),
@@ -379,51 +383,4 @@ fn payload(header: MessageHeader, body: impl Serialize) -> String {
         payload = to_json(&value);
     }
     payload
-}
-
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("the payloads here have string keys and finite or absent numbers")
-}
-
-/// Cuts texts to half the length, repeatedly, then drops the oldest quarter of the longest list, until `value` fits `max`
-/// bytes of JSON.
-fn shorten(value: &mut Value, max: usize) {
-    /// Ids, times and names are shorter than this and are never cut.
-    const SHORT: usize = 128;
-    let mut longest = max / 2;
-    while to_json(value).len() > max {
-        if longest >= SHORT {
-            cut_texts(value, longest);
-            longest /= 2;
-        } else {
-            match longest_list(value) {
-                Some(list) if !list.is_empty() => drop(list.drain(..list.len().div_ceil(4))),
-                _ => return,
-            }
-        }
-    }
-}
-
-fn cut_texts(value: &mut Value, longest: usize) {
-    match value {
-        Value::String(text) if text.len() > longest => cut(text, longest),
-        Value::Array(items) => items.iter_mut().for_each(|item| cut_texts(item, longest)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| cut_texts(field, longest)),
-        _ => {}
-    }
-}
-
-/// Shortens `text` to at most `keep` bytes including an ellipsis, at a character boundary.
-fn cut(text: &mut String, keep: usize) {
-    let end = (0..=keep.saturating_sub(ELLIPSIS.len()).min(text.len())).rfind(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
-    text.push_str(ELLIPSIS);
-}
-
-fn longest_list(value: &mut Value) -> Option<&mut Vec<Value>> {
-    match value {
-        Value::Array(items) => Some(items),
-        Value::Object(fields) => fields.values_mut().filter_map(longest_list).max_by_key(|list| list.len()),
-        _ => None,
-    }
 }

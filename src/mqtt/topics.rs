@@ -149,6 +149,17 @@ impl Topics {
         format!("{}/device/{}/config", self.discovery_prefix, self.device_id())
     }
 
+    /// The topic of the discovery message of one entity, retained. Home Assistant knows the entity by the same id as in the message of
+    /// the device.
+    pub(crate) fn discovery_of(&self, platform: &str, entity: &str) -> String {
+        format!("{}/{platform}/{}/{entity}/config", self.discovery_prefix, self.device_id())
+    }
+
+    /// The filter for the discovery messages of all entities.
+    pub(crate) fn discovery_of_entities(&self) -> String {
+        self.discovery_of("+", "+")
+    }
+
     /// The topics on which Home Assistant announces that it has started: by default its own, whatever the discovery prefix is.
     pub(crate) fn home_assistant(&self) -> impl Iterator<Item = String> + use<> {
         let configured = format!("{}/status", self.discovery_prefix);

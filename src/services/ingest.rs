@@ -184,7 +184,10 @@ impl RemoteIngest {
                 self.subscribed_logged = true;
                 info!(url = self.url, "other machines are heard");
             }
-            BrokerEvent::Sent(_) | BrokerEvent::Acknowledged(_) | BrokerEvent::Dropping => {}
+            BrokerEvent::Sent(_)
+            | BrokerEvent::Acknowledged(_)
+            | BrokerEvent::PacketLimit(_)
+            | BrokerEvent::Dropping => {}
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 mod command_check;
 mod command_intake;
 mod discovery_state;
+mod events;
 mod incoming;
 mod interim;
 mod outbox_sender;
@@ -24,11 +25,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::{Context, ServiceError};
 use crate::commands::Request;
@@ -46,7 +46,7 @@ use command_check::CommandCheck;
 use command_intake::CommandIntake;
 use discovery_state::DiscoveryState;
 use incoming::IncomingLog;
-use outbox_sender::{OutboxSender, OutgoingKind};
+use outbox_sender::OutboxSender;
 use process_cost::ProcessMeter;
 use shutdown::PublishPhase;
 use store_backoff::RETRY;
@@ -169,7 +169,7 @@ impl Publisher {
         let discovery = DiscoveryState::open(&context, &store, rules.borrow_and_update().clone(), info)?;
         let interim = context.config.mqtt.interim.then(|| context.live_feed.subscribe().1);
         Ok(Self {
-            outbox: OutboxSender::new(&context, store, sender, client.acknowledge_timeout()),
+            outbox: OutboxSender::open(&context, store, sender, &client)?,
             discovery,
             commands: CommandIntake::new(
                 requests,
@@ -198,13 +198,16 @@ impl Publisher {
         self.phase == PublishPhase::Done
     }
 
-    /// Capabilities what is due until the client has something to report. None when the task is done, or the connection is stalled.
+    /// Sends what is due until the client has something to report. None when the task is done, or the connection is stalled.
     async fn next_event(
         &mut self,
         connection: &mut Connection,
         timers: &mut Timers,
         mut drain: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Option<BrokerEvent>, store::StoreError> {
+        if self.outbox.asks_packet_limit() {
+            connection.ask_packet_limit();
+        }
         // The poll is kept until it is ready, since an attempt to connect takes longer than what else happens here.
         let mut poll = pin!(connection.poll());
         loop {
@@ -238,57 +241,6 @@ impl Publisher {
         Ok(())
     }
 
-    fn handle(&mut self, event: BrokerEvent) -> Result<(), store::StoreError> {
-        self.context.metrics.publishing_heartbeat.beat();
-        match event {
-            BrokerEvent::Connected { .. } => self.connected(),
-            BrokerEvent::Sent(packet) => {
-                self.outbox.sent(packet);
-                Ok(())
-            }
-            BrokerEvent::Acknowledged(packet) => self.acknowledged(packet),
-            BrokerEvent::Message { topic, payload, retain, .. } => self.message(&topic, &payload, retain),
-            BrokerEvent::TooLong { topic, bytes, retain, .. } => self.too_long(&topic, bytes, retain),
-            BrokerEvent::Dropping => {
-                self.outbox.wait_longer();
-                self.command_check.wait_longer();
-                Ok(())
-            }
-            BrokerEvent::Subscribed => {
-                self.command_check.begin(&mut self.outbox, &self.context.topics);
-                self.queue_health()
-            }
-            BrokerEvent::SubscriptionRefused => {
-                // It may be Home Assistant's topic that was refused. Whether commands come is seen.
-                self.command_check.begin(&mut self.outbox, &self.context.topics);
-                let refusal = "the broker refuses a subscription: to commands, or to Home Assistant's start; check its access rules";
-                if self.outage.is_new_failure(refusal, Timestamp::now()) {
-                    warn!(url = self.url, "{refusal}");
-                }
-                Ok(())
-            }
-            BrokerEvent::Lost(error) => self.lost(&error),
-        }
-    }
-
-    fn connected(&mut self) -> Result<(), store::StoreError> {
-        self.context.metrics.connected.set(true);
-        if self.was_connected && self.phase == PublishPhase::Running {
-            self.outbox.hold(SETTLE);
-        }
-        if self.outage.ended() || !self.was_connected {
-            self.was_connected = true;
-            info!(url = self.url, "connected to the broker");
-        }
-        self.outbox.connected();
-        // All that could be a command, so that a mistyped one is answered too.
-        let topics = &self.context.topics;
-        if self.outbox.subscribe(topics.commands().into_iter().chain(topics.home_assistant())).is_err() {
-            error!("the client takes no subscription: commands are not heard until the next connection");
-        }
-        self.announce_everything()
-    }
-
     /// Other rules: entities of those that went are removed, and those of new ones announced.
     fn follow_rules(&mut self) -> Result<(), store::StoreError> {
         self.discovery.set_rules(self.rules.borrow_and_update().clone());
@@ -301,43 +253,10 @@ impl Publisher {
             // The store fails; what it holds is announced when it works again.
             self.announce_at = Some(Instant::now() + RETRY);
         }
-        let announcement = self.discovery.announcement(&self.context.topics, retained.unwrap_or_default());
+        let limit = self.outbox.packet_limit();
+        let announcement = self.discovery.announcement(&self.context.topics, retained.unwrap_or_default(), limit);
         self.outbox.announce(announcement);
         self.queue_health()
-    }
-
-    fn acknowledged(&mut self, packet: u16) -> Result<(), store::StoreError> {
-        match self.outbox.acknowledged(packet) {
-            Some(OutgoingKind::Discovery) => match self.discovery.acknowledged() {
-                Some(note) => self.outbox.write(|store| discovery_state::remember(store, &note)).map(drop),
-                None => Ok(()),
-            },
-            Some(OutgoingKind::Offline) => {
-                self.offline_acknowledged = true;
-                self.phase = PublishPhase::Done;
-                Ok(())
-            }
-            Some(OutgoingKind::OutboxRow(_) | OutgoingKind::FromMemory(_) | OutgoingKind::Announcement) | None => {
-                Ok(())
-            }
-        }
-    }
-
-    fn lost(&mut self, error: &client::ClientError) -> Result<(), store::StoreError> {
-        self.context.metrics.connected.set(false);
-        self.context.metrics.commands_ok.set(false);
-        self.command_check.lost();
-        self.incoming.lost();
-        let reason = error.to_string();
-        if self.outage.is_new_failure(&reason, Timestamp::now()) {
-            warn!(url = self.url, "{reason}; messages wait in the outbox");
-        }
-        self.announce_at = None;
-        if self.phase != PublishPhase::Running {
-            // The outbox is on disk, and the broker publishes "offline" for us.
-            self.phase = PublishPhase::Done;
-        }
-        self.outbox.lost()
     }
 
     fn queue_health(&mut self) -> Result<(), store::StoreError> {
@@ -348,7 +267,7 @@ impl Publisher {
         Ok(())
     }
 
-    fn publish_interim(&self, hypothesis: &Hypothesis) {
+    fn publish_interim(&mut self, hypothesis: &Hypothesis) {
         self.outbox.publish_qos0(&payload::interim(&self.context.topics, MessageHeader::now(), hypothesis));
     }
 }

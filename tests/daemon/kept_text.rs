@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 10] = [
 ];
 
 /// Notes in the table `meta`, and what stands in them. None holds words of anybody.
-const NOTES: [(&str, &str); 12] = [
+const NOTES: [(&str, &str); 13] = [
     ("announced", "names of entities that Home Assistant knows"),
     ("clock", "when the clock was last trusted"),
     ("forgetting", "numbers, times and ids of what must still be forgotten"),
@@ -33,6 +33,7 @@ const NOTES: [(&str, &str); 12] = [
     ("interval", "minutes"),
     ("memory", "numbers, times and ids; the listener forgets in it what it forgets in memory"),
     ("muted", "yes, no, or times of a pause"),
+    ("packet_limit", "the broker's address and a number"),
     ("processed", "a number"),
     ("state_since", "a time"),
     ("topics", "topics from the config"),

@@ -18,6 +18,7 @@ mod forgetting;
 mod kept_text;
 mod long_messages;
 mod muting;
+mod packet_limit;
 mod restarts;
 mod several_machines;
 mod several_rooms;

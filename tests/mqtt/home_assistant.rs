@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth::commands::{self};
-use hearth::config::{Config, MqttConfig};
+use hearth::config::{Config, MqttConfig, Rule};
 use hearth::event::{Message, Provenance};
 use hearth::mqtt::discovery::{self, AnnouncedEntities, Capabilities};
 use hearth::mqtt::topics::Topics;
@@ -13,7 +13,7 @@ use crate::harness::*;
 use crate::mosquitto::{Mosquitto, Subscriber};
 
 /// What Home Assistant 2026.2 was seen to require of a device's discovery.
-fn check_discovery(payload: &Value) {
+pub(crate) fn check_discovery(payload: &Value) {
     let root: Vec<&str> = payload.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(root.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(["dev", "o", "avty", "cmps"]));
     assert_eq!(payload["dev"]["ids"], json!(["hearth_home"]));
@@ -35,11 +35,18 @@ fn check_discovery(payload: &Value) {
     }
 }
 
+/// The one message of the device, where the broker takes it.
+fn together(rules: &[Rule], capabilities: Capabilities, before: &AnnouncedEntities) -> (Message, AnnouncedEntities) {
+    let commands = commands::entities(&topics());
+    let (messages, now) = discovery::announce(&topics(), rules, &commands, capabilities, before, None);
+    let [message] = <[Message; 1]>::try_from(messages).unwrap();
+    (message, now)
+}
+
 #[test]
 fn discovery_has_the_shape_home_assistant_accepts() {
     let rules = Config::default().rules;
-    let (message, announced) =
-        discovery::announce(&topics(), &rules, &commands::entities(&topics()), BOTH, &AnnouncedEntities::default());
+    let (message, announced) = together(&rules, BOTH, &AnnouncedEntities::default());
     assert_eq!((message.topic.as_str(), message.retain), ("homeassistant/device/hearth_home/config", true));
     let payload: Value = serde_json::from_str(&message.payload).unwrap();
     check_discovery(&payload);
@@ -78,29 +85,22 @@ fn discovery_has_the_shape_home_assistant_accepts() {
     assert_eq!(cmps["summary"]["dev_cla"], "timestamp");
 
     // The same rules again remove nothing; with one rule less its two entities are removed, once.
-    let (again, same) = discovery::announce(&topics(), &rules, &commands::entities(&topics()), BOTH, &announced);
+    let (again, same) = together(&rules, BOTH, &announced);
     assert_eq!((again, &same), (message, &announced));
-    let (fewer, now) = discovery::announce(&topics(), &rules[1..], &commands::entities(&topics()), BOTH, &announced);
+    let (fewer, now) = together(&rules[1..], BOTH, &announced);
     let fewer: Value = serde_json::from_str(&fewer.payload).unwrap();
     assert_eq!(fewer["cmps"]["rule_help"], json!({ "p": "binary_sensor" }));
     assert_eq!(fewer["cmps"]["probability_help"], json!({ "p": "sensor" }));
-    let (later, _) = discovery::announce(&topics(), &rules[1..], &commands::entities(&topics()), BOTH, &now);
+    let (later, _) = together(&rules[1..], BOTH, &now);
     check_discovery(&serde_json::from_str(&later.payload).unwrap());
     assert!(!later.payload.contains("rule_help"));
 
     let without_ears = Capabilities { hears: false, reads: true };
-    let (reader, _) = discovery::announce(
-        &topics(),
-        &rules,
-        &commands::entities(&topics()),
-        without_ears,
-        &AnnouncedEntities::default(),
-    );
+    let (reader, _) = together(&rules, without_ears, &AnnouncedEntities::default());
     assert!(!reader.payload.contains("request/pause"));
     assert!(!reader.payload.contains("\"microphone\"") && reader.payload.contains("\"ask\""));
     let only_hears = Capabilities { hears: true, reads: false };
-    let (ears, _) =
-        discovery::announce(&topics(), &[], &commands::entities(&topics()), only_hears, &AnnouncedEntities::default());
+    let (ears, _) = together(&[], only_hears, &AnnouncedEntities::default());
     assert!(ears.payload.contains("\"microphone\"") && !ears.payload.contains("\"ask\""));
 }
 

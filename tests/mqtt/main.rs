@@ -13,6 +13,7 @@ mod home_assistant;
 mod long_messages;
 mod needs_root;
 mod outbox_limits;
+mod packet_limit;
 mod payloads;
 mod refused;
 mod status;

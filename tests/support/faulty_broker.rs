@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, SubAck, SubscribeReasonCode};
-use rumqttc::mqttbytes::{Error, QoS};
+use rumqttc::mqttbytes::v4::{
+    ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, SubAck, SubscribeReasonCode,
+};
+use rumqttc::mqttbytes::{Error, Protocol, QoS};
 
 /// How a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,11 +27,18 @@ pub(crate) enum Conduct {
     Forgets,
     /// Takes everything and acknowledges in pairs, newest first.
     Pairs,
+    /// As that, but closes the connection on a message whose packet is longer.
+    ShortPackets { bytes: usize },
 }
 
 impl Conduct {
     fn is_silent(self, taken: usize) -> bool {
         matches!(self, Self::HalfOpen { after } if taken > after)
+    }
+
+    fn refuses(self, publish: &Publish) -> bool {
+        let mut packet = BytesMut::new();
+        matches!(self, Self::ShortPackets { bytes } if publish.write(&mut packet).unwrap() > bytes)
     }
 }
 
@@ -43,15 +52,24 @@ pub(crate) fn start(conducts: Vec<Conduct>) -> (SocketAddr, Got) {
     let got = Got::default();
     let writes = got.clone();
     thread::spawn(move || {
-        for (n, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+        let mut n = 0;
+        for stream in listener.incoming().map_while(Result::ok) {
             // That a connection ends with an error is what it is for.
-            let _ = serve(stream, conducts[n.min(conducts.len() - 1)], &writes);
+            let served = serve(stream, conducts[n.min(conducts.len() - 1)], &writes);
+            // A client that asked by MQTT 5 for the broker's limit got no answer.
+            n += usize::from(!matches!(served, Ok(Served::Refused)));
         }
     });
     (address, got)
 }
 
-fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<()> {
+enum Served {
+    Refused,
+    Ended,
+}
+
+/// It speaks MQTT 3.1.1 alone.
+fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<Served> {
     let (mut buffer, mut owed, mut taken) = (BytesMut::new(), Vec::new(), 0);
     loop {
         let packet = loop {
@@ -61,7 +79,7 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
                     let mut bytes = [0; 4096];
                     let n = stream.read(&mut bytes)?;
                     if n == 0 {
-                        return Ok(());
+                        return Ok(Served::Ended);
                     }
                     buffer.extend_from_slice(&bytes[..n]);
                 }
@@ -70,9 +88,13 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
         };
         let mut out = BytesMut::new();
         match packet {
+            Packet::Connect(connect) if connect.protocol == Protocol::V5 => {
+                ConnAck::new(ConnectReturnCode::RefusedProtocolVersion, false).write(&mut out).unwrap();
+                return stream.write_all(&out).map(|()| Served::Refused);
+            }
             Packet::Connect(_) if conduct == Conduct::Refuses => {
                 ConnAck::new(ConnectReturnCode::BadUserNamePassword, false).write(&mut out).unwrap();
-                return stream.write_all(&out);
+                return stream.write_all(&out).map(|()| Served::Ended);
             }
             Packet::Connect(_) => {
                 let session = matches!(conduct, Conduct::LateAndReversed { .. });
@@ -84,6 +106,7 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
             }
             Packet::PingReq if conduct.is_silent(taken) => {}
             Packet::PingReq => drop(PingResp.write(&mut out).unwrap()),
+            Packet::Publish(publish) if conduct.refuses(&publish) => return Ok(Served::Ended),
             Packet::Publish(publish) => {
                 let payload = String::from_utf8_lossy(&publish.payload).into_owned();
                 got.lock().unwrap().push((publish.topic, payload));
@@ -93,11 +116,13 @@ fn serve(mut stream: TcpStream, conduct: Conduct, got: &Got) -> std::io::Result<
                 }
                 match conduct {
                     _ if conduct.is_silent(taken) => {}
-                    Conduct::LateAndReversed { after } | Conduct::Invents { after } if taken > after => return Ok(()),
+                    Conduct::LateAndReversed { after } | Conduct::Invents { after } if taken > after => {
+                        return Ok(Served::Ended);
+                    }
                     Conduct::Invents { .. } if taken % 7 == 0 => PubAck::new(31).write(&mut out).map(drop).unwrap(),
                     Conduct::LateAndReversed { .. } if owed.len() == 5 => acknowledge(&mut owed, &mut out),
                     // Fewer than the window: a lone last one must not wait for ever.
-                    Conduct::Pairs | Conduct::Forgets | Conduct::HalfOpen { .. }
+                    Conduct::Pairs | Conduct::Forgets | Conduct::HalfOpen { .. } | Conduct::ShortPackets { .. }
                         if owed.len() == 2 || buffer.is_empty() =>
                     {
                         acknowledge(&mut owed, &mut out)

@@ -63,6 +63,17 @@ impl ClientSettings {
     }
 }
 
+impl ClientError {
+    /// Whether the broker closed a connection that it had accepted, as it does when a packet is too long.
+    pub(crate) fn is_closed_by_broker(&self) -> bool {
+        match self {
+            Self::KickedOut { .. } => true,
+            Self::Broken { source, .. } => source.downcast_ref().is_some_and(is_closed),
+            _ => false,
+        }
+    }
+}
+
 /// Whether the other end closed the connection.
 fn is_closed(error: &SessionError) -> bool {
     match error {

@@ -45,6 +45,7 @@ pub(crate) async fn probe_commands(
                 BrokerEvent::Lost(error) => return Err(error),
                 BrokerEvent::Sent(_)
                 | BrokerEvent::Acknowledged(_)
+                | BrokerEvent::PacketLimit(_)
                 | BrokerEvent::TooLong { .. }
                 | BrokerEvent::Dropping => {}
             }

@@ -26,10 +26,16 @@ pub(super) fn remove_former_topics(store: &mut Store, topics: &Topics) -> Result
     if let Some(former) = former {
         store.enqueue(&former.removal_messages(&store.retained()?, topics))?;
         if former.discovery() != topics.discovery() {
+            store.enqueue(&discovery::withdraw(&former, &announced(store)?))?;
             store.set_note(ANNOUNCED, "{}")?;
         }
     }
     store.set_note(TOPICS, &serde_json::to_string(topics).expect("names can be written as JSON"))
+}
+
+/// The entities that Home Assistant knows of.
+fn announced(store: &Store) -> Result<AnnouncedEntities, store::StoreError> {
+    Ok(store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default())
 }
 
 /// Stores which entities Home Assistant knows of: what [`DiscoveryState::acknowledged`] returned.
@@ -47,8 +53,11 @@ pub(super) struct DiscoveryState {
     info: NodeInfo,
     /// What Home Assistant knows of, as far as a broker acknowledged it.
     before: AnnouncedEntities,
-    /// What it will know of when the discovery message is acknowledged.
+    /// What it will know of when the discovery messages are acknowledged.
     announcing: Option<AnnouncedEntities>,
+    /// How many of them are not acknowledged yet, and the number of the announcement they belong to.
+    left: usize,
+    number: u64,
 }
 
 impl DiscoveryState {
@@ -62,7 +71,7 @@ impl DiscoveryState {
         rules: Vec<Rule>,
         info: NodeInfo,
     ) -> Result<Self, store::StoreError> {
-        let before = store.note(ANNOUNCED)?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
+        let before = announced(store)?;
         let capabilities =
             Capabilities { hears: context.config.has_audio_source(), reads: context.config.listener.enabled };
         Ok(Self {
@@ -73,6 +82,8 @@ impl DiscoveryState {
             info,
             before,
             announcing: None,
+            left: 0,
+            number: 0,
         })
     }
 
@@ -82,25 +93,44 @@ impl DiscoveryState {
         self.rules = rules;
     }
 
-    /// Everything that a broker, or a Home Assistant, which knows nothing of us must be sent, in order.
-    pub(super) fn announcement(&mut self, topics: &Topics, retained: Vec<Message>) -> Vec<(OutgoingKind, Message)> {
-        let mut all = Vec::new();
-        if self.discovery {
+    /// Everything that a broker, or a Home Assistant, which knows nothing of us must be sent, in order. The broker takes no packet
+    /// longer than `limit`.
+    pub(super) fn announcement(
+        &mut self,
+        topics: &Topics,
+        retained: Vec<Message>,
+        limit: Option<usize>,
+    ) -> Vec<(OutgoingKind, Message)> {
+        let messages = if self.discovery {
             let commands = commands::entities_of(topics, |name| self.taken.takes(name));
-            let (message, now) = discovery::announce(topics, &self.rules, &commands, self.capabilities, &self.before);
+            let (messages, now) =
+                discovery::announce(topics, &self.rules, &commands, self.capabilities, &self.before, limit);
             self.announcing = Some(now);
-            all.push((OutgoingKind::Discovery, message));
+            messages
         } else if self.before != AnnouncedEntities::default() {
             self.announcing = Some(AnnouncedEntities::default());
-            all.push((OutgoingKind::Discovery, discovery::withdraw(topics)));
-        }
+            discovery::withdraw(topics, &self.before)
+        } else {
+            Vec::new()
+        };
+        self.left = messages.len();
+        self.number += 1;
+        let number = self.number;
+        let discovery = messages.into_iter().map(|message| (OutgoingKind::Discovery(number), message));
         let own = [payload::online(topics), payload::info(topics, MessageHeader::now(), &self.info)];
-        all.extend(own.into_iter().chain(retained).map(|message| (OutgoingKind::Announcement, message)));
-        all
+        let others = own.into_iter().chain(retained).map(|message| (OutgoingKind::Announcement, message));
+        discovery.chain(others).collect()
     }
 
-    /// The discovery message was acknowledged; what to note of it, when that changed.
-    pub(super) fn acknowledged(&mut self) -> Option<String> {
+    /// A discovery message was acknowledged. When it was the last of its announcement: what to note, if that changed.
+    pub(super) fn acknowledged(&mut self, number: u64) -> Option<String> {
+        if number != self.number {
+            return None;
+        }
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 {
+            return None;
+        }
         let now = self.announcing.take().filter(|now| *now != self.before)?;
         let note = serde_json::to_string(&now).expect("names can be written as JSON");
         self.before = now;

@@ -1,33 +1,40 @@
 //! Sends the outbox and the announcements to the broker, in order and as many as may be in flight.
 //!
 //! A row is removed from the outbox only after the broker acknowledged it, and is not sent again on the same connection.
-//! Announcements go first, then health, then the rows.
+//! Announcements go first, then health, then the rows, and last what the connection may break on (`packet_limit`).
 
 mod acknowledged_rows;
 mod from_memory;
+mod last_queue;
+mod packet_limit;
 mod row_queue;
+mod sending;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::error;
 
 use self::acknowledged_rows::AcknowledgedRows;
 use self::from_memory::SentFromMemory;
-use self::row_queue::{BATCH, RowQueue};
+use self::last_queue::LastQueue;
+use self::packet_limit::{LimitTracker, NotedLimit};
+use self::row_queue::RowQueue;
 use super::store_backoff::GuardedStore;
 use super::{Context, PublishCounts};
 use crate::event::Message;
 use crate::metrics::Metrics;
-use crate::mqtt::client::{MqttSender, PublishRefusal};
+use crate::mqtt::client::{ClientSettings, MqttSender, PacketLimit, PublishRefusal};
 use crate::mqtt::inflight::InflightWindow;
 use crate::redact::Redactor;
 use crate::store::{Store, StoreError};
 
 /// A connection that broke so long ago has nothing to do with this one.
 const OTHER_OUTAGE: Duration = Duration::from_secs(600);
+
+/// Where the longest packet that the broker takes is noted.
+const NOTE: &str = "packet_limit";
 
 /// What a message in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +45,20 @@ pub(super) enum OutgoingKind {
     FromMemory(u64),
     /// An announcement; a lost one is made again at the next connection.
     Announcement,
-    /// The announcement to Home Assistant.
-    Discovery,
+    /// One of the messages of an announcement to Home Assistant, by its number.
+    Discovery(u64),
     /// `offline`, the last message of all.
     Offline,
+}
+
+/// A message in flight.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    kind: OutgoingKind,
+    since: Instant,
+    topic: String,
+    /// The length of its packet.
+    bytes: usize,
 }
 
 pub(super) struct OutboxSender {
@@ -49,8 +66,7 @@ pub(super) struct OutboxSender {
     sender: MqttSender,
     metrics: Arc<Metrics>,
     redactor: Redactor,
-    /// What is in flight, and since when.
-    inflight: InflightWindow<(OutgoingKind, Instant)>,
+    inflight: InflightWindow<InFlight>,
     /// How long the broker may take to acknowledge.
     acknowledge_timeout: Duration,
     announcements: VecDeque<(OutgoingKind, Message)>,
@@ -59,26 +75,47 @@ pub(super) struct OutboxSender {
     rows: RowQueue,
     from_memory: SentFromMemory,
     acknowledged: AcknowledgedRows,
+    last: LastQueue,
+    limit: LimitTracker,
+    /// What is noted of the limit.
+    noted_limit: Option<NotedLimit>,
+    /// What is in flight goes alone.
+    alone: bool,
     /// No row is sent before that.
     hold_until: Option<Instant>,
 }
 
 impl OutboxSender {
-    pub(super) fn new(context: &Context, store: Store, sender: MqttSender, acknowledge_timeout: Duration) -> Self {
-        Self {
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) fn open(
+        context: &Context,
+        store: Store,
+        sender: MqttSender,
+        settings: &ClientSettings,
+    ) -> Result<Self, StoreError> {
+        let noted_limit: Option<NotedLimit> =
+            store.note(NOTE)?.and_then(|note| serde_json::from_str(&note).ok()).flatten();
+        let sender = Self {
             store: GuardedStore::new(store),
             sender,
             metrics: context.metrics.clone(),
             redactor: context.redactor(),
             inflight: InflightWindow::default(),
-            acknowledge_timeout,
+            acknowledge_timeout: settings.acknowledge_timeout(),
             announcements: VecDeque::new(),
             health: None,
             rows: RowQueue::new(),
             from_memory: SentFromMemory::new(context),
             acknowledged: AcknowledgedRows::default(),
+            last: LastQueue::default(),
+            limit: LimitTracker::new(settings.url(), noted_limit.clone()),
+            noted_limit,
+            alone: false,
             hold_until: None,
-        }
+        };
+        sender.metrics.packet_limit.set(sender.limit.bytes().unwrap_or_default() as u64);
+        Ok(sender)
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -91,6 +128,7 @@ impl OutboxSender {
             && self.announcements.is_empty()
             && self.rows.is_empty()
             && self.from_memory.is_empty()
+            && self.last.is_empty()
     }
 
     pub(super) fn connected(&mut self) {
@@ -98,10 +136,41 @@ impl OutboxSender {
         self.inflight.connected();
     }
 
-    /// Everything that was not acknowledged is due again.
-    pub(super) fn lost(&mut self) -> Result<(), StoreError> {
+    /// Everything that was not acknowledged is due again. Returns on what the connection may have broken, if anything.
+    pub(super) fn lost(&mut self, closed_by_broker: bool) -> Result<Option<String>, StoreError> {
+        let suspect = self.limit.lost(closed_by_broker, self.inflight.tickets()).map(ToString::to_string);
         self.start_over();
-        self.flush()
+        self.note_limit()?;
+        self.flush()?;
+        Ok(suspect)
+    }
+
+    /// The longest packet that the broker takes, where that is known.
+    pub(super) fn packet_limit(&self) -> Option<usize> {
+        self.limit.bytes()
+    }
+
+    /// Whether the broker is to be asked for it before the next connection; once.
+    pub(super) fn asks_packet_limit(&mut self) -> bool {
+        self.limit.asks()
+    }
+
+    pub(super) fn packet_limit_told(&mut self, told: PacketLimit) -> Result<(), StoreError> {
+        self.limit.told(told);
+        self.note_limit()
+    }
+
+    fn note_limit(&mut self) -> Result<(), StoreError> {
+        self.metrics.packet_limit.set(self.limit.bytes().unwrap_or_default() as u64);
+        let limit = self.limit.to_note();
+        if limit == self.noted_limit {
+            return Ok(());
+        }
+        let note = serde_json::to_string(&limit).expect("a number can be written as JSON");
+        if self.write(|store| store.set_note(NOTE, &note))?.is_some() {
+            self.noted_limit = limit;
+        }
+        Ok(())
     }
 
     fn start_over(&mut self) {
@@ -109,6 +178,8 @@ impl OutboxSender {
         self.announcements.clear();
         self.rows.restart();
         self.from_memory.restart();
+        self.last = LastQueue::default();
+        self.metrics.too_long.set(0);
     }
 
     /// Keeps the rows of the outbox for a while; not again, where the connection broke before that was over.
@@ -136,12 +207,17 @@ impl OutboxSender {
         self.announcements.clear();
         self.rows.stop();
         self.from_memory.stop();
+        self.last = LastQueue::default();
+        self.alone = false;
     }
 
     /// Publishes something that is worth nothing later, with QoS 0.
-    pub(super) fn publish_qos0(&self, message: &Message) {
-        if self.inflight.is_connected() && !self.rows.is_stopped() {
-            self.sender.publish_qos0(&self.redactor.message(message));
+    pub(super) fn publish_qos0(&mut self, message: &Message) {
+        if self.inflight.is_connected()
+            && !self.rows.is_stopped()
+            && let Some(prepared) = self.prepared(OutgoingKind::Announcement, message)
+        {
+            self.sender.publish_qos0(&prepared);
         }
     }
 
@@ -158,27 +234,6 @@ impl OutboxSender {
         self.store.read(Store::retained)
     }
 
-    /// Hands over as many messages as may be in flight: the next with each acknowledgement. A broker may hold acknowledgements
-    /// back until it hears from us, as TCP does by itself.
-    pub(super) fn pump(&mut self) -> Result<(), StoreError> {
-        if self.is_connected() && self.inflight.free_slots() == 0 {
-            return Ok(());
-        }
-        self.refresh()?;
-        while self.inflight.free_slots() > 0 {
-            let Some((kind, message)) = self.next()? else { return Ok(()) };
-            match self.sender.try_publish(&self.redactor.message(&message)) {
-                Ok(()) => self.inflight.queued((kind, Instant::now())),
-                Err(PublishRefusal::Busy) => {
-                    self.put_back(kind, message);
-                    return Ok(());
-                }
-                Err(PublishRefusal::Never) => self.give_up(kind, &message),
-            }
-        }
-        Ok(())
-    }
-
     /// Reads the outbox again if somebody may have stored something since the last time.
     pub(super) fn refresh(&mut self) -> Result<(), StoreError> {
         // Asked with each acknowledgement, and answered from memory: this needs no other thread to take over. A version that
@@ -193,54 +248,15 @@ impl OutboxSender {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<(OutgoingKind, Message)>, StoreError> {
-        if let Some(announcement) = self.announcements.pop_front() {
-            return Ok(Some(announcement));
-        }
-        if let Some(health) = self.health.take() {
-            return Ok(Some((OutgoingKind::Announcement, health)));
-        }
-        if self.hold_until.is_some() {
-            return Ok(None);
-        }
-        while let Some(cursor) = self.rows.wants_rows_after() {
-            let Some(batch) = self.store.read(|store| store.outbox_after(cursor, BATCH))? else { break };
-            self.rows.extend(batch, |seq| self.acknowledged.contains(seq));
-        }
-        let row = self.rows.pop().map(|(seq, message)| (OutgoingKind::OutboxRow(seq), message));
-        Ok(row.or_else(|| self.from_memory.pop().map(|(id, message)| (OutgoingKind::FromMemory(id), message))))
-    }
-
-    fn put_back(&mut self, kind: OutgoingKind, message: Message) {
-        match kind {
-            OutgoingKind::OutboxRow(seq) => self.rows.put_back(seq, message),
-            OutgoingKind::FromMemory(id) => self.from_memory.put_back(id),
-            _ => self.announcements.push_front((kind, message)),
-        }
-    }
-
-    fn give_up(&mut self, kind: OutgoingKind, message: &Message) {
-        let bytes = message.payload.len();
-        error!(
-            topic = message.topic,
-            bytes, "a message can never be sent and is given up: it is too long, or its topic is none"
-        );
-        self.acknowledged.count_unsendable();
-        self.metrics.outbox_dropped.add(1);
-        match kind {
-            OutgoingKind::OutboxRow(seq) => self.acknowledged.add(seq),
-            OutgoingKind::FromMemory(id) => self.from_memory.acknowledged(id),
-            _ => {}
-        }
-    }
-
     pub(super) fn sent(&mut self, packet: u16) {
         self.metrics.published.add(1);
         self.inflight.sent(packet);
     }
 
     pub(super) fn acknowledged(&mut self, packet: u16) -> Option<OutgoingKind> {
-        let (kind, _) = self.inflight.acknowledged(packet)?;
+        let message = self.inflight.acknowledged(packet)?;
+        self.limit.acknowledged(&message);
+        let kind = message.kind;
         self.metrics.acknowledged.add(1);
         match kind {
             OutgoingKind::OutboxRow(seq) => self.acknowledged.add(seq),
@@ -259,13 +275,13 @@ impl OutboxSender {
 
     /// When the broker will have kept a message waiting for too long.
     fn overdue_at(&self) -> Option<Instant> {
-        self.inflight.tickets().map(|(_, since)| *since + self.acknowledge_timeout).min()
+        self.inflight.tickets().map(|message| message.since + self.acknowledge_timeout).min()
     }
 
     /// The broker cannot acknowledge now: the time for that begins again.
     pub(super) fn wait_longer(&mut self) {
         let now = Instant::now();
-        self.inflight.tickets_mut().for_each(|(_, since)| *since = now);
+        self.inflight.tickets_mut().for_each(|message| message.since = now);
     }
 
     /// The broker may live, but acknowledges nothing.

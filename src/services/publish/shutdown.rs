@@ -17,7 +17,7 @@ use crate::store;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum PublishPhase {
     Running,
-    /// PendingCommand to end: the outbox may empty until then.
+    /// Asked to end: the outbox may empty until then.
     Emptying(Instant),
     /// `offline` is on its way; it is waited for until then.
     SendingOffline(Instant),
