@@ -10,7 +10,7 @@ TESTED = --workspace --exclude hearth-fuzz
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
 
-.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak train-smoke deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -55,6 +55,11 @@ FUZZ_SECONDS ?= 20
 fuzz: build-deps
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	tools/fuzz.sh $(FUZZ_SECONDS)
+
+# Trains a tiny model for a minute, exports and judges it. Fetches PyTorch the first time.
+train-smoke:
+	@$(call apt,$(BUILD_PACKAGES) python3-venv python3-dev)
+	training/train-smoke
 
 # Licenses, duplicates and sources of every dependency (deny.toml). Advisories need a network: cargo deny check advisories.
 deny:
