@@ -49,6 +49,12 @@ const FUNCTION_WORDS: &str = "a about after again all also am an and any anybody
     something talked talk planned than that the their them then there they this those to too under until up was we were what when where which while who \
     why will with would yes you your";
 
+/// First names that are words, too: at the beginning of a sentence they are taken for names.
+const ALSO_NAMES: &str = "amber angel art bill bob candy chance chase cliff daisy dale dawn dean drew faith frank gene glen grace grant guy \
+                          hazel heather hope hunter iris ivy jack jade jasmine joy lance lily mark mason miles nick olive pat pearl penny ray rich rob \
+                          robin rose ruby rusty sandy sue victor violet wade ward";
+
+static NAME: LazyLock<HashSet<&str>> = LazyLock::new(|| ALSO_NAMES.split_whitespace().collect());
 static FUNCTION: LazyLock<HashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.split_whitespace().collect());
 static DAY: LazyLock<HashSet<&str>> = LazyLock::new(|| DAYS.split_whitespace().collect());
 
@@ -174,7 +180,11 @@ impl<'a> Talk<'a> {
             let found = words(&evidence.text);
             let first = talk.words.len();
             for number in numbers(&found) {
-                for reading in number.readings {
+                let counts = counts_things(&evidence.text, &found, number.words.end);
+                // "Seven eggs" tells no time.
+                for reading in
+                    number.readings.into_iter().filter(|reading| !counts || matches!(reading, Value::Number(_)))
+                {
                     talk.said.entry(Said::Value(reading)).or_default().push(first + number.words.start);
                 }
             }
@@ -270,21 +280,42 @@ impl<'a> Talk<'a> {
         let mut claims: Vec<Claim> = Vec::new();
         let mut number_words = HashSet::new();
         for number in numbers(found) {
-            let range = found[number.words.start].written.start..found[number.words.end - 1].written.end;
             number_words.extend(number.words.clone());
-            let free = number.words.clone().all(|index| asked.contains(&singular(&found[index].text)));
-            if !free {
-                let any = number.readings.into_iter().map(Said::Value).collect();
-                claims.push(Claim { written: range, any, kind: ClaimKind::Other });
+            // "Ten thirty" was not said where "ten" was: it must have been said as a time, or both of its numbers.
+            let parts = match number.pair {
+                Some(pair) if !self.said.contains_key(&Said::Value(pair.together)) => pair.alone.to_vec(),
+                Some(pair) => vec![(number.words, vec![pair.together])],
+                None if is_time(text, found, &number.words) => {
+                    let times = |reading: &Value| matches!(reading, Value::Time(_));
+                    let readings: Vec<_> = number.readings.iter().copied().filter(times).collect();
+                    vec![(number.words, if readings.is_empty() { number.readings } else { readings })]
+                }
+                None => vec![(number.words, number.readings)],
+            };
+            for (part, readings) in parts {
+                if part.clone().all(|index| asked.contains(&singular(&found[index].text))) {
+                    continue;
+                }
+                let written = found[part.start].written.start..found[part.end - 1].written.end;
+                let words = readings.iter().flat_map(|reading| small_number(*reading));
+                let words: Vec<_> = words.map(|word| Said::Word((*word).into())).collect();
+                let any = readings.into_iter().map(Said::Value).chain(words).collect();
+                claims.push(Claim { written, any, kind: ClaimKind::Other });
             }
         }
         for (index, word) in found.iter().enumerate() {
             if number_words.contains(&index) || asked.contains(&singular(&word.text)) {
                 continue;
             }
-            let is_day = DAY.contains(word.text.as_str());
+            // What holds digits and is no number that is understood, such as 39.5, must stand there as it is.
+            let is_day = DAY.contains(word.text.as_str())
+                || DAY.contains(singular(&word.text).as_str())
+                || word.text.contains(|c: char| c.is_numeric());
             let is_item = is_list_item(text, found, index);
             let is_name = word.capital && !is_pronoun(&word.text) && (index > 0 || !self.begins_sentences(&word.text));
+            let times =
+                index.checked_sub(1).and_then(|before| part_of_time(&found[before].text, &word.text)).unwrap_or(&[]);
+            let is_day = is_day || !times.is_empty();
             if !is_day && !is_name && !is_item {
                 continue;
             }
@@ -296,7 +327,8 @@ impl<'a> Talk<'a> {
                     && before.is_some_and(|before| before.written.end == last.written.end)
                     && text[last.written.end..word.written.start].trim_matches([' ', '.', '-']).is_empty()
             });
-            let any = vec![Said::Word(singular(&word.text))];
+            let mut any = vec![Said::Word(singular(&word.text))];
+            any.extend(times.iter().map(|word| Said::Word((*word).into())));
             if let Some(last) = joined {
                 // Each part must have been said; the rarer one decides.
                 let places =
@@ -322,7 +354,7 @@ impl<'a> Talk<'a> {
             let places = self.said.get(&Said::Word(singular(word)));
             places.is_some_and(|places| places.iter().any(|place| !self.words[*place].capital))
         };
-        COMMON_WORDS.contains(word) || FUNCTION.contains(word) || said_small()
+        !NAME.contains(word) && (COMMON_WORDS.contains(word) || FUNCTION.contains(word) || said_small())
     }
 
     /// The stretch of talk, as indices of words, in which all claims stand close together; the one with the most of `content`, then
@@ -433,6 +465,43 @@ impl<'a> Talk<'a> {
         scores.truncate(MAX_QUOTES);
         scores.sort_unstable();
         scores.into_iter().map(|(utterance, _)| self.utterances[utterance].clone()).collect()
+    }
+}
+
+/// Whether the number that ends before the word `end` tells how many of something: "seven eggs", not "seven o'clock".
+fn counts_things(text: &str, found: &[TextWord], end: usize) -> bool {
+    let Some(next) = found.get(end) else { return false };
+    let beside = &text[found[end - 1].written.end..next.written.start] == " ";
+    let hours = matches!(next.text.as_str(), "heures" | "horas");
+    beside && !hours && next.text.len() > 3 && next.text.ends_with('s') && !FUNCTION.contains(next.text.as_str())
+}
+
+/// Whether a number of a sentence tells a time of day: "at 7".
+fn is_time(text: &str, found: &[TextWord], number: &Range<usize>) -> bool {
+    let before = number.start.checked_sub(1).map(|before| found[before].text.as_str());
+    matches!(before, Some("at" | "until" | "till")) && !counts_things(text, found, number.end)
+}
+
+/// Of a part of the day or the week, the words of which one must have been said.
+fn part_of_time(before: &str, word: &str) -> Option<&'static [&'static str]> {
+    match word {
+        "morning" => Some(&["morning"]),
+        "afternoon" => Some(&["afternoon"]),
+        "evening" => Some(&["evening", "tonight", "night"]),
+        "weekend" => Some(&["weekend", "saturday", "sunday"]),
+        "week" if matches!(before, "next" | "last" | "this") => Some(&["week"]),
+        "month" if matches!(before, "next" | "last" | "this") => Some(&["month"]),
+        "year" if matches!(before, "next" | "last" | "this") => Some(&["year"]),
+        _ => None,
+    }
+}
+
+/// Words for numbers that are not read as such, because they mean other things, too.
+fn small_number(value: Value) -> &'static [&'static str] {
+    match value {
+        Value::Number(1) => &["one", "first", "once"],
+        Value::Number(2) => &["second", "twice", "couple", "pair"],
+        _ => &[],
     }
 }
 

@@ -19,6 +19,16 @@ pub(super) enum Value {
 pub(super) struct Number {
     pub(super) words: Range<usize>,
     pub(super) readings: Vec<Value>,
+    /// Of two numbers that may be one time ("ten thirty", "ten to four"): what they are together and alone.
+    pub(super) pair: Option<Pair>,
+}
+
+/// Two numbers side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pair {
+    pub(super) together: Value,
+    /// Their words and readings.
+    pub(super) alone: [(Range<usize>, Vec<Value>); 2],
 }
 
 const MINUTES_OF_HALF_DAY: u64 = 12 * 60;
@@ -58,6 +68,61 @@ fn ten(word: &str) -> Option<u64> {
     TENS.iter().position(|ten| *ten == word).map(|n| n as u64 * 10 + 20)
 }
 
+/// The day of a date: "third", "twentieth". "First" and "second" mean other things more often.
+fn ordinal(word: &str) -> Option<u64> {
+    const ORDINALS: [&str; 17] = [
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+        "eleventh",
+        "twelfth",
+        "thirteenth",
+        "fourteenth",
+        "fifteenth",
+        "sixteenth",
+        "seventeenth",
+        "eighteenth",
+        "nineteenth",
+    ];
+    let position = ORDINALS.iter().position(|ordinal| *ordinal == word).map(|n| n as u64 + 3);
+    position.or_else(|| ten(&format!("{}y", word.strip_suffix("ieth")?)))
+}
+
+/// Numbers of other languages, without accents. Those that mean something else in English are left out.
+const ELSEWHERE: [(u64, &str); 22] = [
+    (2, "zwei zwo deux dos twee"),
+    (3, "drei trois tres tre drie"),
+    (4, "vier quatre cuatro quattro"),
+    (5, "funf cinq cinco cinque vijf"),
+    (6, "sechs seis zes"),
+    (7, "sieben sept siete sette zeven"),
+    (8, "acht huit ocho otto"),
+    (9, "neun neuf nueve nove negen"),
+    (10, "zehn dix diez dieci tien"),
+    (11, "elf onze undici"),
+    (12, "zwolf douze doce dodici twaalf"),
+    (13, "dreizehn treize trece tredici dertien"),
+    (14, "vierzehn quatorze catorce quattordici veertien"),
+    (15, "funfzehn quinze quindici vijftien"),
+    (16, "sechzehn seize sedici zestien"),
+    (20, "zwanzig vingt veinte venti twintig"),
+    (30, "dreissig trente treinta trenta dertig"),
+    (40, "vierzig quarante cuarenta quaranta veertig"),
+    (50, "funfzig cinquante cincuenta cinquanta vijftig"),
+    (60, "sechzig soixante sesenta sessanta zestig"),
+    (100, "hundert ciento cento honderd"),
+    (1_000, "tausend mille duizend"),
+];
+
+fn elsewhere(word: &str) -> Option<u64> {
+    ELSEWHERE.iter().find(|(_, words)| words.split(' ').any(|one| one == word)).map(|(number, _)| *number)
+}
+
 fn scale(word: &str) -> Option<u64> {
     match word {
         "hundred" => Some(100),
@@ -67,13 +132,15 @@ fn scale(word: &str) -> Option<u64> {
     }
 }
 
-/// A number in figures: 7, 1,200, 3rd, 7pm.
+/// A number in figures: 7, 1,200, 3rd, 7pm, 10kg.
 fn figures(word: &str) -> Option<u64> {
     let digits = word.trim_end_matches(|c: char| c.is_alphabetic());
-    let rest = &word[digits.len()..];
-    let known = matches!(rest, "" | "st" | "nd" | "rd" | "th" | "am" | "pm" | "h" | "s");
+    // "1,5" is not 15.
+    if digits.split([',', '\'']).skip(1).any(|group| group.len() != 3) {
+        return None;
+    }
     let digits: String = digits.split([',', '\'']).collect();
-    (known && !digits.is_empty() && digits.len() < 19).then(|| digits.parse().ok()).flatten()
+    (!digits.is_empty() && digits.len() < 19).then(|| digits.parse().ok()).flatten()
 }
 
 /// A time in figures: 7:30, 19.30, 7:30pm.
@@ -87,6 +154,9 @@ fn clock(word: &str) -> Option<Value> {
 fn number_at(words: &[TextWord]) -> Option<(u64, usize)> {
     let first = words.first()?.text.as_str();
     if let Some(number) = figures(first) {
+        return Some((number, 1));
+    }
+    if let Some(number) = ordinal(first).or_else(|| elsewhere(first)) {
         return Some((number, 1));
     }
     let begins = unit(first).is_some() || ten(first).is_some() || scale(first).is_some();
@@ -108,12 +178,24 @@ fn number_at(words: &[TextWord]) -> Option<(u64, usize)> {
         } else if let Some(value) = ten(word).or_else(|| unit(word)).filter(|value| *value < limit) {
             part = part.saturating_add(value);
             limit = if value >= 20 { 10 } else { 1 };
+        } else if let Some(value) = day_after_ten(word).filter(|_| limit == 10) {
+            part = part.saturating_add(value);
+            limit = 1;
         } else if !(word == "and" && (100..u64::MAX).contains(&limit) && next_is_small(&words[taken + 1..])) {
             break;
         }
         taken += 1;
     }
     Some((total.saturating_add(part), taken))
+}
+
+/// The end of "twenty-first".
+fn day_after_ten(word: &str) -> Option<u64> {
+    match word {
+        "first" => Some(1),
+        "second" => Some(2),
+        _ => ordinal(word).filter(|day| *day < 10),
+    }
 }
 
 fn next_is_small(words: &[TextWord]) -> bool {
@@ -138,7 +220,7 @@ pub(super) fn numbers(words: &[TextWord]) -> Vec<Number> {
 
 fn read(words: &[TextWord], at: usize) -> Option<Number> {
     let text = |index: usize| words.get(index).map(|word| word.text.as_str());
-    let number = |end: usize, readings: Vec<Value>| Some(Number { words: at..end, readings });
+    let number = |end: usize, readings: Vec<Value>| Some(Number { words: at..end, readings, pair: None });
     match text(at)? {
         "noon" | "midday" | "midnight" => return number(at + 1, vec![Value::Time(0)]),
         "dozen" => return number(at + 1, vec![Value::Number(12)]),
@@ -165,24 +247,31 @@ fn read(words: &[TextWord], at: usize) -> Option<Number> {
     if taken == 1 && text(at) == Some("one") {
         return None;
     }
-    let mut end = at + taken;
-    let mut readings = vec![Value::Number(value)];
-    readings.extend(time(value, 0).filter(|_| value > 0));
+    let end = at + taken;
     if let Some(word @ ("past" | "to")) = text(end)
         && let Some((hour, taken)) = number_at(&words[end + 1..])
         && let Some(time) = relative(word, value, hour)
     {
-        readings.truncate(1);
-        readings.extend([time, Value::Number(hour)]);
-        readings.extend(self::time(hour, 0));
-        end += 1 + taken;
-    } else if let Some((minutes, more)) = number_at(&words[end..])
+        return Some(pair(time, (at..end, value), (end + 1..end + 1 + taken, hour)));
+    }
+    if let Some((minutes, more)) = number_at(&words[end..])
         && let Some(time) = time(value, minutes).filter(|_| value > 0 && minutes > 0)
     {
-        readings.extend([time, Value::Number(minutes)]);
-        end += more;
+        return Some(pair(time, (at..end, value), (end..end + more, minutes)));
     }
-    number(end, readings)
+    number(end, alone(value))
+}
+
+/// A number, which may be a full hour.
+fn alone(value: u64) -> Vec<Value> {
+    [Some(Value::Number(value)), time(value, 0).filter(|_| value > 0)].into_iter().flatten().collect()
+}
+
+fn pair(together: Value, first: (Range<usize>, u64), second: (Range<usize>, u64)) -> Number {
+    let words = first.0.start..second.0.end;
+    let alone = [(first.0, alone(first.1)), (second.0, alone(second.1))];
+    let readings = alone.iter().flat_map(|(_, readings)| readings).copied().chain([together]).collect();
+    Number { words, readings, pair: Some(Pair { together, alone }) }
 }
 
 fn figures_before_colon(word: &str) -> Option<u64> {
@@ -233,6 +322,11 @@ mod tests {
             ("seven", 7),
             ("7pm", 7),
             ("three million", 3_000_000),
+            ("the twenty-first", 21),
+            ("on the third", 3),
+            ("the thirtieth", 30),
+            ("10kg", 10),
+            ("fünf", 5),
         ] {
             assert!(readings(text).contains(&Value::Number(number)), "{text}: {:?}", readings(text));
         }
@@ -241,6 +335,7 @@ mod tests {
     #[test]
     fn numbers_that_stand_side_by_side_stay_apart() {
         assert_eq!(readings("one of them"), []);
+        assert_eq!(readings("1,5 and 39.5"), []);
         let both = readings("ten to four");
         assert!(
             both.contains(&Value::Number(10)) && both.contains(&Value::Number(4)) && both.contains(&Value::Time(230))

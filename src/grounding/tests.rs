@@ -174,6 +174,73 @@ fn instructions_and_turn_marks_in_the_talk_are_only_talk() {
     assert_eq!(text(&lines, "There is no fire in Rome."), "");
 }
 
+/// What is told of each sentence is the sentence, or nothing.
+fn cases(talk: &str, told: &[&str], not_told: &[&str]) {
+    told.iter().for_each(|sentence| assert_eq!(text(&[talk], sentence), *sentence, "after {talk:?}"));
+    not_told.iter().for_each(|sentence| assert_eq!(text(&[talk], sentence), "", "{sentence:?} after {talk:?}"));
+}
+
+#[test]
+fn numbers_of_every_kind_must_have_been_said() {
+    cases(
+        "The doctor is at ten.",
+        &["The doctor is at ten.", "The doctor is at 10."],
+        &["The doctor is at ten thirty."],
+    );
+    cases("The doctor is at ten thirty.", &["The doctor is at 10:30."], &["The doctor is at ten to four."]);
+    cases("Five or ten people are at the door.", &["Five to ten people are at the door."], &[]);
+    cases("She has a fever of 38.2.", &["She has a fever of 38.2."], &["She has a fever of 39.5."]);
+    cases("We need five kilos of flour.", &["We need 5kg of flour."], &["We need 10kg of flour."]);
+    cases("The wifi password is tulip42.", &["The wifi password is tulip42."], &["The wifi password is tulip43."]);
+    cases("The code is 1234.", &["The code is 1234."], &["The code is 12345678901234567890."]);
+    cases("There is one egg left.", &["There is 1 egg left."], &["There are 3 eggs left."]);
+    cases("The date is 12.5.2024.", &["The date is 12.5.2024."], &["The date is 13.5.2024."]);
+}
+
+#[test]
+fn a_number_of_things_is_no_time_of_day() {
+    cases("Emma bought seven eggs for dinner.", &["Emma bought 7 eggs for dinner."], &["Dinner is at 7."]);
+    cases("We eat dinner at seven.", &["Dinner is at 7.", "Dinner is at 7:00."], &["Dinner is at 8."]);
+    cases("Le dentiste est à 15 heures.", &["The dentiste is at 3."], &[]);
+    cases("The tickets are 12 euros.", &["The tickets are sold at 12 euros."], &[]);
+}
+
+#[test]
+fn days_of_the_month_and_numbers_of_other_languages_must_have_been_said() {
+    let party = "The party is on the twenty-first of June.";
+    cases(party, &["The party is on the 21st of June."], &["The party is on the twenty-third of June."]);
+    cases("The party is on the third.", &["The party is on the 3rd."], &["The party is on the fourth."]);
+    cases("Der Arzt kommt um drei Uhr.", &["Der Arzt kommt um 3 Uhr."], &["Der Arzt kommt um fünf Uhr."]);
+    cases("Le dentiste est à trois heures.", &["Le dentiste est à 3 heures."], &["Le dentiste est à cinq heures."]);
+    cases("El dentista es a las tres.", &["El dentista es a las tres."], &["El dentista es a las cinco."]);
+    cases("El dentista es el lunes.", &["El dentista es el lunes."], &["El dentista es el martes."]);
+}
+
+#[test]
+fn parts_of_the_day_and_weeks_that_nobody_said_are_not_told() {
+    let invented = ["The party is next week.", "The party is in the evening.", "The party is at the weekend."];
+    cases("The party is on Thursday.", &["The party is on Thursday."], &invented);
+    cases("The party is on Thursday night.", &["The party is on Thursday evening."], &[]);
+    cases("The party is on Saturday next week.", &["The party is at the weekend next week."], &[]);
+    cases("It took weeks.", &["It took a week or more."], &[]);
+}
+
+#[test]
+fn what_follows_an_hour_belongs_to_its_sentence() {
+    let filler =
+        "and then we walked on and on for a while along the river until it got dark and we were all quite hungry";
+    let lines = ["The doctor is at 3 p.m.", filler, filler, "We play cards on Friday."];
+    assert_eq!(text(&lines, "The doctor is at 3 p.m. on Friday."), "");
+}
+
+#[test]
+fn a_name_that_is_a_word_too_is_a_name_at_the_beginning() {
+    let lines = ["Someone fell in the bathroom."];
+    assert_eq!(text(&lines, "Rose fell in the bathroom."), "Someone fell in the bathroom.");
+    assert_eq!(text(&lines, "Bill fell in the bathroom."), "Someone fell in the bathroom.");
+    assert_eq!(text(&["The bill is high."], "Bill is high."), "Bill is high.");
+}
+
 proptest! {
     #[test]
     fn any_text_is_gated_without_a_panic(lines in prop::collection::vec("\\PC{0,60}", 0..6), text in "\\PC{0,200}", ended: bool) {

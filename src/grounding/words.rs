@@ -94,7 +94,9 @@ pub(super) fn sentences(text: &str) -> Vec<Sentence> {
             let end = characters.get(index + 1).map_or(text.len(), |(at, _)| *at);
             let followed = characters.get(index + 1).is_none_or(|(_, next)| next.is_whitespace());
             let full_width = matches!(character, '。' | '！' | '？');
-            if full_width || (followed && !(character == '.' && is_abbreviation(&text[start..at]))) {
+            let goes_on = character == '.'
+                && (is_abbreviation(&text[start..at]) || (is_hour(&text[start..at]) && begins_small(&text[end..])));
+            if full_width || (followed && !goes_on) {
                 push(&mut found, text, start..end, true);
                 start = end;
             }
@@ -114,6 +116,17 @@ fn is_abbreviation(text: &str) -> bool {
     let last = text.rsplit(|c: char| c.is_whitespace()).next().unwrap_or_default();
     let initial = last.chars().count() == 1 && last.chars().all(char::is_uppercase) && last != "I";
     initial || ABBREVIATIONS.contains(&last.to_lowercase().as_str())
+}
+
+/// Whether `text` ends with "p.m" or "a.m". Its full stop may end the sentence, too.
+fn is_hour(text: &str) -> bool {
+    let last = text.rsplit(|c: char| c.is_whitespace()).next().unwrap_or_default().to_lowercase();
+    last.ends_with("p.m") || last.ends_with("a.m")
+}
+
+/// Whether a text goes on with a small letter or a digit.
+fn begins_small(text: &str) -> bool {
+    text.trim_start().starts_with(|c: char| c.is_lowercase() || c.is_numeric())
 }
 
 fn push(found: &mut Vec<Sentence>, text: &str, part: Range<usize>, ended: bool) {
@@ -157,6 +170,8 @@ mod tests {
             [("Milk is out", false), ("The J. Smith parcel came.", true)]
         );
         assert_eq!(texts("火事です。助けて！"), [("火事です。", true), ("助けて！", true)]);
+        assert_eq!(texts("It is at 3 p.m. on Friday."), [("It is at 3 p.m. on Friday.", true)]);
+        assert_eq!(texts("It is at 3 p.m. Emma goes."), [("It is at 3 p.m.", true), ("Emma goes.", true)]);
         assert_eq!(texts(""), []);
     }
 }
