@@ -85,6 +85,8 @@ pub struct Listener {
     summary: ask::Question,
     schedule: digest::DigestSchedule,
     pending: digest::PendingDigest,
+    /// The time that the stream had reached when rules or schedule were last looked at.
+    now: Option<Timestamp>,
     rules: Vec<RuleMonitor>,
     /// The last utterances on which the rules were not evaluated yet.
     unasked: Vec<Evidence>,
@@ -162,6 +164,7 @@ impl Listener {
             summary: reader.question(&reader.prompt.questions.summary)?,
             schedule: digest.into(),
             pending: digest::PendingDigest::default(),
+            now: None,
             rules,
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
@@ -185,6 +188,7 @@ impl Listener {
             summary: self.summary.clone(),
             schedule: self.schedule,
             pending: digest::PendingDigest::default(),
+            now: None,
             rules: self.rules.iter().map(inactive).collect(),
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
@@ -207,6 +211,9 @@ impl Listener {
     pub fn hear(&mut self, utterance: &Utterance) -> Result<(), ListenerError> {
         self.read(utterance)?;
         self.schedule.add(&mut self.pending, utterance.start, utterance.end, utterance.words());
+        if let Some(now) = self.now.filter(|now| *now > utterance.end) {
+            digest::DigestSchedule::came(&mut self.pending, now);
+        }
         let quote = quote(utterance);
         for monitor in &mut self.rules {
             if monitor.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&utterance.text)) {
@@ -274,6 +281,7 @@ impl Listener {
     }
 
     fn pass(&mut self, now: Timestamp, outcome: &mut ListenerOutcome) -> Result<(), ListenerError> {
+        self.now = Some(now);
         for monitor in &mut self.rules {
             if let Some(change) = monitor.watch.tick(&monitor.policy, now) {
                 outcome.alerts.push(monitor.alert(change, None, None, now));

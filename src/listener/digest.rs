@@ -45,6 +45,9 @@ pub(crate) struct TalkSpan {
     pub(crate) words: usize,
     /// When the interval began: at the start of the current conversation, or at the last digest in it.
     since: Timestamp,
+    /// The time of the stream when the last utterance came, where it came late.
+    #[serde(default)]
+    came: Option<Timestamp>,
 }
 
 /// None for 0, which switches a limit off.
@@ -63,7 +66,7 @@ impl DigestSchedule {
         if words == 0 {
             return;
         }
-        let span = pending.span.get_or_insert(TalkSpan { from: start, to: end, words: 0, since: start });
+        let span = pending.span.get_or_insert(TalkSpan { from: start, to: end, words: 0, since: start, came: None });
         // After a silence, or when the clock was set back, a new conversation begins with an interval of its own.
         let is_new = self.quiet.is_some_and(|quiet| start.duration_since(span.to) >= quiet) || start < span.since;
         if is_new {
@@ -74,10 +77,20 @@ impl DigestSchedule {
         span.words += words;
     }
 
+    /// The last utterance came when the stream was at `now`. What another machine heard may come minutes late and at once: nobody
+    /// fell silent between two of its utterances.
+    pub(crate) fn came(pending: &mut PendingDigest, now: Timestamp) {
+        if let Some(span) = &mut pending.span {
+            span.came = Some(now);
+        }
+    }
+
     /// Whether a digest is due at `now`, and why.
     pub(crate) fn due(&self, pending: &PendingDigest, now: Timestamp) -> Option<DigestReason> {
         let span = pending.span.as_ref()?;
-        let ended = self.quiet.is_some_and(|quiet| now.duration_since(span.to) >= quiet);
+        // A clock that was set back since counts for nothing.
+        let last = span.came.filter(|came| *came <= now).map_or(span.to, |came| came.max(span.to));
+        let ended = self.quiet.is_some_and(|quiet| now.duration_since(last) >= quiet);
         if ended && self.enough_for_ended(span) {
             return Some(DigestReason::ConversationEnded);
         }
@@ -163,6 +176,21 @@ mod tests {
         assert_eq!(s.due(&pending, at(20_180)), Some(DigestReason::ConversationEnded));
         assert_eq!(pending.take(at(20_180)).unwrap().words, 14);
         assert_eq!(s.due(&pending, at(30_000)), None);
+    }
+
+    #[test]
+    fn talk_that_comes_late_and_at_once_is_one_conversation() {
+        let s = schedule(15.0, 40, 3.0);
+        let mut pending = PendingDigest::default();
+        let now = 600;
+        for end in [5, 20, 40] {
+            say(&s, &mut pending, end, 15);
+            DigestSchedule::came(&mut pending, at(now));
+            assert_eq!(s.due(&pending, at(now)), None, "more of it may come");
+        }
+        assert_eq!(s.due(&pending, at(now + 179)), None);
+        assert_eq!(s.due(&pending, at(now + 180)), Some(DigestReason::ConversationEnded));
+        assert_eq!(pending.take(at(now + 180)).unwrap().words, 45);
     }
 
     #[test]

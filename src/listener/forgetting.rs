@@ -20,6 +20,7 @@ impl Listener {
             summary: _,
             schedule: _,
             pending,
+            now: _,
             rules,
             unasked,
             talk,
