@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rustix::fs::{Access, access};
 use tracing::warn;
 
 pub(crate) use forgetting::Forgotten;
@@ -143,14 +144,7 @@ impl Store {
             .mode(0o700)
             .create(dir)
             .map_err(|source| StoreError::Directory { path: dir.into(), source })?;
-        // SQLite gives its other two files the mode of this one, so it must exist with the right mode first.
-        OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| StoreError::Open { path: path.clone(), source })?;
+        make(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
@@ -273,6 +267,16 @@ impl Store {
     }
 }
 
+/// Makes the file if there is none, for this user alone: SQLite gives its other two files the mode of this one. A file that is there is not
+/// opened: closing it would release the locks of every connection that this process has, and the next program that reads the database
+/// would remove the write-ahead log beside it, with all that is stored from then on.
+fn make(path: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(access(path, Access::READ_OK | Access::WRITE_OK)?),
+        made => made.map(drop),
+    }
+}
+
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
@@ -316,5 +320,33 @@ fn from_nanos(nanos: i64) -> Timestamp {
 fn log_dropped(path: &Path, dropped: u64) {
     if dropped > 0 {
         warn!(dropped, path = %path.display(), "the outbox is full: its oldest messages were dropped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> OutboxLimits {
+        OutboxLimits::from(&crate::config::StoreConfig::default())
+    }
+
+    /// Locks on a file as the kernel lists them.
+    fn locks_on(path: &Path) -> usize {
+        let file = format!(":{}", std::fs::metadata(path).unwrap().ino());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().filter(|lock| lock.split_whitespace().any(|field| field.ends_with(&file))).count()
+    }
+
+    #[test]
+    fn the_database_stays_locked_however_often_it_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Store::open(dir.path(), limits()).unwrap();
+        let held = locks_on(first.path());
+        assert_ne!(held, 0, "another program that closes the database must see that it is in use");
+        let second = Store::open(dir.path(), limits()).unwrap();
+        assert_ne!(locks_on(second.path()), 0, "the second connection released the lock of the first");
+        drop(second);
+        assert_eq!(locks_on(first.path()), held);
     }
 }
