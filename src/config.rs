@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Severity;
 
 pub(crate) use listener::ListenerConfig;
-pub use listener::States;
+pub use listener::{States, WatchKind};
 pub(crate) use load::ConfigError;
 pub use load::{from_text, load};
 pub(crate) use nodes::NodesConfig;
@@ -158,6 +158,8 @@ pub struct Rule {
     pub pattern: Option<String>,
     /// A yes/no question asked of the state after each utterance.
     pub question: Option<String>,
+    /// The question is only asked where the watcher hears that talk may be about this, and while the alert is active.
+    pub watch: Option<WatchKind>,
     /// From this probability on, an evaluation counts for the alert.
     #[serde(default = "enter")]
     pub(crate) enter: Probability,
@@ -206,10 +208,11 @@ fn cooldown() -> Seconds {
 /// were not in its training, for few false and few missed alerts. Alarming events are far more frequent there than in a home, so the
 /// cooldown is short.
 fn home_rules() -> Vec<Rule> {
-    let rule = |name: &str, question: &str, enter: f64, severity| Rule {
+    let rule = |name: &str, watch, question: &str, enter: f64, severity| Rule {
         name: name.parse().expect("the names below are valid"),
         pattern: None,
         question: Some(question.into()),
+        watch: Some(watch),
         enter: Probability::try_from(enter).expect("the probabilities below are valid"),
         exit: exit(),
         confirm: Confirm::default(),
@@ -217,13 +220,13 @@ fn home_rules() -> Vec<Rule> {
         severity,
     };
     vec![
-        rule("help", "Is someone hurt or calling for help?", 0.7, Severity::Critical),
-        rule("fire", "Is there a fire?", 0.8, Severity::Critical),
-        rule("leak", "Is water leaking in the house?", 0.8, Severity::Critical),
-        rule("intruder", "Is someone trying to break in?", 0.85, Severity::Critical),
-        rule("door", "Is someone at the door?", 0.8, Severity::Info),
-        rule("medicine", "Did someone forget their medicine?", 0.9, Severity::Warning),
-        rule("left_on", "Is anything left open or switched on by mistake?", 0.95, Severity::Warning),
+        rule("help", WatchKind::Help, "Is someone hurt or calling for help?", 0.7, Severity::Critical),
+        rule("fire", WatchKind::Fire, "Is there a fire?", 0.8, Severity::Critical),
+        rule("leak", WatchKind::Leak, "Is water leaking in the house?", 0.8, Severity::Critical),
+        rule("intruder", WatchKind::Intruder, "Is someone trying to break in?", 0.85, Severity::Critical),
+        rule("door", WatchKind::Door, "Is someone at the door?", 0.8, Severity::Info),
+        rule("medicine", WatchKind::Medicine, "Did someone forget their medicine?", 0.9, Severity::Warning),
+        rule("left_on", WatchKind::LeftOn, "Is anything left open or switched on by mistake?", 0.95, Severity::Warning),
     ]
 }
 

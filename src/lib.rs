@@ -34,7 +34,8 @@
 //! | 5 | [`mqtt`] | topics, payloads, Home Assistant discovery, the client, an embedded broker |
 //! | 5 | [`store`] | SQLite: transcript, digests, alerts, outbox; `transcript.jsonl` |
 //! | 5 | [`journal`] | log output: the systemd journal, a terminal, or JSON lines |
-//! | 4 | [`models`] | finding model files, checking and downloading them |
+//! | 4 | [`watcher`] | says from the words alone which questions are worth asking |
+//! | 3 | [`models`] | finding model files, checking and downloading them |
 //! | 3 | [`redact`] | what is replaced in every text that leaves the process |
 //! | 2 | [`config`] | the settings of `hearth.toml` |
 //! | 2 | [`live`] | a feed of what happens now, for the web page and `hearth status` |
@@ -119,6 +120,7 @@ mod retention;
 pub mod services;
 pub mod store;
 mod supervisor;
+pub mod watcher;
 
 /// Parses the command line of this process, runs a subcommand, and returns its exit code: 0 for success, 1 for failure, and 78
 /// (`EX_CONFIG` of sysexits.h) when the config is wrong, so that trying again does not help.

@@ -23,9 +23,11 @@ mod rule_monitor;
 pub mod snapshot;
 pub mod snapshot_store;
 mod talk;
+mod watching;
 
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -33,6 +35,7 @@ use ulid::Ulid;
 use crate::config;
 use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, GroundedSentence, Utterance};
 use crate::grounding::{GateCounts, GroundedText, Talk};
+use crate::watcher::{WatchScores, Watcher};
 
 pub(crate) use alert_actions::RuleStanding;
 pub(crate) use ask::Answer;
@@ -94,6 +97,9 @@ pub struct Listener {
     talk: talk::RecentTalk,
     /// What the check made of the model's sentences.
     checked: Cell<GateCounts>,
+    watcher: Option<Arc<Watcher>>,
+    /// What the watcher made of the utterances on which the rules were not evaluated yet.
+    watched: Option<WatchScores>,
     several_rooms: bool,
     /// The room whose utterances it reads; none when all rooms share one state.
     room: Option<String>,
@@ -169,6 +175,8 @@ impl Listener {
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
             checked: Cell::default(),
+            watcher: None,
+            watched: None,
             several_rooms: false,
             room: None,
             reader,
@@ -193,6 +201,8 @@ impl Listener {
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
             checked: Cell::default(),
+            watcher: self.watcher.clone(),
+            watched: None,
             several_rooms: false,
             room: Some(room.into()),
         }
@@ -210,6 +220,7 @@ impl Listener {
     /// The text cannot be tokenized or read; so for every function here that returns a `Result`.
     pub fn hear(&mut self, utterance: &Utterance) -> Result<(), ListenerError> {
         self.read(utterance)?;
+        self.watch_newest();
         self.schedule.add(&mut self.pending, utterance.start, utterance.end, utterance.words());
         if let Some(now) = self.now.filter(|now| *now > utterance.end) {
             digest::DigestSchedule::came(&mut self.pending, now);
@@ -256,14 +267,15 @@ impl Listener {
         let mut outcome = ListenerOutcome::default();
         let said = std::mem::take(&mut self.unasked);
         if !said.is_empty() {
-            let asks: Vec<bool> = self.rules.iter_mut().map(RuleMonitor::asks).collect();
+            let scores = self.watched.take().zip(self.watcher.as_deref());
+            let asks: Vec<bool> = self.rules.iter_mut().map(|monitor| monitor.asks(scores)).collect();
             let asking = self.rules.iter().zip(&asks).filter(|(_, asks)| **asks);
             let questions: Vec<_> = asking.filter_map(|(monitor, _)| monitor.question.as_ref()).collect();
             let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
             let check = SentenceCheck { talk: self.talk.last(ALERT_TALK), counts: &self.checked };
             for (monitor, asks) in self.rules.iter_mut().zip(asks) {
                 let log_odds = asks.then(|| odds.next()).flatten();
-                monitor.evaluate(&self.reader, log_odds, &said, &check, now, &mut outcome)?;
+                monitor.evaluate(&self.reader, (log_odds, scores), &said, &check, now, &mut outcome)?;
             }
         }
         self.pass(now, &mut outcome)?;

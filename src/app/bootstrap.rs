@@ -23,6 +23,7 @@ use crate::mqtt::{broker, client};
 use crate::services::Context;
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
+use crate::watcher::Watcher;
 
 /// What the daemon is started from.
 pub(crate) struct Resources {
@@ -67,7 +68,8 @@ impl Resources {
             Some(path) => {
                 let began = Instant::now();
                 let listener = Listener::open(path, &config.listener, &config.digest, &config.rules)?
-                    .in_several_rooms(config.several_rooms());
+                    .in_several_rooms(config.several_rooms())
+                    .with_watcher(watcher(&config));
                 info!(model = %path.display(), ms = began.elapsed().as_millis() as u64, "the model that reads along is loaded");
                 Some(listener)
             }
@@ -87,6 +89,18 @@ impl Resources {
             rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
         };
         Ok(Self { context, lock, store, pipeline: hearing, listener, client, info })
+    }
+}
+
+/// The watcher, also where no rule has `watch` yet. Without it the questions are asked after each utterance, so its lack is no reason
+/// to end.
+fn watcher(config: &Config) -> Option<Arc<Watcher>> {
+    match Watcher::find(&config.base) {
+        Ok(watcher) => Some(Arc::new(watcher)),
+        Err(error) => {
+            warn!(%error, "there is no watcher: the question of every rule is asked after each utterance");
+            None
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::mqtt::discovery::{AnnouncedEntities, Capabilities};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client, discovery, payload};
 use crate::store::{self, Store};
+use crate::watcher::Watcher;
 use crate::{asr, audio, commands, models};
 
 /// What a broker must take at least, in bytes: some messages cannot be cut.
@@ -105,6 +106,7 @@ fn speech_model(config: &Config) -> anyhow::Result<String> {
 fn reading_model(config: &Config) -> anyhow::Result<String> {
     let path = models::find(&config.listener.model, &config.base)?;
     Listener::open(&path, &config.listener, &config.digest, &config.rules)?;
+    Watcher::of(&config.rules, &config.base)?;
     Ok(path.display().to_string())
 }
 

@@ -46,6 +46,26 @@ impl Default for ListenerConfig {
     }
 }
 
+/// What the watcher can listen for ([`crate::watcher`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WatchKind {
+    Help,
+    Fire,
+    Leak,
+    Intruder,
+    Door,
+    Delivery,
+    Medicine,
+    LeftOn,
+}
+
+impl WatchKind {
+    /// In the order of their declaration.
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Help, Self::Fire, Self::Leak, Self::Intruder, Self::Door, Self::Delivery, Self::Medicine, Self::LeftOn];
+}
+
 /// Which utterances a state reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -115,6 +115,9 @@ impl Config {
             problems.unless(rule.exit < rule.enter, &key("exit"), || {
                 format!("exit must lie below enter ({})", rule.enter.get())
             });
+            problems.unless(rule.watch.is_none() || rule.question.is_some(), &key("watch"), || {
+                format!("rule \"{name}\" has no question: the watcher only says when one is worth asking")
+            });
             if let Some(Err(error)) = rule.pattern.as_deref().map(regex::Regex::new) {
                 problems
                     .add(&key("pattern"), format!("the pattern of rule \"{name}\" is no regular expression: {error}"));

@@ -191,15 +191,16 @@ impl AlertState {
         })
     }
 
-    /// Whether the question should be asked now. A rule that also has a pattern asks for as many observations after a match as it
-    /// confirms over, and while its alert is active.
-    pub(crate) fn worth_asking(&mut self, policy: &AlertPolicy, matched: bool) -> bool {
-        if matched {
+    /// Whether the question should be asked now. A rule that also has a pattern or a watcher (`suggested` is what the watcher says)
+    /// asks for as many observations after either as it confirms over, and while its alert is active.
+    pub(crate) fn worth_asking(&mut self, policy: &AlertPolicy, matched: bool, suggested: Option<bool>) -> bool {
+        if matched || suggested == Some(true) {
             self.gate = policy.confirm.of;
         }
         let open = self.gate > 0;
         self.gate = self.gate.saturating_sub(1);
-        policy.asks && (!policy.matches || open || self.active())
+        let always = !policy.matches && suggested.is_none();
+        policy.asks && (always || open || self.active())
     }
 
     /// Takes an observation at `now`. `id` becomes the alert's if this observation raises one.

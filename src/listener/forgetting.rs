@@ -25,11 +25,14 @@ impl Listener {
             unasked,
             talk,
             checked: _,
+            watcher: _,
+            watched,
             several_rooms: _,
             room,
         } = self;
         unasked.clear();
         talk.clear();
+        *watched = None;
         *pending = digest::PendingDigest::default();
         for monitor in rules {
             let RuleMonitor { rule: _, policy: _, pattern: _, question: _, watch, matches } = monitor;

@@ -1,6 +1,6 @@
 //! Replacing rules and the summary schedule while the state lives on.
 //!
-//! A rule whose name, question and pattern are unchanged keeps its alert and its history.
+//! A rule whose name, question, pattern and watcher are unchanged keeps its alert and its history.
 
 use jiff::Timestamp;
 
@@ -47,5 +47,5 @@ impl Listener {
 
 /// Thresholds, cooldown and severity may differ.
 fn is_same(a: &config::Rule, b: &config::Rule) -> bool {
-    (&a.name, &a.question, &a.pattern) == (&b.name, &b.question, &b.pattern)
+    (&a.name, &a.question, &a.pattern, a.watch) == (&b.name, &b.question, &b.pattern, b.watch)
 }

@@ -10,6 +10,7 @@ use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert,
 use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence};
 use crate::grounding::{GateCounts, Talk};
+use crate::watcher::{WatchScores, Watcher};
 
 /// A rule, prepared for one model, and the state of its alert.
 #[derive(Clone)]
@@ -22,6 +23,9 @@ pub(super) struct RuleMonitor {
     /// Utterances since the last evaluation in which the pattern was found.
     pub(super) matches: Vec<Evidence>,
 }
+
+/// The watcher, and what it made of what was said; none where there is no watcher.
+pub(super) type Watched<'a> = Option<(WatchScores, &'a Watcher)>;
 
 /// What the sentence of an alert is checked against.
 pub(super) struct SentenceCheck<'a> {
@@ -43,16 +47,23 @@ impl RuleMonitor {
     }
 
     /// Whether the rule's question is to be asked now.
-    pub(super) fn asks(&mut self) -> bool {
-        self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty())
+    pub(super) fn asks(&mut self, watched: Watched<'_>) -> bool {
+        let suggested = self.rule.watch.zip(watched).map(|(kind, (scores, watcher))| watcher.suggests(kind, &scores));
+        self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty(), suggested)
     }
 
-    /// Evaluates the rule after the utterances `said`. `log_odds` are those of yes to its question, if it was asked; what the model
-    /// answers goes through `check`.
+    /// What the watcher says, in log-odds that are comparable with the thresholds of the rule; none for a rule without a watcher.
+    fn watched(&self, watched: Watched<'_>) -> Option<f64> {
+        let excess = self.rule.watch.zip(watched).map(|(kind, (scores, watcher))| watcher.excess(kind, &scores));
+        excess.map(|excess| alert::log_odds(self.rule.enter.get()) + excess)
+    }
+
+    /// Evaluates the rule after the utterances `said`. `evidence` is what the model says, if it was asked, in log-odds of yes, and
+    /// what the watcher says: the higher one counts. What the model answers goes through `check`.
     pub(super) fn evaluate(
         &mut self,
         reader: &Reader,
-        log_odds: Option<f64>,
+        (asked, watched): (Option<f64>, Watched<'_>),
         said: &[Evidence],
         check: &SentenceCheck<'_>,
         now: Timestamp,
@@ -61,6 +72,8 @@ impl RuleMonitor {
         let matches = std::mem::take(&mut self.matches);
         let matched = !matches.is_empty();
         let said = if matched { matches } else { said.to_vec() };
+        let watched = self.watched(watched);
+        let log_odds = asked.into_iter().chain(watched).reduce(f64::max);
         let change =
             self.watch.observe(&self.policy, alert::RuleObservation { log_odds, matched, said }, now, Ulid::generate());
         let probability = log_odds.map(alert::sigmoid);
@@ -69,8 +82,9 @@ impl RuleMonitor {
             outcome.readings.push(RuleEvaluation { rule, room: None, probability, time: now, active });
         }
         if let Some(change) = change {
-            let asked = self.question.as_ref().filter(|_| log_odds.is_some());
-            let why = asked.filter(|_| change.phase != AlertPhase::End);
+            // Where the watcher alone says yes, the model's sentence would deny the alert.
+            let agrees = asked.is_some_and(|odds| watched.is_none() || odds >= 0.0);
+            let why = self.question.as_ref().filter(|_| agrees && change.phase != AlertPhase::End);
             let answer = why.map(|question| self.answer(reader, question, check)).transpose()?.flatten();
             outcome.alerts.push(self.alert(change, probability, answer, now));
         }

@@ -38,6 +38,20 @@ fn every_setting_is_in_the_documented_config() {
 }
 
 #[test]
+fn an_unknown_kind_of_watcher_is_refused_with_the_kinds_there_are() {
+    let rule = |more: &str| format!("[[rule]]\nname = \"smoke\"\n{more}");
+    assert_eq!(
+        problems(&rule("question = \"Is there smoke?\"\nwatch = \"smoke\"\n")),
+        [
+            "line 4, column 9: unknown variant `smoke`, expected one of `help`, `fire`, `leak`, `intruder`, `door`, `delivery`, \
+          `medicine`, `left_on`"
+        ]
+    );
+    let error = problems(&rule("pattern = \"smoke\"\nwatch = \"fire\"\n")).join("\n");
+    assert!(error.contains("rule \"smoke\" has no question"), "{error}");
+}
+
+#[test]
 fn all_problems_are_reported_at_once_with_line_and_column() {
     let text = "\
 node = \"the living room\"

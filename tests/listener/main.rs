@@ -3,6 +3,7 @@
 mod truth;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use griffin::Tokenizer;
 use hearth::config::{Config, States};
@@ -12,6 +13,7 @@ use hearth::listener::reader::Reader;
 use hearth::listener::snapshot::ReadPosition;
 use hearth::listener::snapshot_store::SnapshotStore;
 use hearth::listener::{Listener, ListenerOutcome, Listeners};
+use hearth::watcher::{self, Watcher};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -404,6 +406,69 @@ fn a_pattern_beside_a_question_decides_when_it_is_asked() {
     let asked: Vec<_> = outcome.readings.iter().map(|reading| reading.time).collect();
     assert_eq!(asked[..3], [at(26.71), at(29.38), at(31.35)], "from the pills on, and while the alert is on");
     assert_eq!(fired(&outcome).len(), 1);
+}
+
+fn watcher() -> Option<Arc<Watcher>> {
+    Some(Arc::new(Watcher::load(&root("models").join(watcher::FILE)).unwrap()))
+}
+
+#[test]
+fn with_the_watcher_the_demo_raises_the_same_alerts_and_few_questions_are_asked() {
+    for talk in [household(), as_heard()] {
+        let outcome = follow(&mut open().with_watcher(watcher()), &talk);
+        let alerts = fired(&outcome);
+        let rules: Vec<&str> = alerts.iter().map(|alert| alert.rule.as_str()).collect();
+        assert_eq!(rules, ["medicine", "door", "help", "fire"]);
+        assert!(alerts.iter().all(|alert| alert.answer.as_ref().is_some_and(|answer| answer.starts_with("Yes"))));
+    }
+}
+
+/// Sentences that the bundled model does not know: it answers no to all of them.
+#[test]
+fn the_watcher_raises_alerts_in_words_that_the_model_does_not_know() {
+    let calm = ["What shall we eat tonight?", "Pasta, I think.", "Good, I will set the table."];
+    let emergencies = [
+        ("fire", "Quick, the curtains are burning! Get out of the house!"),
+        ("help", "Call an ambulance, Dad collapsed and he is not breathing!"),
+        ("leak", "Water is pouring through the ceiling, turn off the mains!"),
+        ("intruder", "There is somebody downstairs with a torch, they broke the window. Call the police."),
+    ];
+    for (rule, text) in emergencies {
+        let talk: Vec<Utterance> = calm
+            .iter()
+            .chain([&text])
+            .enumerate()
+            .map(|(at, text)| said(3.0 * at as f64, 3.0 * at as f64 + 2.0, text))
+            .collect();
+        let with = follow(&mut open().with_watcher(watcher()), &talk);
+        let alerts = fired(&with);
+        assert!(alerts.iter().any(|alert| alert.rule == rule), "{rule}: {alerts:?}");
+        let alert = alerts.iter().find(|alert| alert.rule == rule).unwrap();
+        assert_eq!(alert.evidence[0].text, text);
+        assert!(alert.probability.unwrap() >= 0.7);
+        assert!(
+            alert.answer.as_ref().is_none_or(|answer| !answer.starts_with("No")),
+            "the model must not deny it: {alert:?}"
+        );
+        assert!(
+            fired(&follow(&mut open(), &talk)).iter().all(|alert| alert.rule != rule),
+            "the model alone hears {rule}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_without_watch_is_asked_after_each_utterance_and_others_without_a_watcher_too() {
+    let mut config = Config::default();
+    config.rules.retain(|rule| rule.name.as_str() == "fire");
+    let talk = household();
+    let readings = |config: &Config, watcher| follow(&mut open_with(config).with_watcher(watcher), &talk).readings;
+    let alone = readings(&config, None);
+    assert_eq!(alone.len(), talk.len());
+    let watched = readings(&config, watcher());
+    assert_eq!(watched.len(), talk.len(), "there is a reading also where the model was not asked");
+    config.rules[0].watch = None;
+    assert_eq!(readings(&config, watcher()), alone);
 }
 
 /// Held against transcripts of households the model has never heard; the numbers are printed.

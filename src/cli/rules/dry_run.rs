@@ -23,6 +23,7 @@ use crate::listener::{Listener, ListenerOutcome, Listeners, alert};
 use crate::models;
 use crate::services::listen::state_at::BATCH;
 use crate::store::Store;
+use crate::watcher::Watcher;
 
 /// An evaluation counts as near if its odds are at least this fraction of those of `enter`.
 const NEARLY: f64 = 0.5;
@@ -93,7 +94,7 @@ fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<
     // No digest becomes due.
     let silent = DigestConfig { every_min: 0.0, quiet_min: 0.0, ..config.digest.clone() };
     let listener = Listener::open(&model, &config.listener, &silent, rules)?;
-    let listener = listener.in_several_rooms(config.several_rooms());
+    let listener = listener.in_several_rooms(config.several_rooms()).with_watcher(Watcher::of(rules, &config.base)?);
     let mut listeners = Listeners::new(listener, config.listener.states, SnapshotStore::read_only(&dir))?;
     let read = listeners.restore(|mark| mark.time <= since, 0)?;
     let total = store.count_after(read)?;

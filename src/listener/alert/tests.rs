@@ -90,21 +90,31 @@ fn a_pattern_alone_fires_at_a_match_and_ends_by_itself() {
 }
 
 #[test]
+fn a_watcher_decides_when_the_question_is_worth_asking() {
+    let p = policy(true, false, "2 of 3", 0);
+    let mut watch = AlertState::default();
+    let asked = [Some(false), Some(true), Some(false), Some(false), Some(false)];
+    let asked = asked.map(|suggested| watch.worth_asking(&p, false, suggested));
+    assert_eq!(asked, [false, true, true, true, false], "for as many evaluations as it confirms over");
+    assert!(watch.worth_asking(&p, true, Some(false)), "a match of the pattern is reason enough");
+}
+
+#[test]
 fn a_pattern_decides_when_the_question_is_worth_asking() {
     let p = policy(true, true, "2 of 3", 0);
     let mut watch = AlertState::default();
-    assert!(!watch.worth_asking(&p, false));
-    let asked: Vec<bool> = [true, false, false, false].map(|m| watch.worth_asking(&p, m)).to_vec();
+    assert!(!watch.worth_asking(&p, false, None));
+    let asked: Vec<bool> = [true, false, false, false].map(|m| watch.worth_asking(&p, m, None)).to_vec();
     assert_eq!(asked, [true, true, true, false], "as many readings as it confirms over");
     ask(&mut watch, &p, 0.9, 0);
     ask(&mut watch, &p, 0.9, 10);
-    assert!(watch.worth_asking(&p, false), "and while the alert is on");
+    assert!(watch.worth_asking(&p, false, None), "and while the alert is on");
     assert!(
         policy(true, false, "1 of 1", 0).asks
-            && AlertState::default().worth_asking(&policy(true, false, "1 of 1", 0), false)
+            && AlertState::default().worth_asking(&policy(true, false, "1 of 1", 0), false, None)
     );
     assert!(
-        !AlertState::default().worth_asking(&policy(false, true, "1 of 1", 0), true),
+        !AlertState::default().worth_asking(&policy(false, true, "1 of 1", 0), true, None),
         "there is no question to ask"
     );
 }
@@ -146,7 +156,7 @@ proptest! {
         for (pause, probability, matched, talk) in steps {
             now += pause;
             let change = if talk {
-                let asked = watch.worth_asking(&p, matched);
+                let asked = watch.worth_asking(&p, matched, None);
                 let odds = asked.then(|| log_odds(probability));
                 let matched = matched && p.matches;
                 let reading = RuleObservation { log_odds: odds, matched, said: said("words", now) };
