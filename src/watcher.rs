@@ -4,7 +4,7 @@
 //! same). It costs about a tenth of a millisecond where a question to a model costs tens of milliseconds or seconds. So it decides which questions are worth
 //! asking, and it also knows words that a small model does not.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -177,7 +177,7 @@ impl Watcher {
     }
 
     /// Adds what n-grams of one sort say; their number does not matter, only their shares.
-    fn add(&self, counts: &HashMap<usize, u32>, scores: &mut [f64; KINDS]) {
+    fn add(&self, counts: &BTreeMap<usize, u32>, scores: &mut [f64; KINDS]) {
         let value = |(bucket, count): (&usize, &u32)| (1.0 + f64::from(*count).ln()) * self.idf[*bucket].to_f64();
         let norm = counts.iter().map(value).map(|x| x * x).sum::<f64>().sqrt().max(1e-9);
         for entry in counts {
@@ -187,8 +187,8 @@ impl Watcher {
         }
     }
 
-    fn word_grams(&self, words: &[String]) -> HashMap<usize, u32> {
-        let mut counts = HashMap::new();
+    fn word_grams(&self, words: &[String]) -> BTreeMap<usize, u32> {
+        let mut counts = BTreeMap::new();
         for n in self.layout.words.0..=self.layout.words.1 {
             for gram in words.windows(n) {
                 *counts.entry(self.bucket(&format!("w{}", gram.join(" ")))).or_default() += 1;
@@ -197,8 +197,8 @@ impl Watcher {
         counts
     }
 
-    fn char_grams(&self, words: &[String]) -> HashMap<usize, u32> {
-        let mut counts = HashMap::new();
+    fn char_grams(&self, words: &[String]) -> BTreeMap<usize, u32> {
+        let mut counts = BTreeMap::new();
         for word in words {
             let word: Vec<char> = format!(" {word} ").chars().collect();
             for n in self.layout.chars.0..=self.layout.chars.1 {
