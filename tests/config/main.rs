@@ -43,8 +43,7 @@ fn an_unknown_kind_of_watcher_is_refused_with_the_kinds_there_are() {
     assert_eq!(
         problems(&rule("question = \"Is there smoke?\"\nwatch = \"smoke\"\n")),
         [
-            "line 4, column 9: unknown variant `smoke`, expected one of `help`, `fire`, `leak`, `intruder`, `door`, `delivery`, \
-          `medicine`, `left_on`"
+            "line 4, column 9: unknown value \"smoke\": known here are help, fire, leak, intruder, door, delivery, medicine, left_on"
         ]
     );
     let error = problems(&rule("pattern = \"smoke\"\nwatch = \"fire\"\n")).join("\n");
