@@ -124,6 +124,13 @@ impl Session {
         requests: &mut mpsc::Receiver<Request>,
         events: &mut VecDeque<BrokerEvent>,
     ) -> Result<(), SessionError> {
+        // What the broker sent together with its CONNACK is here already.
+        while let Some(packet) = self.next_packet()? {
+            self.take(packet, events)?;
+        }
+        if !events.is_empty() {
+            return Ok(());
+        }
         // More than a message and its acknowledgements never waits to be written, whatever the broker does.
         let room = self.has_room();
         tokio::select! {
