@@ -28,6 +28,7 @@ use crate::live::LiveEvent;
 use crate::mqtt::client::{self, BrokerEvent, MqttSender};
 use crate::mqtt::remote_event::{self, RemoteEvent};
 use crate::mqtt::retry::OutageLog;
+use crate::retention::{AgeLimit, age};
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
@@ -230,12 +231,27 @@ impl RemoteIngest {
             return None;
         }
         match remote_event::parse(topic, payload, retain, Timestamp::now()) {
+            Ok(heard) if self.is_too_old(&heard) => {
+                self.refuse(topic, "it was said longer ago than [store] keep allows text to be kept");
+                None
+            }
             Ok(heard) => Some(heard),
             Err(reason) => {
                 self.refuse(topic, &reason.to_string());
                 None
             }
         }
+    }
+
+    /// What would be deleted at once is not quoted in a summary or an alert first.
+    fn is_too_old(&self, heard: &RemoteEvent) -> bool {
+        let Context { config, clock, .. } = &self.context;
+        let limit = AgeLimit { keep: config.store.keep, now: clock.now().unwrap_or(age::YOUNG) };
+        let until = match heard {
+            RemoteEvent::Utterance(utterance) => utterance.end,
+            RemoteEvent::Gap(gap) => gap.to,
+        };
+        until < limit.oldest()
     }
 
     fn refuse(&mut self, topic: &str, reason: &str) {

@@ -217,6 +217,9 @@ fn gaps_of_other_machines_are_stored_once_and_invalid_messages_are_counted() {
         house.subscriber.publish("hearth/kitchen/utterance", garbage, false);
     }
     house.subscriber.publish_long("hearth/kitchen/utterance", 3 << 20);
+    // What is older than `keep` (30 days) would be quoted before it is deleted.
+    let old =
+        house.nodes[0].say_words(Timestamp::now() - SignedDuration::from_hours(31 * 24), "This was said long ago.");
     let gap = format!("kitchen {}", house.nodes[0].miss());
     eventually("the gap is stored", || house.stored_gaps() == [gap.clone()]);
     // A bridge that lost its connection sends again what was not acknowledged.
@@ -238,6 +241,11 @@ fn gaps_of_other_machines_are_stored_once_and_invalid_messages_are_counted() {
     assert!(others["taken"].as_u64().unwrap() >= 6 && others["repeated"].as_u64().unwrap() >= 1, "{shown}");
     let house = house.end(hearth);
     assert_eq!(house.stored_gaps(), [gap], "it is stored once");
+    let database = rusqlite::Connection::open(house.reader.join("state/hearth.db")).unwrap();
+    let count = |text: &str| -> i64 {
+        database.query_row("SELECT count(*) FROM utterance WHERE text = ?1", [text], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((count("This is number 3."), count("This was said long ago.")), (1, 0), "what is too old is not taken");
 }
 
 #[test]
