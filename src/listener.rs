@@ -52,6 +52,8 @@ const QUOTES: usize = 3;
 const QUOTE_CHARS: usize = 300;
 /// The sentence of an alert is checked against so many of the last utterances.
 const ALERT_TALK: usize = 12;
+/// A model that tells a summary in parts reads at most so many of the last words again: forty minutes of talk without a pause.
+const MAX_SUMMARY_WORDS: usize = 6_000;
 /// What a summary says when nothing that the model wrote was said.
 const NO_SUMMARY: &str = "There was talk, but no summary of it could be made.";
 
@@ -357,6 +359,7 @@ impl Listener {
         // This model only tells what was said last: it reads the talk once more, and is asked after every so many words.
         let mut again = self.reader.new_stream();
         let mut read = 0;
+        let said = last_words(said, MAX_SUMMARY_WORDS);
         for (index, quote) in said.iter().enumerate() {
             again.read_in(&quote.text, self.several_rooms.then_some(quote.room.as_str()))?;
             read += quote.text.split_whitespace().count();
@@ -402,6 +405,19 @@ impl Listener {
     pub(crate) fn set_interval(&mut self, minutes: f64) {
         self.schedule.set_interval(minutes);
     }
+}
+
+/// The last utterances that have at most `words` words together; one at least.
+fn last_words(said: &[Evidence], words: usize) -> &[Evidence] {
+    let mut left = words;
+    let fits = |one: &&Evidence| {
+        let words = one.text.split_whitespace().count();
+        let fits = words <= left;
+        left = left.saturating_sub(words);
+        fits
+    };
+    let count = said.iter().rev().take_while(fits).count().max(1);
+    &said[said.len().saturating_sub(count)..]
 }
 
 fn count(counts: &Cell<GateCounts>, text: &GroundedText) {
