@@ -218,8 +218,7 @@ fn gaps_of_other_machines_are_stored_once_and_invalid_messages_are_counted() {
     }
     house.subscriber.publish_long("hearth/kitchen/utterance", 3 << 20);
     // What is older than `keep` (30 days) would be quoted before it is deleted.
-    let old =
-        house.nodes[0].say_words(Timestamp::now() - SignedDuration::from_hours(31 * 24), "This was said long ago.");
+    house.nodes[0].say_words(Timestamp::now() - SignedDuration::from_hours(31 * 24), "This was said long ago.");
     let gap = format!("kitchen {}", house.nodes[0].miss());
     eventually("the gap is stored", || house.stored_gaps() == [gap.clone()]);
     // A bridge that lost its connection sends again what was not acknowledged.
