@@ -68,7 +68,7 @@ pub(crate) async fn probe_own(settings: &ClientSettings, timeout: Duration) -> R
     once(settings, "probe", timeout).await
 }
 
-/// Ends the persistent session: the broker deletes what it keeps for a client of [`persistent_session`].
+/// Ends the persistent session: the broker deletes what it keeps for a client of `persistent_session`.
 ///
 /// # Errors
 /// The broker does not accept the connection within `timeout`.
