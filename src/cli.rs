@@ -12,6 +12,7 @@ pub(crate) mod demo;
 pub(crate) mod devices;
 pub(crate) mod forget;
 pub mod generate;
+mod judge;
 pub(crate) mod manpages;
 pub(crate) mod models;
 pub(crate) mod mqtt;

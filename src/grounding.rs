@@ -561,6 +561,11 @@ fn is_form_of(spoken: &str, word: &str) -> bool {
     spoken == word || (common >= 4 && common + 3 >= long) || (common == short && short >= 3 && long - short <= 3)
 }
 
+/// The sentences of a text.
+pub(crate) fn sentences_of(text: &str) -> impl Iterator<Item = &str> {
+    sentences(text).into_iter().map(|sentence| &text[sentence.written])
+}
+
 /// What makes two sentences the same: their words that carry content, in any order.
 fn signature(found: &[TextWord]) -> Vec<String> {
     let mut all: Vec<String> = found

@@ -14,6 +14,7 @@ mod alert_actions;
 pub mod ask;
 pub(crate) mod digest;
 mod forgetting;
+pub(crate) mod judging;
 mod persisted_state;
 pub mod prompt;
 pub mod reader;
@@ -23,6 +24,7 @@ mod rule_monitor;
 pub mod snapshot;
 pub mod snapshot_store;
 mod talk;
+mod telling;
 mod watching;
 
 use std::cell::Cell;
@@ -34,26 +36,21 @@ use ulid::Ulid;
 
 use crate::config;
 use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, GroundedSentence, Utterance};
-use crate::grounding::{GateCounts, GroundedText, Talk};
+use crate::grounding::{GateCounts, GroundedText};
 use crate::watcher::{WatchScores, Watcher};
 
 pub(crate) use alert_actions::RuleStanding;
-pub(crate) use ask::Answer;
 use persisted_state::PersistedState;
 pub use rooms::Listeners;
 use rule_monitor::{RuleMonitor, SentenceCheck};
 
-/// The longest answers to the question of an alert, of a digest and of a person, in tokens.
+/// The longest answer to the question of an alert, in tokens.
 const ALERT_TOKENS: usize = 24;
-const DIGEST_TOKENS: usize = 128;
-const ANSWER_TOKENS: usize = 128;
 /// At most so many utterances since the last evaluation are quoted as evidence, each cut at so many characters.
 const QUOTES: usize = 3;
 const QUOTE_CHARS: usize = 300;
 /// The sentence of an alert is checked against so many of the last utterances.
 const ALERT_TALK: usize = 12;
-/// A model that tells a summary in parts reads at most so many of the last words again: forty minutes of talk without a pause.
-const MAX_SUMMARY_WORDS: usize = 6_000;
 /// What a summary says when nothing that the model wrote was said.
 const NO_SUMMARY: &str = "There was talk, but no summary of it could be made.";
 
@@ -345,47 +342,6 @@ impl Listener {
         Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words, room, text, sentences })
     }
 
-    /// What the model tells of the talk, as far as it was said from `from` on.
-    fn tell(&self, from: Timestamp) -> Result<GroundedText, ListenerError> {
-        let said = self.talk.since(from);
-        let talk = Talk::new(said);
-        let mut told = GroundedText::default();
-        let Some(words) = self.reader.prompt.summary_words else {
-            let written = self.reader.answer(&self.summary, DIGEST_TOKENS)?;
-            told.append(talk.ground(&written.text, written.ended, self.reader.gate("")));
-            count(&self.checked, &told);
-            return Ok(told);
-        };
-        // This model only tells what was said last: it reads the talk once more, and is asked after every so many words.
-        let mut again = self.reader.new_stream();
-        let mut read = 0;
-        let said = last_words(said, MAX_SUMMARY_WORDS);
-        for (index, quote) in said.iter().enumerate() {
-            again.read_in(&quote.text, self.several_rooms.then_some(quote.room.as_str()))?;
-            read += quote.text.split_whitespace().count();
-            if read >= words.get() || index + 1 == said.len() {
-                read = 0;
-                let written = again.answer(&self.summary, DIGEST_TOKENS)?;
-                told.append(talk.ground(&written.text, written.ended, self.reader.gate("")));
-            }
-        }
-        count(&self.checked, &told);
-        Ok(told)
-    }
-
-    /// Answers a question from a fork of the state. What was not said is no answer.
-    ///
-    /// # Errors
-    /// As [`Listener::hear`].
-    pub fn ask(&self, question: &str) -> Result<Answer, ListenerError> {
-        let (written, probability) = self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)?;
-        let grounded = Talk::new(self.talk.all()).ground(&written.text, written.ended, self.reader.gate(question));
-        count(&self.checked, &grounded);
-        let text = if grounded.sentences.is_empty() { self.reader.prompt.not_said.clone() } else { grounded.text() };
-        let evidence = grounded.sentences.into_iter().map(cut_quotes).flat_map(|sentence| sentence.evidence).collect();
-        Ok(Answer { text, probability, evidence })
-    }
-
     /// Takes an utterance that the state has read already as talk that texts may rest on.
     pub fn remember(&mut self, utterance: &Utterance) {
         self.talk.add(utterance);
@@ -405,19 +361,6 @@ impl Listener {
     pub(crate) fn set_interval(&mut self, minutes: f64) {
         self.schedule.set_interval(minutes);
     }
-}
-
-/// The last utterances that have at most `words` words together; one at least.
-fn last_words(said: &[Evidence], words: usize) -> &[Evidence] {
-    let mut left = words;
-    let fits = |one: &&Evidence| {
-        let words = one.text.split_whitespace().count();
-        let fits = words <= left;
-        left = left.saturating_sub(words);
-        fits
-    };
-    let count = said.iter().rev().take_while(fits).count().max(1);
-    &said[said.len().saturating_sub(count)..]
 }
 
 fn count(counts: &Cell<GateCounts>, text: &GroundedText) {

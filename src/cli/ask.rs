@@ -2,7 +2,7 @@
 //!
 //! The same listener as in the daemon is used. Standard output holds the answers and nothing else; a daemon that runs is not disturbed.
 
-mod transcript;
+pub(super) mod transcript;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -160,7 +160,7 @@ fn answer(args: &AskArgs, listener: &Listener, room: Option<&str>, at: Option<Ti
     Ok(())
 }
 
-fn weights(text: &str) -> Result<Quantization, String> {
+pub(super) fn weights(text: &str) -> Result<Quantization, String> {
     use serde::de::IntoDeserializer;
     use serde::de::value::Error;
     Quantization::deserialize(IntoDeserializer::<Error>::into_deserializer(text)).map_err(|error| error.to_string())

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use super::{
-    ask, bench, check, demo, devices, forget, generate, manpages, models, mqtt, output, rules, run, search, status,
-    transcribe,
+    ask, bench, check, demo, devices, forget, generate, judge, manpages, models, mqtt, output, rules, run, search,
+    status, transcribe,
 };
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -38,6 +38,8 @@ enum CliCommand {
     Generate(generate::GenerateArgs),
     /// List rules, or try some on what was said before
     Rules(rules::RulesArgs),
+    /// Score a model on written exchanges, questions and households
+    Judge(judge::JudgeArgs),
     /// Fetch, quantize, list, show and verify models
     Models(models::ModelsArgs),
     /// List the commands over MQTT, or delete what this machine left at its broker
@@ -77,6 +79,7 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
         CliCommand::Forget(args) => forget::run(args),
         CliCommand::Rules(args) => rules::run(args),
         CliCommand::Generate(args) => generate::run(args),
+        CliCommand::Judge(args) => judge::run(args),
         CliCommand::Models(args) => models::run(args),
         CliCommand::Mqtt(args) => mqtt::run(args),
         CliCommand::Bench(args) => bench::run(args),

@@ -64,6 +64,20 @@ impl WatchKind {
     /// In the order of their declaration.
     pub(crate) const ALL: [Self; 8] =
         [Self::Help, Self::Fire, Self::Leak, Self::Intruder, Self::Door, Self::Delivery, Self::Medicine, Self::LeftOn];
+
+    /// Its name in the config.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Help => "help",
+            Self::Fire => "fire",
+            Self::Leak => "leak",
+            Self::Intruder => "intruder",
+            Self::Door => "door",
+            Self::Delivery => "delivery",
+            Self::Medicine => "medicine",
+            Self::LeftOn => "left_on",
+        }
+    }
 }
 
 /// Which utterances a state reads.

@@ -1,5 +1,7 @@
 //! Subcommands that read what a daemon stored, run as programs on the sample of commit 390a4b9.
 
+mod judging;
+
 use std::fs;
 use std::io::Read;
 use std::path::Path;

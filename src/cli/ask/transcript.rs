@@ -52,7 +52,7 @@ fn utterances(text: &str) -> anyhow::Result<Vec<String>> {
 
 /// Divides a line after each ".", "!" or "?" that is followed by a space, so that a transcript on one line is read in pieces as short
 /// as utterances.
-fn sentences(line: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn sentences(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = line.trim();
     std::iter::from_fn(move || {
         let ends = rest.char_indices().zip(rest.chars().skip(1));
