@@ -2,7 +2,7 @@
 import phrases, split
 
 # Files whose lines are pairs: an emergency, then its harmless double.
-PAIR_FILES = ("w11.jsonl", "h4.jsonl", "h5.jsonl", "h7.jsonl")
+PAIR_FILES = ("w11.jsonl", "h4.jsonl", "h5.jsonl", "h7.jsonl", "h13.jsonl")
 
 
 def pair_of(line): return (line["file"], line["line"] // 2) if line["file"] in PAIR_FILES else None
