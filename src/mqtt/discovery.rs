@@ -15,6 +15,9 @@ use crate::event::{Message, Provenance};
 
 /// A health message comes every 30 s; after four times that its entities become unavailable.
 const EXPIRE_S: u32 = 120;
+/// The attributes of a retained message. Clearing the message sends an empty payload, of which Home Assistant would warn "Erroneous
+/// JSON": it may arrive before Home Assistant has removed the entity.
+const ATTRIBUTES: &str = "{{ value or '{}' }}";
 
 /// The announced entities with their platforms. They are stored, since an entity that no longer exists must be removed from
 /// Home Assistant once.
@@ -229,7 +232,7 @@ fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: 
         let (name, topic) = (readable(rule.name.as_str()), topics.rule(rule.name.as_str()));
         let sensor = json!({
             "p": "binary_sensor", "name": name, "stat_t": topic, "val_tpl": "{{ value_json.state }}", "json_attr_t": topic,
-            "off_dly": rule.unconfirmed_limit_s(),
+            "json_attr_tpl": ATTRIBUTES, "off_dly": rule.unconfirmed_limit_s(),
         });
         add(format!("rule_{}", rule.name), sensor);
         if rule.question.is_some() {
@@ -261,6 +264,7 @@ fn text_entities(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> 
             json!({
                 "p": "sensor", "name": "Summary", "dev_cla": "timestamp",
                 "stat_t": topics.summary(), "val_tpl": "{{ value_json.time }}", "json_attr_t": topics.summary(),
+                "json_attr_tpl": ATTRIBUTES,
             }),
         ),
         (

@@ -126,6 +126,19 @@ fn a_refused_client_id_and_a_broker_that_is_full_are_named() {
 }
 
 #[test]
+fn what_answers_and_is_no_mqtt_broker_is_told_from_one_that_does_not_run() {
+    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.2\r\n", &[0x30, 2, 0, 0], &[0; 9]] {
+        let error = probe(&answers(answer)).unwrap_err().to_string();
+        assert!(error.contains("answers, but not as an MQTT broker"), "{error}");
+    }
+    // A TLS alert, as OpenSSL answers to what is no TLS.
+    let mqtt = answers(&[21, 3, 1, 0, 2, 2, 70]);
+    let error = probe(&mqtt).unwrap_err().to_string();
+    let secured = mqtt.url.to_string().replace("mqtt://", "mqtts://");
+    assert!(error.contains("speaks TLS") && error.contains(&secured), "{error}");
+}
+
+#[test]
 fn the_error_for_an_unreachable_broker_names_it() {
     let address = free_address();
     let error = probe(&external(address)).unwrap_err().to_string();
@@ -146,6 +159,15 @@ fn certificates_are_verified() {
     let url = format!("mqtts://localhost:{}", broker.address.port());
     let trusting = MqttConfig { url: url.parse().unwrap(), ca_file: Some(ca.clone()), ..MqttConfig::default() };
     probe(&trusting).unwrap();
+
+    // The wrong scheme, both ways.
+    let plain = MqttConfig { url: url.replace("mqtts", "mqtt").parse().unwrap(), ..MqttConfig::default() };
+    let error = probe(&plain).unwrap_err().to_string();
+    assert!(error.contains("TLS") && error.contains("mqtts://"), "{error}");
+    let without = Mosquitto::start(dir.path(), free_address(), "allow_anonymous true");
+    let secured = format!("mqtts://{}", without.address).parse().unwrap();
+    let error = probe(&MqttConfig { url: secured, ..trusting.clone() }).unwrap_err().to_string();
+    assert!(error.contains("does not speak TLS") && error.contains("\"mqtt://"), "{error}");
 
     // Signed by another authority than the one we trust.
     let strict = MqttConfig { ca_file: Some(other_ca(dir.path())), ..trusting.clone() };

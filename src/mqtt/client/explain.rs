@@ -8,7 +8,7 @@ use rumqttc::{ConnectReturnCode, StateError};
 use rustls::CertificateError as Fault;
 
 use super::STEADY;
-use super::session::{CONNECT_TIMEOUT, SessionError};
+use super::session::{CONNECT_TIMEOUT, SessionError, tls_fault};
 use super::settings::{ClientError, ClientSettings};
 
 /// The reason code of MQTT 5 with which a broker may refuse an older version. It is none of MQTT 3.1.1.
@@ -45,14 +45,17 @@ impl ClientSettings {
                 let reason = "it says that it cannot serve more clients now; look into its log and its limits";
                 ClientError::NotTaken { url, reason: reason.into() }
             }
+            SessionError::SpeaksTls => ClientError::SpeaksTls { secured: with_scheme(&url, "mqtts"), url },
+            SessionError::NoTls => ClientError::NoTls { plain: with_scheme(&url, "mqtt"), url },
+            SessionError::NoConnack => ClientError::NoBroker { url },
             SessionError::Silent => ClientError::Silent { url, seconds: CONNECT_TIMEOUT.as_secs() },
             SessionError::Tls(source) if source.get_ref().is_none() => {
                 ClientError::Unreachable { url, source: source.into() }
             }
             SessionError::Tls(source) => {
-                let fault = source.get_ref().and_then(|fault| fault.downcast_ref());
-                ClientError::Untrusted { url, remedy: remedy(fault), source: source.into() }
+                ClientError::Untrusted { url, remedy: remedy(tls_fault(&source)), source: source.into() }
             }
+            SessionError::Mqtt(StateError::Deserialization(_)) if connecting => ClientError::NoBroker { url },
             source if connecting && is_closed(&source) => ClientError::Closed { url },
             source if lasted.is_some_and(|lasted| lasted < STEADY) && is_closed(&source) => {
                 ClientError::KickedOut { url, client: self.client_id.clone() }
@@ -72,6 +75,12 @@ impl ClientError {
             _ => false,
         }
     }
+}
+
+/// The same address with another scheme.
+fn with_scheme(url: &str, scheme: &str) -> String {
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
+    format!("{scheme}://{address}")
 }
 
 /// Whether the other end closed the connection.

@@ -36,6 +36,12 @@ pub(super) enum SessionError {
     Silent,
     #[error("the broker answered something else than CONNACK")]
     NoConnack,
+    /// The first bytes are those of a TLS record.
+    #[error("it speaks TLS")]
+    SpeaksTls,
+    /// TLS was begun, and the answer was not TLS, or none.
+    #[error("it does not speak TLS")]
+    NoTls,
     /// While TLS was set up.
     #[error(transparent)]
     Tls(io::Error),
@@ -102,6 +108,7 @@ impl Session {
         push(&mut session.writer, &mut session.outgoing).await?;
         let first = loop {
             read(&mut session.reader, &mut session.received).await?;
+            check_first_bytes(&session.received)?;
             if let Some(packet) = session.next_packet()? {
                 break packet;
             }
@@ -219,8 +226,34 @@ async fn open(settings: &ClientSettings) -> Result<Box<dyn Stream>, SessionError
     let Some(tls) = &settings.tls else { return Ok(Box::new(socket)) };
     let name =
         ServerName::try_from(settings.host.clone()).map_err(|error| SessionError::Tls(io::Error::other(error)))?;
-    let socket = TlsConnector::from(tls.clone()).connect(name, socket).await.map_err(SessionError::Tls)?;
+    let socket =
+        TlsConnector::from(tls.clone()).connect(name, socket).await.map_err(|error| match tls_fault(&error) {
+            Some(rustls::Error::InvalidMessage(_)) => SessionError::NoTls,
+            None if error.kind() == io::ErrorKind::UnexpectedEof => SessionError::NoTls,
+            _ => SessionError::Tls(error),
+        })?;
     Ok(Box::new(socket))
+}
+
+/// What went wrong in TLS, if it was that.
+pub(super) fn tls_fault(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|fault| fault.downcast_ref())
+}
+
+/// The first byte of CONNACK (MQTT 3.1.1, section 3.2).
+const CONNACK: u8 = 0x20;
+/// The type of a TLS record that holds an alert, and the first byte of every version of TLS (RFC 8446, section 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
+
+/// Tells by its first bytes what else than an MQTT broker answers.
+fn check_first_bytes(received: &[u8]) -> Result<(), SessionError> {
+    match received {
+        [] | [CONNACK, ..] => Ok(()),
+        // The second byte is still to come.
+        [first] if *first == TLS_ALERT[0] => Ok(()),
+        _ if received.starts_with(&TLS_ALERT) => Err(SessionError::SpeaksTls),
+        _ => Err(SessionError::NoConnack),
+    }
 }
 
 /// Reads what has arrived, at least a byte. Safe to cancel.

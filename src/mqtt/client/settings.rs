@@ -53,10 +53,16 @@ pub enum ClientError {
     #[error("{url} cannot be reached: {source}; is the broker running, and is this its address?")]
     Unreachable { url: String, source: BoxedError },
     #[error(
-        "{url} closed the connection while it was being made: does it want a username, or another one, or does it take MQTT 5 \
-         only? hearth speaks MQTT 3.1.1"
+        "{url} closed the connection while it was being made: does it want a username, or another one, or TLS (mqtts://), or does \
+         it take MQTT 5 only? hearth speaks MQTT 3.1.1"
     )]
     Closed { url: String },
+    #[error("{url} speaks TLS: set [mqtt] url = \"{secured}\"")]
+    SpeaksTls { url: String, secured: String },
+    #[error("{url} does not speak TLS; a broker without it is reached by [mqtt] url = \"{plain}\"")]
+    NoTls { url: String, plain: String },
+    #[error("{url} answers, but not as an MQTT broker does; is this the broker's address, and its port for MQTT?")]
+    NoBroker { url: String },
     #[error("{url} does not answer within {seconds} s; is this the address of an MQTT broker?")]
     Silent { url: String, seconds: u64 },
     #[error(
