@@ -1,6 +1,5 @@
 //! From the errors of a session to messages that name the broker and, where one is known, the remedy.
 
-use std::io;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::Error as PacketError;
@@ -8,7 +7,7 @@ use rumqttc::{ConnectReturnCode, StateError};
 use rustls::CertificateError as Fault;
 
 use super::STEADY;
-use super::session::{CONNECT_TIMEOUT, SessionError, tls_fault};
+use super::session::{self, CONNECT_TIMEOUT, SessionError, tls_fault};
 use super::settings::{ClientError, ClientSettings};
 
 /// The reason code of MQTT 5 with which a broker may refuse an older version. It is none of MQTT 3.1.1.
@@ -87,10 +86,7 @@ fn with_scheme(url: &str, scheme: &str) -> String {
 fn is_closed(error: &SessionError) -> bool {
     match error {
         SessionError::Mqtt(StateError::ConnectionAborted) => true,
-        SessionError::Io(io) | SessionError::Mqtt(StateError::Io(io)) => {
-            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-            matches!(io.kind(), ConnectionAborted | ConnectionReset | BrokenPipe | UnexpectedEof)
-        }
+        SessionError::Io(io) | SessionError::Mqtt(StateError::Io(io)) => session::is_closed(io.kind()),
         _ => false,
     }
 }

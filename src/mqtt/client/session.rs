@@ -229,10 +229,16 @@ async fn open(settings: &ClientSettings) -> Result<Box<dyn Stream>, SessionError
     let socket =
         TlsConnector::from(tls.clone()).connect(name, socket).await.map_err(|error| match tls_fault(&error) {
             Some(rustls::Error::InvalidMessage(_)) => SessionError::NoTls,
-            None if error.kind() == io::ErrorKind::UnexpectedEof => SessionError::NoTls,
+            None if is_closed(error.kind()) => SessionError::NoTls,
             _ => SessionError::Tls(error),
         })?;
     Ok(Box::new(socket))
+}
+
+/// Whether an error of this kind means that the other end closed the connection.
+pub(super) fn is_closed(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, ConnectionAborted | ConnectionReset | BrokenPipe | UnexpectedEof)
 }
 
 /// What went wrong in TLS, if it was that.
