@@ -41,6 +41,7 @@
 //! | 2 | [`live`] | a feed of what happens now, for the web page and `hearth status` |
 //! | 1 | [`event`] | the data that flows: frames, segments, utterances, gaps, digests, alerts, messages |
 //! | 2 | `grounding` | keeps a model's sentences to what was said |
+//! | 0 | `number_words` | the English words for numbers |
 //! | 0 | `fold` | a text as it is compared: without accents and invisible characters |
 //! | 0 | `atomic_file` | replacing a file as a whole |
 //! | 0 | [`clock`] | wall time, the sample clock, and whether the wall clock can be trusted |
@@ -86,7 +87,8 @@
 //! - *gap*: a stretch of time that was not heard, with the reason.
 //! - *state*: the model's memory of everything it read, of fixed size; *fork*: a copy that is asked a question and thrown away;
 //!   *snapshot*: a state on disk.
-//! - *digest*: a summary of what was said since the last one.
+//! - *digest*: the name in the code and in the config (`[digest]`) of what users see as a *summary*: a text about what was said since the
+//!   last one. Everything on the wire, on the page and in the documentation of users says summary.
 //! - *outbox*: messages in the store that the broker has not acknowledged yet.
 //! - *drain*: to end services in the order in which data flows, so that nothing that was heard is lost.
 
@@ -113,6 +115,7 @@ pub mod live;
 pub mod metrics;
 pub mod models;
 pub mod mqtt;
+mod number_words;
 mod percent_encode;
 mod process;
 pub mod redact;

@@ -6,6 +6,7 @@
 //! Committed words are append-only: words are added at the end, and none is ever changed or removed.
 
 use super::Word;
+use crate::number_words::UNITS;
 
 /// From this probability on Whisper is sure of a word.
 const SURE: f32 = 0.6;
@@ -25,7 +26,8 @@ const UNSURE_S: f64 = 1.6;
 /// Characters with which Whisper begins to describe a sound. Such text is never committed.
 const SOUND_MARKS: [char; 5] = ['[', '(', '*', '♪', '♫'];
 
-const NUMBERS: [&str; 11] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+/// Numbers up to this one are written in digits or in words.
+const SPELLED: usize = 10;
 
 /// The committed words of one segment in progress.
 ///
@@ -154,7 +156,7 @@ fn difference(one: &str, other: &str) -> u32 {
 /// A word in the form in which words are compared. Whisper writes small numbers sometimes in letters, sometimes in digits.
 fn normalize(word: &str) -> String {
     let plain: String = word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    match plain.parse::<usize>().ok().and_then(|number| NUMBERS.get(number)) {
+    match plain.parse::<usize>().ok().and_then(|number| UNITS[..=SPELLED].get(number)) {
         Some(letters) => (*letters).into(),
         None => plain,
     }

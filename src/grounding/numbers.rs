@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::words::TextWord;
+use crate::number_words::{TENS, UNITS};
 
 /// A number or a time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,33 +39,10 @@ fn time(hour: u64, minute: u64) -> Option<Value> {
 }
 
 fn unit(word: &str) -> Option<u64> {
-    const UNITS: [&str; 20] = [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ];
     UNITS.iter().position(|unit| *unit == word).map(|n| n as u64)
 }
 
 fn ten(word: &str) -> Option<u64> {
-    const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
     TENS.iter().position(|ten| *ten == word).map(|n| n as u64 * 10 + 20)
 }
 

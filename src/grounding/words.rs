@@ -67,6 +67,21 @@ fn word(folded: &Folded, part: Range<usize>) -> TextWord {
     }
 }
 
+/// A word without the `s` of a plural, so that "pills" is "pill".
+pub(super) fn singular(word: &str) -> String {
+    word.strip_suffix('s').filter(|rest| rest.len() > 2 && !rest.ends_with('s')).unwrap_or(word).to_string()
+}
+
+/// Whether two words are likely forms of one: their first letters are the same.
+pub(super) fn is_form_of(spoken: &str, word: &str) -> bool {
+    let common = spoken.chars().zip(word.chars()).take_while(|(a, b)| a == b).count();
+    let (short, long) = {
+        let (a, b) = (spoken.chars().count(), word.chars().count());
+        (a.min(b), a.max(b))
+    };
+    spoken == word || (common >= 4 && common + 3 >= long) || (common == short && short >= 3 && long - short <= 3)
+}
+
 /// A sentence of a text: its bytes, and whether it has come to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sentence {

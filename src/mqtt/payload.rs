@@ -6,6 +6,7 @@
 //! Messages are delivered at least once. A repeat has the same `id`. The phases of one alert share an `id`, so a repeat of
 //! those has the same `id`, `phase` and `time`.
 
+mod health;
 mod shorten;
 
 use jiff::Timestamp;
@@ -18,8 +19,8 @@ use super::topics::Topics;
 use crate::event::{
     Alert, Digest, Evidence, Gap, GroundedSentence, Hypothesis, Message, Provenance, Quoted, Severity, Utterance,
 };
-use crate::metrics::Metrics;
 
+pub use health::{ProcessUsage, health};
 pub(crate) use shorten::shortened;
 
 /// The version of all payloads. It is increased when a field changes its meaning or is removed.
@@ -215,83 +216,6 @@ pub fn info(topics: &Topics, header: MessageHeader, info: &NodeInfo) -> Message 
         "whisper": info.whisper, "listener": info.listener, "rules": info.rules,
     });
     message(topics.info(), true, header, body, Provenance::Nothing)
-}
-
-/// Resources that this process uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ProcessUsage {
-    /// Share of one core since the last health message, in percent.
-    pub cpu_percent: f64,
-    /// Resident memory.
-    pub memory_mib: f64,
-    /// Since the start of the process.
-    pub uptime_s: f64,
-}
-
-/// The metrics of each part, retained.
-pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: ProcessUsage) -> Message {
-    let samples = |n: u64| rounded(crate::clock::seconds(i64::try_from(n).unwrap_or(i64::MAX)));
-    let age_s = metrics.state_since.get().map_or(0.0, |since| header.time.duration_since(since).as_secs_f64().max(0.0));
-    let rejected = &metrics.rejected_by;
-    let rejected_by = json!({
-        "too_short": rejected.too_short.get(),
-        "too_fast": rejected.too_fast.get(),
-        "no_speech": rejected.no_speech.get(),
-        "repetition": rejected.repetition.get(),
-        "no_words": rejected.no_words.get(),
-    });
-    let rooms = metrics.rooms.each().into_iter().map(|(name, room)| {
-        let (level_db, dead) = metrics.sound_of(&room);
-        let state = json!({
-            "ok": room.delivers.get(),
-            "level_db": rounded(level_db.into()),
-            "clipped_s": samples(room.clipped_samples.get()),
-            "dead": dead,
-        });
-        (name.to_string(), state)
-    });
-    let rooms: Map<String, Value> = rooms.collect();
-    let body = json!({
-        "listening": metrics.listening.get(),
-        "microphone_ok": metrics.microphone_ok.get(),
-        "rooms": rooms,
-        "heard_s": samples(metrics.heard_samples.get()),
-        "decoded_s": samples(metrics.decoded_samples.get()),
-        "dropped_s": samples(metrics.dropped_samples.get()),
-        "utterances": metrics.utterances.get(),
-        "words": metrics.words.get(),
-        "rejected": metrics.rejected.get(),
-        "rejected_by": rejected_by,
-        "sentences": json!({
-            "told": metrics.sentences.told.get(),
-            "dropped": metrics.sentences.dropped.get(),
-            "repeated": metrics.sentences.repeated.get(),
-            "softened": metrics.sentences.softened.get(),
-        }),
-        "lag_s": rounded(metrics.lag.last_s()),
-        "others": {
-            "taken": metrics.others_taken.get(),
-            "repeated": metrics.others_repeated.get(),
-            "refused": metrics.others_refused.get(),
-        },
-        "tokens": metrics.tokens.get(),
-        "state_age_s": rounded(age_s),
-        "state_bytes": metrics.state_bytes.get(),
-        "unread": metrics.unread.get(),
-        "published": metrics.published.get(),
-        "acknowledged": metrics.acknowledged.get(),
-        "commands_ok": metrics.commands_ok.get(),
-        "store_ok": !metrics.store_refuses.get(),
-        "forget_ok": !metrics.forget_incomplete.get(),
-        "outbox": metrics.outbox.get(),
-        "outbox_dropped": metrics.outbox_dropped.get(),
-        "packet_limit": Some(metrics.packet_limit.get()).filter(|bytes| *bytes > 0),
-        "too_long": metrics.too_long.get(),
-        "cpu_percent": rounded(cost.cpu_percent),
-        "memory_mib": rounded(cost.memory_mib),
-        "uptime_s": rounded(cost.uptime_s),
-    });
-    message(topics.health(), true, header, body, Provenance::Nothing)
 }
 
 /// What hearth sends to itself on a topic of each kind of command. Not retained.

@@ -6,25 +6,25 @@
 //!
 //! While the store cannot be written, nothing more is taken from the broker.
 
+mod storing;
+
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::channels::INGEST_BATCH;
 use super::listen::ListenerEvent;
 use super::store_retry::blocking;
 use super::transcript_writer::TranscriptWriter;
 use super::{Context, ServiceError};
-use crate::clock;
 use crate::config::NodesConfig;
-use crate::event::{Gap, Utterance};
-use crate::live::LiveEvent;
+use crate::event::Gap;
 use crate::mqtt::client::{self, BrokerEvent, MqttSender};
 use crate::mqtt::remote_event::{self, RemoteEvent};
 use crate::mqtt::retry::OutageLog;
@@ -35,13 +35,6 @@ use crate::supervisor::Supervisor;
 pub(crate) const NAME: &str = "ingest";
 /// How often is checked whether something has waited for the window.
 const CHECK: Duration = Duration::from_millis(250);
-/// How often the listener learns that time passes in silence.
-const PASSED: Duration = Duration::from_secs(1);
-/// How long a store that takes nothing is left alone.
-const RETRY: Duration = Duration::from_secs(5);
-/// How long ids are remembered: as long as a message may wait for a broker on the machine that sent it.
-const KEEP_IDS: SignedDuration = SignedDuration::from_hours(24 * 60);
-const KEEP_IDS_EVERY: Duration = Duration::from_secs(3600);
 /// How long the DISCONNECT at the end may take.
 const DISCONNECT: Duration = Duration::from_secs(1);
 /// The note of the topics that were subscribed to.
@@ -269,128 +262,5 @@ impl RemoteIngest {
         // The broker sends again what was not acknowledged, under packet ids of the next connection.
         self.arrived.iter_mut().for_each(|(packet, _)| *packet = 0);
         self.unacknowledged.clear();
-    }
-
-    /// Stores what arrived. Only after that it may be acknowledged.
-    fn store_arrived(&mut self) -> Result<(), store::StoreError> {
-        let (mut utterances, mut gaps): (Vec<Utterance>, Vec<Gap>) = (Vec::new(), Vec::new());
-        for heard in self.arrived.iter().filter_map(|(_, heard)| heard.clone()) {
-            match heard {
-                RemoteEvent::Utterance(utterance) => utterances.push(utterance),
-                RemoteEvent::Gap(gap) => gaps.push(gap),
-            }
-        }
-        let Context { metrics, live_feed, .. } = &self.context;
-        let arrived = utterances.len() + gaps.len();
-        if arrived > 0 {
-            match blocking(|| self.store.receive(&utterances, &gaps, Timestamp::now())) {
-                Ok(new) => {
-                    let taken = new.utterances.len() + new.gaps.len();
-                    metrics.others_taken.add(taken as u64);
-                    metrics.others_repeated.add((arrived - taken) as u64);
-                    new.utterances.into_iter().for_each(|said| live_feed.publish(LiveEvent::Utterance(said)));
-                    new.gaps.iter().for_each(|gap| live_feed.publish(LiveEvent::Gap(gap.clone())));
-                    self.gaps.extend(new.gaps.into_iter().map(|gap| (Instant::now(), gap)));
-                    self.store_works();
-                }
-                Err(error) => return self.retry_later(error),
-            }
-        }
-        self.unacknowledged.extend(self.arrived.drain(..).map(|(packet, _)| packet).filter(|packet| *packet != 0));
-        Ok(())
-    }
-
-    /// The store took something.
-    fn store_works(&mut self) {
-        if self.store_outage.is_failing() {
-            self.context.metrics.store_refuses.set(false);
-        }
-        if self.store_outage.ended() {
-            info!("the store takes what other machines heard again");
-        }
-    }
-
-    fn retry_later(&mut self, error: store::StoreError) -> Result<(), store::StoreError> {
-        if !error.may_pass() {
-            return Err(error);
-        }
-        self.context.metrics.store_refuses.set(true);
-        self.read_from_memory();
-        if self.store_outage.is_new_failure(&error.to_string(), Timestamp::now()) {
-            warn!(%error, "what other machines heard waits at the broker");
-        }
-        self.retry_at = Instant::now() + RETRY;
-        Ok(())
-    }
-
-    /// An alert need not wait for the disk: the listener reads what waits. It is acknowledged only when it is stored.
-    fn read_from_memory(&self) {
-        let arrived = self.arrived.iter().filter_map(|(_, event)| match event {
-            Some(RemoteEvent::Utterance(utterance)) => Some(utterance.clone()),
-            _ => None,
-        });
-        // What waits to be put in order cannot be moved into the transcript.
-        let inbox = self.store.inbox().unwrap_or_default();
-        // What finds the channel full, or the inbox unreadable, is tried again with the next attempt to store.
-        for utterance in inbox.into_iter().chain(arrived) {
-            let _ = self.listener.try_send(ListenerEvent::UtteranceUnstored(utterance));
-        }
-    }
-
-    fn acknowledge(&mut self) {
-        while let Some(packet) = self.unacknowledged.front() {
-            if self.sender.acknowledge(*packet).is_err() {
-                return;
-            }
-            self.unacknowledged.pop_front();
-        }
-    }
-
-    /// Passes on to the listener what has waited for the window.
-    fn release(&mut self) -> Result<(), store::StoreError> {
-        let instant = Instant::now();
-        if instant < self.retry_at {
-            return Ok(());
-        }
-        let now = Timestamp::now();
-        let before = clock::after(now, -self.nodes.window());
-        let (moved, empty) = match blocking(|| self.store.release(before, now)) {
-            Ok(released) => released,
-            Err(error) => return self.retry_later(error),
-        };
-        // A full channel drops the event: the listener reads the store by itself, too.
-        if moved > 0 {
-            debug!(moved, "utterances of several rooms are in order");
-            self.transcript.follow(&self.store);
-            let _ = self.listener.try_send(ListenerEvent::UtteranceStored);
-            self.store_works();
-        } else if empty && self.arrived.is_empty() && instant >= self.passed_at {
-            self.passed_at = instant + PASSED;
-            let _ = self.listener.try_send(ListenerEvent::StreamReached(before));
-        }
-        // What was said before a gap has come by now, or comes too late in any case.
-        let waited = Duration::from_secs_f64(self.nodes.window_s.get());
-        while let Some((_, gap)) = self.gaps.front().filter(|(arrived, _)| instant >= *arrived + waited) {
-            if self.listener.try_send(ListenerEvent::Gap(gap.clone())).is_err() {
-                break;
-            }
-            self.gaps.pop_front();
-        }
-        self.transcript.keep_up();
-        if instant >= self.forget_ids_at {
-            self.forget_arrivals()?;
-            self.forget_ids_at = instant + KEEP_IDS_EVERY;
-        }
-        Ok(())
-    }
-
-    /// Ids need not be kept for ever. Only a trusted clock says how old they are.
-    fn forget_arrivals(&mut self) -> Result<(), store::StoreError> {
-        let Some(now) = self.transcript.now() else { return Ok(()) };
-        match blocking(|| self.store.forget_arrivals(clock::after(now, -KEEP_IDS))) {
-            // This can wait for the disk.
-            Err(error) if !error.may_pass() => Err(error),
-            _ => Ok(()),
-        }
     }
 }

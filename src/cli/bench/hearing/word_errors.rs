@@ -2,6 +2,8 @@
 //!
 //! Both texts are normalized in the same way, so that a difference in spelling does not count as an error.
 
+use crate::number_words::{TENS, UNITS};
+
 /// Sounds of hesitation. Some references write them, and Whisper leaves them out.
 const FILLERS: [&str; 8] = ["uh", "um", "hm", "hmm", "mm", "mmm", "mhm", "uhm"];
 
@@ -16,30 +18,6 @@ const ABBREVIATIONS: [(&str, &str); 8] = [
     ("cannot", "can not"),
     ("gonna", "going to"),
 ];
-
-const ONES: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-const TENS: [&str; 10] = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 /// The words of a text without case, punctuation, hesitation and sounds described in brackets, and with numbers as they are spoken.
 pub(crate) fn normalize(text: &str) -> Vec<String> {
@@ -102,8 +80,8 @@ fn number(n: u64) -> Vec<String> {
         words
     };
     match n {
-        0..20 => one(ONES[n as usize]),
-        20..100 => with_rest(one(TENS[(n / 10) as usize]), n % 10),
+        0..20 => one(UNITS[n as usize]),
+        20..100 => with_rest(one(TENS[(n / 10 - 2) as usize]), n % 10),
         100..1_000 => with_rest([number(n / 100), one("hundred")].concat(), n % 100),
         _ => with_rest([number(n / 1_000), one("thousand")].concat(), n % 1_000),
     }
