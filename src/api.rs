@@ -11,9 +11,12 @@ mod openmetrics;
 pub(crate) mod status;
 pub(crate) mod web;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -41,6 +44,18 @@ pub struct DaemonInfo {
     pub reads: bool,
     /// The address of the web page, with its token; None if it is off.
     pub page: Option<String>,
+    pub holds: Holdings,
+}
+
+/// What a running daemon uses and nobody else can use beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// The microphones, as the config names them.
+    pub microphones: Vec<String>,
 }
 
 /// What can be seen of a running daemon, and the way to send it commands.

@@ -4,8 +4,10 @@
 //! opens devices, models or brokers; `hearth check` does. The file is long because it has one struct after the other, in the order of
 //! `hearth.toml`.
 
+mod addresses;
 mod listener;
 mod load;
+mod mqtt;
 mod nodes;
 mod source;
 mod validate;
@@ -21,11 +23,13 @@ pub(crate) use listener::ListenerConfig;
 pub use listener::{States, WatchKind};
 pub(crate) use load::ConfigError;
 pub use load::{from_text, load};
+pub(crate) use mqtt::COMMANDS;
+pub use mqtt::MqttConfig;
 pub(crate) use nodes::NodesConfig;
 pub use source::{FileConfig, MicrophoneConfig, PlaybackPace, SourceConfig, WyomingConfig};
 pub(crate) use source::{SourcesConfig, StdinConfig};
 pub use values::Keep;
-pub(crate) use values::{Confirm, Days, Name, Probability, Seconds, Topic, TopicFilter};
+pub(crate) use values::{Broker, Confirm, Days, Name, Probability, Seconds, Topic, TopicFilter};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,13 +94,6 @@ impl Config {
         self.source.mqtt.is_some()
             || self.source.each().nth(1).is_some()
             || wyoming.is_some_and(|wyoming| wyoming.rooms.len() != 1)
-    }
-
-    /// `[mqtt]` with the paths of its files made absolute.
-    pub(crate) fn mqtt_paths(&self) -> MqttConfig {
-        let absolute = |path: &Option<PathBuf>| path.as_ref().map(|path| self.base.join(path));
-        let MqttConfig { password_file, ca_file, .. } = &self.mqtt;
-        MqttConfig { password_file: absolute(password_file), ca_file: absolute(ca_file), ..self.mqtt.clone() }
     }
 }
 
@@ -268,66 +265,12 @@ pub struct PrivacyConfig {
     pub redact: Vec<String>,
 }
 
-/// The MQTT broker and what is published.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MqttConfig {
-    /// "embedded", "mqtt://host:port" or "mqtts://host:port".
-    pub url: Broker,
-    /// Where the embedded broker listens.
-    pub listen: std::net::SocketAddr,
-    pub username: Option<String>,
-    /// A file that holds the password and nothing else.
-    pub password_file: Option<PathBuf>,
-    /// Certificates to trust for mqtts, PEM; by default the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The first level of every topic.
-    pub base_topic: Topic,
-    /// Announce entities to Home Assistant.
-    pub discovery: bool,
-    /// Home Assistant's own prefix.
-    pub discovery_prefix: Topic,
-    /// Publish speech before it is finished.
-    pub interim: bool,
-    /// The commands that are taken from the broker; by default all.
-    pub commands: Option<Vec<String>>,
-}
-
-/// The names of all commands. [`crate::commands`] has what they do; a test compares the two.
-pub(crate) const COMMANDS: [&str; 10] =
-    ["listening", "pause", "interval", "summarise", "ask", "forget", "snooze", "acknowledge", "reload", "false_alarm"];
-
-impl MqttConfig {
-    /// Whether a command is taken from the broker.
-    pub(crate) fn takes(&self, command: &str) -> bool {
-        self.commands.as_ref().is_none_or(|taken| taken.iter().any(|name| name == command))
-    }
-}
-
-impl Default for MqttConfig {
-    fn default() -> Self {
-        Self {
-            url: Broker::Embedded,
-            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 1883)),
-            username: None,
-            password_file: None,
-            ca_file: None,
-            base_topic: "hearth".parse().expect("the default topic is valid"),
-            discovery: true,
-            discovery_prefix: "homeassistant".parse().expect("the default topic is valid"),
-            interim: false,
-            commands: None,
-        }
-    }
-}
-
-pub(crate) use values::Broker;
-
 /// The web page, and the metrics beside it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PageConfig {
     /// The address it listens on; none switches the page off.
+    #[serde(deserialize_with = "addresses::address")]
     pub(crate) listen: Option<std::net::SocketAddr>,
 }
 

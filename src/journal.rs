@@ -18,7 +18,7 @@ use self::budget::LineBudget;
 use crate::config::{LogConfig, LogFormat};
 
 /// Filters for chatty libraries. The filter of the config comes after these, so it wins.
-const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=error,whisper_rs=warn,cpal=warn";
+const QUIET: &str = "rumqttc=warn,rumqttd=off,symphonia=off,whisper_rs=warn,cpal=warn";
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -105,7 +105,7 @@ fn router(api: Arc<Api>, token: &str) -> Router {
     let known: TokenDigest = Sha256::digest(token).into();
     let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
     let protected = Router::new()
-        .route("/status", get(async |State(api): ApiState| Json(redacted(&api, &api.status().without_page()))))
+        .route("/status", get(async |State(api): ApiState| Json(redacted(&api, &api.status().for_the_page()))))
         .route("/events", get(events))
         .route(
             "/metrics",
@@ -206,7 +206,7 @@ impl EventStream {
                 }
                 Err(RecvError::Closed) => None,
             },
-            _ = self.ticks.tick() => Some(event(&self.api, "status", &self.api.status().without_page())),
+            _ = self.ticks.tick() => Some(event(&self.api, "status", &self.api.status().for_the_page())),
         }
     }
 }
@@ -236,7 +236,8 @@ mod tests {
     #[test]
     fn the_page_reads_only_fields_that_the_status_has() {
         let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
-        let about = DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None };
+        let about =
+            DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None, holds: Default::default() };
         let metrics = Arc::new(Metrics::default());
         metrics.rooms.open(&"hall".into());
         let (asked, _commands) = mpsc::channel(1);

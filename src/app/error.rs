@@ -1,6 +1,7 @@
 //! Why the daemon cannot run, or could not go on.
 
 use crate::api::web;
+use crate::mqtt::broker::BrokerError;
 use crate::services;
 use crate::{asr, listener, models, mqtt, store};
 
@@ -18,7 +19,7 @@ pub(crate) enum AppError {
     #[error(transparent)]
     Mqtt(#[from] mqtt::client::ClientError),
     #[error(transparent)]
-    Broker(#[from] mqtt::broker::BrokerError),
+    Broker(#[from] BrokerError),
     #[error(transparent)]
     Page(#[from] web::WebError),
     #[error(transparent)]
@@ -43,6 +44,7 @@ impl AppError {
     /// Starting again will not help: the config, or what it names, must change first.
     pub(crate) fn is_config(&self) -> bool {
         match self {
+            Self::Broker(BrokerError::NotBuiltIn | BrokerError::Unprotected(_)) => true,
             Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory => true,
             Self::Listener(error) | Self::Service(services::ServiceError::Listener(error)) => {
                 !matches!(error, listener::ListenerError::Snapshot(_))

@@ -129,7 +129,12 @@ fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
             bail!("no snapshot of this model is as old as {}; the oldest of all is of {}", local(at), local(oldest))
         }
         None => {
-            bail!("{} holds no snapshot yet: one is made every {} minutes", dir.display(), config.listener.snapshot_min)
+            bail!(
+                "{} holds no snapshot of the model's state yet. hearth saves one every {} minutes while it runs, and when it ends: ask \
+                 again then, or ask the hearth that runs now, on its page or over MQTT (request/ask)",
+                dir.display(),
+                config.listener.snapshot_min
+            )
         }
     }
 }

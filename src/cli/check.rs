@@ -1,13 +1,15 @@
 //! `hearth check`: reports every error of a config, and tries to use what it names.
 
+mod running;
+
 use crate::cli::output::stdout;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::bail;
 
+use self::running::RunningHearth;
 use super::{run, sentence};
 use crate::config::{Broker, Config, SourceConfig};
 use crate::listener::Listener;
@@ -50,22 +52,26 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
             writeln!(stdout(), "✗ {what}: {}", sentence(&error))
         }
     };
+    let running = RunningHearth::of(&config);
     for (room, source) in config.sources() {
-        tell(&format!("source of {room}"), probed(&source, &config))?;
+        tell(&format!("source of {room}"), probed(&source, &config, &running))?;
     }
     tell("speech model", speech_model(&config))?;
     if config.listener.enabled {
         tell("reading model", reading_model(&config))?;
     }
     tell("state directory", state(&config))?;
-    tell("broker", mqtt(&config))?;
+    tell("broker", mqtt(&config, &running))?;
+    if let Some(listen) = config.page.listen {
+        tell("page", running.try_address(listen))?;
+    }
     if failed > 0 {
         bail!(NotValid(failed));
     }
     Ok(())
 }
 
-fn probed(source: &SourceConfig, config: &Config) -> anyhow::Result<String> {
+fn probed(source: &SourceConfig, config: &Config, running: &RunningHearth) -> anyhow::Result<String> {
     match source {
         SourceConfig::Microphone(microphone) => {
             let devices = audio::devices()?;
@@ -75,7 +81,10 @@ fn probed(source: &SourceConfig, config: &Config) -> anyhow::Result<String> {
                 let known = devices.into_iter().map(|d| d.name).collect();
                 bail!(audio::AudioError::NoDevice { name: microphone.device.clone(), known });
             };
-            let format = device.format.as_ref().map_err(|reason| anyhow!("{}: {reason}", device.name))?;
+            let format = match &device.format {
+                Ok(format) => format,
+                Err(reason) => return running.busy_microphone(&microphone.device, reason),
+            };
             Ok(format!(
                 "microphone {}, {} Hz, {} channels, {}",
                 device.name, format.rate, format.channels, format.samples
@@ -87,13 +96,7 @@ fn probed(source: &SourceConfig, config: &Config) -> anyhow::Result<String> {
             Ok(format!("{}, {length}", path.display()))
         }
         SourceConfig::Stdin(stdin) => Ok(format!("standard input, {} Hz, {} channels", stdin.rate, stdin.channels)),
-        SourceConfig::Wyoming(wyoming) => {
-            let address = wyoming.listen;
-            TcpListener::bind(address).with_context(|| {
-                format!("nothing can listen on {address}; is hearth, or a satellite, running there?")
-            })?;
-            Ok(format!("network microphones, can listen on {address}"))
-        }
+        SourceConfig::Wyoming(wyoming) => Ok(format!("network microphones, {}", running.try_address(wyoming.listen)?)),
     }
 }
 
@@ -116,16 +119,12 @@ fn state(config: &Config) -> anyhow::Result<String> {
     Ok(dir.display().to_string())
 }
 
-fn mqtt(config: &Config) -> anyhow::Result<String> {
+fn mqtt(config: &Config, running: &RunningHearth) -> anyhow::Result<String> {
     let mqtt = config.mqtt_paths();
     if mqtt.url == Broker::Embedded {
         broker::check_built_in()?;
-        client::credentials(&mqtt)?;
-        let socket = TcpListener::bind(mqtt.listen);
-        socket.with_context(|| {
-            format!("nothing can listen on {}; is hearth, or another broker, running there?", mqtt.listen)
-        })?;
-        return Ok(format!("embedded, can listen on {}", mqtt.listen));
+        broker::check_protected(mqtt.listen, client::credentials(&mqtt)?.as_ref())?;
+        return Ok(format!("embedded, {}", running.try_address(mqtt.listen)?));
     }
     let topics = Topics::new(&mqtt, &config.node);
     let settings = client::ClientSettings::new(&mqtt, &topics, mqtt.listen)?;

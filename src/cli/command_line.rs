@@ -6,6 +6,7 @@ use super::{
     ask, bench, check, demo, devices, forget, generate, judge, manpages, models, mqtt, output, rules, run, search,
     status, transcribe,
 };
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -57,11 +58,23 @@ enum CliCommand {
 
 /// Parses the command line, runs a subcommand, returns an exit code.
 pub(crate) fn main() -> ExitCode {
-    match execute(CommandLine::parse().command) {
+    let command = CommandLine::try_parse().map(|line| line.command).unwrap_or_else(|error| hinted(error).exit());
+    match execute(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => super::report(&error),
     }
+}
+
+/// Says how a config is named, where one was given as a bare argument.
+fn hinted(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
+    let with_option = error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().contains("OPTIONS"));
+    if error.kind() == ErrorKind::UnknownArgument && with_option && argument.ends_with(".toml") {
+        let hint = format!("a config is named with --config: `--config {argument}`").into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
+    }
+    error
 }
 
 fn execute(command: CliCommand) -> anyhow::Result<()> {

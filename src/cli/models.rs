@@ -5,6 +5,7 @@ mod list;
 mod quantize;
 mod show;
 mod verify;
+mod watcher;
 
 use std::fs::File;
 use std::io::Read;
@@ -51,6 +52,8 @@ enum ModelKind {
     Checkpoint,
     Gguf,
     Whisper,
+    /// The file that says which questions are worth asking ([`crate::watcher`]).
+    Watcher,
 }
 
 impl ModelKind {
@@ -64,8 +67,9 @@ impl ModelKind {
             b"GGUF" if is_file => Ok(Self::Gguf),
             b"lmgg" if is_file => Ok(Self::Whisper),
             _ if path.extension().is_some_and(|extension| extension == "gguf") => Ok(Self::Gguf),
+            _ if watcher::is_one(path) => Ok(Self::Watcher),
             _ => bail!(
-                "{} is no model: neither a directory with a config.json, nor a GGUF file, nor a Whisper model",
+                "{} is no model: neither a directory with a config.json, nor a GGUF file, a Whisper model or a watcher",
                 path.display()
             ),
         }
@@ -76,6 +80,7 @@ impl ModelKind {
             Self::Checkpoint => "checkpoint",
             Self::Gguf => "GGUF file",
             Self::Whisper => "Whisper model",
+            Self::Watcher => "watcher",
         }
     }
 }

@@ -56,10 +56,13 @@ pub(crate) fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigE
 /// No directory is configured and the user has no home directory.
 pub(crate) fn existing_state_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let own = bootstrap::state_dir(config)?;
-    let by_hand = config.store.dir.is_some()
-        || config.file.as_deref().is_some_and(|file| file != Path::new(SYSTEM_CONFIG))
-        || std::env::var_os("STATE_DIRECTORY").is_some();
-    Ok(if by_hand { own } else { prefer_service(own, Path::new(SYSTEM_STATE)) })
+    let chosen = config.store.dir.is_some() || std::env::var_os("STATE_DIRECTORY").is_some();
+    Ok(if chosen || !is_of_the_service(config) { own } else { prefer_service(own, Path::new(SYSTEM_STATE)) })
+}
+
+/// Whether the service runs with this config.
+pub(crate) fn is_of_the_service(config: &Config) -> bool {
+    config.file.as_deref().is_none_or(|file| file == Path::new(SYSTEM_CONFIG))
 }
 
 fn prefer_service(own: PathBuf, service: &Path) -> PathBuf {

@@ -98,10 +98,42 @@ fn at(text: &str, span: Option<Range<usize>>, message: String) -> ConfigProblem 
     ConfigProblem { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message }
 }
 
+/// Turns serde's "invalid type: string "many", expected usize" into a sentence.
+fn wrong_type(message: &str) -> Option<String> {
+    if message == "invalid IP address syntax" {
+        return Some("an IP address is expected here, such as \"192.168.1.20\"".into());
+    }
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, expected) = rest.rsplit_once(", expected ")?;
+    let text = found.strip_prefix("string ");
+    let found = match (text, found) {
+        (Some(text), _) => format!("the text {text}"),
+        (_, "sequence") => "a list".into(),
+        (_, "map") => "a table".into(),
+        // "integer `5`", "boolean `true`"
+        (_, found) => found.split_once(" `").map_or(found, |(_, value)| value.trim_end_matches('`')).into(),
+    };
+    let expected = match (expected, text) {
+        ("a sequence", Some(text)) => format!("a list in brackets ([{text}])"),
+        ("a sequence", None) => "a list in brackets".into(),
+        ("a string", _) => "text in quotes".into(),
+        ("a boolean", _) => "true or false".into(),
+        ("f64", _) => "a number".into(),
+        ("u32", _) => format!("a whole number from 0 to {}", u32::MAX),
+        ("usize" | "u64", _) => "a whole number that is not negative".into(),
+        (expected, _) if expected.starts_with("struct ") => "a table".into(),
+        (expected, _) => expected.into(),
+    };
+    Some(format!("{expected} is expected here, not {found}"))
+}
+
 /// Turns serde's "unknown field `x`, expected one of `a`, `b`" into a sentence with the nearest name.
 fn explain(message: &str) -> String {
     if let Some(name) = message.trim().strip_prefix("missing field `").and_then(|m| m.strip_suffix('`')) {
         return format!("the key \"{name}\" is missing here");
+    }
+    if let Some(told) = wrong_type(message.trim()) {
+        return told;
     }
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let Some((found, known)) = names.split_first().filter(|_| message.starts_with("unknown ")) else {

@@ -150,6 +150,7 @@ impl Default for StdinConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WyomingConfig {
+    #[serde(deserialize_with = "super::addresses::address")]
     pub listen: SocketAddr,
     /// The room of a microphone that does not say its name; by default the node.
     pub room: Option<Name>,

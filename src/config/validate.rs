@@ -113,10 +113,14 @@ impl Config {
                 format!("rule \"{name}\" has neither a pattern nor a question: it could never fire")
             });
             problems.unless(rule.exit < rule.enter, &key("exit"), || {
-                format!("exit must lie below enter ({})", rule.enter.get())
+                let default = if rule.exit == super::exit() { ", which is the default: set a lower one" } else { "" };
+                format!("exit must lie below enter ({}); it is {}{default}", rule.enter.get(), rule.exit.get())
             });
             problems.unless(rule.watch.is_none() || rule.question.is_some(), &key("watch"), || {
-                format!("rule \"{name}\" has no question: the watcher only says when one is worth asking")
+                format!(
+                    "rule \"{name}\" has \"watch\" and no question: \"watch\" only says when the rule's question is asked. Add a question, \
+                     or remove \"watch\""
+                )
             });
             if let Some(Err(error)) = rule.pattern.as_deref().map(regex::Regex::new) {
                 problems
@@ -134,16 +138,12 @@ impl Config {
         problems.unless(mqtt.password_file.is_none() || mqtt.username.is_some(), "mqtt.password_file", || {
             "a password needs a username".into()
         });
-        problems.unless(
-            !embedded || mqtt.listen.ip().is_loopback() || mqtt.password_file.is_some(),
-            "mqtt.listen",
-            || {
-                format!(
-                    "{} can be reached from other machines: set username and password_file, or listen on 127.0.0.1",
-                    mqtt.listen
-                )
-            },
-        );
+        problems.unless(!embedded || mqtt.listen.ip().is_loopback() || mqtt.username.is_some(), "mqtt.listen", || {
+            format!(
+                "{} can be reached from other machines: set a username and its password, or listen on 127.0.0.1",
+                mqtt.listen
+            )
+        });
         problems.unless(!mqtt.interim || self.asr.interim, "mqtt.interim", || {
             "there is nothing to publish before it is over: set [asr] interim = true, too".into()
         });

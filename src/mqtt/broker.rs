@@ -42,8 +42,8 @@ pub enum BrokerError {
     )]
     NotBuiltIn,
     #[error(
-        "the embedded broker may listen on {0} only with a password, since others could reach it: set [mqtt] username and \
-         password_file, or listen on 127.0.0.1"
+        "the embedded broker may listen on {0} only with a password, since others could reach it: set [mqtt] username, and \
+         write the password into mqtt.password beside the config or the file that [mqtt] password_file names; or listen on 127.0.0.1"
     )]
     Unprotected(SocketAddr),
     #[error(
@@ -82,6 +82,15 @@ async fn watch_every(settings: &ClientSettings, interval: Duration) -> BrokerErr
 /// [`BrokerError::NotBuiltIn`] if it has none.
 pub(crate) fn check_built_in() -> Result<(), BrokerError> {
     if cfg!(feature = "embedded-broker") { Ok(()) } else { Err(BrokerError::NotBuiltIn) }
+}
+
+/// Whether the broker may listen there: only loopback addresses need no password.
+///
+/// # Errors
+/// [`BrokerError::Unprotected`] if it may not.
+pub(crate) fn check_protected(listen: SocketAddr, credentials: Option<&(String, String)>) -> Result<(), BrokerError> {
+    let protected = credentials.is_some_and(|(_, password)| !password.is_empty());
+    if listen.ip().is_loopback() || protected { Ok(()) } else { Err(BrokerError::Unprotected(listen)) }
 }
 
 /// There is no embedded broker in this build.

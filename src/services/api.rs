@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::Context;
 use crate::api::web::WebServer;
-use crate::api::{Api, DaemonInfo, control_socket};
+use crate::api::{Api, DaemonInfo, Holdings, control_socket};
 use crate::commands::PendingCommand;
 use crate::supervisor::Supervisor;
 
@@ -36,6 +36,7 @@ pub(crate) fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: ApiI
         gathers: context.config.source.mqtt.is_some(),
         reads: context.config.listener.enabled,
         page: page.as_ref().map(WebServer::url),
+        holds: holdings(context),
     };
     let api =
         Arc::new(Api::new(about, context.metrics.clone(), context.live_feed.clone(), context.redactor(), commands));
@@ -61,4 +62,10 @@ pub(crate) fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: ApiI
         });
     }
     stop.drop_guard()
+}
+
+fn holdings(context: &Context) -> Holdings {
+    let microphones = context.config.source.microphone.iter().map(|microphone| microphone.device.clone()).collect();
+    let state = std::path::absolute(&context.state_dir).unwrap_or_default();
+    Holdings { state, addresses: context.config.listen_addresses(), microphones }
 }

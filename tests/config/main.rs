@@ -47,7 +47,10 @@ fn an_unknown_kind_of_watcher_is_refused_with_the_kinds_there_are() {
         ]
     );
     let error = problems(&rule("pattern = \"smoke\"\nwatch = \"fire\"\n")).join("\n");
-    assert!(error.contains("rule \"smoke\" has no question"), "{error}");
+    assert!(
+        error.contains("rule \"smoke\" has \"watch\" and no question") && error.contains("Add a question"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -69,7 +72,7 @@ enter = 1.5
         [
             "line 1, column 8: \"the living room\" is no name: use 1 to 64 letters, digits, \"_\" or \"-\"",
             "line 3, column 1: unknown key \"every_minutes\": did you mean \"every_min\"?",
-            "line 4, column 13: invalid type: string \"many\", expected usize",
+            "line 4, column 13: a whole number that is not negative is expected here, not the text \"many\"",
             "line 6, column 7: \"http://broker\" is not \"embedded\", \"mqtt://host:port\" or \"mqtts://host:port\"",
             "line 10, column 9: 1.5 is no probability between 0 and 1",
         ]
@@ -151,7 +154,7 @@ rate = 44
     let expected = [
         ("line 3, column 11: ", "is no regular expression"),
         ("line 5, column 8: ", "a second rule is named \"a\""),
-        ("line 8, column 8: ", "exit must lie below enter (0.5)"),
+        ("line 8, column 8: ", "exit must lie below enter (0.5); it is 0.6"),
         ("line 10, column 8: ", "neither a pattern nor a question"),
         ("line 12, column 10: ", "can be reached from other machines"),
         ("line 14, column 8: ", "44 is outside 8000 to 192000 Hz"),
@@ -183,4 +186,56 @@ fn urls_are_parsed() {
     assert_eq!(url("mqtt://[fd00::1]:1884").unwrap(), "mqtt://[fd00::1]:1884");
     assert!(url("mqtt://me:secret@broker").unwrap_err()[0].message.contains("username and password_file"));
     assert!(url("mqtt://").is_err() && url("mqtt://broker:99999").is_err());
+}
+
+/// The one problem of a text, without its place.
+fn message(text: &str) -> String {
+    let mut found = config::from_text(text).expect_err("the config is broken");
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0).message
+}
+
+#[test]
+fn a_value_of_another_kind_is_told_what_is_expected() {
+    for (text, told) in [
+        ("[privacy]\nredact = \"Emma\"", "a list in brackets ([\"Emma\"]) is expected here, not the text \"Emma\""),
+        ("[privacy]\nredact = 5", "a list in brackets is expected here, not 5"),
+        ("[privacy]\nredact_numbers = \"yes\"", "true or false is expected here, not the text \"yes\""),
+        ("[asr]\nlanguage = false", "text in quotes is expected here, not false"),
+        ("[asr]\nthreads = -1", "a whole number that is not negative is expected here, not -1"),
+        ("[store]\noutbox_max_mib = 1.5", "a whole number from 0 to 4294967295 is expected here, not 1.5"),
+        ("[digest]\nquiet_min = \"3\"", "a number is expected here, not the text \"3\""),
+        ("digest = 5", "a table is expected here, not 5"),
+        (
+            "[source.wyoming]\nrooms = { kitchen = \"kitchen\" }",
+            "an IP address is expected here, such as \"192.168.1.20\"",
+        ),
+    ] {
+        assert_eq!(message(text), told, "{text}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_told_how_to_write_it() {
+    for (table, value, told) in [
+        ("page", "\"8080\"", "write \"127.0.0.1:8080\" for this machine alone, or \"0.0.0.0:8080\" for the network"),
+        ("page", "\":8080\"", "write \"127.0.0.1:8080\""),
+        ("page", "\"192.168.1.5\"", "has no port: write it as \"192.168.1.5:8787\""),
+        ("page", "\"::1\"", "has no port: write it as \"[::1]:8787\""),
+        ("page", "\"localhost:8787\"", "\"localhost:8787\" is no address to listen on: write an IP address"),
+        ("page", "true", "an address with a port, such as \"127.0.0.1:8787\" is expected here, not true"),
+        ("mqtt", "\"1883\"", "write \"127.0.0.1:1883\""),
+        ("source.wyoming", "\"10700\"", "write \"127.0.0.1:10700\""),
+    ] {
+        let message = message(&format!("[{table}]\nlisten = {value}\n"));
+        assert!(message.contains(told), "{table} {value}: {message}");
+    }
+    let page = config::from_text("[page]\nlisten = \"[::1]:8787\"\n").unwrap().page;
+    assert_ne!(page, Config::default().page);
+}
+
+#[test]
+fn the_default_of_exit_is_named_where_it_is_too_high() {
+    let text = "[[rule]]\nname = \"a\"\nquestion = \"Is it?\"\nenter = 0.3\n";
+    assert_eq!(message(text), "exit must lie below enter (0.3); it is 0.4, which is the default: set a lower one");
 }

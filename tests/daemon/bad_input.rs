@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use super::harness::{HEARTH, clip, config, household};
 
 /// Runs hearth with the working directory `dir` and a home of its own.
-fn hearth(dir: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn hearth(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(HEARTH)
         .args(arguments)
         .current_dir(dir)
@@ -19,7 +19,7 @@ fn hearth(dir: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Runs hearth, which must fail with `code` and say all of `words`.
-fn refuses(dir: &Path, arguments: &[&str], code: i32, words: &[&str]) {
+pub(crate) fn refuses(dir: &Path, arguments: &[&str], code: i32, words: &[&str]) {
     let output = hearth(dir, arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(code), "hearth {arguments:?} said {said}");
@@ -29,7 +29,7 @@ fn refuses(dir: &Path, arguments: &[&str], code: i32, words: &[&str]) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
+pub(crate) fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
     std::fs::write(dir.join(name), content).unwrap();
 }
 
@@ -96,6 +96,8 @@ fn audio_files_that_cannot_be_read_are_named() {
         (".", ["folder", "WAV"]),
     ] {
         refuses(dir.path(), &["transcribe", file], 1, &words);
+        let alone = String::from_utf8(hearth(dir.path(), &["transcribe", file]).stderr).unwrap();
+        assert_eq!(alone.lines().count(), 1, "one sentence, and no line of a library: {alone}");
         write(dir.path(), "hearth.toml", config(Path::new(file), "fast", "mqtt://127.0.0.1:1", ""));
         refuses(dir.path(), &["run", "--config", "hearth.toml"], 1, &words);
         refuses(dir.path(), &["check", "--config", "hearth.toml"], 78, &words);
@@ -118,26 +120,6 @@ fn one_bad_file_does_not_keep_the_others_from_being_transcribed() {
     assert_eq!(line["file"], "clip.wav");
     assert!(
         line["text"].as_str().unwrap().contains("Emma") && line["start"].is_number() && line["confidence"].is_number()
-    );
-}
-
-#[test]
-fn check_probes_what_a_valid_config_names() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = super::mosquitto::Mosquitto::anywhere(dir.path());
-    let file = clip(dir.path(), 4);
-    write(dir.path(), "good.toml", config(&file, "fast", &format!("mqtt://{}", broker.address), ""));
-    let output = hearth(dir.path(), &["check", "--config", "good.toml"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.lines().all(|l| l.starts_with('✓')), "{said}");
-
-    let silent = super::mosquitto::free_address();
-    write(dir.path(), "away.toml", config(Path::new("none.wav"), "fast", &format!("mqtt://{silent}"), ""));
-    refuses(
-        dir.path(),
-        &["check", "--config", "away.toml"],
-        78,
-        &["none.wav", &silent.to_string(), "cannot be reached"],
     );
 }
 
@@ -165,4 +147,26 @@ fn two_hearths_do_not_share_a_state_directory() {
     first.terminate();
     let (status, said) = first.wait();
     assert!(status.success(), "{said}");
+}
+
+#[test]
+fn a_config_without_its_option_is_told_how_it_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "my.toml", "");
+    for command in [&["run"][..], &["check"], &["status"], &["rules", "list"]] {
+        refuses(dir.path(), &[command, &["my.toml"]].concat(), 2, &["named with --config", "`--config my.toml`"]);
+    }
+    let other = hearth(dir.path(), &["models", "fetch", "one", "two"]);
+    assert!(!String::from_utf8_lossy(&other.stderr).contains("--config"), "{other:?}");
+}
+
+#[test]
+fn a_question_before_the_first_snapshot_is_told_when_to_ask() {
+    let dir = tempfile::tempdir().unwrap();
+    let silent = super::mosquitto::free_address();
+    let text = config(&household(), "real-time", &format!("mqtt://{silent}"), "");
+    let mut first = super::harness::Hearth::run(dir.path(), &text);
+    first.until_said("hearth is up");
+    let words = ["holds no snapshot", "every 5 minutes", "request/ask"];
+    refuses(dir.path(), &["ask", "--config", "hearth.toml", "Who called?"], 1, &words);
 }

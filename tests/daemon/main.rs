@@ -10,6 +10,7 @@ mod api;
 mod backlog;
 mod bad_input;
 mod broker_outages;
+mod check;
 mod commands;
 mod crashes;
 mod disk_faults;

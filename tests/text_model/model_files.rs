@@ -80,6 +80,14 @@ fn bundled_models_are_listed_and_verified() {
         "{list}"
     );
     assert!(line("whisper-tiny.en-q5_1.bin").contains("Whisper model"), "{list}");
+    let watcher = line("watcher.safetensors");
+    assert!(watcher.contains("watcher  ") && watcher.contains("F16, F32") && watcher.ends_with("ok"), "{list}");
+    assert!(done(&["models", "verify", "watcher.safetensors"]).contains("is a whole watcher, as SHA256SUMS lists it"));
+    let shown = done(&["models", "show", "watcher.safetensors"]);
+    assert!(
+        shown.contains(" parameters; ") && shown.contains("an alert from") && shown.contains("medicine"),
+        "{shown}"
+    );
     assert!(done(&["models", "verify", "recurrentgemma-nano"]).contains("as SHA256SUMS lists it"));
     assert!(done(&["models", "verify", "whisper-tiny.en-q5_1.bin"]).contains("is a whole Whisper model"));
 }
@@ -97,6 +105,9 @@ fn what_cannot_be_done_is_told_with_the_way_out() {
     assert!(refused(&["models", "verify", path]).contains("it is no GGUF file"));
     assert!(refused(&["generate", "--model", path, "x"]).contains("it is no GGUF file"));
     assert!(refused(&["models", "verify", work.path().to_str().unwrap()]).contains("is no model"));
+    let watcher = work.path().join("watcher.safetensors");
+    std::fs::write(&watcher, "mine").unwrap();
+    assert!(refused(&["models", "verify", watcher.to_str().unwrap()]).contains("is not a watcher"));
     assert!(refused(&["models", "list", "/nonexistent"]).contains("cannot list /nonexistent"));
     assert!(refused(&quantize(&out, &["--force", "--perplexity", "/nonexistent"])).contains("cannot be read as text"));
     let bare = tiny_dir().display().to_string();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use indicatif::DecimalBytes;
 
-use super::{ModelKind, table};
+use super::{ModelKind, table, watcher};
 use crate::asr;
 use crate::cli::sentence;
 use crate::models;
@@ -61,6 +61,9 @@ fn contents(path: &Path, kind: ModelKind) -> anyhow::Result<(String, String)> {
     if kind == ModelKind::Whisper {
         asr::check_model_file(path)?;
         return Ok((DecimalBytes(path.metadata()?.len()).to_string(), "ggml".into()));
+    }
+    if kind == ModelKind::Watcher {
+        return Ok((DecimalBytes(path.metadata()?.len()).to_string(), watcher::forms(path)?));
     }
     let summary = griffin::summary(path)?;
     let forms = summary.groups.iter().filter(|(group, _)| group.is_some()).flat_map(|(_, content)| &content.formats);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use indicatif::{DecimalBytes, HumanCount};
 
-use super::{ModelKind, table};
+use super::{ModelKind, table, watcher};
 use crate::models;
 use griffin::{self, GroupSummary, ModelSummary, TensorGroup};
 
@@ -31,6 +31,11 @@ pub(crate) fn run(args: ShowArgs) -> anyhow::Result<()> {
             path.display(),
             kind.name()
         );
+    }
+    if kind == ModelKind::Watcher {
+        let size = DecimalBytes(path.metadata()?.len());
+        write!(stdout(), "{}: {}, {size}\n{}", path.display(), kind.name(), watcher::describe(&path)?)?;
+        return Ok(());
     }
     let summary = griffin::summary(&path)?;
     writeln!(stdout(), "{}: {}, {}", path.display(), kind.name(), DecimalBytes(summary.bytes))?;

@@ -9,6 +9,7 @@ use crate::asr;
 use crate::cli::progress;
 use crate::listener::prompt::Prompt;
 use crate::models;
+use crate::watcher::Watcher;
 use griffin::{self, Tokenizer};
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,7 @@ pub(crate) fn run(args: VerifyArgs) -> anyhow::Result<()> {
     let kind = ModelKind::of(&path)?;
     match kind {
         ModelKind::Whisper => asr::check_model_file(&path)?,
+        ModelKind::Watcher => drop(Watcher::load(&path)?),
         ModelKind::Checkpoint | ModelKind::Gguf => {
             progress::show("verifying", "parameters", |tell| griffin::verify(&path, tell))?;
             Prompt::load(&path)?;

@@ -33,10 +33,7 @@ const CONNECTIONS: usize = 4 * front::CLIENTS;
 /// # Errors
 /// The address is not loopback and there is no password, or the address is in use.
 pub fn start(listen: SocketAddr, credentials: Option<(String, String)>) -> Result<EmbeddedBroker, BrokerError> {
-    let protected = credentials.as_ref().is_some_and(|(_, password)| !password.is_empty());
-    if !listen.ip().is_loopback() && !protected {
-        return Err(BrokerError::Unprotected(listen));
-    }
+    super::check_protected(listen, credentials.as_ref())?;
     let listener = TcpListener::bind(listen).map_err(|source| BrokerError::Listen { address: listen, source })?;
     let address = listener.local_addr().map_err(|source| BrokerError::Listen { address: listen, source })?;
     // rumqttd only logs that it cannot listen, and never reports its port. So a free one is found first.

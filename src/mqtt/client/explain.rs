@@ -13,17 +13,25 @@ use super::settings::{ClientError, ClientSettings};
 /// The reason code of MQTT 5 with which a broker may refuse an older version. It is none of MQTT 3.1.1.
 const UNSUPPORTED_VERSION_IN_MQTT_5: u8 = 0x84;
 
+/// What helps where a broker wants a password and hearth has none.
+const NO_PASSWORD: &str = "write the password into the file mqtt.password beside the config (the service is given \
+                           /etc/hearth/mqtt.password when it starts), or name its file in [mqtt] password_file";
+
 impl ClientSettings {
     /// The error for a connection that ended after `lasted`, or (None) was never established.
     pub(super) fn explain(&self, lasted: Option<Duration>, source: SessionError) -> ClientError {
         let (url, connecting) = (self.url.clone(), lasted.is_none());
         match source {
             SessionError::Refused(ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized) => {
-                let who = match &self.credentials {
-                    Some((user, _)) => format!("the user \"{user}\" with this password"),
-                    None => "a client without username".into(),
+                const CHECK: &str = "check [mqtt] username and password_file";
+                let (who, remedy) = match &self.credentials {
+                    Some((user, password)) if password.is_empty() => {
+                        (format!("the user \"{user}\" without a password"), NO_PASSWORD)
+                    }
+                    Some((user, _)) => (format!("the user \"{user}\" with this password"), CHECK),
+                    None => ("a client without username".into(), CHECK),
                 };
-                ClientError::Refused { url, who }
+                ClientError::Refused { url, who, remedy }
             }
             SessionError::Refused(ConnectReturnCode::RefusedProtocolVersion)
             | SessionError::Mqtt(StateError::Deserialization(PacketError::InvalidConnectReturnCode(

@@ -27,7 +27,7 @@ type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("the password for MQTT cannot be read from {}: {source}; check [mqtt] password_file", path.display())]
+    #[error("the password for MQTT cannot be read from {}: {source}; {}", path.display(), readable(source))]
     PasswordFile { path: PathBuf, source: io::Error },
     #[error("[mqtt] password_file needs a username beside it")]
     NoUsername,
@@ -39,8 +39,8 @@ pub enum ClientError {
     NoRoots { url: String },
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
-    #[error("{url} refuses {who}: check [mqtt] username and password_file")]
-    Refused { url: String, who: String },
+    #[error("{url} refuses {who}: {remedy}")]
+    Refused { url: String, who: String, remedy: &'static str },
     #[error("{url} is not trusted: {source}; {remedy}")]
     Untrusted { url: String, source: BoxedError, remedy: &'static str },
     #[error("{url} takes no connection: {reason}")]
@@ -74,6 +74,14 @@ pub enum ClientError {
     Unacknowledged { url: String, seconds: u64 },
     #[error("the connection to {url} broke: {source}")]
     Broken { url: String, source: BoxedError },
+}
+
+/// What helps where a password file cannot be read.
+fn readable(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "run this as root, or as the user that may read the file",
+        _ => "check [mqtt] password_file",
+    }
 }
 
 /// Where to connect, with which client id and credentials.
@@ -158,7 +166,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Username and password from the config. Without a password file, systemd may supply the password.
+/// Username and password from the config; without a password file the password is empty.
 ///
 /// # Errors
 /// The password file cannot be read, or there is a password file but no username.
@@ -166,22 +174,16 @@ pub(crate) fn credentials(mqtt: &MqttConfig) -> Result<Option<(String, String)>,
     let Some(username) = &mqtt.username else {
         return if mqtt.password_file.is_some() { Err(ClientError::NoUsername) } else { Ok(None) };
     };
-    let password = match mqtt.password_file.clone().or_else(systemd_credential) {
+    let password = match &mqtt.password_file {
         None => String::new(),
-        Some(path) => std::fs::read_to_string(&path)
-            .map_err(|source| ClientError::PasswordFile { path, source })?
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| ClientError::PasswordFile { path: path.clone(), source })?
             // Some editors put a byte-order mark before the text.
             .trim_start_matches('\u{feff}')
             .trim_end_matches(['\r', '\n'])
             .into(),
     };
     Ok(Some((username.clone(), password)))
-}
-
-/// The file that systemd supplies for `LoadCredential=mqtt:…`.
-fn systemd_credential() -> Option<PathBuf> {
-    let path = Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?).join("mqtt");
-    if path.exists() { Some(path) } else { None }
 }
 
 fn tls_config(url: &str, ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
