@@ -34,7 +34,7 @@ const MAX_QUOTES: usize = 3;
 /// A sentence that says the same words so often in a row is a loop.
 const LOOP_REPEATS: usize = 3;
 
-/// What the gate made of a text.
+/// What the check made of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct GroundedText {
     pub(crate) sentences: Vec<GroundedSentence>,
@@ -48,14 +48,14 @@ pub(crate) struct GroundedText {
 
 /// How many sentences were told and not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct GateCounts {
+pub(crate) struct CheckCounts {
     pub(crate) told: u64,
     pub(crate) dropped: u64,
     pub(crate) repeated: u64,
     pub(crate) softened: u64,
 }
 
-impl GateCounts {
+impl CheckCounts {
     /// Counts the sentences of a text.
     pub(crate) fn add(&mut self, text: &GroundedText) {
         self.told += text.sentences.len() as u64;
@@ -96,9 +96,9 @@ impl GroundedText {
     }
 }
 
-/// How the gate treats a text.
+/// How the check treats a text.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gate<'a> {
+pub(crate) struct CheckOptions<'a> {
     /// The word for a person who is not known.
     pub(crate) someone: &'a str,
     /// Whether persons may be named; false for a model that was measured to take one for another.
@@ -109,9 +109,9 @@ pub(crate) struct Gate<'a> {
 
 impl Talk<'_> {
     /// The sentences of `text` that may be told. `ended` is false when the model was cut off while it wrote.
-    pub(crate) fn ground(&self, text: &str, ended: bool, gate: Gate) -> GroundedText {
+    pub(crate) fn ground(&self, text: &str, ended: bool, options: CheckOptions) -> GroundedText {
         let mut grounded = GroundedText::default();
-        let asked: HashSet<String> = words(gate.question).iter().map(|word| singular(&word.text)).collect();
+        let asked: HashSet<String> = words(options.question).iter().map(|word| singular(&word.text)).collect();
         let mut told: HashSet<Vec<String>> = HashSet::new();
         let all = sentences(text);
         for (index, sentence) in all.iter().enumerate() {
@@ -122,7 +122,7 @@ impl Talk<'_> {
                 grounded.repeated += 1;
                 continue;
             }
-            match self.sentence(written, &found, &asked, gate) {
+            match self.sentence(written, &found, &asked, options) {
                 Some((sentence, softened)) => {
                     // "Sarah called." and "Emma called." are one sentence once both are "someone".
                     if softened && !told.insert(signature(&words(&sentence.text))) {
@@ -147,7 +147,7 @@ impl Talk<'_> {
         text: &str,
         found: &[TextWord],
         asked: &HashSet<String>,
-        gate: Gate,
+        options: CheckOptions,
     ) -> Option<(GroundedSentence, bool)> {
         let claims = self.claims(text, found, asked);
         let (persons, fixed): (Vec<_>, Vec<_>) =
@@ -160,8 +160,9 @@ impl Talk<'_> {
         for person in persons {
             kept.push(person);
             // Somebody else's name stands where little of the rest was said.
-            let bound =
-                self.window(&kept, &content).filter(|with| gate.names_persons && 2 * support(with) >= support(&window));
+            let bound = self
+                .window(&kept, &content)
+                .filter(|with| options.names_persons && 2 * support(with) >= support(&window));
             match bound {
                 Some(with_person) => window = with_person,
                 None => softened.extend(kept.pop()),
@@ -179,7 +180,7 @@ impl Talk<'_> {
         } else {
             self.evidence(&window, &claims, &content)
         };
-        let text = softened.iter().fold(text.to_string(), |text, claim| soften(&text, claim, gate.someone));
+        let text = softened.iter().fold(text.to_string(), |text, claim| soften(&text, claim, options.someone));
         Some((GroundedSentence { text, evidence }, !softened.is_empty()))
     }
 

@@ -36,7 +36,7 @@ use ulid::Ulid;
 
 use crate::config;
 use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, GroundedSentence, Utterance};
-use crate::grounding::{GateCounts, GroundedText};
+use crate::grounding::{CheckCounts, GroundedText};
 use crate::watcher::{WatchScores, Watcher};
 
 pub(crate) use alert_actions::RuleStanding;
@@ -95,7 +95,7 @@ pub struct Listener {
     /// What was said, as far as texts are checked against it.
     talk: talk::RecentTalk,
     /// What the check made of the model's sentences.
-    checked: Cell<GateCounts>,
+    checked: Cell<CheckCounts>,
     watcher: Option<Arc<Watcher>>,
     /// What the watcher made of the utterances on which the rules were not evaluated yet.
     watched: Option<WatchScores>,
@@ -363,7 +363,7 @@ impl Listener {
     }
 }
 
-fn count(counts: &Cell<GateCounts>, text: &GroundedText) {
+fn count(counts: &Cell<CheckCounts>, text: &GroundedText) {
     let mut all = counts.get();
     all.add(text);
     counts.set(all);

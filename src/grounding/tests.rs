@@ -5,7 +5,7 @@ use ulid::Ulid;
 
 use super::*;
 
-const GATE: Gate = Gate { someone: "someone", names_persons: true, question: "" };
+const OPTIONS: CheckOptions = CheckOptions { someone: "someone", names_persons: true, question: "" };
 
 fn talk(lines: &[&str]) -> Vec<Evidence> {
     let evidence = |(index, text): (usize, &&str)| Evidence {
@@ -17,13 +17,13 @@ fn talk(lines: &[&str]) -> Vec<Evidence> {
     lines.iter().enumerate().map(evidence).collect()
 }
 
-fn told(lines: &[&str], text: &str, gate: Gate) -> GroundedText {
-    Talk::new(&talk(lines)).ground(text, true, gate)
+fn told(lines: &[&str], text: &str, options: CheckOptions) -> GroundedText {
+    Talk::new(&talk(lines)).ground(text, true, options)
 }
 
 /// What is told of `text` after `lines`.
 fn text(lines: &[&str], text: &str) -> String {
-    told(lines, text, GATE).text()
+    told(lines, text, OPTIONS).text()
 }
 
 const EVENING: [&str; 6] = [
@@ -37,7 +37,7 @@ const EVENING: [&str; 6] = [
 
 #[test]
 fn what_was_said_is_told_with_the_utterances_it_rests_on() {
-    let grounded = told(&EVENING, "Laura goes to the eye doctor on Saturday at 9:45. Dinner is pasta.", GATE);
+    let grounded = told(&EVENING, "Laura goes to the eye doctor on Saturday at 9:45. Dinner is pasta.", OPTIONS);
     assert_eq!(grounded.text(), "Laura goes to the eye doctor on Saturday at 9:45. Dinner is pasta.");
     let quoted: Vec<_> = grounded.sentences[0].evidence.iter().map(|evidence| evidence.text.as_str()).collect();
     assert_eq!(quoted, &EVENING[..2]);
@@ -54,7 +54,7 @@ fn a_person_whom_nobody_named_becomes_someone() {
     assert_eq!(text(&EVENING, "Olivia's party is on Thursday."), "Someone's party is on Thursday.");
     assert_eq!(text(&EVENING, "The pills were given by Uncle Joe."), "The pills were given by someone.");
     assert_eq!(
-        told(&EVENING, "Sarah has a party. Ethan has a party.", GATE).text(),
+        told(&EVENING, "Sarah has a party. Ethan has a party.", OPTIONS).text(),
         "Someone has a party.",
         "one sentence is left"
     );
@@ -80,7 +80,7 @@ fn days_numbers_and_places_that_nobody_said_are_not_told() {
         "The party is in Vienna.",
         "The party is tomorrow.",
     ] {
-        let grounded = told(&EVENING, sentence, GATE);
+        let grounded = told(&EVENING, sentence, OPTIONS);
         assert_eq!((grounded.text().as_str(), grounded.dropped), ("", 1), "{sentence}");
     }
 }
@@ -101,7 +101,7 @@ fn what_was_said_far_apart_is_not_told_as_one_thing() {
 fn nothing_is_told_twice_or_in_circles_or_cut() {
     assert_eq!(text(&EVENING, "The pasta is ready. The pasta is ready. Ready is pasta!"), "The pasta is ready.");
     assert_eq!(text(&EVENING, "The pasta and the pasta and the pasta and the pasta."), "");
-    let cut = Talk::new(&talk(&EVENING)).ground("The pasta is ready. The electricity bill was twelve", false, GATE);
+    let cut = Talk::new(&talk(&EVENING)).ground("The pasta is ready. The electricity bill was twelve", false, OPTIONS);
     assert_eq!((cut.text().as_str(), cut.repeated), ("The pasta is ready.", 1));
     assert_eq!(
         text(&EVENING, "The pasta is ready"),
@@ -133,13 +133,13 @@ fn each_item_of_a_list_must_have_been_said() {
 
 #[test]
 fn a_model_that_confuses_persons_names_none() {
-    let gate = Gate { names_persons: false, ..GATE };
+    let options = CheckOptions { names_persons: false, ..OPTIONS };
     assert_eq!(
-        told(&EVENING, "Laura goes to the eye doctor on Saturday.", gate).text(),
+        told(&EVENING, "Laura goes to the eye doctor on Saturday.", options).text(),
         "Someone goes to the eye doctor on Saturday."
     );
     assert_eq!(
-        told(&EVENING, "Laura and Lily have a party.", gate).text(),
+        told(&EVENING, "Laura and Lily have a party.", options).text(),
         "",
         "\"someone and someone\" tells nothing"
     );
@@ -147,7 +147,7 @@ fn a_model_that_confuses_persons_names_none() {
 
 #[test]
 fn an_answer_may_repeat_the_words_of_its_question() {
-    let asked = |question| Gate { question, ..GATE };
+    let asked = |question| CheckOptions { question, ..OPTIONS };
     assert_eq!(
         told(&EVENING, "Yes, Emma took her pills.", asked("Did Emma take the pills?")).text(),
         "Yes, Emma took her pills."
@@ -245,7 +245,7 @@ proptest! {
     #[test]
     fn any_text_is_gated_without_a_panic(lines in prop::collection::vec("\\PC{0,60}", 0..6), text in "\\PC{0,200}", ended: bool) {
         let evidence = talk(&lines.iter().map(String::as_str).collect::<Vec<_>>());
-        let grounded = Talk::new(&evidence).ground(&text, ended, GATE);
+        let grounded = Talk::new(&evidence).ground(&text, ended, OPTIONS);
         // What is told is what the model wrote, but for "someone".
         if grounded.softened == 0 {
             prop_assert!(grounded.sentences.iter().all(|sentence| text.contains(&sentence.text)));
@@ -257,7 +257,7 @@ proptest! {
     fn what_was_said_word_by_word_may_be_told(words in prop::collection::vec("[a-z]{3,9}", 3..12)) {
         let sentence = format!("The {}.", words.join(" "));
         prop_assume!(!loops(&super::words::words(&sentence)));
-        let grounded = told(&[&sentence], &sentence, GATE);
+        let grounded = told(&[&sentence], &sentence, OPTIONS);
         prop_assert_eq!(grounded.text(), sentence);
     }
 }

@@ -4,7 +4,7 @@ use super::ListenerError;
 use super::alert::sigmoid;
 use super::reader::Reader;
 use crate::event::Evidence;
-use crate::grounding::Gate;
+use crate::grounding::CheckOptions;
 use griffin::{Logits, State};
 
 /// A question, as the tokens that close the user's turn and open the model's.
@@ -124,8 +124,8 @@ impl Reader {
     }
 
     /// How this model's text is checked against what was said. `question` is what it answers.
-    pub(super) fn gate<'a>(&'a self, question: &'a str) -> Gate<'a> {
-        Gate { someone: &self.prompt.someone, names_persons: self.prompt.names_persons, question }
+    pub(super) fn check_options<'a>(&'a self, question: &'a str) -> CheckOptions<'a> {
+        CheckOptions { someone: &self.prompt.someone, names_persons: self.prompt.names_persons, question }
     }
 
     fn read_question(&self, question: &Question) -> Result<(Logits, State), ListenerError> {

@@ -16,7 +16,7 @@ use super::snapshot_store::{SnapshotPolicy, SnapshotStore};
 use super::{Listener, ListenerError, ListenerOutcome};
 use crate::config::States;
 use crate::event::{Gap, Utterance};
-use crate::grounding::GateCounts;
+use crate::grounding::CheckCounts;
 
 /// At most so many rooms have a state of their own. A state of the 2B model takes 17 MiB, in memory and for each snapshot.
 const MAX_ROOMS: usize = 16;
@@ -271,8 +271,8 @@ impl Listeners {
     }
 
     /// What the check made of the sentences of all states since the start.
-    pub(crate) fn checked(&self) -> GateCounts {
-        let mut all = GateCounts::default();
+    pub(crate) fn checked(&self) -> CheckCounts {
+        let mut all = CheckCounts::default();
         self.all().for_each(|room| all.merge(room.listener.checked.get()));
         all
     }

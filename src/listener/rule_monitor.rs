@@ -9,7 +9,7 @@ use super::reader::Reader;
 use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert, ask};
 use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence};
-use crate::grounding::{GateCounts, Talk};
+use crate::grounding::{CheckCounts, Talk};
 use crate::watcher::{WatchScores, Watcher};
 
 /// A rule, prepared for one model, and the state of its alert.
@@ -30,7 +30,7 @@ pub(super) type Watched<'a> = Option<(WatchScores, &'a Watcher)>;
 /// What the sentence of an alert is checked against.
 pub(super) struct SentenceCheck<'a> {
     pub(super) talk: &'a [Evidence],
-    pub(super) counts: &'a Cell<GateCounts>,
+    pub(super) counts: &'a Cell<CheckCounts>,
 }
 
 impl RuleMonitor {
@@ -100,7 +100,7 @@ impl RuleMonitor {
     ) -> Result<Option<String>, ListenerError> {
         let written = reader.answer(question, ALERT_TOKENS)?;
         let asked = self.rule.question.as_deref().unwrap_or_default();
-        let grounded = Talk::new(check.talk).ground(&written.text, written.ended, reader.gate(asked));
+        let grounded = Talk::new(check.talk).ground(&written.text, written.ended, reader.check_options(asked));
         let text = grounded.text();
         super::count(check.counts, &grounded);
         Ok(Some(text).filter(|text| !text.is_empty()))

@@ -46,7 +46,7 @@ impl Listener {
         let talk = Talk::new(self.talk.since(from));
         let mut told = GroundedText::default();
         for written in parts {
-            told.append(talk.ground(&written.text, written.ended, self.reader.gate("")));
+            told.append(talk.ground(&written.text, written.ended, self.reader.check_options("")));
         }
         count(&self.checked, &told);
         told
@@ -63,7 +63,8 @@ impl Listener {
     /// What the model writes in answer to a question, and what is told of it.
     pub(super) fn write_answer(&self, question: &str) -> Result<(Generated, Answer), ListenerError> {
         let (written, probability) = self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)?;
-        let grounded = Talk::new(self.talk.all()).ground(&written.text, written.ended, self.reader.gate(question));
+        let grounded =
+            Talk::new(self.talk.all()).ground(&written.text, written.ended, self.reader.check_options(question));
         count(&self.checked, &grounded);
         let text = if grounded.sentences.is_empty() { self.reader.prompt.not_said.clone() } else { grounded.text() };
         let evidence = grounded.sentences.into_iter().map(cut_quotes).flat_map(|sentence| sentence.evidence).collect();

@@ -33,7 +33,7 @@ use crate::commands::PendingCommand;
 use crate::commands::interval::stored_interval;
 use crate::config::{Config, Rule};
 use crate::event::{Gap, Utterance};
-use crate::grounding::GateCounts;
+use crate::grounding::CheckCounts;
 use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
@@ -239,7 +239,7 @@ impl ListenerWorker {
     fn update_metrics(&self) -> Result<(), ServiceError> {
         self.context.metrics.tokens.set(self.listeners.tokens_read());
         self.context.metrics.state_bytes.set(self.listeners.bytes());
-        let GateCounts { told, dropped, repeated, softened } = self.listeners.checked();
+        let CheckCounts { told, dropped, repeated, softened } = self.listeners.checked();
         let sentences = &self.context.metrics.sentences;
         sentences.told.set(told);
         sentences.dropped.set(dropped);
