@@ -12,6 +12,8 @@
 pub(crate) mod alert;
 mod alert_actions;
 pub mod ask;
+pub mod calibration;
+mod cross_talk;
 pub(crate) mod digest;
 mod forgetting;
 pub(crate) mod judging;
@@ -63,6 +65,8 @@ pub enum ListenerError {
     #[error(transparent)]
     Prompt(#[from] prompt::PromptError),
     #[error(transparent)]
+    Calibration(#[from] calibration::CalibrationError),
+    #[error(transparent)]
     Snapshot(Box<snapshot::SnapshotError>),
     #[error(
         "no word for \"{key}\" ({words}) begins with a token of its own in this model; name another in prompt.json"
@@ -97,6 +101,7 @@ pub struct Listener {
     /// What the check made of the model's sentences.
     checked: Cell<CheckCounts>,
     watcher: Option<Arc<Watcher>>,
+    calibration: Arc<calibration::Calibration>,
     /// What the watcher made of the utterances on which the rules were not evaluated yet.
     watched: Option<WatchScores>,
     several_rooms: bool,
@@ -175,6 +180,7 @@ impl Listener {
             talk: talk::RecentTalk::default(),
             checked: Cell::default(),
             watcher: None,
+            calibration: Arc::new(calibration::Calibration::load(dir)?),
             watched: None,
             several_rooms: false,
             room: None,
@@ -184,11 +190,6 @@ impl Listener {
 
     /// A listener of one room with the same rules, schedule and weights, which has read nothing yet.
     fn for_room(&self, room: &str) -> Self {
-        let inactive = |monitor: &RuleMonitor| RuleMonitor {
-            watch: alert::AlertState::default(),
-            matches: Vec::new(),
-            ..monitor.clone()
-        };
         Self {
             reader: self.reader.new_stream(),
             yes_no: self.yes_no.clone(),
@@ -196,11 +197,12 @@ impl Listener {
             schedule: self.schedule,
             pending: digest::PendingDigest::default(),
             now: None,
-            rules: self.rules.iter().map(inactive).collect(),
+            rules: self.rules.iter().map(RuleMonitor::inactive).collect(),
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
             checked: Cell::default(),
             watcher: self.watcher.clone(),
+            calibration: self.calibration.clone(),
             watched: None,
             several_rooms: false,
             room: Some(room.into()),
@@ -226,9 +228,7 @@ impl Listener {
         }
         let quote = quote(utterance);
         for monitor in &mut self.rules {
-            if monitor.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&utterance.text)) {
-                keep_last(&mut monitor.matches, quote.clone());
-            }
+            monitor.search(&utterance.text, &quote);
         }
         keep_last(&mut self.unasked, quote);
         Ok(())
@@ -271,10 +271,11 @@ impl Listener {
             let asking = self.rules.iter().zip(&asks).filter(|(_, asks)| **asks);
             let questions: Vec<_> = asking.filter_map(|(monitor, _)| monitor.question.as_ref()).collect();
             let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
+            let asked = asks.into_iter().map(|asks| asks.then(|| odds.next()).flatten()).collect();
+            let seen = self.weigh(asked, scores, &said);
             let check = SentenceCheck { talk: self.talk.last(ALERT_TALK), counts: &self.checked };
-            for (monitor, asks) in self.rules.iter_mut().zip(asks) {
-                let log_odds = asks.then(|| odds.next()).flatten();
-                monitor.evaluate(&self.reader, (log_odds, scores), &said, &check, now, &mut outcome)?;
+            for (monitor, seen) in self.rules.iter_mut().zip(seen) {
+                monitor.evaluate(&self.reader, seen, &said, &check, now, &mut outcome)?;
             }
         }
         self.pass(now, &mut outcome)?;

@@ -21,7 +21,7 @@ use crate::models::{self, ModelError};
 /// The bundled file, in a folder of models.
 pub const FILE: &str = "watcher.safetensors";
 /// The layout of the file that this code reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const KINDS: usize = WatchKind::ALL.len();
 
 /// Why there is no watcher. hearth goes on without it.
@@ -47,8 +47,8 @@ struct Layout {
     windows: Vec<usize>,
     /// From this score on a question is worth asking; in the order of `kinds`.
     low: Vec<f64>,
-    /// From this score on it is worth an alert.
-    high: Vec<f64>,
+    /// `a` and `b` for each kind: without another opinion, the log-odds that it is so are `a + b · score`.
+    alone: Vec<(f64, f64)>,
 }
 
 /// See the module.
@@ -59,9 +59,11 @@ pub struct Watcher {
     /// What an n-gram of a bucket counts for; 0 where training saw it only once.
     idf: Vec<f16>,
     bias: Vec<f64>,
+    /// CRC-32 of the file.
+    checksum: u32,
 }
 
-/// The log-odds of each kind.
+/// A score for each kind: log-odds that are right for the texts of the training, where events are frequent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WatchScores([f64; KINDS]);
 
@@ -131,7 +133,7 @@ impl Watcher {
             .map(|b| f32::from_le_bytes(*b).into())
             .collect::<Vec<f64>>();
         let fits = layout.kinds == WatchKind::ALL
-            && [bias.len(), layout.low.len(), layout.high.len()] == [KINDS; 3]
+            && [bias.len(), layout.low.len(), layout.alone.len()] == [KINDS; 3]
             && !idf.is_empty()
             && weights.len() == idf.len() * KINDS;
         if !fits {
@@ -145,11 +147,12 @@ impl Watcher {
             .iter()
             .chain(&idf)
             .map(|x| x.to_f64())
-            .chain(bias.iter().chain(&layout.low).chain(&layout.high).copied());
+            .chain(bias.iter().chain(&layout.low).copied())
+            .chain(layout.alone.iter().flat_map(|(a, b)| [*a, *b]));
         if numbers.into_iter().any(|x| !x.is_finite()) {
             return Err("it holds a value that is no number".into());
         }
-        Ok(Self { layout, weights, idf, bias })
+        Ok(Self { layout, weights, idf, bias, checksum: crc32fast::hash(bytes) })
     }
 
     /// Scores talk, the newest utterance last: of a few lengths of the end of it, the highest.
@@ -163,9 +166,46 @@ impl Watcher {
         scores.of(kind) >= self.layout.low[kind as usize]
     }
 
-    /// By how much the score of `kind` is above what is worth an alert.
-    pub(crate) fn excess(&self, kind: WatchKind, scores: &WatchScores) -> f64 {
-        scores.of(kind) - self.layout.high[kind as usize]
+    /// The log-odds of `kind` in a stream of talk, from the score alone.
+    pub(crate) fn log_odds(&self, kind: WatchKind, scores: &WatchScores) -> f64 {
+        let (a, b) = self.layout.alone[kind as usize];
+        a + b * scores.of(kind)
+    }
+
+    /// Which file it is.
+    pub(crate) fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
+    /// Which utterances the score of `kind` rests on: those whose n-grams add at least a third of what those of the utterance add that
+    /// adds most. Their indices, in order.
+    pub(crate) fn carriers(&self, talk: &[&str], kind: WatchKind) -> Vec<usize> {
+        let score = |texts: &[&str]| self.score_text(&texts.join(" ")).of(kind);
+        let stretches = self.layout.windows.iter().map(|words| &talk[talk.len() - fitting(talk, *words)..]);
+        let best = stretches.max_by(|a, b| score(a).total_cmp(&score(b))).expect("there is at least one window");
+        let shares = self.shares(best, kind);
+        let most = shares.iter().copied().fold(0.0, f64::max);
+        let first = talk.len() - best.len();
+        (0..best.len()).filter(|at| shares[*at] > 0.0 && 3.0 * shares[*at] >= most).map(|at| first + at).collect()
+    }
+
+    /// What the n-grams within each utterance add to the score of all of them together. With the bias, and the n-grams that lie across
+    /// two utterances, it is the score.
+    fn shares(&self, texts: &[&str], kind: WatchKind) -> Vec<f64> {
+        type Grams = fn(&Watcher, &[String]) -> BTreeMap<usize, u32>;
+        let mut shares = vec![0.0; texts.len()];
+        for grams in [Self::word_grams as Grams, Self::char_grams] {
+            let all = grams(self, &words(&texts.join(" ")));
+            let norm = self.norm(&all);
+            for (share, text) in shares.iter_mut().zip(texts) {
+                for (bucket, count) in grams(self, &words(text)) {
+                    let total = all.get(&bucket).copied().unwrap_or(count);
+                    let weight = self.weights[bucket * KINDS + kind as usize].to_f64();
+                    *share += self.value(bucket, total) / norm * weight * f64::from(count) / f64::from(total);
+                }
+            }
+        }
+        shares
     }
 
     fn score_text(&self, text: &str) -> WatchScores {
@@ -178,13 +218,20 @@ impl Watcher {
 
     /// Adds what n-grams of one sort say; their number does not matter, only their shares.
     fn add(&self, counts: &BTreeMap<usize, u32>, scores: &mut [f64; KINDS]) {
-        let value = |(bucket, count): (&usize, &u32)| (1.0 + f64::from(*count).ln()) * self.idf[*bucket].to_f64();
-        let norm = counts.iter().map(value).map(|x| x * x).sum::<f64>().sqrt().max(1e-9);
-        for entry in counts {
-            let share = value(entry) / norm;
-            let row = &self.weights[entry.0 * KINDS..][..KINDS];
+        let norm = self.norm(counts);
+        for (bucket, count) in counts {
+            let share = self.value(*bucket, *count) / norm;
+            let row = &self.weights[bucket * KINDS..][..KINDS];
             scores.iter_mut().zip(row).for_each(|(score, weight)| *score += share * weight.to_f64());
         }
+    }
+
+    fn value(&self, bucket: usize, count: u32) -> f64 {
+        (1.0 + f64::from(count).ln()) * self.idf[bucket].to_f64()
+    }
+
+    fn norm(&self, counts: &BTreeMap<usize, u32>) -> f64 {
+        counts.iter().map(|(bucket, count)| self.value(*bucket, *count).powi(2)).sum::<f64>().sqrt().max(1e-9)
     }
 
     fn word_grams(&self, words: &[String]) -> BTreeMap<usize, u32> {
@@ -216,16 +263,19 @@ impl Watcher {
     }
 }
 
-/// The last utterances of together at most `most` words; the newest in any case.
-fn window(talk: &[&str], most: usize) -> String {
+/// How many of the last utterances have together at most `most` words; the newest in any case.
+fn fitting(talk: &[&str], most: usize) -> usize {
     let mut total = 0;
     let fits = |(at, text): &(usize, &&str)| {
         total += text.split_whitespace().count();
         *at == 0 || total <= most
     };
-    let mut newest_first: Vec<&str> = talk.iter().rev().enumerate().take_while(fits).map(|(_, text)| *text).collect();
-    newest_first.reverse();
-    newest_first.join(" ")
+    talk.iter().rev().enumerate().take_while(fits).count()
+}
+
+/// The last utterances of together at most `most` words.
+fn window(talk: &[&str], most: usize) -> String {
+    talk[talk.len() - fitting(talk, most)..].join(" ")
 }
 
 /// Words in lower case and without accents: runs of letters, digits and apostrophes.
@@ -286,13 +336,31 @@ mod tests {
             bytes.splice(at..at + old.len(), new.bytes());
             bytes
         };
-        assert!(error(&with(r#"\"format\": 1"#, r#"\"format\": 7"#)).contains("its format is 7"));
+        assert!(error(&with(r#"\"format\": 2"#, r#"\"format\": 7"#)).contains("its format is 7"));
         assert!(error(&with(r#"\"leak\""#, r#"\"lake\""#)).contains("unknown variant `lake`"));
         assert!(error(&with(r#"\"words\": [1"#, r#"\"words\": [9"#)).contains("another length"));
         let mut nan = whole.clone();
         let end = nan.len();
         nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
         assert!(error(&nan).contains("no number"));
+    }
+
+    #[test]
+    fn it_tells_which_utterances_a_score_rests_on() {
+        let watcher = Watcher::parse(&bundled()).unwrap();
+        let carriers = |talk: &[&str], kind| watcher.carriers(talk, kind);
+        let pills = ["It will be warm today.", "Did you take your heart pills?", "Oh no, I forgot them this morning."];
+        assert_eq!(carriers(&pills, WatchKind::Medicine), [1, 2]);
+        let smoke = ["Dinner is at seven.", "There is smoke coming out of the oven!", "We need milk and eggs."];
+        assert_eq!(carriers(&smoke, WatchKind::Fire), [1]);
+        assert!(carriers(&[], WatchKind::Fire).is_empty());
+        let alone = ["Oh no, I forgot the pills this morning."];
+        let score = watcher.score(&alone).of(WatchKind::Medicine);
+        let share = watcher.shares(&alone, WatchKind::Medicine)[0];
+        assert!(
+            (share + watcher.bias[WatchKind::Medicine as usize] - score).abs() < 1e-9,
+            "the shares add up to the score"
+        );
     }
 
     #[test]

@@ -3,14 +3,14 @@
     python watcher.py                   # trains on the training part, writes ../models/watcher.safetensors and the texts of the test, prints scores
     python watcher.py --choose          # compares settings on a seventh of the training part
 
-`src/watcher.rs` reads the file and must compute the same; `tests/fixtures/watcher.jsonl` holds texts with what is to come out.
+It needs the prose of `text.py` (`apt install fortunes wordnet-base`). `src/watcher.rs` reads the file and must compute the same; `tests/fixtures/watcher.jsonl` holds texts with what is to come out.
 """
 import argparse, json, os, random, re, struct, time, unicodedata, zlib
 from functools import lru_cache
 import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
-import household as hh, split, written as W
+import household as hh, split, text as free_text, written as W
 from episodes import KINDS, looser
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -18,8 +18,8 @@ BUCKETS = 110_000
 WORDS, CHARS = (1, 3), (2, 5)      # lengths of the n-grams of words, and of characters within a word and its borders
 WINDOWS = (15, 30, 60)             # the last utterances of so many words are scored, and the highest score counts
 TRAINED = 40                       # words of the texts it is trained on
-FALSE = {"low": 0.1, "high": 0.01}   # share of exchanges without the kind that pass: it is worth a question; it is worth an alert
-CALM = 6000                        # of so many readings of calm talk, none may be worth an alert
+LOW = 0.1                          # share of exchanges without the kind that are worth a question
+EVENTS, PROSE = 1500, 10_000       # texts of the generator's events, and of prose, that it is trained on
 RATES = (0.005, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -79,6 +79,26 @@ def calm(rng, n):
     return [home.episode().text for _ in range(n)]
 
 
+def events(rng, n, before=(0, 0, 0, 1)):
+    """[(utterances of calm talk, of an event of the generator, its kinds)]"""
+    out = []
+    for i in range(n):
+        if i % 20 == 0: home = hh.Household(rng.randrange(1 << 40), noise=rng.choice([0, 0.02]), alert_rate=1.0); home.rng = rng
+        e = home.episode(); out.append((calm(rng, rng.choice(before)), re.split(r"(?<=[.!?]) ", e.text), set(e.alerts)))
+    return out
+
+
+@lru_cache(1)
+def prose():
+    """Lines of jokes, songs and example sentences in three parts, by blocks of 50: to train on, to choose by (half 0), to judge by (half 1).
+
+    Nobody says "Kindle: catch fire." or "A kindled fire." out of the blue, so definitions and short phrases are only trained on."""
+    lines = list(dict.fromkeys([*free_text.fortunes(), *free_text.wordnet()]))
+    if len(lines) < 50_000: raise SystemExit("there is too little prose: apt install fortunes wordnet-base")
+    talk = lambda i: len(lines[i].split()) >= 6 and not re.match(r"[\w'-]+: ", lines[i])
+    return {name: [i for i in range(len(lines)) if i // 50 % 3 == part and (name == "train" or talk(i))] for part, name in enumerate(("train", 0, 1))}, lines
+
+
 def material(lines, rng, times=2, alone=0.7, calm_texts=2000):
     texts, kinds = [], []
     for d in lines:
@@ -88,7 +108,10 @@ def material(lines, rng, times=2, alone=0.7, calm_texts=2000):
             before = [] if rng.random() < alone else calm(rng, rng.choice([1, 1, 2]))
             texts.append(window(before + parts)); kinds.append(set(k))
     for _ in range(calm_texts): texts.append(window(calm(rng, rng.choice([1, 2, 4])))); kinds.append(set())
-    return texts, np.array([[k in s for k in KINDS] for s in kinds])
+    for before, parts, k in events(rng, EVENTS): texts.append(window(before + parts)); kinds.append(k)
+    own = len(texts); of, free = prose()
+    for i in rng.sample(of["train"], PROSE): texts.append(window(free[max(0, i - rng.choice([0, 0, 1, 3])):i + 1])); kinds.append(set())
+    return texts, np.array([[k in s for k in KINDS] for s in kinds]), own
 
 
 def document_idf(texts, least):
@@ -117,8 +140,8 @@ def show(name, r): print(f"{name:34} " + ", ".join(f"{x:.3f} at {q:.1%}" for x, 
 
 
 class Model:
-    def __init__(self, texts, y, c, least=2, use_idf=True):
-        self.idf = document_idf(texts, least); self.idf = self.idf if use_idf else (self.idf > 0).astype(float)
+    def __init__(self, texts, y, own, c, least=2, use_idf=True):
+        self.idf = document_idf(texts[:own], least); self.idf = self.idf if use_idf else (self.idf > 0).astype(float)
         self.w, self.b = fit(rows(texts, self.idf), y, c)
     def alone(self, texts): return rows(texts, self.idf) @ self.w.astype(np.float32) + self.b
 
@@ -142,6 +165,13 @@ def while_told(model, exchanges):
     for i, (before, parts, _, _) in enumerate(exchanges):
         for n in range(1, len(parts) + 1): talks.append(before + parts[:n]); of.append(i)
     p = model(talks); out = np.full((len(exchanges), len(KINDS)), -np.inf); np.maximum.at(out, of, p); return out
+
+
+def load(path):
+    """(model, what the file says of itself, CRC-32 of the file)"""
+    raw = open(path, "rb").read(); n = struct.unpack("<Q", raw[:8])[0]; head = json.loads(raw[8:8 + n]); m = object.__new__(Model)
+    tensor = lambda k: np.frombuffer(raw[8 + n + head[k]["data_offsets"][0]:8 + n + head[k]["data_offsets"][1]], {"F16": np.float16, "F32": np.float32}[head[k]["dtype"]]).reshape(head[k]["shape"])
+    m.w, m.idf, m.b = tensor("weights"), tensor("idf").astype(np.float64), tensor("bias"); return m, json.loads(head["__metadata__"]["watcher"]), zlib.crc32(raw)
 
 
 def stream(rng, n):
@@ -172,22 +202,17 @@ def choose():
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument("--choose", action="store_true"); ap.add_argument("--out", default=os.path.join(HERE, "../models/watcher.safetensors")); a = ap.parse_args()
     if a.choose: return choose()
+    import calibrate
     model = Model(*material(split.exchanges()[0], random.Random(3)), 8.0); dev = told(split.exchanges()[1], 5); y = np.array([[k in x[2] for k in KINDS] for x in dev]); half = np.array([x[3] for x in dev])
     show("exchange alone", recalls(model.alone([" ".join(x[1]) for x in dev]), y).mean(0)); show("behind calm talk", recalls(model([x[0] + x[1] for x in dev]), y).mean(0))
     p = while_told(model, dev); first, second = half == 0, half == 1
-    limits = {name: [limit(p[first, j], y[first, j], share) for j in range(len(KINDS))] for name, share in FALSE.items()}
-    limits["high"] = np.maximum(limits["high"], model(stream(random.Random(12), CALM)).max(0) + 1e-3)
-    calm_p = model(stream(random.Random(11), CALM))
-    print("\nthresholds of the first half, judged on the second; readings after each utterance, of the whole exchange the highest")
-    print(f"{'kind':9} {'n':>4}  " + "   ".join(f"{name}: recall, false, of calm talk" for name in limits))
-    table = []
+    low = [limit(p[first, j], y[first, j], LOW) for j in range(len(KINDS))]; calm_p = model(stream(random.Random(11), 6000))
+    print("\nworth a question; threshold of the first half, judged on the second; readings after each utterance, of the whole exchange the highest")
     for j, k in enumerate(KINDS):
-        t = y[second, j]; row = []
-        for name in limits: over = p[second, j] > limits[name][j]; row += [over[t].mean(), over[~t].mean(), (calm_p[:, j] > limits[name][j]).mean()]
-        table.append(row); print(f"{k:9} {t.sum():4}  " + "   ".join(f"{row[i]:12.2f} {row[i + 1]:7.2%} {row[i + 2]:12.2%}" for i in (0, 3)))
-    row = np.mean(table, 0); print(f"{'mean':9} {'':4}  " + "   ".join(f"{row[i]:12.2f} {row[i + 1]:7.2%} {row[i + 2]:12.2%}" for i in (0, 3)))
+        t = y[second, j]; over = p[second, j] > low[j]; print(f"{k:9} {t.sum():4}  recall {over[t].mean():.2f}, false {over[~t].mean():6.2%}, of calm talk {(calm_p[:, j] > low[j]).mean():.2%}")
+    alone = calibrate.watcher_alone(model)
     f32 = lambda v: [round(float(x), 4) for x in v]
-    write(a.out, model, {"format": 1, "kinds": KINDS, "words": WORDS, "chars": CHARS, "windows": WINDOWS, **{name: f32(v) for name, v in limits.items()}})
+    write(a.out, model, {"format": 2, "kinds": KINDS, "words": WORDS, "chars": CHARS, "windows": WINDOWS, "low": f32(low), "alone": [f32(v) for v in alone]})
     with open(os.path.join(HERE, "../tests/fixtures/watcher.jsonl"), "w") as f:
         odd = [[""], ["Fire!"], ["Il a laissé la fenêtre ouverte, Zoë’s ﬁne."], ["ΟΔΟΣ Straße İstanbul", "½ naïve —  don't 'x'"], ["火事だ"], ["help " * 200]]
         for talk in odd + [x[0][-2:] + x[1] for x in dev[::40]]: f.write(json.dumps({"talk": talk, "scores": f32(model([talk])[0])}, ensure_ascii=False) + "\n")

@@ -47,7 +47,7 @@ impl Default for ListenerConfig {
 }
 
 /// What the watcher can listen for ([`crate::watcher`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WatchKind {
     Help,

@@ -122,9 +122,14 @@ impl Config {
                      or remove \"watch\""
                 )
             });
-            if let Some(Err(error)) = rule.pattern.as_deref().map(regex::Regex::new) {
-                problems
-                    .add(&key("pattern"), format!("the pattern of rule \"{name}\" is no regular expression: {error}"));
+            problems.unless(rule.trigger.is_none() || rule.question.is_some(), &key("trigger"), || {
+                format!("rule \"{name}\" has no question: write its words as pattern, which raises the alert then")
+            });
+            for (which, text) in [("pattern", &rule.pattern), ("trigger", &rule.trigger)] {
+                if let Some(Err(error)) = text.as_deref().map(regex::Regex::new) {
+                    let message = format!("the {which} of rule \"{name}\" is no regular expression: {error}");
+                    problems.add(&key(which), message);
+                }
             }
             problems.unless(rule.question.as_deref().is_none_or(|q| !q.trim().is_empty()), &key("question"), || {
                 format!("the question of rule \"{name}\" is empty")

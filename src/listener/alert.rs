@@ -22,6 +22,8 @@ use crate::event::{AlertPhase, Evidence};
 const EVIDENCE_OBSERVATIONS: usize = 3;
 /// An alert quotes at most so many utterances.
 const EVIDENCE_MAX: usize = 3;
+/// After words that left no doubt, the alert stays on for so long at least.
+const AFTER_TRIGGER: SignedDuration = SignedDuration::from_secs(60);
 /// An update is due when the log-odds exceed those last reported by this much; e² ≈ 7 times the odds.
 const UPDATE_RISE: f64 = 2.0;
 
@@ -29,7 +31,7 @@ const UPDATE_RISE: f64 = 2.0;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AlertPolicy {
     /// Thresholds in log-odds.
-    enter: f64,
+    pub(super) enter: f64,
     exit: f64,
     confirm: Confirm,
     cooldown: SignedDuration,
@@ -66,12 +68,18 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
 /// What a rule found in the utterances since the last evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RuleObservation {
-    /// Of yes to the rule's question; none when it was not asked.
+    /// That what the rule asks about is so; none when nothing tells.
     pub(crate) log_odds: Option<f64>,
     /// The pattern was found in what was said.
     pub(crate) matched: bool,
+    /// Words were said that leave no doubt.
+    pub(crate) triggered: bool,
+    /// A likelier rule speaks at the same words ([`super::cross_talk`]): this observation does not count for the alert.
+    pub(crate) waits: bool,
     /// The utterances since the last observation, oldest first; if the pattern matched, only those that match.
     pub(crate) said: Vec<Evidence>,
+    /// `said` are the utterances that the observation rests on, and nothing else is to be quoted.
+    pub(crate) exact: bool,
 }
 
 /// A phase of an alert that begins.
@@ -108,11 +116,16 @@ pub(crate) struct AlertState {
 struct RecentReading {
     /// It counts for the alert.
     hit: bool,
+    /// It is enough for the alert.
+    #[serde(default)]
+    triggered: bool,
     matched: bool,
     /// By how much the log-odds rose.
     rise: f64,
     #[serde(skip)]
     said: Vec<Evidence>,
+    #[serde(skip)]
+    exact: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,6 +136,9 @@ struct ActiveAlert {
     /// The highest log-odds that a phase has reported.
     #[serde(rename = "told")]
     reported: Option<f64>,
+    /// Words that left no doubt were said: what is said next does not end it before this time.
+    #[serde(default)]
+    stays: Option<Timestamp>,
     /// Somebody acknowledged it: only its end is still reported.
     #[serde(default)]
     acknowledged: bool,
@@ -213,31 +229,37 @@ impl AlertState {
     ) -> Option<AlertChange> {
         // Damaged weights give NaN; such a value must not be kept.
         let odds = observation.log_odds.filter(|x| x.is_finite());
-        if policy.asks && odds.is_none() {
+        let triggered = observation.triggered;
+        if policy.asks && odds.is_none() && !triggered {
             self.last = None;
             return self.tick(policy, now);
         }
-        let hit = if policy.asks { odds.is_some_and(|x| x >= policy.enter) } else { observation.matched };
-        let miss = odds.is_some_and(|x| x < policy.exit);
+        let reached = if policy.asks { odds.is_some_and(|x| x >= policy.enter) } else { observation.matched };
+        let hit = triggered || (reached && !observation.waits);
+        let miss = odds.is_some_and(|x| x < policy.exit) && !triggered;
         let rise = odds.map_or(0.0, |x| x - self.last.unwrap_or(policy.exit));
         self.last = odds;
-        self.disarmed &= !(miss || observation.matched);
+        self.disarmed &= !(miss || triggered || observation.matched);
         if !self.is_silenced(policy, now) {
-            let seen = RecentReading { hit, matched: observation.matched, rise, said: observation.said };
-            self.recent.push_back(seen);
+            let RuleObservation { matched, said, exact, .. } = observation;
+            self.recent.push_back(RecentReading { hit, triggered, matched, rise, said, exact });
             while self.recent.len() > policy.confirm.of.max(EVIDENCE_OBSERVATIONS) {
                 self.recent.pop_front();
             }
         }
+        let stays = triggered.then(|| now + AFTER_TRIGGER);
         let Some(active) = &mut self.active else {
             return self.fires(policy).then(|| {
-                self.active = Some(ActiveAlert { id, confirmed: now, reported: None, acknowledged: false });
+                self.active = Some(ActiveAlert { id, confirmed: now, reported: None, stays, acknowledged: false });
                 self.last_alert = Some(id);
                 self.report(AlertPhase::New, odds)
             });
         };
+        active.stays = stays.or(active.stays);
         if miss {
-            return Some(self.end(now));
+            // A clock that was set back must not keep the alert on for longer than that.
+            let stays = active.stays.is_some_and(|until| now < until && until.duration_since(now) <= AFTER_TRIGGER);
+            return if stays { None } else { Some(self.end(now)) };
         }
         if !hit {
             return self.tick(policy, now);
@@ -262,8 +284,8 @@ impl AlertState {
 
     fn fires(&self, policy: &AlertPolicy) -> bool {
         let hits = self.recent.iter().rev().take(policy.confirm.of).filter(|seen| seen.hit).count();
-        let newest_is_hit = self.recent.back().is_some_and(|seen| seen.hit);
-        newest_is_hit && hits >= policy.confirm.hits && !self.disarmed
+        let enough = |newest: &RecentReading| newest.triggered || (newest.hit && hits >= policy.confirm.hits);
+        self.recent.back().is_some_and(enough) && !self.disarmed
     }
 
     /// Whether the cooldown or a snooze runs; observations in it are ignored. A clock that was set back ends the cooldown.
@@ -288,8 +310,12 @@ impl AlertState {
     }
 }
 
-/// The utterances at which the log-odds rose most, and those that matched, oldest first.
+/// What the newest log-odds rest on, where that is known. Else the utterances at which they rose most, and those that matched, oldest
+/// first.
 fn evidence(recent: &VecDeque<RecentReading>) -> Vec<Evidence> {
+    if let Some(newest) = recent.back().filter(|seen| seen.exact) {
+        return newest.said[newest.said.len().saturating_sub(EVIDENCE_MAX)..].to_vec();
+    }
     let most = recent.iter().map(|seen| seen.rise).fold(0.0, f64::max);
     let counts = |seen: &&RecentReading| seen.matched || (seen.rise > 0.0 && 2.0 * seen.rise >= most);
     let mut quoted: Vec<Evidence> = recent.iter().filter(counts).flat_map(|seen| seen.said.iter().cloned()).collect();

@@ -26,6 +26,7 @@ impl Listener {
             talk,
             checked: _,
             watcher: _,
+            calibration: _,
             watched,
             several_rooms: _,
             room,
@@ -35,8 +36,10 @@ impl Listener {
         *watched = None;
         *pending = digest::PendingDigest::default();
         for monitor in rules {
-            let RuleMonitor { rule: _, policy: _, pattern: _, question: _, watch, matches } = monitor;
+            let RuleMonitor { rule: _, policy: _, pattern: _, trigger: _, question: _, watch, matches, triggers } =
+                monitor;
             matches.clear();
+            triggers.clear();
             let ended = watch.forget(|id| alerts.contains(&id.to_string()), now);
             outcome.alerts.extend(ended.map(|change| monitor.alert(change, None, None, now)));
         }

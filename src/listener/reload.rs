@@ -1,6 +1,6 @@
 //! Replacing rules and the summary schedule while the state lives on.
 //!
-//! A rule whose name, question, pattern and watcher are unchanged keeps its alert and its history.
+//! A rule whose name, question, pattern, trigger and watcher are unchanged keeps its alert and its history.
 
 use jiff::Timestamp;
 
@@ -22,7 +22,7 @@ impl Listener {
         let mut outcome = ListenerOutcome::default();
         for mut old in std::mem::take(&mut self.rules) {
             match fresh.iter_mut().find(|new| is_same(&new.rule, &old.rule)) {
-                Some(new) => (new.watch, new.matches) = (old.watch, old.matches),
+                Some(new) => (new.watch, new.matches, new.triggers) = (old.watch, old.matches, old.triggers),
                 None => {
                     let ended = old.watch.retire(now);
                     outcome.alerts.extend(ended.map(|change| old.alert(change, None, None, now)));
@@ -47,5 +47,6 @@ impl Listener {
 
 /// Thresholds, cooldown and severity may differ.
 fn is_same(a: &config::Rule, b: &config::Rule) -> bool {
-    (&a.name, &a.question, &a.pattern, a.watch) == (&b.name, &b.question, &b.pattern, b.watch)
+    let words = |rule: &config::Rule| (rule.question.clone(), rule.pattern.clone(), rule.trigger.clone());
+    (&a.name, words(a), a.watch) == (&b.name, words(b), b.watch)
 }

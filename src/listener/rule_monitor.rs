@@ -5,6 +5,7 @@ use std::cell::Cell;
 use jiff::Timestamp;
 use ulid::Ulid;
 
+use super::cross_talk::AlertClaim;
 use super::reader::Reader;
 use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert, ask};
 use crate::config;
@@ -18,14 +19,30 @@ pub(super) struct RuleMonitor {
     pub(super) rule: config::Rule,
     pub(super) policy: alert::AlertPolicy,
     pub(super) pattern: Option<regex::Regex>,
+    pub(super) trigger: Option<regex::Regex>,
     pub(super) question: Option<ask::Question>,
     pub(super) watch: alert::AlertState,
     /// Utterances since the last evaluation in which the pattern was found.
     pub(super) matches: Vec<Evidence>,
+    /// The same for the trigger.
+    pub(super) triggers: Vec<Evidence>,
 }
 
 /// The watcher, and what it made of what was said; none where there is no watcher.
 pub(super) type Watched<'a> = Option<(WatchScores, &'a Watcher)>;
+
+/// What is known of a rule's question after some utterances.
+#[derive(Clone, Debug)]
+pub(super) struct RuleEvidence {
+    /// What the model says, in log-odds of yes; none where it was not asked.
+    pub(super) asked: Option<f64>,
+    /// That it is so, from the model and the watcher.
+    pub(super) log_odds: Option<f64>,
+    /// The utterances that the watcher's score rests on, where the rule reached its threshold and the watcher suspects it, too.
+    pub(super) rests_on: Vec<Evidence>,
+    /// See [`super::cross_talk`].
+    pub(super) waits: bool,
+}
 
 /// What the sentence of an alert is checked against.
 pub(super) struct SentenceCheck<'a> {
@@ -39,54 +56,80 @@ impl RuleMonitor {
         Ok(Self {
             policy: rule.into(),
             pattern: rule.pattern.as_deref().map(config::pattern).transpose().map_err(wrong)?,
+            trigger: rule.trigger.as_deref().map(config::pattern).transpose().map_err(wrong)?,
             question: rule.question.as_deref().map(|question| reader.question(question)).transpose()?,
             watch: alert::AlertState::default(),
             matches: Vec::new(),
+            triggers: Vec::new(),
             rule: rule.clone(),
         })
+    }
+
+    /// The same rule, of which nothing was heard yet.
+    pub(super) fn inactive(&self) -> Self {
+        Self { watch: alert::AlertState::default(), matches: Vec::new(), triggers: Vec::new(), ..self.clone() }
+    }
+
+    /// Searches an utterance for the rule's words.
+    pub(super) fn search(&mut self, text: &str, quote: &Evidence) {
+        for (pattern, found) in [(&self.pattern, &mut self.matches), (&self.trigger, &mut self.triggers)] {
+            if pattern.as_ref().is_some_and(|pattern| pattern.is_match(text)) {
+                super::keep_last(found, quote.clone());
+            }
+        }
     }
 
     /// Whether the rule's question is to be asked now.
     pub(super) fn asks(&mut self, watched: Watched<'_>) -> bool {
         let suggested = self.rule.watch.zip(watched).map(|(kind, (scores, watcher))| watcher.suggests(kind, &scores));
-        self.question.is_some() && self.watch.worth_asking(&self.policy, !self.matches.is_empty(), suggested)
+        let matched = !self.matches.is_empty() || !self.triggers.is_empty();
+        self.question.is_some() && self.watch.worth_asking(&self.policy, matched, suggested)
     }
 
-    /// What the watcher says, in log-odds that are comparable with the thresholds of the rule; none for a rule without a watcher.
-    fn watched(&self, watched: Watched<'_>) -> Option<f64> {
-        let excess = self.rule.watch.zip(watched).map(|(kind, (scores, watcher))| watcher.excess(kind, &scores));
-        excess.map(|excess| alert::log_odds(self.rule.enter.get()) + excess)
+    /// What the rule claims, if it has a watcher and reached its threshold: rules that share their evidence are compared.
+    pub(super) fn claim(&self, seen: &RuleEvidence) -> Option<AlertClaim> {
+        let enter = self.policy.enter;
+        let log_odds = seen.log_odds.filter(|odds| self.rule.watch.is_some() && *odds >= enter)?;
+        let rests_on = seen.rests_on.iter().map(|one| one.utterance).collect();
+        let own_words = !self.matches.is_empty() || !self.triggers.is_empty();
+        Some(AlertClaim { log_odds, enter, own_words, rests_on })
     }
 
-    /// Evaluates the rule after the utterances `said`. `evidence` is what the model says, if it was asked, in log-odds of yes, and
-    /// what the watcher says: the higher one counts. What the model answers goes through `check`.
+    /// Evaluates the rule after the utterances `said`. What the model answers goes through `check`.
     pub(super) fn evaluate(
         &mut self,
         reader: &Reader,
-        (asked, watched): (Option<f64>, Watched<'_>),
+        seen: RuleEvidence,
         said: &[Evidence],
         check: &SentenceCheck<'_>,
         now: Timestamp,
         outcome: &mut ListenerOutcome,
     ) -> Result<(), ListenerError> {
-        let matches = std::mem::take(&mut self.matches);
-        let matched = !matches.is_empty();
-        let said = if matched { matches } else { said.to_vec() };
-        let watched = self.watched(watched);
-        let log_odds = asked.into_iter().chain(watched).reduce(f64::max);
-        let change =
-            self.watch.observe(&self.policy, alert::RuleObservation { log_odds, matched, said }, now, Ulid::generate());
+        let RuleEvidence { asked, log_odds, rests_on, waits } = seen;
+        let (matches, triggers) = (std::mem::take(&mut self.matches), std::mem::take(&mut self.triggers));
+        let (matched, triggered) = (!matches.is_empty(), !triggers.is_empty());
+        let exact = triggered || (!matched && !rests_on.is_empty());
+        let said = match (triggered, matched) {
+            (true, _) => triggers,
+            (false, true) => matches,
+            (false, false) if exact => rests_on,
+            (false, false) => said.to_vec(),
+        };
+        let observation = alert::RuleObservation { log_odds, matched, triggered, waits, said, exact };
+        let change = self.watch.observe(&self.policy, observation, now, Ulid::generate());
         let probability = log_odds.map(alert::sigmoid);
         if let Some(probability) = probability {
             let (rule, active) = (self.rule.name.clone(), self.watch.active());
             outcome.readings.push(RuleEvaluation { rule, room: None, probability, time: now, active });
         }
         if let Some(change) = change {
-            // Where the watcher alone says yes, the model's sentence would deny the alert.
-            let agrees = asked.is_some_and(|odds| watched.is_none() || odds >= 0.0);
+            // Where only the watcher says yes, the model's sentence would deny the alert.
+            let agrees = asked.is_some_and(|odds| self.rule.watch.is_none() || odds >= 0.0);
             let why = self.question.as_ref().filter(|_| agrees && change.phase != AlertPhase::End);
             let answer = why.map(|question| self.answer(reader, question, check)).transpose()?.flatten();
-            outcome.alerts.push(self.alert(change, probability, answer, now));
+            // What its words alone raised has no probability: neither model nor watcher agrees.
+            let agreed = log_odds.is_some_and(|odds| !triggered || odds >= self.policy.enter);
+            outcome.alerts.push(self.alert(change, probability.filter(|_| agreed), answer, now));
         }
         Ok(())
     }

@@ -51,6 +51,10 @@ fn an_unknown_kind_of_watcher_is_refused_with_the_kinds_there_are() {
         error.contains("rule \"smoke\" has \"watch\" and no question") && error.contains("Add a question"),
         "{error}"
     );
+    let error = problems(&rule("pattern = \"smoke\"\ntrigger = \"fire\"\n")).join("\n");
+    assert!(error.contains("write its words as pattern"), "{error}");
+    let error = problems(&rule("question = \"Is there smoke?\"\ntrigger = \"(\"\n")).join("\n");
+    assert!(error.contains("line 4, column 11: the trigger of rule \"smoke\" is no regular expression"), "{error}");
 }
 
 #[test]

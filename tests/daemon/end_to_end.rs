@@ -46,7 +46,7 @@ fn a_recording_is_transcribed_read_and_published() {
 
     let alerts = on(&all, "hearth/home/alert");
     let new = |rule: &str| alerts.iter().find(|a| a["phase"] == "new" && a["rule"] == rule);
-    for (rule, evidence) in [("medicine", "forgot"), ("help", "bathroom"), ("fire", "smoke")] {
+    for (rule, evidence) in [("medicine", "pills"), ("help", "bathroom"), ("fire", "smoke")] {
         let alert = new(rule).unwrap_or_else(|| panic!("{rule} did not fire: {alerts:#?}"));
         assert!(alert["probability"].as_f64().unwrap() > 0.5);
         assert!(alert["evidence"].to_string().contains(evidence), "{rule} quotes {}", alert["evidence"]);

@@ -23,8 +23,9 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// As the daemon opens it.
 fn open() -> Listener {
-    open_with(&Config::default())
+    open_with(&Config::default()).with_watcher(watcher())
 }
 
 fn open_with(config: &Config) -> Listener {
@@ -323,6 +324,8 @@ fn the_demo_raises_its_four_alerts_and_no_other() {
         let alerts = fired(&outcome);
         let rules: Vec<&str> = alerts.iter().map(|alert| alert.rule.as_str()).collect();
         assert_eq!(rules, ["medicine", "door", "help", "fire"]);
+        let pills = alerts[0].evidence.iter().any(|quoted| quoted.text.contains("heart pills"));
+        assert!(pills, "it is quoted what was forgotten: {:?}", alerts[0]);
         let evidence = ["I forgot them this morning.", "The doorbell rang", help, "there is smoke in the kitchen"];
         for (alert, words) in alerts.iter().zip(evidence) {
             assert!(alert.evidence.iter().any(|e| e.text.contains(words)), "{words} is not quoted in {alert:?}");
@@ -330,11 +333,13 @@ fn the_demo_raises_its_four_alerts_and_no_other() {
                 let source = talk.iter().find(|u| u.id == quoted.utterance).unwrap();
                 assert_eq!((&quoted.text, quoted.time), (&source.text, source.start));
             }
-            let answer = alert.answer.as_deref().unwrap();
-            assert!(answer.starts_with("Yes") && alert.probability.unwrap() >= 0.8, "{alert:?}");
+            // The watcher may know before the model does.
+            assert!(alert.answer.as_ref().is_none_or(|answer| answer.starts_with("Yes")), "{alert:?}");
+            assert!(alert.probability.unwrap() >= 0.8, "{alert:?}");
         }
-        assert!(alerts[2].answer.as_ref().unwrap().contains("fell in the bathroom"), "{:?}", alerts[2]);
-        assert!(alerts[3].answer.as_ref().unwrap().contains("kitchen"), "{:?}", alerts[3]);
+        for (alert, words) in [(alerts[2], "fell in the bathroom"), (alerts[3], "kitchen")] {
+            assert!(alert.answer.as_ref().is_none_or(|answer| answer.contains(words)), "{alert:?}");
+        }
     }
 }
 
@@ -413,20 +418,28 @@ fn watcher() -> Option<Arc<Watcher>> {
 }
 
 #[test]
-fn with_the_watcher_the_demo_raises_the_same_alerts_and_few_questions_are_asked() {
-    for talk in [household(), as_heard()] {
-        let outcome = follow(&mut open().with_watcher(watcher()), &talk);
-        let alerts = fired(&outcome);
-        let rules: Vec<&str> = alerts.iter().map(|alert| alert.rule.as_str()).collect();
-        assert_eq!(rules, ["medicine", "door", "help", "fire"]);
-        assert!(alerts.iter().all(|alert| alert.answer.as_ref().is_some_and(|answer| answer.starts_with("Yes"))));
+fn words_that_leave_no_doubt_raise_an_alert_whatever_the_model_says() {
+    let talk = [said(0.0, 2.0, "What shall we eat tonight?"), said(3.0, 5.0, "Call an ambulance!")];
+    for listener in [&mut open(), &mut open_with(&Config::default())] {
+        let outcome = follow(listener, &talk);
+        let alert = fired(&outcome)[0].clone();
+        assert_eq!((alert.rule.as_str(), alert.evidence[0].text.as_str()), ("help", "Call an ambulance!"));
     }
+}
+
+#[test]
+fn at_one_utterance_the_likeliest_rule_speaks() {
+    let talk = [said(0.0, 3.0, "Water is pouring through the ceiling, bring the bucket, quick!")];
+    let outcome = follow(&mut open(), &talk);
+    assert_eq!(fired(&outcome).iter().map(|alert| alert.rule.as_str()).collect::<Vec<_>>(), ["leak"]);
 }
 
 /// Sentences that the bundled model does not know: it answers no to all of them.
 #[test]
 fn the_watcher_raises_alerts_in_words_that_the_model_does_not_know() {
     let calm = ["What shall we eat tonight?", "Pasta, I think.", "Good, I will set the table."];
+    let mut without_triggers = Config::default();
+    without_triggers.rules.iter_mut().for_each(|rule| rule.trigger = None);
     let emergencies = [
         ("fire", "Quick, the curtains are burning! Get out of the house!"),
         ("help", "Call an ambulance, Dad collapsed and he is not breathing!"),
@@ -440,7 +453,7 @@ fn the_watcher_raises_alerts_in_words_that_the_model_does_not_know() {
             .enumerate()
             .map(|(at, text)| said(3.0 * at as f64, 3.0 * at as f64 + 2.0, text))
             .collect();
-        let with = follow(&mut open().with_watcher(watcher()), &talk);
+        let with = follow(&mut open_with(&without_triggers).with_watcher(watcher()), &talk);
         let alerts = fired(&with);
         assert!(alerts.iter().any(|alert| alert.rule == rule), "{rule}: {alerts:?}");
         let alert = alerts.iter().find(|alert| alert.rule == rule).unwrap();
@@ -451,7 +464,7 @@ fn the_watcher_raises_alerts_in_words_that_the_model_does_not_know() {
             "the model must not deny it: {alert:?}"
         );
         assert!(
-            fired(&follow(&mut open(), &talk)).iter().all(|alert| alert.rule != rule),
+            fired(&follow(&mut open_with(&without_triggers), &talk)).iter().all(|alert| alert.rule != rule),
             "the model alone hears {rule}"
         );
     }

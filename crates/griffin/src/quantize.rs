@@ -85,7 +85,12 @@ pub fn quantize(
     let config = Config::from_json(&text, &path)?;
     let name = std::path::absolute(dir).ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
     let mut metadata = metadata(&config, name.as_deref().unwrap_or(gguf::ARCHITECTURE), text, quantization);
-    for (file, key) in [("tokenizer.json", gguf::TOKENIZER_KEY), ("prompt.json", gguf::PROMPT_KEY)] {
+    let texts = [
+        ("tokenizer.json", gguf::TOKENIZER_KEY),
+        ("prompt.json", gguf::PROMPT_KEY),
+        ("calibration.json", gguf::CALIBRATION_KEY),
+    ];
+    for (file, key) in texts {
         metadata.extend(sidecar(dir, file)?.map(|found| (key.into(), MetadataValue::Text(found.text))));
     }
     let files = SafetensorsFiles::open(dir)?;

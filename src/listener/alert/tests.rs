@@ -34,7 +34,7 @@ fn phases(policy: &AlertPolicy, probabilities: &[f64]) -> String {
 }
 
 fn ask(watch: &mut AlertState, policy: &AlertPolicy, p: f64, second: i64) -> Option<AlertChange> {
-    let reading = RuleObservation { log_odds: Some(log_odds(p)), matched: false, said: said("", second) };
+    let reading = RuleObservation { log_odds: Some(log_odds(p)), said: said("", second), ..RuleObservation::default() };
     watch.observe(policy, reading, at(second), Ulid::generate())
 }
 
@@ -62,8 +62,11 @@ fn the_evidence_is_where_the_odds_rose() {
     let p = policy(true, false, "1 of 1", 0);
     let mut watch = AlertState::default();
     let mut hear = |text: &str, probability: f64, second: i64| {
-        let reading =
-            RuleObservation { log_odds: Some(log_odds(probability)), matched: false, said: said(text, second) };
+        let reading = RuleObservation {
+            log_odds: Some(log_odds(probability)),
+            said: said(text, second),
+            ..RuleObservation::default()
+        };
         watch.observe(&p, reading, at(second), Ulid::nil())
     };
     assert_eq!(hear("How are you?", 0.02, 0), None);
@@ -78,7 +81,7 @@ fn the_evidence_is_where_the_odds_rose() {
 fn a_pattern_alone_fires_at_a_match_and_ends_by_itself() {
     let p = policy(false, true, "1 of 1", 300);
     let mut watch = AlertState::default();
-    let matched = || RuleObservation { log_odds: None, matched: true, said: said("the parcel", 0) };
+    let matched = || RuleObservation { matched: true, said: said("the parcel", 0), ..RuleObservation::default() };
     let fired = watch.observe(&p, matched(), at(0), Ulid::nil()).unwrap();
     assert_eq!((fired.phase, fired.evidence[0].text.as_str()), (AlertPhase::New, "the parcel"));
     assert_eq!(letter(watch.observe(&p, RuleObservation::default(), at(20), Ulid::nil()).as_ref()), '-');
@@ -87,6 +90,56 @@ fn a_pattern_alone_fires_at_a_match_and_ends_by_itself() {
     assert_eq!(letter(watch.tick(&p, at(90)).as_ref()), 'E');
     assert_eq!(watch.observe(&p, matched(), at(389), Ulid::nil()), None, "cooldown");
     assert_eq!(letter(watch.observe(&p, matched(), at(390), Ulid::nil()).as_ref()), 'N');
+}
+
+#[test]
+fn words_that_leave_no_doubt_raise_the_alert_and_keep_it_on_for_a_minute() {
+    let p = policy(true, false, "2 of 3", 300);
+    let mut watch = AlertState::default();
+    let triggered = || RuleObservation {
+        triggered: true,
+        exact: true,
+        said: said("Call an ambulance!", 0),
+        ..RuleObservation::default()
+    };
+    let fired = watch.observe(&p, triggered(), at(0), Ulid::nil()).unwrap();
+    assert_eq!((fired.phase, fired.evidence[0].text.as_str()), (AlertPhase::New, "Call an ambulance!"));
+    assert_eq!(ask(&mut watch, &p, 0.01, 10), None, "what is said next does not end it");
+    assert_eq!(ask(&mut watch, &p, 0.01, 59), None);
+    assert_eq!(letter(ask(&mut watch, &p, 0.01, 60).as_ref()), 'E');
+    assert_eq!(watch.observe(&p, triggered(), at(100), Ulid::nil()), None, "cooldown");
+    assert_eq!(watch.snooze(at(400), at(500)), None);
+    assert_eq!(watch.observe(&p, triggered(), at(450), Ulid::nil()), None, "snoozed");
+    assert_eq!(letter(watch.observe(&p, triggered(), at(500), Ulid::nil()).as_ref()), 'N');
+}
+
+#[test]
+fn a_rule_that_waits_for_a_likelier_one_does_not_fire() {
+    let p = policy(true, false, "1 of 1", 0);
+    let mut watch = AlertState::default();
+    let reading = |waits, second| RuleObservation {
+        log_odds: Some(log_odds(0.9)),
+        waits,
+        said: said("", second),
+        ..RuleObservation::default()
+    };
+    assert_eq!(watch.observe(&p, reading(true, 0), at(0), Ulid::nil()), None);
+    assert_eq!(letter(watch.observe(&p, reading(false, 10), at(10), Ulid::nil()).as_ref()), 'N');
+}
+
+#[test]
+fn where_it_is_known_what_the_odds_rest_on_only_that_is_quoted() {
+    let p = policy(true, false, "1 of 1", 0);
+    let mut watch = AlertState::default();
+    ask(&mut watch, &p, 0.3, 0);
+    let both = [said("Did you take your pills?", 0), said("I forgot them.", 20)].concat();
+    let reading = RuleObservation {
+        log_odds: Some(log_odds(0.95)),
+        said: both.clone(),
+        exact: true,
+        ..RuleObservation::default()
+    };
+    assert_eq!(watch.observe(&p, reading, at(20), Ulid::nil()).unwrap().evidence, both);
 }
 
 #[test]
@@ -159,7 +212,7 @@ proptest! {
                 let asked = watch.worth_asking(&p, matched, None);
                 let odds = asked.then(|| log_odds(probability));
                 let matched = matched && p.matches;
-                let reading = RuleObservation { log_odds: odds, matched, said: said("words", now) };
+                let reading = RuleObservation { log_odds: odds, matched, said: said("words", now), ..RuleObservation::default() };
                 watch.observe(&p, reading, at(now), Ulid::generate())
             } else {
                 watch.tick(&p, at(now))
@@ -200,7 +253,7 @@ proptest! {
                 prop_assert!(!json.contains("words"), "the memory holds no words");
                 restarted = serde_json::from_str(&json).unwrap();
             }
-            let reading = || RuleObservation { log_odds: Some(log_odds(probability)), matched: false, said: said("words", second) };
+            let reading = || RuleObservation { log_odds: Some(log_odds(probability)), said: said("words", second), ..RuleObservation::default() };
             let a = steady.observe(&p, reading(), at(second), Ulid::nil());
             let b = restarted.observe(&p, reading(), at(second), Ulid::nil());
             prop_assert_eq!(a.map(|c| c.phase), b.map(|c| c.phase));

@@ -37,6 +37,7 @@ pub const CONFIG_KEY: &str = "hearth.config";
 pub const FINGERPRINT_KEY: &str = "hearth.fingerprint";
 pub const RECIPE_KEY: &str = "hearth.recipe";
 pub const PROMPT_KEY: &str = "hearth.prompt";
+pub const CALIBRATION_KEY: &str = "hearth.calibration";
 pub const TOKENIZER_KEY: &str = "tokenizer.huggingface.json";
 
 pub const ARCHITECTURE: &str = "recurrentgemma";

@@ -20,7 +20,7 @@ pub struct Sidecar {
 }
 
 /// Reads the text of a file that lies beside a model's weights, or in them if they are a GGUF file: `config.json`,
-/// `tokenizer.json`, `prompt.json`. None if there is no such file.
+/// `tokenizer.json`, `prompt.json`, `calibration.json`. None if there is no such file.
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Gguf`].
@@ -30,6 +30,7 @@ pub fn sidecar(model: &Path, name: &str) -> Result<Option<Sidecar>, Error> {
         let key = match name {
             "config.json" => gguf::CONFIG_KEY,
             "tokenizer.json" => gguf::TOKENIZER_KEY,
+            "calibration.json" => gguf::CALIBRATION_KEY,
             _ => gguf::PROMPT_KEY,
         };
         let text = Gguf::open(model)?.text(key)?.map(str::to_string);

@@ -108,7 +108,7 @@ fn each_group_has_the_format_of_the_recipe_and_reports_its_error() {
 }
 
 #[test]
-fn tokenizer_and_prompt_come_out_of_the_file() {
+fn tokenizer_prompt_and_calibration_come_out_of_the_file() {
     let work = tempfile::tempdir().unwrap();
     let file = make(&nano_dir(), work.path(), Quantization::Q4K);
     let text = "The kettle is on; milk is needed. Ünïcödé 🙂";
@@ -117,6 +117,9 @@ fn tokenizer_and_prompt_come_out_of_the_file() {
     let prompt = |model: &Path| sidecar(model, "prompt.json").unwrap().map(|found| found.text);
     assert!(prompt(&file).is_some());
     assert_eq!(prompt(&file), prompt(&nano_dir()));
+    let calibration = |model: &Path| sidecar(model, "calibration.json").unwrap().map(|found| found.text);
+    assert!(calibration(&file).is_some());
+    assert_eq!(calibration(&file), calibration(&nano_dir()));
 
     let bare = make(&tiny_dir(), work.path(), Quantization::F32);
     assert_eq!(prompt(&bare), None);
