@@ -153,7 +153,6 @@ fn what_is_forgotten_is_nowhere_any_more_and_what_stays_is_known() {
     // A hearth that runs is asked by the command line over MQTT.
     let said = forget(dir.path(), "10m");
     assert!(said.contains("2 utterances since") && said.contains("that runs"), "{said}");
-    listener.wait_for("the alert's end", |h| h.topic == "hearth/home/alert" && h.json()["phase"] == "end");
     assert_eq!(holding(&state, SECRET), Vec::<String>::new(), "while it runs");
     assert_eq!(holding(&state, "ankle"), Vec::<String>::new());
     assert!(!holding(&state, "plumber").is_empty(), "what was said before stays");
@@ -508,7 +507,7 @@ fn a_new_rule_is_tried_on_what_was_said() {
     let dir = tempfile::tempdir().unwrap();
     furnish(dir.path());
     std::fs::write(dir.path().join("hearth.toml"), "[store]\ndir = \"state\"\n").unwrap();
-    let rules = "[[rule]]\nname = \"hurt\"\nquestion = \"Is someone hurt or calling for help?\"\nenter = 0.7\n\
+    let rules = "[[rule]]\nname = \"hurt\"\nquestion = \"Is someone hurt or calling for help?\"\nenter = 0.15\nexit = 0.05\n\
                  [[rule]]\nname = \"bird\"\npattern = \"zebrafinch\"\n";
     std::fs::write(dir.path().join("rule.toml"), rules).unwrap();
     let run = |file: &str, more: &[&str]| {
