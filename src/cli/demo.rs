@@ -24,10 +24,27 @@ use crate::mqtt::client::{self, BrokerEvent, Connection, MqttSender};
 use crate::mqtt::topics::Topics;
 use crate::{app, audio, journal};
 
-/// 98 s of a household in synthetic speech: two voices, six events worth an alert.
-const RECORDING: &[u8] = include_bytes!("../../examples/household.flac");
+/// The bundled recordings, in synthetic speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum DemoRecording {
+    /// 98 s of a household in sentences that the bundled model knows: two voices, six events worth an alert
+    #[default]
+    Household,
+    /// 98 s of a household in words that it does not know: three voices, six events worth an alert, and harmless talk in like words
+    Everyday,
+}
 
-/// The recording consists of short scenes, so a summary is made after each short silence.
+impl DemoRecording {
+    /// A FLAC file.
+    fn sound(self) -> &'static [u8] {
+        match self {
+            Self::Household => include_bytes!("../../examples/household.flac"),
+            Self::Everyday => include_bytes!("../../examples/everyday.flac"),
+        }
+    }
+}
+
+/// The recordings consist of short scenes, so a summary is made after each short silence.
 const CONFIG: &str = r#"
 node = "demo"
 [digest]
@@ -44,6 +61,9 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Arguments of `hearth demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
+    /// What is played
+    #[arg(long, value_enum, default_value_t)]
+    recording: DemoRecording,
     /// Play as fast as the machine can, instead of at the pace of the room
     #[arg(long)]
     fast: bool,
@@ -59,8 +79,9 @@ pub(crate) struct DemoArgs {
 pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
     journal::init(&LogConfig { level: "error".into(), format: LogFormat::Text })?;
     let folder = tempfile::Builder::new().prefix("hearth-demo-").tempdir().context("cannot make a temporary folder")?;
-    let recording = folder.path().join("household.flac");
-    std::fs::write(&recording, RECORDING).with_context(|| format!("cannot write {}", recording.display()))?;
+    let recording = folder.path().join("recording.flac");
+    std::fs::write(&recording, args.recording.sound())
+        .with_context(|| format!("cannot write {}", recording.display()))?;
     let runtime = runtime()?;
     let played = runtime.block_on(play(&args, folder.path(), &recording));
     runtime.shutdown_background();

@@ -52,7 +52,11 @@ fn a_model_is_judged_on_what_a_folder_holds() {
     assert_eq!(found["households"]["digests"][0]["texts"], 4);
     assert!(found["harmless"].as_array().unwrap().iter().any(|talk| talk["name"] == "talk.txt"));
     let told = &found["households"]["digests"][1];
-    assert!(told["true_sentences"].as_u64() > Some(0) && told["sentences"].as_u64() >= told["true_sentences"].as_u64());
+    let count = |counts: &Value, key: &str| counts[key].as_u64().unwrap();
+    assert!(count(told, "true_sentences") * 100 >= 85 * count(told, "sentences"), "{told}");
+    // Of what could be told of talk as long as a quarter of an hour's. Measured: 117 of 160; 68 % on 40 other households.
+    let long = &found["households"]["long_digests"][1];
+    assert!(count(long, "texts") == 3 && count(long, "told_events") * 100 >= 60 * count(long, "events"), "{long}");
 }
 
 #[test]
