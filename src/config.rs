@@ -219,13 +219,13 @@ fn home_rules() -> Vec<Rule> {
         severity,
     };
     vec![
-        rule("help", WatchKind::Help, "Is someone hurt or calling for help?", 0.8, Severity::Critical),
+        rule("help", WatchKind::Help, "Is someone hurt or calling for help?", 0.85, Severity::Critical),
         rule("fire", WatchKind::Fire, "Is there a fire?", 0.95, Severity::Critical),
-        rule("leak", WatchKind::Leak, "Is water leaking in the house?", 0.9, Severity::Critical),
-        rule("intruder", WatchKind::Intruder, "Is someone trying to break in?", 0.8, Severity::Critical),
-        rule("door", WatchKind::Door, "Is someone at the door?", 0.9, Severity::Info),
-        rule("medicine", WatchKind::Medicine, "Did someone forget their medicine?", 0.75, Severity::Warning),
-        rule("left_on", WatchKind::LeftOn, "Is anything left open or switched on by mistake?", 0.8, Severity::Warning),
+        rule("leak", WatchKind::Leak, "Is water leaking in the house?", 0.8, Severity::Critical),
+        rule("intruder", WatchKind::Intruder, "Is someone trying to break in?", 0.7, Severity::Critical),
+        rule("door", WatchKind::Door, "Is someone at the door?", 0.95, Severity::Info),
+        rule("medicine", WatchKind::Medicine, "Did someone forget their medicine?", 0.8, Severity::Warning),
+        rule("left_on", WatchKind::LeftOn, "Is anything left open or switched on by mistake?", 0.6, Severity::Warning),
     ]
 }
 

@@ -21,9 +21,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 STREAM = {"event": 0.01, "written": 0.05, "generator": 0.01, "calm": 0.6, "prose": 0.33}
 GENERATED = 0.1                    # share of the events that are told in the generator's words, as in the demo
 DAY = 2500                         # readings in a day of 20,000 words
+NEAR_MISSES = 10                   # assumed: exchanges of a day that are as near to an event as those of the development set without one
 CRITICAL = ("help", "fire", "leak", "intruder")
 NOT_RULES = ("delivery",)          # there is no default rule for it
-MOST = {"critical": 0.42, "other": 0.7, "prose": 0.25}   # most false alarms a day of one kind: in the stream; in a day of nothing but prose
+MOST = {"critical": 0.25, "other": 0.5, "prose": 0.42}   # most false alarms a day of one kind: in the stream; in a day of nothing but prose
 FLOOR = -3.0                       # below this, the model's log-odds tell no more
 BINS = (0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0001)
 sigmoid = lambda x: 1 / (1 + np.exp(-x))
@@ -182,7 +183,7 @@ def outcome(r, p, j, half, enter, confirm):
         at = raised(p[rows, j], enter, *confirm)
         if r.y[rows[0], j]: event += 1; hit += at is not None
         else: other += 1; false += at is not None
-    length = written.sum() / max(1, event + other); a_day = {"written": false / max(1, other) * STREAM["written"] * DAY / length}
+    a_day = {"written": false / max(1, other) * NEAR_MISSES}
     for source in ("calm", "prose"):
         # readings close to each other are one alert
         lines = np.sort(r.exchange[mine & (r.source == source) & (p[:, j] >= enter)]); count = int((np.diff(lines, prepend=-1000) > 20).sum())

@@ -90,13 +90,13 @@ def events(rng, n, before=(0, 0, 0, 1)):
 
 @lru_cache(1)
 def prose():
-    """Lines of jokes, songs and example sentences in three parts, by blocks of 50: to train on, to choose by (half 0), to judge by (half 1).
+    """Lines of jokes, quotations and example sentences in three parts, by blocks of 50: to train on, to choose by (half 0), to judge by (half 1).
 
-    Nobody says "Kindle: catch fire." or "A kindled fire." out of the blue, so definitions and short phrases are only trained on."""
-    lines = list(dict.fromkeys([*free_text.fortunes(), *free_text.wordnet()]))
+    The example sentences of a dictionary are only trained on: "The car is still running, turn it off!" says what a rule listens for."""
+    jokes = list(dict.fromkeys(free_text.fortunes())); lines = list(dict.fromkeys([*jokes, *free_text.wordnet()]))
     if len(lines) < 50_000: raise SystemExit("there is too little prose: apt install fortunes wordnet-base")
-    talk = lambda i: len(lines[i].split()) >= 6 and not re.match(r"[\w'-]+: ", lines[i])
-    return {name: [i for i in range(len(lines)) if i // 50 % 3 == part and (name == "train" or talk(i))] for part, name in enumerate(("train", 0, 1))}, lines
+    counts = lambda i: i < len(jokes) and len(lines[i].split()) >= 6
+    return {name: [i for i in range(len(lines)) if i // 50 % 3 == part and (name == "train" or counts(i))] for part, name in enumerate(("train", 0, 1))}, lines
 
 
 def material(lines, rng, times=2, alone=0.7, calm_texts=2000):

@@ -212,7 +212,8 @@ impl Material {
 
     /// The words that will be read, for a progress bar.
     pub(super) fn words(&self) -> u64 {
-        let count = |text: &str| text.split_whitespace().count() as u64;
+        // "|" stands between utterances.
+        let count = |text: &str| text.split_whitespace().filter(|word| *word != "|").count() as u64;
         let all = |texts: &[String]| texts.iter().map(|text| count(text)).sum::<u64>();
         let exchanges = self.exchanges.iter().map(|one| count(&one.t) + all(&one.before));
         let questions = self.questions.iter().map(|one| {
@@ -260,7 +261,7 @@ mod tests {
         let found = read(text).unwrap();
         assert_eq!(found.exchanges[0].utterances(), ["Smoke!", "Get out."]);
         assert_eq!((found.exchanges[0].file.as_str(), found.exchanges[0].line), ("a.jsonl", Some(1)));
-        assert_eq!((found.questions.len(), found.households[0].utterances().len(), found.words()), (1, 2, 13));
+        assert_eq!((found.questions.len(), found.households[0].utterances().len(), found.words()), (1, 2, 12));
     }
 
     #[test]
