@@ -73,7 +73,7 @@ fn models_that_are_missing_or_broken_are_named() {
     let models = dir.path().join("models/recurrentgemma-nano");
     std::fs::create_dir_all(&models).unwrap();
     let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    for file in ["config.json", "model.safetensors", "tokenizer.json", "prompt.json"] {
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "prompt.json", "calibration.json"] {
         std::fs::copy(bundled.join("recurrentgemma-nano").join(file), models.join(file)).unwrap();
     }
     std::fs::copy(bundled.join("SHA256SUMS"), dir.path().join("models/SHA256SUMS")).unwrap();
