@@ -126,7 +126,7 @@ fn a_directory_with_a_damaged_model_says_so() {
     let model = work.path().join("nano");
     std::fs::create_dir(&model).unwrap();
     let mut sums = String::new();
-    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "calibration.json"] {
         std::fs::copy(nano_dir().join(file), model.join(file)).unwrap();
     }
     for line in std::fs::read_to_string(here("models/SHA256SUMS")).unwrap().lines() {
