@@ -34,7 +34,7 @@ impl Listener {
         Ok(outcome.in_room(self.room.as_deref()))
     }
 
-    /// Nothing is monitor for any more: alerts that are on end.
+    /// The rules are no longer evaluated: active alerts end.
     pub(super) fn retire(&mut self, now: Timestamp) -> ListenerOutcome {
         let mut outcome = ListenerOutcome::default();
         for monitor in &mut self.rules {
