@@ -154,15 +154,17 @@ impl Talk<'_> {
             claims.iter().partition(|claim| matches!(claim.kind, ClaimKind::Person { .. }));
         let content = content(found, asked, &claims);
         let support = |window: &Range<usize>| content.iter().filter(|word| self.says(word, window)).count();
+        let window_of = |claims: &[&Claim]| {
+            let said: Vec<_> = claims.iter().map(|claim| claim.any.as_slice()).collect();
+            self.window(&said, &content)
+        };
         let mut kept = fixed;
-        let mut window = self.window(&kept, &content)?;
+        let mut window = window_of(&kept)?;
         let mut softened = Vec::new();
         for person in persons {
             kept.push(person);
             // Somebody else's name stands where little of the rest was said.
-            let bound = self
-                .window(&kept, &content)
-                .filter(|with| options.names_persons && 2 * support(with) >= support(&window));
+            let bound = window_of(&kept).filter(|with| options.names_persons && 2 * support(with) >= support(&window));
             match bound {
                 Some(with_person) => window = with_person,
                 None => softened.extend(kept.pop()),

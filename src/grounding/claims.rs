@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::numbers::{Number, Value, numbers};
+use super::numbers::{Number, Value, counts_things, numbers};
 use super::talk::{Said, Talk};
 use super::word_lists::{COMMON_WORDS, DAY, FUNCTION, NAME};
 use super::words::{TextWord, singular};
@@ -116,14 +116,6 @@ impl Talk<'_> {
         };
         !NAME.contains(word) && (COMMON_WORDS.contains(word) || FUNCTION.contains(word) || said_small())
     }
-}
-
-/// Whether the number that ends before the word `end` tells how many of something: "seven eggs", not "seven o'clock".
-pub(super) fn counts_things(text: &str, found: &[TextWord], end: usize) -> bool {
-    let Some(next) = found.get(end) else { return false };
-    let beside = &text[found[end - 1].written.end..next.written.start] == " ";
-    let hours = matches!(next.text.as_str(), "heures" | "horas");
-    beside && !hours && next.text.len() > 3 && next.text.ends_with('s') && !FUNCTION.contains(next.text.as_str())
 }
 
 /// Whether a number of a sentence tells a time of day: "at 7".

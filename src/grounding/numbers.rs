@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::word_lists::FUNCTION;
 use super::words::TextWord;
 use crate::number_words::{TENS, UNITS};
 
@@ -194,6 +195,14 @@ pub(super) fn numbers(words: &[TextWord]) -> Vec<Number> {
         }
     }
     found
+}
+
+/// Whether the number that ends before the word `end` tells how many of something: "seven eggs", not "seven o'clock".
+pub(super) fn counts_things(text: &str, found: &[TextWord], end: usize) -> bool {
+    let Some(next) = found.get(end) else { return false };
+    let beside = &text[found[end - 1].written.end..next.written.start] == " ";
+    let hours = matches!(next.text.as_str(), "heures" | "horas");
+    beside && !hours && next.text.len() > 3 && next.text.ends_with('s') && !FUNCTION.contains(next.text.as_str())
 }
 
 fn read(words: &[TextWord], at: usize) -> Option<Number> {

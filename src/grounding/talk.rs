@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::claims::{Claim, counts_things};
-use super::numbers::{Value, numbers};
+use super::numbers::{Value, counts_things, numbers};
 use super::words::{is_form_of, singular, words};
 use crate::event::Evidence;
 
@@ -62,14 +61,14 @@ impl<'a> Talk<'a> {
         talk
     }
 
-    /// The stretch of talk, as indices of words, in which all claims stand close together; the one with the most of `content`, then
-    /// the last. Without claims, the stretch around the utterance with the most of `content`.
-    pub(super) fn window(&self, claims: &[&Claim], content: &[String]) -> Option<Range<usize>> {
+    /// The stretch of talk, as indices of words, in which one thing of each claim stands, all close together; the one with the most of
+    /// `content`, then the last. Without claims, the stretch around the utterance with the most of `content`.
+    pub(super) fn window(&self, claims: &[&[Said]], content: &[String]) -> Option<Range<usize>> {
         let places: Vec<Vec<usize>> = claims
             .iter()
             .map(|claim| {
                 let mut places: Vec<usize> =
-                    claim.any.iter().filter_map(|said| self.said.get(said)).flatten().copied().collect();
+                    claim.iter().filter_map(|said| self.said.get(said)).flatten().copied().collect();
                 places.sort_unstable();
                 places
             })
