@@ -13,7 +13,7 @@ import argparse, json, os, random
 from collections import defaultdict
 import numpy as np
 from scipy.optimize import minimize
-import filled, watcher as V, split
+import filled, watcher_model as V
 from episodes import KINDS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
