@@ -4,6 +4,7 @@
 //! - `start` starts the services, and connects them by the channels of [`crate::services::channels`].
 //! - `lifecycle` watches over them, and says what the end of each means.
 //! - `dispatch` hands commands to the service that carries them out.
+//! - `microphone` opens and closes the microphone.
 //! - `shutdown` ends them in the order in which data flows: the source first, the publisher last.
 //! - `systemd` tells the service manager how the daemon is.
 
@@ -11,6 +12,7 @@ pub(crate) mod bootstrap;
 mod dispatch;
 mod error;
 mod lifecycle;
+mod microphone;
 mod shutdown;
 mod start;
 mod systemd;
@@ -21,23 +23,20 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 
 use self::bootstrap::Resources;
 pub(crate) use self::error::AppError;
+use self::microphone::MicrophoneSwitch;
 use crate::api::web::WebServer;
-use crate::audio::SourceControl;
 use crate::commands::confirmation::ForgetConfirmation;
-use crate::commands::microphone::MicrophoneState;
 use crate::commands::{PendingCommand, Request};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::mqtt::client::ClientSettings;
 use crate::services::Context;
 use crate::services::listen::ListenerEvent;
-use crate::services::store_retry::StoreOutage;
-use crate::services::unstored_messages::UnstoredMessages;
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
@@ -77,18 +76,11 @@ struct App {
     own_broker: Option<ClientSettings>,
     /// No other daemon uses the state directory.
     _lock: store::Lock,
-    source_control: Arc<SourceControl>,
+    microphone: MicrophoneSwitch,
     /// Commands that came over the broker.
     remote_commands: mpsc::Receiver<Request>,
     /// Commands that came over the socket and the page of this machine.
     local_commands: mpsc::Receiver<PendingCommand>,
-    /// Whether the microphone is to be open, as was last asked for. The mute hook follows it, and ends when this is dropped.
-    microphone: Option<watch::Sender<MicrophoneState>>,
-    microphone_changes: watch::Receiver<MicrophoneState>,
-    /// What was last asked of the microphone is not stored yet, or the message of it is not.
-    microphone_unstored: bool,
-    microphone_messages: UnstoredMessages,
-    microphone_outage: StoreOutage,
     /// Where transcribe takes the command to forget; none without a source.
     transcribe: Option<SyncSender<PendingCommand>>,
     /// The listener's channel; the listener ends when all its senders are dropped. None without a listener.

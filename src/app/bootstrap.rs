@@ -5,9 +5,10 @@
 //! runs after this is the embedded broker, which need not be stopped.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::AppError;

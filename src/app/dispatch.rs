@@ -1,20 +1,18 @@
 //! Which part carries a command out.
 //!
-//! A command is answered once: here, or by the part that it is handed to. Whether to listen is a watched value beside that, so
-//! that the newest one holds.
+//! A command is answered once: here, or by the part that it is handed to. Whether to listen is a watched value beside that (see
+//! `microphone`), so that the newest one holds.
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::App;
-use crate::clock;
 use crate::commands::microphone::MicrophoneState;
 use crate::commands::{AppPart, Command, CommandAnswer, Forget, ForgetReply, ListenerCommand, PendingCommand, Reply};
 use crate::event::Message;
-use crate::mqtt::payload::{self, MessageHeader};
 use crate::services::listen::ListenerEvent;
 use crate::services::unstored_messages::UnstoredMessages;
 
@@ -81,64 +79,6 @@ impl App {
         pending.finish(answer);
     }
 
-    /// Opens or closes the microphone, as was last asked for. A microphone that was closed stays closed after a power cut, too.
-    pub(super) fn apply_microphone(&mut self) {
-        let state = *self.microphone_changes.borrow_and_update();
-        let on = state.is_open();
-        let until = state.paused_until();
-        self.source_control.set_listening(on);
-        // A source notices it at its next frame, and network microphones may send none for hours.
-        if self.context.config.has_audio_source() {
-            self.context.metrics.set_listening(on);
-        }
-        self.context.metrics.paused_until.set(until.unwrap_or_default());
-        match until {
-            Some(until) => info!(kind = "listening", on, %until, "listening is off until {until}"),
-            None => info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" }),
-        }
-        self.microphone_messages.add([payload::listening(&self.context.topics, MessageHeader::now(), on, until)]);
-        self.microphone_unstored = true;
-        self.store_microphone();
-    }
-
-    /// Stores what was last asked of the microphone, and the message of it. Where the store refuses, everybody is told at once, and it
-    /// is tried again.
-    pub(super) fn store_microphone(&mut self) {
-        if !self.microphone_unstored {
-            return;
-        }
-        let state = *self.microphone_changes.borrow();
-        let messages = self.microphone_messages.to_store();
-        let store = &mut self.store;
-        let stored = self.microphone_outage.attempt(&self.context, || {
-            state.store(store)?;
-            store.enqueue(&messages)
-        });
-        match stored {
-            Ok(Some(())) => {
-                self.microphone_messages.settle();
-                self.microphone_unstored = false;
-                self.context.notify_outbox();
-            }
-            Ok(None) => self.microphone_messages.send(&self.context),
-            Err(error) => {
-                error!(%error, "whether the microphone is open was not stored; a restart will not know");
-                self.microphone_messages.send(&self.context);
-                self.microphone_unstored = false;
-            }
-        }
-    }
-
-    /// Opens the microphone when its pause is over, and follows a clock that was corrected. What was asked for meanwhile holds.
-    pub(super) fn check_pause(&mut self) {
-        if let Some(microphone) = &self.microphone {
-            microphone.send_if_modified(|state| {
-                let now = state.at(Timestamp::now(), clock::since_boot());
-                std::mem::replace(state, now) != now
-            });
-        }
-    }
-
     fn enqueue(&mut self, messages: &[Message]) {
         match self.store.enqueue(messages) {
             Ok(()) => self.context.notify_outbox(),
@@ -158,11 +98,9 @@ impl AppPart for App {
     }
 
     fn change_microphone(&mut self, change: impl FnOnce(MicrophoneState) -> MicrophoneState) -> MicrophoneState {
-        if let Some(microphone) = &self.microphone {
-            microphone.send_modify(|state| *state = change(*state));
-        }
-        self.apply_microphone();
-        *self.microphone_changes.borrow()
+        self.microphone.ask(change);
+        self.microphone.apply(&self.context, &mut self.store);
+        self.microphone.state()
     }
 }
 

@@ -8,8 +8,6 @@ use tracing::info;
 
 use super::systemd::SystemdNotifier;
 use super::{App, AppError};
-use crate::clock;
-use crate::commands::microphone::MicrophonePause;
 use crate::commands::{PendingCommand, Reload};
 use crate::mqtt::broker::{self, BrokerError};
 use crate::mqtt::client::ClientSettings;
@@ -31,7 +29,7 @@ impl App {
         let mut tick = tokio::time::interval(systemd.period());
         let mut own_broker = pin!(broker_death(self.own_broker.clone()));
         loop {
-            let pause = self.microphone_changes.borrow().pause();
+            let pause_over = self.microphone.pause_over();
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 dead = &mut own_broker => return Err(dead.into()),
@@ -41,8 +39,8 @@ impl App {
                         return Ok(());
                     }
                 }
-                Ok(()) = self.microphone_changes.changed() => self.apply_microphone(),
-                () = pause_over(pause) => self.check_pause(),
+                true = self.microphone.changed() => self.microphone.apply(&self.context, &mut self.store),
+                () = pause_over => self.microphone.check_pause(),
                 Some(request) = self.remote_commands.recv() => self.carry_out(PendingCommand::from_broker(request)),
                 Some(asked) = self.local_commands.recv() => self.carry_out(asked),
                 _ = hangup.recv() => {
@@ -52,8 +50,8 @@ impl App {
                     systemd.reloaded();
                 }
                 _ = tick.tick() => {
-                    self.check_pause();
-                    self.store_microphone();
+                    self.microphone.check_pause();
+                    self.microphone.store(&self.context, &mut self.store);
                     self.store.check_in_place()?;
                     systemd.notify(&self.context.metrics, self.listener.is_some());
                 }
@@ -85,14 +83,6 @@ impl App {
 async fn broker_death(own: Option<ClientSettings>) -> BrokerError {
     match own {
         Some(client) => broker::watch(&client).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until a pause is over; for ever where there is none.
-async fn pause_over(pause: Option<MicrophonePause>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause.left(clock::since_boot())).await,
         None => std::future::pending().await,
     }
 }

@@ -31,7 +31,7 @@ impl App {
         let before_publishing = until - PUBLISH_GRACE;
         let mut failed = Vec::new();
         self.context.closing.store(true, Ordering::Relaxed);
-        self.source_control.stop();
+        self.microphone.sources().stop();
         self.wait_for(capture::NAME, before_publishing, &mut failed).await;
         self.wait_for(transcribe::NAME, before_publishing, &mut failed).await;
         self.ingest = None;
@@ -41,12 +41,7 @@ impl App {
         self.api = None;
         self.publish = None;
         self.wait_for(publish::NAME, until, &mut failed).await;
-        // What was asked of the microphone meanwhile holds for the next start.
-        if self.microphone_changes.has_changed().unwrap_or(false) {
-            self.apply_microphone();
-        }
-        self.store_microphone();
-        self.microphone = None;
+        self.microphone.close(&self.context, &mut self.store);
         for service in OUTLETS {
             self.wait_for(service, until, &mut failed).await;
         }
