@@ -11,6 +11,7 @@
 mod decode_queue;
 mod decoder;
 mod filter;
+mod pipeline_event;
 mod room_stream;
 
 use std::sync::Arc;
@@ -31,21 +32,11 @@ use crate::metrics::Metrics;
 use decode_queue::{DecodeQueue, QueueItem, QueuedSegment};
 use decoder::Decoder;
 use filter::FilteredText;
+pub use pipeline_event::PipelineEvent;
 use room_stream::{InterimState, RoomStream};
 
 /// Stream time between two [`PipelineEvent::Progress`].
 const PROGRESS: SignedDuration = SignedDuration::from_secs(1);
-
-/// What the pipeline makes of audio.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PipelineEvent {
-    Utterance(Utterance),
-    Gap(Gap),
-    /// What is being said at the moment. It has no words when the segment is over.
-    Hypothesis(Hypothesis),
-    /// Nobody is speaking in any room, and everything up to this time has come out.
-    Progress(Timestamp),
-}
 
 /// Turns the audio of all rooms into utterances.
 pub struct AsrPipeline {

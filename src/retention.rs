@@ -9,49 +9,29 @@
 
 pub(crate) mod age;
 mod copies;
+mod outcome;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tracing::{debug, error, info, warn};
 
 use self::copies::{LiveView, Snapshots, TranscriptFile};
+pub(crate) use self::outcome::{ForgetReport, RetentionError};
 use crate::clock::trusted_clock::TrustedClock;
 use crate::config::{Config, Keep};
+use crate::listener::ListenerError;
 use crate::listener::snapshot_store::{SnapshotPolicy, SnapshotStore};
-use crate::listener::{self, ListenerError};
 use crate::live::LiveFeed;
 use crate::metrics::Metrics;
 use crate::mqtt::topics::Topics;
 use crate::store::transcript_jsonl::TranscriptJsonl;
-use crate::store::{Forgotten, Store, StoreError, UnreadableNote};
+use crate::store::{Forgotten, Store, StoreError};
 
 /// How often text that grew too old is deleted, and files that could not forget are tried again.
 pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(3600);
-
-/// Why text could not be deleted everywhere.
-#[derive(Debug, thiserror::Error)]
-pub enum RetentionError {
-    #[error(transparent)]
-    Listener(#[from] ListenerError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(
-        "the note of what must still be forgotten cannot be read (\"forgetting\" in hearth.db): files and snapshots may hold text \
-         that was to be deleted; {}, or start the hearth that wrote the note",
-        covered_by(.0)
-    )]
-    UnreadableNote(UnreadableNote),
-}
-
-/// What a person can do about a note that cannot be read.
-fn covered_by(note: &UnreadableNote) -> String {
-    match note.since {
-        Some(since) => format!("run `hearth forget \"{since}\"`, or with an earlier time, which covers it"),
-        None => "run `hearth forget` with the time of the first thing that is kept, which covers it".into(),
-    }
-}
 
 /// A place outside the database that keeps text, or that holds a state which has read it.
 pub(crate) trait TextStore {
@@ -99,26 +79,6 @@ impl AgeLimit {
         match self.keep {
             Keep::Days(days) => age::days_before(self.now, days),
             Keep::Forever | Keep::Nothing => Timestamp::MIN,
-        }
-    }
-}
-
-/// What came of a request to forget.
-#[derive(Debug)]
-pub(crate) struct ForgetReport {
-    pub(crate) utterances: u64,
-    /// When the first thing that went was said, and the last; none when nothing was.
-    pub(crate) said: Option<(Timestamp, Timestamp)>,
-    /// Why something is left; it is tried again. None when all is gone.
-    pub(crate) incomplete: Option<RetentionError>,
-}
-
-impl ForgetReport {
-    /// Why something is left, for whoever asked.
-    pub(crate) fn reason(&self) -> Option<String> {
-        match self.incomplete.as_ref()? {
-            error @ RetentionError::UnreadableNote(_) => Some(format!("what was asked for is forgotten, but {error}")),
-            error => Some(format!("{error}; what is left goes within the hour, or at the next start")),
         }
     }
 }
@@ -241,7 +201,7 @@ impl Retention {
     /// As [`Retention::enforce`].
     pub(crate) fn tick(&self, owner: &mut dyn TextOwner, read: i64) -> Result<(), RetentionError> {
         let is_due = {
-            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut due = self.due.lock();
             let is_due = Instant::now() >= *due;
             if is_due {
                 *due = Instant::now() + RETENTION_EVERY;
@@ -291,7 +251,7 @@ impl Retention {
         if self.keep != Keep::Nothing {
             return Ok(None);
         }
-        let last = self.snapshots.last_read(since).map_err(listener::ListenerError::from)?;
+        let last = self.snapshots.last_read(since).map_err(ListenerError::from)?;
         Ok(Some(last.unwrap_or(0) + 1))
     }
 

@@ -6,11 +6,12 @@
 use crate::cli::output::stdout;
 use std::io::{IsTerminal, Write, stdin};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::run::{existing_state_dir, read_config};

@@ -1,8 +1,9 @@
 //! The copies of text that no thread holds for itself: files, and what is shown.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::{AgeLimit, RetentionError, TextStore};
 use crate::listener::ListenerError;
@@ -10,7 +11,7 @@ use crate::listener::snapshot::SnapshotError;
 use crate::listener::snapshot_store::{SnapshotPolicy, SnapshotStore};
 use crate::live::{LiveEvent, LiveFeed};
 use crate::store::Forgotten;
-use crate::store::transcript_jsonl::{self, TranscriptJsonl};
+use crate::store::transcript_jsonl::TranscriptJsonl;
 
 /// `transcript.jsonl` and its older files.
 #[derive(Clone)]
@@ -23,13 +24,13 @@ impl TextStore for TranscriptFile {
 
     fn forget(&mut self, forgotten: &Forgotten) -> Result<(), RetentionError> {
         match forgotten.span {
-            Some(span) => Ok(transcript_jsonl::locked(&self.0).forget(span)?),
+            Some(span) => Ok(self.0.lock().forget(span)?),
             None => Ok(()),
         }
     }
 
     fn enforce(&mut self, limit: &AgeLimit) -> Result<(), RetentionError> {
-        Ok(transcript_jsonl::locked(&self.0).enforce(limit.now, limit.keep)?)
+        Ok(self.0.lock().enforce(limit.now, limit.keep)?)
     }
 }
 

@@ -1,9 +1,10 @@
 //! What every service is given: the config, what all of them write to, and the signals that all of them heed.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::ServiceError;

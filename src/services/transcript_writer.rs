@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::Context;
-use crate::store::transcript_jsonl::{TranscriptJsonl, locked};
+use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 
 /// Writes the file, and opens it anew when asked to.
@@ -40,7 +40,7 @@ impl TranscriptWriter {
 
     fn attempt(&mut self, write: impl FnOnce(&mut TranscriptJsonl) -> Result<(), store::StoreError>) {
         if let Some(lines) = &self.context.transcript
-            && let Err(error) = write(&mut locked(lines))
+            && let Err(error) = write(&mut lines.lock())
         {
             warn!(%error, "transcript.jsonl was not written; the next line brings what it misses");
         }

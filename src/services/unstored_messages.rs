@@ -4,8 +4,10 @@
 //! It is delivered at least once. A message that the broker acknowledged before it could be stored is not stored, unless it is retained.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::Context;
 use crate::event::Message;
@@ -47,7 +49,7 @@ pub(crate) struct UnstoredQueue(Mutex<VecDeque<Arc<UnstoredMessage>>>);
 
 impl UnstoredQueue {
     fn push(&self, message: Arc<UnstoredMessage>) {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.0.lock();
         queue.push_back(message);
         if queue.len() > MOST {
             queue.pop_front();
@@ -55,7 +57,7 @@ impl UnstoredQueue {
     }
 
     pub(crate) fn take(&self) -> VecDeque<Arc<UnstoredMessage>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 

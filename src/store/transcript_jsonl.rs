@@ -7,7 +7,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -199,12 +198,6 @@ impl TranscriptJsonl {
         self.day = None;
         Ok(())
     }
-}
-
-/// The file that several threads share.
-pub(crate) fn locked(file: &Mutex<TranscriptJsonl>) -> MutexGuard<'_, TranscriptJsonl> {
-    // Whoever panicked with it left whole lines.
-    file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The old files, the youngest first, and then the one that is written.

@@ -2,6 +2,7 @@
 //!
 //! Beside the errors of the live pipeline stand those of one offline decode of each recording by the same model.
 
+mod args;
 mod background_reader;
 mod manifest;
 mod replay;
@@ -11,17 +12,17 @@ mod word_errors;
 
 use crate::cli::output::stdout;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 
+pub(crate) use self::args::BenchHearingArgs;
 use self::background_reader::BackgroundReader;
 use self::manifest::Recording;
-use self::replay::{DecodeCost, ReplayPace, ReplayResult};
+use self::replay::{ReplayPace, ReplayResult};
 use self::report::{HearingReport, ReplayTotals, SetScores};
 use super::plot;
-use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::hot_words::HotWords;
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::AsrPipeline;
@@ -34,87 +35,6 @@ use crate::process::peak_resident_bytes;
 
 /// Minutes of silence whose cost is measured.
 const SILENCE_MIN: usize = 5;
-
-/// Measure hearing over a folder of recordings with a manifest.tsv.
-#[derive(Debug, clap::Args)]
-pub(crate) struct BenchHearingArgs {
-    /// A folder that holds a manifest.tsv, or whose folders do
-    folder: PathBuf,
-    /// As fast as the machine can: only words, no latency, and no decoding before a segment has ended
-    #[arg(long, conflicts_with_all = ["cost", "plot"])]
-    fast: bool,
-    /// Decode each segment once, as on a machine without time for more
-    #[arg(long)]
-    no_looks: bool,
-    /// Decode the last 30 s every second and commit only what two decodes agree on, as whisper_streaming does; for comparison
-    #[arg(long, conflicts_with_all = ["fast", "no_looks"])]
-    agreement: bool,
-    /// Decode the last 10 s every 3 s, whatever is said, as whisper.cpp's own `stream` does; for comparison
-    #[arg(long, conflicts_with_all = ["fast", "no_looks", "agreement"])]
-    stream: bool,
-    /// Encode 30 s for every decode, as other programs do, not only the audio and some silence after it
-    #[arg(long)]
-    whole: bool,
-    /// Hot words, divided by commas: recordings in which one is said are a set, and all others are another one
-    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
-    hot_words: Vec<String>,
-    /// Give every decode the hot words as a prompt, as other programs do; for comparison
-    #[arg(long, requires = "hot_words")]
-    prompt_always: bool,
-    /// Only recordings of this set; may be given more than once
-    #[arg(long = "set", value_name = "SET")]
-    sets: Vec<String>,
-    /// Only every N-th recording, in their order: a sample of all sets
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    every: u16,
-    /// Seconds that a decode of 30 s takes on the simulated clock, and each token: for figures that do not depend on the machine
-    #[arg(long, value_name = "PASS,TOKEN", value_parser = pass_cost)]
-    cost: Option<DecodeCost>,
-    /// A bundled model's name, or the path of a Whisper model in ggml form
-    #[arg(long, default_value_os_t = AsrConfig::default().model)]
-    model: PathBuf,
-    /// ISO 639-1, or "auto"
-    #[arg(long, default_value_t = AsrConfig::default().language)]
-    language: String,
-    /// 0: one less than the machine has cores, at most 4
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Let this RecurrentGemma model read without pause meanwhile, as the daemon's does when it has fallen behind
-    #[arg(long, value_name = "MODEL", conflicts_with = "cost")]
-    beside: Option<PathBuf>,
-    /// Threads of that model; 0: one per core, and one for a small model
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "beside")]
-    beside_threads: usize,
-    /// Draw a histogram of the latency
-    #[arg(long, value_name = "FILE.svg")]
-    plot: Option<PathBuf>,
-    /// Write every word with its time to this file, one line of JSON for each recording
-    #[arg(long, value_name = "FILE.jsonl")]
-    words: Option<PathBuf>,
-    /// The result as JSON on the last line
-    #[arg(long)]
-    json: bool,
-}
-
-fn pass_cost(text: &str) -> Result<DecodeCost, String> {
-    let parts = text.split_once(',').and_then(|(pass, token)| Some((pass.parse().ok()?, token.parse().ok()?)));
-    match parts {
-        Some((pass_s, token_s)) if pass_s >= 0.0 && token_s >= 0.0 => Ok(DecodeCost { pass_s, token_s }),
-        _ => Err(format!("\"{text}\" is not two numbers of seconds such as 0.75,0.008")),
-    }
-}
-
-impl BenchHearingArgs {
-    fn interim_mode(&self) -> InterimMode {
-        if self.no_looks {
-            InterimMode::Off
-        } else if self.agreement {
-            InterimMode::EverySecond
-        } else {
-            InterimMode::Adaptive
-        }
-    }
-}
 
 /// A word and a time in seconds from the beginning of the recording: when the word ended, or when it was committed.
 type TimedWord = (f64, String);
@@ -347,17 +267,4 @@ fn silent_room(minutes: usize) -> Vec<Frame> {
     let count = minutes * 60 * SAMPLE_RATE as usize / FRAME_SAMPLES;
     let at = (0..count).map(|n| (n * FRAME_SAMPLES) as i64);
     at.map(|at| Frame { at, time: clock.time(at), samples: std::array::from_fn(|_| noise()) }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decode_cost_is_two_numbers() {
-        assert_eq!(pass_cost("0.75,0.008"), Ok(DecodeCost { pass_s: 0.75, token_s: 0.008 }));
-        for wrong in ["", "1", "a,b", "-1,0", "NaN,0"] {
-            assert!(pass_cost(wrong).unwrap_err().contains("0.75,0.008"), "{wrong}");
-        }
-    }
 }
