@@ -1,7 +1,7 @@
 # hearth: `make demo` shows it, `make test` tests it, `make install` installs it. Needs a Rust toolchain; the rest is fetched with apt.
 
 CARGO ?= cargo
-# One profile for everything: whisper.cpp and candle are uselessly slow without optimisation, and building them once is enough.
+# One profile for everything: whisper.cpp and candle are uselessly slow without optimization, and building them once is enough.
 PROFILE = --release --locked
 HEARTH = target/release/hearth
 # The same packages in every run of tests: other ones would have dependencies built anew with other features.

@@ -39,8 +39,8 @@
 //! | 3 | [`redact`] | what is replaced in every text that leaves the process |
 //! | 2 | [`config`] | the settings of `hearth.toml` |
 //! | 2 | [`live`] | a feed of what happens now, for the web page and `hearth status` |
-//! | 1 | [`event`] | the data that flows: frames, segments, utterances, gaps, digests, alerts, messages |
 //! | 2 | `grounding` | keeps a model's sentences to what was said |
+//! | 1 | [`event`] | the data that flows: frames, segments, utterances, gaps, digests, alerts, messages |
 //! | 0 | `number_words` | the English words for numbers |
 //! | 0 | `fold` | a text as it is compared: without accents and invisible characters |
 //! | 0 | `atomic_file` | replacing a file as a whole |
@@ -59,7 +59,7 @@
 //! - to add a service: a file in `services/` with a `spawn`, and a line in `app/start.rs`; what its end means is in
 //!   `app/lifecycle.rs`, when it ends in `app/shutdown.rs`;
 //! - to add a table or file that keeps text: [`retention`] and `store/text_tables.rs` say how it is forgotten;
-//! - to add a tensor: `crates/griffin/src/weights`;
+//! - to add a tensor: the layer that needs it, in `crates/griffin/src/layers`;
 //! - what a message on the wire looks like: `mqtt/payload.rs`, and `docs/mqtt.md`;
 //! - what happens on SIGTERM, SIGHUP, or when a thread panics: [`app`];
 //! - why something was lost: the table of channels in [`services::channels`].

@@ -19,7 +19,7 @@ pub(crate) struct BenchArgs {
 enum BenchCommand {
     /// Reading and writing with a RecurrentGemma, beside what the machine can do at most
     Model(model::BenchModelArgs),
-    /// Words, latency and cost of hearing a folder of recordings, beside one offline pass of the same recogniser
+    /// Words, latency and cost of hearing a folder of recordings, beside one offline pass of the same recognizer
     Hearing(hearing::BenchHearingArgs),
     /// Emptying the outbox to a broker, beside a plain loop that awaits each acknowledgement
     Publish(publish::BenchPublishArgs),

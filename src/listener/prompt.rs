@@ -82,7 +82,7 @@ impl Default for Prompt {
         let words = |list: [&str; 4]| list.map(String::from).to_vec();
         Self {
             preamble: "You are listening to a household. This is the running transcript of what a microphone heard, written \
-                       by a speech recogniser that makes mistakes and does not tell who speaks. Questions about it follow \
+                       by a speech recognizer that makes mistakes and does not tell who speaks. Questions about it follow \
                        at its end; answer them briefly, from the transcript alone, with most weight on what was said last.\n"
                 .into(),
             utterance: " {text}".into(),

@@ -1,4 +1,5 @@
-//! The structure of the source: imports go one way, a dependency has one owner, a type name is used once.
+//! The structure of the source: imports go one way, a dependency has one owner, a type name is used once, and a file that the
+//! documentation names is there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,12 +47,12 @@ impl SourceFile {
     }
 }
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+fn files_ending_in(wanted: &str, folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the sources can be read") {
         let path = entry.expect("the sources can be read").path();
         if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files_ending_in(wanted, &path, found);
+        } else if path.extension().is_some_and(|ending| ending == wanted) {
             found.push(path);
         }
     }
@@ -61,7 +62,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn sources(folder: &str) -> Vec<SourceFile> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths = Vec::new();
-    rust_files(&folder, &mut paths);
+    files_ending_in("rs", &folder, &mut paths);
     assert!(paths.len() > 30, "only {} files were found in {}", paths.len(), folder.display());
     let mut files = Vec::new();
     for path in paths {
@@ -160,4 +161,91 @@ fn a_type_name_is_used_once_in_a_crate() {
         }
     }
     assert!(wrong.is_empty(), "type names that are used more than once:\n{}", wrong.join("\n"));
+}
+
+/// Every file of text that people read or write: sources, documentation, settings, units.
+fn written_files() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files =
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "Makefile", "Cargo.toml", "deny.toml"]
+            .map(|file| root.join(file))
+            .to_vec();
+    let folders = [
+        ("docs", "md"),
+        ("src", "rs"),
+        ("tests", "rs"),
+        ("fuzz", "rs"),
+        ("benches", "rs"),
+        ("crates/griffin", "rs"),
+        ("crates/griffin", "md"),
+        ("config", "toml"),
+        ("systemd", "service"),
+    ];
+    for (folder, ending) in folders {
+        files_ending_in(ending, &root.join(folder), &mut files);
+    }
+    // Samples of an older hearth stay as they were written, and this file has the words that are looked for.
+    files.retain(|file| {
+        !file.starts_with(root.join("tests/fixtures")) && !file.starts_with(root.join("tests/architecture"))
+    });
+    files
+}
+
+#[test]
+fn spelling_is_american() {
+    // `request/summarise` is a topic that stays.
+    let stems = [
+        "analyse",
+        "behaviour",
+        "colour",
+        "favour",
+        "generalis",
+        "initialis",
+        "licence",
+        "maximis",
+        "minimis",
+        "neighbour",
+        "normalis",
+        "optimis",
+        "organis",
+        "quantis",
+        "recognis",
+        "serialis",
+        "synchronis",
+        "tokenis",
+    ];
+    let british = Regex::new(&format!(r"(?i)\b(?:de|re|un)?(?:{})\w*", stems.join("|"))).expect("it is a pattern");
+    let mut wrong = Vec::new();
+    for file in written_files() {
+        let text = fs::read_to_string(&file).expect("a source file is text");
+        wrong.extend(british.find_iter(&text).map(|word| format!("{}: {}", file.display(), word.as_str())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_path_that_comments_and_documentation_name_is_there() {
+    let path =
+        Regex::new(r"(?:^|[^\w./-])((?:src|crates|docs|tests|tools|training|benches|examples|systemd)/[\w./-]*\w)");
+    let path = path.expect("it is a pattern");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    let mut wrong = Vec::new();
+    // A changelog tells of what was there.
+    for file in written_files().iter().filter(|file| !file.ends_with("CHANGELOG.md")) {
+        let text = fs::read_to_string(file).expect("a source file is text");
+        let is_code = file.extension().is_some_and(|ending| ending == "rs");
+        for line in text.lines().filter(|line| !is_code || line.trim_start().starts_with("//")) {
+            for found in path.captures_iter(line) {
+                named += 1;
+                let below = [root.to_path_buf(), root.join("crates/griffin")];
+                let is_there = below.iter().map(|folder| folder.join(&found[1]));
+                if !is_there.into_iter().any(|path| path.exists() || path.with_extension("rs").exists()) {
+                    wrong.push(format!("{}: {}", file.display(), &found[1]));
+                }
+            }
+        }
+    }
+    assert!(named > 100, "only {named} paths were found: the pattern is wrong");
+    assert!(wrong.is_empty(), "what is named is not there:\n{}", wrong.join("\n"));
 }

@@ -35,7 +35,7 @@ fn quantize(out: &Path, more: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_model_is_quantised_listed_shown_verified_and_talked_to() {
+fn a_model_is_quantized_listed_shown_verified_and_talked_to() {
     let work = tempfile::tempdir().unwrap();
     let out = work.path().join("nano.gguf");
     let text = work.path().join("text.txt");

@@ -43,7 +43,7 @@ def main():
         texts.append({"start": round(at, 2), "end": round(at + length, 2), "speaker": line[0], "text": line[1]})
         parts += [audio, np.zeros(int(PAUSE * RATE), np.float32)]; at += length + PAUSE
     sound = np.concatenate(parts + [np.zeros(RATE, np.float32)])
-    # A little noise, so that a pause is no digital silence; 16 kHz is what is recognised.
+    # A little noise, so that a pause is no digital silence; 16 kHz is what is recognized.
     sound += np.random.default_rng(1).normal(0, 1e-4, len(sound)).astype(np.float32)
     n = int(len(sound) * 16000 / RATE); spectrum = np.fft.rfft(sound)[:n // 2 + 1]
     sound = np.fft.irfft(spectrum, n) * n / len(sound)

@@ -6,7 +6,7 @@
 //!
 //! `compare.py` runs them in turns with llama.cpp.
 //!
-//! One checkpoint in bf16 is drawn, tensor by tensor; ours is quantised from it as a user would, candle's with its own quantiser,
+//! One checkpoint in bf16 is drawn, tensor by tensor; ours is quantized from it as a user would, candle's with its own quantizer,
 //! whose numbers are ours bit for bit. Both matrices are q4_K; candle wants the gates in f32.
 
 use std::collections::HashMap;
@@ -58,10 +58,10 @@ fn make(dir: &Path, shape: &str) -> Result<()> {
     let tensors =
         Gguf::open(&ours)?.tensors().map(|(name, tensor)| (name.to_string(), tensor.shape.clone())).collect();
     let names = draw(tensors, &checkpoint.join("model.safetensors"))?;
-    eprintln!("quantising for hearth");
+    eprintln!("quantizing for hearth");
     griffin::quantize(&checkpoint, &ours, Quantization::Q4K, true, &mut |_, _| ())?;
-    eprintln!("quantising for candle");
-    quantise_for_candle(&checkpoint.join("model.safetensors"), &names, &theirs)?;
+    eprintln!("quantizing for candle");
+    quantize_for_candle(&checkpoint.join("model.safetensors"), &names, &theirs)?;
     std::fs::remove_file(checkpoint.join("model.safetensors"))?;
     Ok(())
 }
@@ -199,7 +199,7 @@ fn draw(all: Vec<(String, Vec<usize>)>, out: &Path) -> Result<Vec<String>> {
 }
 
 /// Candle's file: its names are Hugging Face's without the first part; matrices in q4_K, the rest in f32.
-fn quantise_for_candle(checkpoint: &Path, names: &[String], out: &Path) -> Result<()> {
+fn quantize_for_candle(checkpoint: &Path, names: &[String], out: &Path) -> Result<()> {
     // SAFETY: nobody else writes to the file that was just made.
     let tensors = unsafe { MmapedSafetensors::new(checkpoint)? };
     let mut made = HashMap::new();
