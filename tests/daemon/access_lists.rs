@@ -1,10 +1,13 @@
-//! Who may command: the access list of docs/mqtt.md in a real mosquitto, and `[mqtt] commands`.
+//! Who may connect and command: a password and a certificate, the access list of docs/mqtt.md in a real mosquitto, and
+//! `[mqtt] commands`.
 
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::harness::{HEARTH, Hearth, config, household};
-use super::mosquitto::{Mosquitto, Subscriber, free_address};
+use super::mosquitto::{Mosquitto, Subscriber, certificates, free_address};
+use super::several_machines::{folder, reads};
 
 /// The lines of the access list in docs/mqtt.md.
 fn documented_list() -> String {
@@ -105,4 +108,35 @@ fn with_the_documented_access_list_hearth_works_and_a_display_may_only_read() {
     hearth_runs.terminate();
     let (status, said) = hearth_runs.wait();
     assert!(status.success(), "{said}");
+}
+
+#[test]
+fn a_private_certificate_and_a_password_from_systemd_are_enough_to_connect() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, certificate, key] = certificates(dir.path());
+    let (users, secrets) = (dir.path().join("users"), folder(dir.path(), "secrets"));
+    let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&users).args(["anna", "Tr0ub4dor"]).status();
+    assert!(made.unwrap().success());
+    std::fs::write(secrets.join("mqtt"), "Tr0ub4dor\n").unwrap();
+    let safe = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = format!(
+        "allow_anonymous false\npassword_file {}\nlistener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+        users.display(),
+        safe.port(),
+        certificate.display(),
+        key.display()
+    );
+    let broker = Mosquitto::start(dir.path(), free_address(), &more);
+    let listener = Subscriber::new(broker.address, "hearth/reader/#", Some(("anna", "Tr0ub4dor")));
+    let text = reads(broker.address, 1).replace(
+        &format!("mqtt://{}\"", broker.address),
+        &format!("mqtts://localhost:{}\"\nca_file = {:?}\nusername = \"anna\"", safe.port(), ca.display().to_string()),
+    );
+    let text = text + "[log]\nlevel = \"trace\"\n";
+    let mut hearth = Hearth::run_as(dir.path(), &text, Stdio::null(), &[("CREDENTIALS_DIRECTORY", &secrets)]);
+    assert_eq!(listener.on("hearth/reader/status").payload, "online");
+    hearth.until_said("other machines are heard");
+    hearth.terminate();
+    let (status, log) = hearth.wait();
+    assert!(status.success() && !log.contains("Tr0ub4dor"), "{log}");
 }

@@ -23,16 +23,16 @@ use super::mosquitto::{Mosquitto, ReceivedMessage, Subscriber, free_address};
 
 const KEPT: [&str; 2] = ["The plumber is coming tomorrow at ten.", "Someone has to be home."];
 /// Words that stand nowhere else.
-const SECRET: &str = "zebrafinch";
+pub(super) const SECRET: &str = "zebrafinch";
 const FORGOTTEN: [&str; 2] =
     ["Help! I fell in the bathroom. My ankle hurts so much. I can't get up.", "Stay there with the zebrafinch."];
 
-fn store(dir: &Path) -> Store {
+pub(super) fn store(dir: &Path) -> Store {
     Store::open(&dir.join("state"), OutboxLimits::from(&Config::default().store)).unwrap()
 }
 
 /// Puts on disk what a hearth would have heard: half an hour ago what is kept, five minutes ago what is to be forgotten.
-fn furnish(dir: &Path) {
+pub(super) fn furnish(dir: &Path) {
     let config = Config::default();
     let topics = Topics::new(&config.mqtt, &config.node);
     let mut store = store(dir);
@@ -49,11 +49,11 @@ fn furnish(dir: &Path) {
 }
 
 /// A hearth that hears nothing more: its standard input stays open, and silent.
-fn silent(dir: &Path, broker: &Mosquitto) -> (Hearth, std::process::ChildStdin) {
+pub(super) fn silent(dir: &Path, broker: &Mosquitto) -> (Hearth, std::process::ChildStdin) {
     silent_with(dir, broker, "")
 }
 
-fn silent_with(dir: &Path, broker: &Mosquitto, more: &str) -> (Hearth, std::process::ChildStdin) {
+pub(super) fn silent_with(dir: &Path, broker: &Mosquitto, more: &str) -> (Hearth, std::process::ChildStdin) {
     let text = format!(
         "[source.stdin]\nrate = 16000\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{}\"\n{more}\n",
         broker.address
@@ -84,13 +84,13 @@ pub(crate) fn holding(dir: &Path, word: &str) -> Vec<String> {
 }
 
 /// The last utterance that any snapshot has read; 0 where there is none.
-fn last_read_by_a_snapshot(state: &Path) -> i64 {
+pub(super) fn last_read_by_a_snapshot(state: &Path) -> i64 {
     let snapshots = SnapshotStore::read_only(state).list().unwrap();
     snapshots.iter().map(|stored| stored.header.mark.read).max().unwrap_or(0)
 }
 
 /// The newest snapshot's leaves, and the last utterance that any has read.
-fn newest_state(dir: &Path) -> (Vec<StateTensor>, i64) {
+pub(super) fn newest_state(dir: &Path) -> (Vec<StateTensor>, i64) {
     let config = Config::default();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
     let mut reader = Reader::open(&model, &config.listener, &config.digest, &config.rules).unwrap();
@@ -119,7 +119,7 @@ fn state_of_what_is_kept() -> Vec<StateTensor> {
     reader.state().tensors()
 }
 
-fn forget(dir: &Path, since: &str) -> String {
+pub(super) fn forget(dir: &Path, since: &str) -> String {
     let output = Command::new(HEARTH)
         .args(["forget", since, "--yes", "--config", "hearth.toml"])
         .current_dir(dir)
@@ -261,12 +261,12 @@ fn more_than_an_hour_is_forgotten_over_the_broker_only_with_the_token_of_the_fir
 }
 
 /// The alert of the fall begins. The state of its rule is no sign: where the alert has ended by then, only "OFF" is published.
-fn begins(heard: &ReceivedMessage) -> bool {
+pub(super) fn begins(heard: &ReceivedMessage) -> bool {
     heard.topic == "hearth/home/alert" && heard.json()["rule"] == "help" && heard.json()["phase"] == "new"
 }
 
 /// Runs a hearth with a listener over what was said, and ends it: snapshots, a summary, and what the rules quote are there.
-fn leave_traces(dir: &Path, broker: &Mosquitto) {
+pub(super) fn leave_traces(dir: &Path, broker: &Mosquitto) {
     let listener = Subscriber::new(broker.address, "hearth/#", None);
     let (hearth, _stdin) = silent(dir, broker);
     listener.wait_for("the alert", begins);
@@ -314,236 +314,4 @@ fn without_a_listener_too_what_is_forgotten_is_nowhere_any_more() {
         let (status, said) = hearth.wait();
         assert!(status.success(), "{said}");
     }
-}
-
-#[test]
-fn without_a_listener_what_a_crash_left_is_carried_through_at_the_next_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let broker = Mosquitto::anywhere(dir.path());
-    furnish(dir.path());
-    leave_traces(dir.path(), &broker);
-    // Killed right after the database had forgotten: the files have not followed.
-    store(dir.path()).forget(Timestamp::now() - SignedDuration::from_mins(10), None).unwrap();
-    assert!(holding(&state, SECRET).iter().any(|file| file.ends_with("transcript.jsonl")));
-    let (mut hearth, _stdin) = silent_with(dir.path(), &broker, "[listener]\nenabled = false");
-    hearth.until_said("carried through");
-    hearth.terminate();
-    let (status, said) = hearth.wait();
-    assert!(status.success(), "{said}");
-    assert_eq!(holding(&state, SECRET), Vec::<String>::new());
-    assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
-    assert!(last_read_by_a_snapshot(&state) <= 2);
-}
-
-#[test]
-fn a_note_that_cannot_be_read_is_reported_until_a_request_covers_it() {
-    for reads in [true, false] {
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        let broker = Mosquitto::anywhere(dir.path());
-        furnish(dir.path());
-        leave_traces(dir.path(), &broker);
-        store(dir.path()).forget(Timestamp::now() - SignedDuration::from_mins(10), None).unwrap();
-        store(dir.path()).set_note("forgetting", "{\"of\": \"another version\"}").unwrap();
-
-        let listener = Subscriber::new(broker.address, "hearth/home/health", None);
-        let (mut hearth, _stdin) = silent_with(dir.path(), &broker, &format!("[listener]\nenabled = {reads}"));
-        hearth.until_said("it is not known what must still be forgotten");
-        assert!(
-            hearth.said.iter().any(|line| line.contains("ERROR") && line.contains("hearth forget")),
-            "{:?}",
-            hearth.said
-        );
-        if reads {
-            listener.wait_for("its health", |h| !h.retain && h.json()["forget_ok"] == false);
-        }
-        let status = || {
-            let output = Command::new(HEARTH)
-                .args(["status", "--config", "hearth.toml"])
-                .current_dir(dir.path())
-                .output()
-                .unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        };
-        assert!(status().contains("forget   not complete"), "{}", status());
-
-        // A shorter time does not cover it, and whoever asks is told so.
-        let short = Command::new(HEARTH)
-            .args(["forget", "1m", "--config", "hearth.toml"])
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&short.stderr);
-        assert!(!short.status.success() && error.contains("hearth forget"), "{short:?}");
-        assert!(!holding(&state, SECRET).is_empty() && store(dir.path()).note("forgetting").unwrap().is_some());
-
-        let said = forget(dir.path(), "15m");
-        assert!(said.contains("since"), "{said}");
-        assert_eq!(holding(&state, SECRET), Vec::<String>::new());
-        assert!(!status().contains("forget   not complete"), "{}", status());
-        hearth.terminate();
-        let (status, said) = hearth.wait();
-        assert!(status.success(), "{said}");
-        assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
-        assert!(last_read_by_a_snapshot(&state) <= 2);
-    }
-}
-
-#[test]
-fn who_is_killed_while_forgetting_has_forgotten_or_not_begun() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let broker = Mosquitto::anywhere(dir.path());
-    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
-    for _ in 0..3 {
-        let _ = std::fs::remove_dir_all(&state);
-        furnish(dir.path());
-        let (hearth, _stdin) = silent(dir.path(), &broker);
-        listener.wait_for("the alert", begins);
-        listener.publish("hearth/home/request/forget", "10", false);
-        std::thread::sleep(std::time::Duration::from_millis(rand::random_range(0..60)));
-        hearth.kill();
-        let (mut hearth, _stdin) = silent(dir.path(), &broker);
-        hearth.until_said("hearth is up");
-        hearth.terminate();
-        let (status, said) = hearth.wait();
-        assert!(status.success(), "{said}");
-        let store = store(dir.path());
-        let stored = store.utterances_after(0, 10).unwrap().len();
-        let (_, last) = newest_state(dir.path());
-        println!("{stored} utterances are left");
-        match stored {
-            4 => assert_eq!(last, 4, "it had not begun"),
-            2 => {
-                assert_eq!(store.pending_forget().unwrap(), Default::default());
-                assert_eq!(holding(&state, SECRET), Vec::<String>::new());
-                assert!(last <= 2, "a snapshot has read utterance {last}");
-            }
-            other => panic!("{other} utterances are left"),
-        }
-    }
-}
-
-#[test]
-fn a_program_that_holds_the_database_keeps_no_other_file_from_forgetting() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let broker = Mosquitto::anywhere(dir.path());
-    furnish(dir.path());
-    // One that looks at the transcript and stays there holds the write-ahead log.
-    let mut looker = rusqlite::Connection::open(state.join("hearth.db")).unwrap();
-    let looking = looker.transaction().unwrap();
-    looking.query_row("SELECT count(*) FROM utterance", [], |row| row.get::<_, i64>(0)).unwrap();
-    std::fs::write(dir.path().join("hearth.toml"), "[store]\ndir = \"state\"\n").unwrap();
-    let refused = Command::new(HEARTH)
-        .args(["forget", "10m", "--config", "hearth.toml"])
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && error.contains("close that program"), "{refused:?}");
-    let left = holding(&state, SECRET);
-    assert!(!left.is_empty() && left.iter().all(|file| file.contains("hearth.db")), "{left:?}");
-    drop(looking);
-    drop(looker);
-    let (mut hearth, _stdin) = silent(dir.path(), &broker);
-    hearth.until_said("hearth is up");
-    assert_eq!(holding(&state, SECRET), Vec::<String>::new());
-    hearth.terminate();
-    let (status, said) = hearth.wait();
-    assert!(status.success() && said.contains("carried through"), "{said}");
-    assert_eq!(store(dir.path()).pending_forget().unwrap(), Default::default());
-}
-
-#[test]
-fn a_state_of_the_past_is_asked_by_its_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Mosquitto::anywhere(dir.path());
-    let listener = Subscriber::new(broker.address, "hearth/home/#", None);
-    furnish(dir.path());
-    // A snapshot of an hour ago, that has read nothing.
-    let config = Config::default();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
-    let reader = Reader::open(&model, &config.listener, &config.digest, &[]).unwrap();
-    let history = SnapshotStore::open(&dir.path().join("state")).unwrap();
-    let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
-    reader.save(&history, &hearth::listener::snapshot::ReadPosition { read: 0, time: hour_ago }).unwrap();
-
-    let (hearth, _stdin) = silent(dir.path(), &broker);
-    listener.wait_for("the alert", begins);
-    let hurt = "Is someone hurt or calling for help?";
-    let ask = |at: &str| {
-        listener.publish("hearth/home/request/ask", &json!({ "value": hurt, "at": at }).to_string(), false);
-        listener.on("hearth/home/response/ask").json()
-    };
-    let (now, then) = (ask("1m"), ask("10m"));
-    assert!(now["probability"].as_f64().unwrap() > 0.5, "{now}");
-    assert!(then["probability"].as_f64().unwrap() < 0.5, "{then}");
-    let stored = store(dir.path()).utterances_after(0, 10).unwrap();
-    assert_eq!(then["at"], stored[1].1.end.to_string(), "the last that was said before");
-    assert!(ask("2h")["error"].as_str().unwrap().contains("no snapshot is as old"));
-    assert!(ask("soon")["error"].as_str().unwrap().contains("is no time"));
-
-    // The command line looks at the same files meanwhile.
-    let cli = |at: &str| {
-        Command::new(HEARTH)
-            .args(["ask", hurt, "--at", at, "--json", "--config", "hearth.toml"])
-            .current_dir(dir.path())
-            .output()
-    };
-    let output = cli("10m").unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!((line["probability"].as_f64().unwrap() - then["probability"].as_f64().unwrap()).abs() < 1e-3, "{line}");
-    let refused = cli("2h").unwrap();
-    assert!(
-        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("the oldest of all"),
-        "{refused:?}"
-    );
-    hearth.terminate();
-    let (status, said) = hearth.wait();
-    assert!(status.success(), "{said}");
-}
-
-#[test]
-fn a_new_rule_is_tried_on_what_was_said() {
-    let dir = tempfile::tempdir().unwrap();
-    furnish(dir.path());
-    std::fs::write(dir.path().join("hearth.toml"), "[store]\ndir = \"state\"\n").unwrap();
-    let rules = "[[rule]]\nname = \"hurt\"\nquestion = \"Is someone hurt or calling for help?\"\nenter = 0.15\nexit = 0.05\n\
-                 [[rule]]\nname = \"bird\"\npattern = \"zebrafinch\"\n";
-    std::fs::write(dir.path().join("rule.toml"), rules).unwrap();
-    let run = |file: &str, more: &[&str]| {
-        let arguments = ["rules", "dry-run", file, "--config", "hearth.toml"];
-        Command::new(HEARTH).args(arguments).args(more).current_dir(dir.path()).output().unwrap()
-    };
-    let tried = |more: &[&str]| {
-        let output = run("rule.toml", &[more, &["--json"]].concat());
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
-    };
-    let before = std::fs::read(dir.path().join("state/hearth.db")).unwrap();
-    let lines = tried(&["--since", "1h"]);
-    let fired = |rule: &str| lines.iter().filter(|line| line["rule"] == rule && line["phase"] == "new").count();
-    assert_eq!((fired("hurt"), fired("bird")), (1, 1), "{lines:#?}");
-    let hurt = lines.iter().find(|line| line["rule"] == "hurt" && line["phase"] == "new").unwrap();
-    assert!(hurt["evidence"].to_string().contains("fell in the bathroom"), "{hurt}");
-    let of = |rule: &str| lines.iter().find(|line| line["rule"] == rule && !line["fired"].is_null()).unwrap().clone();
-    assert_eq!(
-        (&of("hurt")["fired"], &of("hurt")["readings"], &of("bird")["readings"]),
-        (&json!(1), &json!(4), &json!(0))
-    );
-    assert!(tried(&["--since", "1m"]).iter().all(|line| line["fired"] == 0), "it was said before");
-
-    let text = run("rule.toml", &["--since", "1h"]);
-    let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains("bird: fired 1 times") && text.contains("“Stay there with the zebrafinch.”"), "{text}");
-    std::fs::write(dir.path().join("none.toml"), "node = \"x\"\n").unwrap();
-    for (file, says) in [("none.toml", "has no [[rule]]"), ("away.toml", "away.toml")] {
-        let refused = run(file, &[]);
-        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(says), "{refused:?}");
-    }
-    assert_eq!(std::fs::read(dir.path().join("state/hearth.db")).unwrap(), before, "nothing was changed");
 }

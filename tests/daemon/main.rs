@@ -7,6 +7,7 @@ mod mosquitto;
 
 mod access_lists;
 mod api;
+mod asking_the_past;
 mod backlog;
 mod bad_input;
 mod broker_outages;
@@ -16,6 +17,7 @@ mod crashes;
 mod disk_faults;
 mod end_to_end;
 mod forgetting;
+mod interrupted_forgetting;
 mod kept_text;
 mod long_messages;
 mod muting;

@@ -1,9 +1,8 @@
 //! Several machines hear, one reads: over one broker, and over two with a bridge between them.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use ulid::Ulid;
 
 use super::forgetting::holding;
 use super::harness::{HEARTH, Hearth, clip, config, ids, transcript};
-use super::mosquitto::{LONG, Mosquitto, Subscriber, certificates, free_address};
+use super::mosquitto::{LONG, Mosquitto, Subscriber, free_address};
 
 /// Nothing is given up for a machine that is away; a broker of its own gives up what exceeds 1,000 messages.
 const KEEPS: &str = "max_queued_messages 0\n";
@@ -108,14 +107,14 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A machine that only reads.
-fn reads(address: std::net::SocketAddr, window_s: u32) -> String {
+pub(super) fn reads(address: std::net::SocketAddr, window_s: u32) -> String {
     format!(
         "node = \"reader\"\nrule = []\n[source.mqtt]\ntopics = [\"hearth/+/utterance\"]\nwindow_s = {window_s}\n\
          [store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{address}\"\n"
     )
 }
 
-fn folder(dir: &Path, name: &str) -> PathBuf {
+pub(super) fn folder(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
     std::fs::create_dir(&path).unwrap();
     path
@@ -294,37 +293,6 @@ fn rooms_of_other_machines_have_states_of_their_own() {
     let (status, log) = hearth.wait();
     assert!(status.success(), "{log}");
     nodes.into_iter().for_each(Node::end);
-}
-
-#[test]
-fn a_private_certificate_and_a_password_from_systemd_are_enough_to_connect() {
-    let dir = tempfile::tempdir().unwrap();
-    let [ca, certificate, key] = certificates(dir.path());
-    let (users, secrets) = (dir.path().join("users"), folder(dir.path(), "secrets"));
-    let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&users).args(["anna", "Tr0ub4dor"]).status();
-    assert!(made.unwrap().success());
-    std::fs::write(secrets.join("mqtt"), "Tr0ub4dor\n").unwrap();
-    let safe = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let more = format!(
-        "allow_anonymous false\npassword_file {}\nlistener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
-        users.display(),
-        safe.port(),
-        certificate.display(),
-        key.display()
-    );
-    let broker = Mosquitto::start(dir.path(), free_address(), &more);
-    let listener = Subscriber::new(broker.address, "hearth/reader/#", Some(("anna", "Tr0ub4dor")));
-    let text = reads(broker.address, 1).replace(
-        &format!("mqtt://{}\"", broker.address),
-        &format!("mqtts://localhost:{}\"\nca_file = {:?}\nusername = \"anna\"", safe.port(), ca.display().to_string()),
-    );
-    let text = text + "[log]\nlevel = \"trace\"\n";
-    let mut hearth = Hearth::run_as(dir.path(), &text, Stdio::null(), &[("CREDENTIALS_DIRECTORY", &secrets)]);
-    assert_eq!(listener.on("hearth/reader/status").payload, "online");
-    hearth.until_said("other machines are heard");
-    hearth.terminate();
-    let (status, log) = hearth.wait();
-    assert!(status.success() && !log.contains("Tr0ub4dor"), "{log}");
 }
 
 #[test]

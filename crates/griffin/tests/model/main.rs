@@ -3,6 +3,7 @@
 mod files;
 mod gemma_tokenizer;
 mod gguf;
+mod gguf_refused;
 mod golden;
 mod laws;
 mod mutants;
