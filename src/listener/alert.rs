@@ -5,9 +5,14 @@
 //! ```text
 //!            k of the last n probabilities ≥ enter, armed, cooldown over
 //!   inactive ────────────────────────────────────────────────────────────→ active ──┐ Update: the evidence grew
-//!      ↑                a probability < exit, or long unconfirmed             │←──┘
+//!      ↑         a probability < exit, a minute after the last hit or later;  │←──┘
+//!      │         or long unconfirmed                                          │
 //!      └──────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! An alert stays on for [`STAYS_ON`] after the last observation that confirmed it, whatever is said next, until somebody has seen it:
+//! once it is acknowledged, a probability below `exit` ends it at once. A false alarm, a snooze, a request to forget, and the removal of
+//! the rule always do.
 
 use std::collections::VecDeque;
 
@@ -22,8 +27,8 @@ use crate::event::{AlertPhase, Evidence};
 const EVIDENCE_OBSERVATIONS: usize = 3;
 /// An alert quotes at most so many utterances.
 const EVIDENCE_MAX: usize = 3;
-/// After words that left no doubt, the alert stays on for so long at least.
-const AFTER_TRIGGER: SignedDuration = SignedDuration::from_secs(60);
+/// After an observation that confirmed it, an alert stays on for so long at least, by the time of the stream.
+const STAYS_ON: SignedDuration = SignedDuration::from_secs(60);
 /// An update is due when the log-odds exceed those last reported by this much; e² ≈ 7 times the odds.
 const UPDATE_RISE: f64 = 2.0;
 
@@ -136,9 +141,9 @@ struct ActiveAlert {
     /// The highest log-odds that a phase has reported.
     #[serde(rename = "told")]
     reported: Option<f64>,
-    /// Words that left no doubt were said: what is said next does not end it before this time.
+    /// A probability below `exit` came after that: the alert ends when it was on for long enough.
     #[serde(default)]
-    stays: Option<Timestamp>,
+    missed: bool,
     /// Somebody acknowledged it: only its end is still reported.
     #[serde(default)]
     acknowledged: bool,
@@ -247,39 +252,40 @@ impl AlertState {
                 self.recent.pop_front();
             }
         }
-        let stays = triggered.then(|| now + AFTER_TRIGGER);
         let Some(active) = &mut self.active else {
             return self.fires(policy).then(|| {
-                self.active = Some(ActiveAlert { id, confirmed: now, reported: None, stays, acknowledged: false });
+                self.active =
+                    Some(ActiveAlert { id, confirmed: now, reported: None, missed: false, acknowledged: false });
                 self.last_alert = Some(id);
                 self.report(AlertPhase::New, odds)
             });
         };
-        active.stays = stays.or(active.stays);
-        if miss {
-            // A clock that was set back must not keep the alert on for longer than that.
-            let stays = active.stays.is_some_and(|until| now < until && until.duration_since(now) <= AFTER_TRIGGER);
-            return if stays { None } else { Some(self.end(now)) };
-        }
         if !hit {
+            active.missed |= miss;
             return self.tick(policy, now);
         }
         active.confirmed = now;
+        active.missed = false;
         let risen = odds.zip(active.reported).is_some_and(|(x, reported)| x >= reported + UPDATE_RISE);
         let is_news = (risen || observation.matched) && !active.acknowledged;
         is_news.then(|| self.report(AlertPhase::Update, odds))
     }
 
-    /// Time has passed: an alert that nothing has confirmed for long ends.
+    /// Time has passed: an alert ends that nothing has confirmed for long, or for [`STAYS_ON`] if a probability spoke against it.
     pub(crate) fn tick(&mut self, policy: &AlertPolicy, now: Timestamp) -> Option<AlertChange> {
         let active = self.active.as_mut()?;
         // A clock that was set back must not keep the alert active until it has caught up.
         active.confirmed = active.confirmed.min(now);
-        let over = now.duration_since(active.confirmed) >= policy.unconfirmed_limit;
-        over.then(|| {
-            self.disarmed = policy.asks;
-            self.end(now)
-        })
+        let limit = match active.missed {
+            true if active.acknowledged => SignedDuration::ZERO,
+            true => STAYS_ON,
+            false => policy.unconfirmed_limit,
+        };
+        if now.duration_since(active.confirmed) < limit {
+            return None;
+        }
+        self.disarmed |= policy.asks && !active.missed;
+        Some(self.end(now))
     }
 
     fn fires(&self, policy: &AlertPolicy) -> bool {
