@@ -22,6 +22,7 @@ mod pause;
 mod pending;
 pub(crate) mod reload;
 mod request;
+mod reset_rule;
 mod snooze;
 mod summarize;
 
@@ -42,6 +43,7 @@ pub(crate) use self::pending::PendingCommand;
 pub use self::reload::Reload;
 pub(crate) use self::request::{CommandAnswer, parse_object, too_long};
 pub use self::request::{InvalidCommand, Request, parse};
+pub use self::reset_rule::ResetRule;
 pub use self::snooze::Snooze;
 pub use self::summarize::Summarize;
 use crate::mqtt::discovery::Entity;
@@ -157,7 +159,7 @@ macro_rules! commands {
 
 commands! {
     app: Listening, Pause;
-    listener: Interval, Summarize, Ask, Forget, Snooze, Acknowledge, Reload, FalseAlarm
+    listener: Interval, Summarize, Ask, Forget, Snooze, Acknowledge, Reload, FalseAlarm, ResetRule
 }
 
 /// A command, by who carries it out.

@@ -243,6 +243,29 @@ pub enum AlertPhase {
     End,
 }
 
+/// What people said of an alert. It holds no words of anybody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertFeedback {
+    pub alert: Ulid,
+    pub rule: String,
+    pub verdict: AlertVerdict,
+    pub time: Timestamp,
+    /// The probability at which the alert began; none where words alone raised it.
+    pub probability: Option<f64>,
+    /// The version of the rule that raised it; none where an older hearth stored this.
+    pub rule_version: Option<String>,
+    /// It counts for the rule's threshold: the rule was not reset since.
+    pub counts: bool,
+}
+
+/// See [`AlertFeedback`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertVerdict {
+    FalseAlarm,
+    Acknowledged,
+}
+
 /// How important a rule is, in ascending order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -15,6 +15,7 @@ pub mod ask;
 pub mod calibration;
 mod cross_talk;
 pub(crate) mod digest;
+pub(crate) mod feedback;
 mod forgetting;
 pub(crate) mod judging;
 mod persisted_state;
@@ -41,7 +42,7 @@ use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, GroundedSentence,
 use crate::grounding::{CheckCounts, GroundedText};
 use crate::watcher::{WatchScores, Watcher};
 
-pub(crate) use alert_actions::RuleStanding;
+pub(crate) use alert_actions::{AnsweredAlert, RuleStanding};
 use persisted_state::PersistedState;
 pub use rooms::Listeners;
 use rule_monitor::{RuleMonitor, SentenceCheck};

@@ -8,6 +8,7 @@
 
 mod columns;
 mod error;
+mod feedback;
 mod forgetting;
 mod heard;
 mod inbox;

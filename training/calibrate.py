@@ -2,6 +2,7 @@
 
     python calibrate.py write FOLDER                       # talk on which a model is calibrated; once
     hearth judge FOLDER --model MODEL --readings READINGS  # what the model makes of it; again for another model
+    python calibrate.py raised                             # what raising the thresholds of the default rules costs (docs/alerts.md)
     python calibrate.py fit READINGS MODEL                 # writes MODEL/calibration.json, prints a reliability table and the thresholds
 
 p = sigmoid(a + b * watcher + c * model), fitted for each kind to a stream in which one reading in a hundred is an event (`STREAM`). All
@@ -243,7 +244,21 @@ def fit_model(paths, target):
     with open(os.path.join(target, "calibration.json"), "w") as f: json.dump({"format": 1, "watcher": crc, "floor": FLOOR, "kinds": kinds, "own": {"a": round(float(own[0]), 4), "model": round(float(own[1]), 4)}}, f, indent=1); f.write("\n")
 
 
+ENTER = {"help": 0.85, "fire": 0.95, "leak": 0.8, "intruder": 0.7, "door": 0.95, "medicine": 0.8, "left_on": 0.6}   # of the default rules
+
+
+def raised_thresholds():
+    """Recall and false alarms by the watcher alone where the thresholds are raised, as false alarms raise them: the mean of both halves."""
+    model, meta, _ = V.load(os.path.join(HERE, "../models/watcher.safetensors")); r = scored(model, development())
+    p = sigmoid(np.array([[a + b * w for (a, b), w in zip(meta["alone"], row)] for row in r.w]))
+    for name, kinds in (("critical", CRITICAL), ("other", [k for k in ENTER if k not in CRITICAL])):
+        for shift in (0, 0.5, 1, 2, 3):
+            got = np.array([[outcome(r, p, KINDS.index(k), half, sigmoid(logit(ENTER[k]) + shift), (1, 1))[:2] for k in kinds] for half in (0, 1)]).mean(0)
+            print(f"{name} rules, raised by {shift}: mean recall {got[:, 0].mean():.2f}, {got[:, 1].sum():.2f} false alarms a day together")
+
+
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); sub = ap.add_subparsers(dest="what", required=True)
     c = sub.add_parser("write"); c.add_argument("folder"); c = sub.add_parser("fit"); c.add_argument("readings", nargs="+"); c.add_argument("model")
-    a = ap.parse_args(); write(a.folder) if a.what == "write" else fit_model(a.readings, a.model)
+    sub.add_parser("raised")
+    a = ap.parse_args(); {"write": lambda: write(a.folder), "fit": lambda: fit_model(a.readings, a.model), "raised": raised_thresholds}[a.what]()

@@ -1,4 +1,4 @@
-//! `request/false_alarm`: an alert was none. It ends, and it is stored as an example for better thresholds.
+//! `request/false_alarm`: an alert was none. It ends, and its rule's threshold rises ([`crate::listener::feedback`]).
 
 use serde::Serialize;
 use tracing::info;
@@ -6,6 +6,7 @@ use ulid::Ulid;
 
 use super::{AlertSelector, Body, CommandError, Definition, Done, ListenerPart};
 use crate::config::Name;
+use crate::event::AlertVerdict;
 use crate::mqtt::discovery::{Entity, Needs};
 use crate::mqtt::topics::Topics;
 
@@ -24,7 +25,7 @@ pub struct FalseAlarmReply {
 impl Definition for FalseAlarm {
     const PATH: &'static str = "request/false_alarm";
     const DOCUMENTATION: &'static str = "an alert's id or its rule, or nothing for the newest: it ends, and its rule must read \
-        \"no\", or its pattern match anew, before it fires again; noted with its probability, for better thresholds";
+        \"no\", or its pattern match anew, before it fires again. If it had a probability, the rule's `threshold` rises a little ([alerts.md](alerts.md#when-an-alert-was-wrong))";
     type Reply = FalseAlarmReply;
 
     fn parse(body: &Body) -> Result<Self, String> {
@@ -42,11 +43,15 @@ impl FalseAlarm {
         &self,
         listener: &mut L,
     ) -> Result<Done<FalseAlarmReply>, CommandError<L::Error>> {
+        let none = || CommandError::refused("there was no such alert");
+        let answered = listener.listeners().answered(self.alert.name()).ok_or_else(none)?;
+        let said = answered.feedback(AlertVerdict::FalseAlarm, &listener.config().listener.model, listener.now());
+        // First, so that nothing has changed where it cannot be stored.
+        listener.with_store(|store| store.record_feedback(&said))?;
         let now = listener.stream_time();
-        let Some((alert, rule, ended)) = listener.listeners().false_alarm(self.alert.name(), now) else {
-            return Err(CommandError::refused("there was no such alert"));
-        };
-        listener.with_store(|store| store.record_false_alarm(alert, rule.as_str(), now))?;
+        let named = answered.id.to_string();
+        let (alert, rule, ended) = listener.listeners().false_alarm(Some(&named), now).ok_or_else(none)?;
+        listener.learn()?;
         info!(kind = "false_alarm", %rule, id = %alert, "an alert of {rule} was marked as a false alarm");
         Ok(Done::new(FalseAlarmReply { rule, alert }).with_outcome(ended))
     }

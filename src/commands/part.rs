@@ -54,6 +54,9 @@ pub(crate) trait ListenerPart {
         act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::ListenerError>,
     ) -> Result<Option<T>, Self::Error>;
 
+    /// Puts the thresholds into force that follow from what is stored of people's answers to alerts.
+    fn learn(&mut self) -> Result<(), Self::Error>;
+
     /// Shows the watchdog that a long command makes progress.
     fn mark_progress(&self);
 

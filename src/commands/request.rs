@@ -134,6 +134,7 @@ mod tests {
     use crate::commands::listening::ListeningReply;
     use crate::commands::pause::PauseReply;
     use crate::commands::reload::ReloadReply;
+    use crate::commands::reset_rule::ResetRuleReply;
     use crate::commands::snooze::SnoozeReply;
     use crate::commands::summarize::SummarizeReply;
 
@@ -213,6 +214,11 @@ mod tests {
                 r#"{"command": "false_alarm"}"#,
                 Reply::FalseAlarm(FalseAlarmReply { rule, alert: Ulid::nil() }),
                 json!({ "rule": "leak", "alert": Ulid::nil().to_string() }),
+            ),
+            (
+                r#"{"command": "reset_rule", "value": "leak"}"#,
+                Reply::ResetRule(ResetRuleReply { rules: ["leak".to_string()].into() }),
+                json!({ "rules": ["leak"] }),
             ),
             (
                 r#"{"command": "reload"}"#,

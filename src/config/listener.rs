@@ -21,6 +21,8 @@ pub struct ListenerConfig {
     pub(crate) preamble: Option<String>,
     /// One state for all rooms, or one for each.
     pub(crate) states: States,
+    /// False alarms raise the threshold of their rule.
+    pub(crate) learn_from_feedback: bool,
     /// Minutes between snapshots of the state.
     pub(crate) snapshot_min: f64,
     /// The last snapshot of each of so many hours, and of so many days, is kept; together at most so many MiB.
@@ -38,6 +40,7 @@ impl Default for ListenerConfig {
             threads: 0,
             preamble: None,
             states: States::default(),
+            learn_from_feedback: true,
             snapshot_min: 5.0,
             snapshots_hourly: 24,
             snapshots_daily: 30,

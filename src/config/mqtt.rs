@@ -55,8 +55,19 @@ pub struct MqttConfig {
 }
 
 /// The names of all commands. [`crate::commands`] has what they do; a test compares the two.
-pub(crate) const COMMANDS: [&str; 10] =
-    ["listening", "pause", "interval", "summarise", "ask", "forget", "snooze", "acknowledge", "reload", "false_alarm"];
+pub(crate) const COMMANDS: [&str; 11] = [
+    "listening",
+    "pause",
+    "interval",
+    "summarise",
+    "ask",
+    "forget",
+    "snooze",
+    "acknowledge",
+    "reload",
+    "false_alarm",
+    "reset_rule",
+];
 
 impl MqttConfig {
     /// Whether a command is taken from the broker.

@@ -46,6 +46,13 @@ pub(crate) struct AlertPolicy {
     matches: bool,
 }
 
+impl AlertPolicy {
+    /// Puts the threshold for an alert so much above the configured one.
+    pub(crate) fn raise(&mut self, rule: &Rule, shift: f64) {
+        self.enter = log_odds(rule.enter.get()) + shift;
+    }
+}
+
 impl From<&Rule> for AlertPolicy {
     fn from(rule: &Rule) -> Self {
         Self {
@@ -111,8 +118,9 @@ pub(crate) struct AlertState {
     disarmed: bool,
     /// For so many more observations the question is asked because of the last match of the pattern.
     gate: usize,
-    /// The alert that fired last.
+    /// The alert that fired last, and the log-odds it began at, where they alone were enough for it.
     last_alert: Option<Ulid>,
+    last_odds: Option<f64>,
     /// The rule is snoozed from the first time to the second.
     snoozed: Option<(Timestamp, Timestamp)>,
 }
@@ -165,6 +173,11 @@ impl AlertState {
         self.last_alert
     }
 
+    /// The probability at which it began; none where words alone raised it.
+    pub(crate) fn last_probability(&self) -> Option<f64> {
+        self.last_odds.map(sigmoid)
+    }
+
     /// Until when the rule is snoozed, if it is at `now`.
     pub(crate) fn snoozed(&self, now: Timestamp) -> Option<Timestamp> {
         // When the clock was set back before the snooze began, the snooze is over: it would last for as long as that was.
@@ -198,11 +211,12 @@ impl AlertState {
     /// Forgets every observation and its quotes. An alert that is `forgotten` ends as if it had never been.
     pub(crate) fn forget(&mut self, forgotten: impl Fn(Ulid) -> bool, now: Timestamp) -> Option<AlertChange> {
         // Every field is named, so that a new one cannot be added without saying how it forgets.
-        let Self { recent, last, active: _, ended: _, disarmed: _, gate, last_alert, snoozed: _ } = self;
+        let Self { recent, last, active: _, ended: _, disarmed: _, gate, last_alert, last_odds, snoozed: _ } = self;
         recent.clear();
         *last = None;
         *gate = 0;
         *last_alert = last_alert.filter(|id| !forgotten(*id));
+        *last_odds = last_odds.filter(|_| last_alert.is_some());
         let ends = self.active.as_ref().is_some_and(|active| forgotten(active.id));
         ends.then(|| {
             let (ended, disarmed) = (self.ended, self.disarmed);
@@ -257,6 +271,7 @@ impl AlertState {
                 self.active =
                     Some(ActiveAlert { id, confirmed: now, reported: None, missed: false, acknowledged: false });
                 self.last_alert = Some(id);
+                self.last_odds = odds.filter(|_| reached);
                 self.report(AlertPhase::New, odds)
             });
         };

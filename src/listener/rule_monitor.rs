@@ -70,6 +70,11 @@ impl RuleMonitor {
         Self { watch: alert::AlertState::default(), matches: Vec::new(), triggers: Vec::new(), ..self.clone() }
     }
 
+    /// The probability at which an alert begins now; none without a question.
+    pub(super) fn threshold(&self) -> Option<f64> {
+        self.question.as_ref().map(|_| alert::sigmoid(self.policy.enter))
+    }
+
     /// Searches an utterance for the rule's words.
     pub(super) fn search(&mut self, text: &str, quote: &Evidence) {
         for (pattern, found) in [(&self.pattern, &mut self.matches), (&self.trigger, &mut self.triggers)] {

@@ -164,6 +164,8 @@ pub struct RuleState<'a> {
     pub acknowledged: bool,
     /// The end of a snooze.
     pub snoozed_until: Option<Timestamp>,
+    /// The probability at which an alert begins now, for rules with a question.
+    pub threshold: Option<f64>,
 }
 
 /// The state of a rule, retained: `state` is `ON` or `OFF`.
@@ -182,7 +184,7 @@ fn rule_body(rule: &RuleState<'_>) -> Value {
     json!({
         "rule": rule.rule, "room": rule.room, "state": on_off(rule.on), "severity": rule.severity,
         "probability": rule.probability.map(rounded), "answer": rule.answer, "evidence": rule.evidence,
-        "acknowledged": rule.acknowledged, "snoozed_until": rule.snoozed_until,
+        "acknowledged": rule.acknowledged, "snoozed_until": rule.snoozed_until, "threshold": rule.threshold.map(rounded),
     })
 }
 

@@ -7,6 +7,7 @@
 mod backlog;
 mod commands;
 mod forget;
+mod learning;
 mod outcome_messages;
 mod settings_store;
 pub(crate) mod state_at;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tracing::warn;
 use ulid::Ulid;
 
+use self::learning::Learning;
 use self::outcome_messages::OutcomeMessages;
 use self::token_rate::TokenRateMeter;
 use self::unrecorded::Unrecorded;
@@ -115,6 +117,7 @@ struct ListenerWorker {
     /// How far the stream has come.
     now: Timestamp,
     snapshot_due: Instant,
+    learning: Learning,
     /// Utterances that the states have read from memory and that are not stored yet.
     read_ahead: BTreeSet<Ulid>,
     unrecorded: Unrecorded,
@@ -144,7 +147,9 @@ impl ListenerWorker {
         remember_talk(&mut listeners, &store, processed)?;
         listeners.set_interval(stored_interval(&store, config.digest.every_min)?);
         context.metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
-        let outcome_messages = OutcomeMessages::new(&config.rules, &context.topics);
+        let learning = Learning::start(&config, &mut store, &mut listeners)?;
+        let standings = listeners.standings(Timestamp::UNIX_EPOCH);
+        let outcome_messages = OutcomeMessages::new(&config.rules, &context.topics, standings);
         store.enqueue(&outcome_messages.settle(&store.retained()?))?;
         let snapshot_due = Instant::now() + snapshot_every(&config);
         let mut worker = Self {
@@ -160,6 +165,7 @@ impl ListenerWorker {
             processed,
             now: Timestamp::UNIX_EPOCH,
             snapshot_due,
+            learning,
             read_ahead: BTreeSet::new(),
             unrecorded: Unrecorded::default(),
             store_outage: StoreOutage::default(),
@@ -253,6 +259,7 @@ impl ListenerWorker {
     fn do_periodic_work(&mut self) -> Result<(), ServiceError> {
         let read = self.processed.min(self.read);
         self.retention.clone().tick(self, read)?;
+        self.learn_if_due()?;
         // During a shutdown each snapshot may be the last: what is still being transcribed may take longer than the grace.
         if self.context.is_closing() {
             self.snapshot_due = Instant::now();

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::text_tables::{Aged, RowAgeLimit, TEXT_TABLES};
-use super::{Store, StoreError, log_dropped, to_nanos};
+use super::{Store, StoreError, feedback, log_dropped, to_nanos};
 use crate::clock;
 use crate::config::Keep;
 
@@ -33,6 +33,7 @@ impl Store {
             for table in TEXT_TABLES {
                 table.enforce(transaction, &limit, &mut aged)?;
             }
+            feedback::enforce(transaction, now)?;
             Ok(aged)
         })?;
         log_dropped(&self.path, aged.messages);

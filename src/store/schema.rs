@@ -112,6 +112,13 @@ END;
 "#,
     // The sentences of a digest as JSON, each with the words it rests on.
     "ALTER TABLE digest ADD COLUMN sentences TEXT NOT NULL DEFAULT '[]';",
+    // What people said of alerts, also that they are true; by which version of the rule; 0 when it was reset since.
+    r#"
+ALTER TABLE false_alarm RENAME TO feedback;
+ALTER TABLE feedback ADD COLUMN verdict TEXT NOT NULL DEFAULT 'false_alarm';
+ALTER TABLE feedback ADD COLUMN rule_version TEXT;
+ALTER TABLE feedback ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;
+"#,
 ];
 
 /// The first version in which messages hold their provenance.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use super::heard::{ForgetRequest, TimeRanges, within};
-use super::{Forgotten, heard, outbox};
+use super::{Forgotten, feedback, heard, outbox};
 use crate::event::{Message, Provenance};
 
 /// What a request to forget has deleted so far.
@@ -188,12 +188,13 @@ impl TextTable for Alerts {
         &["alert", "gap"]
     }
 
-    /// An alert that began before stays known by its id, without the phases that came later.
+    /// An alert that began before stays known by its id, without the phases that came later. What people said of the others goes, too.
     fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
         let then = within("time");
         let sql = format!("SELECT id FROM alert WHERE {then} AND phase = 'new'");
         let began = delete_ids(transaction, &sql, &deleted.ranges)?;
         transaction.prepare_cached(&format!("DELETE FROM alert WHERE {then}"))?.execute([deleted.ranges.json()])?;
+        feedback::forget(transaction, &began)?;
         deleted.ids.extend(began.iter().cloned());
         deleted.forgotten.alerts.extend(began);
         Ok(())
@@ -286,7 +287,10 @@ mod tests {
     /// Tables in which nothing anybody said can stand, and why.
     const WITHOUT_TEXT: [(&str, &str); 6] = [
         ("arrival", "ids and times of what came from other machines"),
-        ("false_alarm", "an alert's id, its rule, its time and a probability"),
+        (
+            "feedback",
+            "ids of alerts, rules, times and probabilities; it goes with an alert that is forgotten, and after a year",
+        ),
         ("forgotten", "times of requests to forget"),
         ("heard", "ids and times of utterances; they go with them, and where no text is kept the newest stay"),
         ("meta", "numbers, times, names and settings: what is noted is listed in NOTES of tests/daemon/kept_text.rs"),

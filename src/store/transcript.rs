@@ -5,7 +5,6 @@
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use ulid::Ulid;
 
 use super::columns::{count, id, word};
 use super::{Store, StoreError, from_nanos, heard, log_dropped, outbox, set_meta, to_nanos};
@@ -98,41 +97,10 @@ impl Store {
         Ok(())
     }
 
-    /// Stores that an alert was a false alarm, with the probability it began at. Thresholds can be judged by that; it holds no
-    /// text, so it is not forgotten with the transcript.
-    ///
-    /// # Errors
-    /// As [`Store::record_utterance`].
-    pub fn record_false_alarm(&mut self, alert: Ulid, rule: &str, time: Timestamp) -> Result<(), StoreError> {
-        self.write(|transaction, _| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO false_alarm(alert, rule, time, probability)
-                     VALUES (?1, ?2, ?3, (SELECT probability FROM alert WHERE id = ?1 ORDER BY seq LIMIT 1))
-                     ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![alert.to_string(), rule, to_nanos(time)])
-                .map(drop)
-        })
-    }
-
-    /// The false alarms, oldest first: the rule, and the probability it began at.
-    ///
-    /// # Errors
-    /// The database cannot be read; so for every function below.
-    pub fn false_alarms(&self) -> Result<Vec<(String, Option<f64>)>, StoreError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT rule, probability FROM false_alarm ORDER BY time")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect()
-        })
-    }
-
     /// How far the listener has read (0 at first), and what it keeps beside its state.
     ///
     /// # Errors
-    /// As [`Store::false_alarms`].
+    /// The database cannot be read; so for every function below.
     pub fn reader(&self) -> Result<(i64, Option<String>), StoreError> {
         self.read(|connection| {
             let processed = connection
@@ -148,7 +116,7 @@ impl Store {
     /// Until when a room was heard, by the utterances and gaps that are stored; none where there are none.
     ///
     /// # Errors
-    /// As [`Store::false_alarms`].
+    /// As [`Store::reader`].
     pub(crate) fn heard_until(&self, room: &str) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| {
             connection
@@ -164,7 +132,7 @@ impl Store {
     /// The utterances after number `seq`, oldest first, at most `limit`.
     ///
     /// # Errors
-    /// As [`Store::false_alarms`].
+    /// As [`Store::reader`].
     pub fn utterances_after(&self, seq: i64, limit: usize) -> Result<Vec<(i64, Utterance)>, StoreError> {
         self.read(|connection| {
             connection
@@ -180,7 +148,7 @@ impl Store {
     /// The number of the newest utterance that was ever stored, also if it was deleted since; 0 when there was none.
     ///
     /// # Errors
-    /// As [`Store::false_alarms`].
+    /// As [`Store::reader`].
     pub fn newest(&self) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
@@ -193,7 +161,7 @@ impl Store {
     /// The number after which the last `limit` utterances up to `seq` stand.
     ///
     /// # Errors
-    /// As [`Store::false_alarms`].
+    /// As [`Store::reader`].
     pub(crate) fn back_from(&self, seq: i64, limit: usize) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
@@ -207,7 +175,7 @@ impl Store {
     /// How many utterances are stored after number `seq`.
     ///
     /// # Errors
-    /// As [`Store::false_alarms`].
+    /// As [`Store::reader`].
     pub(crate) fn count_after(&self, seq: i64) -> Result<u64, StoreError> {
         self.read(|connection| {
             connection

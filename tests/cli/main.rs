@@ -84,6 +84,51 @@ fn the_list_of_rules_counts_false_alarms() {
 }
 
 #[test]
+fn what_a_rule_has_learned_is_shown_and_undone() {
+    let dir = sample();
+    let show = |args: &[&str]| -> Vec<Value> {
+        let shown = lines(&run(dir.path(), &[&["rules", "show", "--json"], args].concat()));
+        shown.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = show(&[]);
+    assert_eq!(all.len(), 7);
+    let medicine = &show(&["medicine"])[0];
+    assert_eq!(
+        (&medicine["rule"], &medicine["false_alarms"], &medicine["acknowledged"]),
+        (&"medicine".into(), &1.into(), &0.into())
+    );
+    assert_eq!((&medicine["enter"], &medicine["shift_limit"]), (&0.8.into(), &3.0.into()));
+    assert!(
+        medicine["threshold"].as_f64().unwrap() > 0.8 && medicine["undo"] == "hearth rules reset medicine",
+        "{medicine}"
+    );
+    let fire = all.iter().find(|rule| rule["rule"] == "fire").unwrap();
+    assert_eq!((&fire["threshold"], &fire["shift"], &fire["undo"]), (&0.95.into(), &0.0.into(), &Value::Null));
+    let text = lines(&run(dir.path(), &["rules", "show"])).join("\n");
+    assert!(text.starts_with("rule ") && text.contains("instead of 0.8: 1 false and 0 acknowledged"), "{text}");
+
+    let wrong = run(dir.path(), &["rules", "show", "flood"]);
+    assert!(
+        !wrong.status.success()
+            && String::from_utf8_lossy(&wrong.stderr).contains("there is no rule \"flood\"; there are: help")
+    );
+    assert!(!run(dir.path(), &["rules", "reset"]).status.success(), "a rule, or all");
+    assert_eq!(
+        lines(&run(dir.path(), &["rules", "reset", "fire"])),
+        ["nothing was learned; the thresholds are as configured"]
+    );
+    assert_eq!(show(&["medicine"])[0], *medicine);
+    assert_eq!(lines(&run(dir.path(), &["rules", "reset", "medicine"])), ["as configured again: medicine"]);
+    let medicine = &show(&["medicine"])[0];
+    assert_eq!((&medicine["threshold"], &medicine["false_alarms"]), (&0.8.into(), &0.into()));
+    let listed = lines(&run(dir.path(), &["rules", "list", "--json"]));
+    assert!(
+        listed.iter().any(|line| line.contains("medicine") && line.contains("\"false_alarms\":1")),
+        "it is still stored"
+    );
+}
+
+#[test]
 fn a_reader_that_stops_early_is_no_error() {
     let dir = sample();
     let mut child =

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearth::config::{self, Config};
-use hearth::event::AlertPhase;
+use hearth::event::{AlertPhase, AlertVerdict};
 use hearth::listener::Listener;
 use hearth::listener::snapshot_store::SnapshotStore;
 use hearth::mqtt::remote_event::{self, RemoteEvent};
@@ -71,7 +71,10 @@ fn the_database_keeps_its_transcript_summaries_and_alerts() {
         alerts.iter().filter(|alert| alert.phase == AlertPhase::New).map(|alert| alert.rule.as_str()).collect();
     assert_eq!(began, ["medicine", "door", "help", "fire"]);
     assert_eq!(alerts[0].evidence[0].text, "Grandma, did you take your heart pills?");
-    assert_eq!(store.false_alarms().unwrap(), [("medicine".to_string(), Some(0.9959724638717888))]);
+    let feedback = store.feedback().unwrap();
+    let said: Vec<_> = feedback.iter().map(|said| (said.rule.as_str(), said.verdict, said.probability)).collect();
+    assert_eq!(said, [("medicine", AlertVerdict::FalseAlarm, Some(0.9959724638717888))]);
+    assert!(feedback[0].counts && feedback[0].rule_version.is_none());
     assert_eq!(store.newest().unwrap(), 21, "numbers of what was forgotten are not used again");
 }
 

@@ -16,6 +16,7 @@ mod commands;
 mod crashes;
 mod disk_faults;
 mod end_to_end;
+mod false_alarms;
 mod forgetting;
 mod interrupted_forgetting;
 mod kept_text;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hearth::commands::limiter::{BURST, INTERVAL};
 use hearth::commands::{
     self, Acknowledge, AlertSelector, Ask, AskReply, FalseAlarm, Forget, Interval, Listening, Pause, Reload, Reply,
-    Request, Snooze, Summarize,
+    Request, ResetRule, Snooze, Summarize,
 };
 use hearth::config::MqttConfig;
 use hearth::mqtt::payload::MessageHeader;
@@ -194,6 +194,9 @@ fn a_payload_is_a_command_or_an_error_that_says_why_not() {
     );
     assert_eq!(good("request/false_alarm", ""), FalseAlarm { alert: AlertSelector::Newest }.into());
     assert_eq!(good("request/reload", ""), Reload.into());
+    assert_eq!(good("request/reset_rule", "PRESS"), ResetRule { rule: None }.into());
+    assert_eq!(good("request/reset_rule", "fire"), ResetRule { rule: Some("fire".into()) }.into());
+    assert_eq!(bad("request/reset_rule", r#"{"value": 7}"#), "7 is no name of a rule or an alert");
     assert!(bad("request/false_alarm", &"x".repeat(65)).contains("is no name of a rule or an alert"));
     let utf8 = commands::parse(&topics, "hearth/home/request/ask", &[0xff], false).unwrap().unwrap_err();
     assert_eq!(utf8.error, "a command must be UTF-8 text");
@@ -206,7 +209,7 @@ fn a_payload_is_a_command_or_an_error_that_says_why_not() {
 
 proptest! {
     #[test]
-    fn no_payload_makes_the_parser_panic(topic in "hearth/home/(listening|interval|x)/set|hearth/home/request/(ask|forget|summarise|snooze|acknowledge|false_alarm|.{0,9})", payload in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_payload_makes_the_parser_panic(topic in "hearth/home/(listening|interval|x)/set|hearth/home/request/(ask|forget|summarise|snooze|acknowledge|false_alarm|reset_rule|.{0,9})", payload in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Some(Err(refusal)) = commands::parse(&topics(), &topic, &payload, false) {
             prop_assert!(!refusal.error.is_empty());
         }

@@ -65,6 +65,7 @@ fn discovery_has_the_shape_home_assistant_accepts() {
         ("interval", "number"),
         ("acknowledge", "button"),
         ("false_alarm", "button"),
+        ("reset_rule", "button"),
         ("snooze", "button"),
         ("forget", "button"),
         ("pause", "button"),

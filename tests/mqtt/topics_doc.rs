@@ -47,6 +47,7 @@ fn examples() -> Vec<Message> {
         evidence: &evidence,
         acknowledged: false,
         snoozed_until: None,
+        threshold: Some(0.9),
     };
     let info = NodeInfo { whisper: Some("whisper".into()), listener: Some("nano".into()), rules: vec!["leak".into()] };
     let ask = Request { command: asks("Who called?"), transaction: Some("t-1".into()) };

@@ -36,7 +36,7 @@ fn a_file_that_is_no_database_or_not_ours_or_newer_is_refused_by_name() {
     let newer = rusqlite::Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
-    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 8)"));
+    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 9)"));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_database_from_before_there_were_rooms_is_brought_up_to_date() {
     }
     older
         .execute_batch(
-            "ALTER TABLE gap DROP COLUMN room; ALTER TABLE digest DROP COLUMN room; ALTER TABLE digest DROP COLUMN sentences; ALTER TABLE alert DROP COLUMN room; DROP TABLE inbox; DROP TABLE arrival; DROP TABLE false_alarm; DROP TABLE forgotten; DROP TRIGGER utterance_heard; DROP TABLE heard;
+            "ALTER TABLE gap DROP COLUMN room; ALTER TABLE digest DROP COLUMN room; ALTER TABLE digest DROP COLUMN sentences; ALTER TABLE alert DROP COLUMN room; DROP TABLE inbox; DROP TABLE arrival; DROP TABLE feedback; DROP TABLE forgotten; DROP TRIGGER utterance_heard; DROP TABLE heard;
              PRAGMA user_version = 1",
         )
         .unwrap();

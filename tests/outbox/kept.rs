@@ -1,7 +1,7 @@
 //! What the store keeps, in which order, and for how long.
 
 use hearth::config::Keep;
-use hearth::event::{Alert, AlertPhase, Gap, GapReason, Severity};
+use hearth::event::{Alert, AlertFeedback, AlertPhase, AlertVerdict, Gap, GapReason, Severity};
 use hearth::store::{ListenerTurn, OutboxLimits, Store, TranscriptQuery};
 use jiff::{SignedDuration, Timestamp};
 use ulid::Ulid;
@@ -26,11 +26,95 @@ fn a_false_alarm_keeps_its_first_probability_after_the_text_is_deleted() {
     let alerts = [alert(AlertPhase::New, 0.83), alert(AlertPhase::Update, 0.97)];
     let reading = ListenerTurn { digests: &[], alerts: &alerts, processed: 0, memory: "{}" };
     store.record_reading(reading, &[]).unwrap();
+    let mut said =
+        AlertFeedback { probability: None, ..feedback(1, "leak", AlertVerdict::FalseAlarm, Timestamp::now()) };
     for _ in 0..2 {
-        store.record_false_alarm(Ulid::from_parts(1, 1), "leak", Timestamp::UNIX_EPOCH).unwrap();
+        store.record_feedback(&said).unwrap();
     }
     store.enforce(Timestamp::now(), Keep::Nothing, 0).unwrap();
-    assert_eq!(store.false_alarms().unwrap(), [("leak".to_string(), Some(0.83))]);
+    said.probability = Some(0.83);
+    assert_eq!(store.feedback().unwrap(), [said]);
+}
+
+fn feedback(alert: u64, rule: &str, verdict: AlertVerdict, time: Timestamp) -> AlertFeedback {
+    AlertFeedback {
+        alert: Ulid::from_parts(alert, 1),
+        rule: rule.into(),
+        verdict,
+        time,
+        probability: Some(0.9),
+        rule_version: Some("a".into()),
+        counts: true,
+    }
+}
+
+#[test]
+fn a_false_alarm_stands_against_an_acknowledgement_and_a_reset_keeps_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+    let acknowledged = feedback(1, "leak", AlertVerdict::Acknowledged, at(0));
+    let denied = feedback(1, "leak", AlertVerdict::FalseAlarm, at(10));
+    for said in [&acknowledged, &denied, &acknowledged] {
+        store.record_feedback(said).unwrap();
+    }
+    let other = AlertFeedback { rule_version: None, ..feedback(2, "fire", AlertVerdict::Acknowledged, at(20)) };
+    store.record_feedback(&other).unwrap();
+    assert_eq!(store.feedback().unwrap(), [denied.clone(), other.clone()]);
+    for version in ["b", "c"] {
+        store.adopt_feedback("fire", version).unwrap();
+        store.adopt_feedback("leak", version).unwrap();
+    }
+    let other = AlertFeedback { rule_version: Some("b".into()), ..other };
+    assert_eq!(store.feedback().unwrap(), [denied.clone(), other.clone()]);
+
+    assert_eq!(store.reset_feedback(Some("door")).unwrap(), [].into());
+    assert_eq!(store.reset_feedback(Some("leak")).unwrap(), ["leak".to_string()].into());
+    let denied = AlertFeedback { counts: false, ..denied };
+    assert_eq!(store.feedback().unwrap(), [denied.clone(), other.clone()], "it stays in the store");
+    assert_eq!(store.reset_feedback(None).unwrap(), ["fire".to_string()].into());
+    assert_eq!(store.feedback().unwrap(), [denied, AlertFeedback { counts: false, ..other }]);
+
+    let a_year_later = at(0) + SignedDuration::from_hours(24 * 366);
+    store.enforce(a_year_later, Keep::Forever, 0).unwrap();
+    assert_eq!(store.feedback().unwrap(), []);
+}
+
+#[test]
+fn what_was_said_of_an_alert_is_forgotten_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let spoken = |second, text: &str| {
+        let (old, now) = (utterance(0, text), Timestamp::now());
+        Utterance {
+            id: Ulid::generate(),
+            start: now - SignedDuration::from_secs(second),
+            end: now - SignedDuration::from_secs(second - 1),
+            ..old
+        }
+    };
+    for (n, second) in [(1, 7200), (2, 60)] {
+        let said = spoken(second, "there is water on the floor");
+        store.record_utterance(&said, &[]).unwrap();
+        let alert = Alert {
+            id: Ulid::from_parts(n, 1),
+            rule: "leak".into(),
+            phase: AlertPhase::New,
+            severity: Severity::Critical,
+            room: None,
+            time: said.end,
+            probability: Some(0.9),
+            answer: None,
+            evidence: Vec::new(),
+        };
+        let turn = ListenerTurn { digests: &[], alerts: &[alert], processed: n as i64, memory: "{}" };
+        store.record_reading(turn, &[]).unwrap();
+        store.record_feedback(&feedback(n, "leak", AlertVerdict::FalseAlarm, Timestamp::now())).unwrap();
+    }
+    let forgotten = store.forget(Timestamp::now() - SignedDuration::from_mins(10), None).unwrap();
+    assert_eq!(forgotten.alerts.len(), 1);
+    let left: Vec<_> = store.feedback().unwrap().iter().map(|said| said.alert).collect();
+    assert_eq!(left, [Ulid::from_parts(1, 1)]);
 }
 
 #[test]

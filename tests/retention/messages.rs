@@ -58,6 +58,7 @@ fn rule(time: &str, quoted: &[Evidence]) -> Message {
         evidence: quoted,
         acknowledged: false,
         snoozed_until: None,
+        threshold: None,
     };
     payload::rule(&topics(), MessageHeader { id: Ulid::generate(), time: at(time) }, &state)
 }

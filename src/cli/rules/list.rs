@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::models::table;
 use crate::cli::output::stdout;
 use crate::cli::run::{existing_state_dir, read_config};
+use crate::event::AlertVerdict;
 use crate::store::Store;
 
 /// Arguments of `hearth rules list`.
@@ -32,8 +33,9 @@ pub(crate) fn run(args: ListRulesArgs) -> anyhow::Result<()> {
     // The probabilities at which each rule's false alarms began; none for a rule that is only a pattern.
     let mut false_alarms: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
     if Store::exists_in(&dir) {
-        for (rule, probability) in Store::open_read_only(&dir, (&config.store).into())?.false_alarms()? {
-            false_alarms.entry(rule).or_default().push(probability);
+        let feedback = Store::open_read_only(&dir, (&config.store).into())?.feedback()?;
+        for said in feedback.into_iter().filter(|said| said.verdict == AlertVerdict::FalseAlarm) {
+            false_alarms.entry(said.rule).or_default().push(said.probability);
         }
     }
     let mut rows = vec![["rule", "severity", "enter", "false alarms", "asks or searches"].map(String::from)];

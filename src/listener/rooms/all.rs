@@ -1,6 +1,6 @@
 //! What is asked of the listeners of all rooms: summaries, alerts, and what they keep over a restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -8,7 +8,8 @@ use ulid::Ulid;
 use super::Listeners;
 use crate::config;
 use crate::event::Digest;
-use crate::listener::{Listener, ListenerError, ListenerOutcome, PersistedState, RuleStanding};
+use crate::listener::feedback::LearnedShift;
+use crate::listener::{AnsweredAlert, Listener, ListenerError, ListenerOutcome, PersistedState, RuleStanding};
 
 impl Listeners {
     /// See [`Listener::consider`].
@@ -80,6 +81,11 @@ impl Listeners {
         outcomes.map(|outcomes| outcomes.into_iter().collect())
     }
 
+    /// See [`Listener::answered`].
+    pub(crate) fn answered(&mut self, named: Option<&str>) -> Option<AnsweredAlert> {
+        self.listener_of_alert(named).answered(named)
+    }
+
     /// See [`Listener::acknowledge`].
     pub fn acknowledge(&mut self, named: Option<&str>) -> Option<config::Name> {
         self.listener_of_alert(named).acknowledge(named)
@@ -92,6 +98,11 @@ impl Listeners {
         now: Timestamp,
     ) -> Option<(Ulid, config::Name, ListenerOutcome)> {
         self.listener_of_alert(named).false_alarm(named, now)
+    }
+
+    /// See [`Listener::set_learned`]. A room that is new has what the others have.
+    pub(crate) fn set_learned(&mut self, learned: &BTreeMap<config::Name, LearnedShift>) {
+        self.listeners().for_each(|listener| listener.set_learned(learned));
     }
 
     fn listener_of_alert(&mut self, named: Option<&str>) -> &mut Listener {

@@ -86,6 +86,10 @@ impl ListenerPart for ListenerWorker {
         state_at::at(listeners, store, room, time, |_| context.metrics.reading_heartbeat.beat(), act)
     }
 
+    fn learn(&mut self) -> Result<(), ServiceError> {
+        Ok(self.learn_from_answers()?)
+    }
+
     fn mark_progress(&self) {
         self.context.metrics.reading_heartbeat.beat();
     }
@@ -106,11 +110,12 @@ impl ListenerPart for ListenerWorker {
         };
         let every_min = digest.every_min;
         self.config = Arc::new(Config { rules: rules.clone(), digest, ..(*self.config).clone() });
+        self.learn_from_answers().map_err(ServiceError::from)?;
         // What was asked for over `interval/set` holds until the config says something new.
         let minutes = stored_interval(&self.store, every_min).map_err(ServiceError::from)?;
         self.listeners.set_interval(minutes);
         self.record(outcome, Vec::new()).map_err(ServiceError::from)?;
-        self.outcome_messages = OutcomeMessages::new(&rules, &self.context.topics);
+        self.outcome_messages = OutcomeMessages::new(&rules, &self.context.topics, self.listeners.standings(self.now));
         // The broker learns how each rule stands.
         let retained = self.store.retained().map_err(ServiceError::from)?;
         let mut messages = self.outcome_messages.settle(&retained);

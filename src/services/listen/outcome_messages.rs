@@ -26,6 +26,8 @@ pub(crate) struct OutcomeMessages {
 /// What was published of a rule, by room; the state of all rooms has no room.
 struct AnnouncedRule {
     severity: Severity,
+    /// The probability at which an alert begins; none for a rule without a question.
+    threshold: Option<f64>,
     rooms: BTreeMap<Option<String>, PublishedRule>,
 }
 
@@ -41,8 +43,19 @@ struct PublishedRule {
 }
 
 impl OutcomeMessages {
-    pub(crate) fn new(rules: &[config::Rule], topics: &Topics) -> Self {
-        let rule = |rule: &config::Rule| AnnouncedRule { severity: rule.severity, rooms: BTreeMap::new() };
+    /// `standings` have the thresholds of the rules; those are published with what is published next.
+    pub(crate) fn new<'a>(
+        rules: &[config::Rule],
+        topics: &Topics,
+        standings: impl Iterator<Item = RuleStanding<'a>>,
+    ) -> Self {
+        let thresholds: BTreeMap<_, _> =
+            standings.map(|standing| (standing.rule.as_str(), standing.threshold)).collect();
+        let rule = |rule: &config::Rule| AnnouncedRule {
+            severity: rule.severity,
+            threshold: thresholds.get(rule.name.as_str()).copied().flatten(),
+            rooms: BTreeMap::new(),
+        };
         let rules = rules.iter().map(|it| (it.name.to_string(), rule(it))).collect();
         Self { topics: topics.clone(), rules }
     }
@@ -58,7 +71,7 @@ impl OutcomeMessages {
     }
 
     /// The messages of an outcome: alerts, digests, and the state of each rule that changed. `standings` say which alerts are
-    /// acknowledged, and until when a rule is snoozed.
+    /// acknowledged, until when a rule is snoozed, and at which probability an alert begins.
     pub(crate) fn messages<'a>(
         &mut self,
         outcome: &ListenerOutcome,
@@ -69,11 +82,16 @@ impl OutcomeMessages {
         messages.extend(outcome.digests.iter().map(|digest| payload::summary(&self.topics, digest)));
         messages.extend(outcome.digests.iter().filter_map(|digest| payload::summary_of_room(&self.topics, digest)));
         let mut changed: Vec<&str> = Vec::new();
-        for RuleStanding { rule: name, room, acknowledged, snoozed_until } in standings {
-            let Some(published) = published_rule(&mut self.rules, name.as_str(), room) else { continue };
-            if (published.acknowledged, published.snoozed_until) != (acknowledged, snoozed_until) {
+        for RuleStanding { rule: name, room, active, acknowledged, snoozed_until, threshold } in standings {
+            let Some(rule) = self.rules.get_mut(name.as_str()) else { continue };
+            let published = rule.rooms.entry(room.map(Into::into)).or_default();
+            if (published.acknowledged, published.snoozed_until, rule.threshold)
+                != (acknowledged, snoozed_until, threshold)
+            {
+                published.on = active;
                 published.acknowledged = acknowledged;
                 published.snoozed_until = snoozed_until;
+                rule.threshold = threshold;
                 changed.push(name.as_str());
             }
         }
@@ -129,6 +147,7 @@ impl OutcomeMessages {
             evidence: &published.evidence,
             acknowledged: published.acknowledged,
             snoozed_until: published.snoozed_until,
+            threshold: rule.threshold,
         };
         payload::rule(&self.topics, MessageHeader::now(), &state)
     }
