@@ -70,6 +70,7 @@ fn each() -> Vec<(&'static str, Message)> {
         evidence: &evidence,
         acknowledged: false,
         snoozed_until: None,
+        threshold: None,
     };
     let answer = json!({ "question": text(), "text": text() });
     vec![
