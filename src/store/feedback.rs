@@ -38,18 +38,21 @@ impl Store {
         })
     }
 
-    /// What people said of alerts, oldest first.
+    /// What people said of alerts, oldest first. A database that is only read may still be that of an older hearth.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn feedback(&self) -> Result<Vec<AlertFeedback>, StoreError> {
         self.read(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT alert, rule, verdict, time, probability, rule_version, counts FROM feedback ORDER BY time, alert",
-                )?
-                .query_map([], feedback)?
-                .collect()
+            let tables = "SELECT max(name) FROM sqlite_schema WHERE name IN ('feedback', 'false_alarm')";
+            let table: Option<String> = connection.prepare_cached(tables)?.query_row([], |row| row.get(0))?;
+            let columns = match table.as_deref() {
+                Some("feedback") => "alert, rule, verdict, time, probability, rule_version, counts FROM feedback",
+                Some(_) => "alert, rule, 'false_alarm', time, probability, NULL, 1 FROM false_alarm",
+                None => return Ok(Vec::new()),
+            };
+            let sql = format!("SELECT {columns} ORDER BY time, alert");
+            connection.prepare_cached(&sql)?.query_map([], feedback)?.collect()
         })
     }
 

@@ -10,7 +10,7 @@ use crate::listener::alert::{AlertPolicy, AlertState, RuleObservation, log_odds}
 use crate::store::OutboxLimits;
 
 /// A household for some days, of which one rule is asked.
-struct Household {
+struct AnsweringHousehold {
     dir: tempfile::TempDir,
     rule: Rule,
     settings: ListenerConfig,
@@ -39,7 +39,7 @@ fn open(dir: &tempfile::TempDir) -> Store {
     Store::open(dir.path(), OutboxLimits::from(&StoreConfig::default())).unwrap()
 }
 
-impl Household {
+impl AnsweringHousehold {
     fn with(rule: &str) -> Self {
         let rule = Config::default().rules.into_iter().find(|known| known.name.as_str() == rule).unwrap();
         let (dir, settings) = (tempfile::tempdir().unwrap(), ListenerConfig::default());
@@ -107,7 +107,7 @@ impl Household {
 
 #[test]
 fn a_household_that_presses_the_button_has_fewer_false_alarms_and_misses_nothing() {
-    let mut household = Household::with("medicine");
+    let mut household = AnsweringHousehold::with("medicine");
     household.answers = false;
     let all = Counted { wrong: 10 * HARMLESS, right: 10 * REAL };
     assert_eq!(household.live(10), all, "nobody presses it");
@@ -128,7 +128,7 @@ fn a_household_that_presses_the_button_has_fewer_false_alarms_and_misses_nothing
 
 #[test]
 fn a_critical_rule_cannot_be_switched_off_by_a_button() {
-    let mut household = Household::with("help");
+    let mut household = AnsweringHousehold::with("help");
     let told = household.live(60);
     assert_eq!(told.right, 60 * REAL);
     assert!(told.wrong > 150, "its threshold rises less: {told:?}");
@@ -139,7 +139,7 @@ fn a_critical_rule_cannot_be_switched_off_by_a_button() {
 
 #[test]
 fn with_learning_switched_off_the_button_moves_nothing() {
-    let mut household = Household::with("medicine");
+    let mut household = AnsweringHousehold::with("medicine");
     household.settings.learn_from_feedback = false;
     assert_eq!(household.live(10), Counted { wrong: 10 * HARMLESS, right: 10 * REAL });
     assert_eq!(household.store().feedback().unwrap().len() as u32, 10 * (HARMLESS + REAL), "what was said is stored");
