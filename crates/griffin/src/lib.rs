@@ -9,6 +9,7 @@ mod config;
 mod cost;
 mod error;
 mod formats;
+mod generation;
 pub mod kernels;
 mod layers;
 mod model;
@@ -16,6 +17,7 @@ mod options;
 #[cfg(feature = "tokenizer")]
 mod perplexity;
 mod quantize;
+mod rounds;
 mod sampler;
 mod scratch;
 mod state;
@@ -27,6 +29,7 @@ pub use cost::{TokenCost, Work};
 pub use error::Error;
 pub use formats::gguf;
 pub use formats::{GroupSummary, ModelSummary, Progress, Sidecar, TensorGroup, sidecar, summary, verify};
+pub use generation::Generation;
 pub use model::{CHUNK, Model};
 pub use options::{KvCacheType, Options, Quantization};
 #[cfg(feature = "tokenizer")]

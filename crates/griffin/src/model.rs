@@ -15,6 +15,7 @@ use crate::formats::{Progress, TensorGroup, TensorKind, TensorSource, WeightLoad
 use crate::kernels::{self, Kernel, Matmul, elementwise};
 use crate::layers::{PARALLEL_MIN_VALUES, ResidualBlock, RmsNorm, RotaryEmbedding};
 use crate::options::{KvCacheType, Options, with_threads_awake};
+use crate::rounds::{Round, rounds};
 use crate::scratch::{Scratch, StreamSpan};
 use crate::state::StateShapes;
 use crate::{Config, Error, Logits, State, StateTensor};
@@ -158,13 +159,7 @@ impl Model {
     /// # Errors
     /// [`Error::Token`], [`Error::State`]; the state is then as it was.
     pub fn ingest(&self, tokens: &[u32], state: &mut State) -> Result<(), Error> {
-        self.check(tokens, state)?;
-        self.compute(tokens.len(), |scratch| {
-            for chunk in tokens.chunks(CHUNK) {
-                self.pass(scratch, &mut [(&mut *state, chunk)], Output::StateOnly);
-            }
-        });
-        Ok(())
+        self.ingest_all(&mut [(state, tokens)])
     }
 
     /// Reads one token and predicts the next.
@@ -198,6 +193,21 @@ impl Model {
         Ok(self.read_all(&mut [(state, tokens)])?.remove(0))
     }
 
+    /// Reads tokens of several streams at once without predicting anything: see [`Model::ingest`] and [`Model::read_all`].
+    ///
+    /// # Errors
+    /// As [`Model::ingest`]; the states are then as they were.
+    pub fn ingest_all(&self, streams: &mut [(&mut State, &[u32])]) -> Result<(), Error> {
+        streams.iter().try_for_each(|(state, tokens)| self.check(tokens, state))?;
+        self.compute(streams.iter().map(|(_, tokens)| tokens.len()).sum(), |scratch| {
+            for start in rounds(streams) {
+                let mut round: Vec<_> = Round::of(streams, start).map(|part| (part.state, part.tokens)).collect();
+                self.pass(scratch, &mut round, Output::StateOnly);
+            }
+        });
+        Ok(())
+    }
+
     /// Reads tokens of several streams at once and predicts what follows the last of each. The weights are read once for all, so
     /// this is how to ask several questions of forks of one state.
     ///
@@ -219,22 +229,14 @@ impl Model {
         self.compute(streams.iter().map(|(_, tokens)| tokens.len()).sum(), |scratch| {
             let mut last = std::mem::take(&mut scratch.last_rows);
             last.resize(streams.len() * d, 0.0);
-            let longest = streams.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
-            let share = (CHUNK / streams.len().max(1)).max(1);
-            for start in (0..longest).step_by(share) {
-                let mut ended = Vec::new();
-                let mut round = Vec::new();
-                let mut row = 0;
-                for (index, (state, tokens)) in streams.iter_mut().enumerate() {
-                    let Some(part) = tokens.get(start..tokens.len().min(start + share)).filter(|part| !part.is_empty())
-                    else {
-                        continue;
-                    };
-                    row += part.len();
-                    if start + part.len() == tokens.len() {
-                        ended.push((index, row - 1));
+            for start in rounds(streams) {
+                let (mut ended, mut round, mut row) = (Vec::new(), Vec::new(), 0);
+                for part in Round::of(streams, start) {
+                    row += part.tokens.len();
+                    if part.ends {
+                        ended.push((part.stream, row - 1));
                     }
-                    round.push((&mut **state, part));
+                    round.push((part.state, part.tokens));
                 }
                 self.pass(scratch, &mut round, if ended.is_empty() { Output::StateOnly } else { Output::Logits });
                 for (index, row) in ended {

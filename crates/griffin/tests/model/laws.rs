@@ -2,7 +2,7 @@
 
 use griffin::Quantization;
 use griffin::kernels::Kernel;
-use griffin::{Error, KvCacheType, Logits, Model, State};
+use griffin::{Error, Generation, KvCacheType, Logits, Model, Sampler, Sampling, State};
 use proptest::prelude::*;
 
 use super::settings::{odd, read, synthetic, synthetic_dir};
@@ -61,6 +61,57 @@ fn any_chunking_is_the_same_as_step_by_step() {
             Ok(())
         };
         runner.run(&tokens_and_sizes(), law).unwrap();
+    }
+}
+
+/// A text that is written in pieces, with other texts between them, is the one that is written at once.
+#[test]
+fn a_text_in_pieces_is_the_text_at_once() {
+    let model = load(&tiny_dir(), Quantization::F32, KvCacheType::F32);
+    let mut runner = runner(20);
+    let law = |(tokens, sizes): (Vec<u32>, Vec<usize>)| {
+        let mut state = model.state();
+        model.ingest(&[3, 1, 4], &mut state).unwrap();
+        let (before, most) = (state.tensors(), tokens.len() % 30);
+        let (mut fork, mut expected) = (state.fork(), Vec::new());
+        let mut logits = model.read(&tokens, &mut fork).unwrap();
+        let ends = |token| token % 11 == 5;
+        while expected.len() < most && !ends(logits.argmax()) {
+            expected.push(logits.argmax());
+            logits = model.step(*expected.last().unwrap(), &mut fork).unwrap();
+        }
+        let begin = || Generation::new(state.fork(), tokens.clone(), Sampler::new(Sampling::default()), most);
+        let (mut one, mut other, mut pieces) = (begin(), begin(), 0);
+        while !one.is_finished() {
+            pieces += one.advance(&model, sizes[pieces % sizes.len()], ends).unwrap();
+            other.advance(&model, 1, |_| false).unwrap();
+        }
+        prop_assert_eq!(one.tokens(), &expected[..]);
+        prop_assert_eq!(one.has_ended(), expected.len() < most);
+        prop_assert_eq!(one.advance(&model, 9, ends).unwrap(), 0);
+        prop_assert_eq!(pieces, if most == 0 { 0 } else { tokens.len() + expected.len() });
+        prop_assert_eq!(state.tensors(), before);
+        Ok(())
+    };
+    runner.run(&tokens_and_sizes(), law).unwrap();
+}
+
+#[test]
+fn several_streams_are_read_as_each_alone() {
+    let model = load(&tiny_dir(), Quantization::F32, KvCacheType::F32);
+    let streams: [&[u32]; 4] = [&[1, 2, 3], &[5; 70], &[], &[9]];
+    let mut alone = streams.map(|tokens| {
+        let mut state = model.state();
+        model.ingest(tokens, &mut state).unwrap();
+        state
+    });
+    let mut together = streams.map(|_| model.state());
+    let mut round: Vec<_> = together.iter_mut().zip(streams).collect();
+    model.ingest_all(&mut round).unwrap();
+    for (alone, together) in alone.iter_mut().zip(&mut together) {
+        assert_eq!(alone.tokens_read(), together.tokens_read());
+        let (alone, together) = (model.step(7, alone).unwrap(), model.step(7, together).unwrap());
+        assert!(worst(alone.values(), together.values()) < 1e-4);
     }
 }
 
