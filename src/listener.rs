@@ -15,10 +15,14 @@ pub mod ask;
 pub mod calibration;
 mod cross_talk;
 pub(crate) mod digest;
+pub(crate) mod draft;
+mod evaluating;
 pub(crate) mod feedback;
 mod forgetting;
 pub(crate) mod judging;
+pub(crate) mod pace;
 mod persisted_state;
+mod priority;
 pub mod prompt;
 pub mod reader;
 mod reload;
@@ -26,26 +30,29 @@ mod rooms;
 mod rule_monitor;
 pub mod snapshot;
 pub mod snapshot_store;
+pub(crate) mod speed;
 mod talk;
 mod telling;
 mod watching;
+pub(crate) mod writing;
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use ulid::Ulid;
 
 use crate::config;
-use crate::event::{Alert, Digest, DigestReason, Evidence, Gap, GroundedSentence, Utterance};
+use crate::event::{Alert, Digest, Evidence, Gap, GroundedSentence, Utterance};
 use crate::grounding::{CheckCounts, GroundedText};
 use crate::watcher::{WatchScores, Watcher};
 
 pub(crate) use alert_actions::{AnsweredAlert, RuleStanding};
 use persisted_state::PersistedState;
 pub use rooms::Listeners;
-use rule_monitor::{RuleMonitor, SentenceCheck};
+use rule_monitor::RuleMonitor;
+use writing::{DigestDraft, SentenceDraft};
 
 /// The longest answer to the question of an alert, in tokens.
 const ALERT_TOKENS: usize = 24;
@@ -77,6 +84,8 @@ pub enum ListenerError {
     Pattern { rule: config::Name, source: regex::Error },
     #[error("what the listener kept over the restart cannot be read ({source}); it starts empty")]
     Memory { source: serde_json::Error },
+    #[error("it was stopped in the midst of its work, which is done after the next start")]
+    Stopped,
 }
 
 impl From<snapshot::SnapshotError> for ListenerError {
@@ -99,6 +108,11 @@ pub struct Listener {
     unasked: Vec<Evidence>,
     /// What was said, as far as texts are checked against it.
     talk: talk::RecentTalk,
+    /// What is still to be written.
+    sentences: VecDeque<SentenceDraft>,
+    digest: Option<Box<DigestDraft>>,
+    /// Digests that were given up because a newer one was due.
+    given_up: u64,
     /// What the check made of the model's sentences.
     checked: Cell<CheckCounts>,
     watcher: Option<Arc<Watcher>>,
@@ -179,6 +193,9 @@ impl Listener {
             rules,
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
+            sentences: VecDeque::new(),
+            digest: None,
+            given_up: 0,
             checked: Cell::default(),
             watcher: None,
             calibration: Arc::new(calibration::Calibration::load(dir)?),
@@ -201,6 +218,9 @@ impl Listener {
             rules: self.rules.iter().map(RuleMonitor::inactive).collect(),
             unasked: Vec::new(),
             talk: talk::RecentTalk::default(),
+            sentences: VecDeque::new(),
+            digest: None,
+            given_up: 0,
             checked: Cell::default(),
             watcher: self.watcher.clone(),
             calibration: self.calibration.clone(),
@@ -258,92 +278,6 @@ impl Listener {
         self.reader.read_in(&utterance.text, room)
     }
 
-    /// Evaluates every rule on what was read since the last call, then makes a digest if one is due. After a backlog, one
-    /// call for all of it is enough.
-    ///
-    /// # Errors
-    /// As [`Listener::hear`].
-    pub fn consider(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        let mut outcome = ListenerOutcome::default();
-        let said = std::mem::take(&mut self.unasked);
-        if !said.is_empty() {
-            let scores = self.watched.take().zip(self.watcher.as_deref());
-            let asks: Vec<bool> = self.rules.iter_mut().map(|monitor| monitor.asks(scores)).collect();
-            let asking = self.rules.iter().zip(&asks).filter(|(_, asks)| **asks);
-            let questions: Vec<_> = asking.filter_map(|(monitor, _)| monitor.question.as_ref()).collect();
-            let mut odds = self.reader.log_odds(&self.yes_no, &questions)?.into_iter();
-            let asked = asks.into_iter().map(|asks| asks.then(|| odds.next()).flatten()).collect();
-            let seen = self.weigh(asked, scores, &said);
-            let check = SentenceCheck { talk: self.talk.last(ALERT_TALK), counts: &self.checked };
-            for (monitor, seen) in self.rules.iter_mut().zip(seen) {
-                monitor.evaluate(&self.reader, seen, &said, &check, now, &mut outcome)?;
-            }
-        }
-        self.pass(now, &mut outcome)?;
-        Ok(outcome.in_room(self.room.as_deref()))
-    }
-
-    /// Time has passed and nothing was said: a conversation may have ended, and alerts may end. No question is asked.
-    ///
-    /// # Errors
-    /// As [`Listener::hear`].
-    pub fn tick(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        let mut outcome = ListenerOutcome::default();
-        self.pass(now, &mut outcome)?;
-        Ok(outcome.in_room(self.room.as_deref()))
-    }
-
-    fn pass(&mut self, now: Timestamp, outcome: &mut ListenerOutcome) -> Result<(), ListenerError> {
-        self.now = Some(now);
-        for monitor in &mut self.rules {
-            if let Some(change) = monitor.watch.tick(&monitor.policy, now) {
-                outcome.alerts.push(monitor.alert(change, None, None, now));
-            }
-        }
-        if let Some(reason) = self.schedule.due(&self.pending, now) {
-            outcome.digests.push(self.digest(reason, now)?);
-        }
-        Ok(())
-    }
-
-    /// The stream has ended: evaluates the rules on the rest, and makes a last digest if enough was said.
-    ///
-    /// # Errors
-    /// As [`Listener::hear`].
-    pub fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        let mut outcome = self.consider(now)?;
-        if let Some(reason) = self.schedule.closing(&self.pending) {
-            outcome.digests.push(self.digest(reason, now)?);
-        }
-        Ok(outcome)
-    }
-
-    /// A digest now, because somebody asked, however little was said.
-    ///
-    /// # Errors
-    /// As [`Listener::hear`].
-    pub fn summarize(&mut self, now: Timestamp) -> Result<Digest, ListenerError> {
-        self.digest(DigestReason::Requested, now)
-    }
-
-    fn digest(&mut self, reason: DigestReason, now: Timestamp) -> Result<Digest, ListenerError> {
-        let id = Ulid::generate();
-        let room = self.room.clone();
-        let Some(said_from) = self.pending.from() else {
-            let (from, text) = match self.pending.last_digest() {
-                Some(last) => (last.min(now), "Nothing was said since the last summary."),
-                None => (now, "Nothing has been said yet."),
-            };
-            let text = text.into();
-            return Ok(Digest { id, time: now, from, to: now, reason, words: 0, room, text, sentences: Vec::new() });
-        };
-        let told = self.tell(said_from)?;
-        let span = self.pending.take(now).expect("words were said");
-        let text = if told.sentences.is_empty() { NO_SUMMARY.into() } else { told.text() };
-        let (words, sentences) = (span.words, told.sentences.into_iter().map(cut_quotes).collect());
-        Ok(Digest { id, time: now, from: span.from, to: span.to, reason, words, room, text, sentences })
-    }
-
     /// Takes an utterance that the state has read already as talk that texts may rest on.
     pub fn remember(&mut self, utterance: &Utterance) {
         self.talk.add(utterance);
@@ -352,6 +286,11 @@ impl Listener {
     /// Drops talk that is older than `oldest`.
     pub(crate) fn keep_talk_since(&mut self, oldest: Timestamp) {
         self.talk.keep_since(oldest);
+    }
+
+    /// How much is computed at a time, and who is asked before each slice.
+    pub(crate) fn set_pace(&mut self, pace: Arc<pace::Pace>) {
+        self.reader.pace = pace;
     }
 
     /// The live state.

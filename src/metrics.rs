@@ -1,15 +1,17 @@
 //! Counters, gauges and heartbeats of the parts of the running daemon.
 //!
 //! Each has one writer; health messages, the watchdog, the page and `hearth demo` read them. All are atomics, except the list
-//! of rooms, which is locked only while it is copied.
+//! of rooms and the counts of rules, which are locked only while they are copied.
 
 mod rooms;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 pub(crate) use rooms::{AtomicDecibels, RoomMetrics, RoomMetricsMap};
 
@@ -57,6 +59,10 @@ pub struct Metrics {
     pub(crate) state_bytes: Count,
     /// Listener: stored utterances that the state has not read yet.
     pub(crate) unread: Count,
+    /// Listener: how often each rule's question was asked.
+    pub(crate) asked: RuleCounts,
+    /// Listener: digests that were given up because a newer one was due.
+    pub(crate) digests_given_up: Count,
     /// Listener: what the check made of the model's sentences.
     pub(crate) sentences: Sentences,
     /// Ingest: events of other machines that were taken, that were received again, and messages that were neither
@@ -119,6 +125,20 @@ impl Count {
 
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// A count for each rule. It is locked only while it is copied.
+#[derive(Debug, Default)]
+pub(crate) struct RuleCounts(Mutex<BTreeMap<String, u64>>);
+
+impl RuleCounts {
+    pub(crate) fn set(&self, counts: BTreeMap<String, u64>) {
+        *self.0.lock() = counts;
+    }
+
+    pub(crate) fn get(&self) -> BTreeMap<String, u64> {
+        self.0.lock().clone()
     }
 }
 

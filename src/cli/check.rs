@@ -57,13 +57,18 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
         tell(&format!("source of {room}"), probed(&source, &config, &running))?;
     }
     tell("speech model", speech_model(&config))?;
+    let mut warnings = Vec::new();
     if config.listener.enabled {
-        tell("reading model", reading_model(&config))?;
+        let told = reading_model(&config, &mut warnings);
+        tell("reading model", told)?;
     }
     tell("state directory", state(&config))?;
     tell("broker", mqtt(&config, &running))?;
     if let Some(listen) = config.page.listen {
         tell("page", running.try_address(listen))?;
+    }
+    for warning in warnings {
+        writeln!(stdout(), "! {warning}")?;
     }
     if failed > 0 {
         bail!(NotValid(failed));
@@ -106,11 +111,14 @@ fn speech_model(config: &Config) -> anyhow::Result<String> {
     Ok(path.display().to_string())
 }
 
-fn reading_model(config: &Config) -> anyhow::Result<String> {
+/// Also says how fast this machine is with it. What will not work although it can be used is added to `warnings`.
+fn reading_model(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<String> {
     let path = models::find(&config.listener.model, &config.base)?;
-    Listener::open(&path, &config.listener, &config.digest, &config.rules)?;
+    let listener = Listener::open(&path, &config.listener, &config.digest, &config.rules)?;
     Watcher::of(&config.rules, &config.base)?;
-    Ok(path.display().to_string())
+    let speed = listener.measure()?;
+    warnings.extend(speed.warnings(&config.digest));
+    Ok(format!("{}; {speed}", path.display()))
 }
 
 fn state(config: &Config) -> anyhow::Result<String> {

@@ -75,19 +75,22 @@ impl Ask {
         let mut heard_until = None;
         for room in &rooms {
             let room = room.as_deref();
-            let answer = match at {
-                None => Some(listener.listeners().get_mut(room).0.ask(&self.question).map_err(L::Error::from)?),
+            let begun = match at {
+                None => {
+                    Some(listener.listeners().get_mut(room).0.begin_answer(&self.question).map_err(L::Error::from)?)
+                }
                 Some(at) => listener.with_state_at(room, at, |state, until| {
                     heard_until = heard_until.max(Some(until));
-                    state.ask(&self.question)
+                    state.begin_answer(&self.question)
                 })?,
             };
-            if let Some(answer) = answer {
+            if let Some(mut begun) = begun {
+                listener.write(&mut begun.draft)?;
+                let answer = listener.listeners().get_mut(room).0.finish_answer(begun);
                 lines.push(in_room(room, &answer.text));
                 evidence.extend(answer.evidence);
                 probability = probability.into_iter().chain(answer.probability).reduce(f64::max);
             }
-            listener.mark_progress();
         }
         match at {
             Some(at) if lines.is_empty() => Err(CommandError::Refused(format!("no snapshot is as old as {at}"))),

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::microphone::MicrophoneState;
 use crate::config::{Config, DigestConfig, Rule};
 use crate::event::Message;
+use crate::listener::draft::Draft;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::mqtt::topics::Topics;
 use crate::store::{self, Store};
@@ -57,8 +58,9 @@ pub(crate) trait ListenerPart {
     /// Puts the thresholds into force that follow from what is stored of people's answers to alerts.
     fn learn(&mut self) -> Result<(), Self::Error>;
 
-    /// Shows the watchdog that a long command makes progress.
-    fn mark_progress(&self);
+    /// Writes a text to its end. Between its slices what was said is read, and the rules are asked. It is refused where hearth shuts
+    /// down meanwhile.
+    fn write(&mut self, draft: &mut Draft) -> Result<(), CommandError<Self::Error>>;
 
     /// Deletes what was said after `since`, everywhere, and takes the state back to before it.
     fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, Self::Error>;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Body, CommandError, Definition, Done, ListenerPart};
 use crate::event::Digest;
 use crate::listener::ListenerOutcome;
+use crate::listener::writing::RequestedDigest;
 use crate::mqtt::discovery::{Entity, Needs};
 use crate::mqtt::topics::Topics;
 
@@ -51,7 +52,24 @@ impl Summarize {
     ) -> Result<Done<SummarizeReply>, CommandError<L::Error>> {
         let now = listener.now();
         let rooms = listener.listeners().states_for(self.room.as_deref()).map_err(CommandError::Refused)?;
-        let digests = listener.listeners().summarize(rooms, now).map_err(L::Error::from)?;
+        let mut digests = Vec::new();
+        for room in listener.listeners().rooms_with_news(rooms) {
+            let room = room.as_deref();
+            match listener.listeners().get_mut(room).0.begin_requested(now).map_err(L::Error::from)? {
+                RequestedDigest::Made(digest) => digests.push(digest),
+                RequestedDigest::Begun(mut digest) => {
+                    let written = listener.write(&mut digest.draft);
+                    let state = listener.listeners().get_mut(room).0;
+                    match written {
+                        Ok(()) => digests.push(state.finish_digest(*digest)),
+                        Err(error) => {
+                            state.give_up(*digest);
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
         let lines: Vec<_> = digests.iter().map(Digest::line).collect();
         let words = digests.iter().map(|digest| digest.words).sum();
         let outcome = ListenerOutcome { digests, ..ListenerOutcome::default() };

@@ -2,10 +2,12 @@
 
 use super::ListenerError;
 use super::alert::sigmoid;
+use super::draft::Draft;
+use super::pace::Work;
 use super::reader::Reader;
 use crate::event::Evidence;
 use crate::grounding::CheckOptions;
-use griffin::{Logits, State};
+use griffin::{CHUNK, Logits, State};
 
 /// A question, as the tokens that close the user's turn and open the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl YesNo {
     }
 
     /// ln(P(yes) / P(no)). Other tokens cancel out.
-    fn log_odds(&self, logits: &Logits) -> f64 {
+    pub(super) fn log_odds(&self, logits: &Logits) -> f64 {
         logits.log_odds(&self.yes, &self.no)
     }
 }
@@ -94,62 +96,64 @@ impl Reader {
     /// # Errors
     /// The model cannot read the tokens.
     pub(crate) fn log_odds(&self, yes_no: &YesNo, questions: &[&Question]) -> Result<Vec<f64>, ListenerError> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut forks = questions.iter().map(|_| self.fork()).collect::<Result<Vec<_>, _>>()?;
-        let mut streams: Vec<_> = forks.iter_mut().zip(questions.iter().map(|q| q.tokens())).collect();
-        Ok(self.model.read_all(&mut streams)?.iter().map(|logits| yes_no.log_odds(logits)).collect())
-    }
-
-    /// The model's answer in at most `max_tokens` tokens, chosen greedily: the same question gives the same answer.
-    ///
-    /// # Errors
-    /// The model cannot read the tokens, or they are not UTF-8.
-    pub(crate) fn answer(&self, question: &Question, max_tokens: usize) -> Result<Generated, ListenerError> {
-        let (logits, fork) = self.read_question(question)?;
-        self.generate(logits, fork, max_tokens)
+        // Each pass through the weights is a slice. The last reads as much as the others, for it costs as much.
+        let mut rest: Vec<_> = questions.iter().map(|question| question.tokens()).collect();
+        loop {
+            let share = (self.pace.tokens(Work::Asking).min(CHUNK) / questions.len()).max(1);
+            let lengths: Vec<_> = rest.iter().map(|tokens| share.min(tokens.len().saturating_sub(share))).collect();
+            let count = lengths.iter().sum();
+            if count == 0 {
+                let mut streams: Vec<(&mut State, &[u32])> = forks.iter_mut().zip(rest.iter().copied()).collect();
+                let left = rest.iter().map(|tokens| tokens.len()).sum();
+                let logits = self.pace.slice(Work::Asking, left, || self.model.read_all(&mut streams))?;
+                return Ok(logits.iter().map(|logits| yes_no.log_odds(logits)).collect());
+            }
+            let mut streams: Vec<(&mut State, &[u32])> = Vec::with_capacity(forks.len());
+            for ((fork, rest), length) in forks.iter_mut().zip(&mut rest).zip(lengths) {
+                let (slice, left) = rest.split_at(length);
+                streams.push((fork, slice));
+                *rest = left;
+            }
+            self.pace.slice(Work::Asking, count, || self.model.ingest_all(&mut streams))?;
+        }
     }
 
     /// What the model writes in answer to any question, with the probability of yes where that applies.
     ///
     /// # Errors
-    /// As [`Reader::question`] and [`Reader::answer`].
+    /// As [`Reader::question`], and the model cannot read the tokens, or they are not UTF-8.
     pub fn ask(
         &self,
         yes_no: &YesNo,
         question: &str,
         max_tokens: usize,
     ) -> Result<(Generated, Option<f64>), ListenerError> {
-        let (logits, fork) = self.read_question(&self.question(question)?)?;
-        let probability = reads_as_yes_no(question).then(|| sigmoid(yes_no.log_odds(&logits)));
-        Ok((self.generate(logits, fork, max_tokens)?, probability))
+        let (mut parts, odds) = self.begin_answer(yes_no, question, max_tokens)?.finish()?;
+        Ok((parts.pop().expect("an answer is one part"), odds.map(sigmoid)))
+    }
+
+    /// Begins what [`Reader::ask`] writes.
+    pub(super) fn begin_answer(
+        &self,
+        yes_no: &YesNo,
+        question: &str,
+        max_tokens: usize,
+    ) -> Result<Draft, ListenerError> {
+        let prepared = self.question(question)?;
+        if reads_as_yes_no(question) {
+            Draft::answer_with_odds(self, prepared, max_tokens, yes_no.clone())
+        } else {
+            Draft::answer(self, prepared, max_tokens)
+        }
     }
 
     /// How this model's text is checked against what was said. `question` is what it answers.
     pub(super) fn check_options<'a>(&'a self, question: &'a str) -> CheckOptions<'a> {
         CheckOptions { someone: &self.prompt.someone, names_persons: self.prompt.names_persons, question }
-    }
-
-    fn read_question(&self, question: &Question) -> Result<(Logits, State), ListenerError> {
-        let mut fork = self.fork()?;
-        let logits = self.model.read(&question.tokens, &mut fork)?;
-        Ok((logits, fork))
-    }
-
-    fn generate(&self, mut logits: Logits, mut fork: State, max_tokens: usize) -> Result<Generated, ListenerError> {
-        let turns = self.tokenizer.special_tokens();
-        let mut tokens = Vec::new();
-        let mut ended = false;
-        while tokens.len() < max_tokens {
-            let token = logits.argmax();
-            if token == turns.end_of_turn || token == turns.eos {
-                ended = true;
-                break;
-            }
-            tokens.push(token);
-            if tokens.len() < max_tokens {
-                self.model.step_into(token, &mut fork, &mut logits)?;
-            }
-        }
-        Ok(Generated { text: self.tokenizer.decode(&tokens)?.trim().to_string(), ended })
     }
 }
 

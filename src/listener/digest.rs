@@ -31,6 +31,9 @@ impl From<&config::DigestConfig> for DigestSchedule {
 #[serde(default)]
 pub(crate) struct PendingDigest {
     span: Option<TalkSpan>,
+    /// What the digest covers that is being written. A restart begins it anew: it is stored as part of `span`.
+    #[serde(skip)]
+    telling: Option<TalkSpan>,
     /// When the last digest was made.
     #[serde(rename = "told")]
     last_digest: Option<Timestamp>,
@@ -109,10 +112,44 @@ impl DigestSchedule {
 }
 
 impl PendingDigest {
-    /// Takes what a digest made at `now` covers; nothing if nothing was said since the last one.
-    pub(crate) fn take(&mut self, now: Timestamp) -> Option<TalkSpan> {
-        self.last_digest = Some(now);
-        self.span.take()
+    /// A digest begins to be written. Returns what it covers; nothing if nothing was said since the last one.
+    pub(crate) fn begin(&mut self) -> Option<TalkSpan> {
+        self.give_up();
+        self.telling = self.span.take();
+        self.telling.clone()
+    }
+
+    /// The digest that was begun at `time` is written.
+    pub(crate) fn finish(&mut self, time: Timestamp) {
+        self.last_digest = Some(time);
+        self.telling = None;
+    }
+
+    /// The digest that was begun is not written: what it covers is part of the next one.
+    pub(crate) fn give_up(&mut self) {
+        let Some(before) = self.telling.take() else { return };
+        self.span = Some(match self.span.take() {
+            Some(TalkSpan { from, to, words, since, came }) => TalkSpan {
+                from: from.min(before.from),
+                to: to.max(before.to),
+                words: words + before.words,
+                since: since.min(before.since),
+                came: came.or(before.came),
+            },
+            None => before,
+        });
+    }
+
+    /// Whether a digest is being written.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.telling.is_some()
+    }
+
+    /// What is kept over a restart.
+    pub(super) fn kept(&self) -> Self {
+        let mut kept = self.clone();
+        kept.give_up();
+        kept
     }
 
     /// When the last digest was made.
@@ -125,8 +162,13 @@ impl PendingDigest {
         self.span.as_ref().map(|span| span.from)
     }
 
+    /// Whether anything was said since the last digest that was written to its end.
+    pub(crate) fn has_words(&self) -> bool {
+        self.kept().words() > 0
+    }
+
     /// Words said since the last digest.
-    pub(crate) fn words(&self) -> usize {
+    fn words(&self) -> usize {
         self.span.as_ref().map_or(0, |span| span.words)
     }
 }
@@ -145,6 +187,13 @@ mod tests {
         DigestSchedule::from(&config::DigestConfig { every_min, min_words, quiet_min })
     }
 
+    /// Writes a digest.
+    fn take(pending: &mut PendingDigest, now: Timestamp) -> Option<TalkSpan> {
+        let span = pending.begin();
+        pending.finish(now);
+        span
+    }
+
     /// Says `words` in the five seconds before `end`.
     fn say(schedule: &DigestSchedule, pending: &mut PendingDigest, end: i64, words: usize) {
         schedule.add(pending, at(end - 5), at(end), words);
@@ -160,7 +209,7 @@ mod tests {
         say(&s, &mut pending, 890, 1);
         assert_eq!(s.due(&pending, at(899)), None, "too early");
         assert_eq!(s.due(&pending, at(900)), Some(DigestReason::Interval));
-        let span = pending.take(at(900)).unwrap();
+        let span = take(&mut pending, at(900)).unwrap();
         assert_eq!((span.from, span.to, span.words), (at(0), at(890), 40));
         assert_eq!(s.due(&pending, at(9_000)), None, "a digest was made");
     }
@@ -174,7 +223,7 @@ mod tests {
         say(&s, &mut pending, 20_000, 1);
         assert_eq!(s.due(&pending, at(20_179)), None, "still talking");
         assert_eq!(s.due(&pending, at(20_180)), Some(DigestReason::ConversationEnded));
-        assert_eq!(pending.take(at(20_180)).unwrap().words, 14);
+        assert_eq!(take(&mut pending, at(20_180)).unwrap().words, 14);
         assert_eq!(s.due(&pending, at(30_000)), None);
     }
 
@@ -190,7 +239,7 @@ mod tests {
         }
         assert_eq!(s.due(&pending, at(now + 179)), None);
         assert_eq!(s.due(&pending, at(now + 180)), Some(DigestReason::ConversationEnded));
-        assert_eq!(pending.take(at(now + 180)).unwrap().words, 45);
+        assert_eq!(take(&mut pending, at(now + 180)).unwrap().words, 45);
     }
 
     #[test]
@@ -215,6 +264,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_digest_covers_is_pending_until_it_is_written() {
+        let s = schedule(15.0, 40, 3.0);
+        let mut pending = PendingDigest::default();
+        say(&s, &mut pending, 5, 50);
+        let began = pending.begin().unwrap();
+        assert_eq!(s.due(&pending, at(1_000)), None, "it is being written");
+        say(&s, &mut pending, 1_000, 20);
+        let kept: PendingDigest = serde_json::from_str(&serde_json::to_string(&pending.kept()).unwrap()).unwrap();
+        for mut again in [kept, {
+            let mut given_up = pending.clone();
+            given_up.give_up();
+            given_up
+        }] {
+            let span = take(&mut again, at(1_100)).unwrap();
+            assert_eq!((span.from, span.to, span.words), (began.from, at(1_000), 70));
+        }
+        pending.finish(at(1_010));
+        let span = take(&mut pending, at(1_100)).unwrap();
+        assert_eq!((span.from, span.words), (at(995), 20));
+    }
+
+    #[test]
     fn digests_go_on_after_the_clock_was_set_back() {
         let s = schedule(15.0, 40, 3.0);
         let mut pending = PendingDigest::default();
@@ -232,7 +303,7 @@ mod tests {
             for (pause, words) in talk {
                 now += pause;
                 if s.due(&pending, at(now)).is_some() {
-                    let span = pending.take(at(now)).unwrap();
+                    let span = take(&mut pending, at(now)).unwrap();
                     prop_assert!(span.words >= 14 && span.from <= span.to && span.to <= at(now));
                     told += span.words;
                 }

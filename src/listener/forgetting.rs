@@ -24,6 +24,9 @@ impl Listener {
             rules,
             unasked,
             talk,
+            sentences,
+            digest,
+            given_up: _,
             checked: _,
             watcher: _,
             calibration: _,
@@ -33,13 +36,28 @@ impl Listener {
         } = self;
         unasked.clear();
         talk.clear();
+        sentences.clear();
+        *digest = None;
         *watched = None;
         *pending = digest::PendingDigest::default();
         for monitor in rules {
-            let RuleMonitor { rule: _, policy: _, pattern: _, trigger: _, question: _, watch, matches, triggers } =
-                monitor;
+            let RuleMonitor {
+                rule: _,
+                policy: _,
+                pattern: _,
+                trigger: _,
+                question: _,
+                watch,
+                matches,
+                triggers,
+                asked: _,
+                put_off,
+                unasked,
+            } = monitor;
             matches.clear();
             triggers.clear();
+            *put_off = 0;
+            unasked.clear();
             let ended = watch.forget(|id| alerts.contains(&id.to_string()), now);
             outcome.alerts.extend(ended.map(|change| monitor.alert(change, None, None, now)));
         }

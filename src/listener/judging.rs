@@ -44,8 +44,8 @@ impl Listener {
     /// A summary of everything since the last digest; it stays pending.
     pub(crate) fn judge_summary(&self) -> Result<JudgedSummary, ListenerError> {
         let Some(from) = self.pending.from() else { return Ok(JudgedSummary::default()) };
-        let parts = self.write_summary(from)?;
-        let told = self.check_summary(from, &parts).sentences.into_iter().map(|sentence| sentence.text).collect();
+        let (parts, _) = self.begin_summary(from)?.finish()?;
+        let told = self.check_summary(from, None, &parts).sentences.into_iter().map(|sentence| sentence.text).collect();
         let written = parts.iter().flat_map(|part| sentences_of(&part.text)).map(String::from).collect();
         Ok(JudgedSummary { written, told })
     }

@@ -37,7 +37,7 @@ impl Listener {
 
     pub(super) fn persisted(&self) -> PersistedState {
         let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();
-        PersistedState { pending: self.pending.clone(), rules, rooms: BTreeMap::new() }
+        PersistedState { pending: self.pending.kept(), rules, rooms: BTreeMap::new() }
     }
 
     pub(super) fn restore_persisted(&mut self, mut memory: PersistedState) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ListenerError;
+use super::pace::{Pace, Work};
 use super::prompt::Prompt;
 use crate::config;
 use griffin::{Model, Options, State, Tokenizer};
@@ -23,6 +24,7 @@ pub struct Reader {
     /// The tokens every stream begins with: `<bos>`, the start of a turn, "user" and the preamble.
     opening: Arc<[u32]>,
     state: State,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl Reader {
@@ -39,7 +41,7 @@ impl Reader {
         )?;
         let (model, tokenizer, prompt) = (Arc::new(model), Arc::new(Tokenizer::load(dir)?), Arc::new(prompt));
         let state = model.state();
-        let mut reader = Self { model, tokenizer, prompt, opening: Arc::default(), state };
+        let mut reader = Self { model, tokenizer, prompt, opening: Arc::default(), state, pace: Arc::default() };
         let turns = reader.tokenizer.special_tokens();
         let preamble = reader.encode(&format!("user\n{}", reader.prompt.preamble))?;
         reader.opening = [turns.bos, turns.start_of_turn].into_iter().chain(preamble).collect();
@@ -48,13 +50,14 @@ impl Reader {
 
     /// A second stream on the same weights, which has read nothing yet.
     pub(crate) fn new_stream(&self) -> Self {
-        let Self { model, tokenizer, prompt, opening, .. } = self;
+        let Self { model, tokenizer, prompt, opening, state: _, pace } = self;
         Self {
             model: model.clone(),
             tokenizer: tokenizer.clone(),
             prompt: prompt.clone(),
             opening: opening.clone(),
             state: model.state(),
+            pace: pace.clone(),
         }
     }
 
@@ -77,7 +80,7 @@ impl Reader {
     /// As [`Reader::read`].
     pub(crate) fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.utterance(text, room)?;
-        self.ingest(&tokens)
+        self.ingest(&tokens, Work::Reading)
     }
 
     /// The tokens of an utterance; none for an empty text. Each utterance is encoded by itself, so the result does not depend on
@@ -95,15 +98,36 @@ impl Reader {
     /// As [`Reader::read`].
     pub(crate) fn gap(&mut self, seconds: f64, room: Option<&str>) -> Result<(), ListenerError> {
         let tokens = self.prompt.gap(seconds, room).map_or(Ok(Vec::new()), |text| self.encode(&text))?;
-        self.ingest(&tokens)
+        self.ingest(&tokens, Work::Reading)
     }
 
-    fn ingest(&mut self, tokens: &[u32]) -> Result<(), ListenerError> {
+    /// Reads tokens. If it is stopped in their midst, the state is as it was.
+    pub(super) fn ingest(&mut self, tokens: &[u32], work: Work) -> Result<(), ListenerError> {
         if tokens.is_empty() {
             return Ok(());
         }
-        Self::begin(&self.model, &self.opening, &mut self.state)?;
-        Ok(self.model.ingest(tokens, &mut self.state)?)
+        let whole = tokens.len() <= self.pace.tokens(work) && self.state.tokens_read() > 0;
+        if whole {
+            return self.pace.slice(work, tokens.len(), || self.model.ingest(tokens, &mut self.state));
+        }
+        let mut state = self.state.fork();
+        self.read_opening(&mut state, work)?;
+        self.read_slices(tokens, &mut state, work)?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn read_slices(&self, mut tokens: &[u32], state: &mut State, work: Work) -> Result<(), ListenerError> {
+        while !tokens.is_empty() {
+            let (slice, rest) = tokens.split_at(self.pace.tokens(work).min(tokens.len()));
+            self.pace.slice(work, slice.len(), || self.model.ingest(slice, state))?;
+            tokens = rest;
+        }
+        Ok(())
+    }
+
+    fn read_opening(&self, state: &mut State, work: Work) -> Result<(), ListenerError> {
+        if state.tokens_read() == 0 { self.read_slices(&self.opening, state, work) } else { Ok(()) }
     }
 
     /// Tokens of a text, none of which opens or closes a turn. The tokenizer already reads special tokens as plain text, but only
@@ -123,15 +147,8 @@ impl Reader {
     /// The preamble cannot be read.
     pub fn fork(&self) -> Result<State, ListenerError> {
         let mut fork = self.state.fork();
-        Self::begin(&self.model, &self.opening, &mut fork)?;
+        self.read_opening(&mut fork, Work::Asking)?;
         Ok(fork)
-    }
-
-    fn begin(model: &Model, opening: &[u32], state: &mut State) -> Result<(), ListenerError> {
-        if state.tokens_read() == 0 {
-            model.ingest(opening, state)?;
-        }
-        Ok(())
     }
 
     /// The live state.

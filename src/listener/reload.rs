@@ -22,7 +22,10 @@ impl Listener {
         let mut outcome = ListenerOutcome::default();
         for mut old in std::mem::take(&mut self.rules) {
             match fresh.iter_mut().find(|new| is_same(&new.rule, &old.rule)) {
-                Some(new) => (new.watch, new.matches, new.triggers) = (old.watch, old.matches, old.triggers),
+                Some(new) => {
+                    let RuleMonitor { watch, matches, triggers, asked, put_off, unasked, .. } = old;
+                    *new = RuleMonitor { watch, matches, triggers, asked, put_off, unasked, ..new.clone() };
+                }
                 None => {
                     let ended = old.watch.retire(now);
                     outcome.alerts.extend(ended.map(|change| old.alert(change, None, None, now)));

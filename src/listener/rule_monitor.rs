@@ -1,16 +1,13 @@
 //! A rule with its question and pattern prepared for use, and the state of its alert.
 
-use std::cell::Cell;
-
 use jiff::Timestamp;
 use ulid::Ulid;
 
 use super::cross_talk::AlertClaim;
 use super::reader::Reader;
-use super::{ALERT_TOKENS, ListenerError, ListenerOutcome, RuleEvaluation, alert, ask};
+use super::{ListenerError, ListenerOutcome, RuleEvaluation, alert, ask};
 use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence};
-use crate::grounding::{CheckCounts, Talk};
 use crate::watcher::{WatchScores, Watcher};
 
 /// A rule, prepared for one model, and the state of its alert.
@@ -26,6 +23,11 @@ pub(super) struct RuleMonitor {
     pub(super) matches: Vec<Evidence>,
     /// The same for the trigger.
     pub(super) triggers: Vec<Evidence>,
+    /// How often its question was asked since the start.
+    pub(super) asked: u64,
+    /// How often it was put off since then, because others were more urgent; and the last utterances that it was not asked about.
+    pub(super) put_off: u64,
+    pub(super) unasked: Vec<Evidence>,
 }
 
 /// The watcher, and what it made of what was said; none where there is no watcher.
@@ -44,12 +46,6 @@ pub(super) struct RuleEvidence {
     pub(super) waits: bool,
 }
 
-/// What the sentence of an alert is checked against.
-pub(super) struct SentenceCheck<'a> {
-    pub(super) talk: &'a [Evidence],
-    pub(super) counts: &'a Cell<CheckCounts>,
-}
-
 impl RuleMonitor {
     pub(super) fn new(rule: &config::Rule, reader: &Reader) -> Result<Self, ListenerError> {
         let wrong = |source| ListenerError::Pattern { rule: rule.name.clone(), source };
@@ -61,13 +57,24 @@ impl RuleMonitor {
             watch: alert::AlertState::default(),
             matches: Vec::new(),
             triggers: Vec::new(),
+            asked: 0,
+            put_off: 0,
+            unasked: Vec::new(),
             rule: rule.clone(),
         })
     }
 
     /// The same rule, of which nothing was heard yet.
     pub(super) fn inactive(&self) -> Self {
-        Self { watch: alert::AlertState::default(), matches: Vec::new(), triggers: Vec::new(), ..self.clone() }
+        Self {
+            watch: alert::AlertState::default(),
+            matches: Vec::new(),
+            triggers: Vec::new(),
+            asked: 0,
+            put_off: 0,
+            unasked: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// The probability at which an alert begins now; none without a question.
@@ -88,7 +95,13 @@ impl RuleMonitor {
     pub(super) fn asks(&mut self, watched: Watched<'_>) -> bool {
         let suggested = self.rule.watch.zip(watched).map(|(kind, (scores, watcher))| watcher.suggests(kind, &scores));
         let matched = !self.matches.is_empty() || !self.triggers.is_empty();
-        self.question.is_some() && self.watch.worth_asking(&self.policy, matched, suggested)
+        self.question.is_some() && (self.watch.worth_asking(&self.policy, matched, suggested) || self.put_off > 0)
+    }
+
+    /// Its question was asked, or put off although it was `wanted`.
+    pub(super) fn note_asked(&mut self, asked: bool, wanted: bool) {
+        self.asked += u64::from(asked);
+        self.put_off = if wanted && !asked { self.put_off + 1 } else { 0 };
     }
 
     /// What the rule claims, if it has a watcher and reached its threshold: rules that share their evidence are compared.
@@ -100,17 +113,22 @@ impl RuleMonitor {
         Some(AlertClaim { log_odds, enter, own_words, rests_on })
     }
 
-    /// Evaluates the rule after the utterances `said`. What the model answers goes through `check`.
+    /// Evaluates the rule after the utterances `said`. Returns the alert whose sentence the model is to write, if there is one.
     pub(super) fn evaluate(
         &mut self,
-        reader: &Reader,
         seen: RuleEvidence,
         said: &[Evidence],
-        check: &SentenceCheck<'_>,
         now: Timestamp,
         outcome: &mut ListenerOutcome,
-    ) -> Result<(), ListenerError> {
+    ) -> Option<Alert> {
         let RuleEvidence { asked, log_odds, rests_on, waits } = seen;
+        let mut unasked = std::mem::take(&mut self.unasked);
+        said.iter().for_each(|quote| super::keep_last(&mut unasked, quote.clone()));
+        if self.put_off > 0 && log_odds.is_none() && self.triggers.is_empty() {
+            // Nothing is known until it is asked.
+            self.unasked = unasked;
+            return None;
+        }
         let (matches, triggers) = (std::mem::take(&mut self.matches), std::mem::take(&mut self.triggers));
         let (matched, triggered) = (!matches.is_empty(), !triggers.is_empty());
         let exact = triggered || (!matched && !rests_on.is_empty());
@@ -118,7 +136,7 @@ impl RuleMonitor {
             (true, _) => triggers,
             (false, true) => matches,
             (false, false) if exact => rests_on,
-            (false, false) => said.to_vec(),
+            (false, false) => unasked,
         };
         let observation = alert::RuleObservation { log_odds, matched, triggered, waits, said, exact };
         let change = self.watch.observe(&self.policy, observation, now, Ulid::generate());
@@ -127,31 +145,15 @@ impl RuleMonitor {
             let (rule, active) = (self.rule.name.clone(), self.watch.active());
             outcome.readings.push(RuleEvaluation { rule, room: None, probability, time: now, active });
         }
-        if let Some(change) = change {
-            // Where only the watcher says yes, the model's sentence would deny the alert.
-            let agrees = asked.is_some_and(|odds| self.rule.watch.is_none() || odds >= 0.0);
-            let why = self.question.as_ref().filter(|_| agrees && change.phase != AlertPhase::End);
-            let answer = why.map(|question| self.answer(reader, question, check)).transpose()?.flatten();
-            // What its words alone raised has no probability: neither model nor watcher agrees.
-            let agreed = log_odds.is_some_and(|odds| !triggered || odds >= self.policy.enter);
-            outcome.alerts.push(self.alert(change, probability.filter(|_| agreed), answer, now));
-        }
-        Ok(())
-    }
-
-    /// What the model answers to the rule's question, as far as it was said.
-    fn answer(
-        &self,
-        reader: &Reader,
-        question: &ask::Question,
-        check: &SentenceCheck<'_>,
-    ) -> Result<Option<String>, ListenerError> {
-        let written = reader.answer(question, ALERT_TOKENS)?;
-        let asked = self.rule.question.as_deref().unwrap_or_default();
-        let grounded = Talk::new(check.talk).ground(&written.text, written.ended, reader.check_options(asked));
-        let text = grounded.text();
-        super::count(check.counts, &grounded);
-        Ok(Some(text).filter(|text| !text.is_empty()))
+        let change = change?;
+        // Where only the watcher says yes, the model's sentence would deny the alert.
+        let agrees = asked.is_some_and(|odds| self.rule.watch.is_none() || odds >= 0.0);
+        let explains = agrees && self.question.is_some() && change.phase != AlertPhase::End;
+        // What its words alone raised has no probability: neither model nor watcher agrees.
+        let agreed = log_odds.is_some_and(|odds| !triggered || odds >= self.policy.enter);
+        let alert = self.alert(change, probability.filter(|_| agreed), None, now);
+        outcome.alerts.push(alert.clone());
+        explains.then_some(alert)
     }
 
     pub(super) fn alert(

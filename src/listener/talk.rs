@@ -3,6 +3,7 @@
 //! They are kept in memory only, and a state that is restored gets them from the store.
 
 use jiff::Timestamp;
+use ulid::Ulid;
 
 use super::prompt::one_line;
 use crate::event::{Evidence, Utterance};
@@ -49,6 +50,13 @@ impl RecentTalk {
         &self.utterances[first..]
     }
 
+    /// The same, up to the utterance `last` if it is there.
+    pub(super) fn between(&self, from: Timestamp, last: Option<Ulid>) -> &[Evidence] {
+        let since = self.since(from);
+        let end = since.iter().rposition(|one| Some(one.utterance) == last).map_or(since.len(), |at| at + 1);
+        &since[..end]
+    }
+
     /// The last `count` utterances.
     pub(super) fn last(&self, count: usize) -> &[Evidence] {
         &self.utterances[self.utterances.len().saturating_sub(count)..]
@@ -67,8 +75,6 @@ impl RecentTalk {
 
 #[cfg(test)]
 mod tests {
-    use ulid::Ulid;
-
     use super::*;
 
     fn said(second: i64, text: String) -> Utterance {

@@ -3,47 +3,44 @@
 //! Both are checked against what was said ([`crate::grounding`]). The two steps are apart, so that `hearth judge` can score either.
 
 use jiff::Timestamp;
+use ulid::Ulid;
 
+use super::alert::sigmoid;
 use super::ask::{Answer, Generated};
+use super::draft::Draft;
 use super::{Listener, ListenerError, count, cut_quotes};
 use crate::event::Evidence;
 use crate::grounding::{GroundedText, Talk};
 
 /// The longest summary, or part of one, and the longest answer to a person, in tokens.
-const SUMMARY_TOKENS: usize = 128;
+pub(super) const SUMMARY_TOKENS: usize = 128;
 const ANSWER_TOKENS: usize = 128;
 /// A model that tells a summary in parts reads at most so many of the last words again: forty minutes of talk without a pause.
 const MAX_SUMMARY_WORDS: usize = 6_000;
 
-impl Listener {
-    /// What the model tells of the talk, as far as it was said from `from` on.
-    pub(super) fn tell(&self, from: Timestamp) -> Result<GroundedText, ListenerError> {
-        Ok(self.check_summary(from, &self.write_summary(from)?))
-    }
+/// An answer that is being written.
+pub(crate) struct AnswerDraft {
+    pub(crate) draft: Draft,
+    question: String,
+    /// What had been said when it began.
+    talk: Vec<Evidence>,
+}
 
-    /// The summary as the model writes it, in one part or more.
-    pub(super) fn write_summary(&self, from: Timestamp) -> Result<Vec<Generated>, ListenerError> {
+impl Listener {
+    /// Begins the summary of the talk from `from` on, which the model writes in one part or more.
+    pub(super) fn begin_summary(&self, from: Timestamp) -> Result<Draft, ListenerError> {
         let Some(words) = self.reader.prompt.summary_words else {
-            return Ok(vec![self.reader.answer(&self.summary, SUMMARY_TOKENS)?]);
+            return Draft::answer(&self.reader, self.summary.clone(), SUMMARY_TOKENS);
         };
         // This model only tells what was said last: it reads the talk once more, and is asked after every so many words.
-        let mut again = self.reader.new_stream();
-        let (mut read, mut parts) = (0, Vec::new());
         let said = last_words(self.talk.since(from), MAX_SUMMARY_WORDS);
-        for (index, quote) in said.iter().enumerate() {
-            again.read_in(&quote.text, self.several_rooms.then_some(quote.room.as_str()))?;
-            read += quote.text.split_whitespace().count();
-            if read >= words.get() || index + 1 == said.len() {
-                read = 0;
-                parts.push(again.answer(&self.summary, SUMMARY_TOKENS)?);
-            }
-        }
-        Ok(parts)
+        let said = said.iter().map(|one| (one.text.clone(), self.several_rooms.then(|| one.room.clone()))).collect();
+        Ok(Draft::in_parts(&self.reader, self.summary.clone(), SUMMARY_TOKENS, words.get(), said))
     }
 
-    /// What may be told of a summary that covers the talk from `from` on.
-    pub(super) fn check_summary(&self, from: Timestamp, parts: &[Generated]) -> GroundedText {
-        let talk = Talk::new(self.talk.since(from));
+    /// What may be told of a summary that covers the talk from `from` on, up to the utterance `last`.
+    pub(super) fn check_summary(&self, from: Timestamp, last: Option<Ulid>, parts: &[Generated]) -> GroundedText {
+        let talk = Talk::new(self.talk.between(from, last));
         let mut told = GroundedText::default();
         for written in parts {
             told.append(talk.ground(&written.text, written.ended, self.reader.check_options("")));
@@ -62,13 +59,30 @@ impl Listener {
 
     /// What the model writes in answer to a question, and what is told of it.
     pub(super) fn write_answer(&self, question: &str) -> Result<(Generated, Answer), ListenerError> {
-        let (written, probability) = self.reader.ask(&self.yes_no, question, ANSWER_TOKENS)?;
-        let grounded =
-            Talk::new(self.talk.all()).ground(&written.text, written.ended, self.reader.check_options(question));
+        let mut answer = self.begin_answer(question)?;
+        while answer.draft.advance()? {}
+        Ok(self.check_answer(answer))
+    }
+
+    /// Begins the answer to a question, of the state as it is now.
+    pub(crate) fn begin_answer(&self, question: &str) -> Result<AnswerDraft, ListenerError> {
+        let draft = self.reader.begin_answer(&self.yes_no, question, ANSWER_TOKENS)?;
+        Ok(AnswerDraft { draft, question: question.into(), talk: self.talk.all().to_vec() })
+    }
+
+    /// What is told of an answer that is written; it may have been begun with a state of the past.
+    pub(crate) fn finish_answer(&self, answer: AnswerDraft) -> Answer {
+        self.check_answer(answer).1
+    }
+
+    fn check_answer(&self, AnswerDraft { draft, question, talk }: AnswerDraft) -> (Generated, Answer) {
+        let (mut parts, log_odds) = draft.into_parts();
+        let written = parts.pop().expect("an answer is one part");
+        let grounded = Talk::new(&talk).ground(&written.text, written.ended, self.reader.check_options(&question));
         count(&self.checked, &grounded);
         let text = if grounded.sentences.is_empty() { self.reader.prompt.not_said.clone() } else { grounded.text() };
         let evidence = grounded.sentences.into_iter().map(cut_quotes).flat_map(|sentence| sentence.evidence).collect();
-        Ok((written, Answer { text, probability, evidence }))
+        (written, Answer { text, probability: log_odds.map(sigmoid), evidence })
     }
 }
 

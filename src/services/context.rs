@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -39,6 +40,8 @@ pub struct Context {
     pub(crate) reopen_transcript: Arc<AtomicBool>,
     /// hearth is shutting down.
     pub(crate) closing: Arc<AtomicBool>,
+    /// When that was first seen.
+    closing_since: Arc<Mutex<Option<Instant>>>,
     /// Messages that are sent although the store does not take them.
     pub(crate) unstored: Arc<UnstoredQueue>,
     outbox_changed: Arc<Notify>,
@@ -61,6 +64,7 @@ impl Context {
             transcript: None,
             reopen_transcript: Arc::default(),
             closing: Arc::default(),
+            closing_since: Arc::default(),
             unstored: Arc::default(),
             outbox_changed: Arc::default(),
             config: Arc::new(config),
@@ -94,6 +98,20 @@ impl Context {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
+    }
+
+    /// For how long hearth has been shutting down, as far as anybody looked; none while it is not.
+    pub(crate) fn closing_for(&self) -> Option<Duration> {
+        let mut since = self.closing_since.lock();
+        self.is_closing().then(|| since.get_or_insert_with(Instant::now).elapsed())
+    }
+
+    /// From now on [`Self::closing_for`] goes on from `elapsed`, if it is later.
+    pub(crate) fn set_back_closing(&self, elapsed: Duration) {
+        if self.closing_for().is_some_and(|since| since > elapsed) {
+            let since = Instant::now().checked_sub(elapsed);
+            *self.closing_since.lock() = since;
+        }
     }
 
     /// To be called after each commit that put a message into the outbox.

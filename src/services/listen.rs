@@ -10,13 +10,14 @@ mod forget;
 mod learning;
 mod outcome_messages;
 mod settings_store;
+mod slices;
 pub(crate) mod state_at;
 mod token_rate;
 mod unrecorded;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ use ulid::Ulid;
 
 use self::learning::Learning;
 use self::outcome_messages::OutcomeMessages;
+use self::slices::{READ_WHILE_CLOSING, stopped};
 use self::token_rate::TokenRateMeter;
 use self::unrecorded::Unrecorded;
 use super::store_retry::StoreOutage;
@@ -122,14 +124,20 @@ struct ListenerWorker {
     read_ahead: BTreeSet<Ulid>,
     unrecorded: Unrecorded,
     store_outage: StoreOutage,
-    /// When it was first seen that hearth shuts down.
-    closing_since: Option<Instant>,
+    /// What is heard is said now: texts are written beside it.
+    live: bool,
+    /// A shutdown stopped work in its midst: what the states know is not stored any more.
+    stopped: bool,
+    /// What the listeners kept when something was stored last.
+    memory: String,
 }
 
 impl ListenerWorker {
     /// Continues where the last run ended: with the newest snapshots, what the listeners stored, and the text since then.
-    fn open(context: Context, ListenInputs { listener, rules }: ListenInputs) -> Result<Self, ServiceError> {
+    fn open(context: Context, ListenInputs { mut listener, rules }: ListenInputs) -> Result<Self, ServiceError> {
         let config = context.config.clone();
+        let live = config.source.is_live();
+        listener.set_pace(Arc::new(slices::pace(&context, live)));
         let mut store = context.open_store()?;
         let retention = context.retention();
         let (processed, memory) = store.reader()?;
@@ -169,7 +177,9 @@ impl ListenerWorker {
             read_ahead: BTreeSet::new(),
             unrecorded: Unrecorded::default(),
             store_outage: StoreOutage::default(),
-            closing_since: None,
+            live,
+            stopped: false,
+            memory: String::new(),
         };
         worker.record(ended, Vec::new())?;
         restore_live_view::digests_and_alerts(&worker.store, &worker.context.live_feed, &worker.listeners.alerts())?;
@@ -179,25 +189,36 @@ impl ListenerWorker {
 
     /// Reads until every sender is gone; then publishes what is left and saves a snapshot.
     fn run(mut self, events: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
+        self.tell_speed()?;
         loop {
             self.catch_up()?;
             self.retry_record()?;
             self.do_periodic_work()?;
-            match events.recv_timeout(IDLE) {
-                Ok(event) => {
-                    // What is in the store by now was said before this event.
-                    self.catch_up()?;
-                    self.handle(event)?;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            let mut came = events.recv_timeout(if self.is_writing() { Duration::ZERO } else { IDLE });
+            while let Ok(event) = came {
+                // What is in the store by now was said before this event.
+                self.catch_up()?;
+                self.handle(event)?;
+                came = events.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                });
             }
+            if matches!(came, Err(RecvTimeoutError::Disconnected)) {
+                break;
+            }
+            self.write_slice()?;
         }
+        // Speech recognition may have taken all of the time.
+        self.context.set_back_closing(READ_WHILE_CLOSING / 2);
         self.catch_up()?;
         // What is left is read at the next start, and the digest is made of all of it then.
         if self.has_read_everything()? {
-            let outcome = self.listeners.finish(self.now)?;
-            self.record(outcome, Vec::new())?;
+            let outcome = self.evaluate(false);
+            if let Some(outcome) = self.unless_stopped(outcome)? {
+                self.record(outcome, Vec::new())?;
+                self.write_the_rest()?;
+            }
         }
         self.wait_until_recorded()?;
         let read = self.processed.min(self.read);
@@ -214,7 +235,8 @@ impl ListenerWorker {
             ListenerEvent::StreamReached(time) => self.pass(time),
             ListenerEvent::Gap(gap) => {
                 self.pass(gap.from)?;
-                Ok(self.listeners.gap(&gap)?)
+                let told = self.listeners.gap(&gap).map_err(ServiceError::from);
+                self.unless_stopped(told).map(drop)
             }
             ListenerEvent::Command(pending) => self.carry_out(pending),
         }
@@ -223,7 +245,8 @@ impl ListenerWorker {
     /// The stream has reached `time`.
     fn pass(&mut self, time: Timestamp) -> Result<(), ServiceError> {
         self.now = clock::forward(self.now, time);
-        let outcome = self.listeners.tick(self.now)?;
+        let passed = self.pass_time();
+        let outcome = self.unless_stopped(passed)?.unwrap_or_default();
         if outcome == ListenerOutcome::default() { Ok(()) } else { Ok(self.record(outcome, Vec::new())?) }
     }
 
@@ -245,6 +268,8 @@ impl ListenerWorker {
     fn update_metrics(&self) -> Result<(), ServiceError> {
         self.context.metrics.tokens.set(self.listeners.tokens_read());
         self.context.metrics.state_bytes.set(self.listeners.bytes());
+        self.context.metrics.digests_given_up.set(self.listeners.given_up());
+        self.context.metrics.asked.set(self.listeners.asked());
         let CheckCounts { told, dropped, repeated, softened } = self.listeners.checked();
         let sentences = &self.context.metrics.sentences;
         sentences.told.set(told);
@@ -270,7 +295,8 @@ impl ListenerWorker {
 
     fn save_if_due(&mut self) {
         // A snapshot must hold nothing that is not stored: it could not be forgotten later.
-        let stored = self.read_ahead.is_empty() && self.unrecorded.is_empty();
+        // One with utterances that the rules were not asked about could not be used.
+        let stored = self.read_ahead.is_empty() && self.unrecorded.is_empty() && self.read <= self.processed;
         if stored && Instant::now() >= self.snapshot_due {
             self.snapshot_due = Instant::now() + snapshot_every(&self.config);
             self.save();

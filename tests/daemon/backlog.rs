@@ -47,15 +47,19 @@ fn progress(dir: &Path) -> (i64, i64) {
     (processed, ask("SELECT count(*) FROM alert WHERE phase = 'new'"))
 }
 
-fn quiet(dir: &Path, more: &str) -> String {
+fn quiet(dir: &Path, pace: &str) -> String {
     let rule = "[[rule]]\nname = \"fire\"\npattern = \"on fire\"\nconfirm = \"1 of 1\"\n";
-    config(&wav(dir, &[0; 16_000]), "fast", "mqtt://127.0.0.1:1", &format!("{rule}{more}"))
+    config(&wav(dir, &[0; 16_000]), pace, "mqtt://127.0.0.1:1", rule)
 }
 
 /// Kills a hearth that reads the backlog when `is_time` says so; then another one reads the rest.
 fn kill_while_reading(is_time: impl Fn(&mut Hearth, &Path)) {
+    ["fast", "real-time"].iter().for_each(|pace| kill_while_reading_at(pace, &is_time));
+}
+
+fn kill_while_reading_at(pace: &str, is_time: impl Fn(&mut Hearth, &Path)) {
     let dir = tempfile::tempdir().unwrap();
-    let text = quiet(dir.path(), "");
+    let text = quiet(dir.path(), pace);
     store_unread(dir.path(), WAITING, 400);
     let mut hearth = Hearth::run(dir.path(), &text);
     is_time(&mut hearth, dir.path());
@@ -87,9 +91,30 @@ fn an_alert_is_raised_after_a_kill_while_a_backlog_is_read() {
 }
 
 #[test]
+fn what_waits_is_read_first_and_asked_about_once() {
+    // Both talk of the garden, and a recording that is played fast is not heard live.
+    for (pace, phases) in [("real-time", "new"), ("fast", "new update")] {
+        let dir = tempfile::tempdir().unwrap();
+        store_unread(dir.path(), 2, 8);
+        let text = quiet(dir.path(), pace).replace("on fire", "garden");
+        let (status, said) = Hearth::run(dir.path(), &text).wait();
+        assert!(status.success(), "{said}");
+        let database = rusqlite::Connection::open(dir.path().join("state/hearth.db")).unwrap();
+        let ask = |sql: &str| -> String { database.query_row(sql, [], |row| row.get(0)).unwrap() };
+        assert_eq!(
+            ask("SELECT group_concat(phase, ' ') FROM (SELECT phase FROM alert ORDER BY seq)"),
+            phases,
+            "{pace}"
+        );
+        let both = ask("SELECT evidence FROM alert ORDER BY seq LIMIT 1").matches("garden").count();
+        assert_eq!(both, if pace == "real-time" { 2 } else { 1 }, "each of them is searched");
+    }
+}
+
+#[test]
 fn sigterm_during_a_long_replay_saves_what_was_read_and_leaves_the_rest_for_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
-    let text = quiet(dir.path(), "");
+    let text = quiet(dir.path(), "fast");
     let many = 1_990;
     store_unread(dir.path(), many, 800);
     // They were processed before, and the snapshot is gone.

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hearth::audio::{self, SourceControl};
@@ -166,6 +167,36 @@ impl Drop for Hearth {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Makes a process slow while it lives: it may run for a while, then it stands still for a while.
+pub(crate) struct Throttle(Option<(SyncSender<()>, JoinHandle<()>)>);
+
+impl Throttle {
+    pub(crate) fn new(process: u32, runs: Duration, stands: Duration) -> Self {
+        let (stop, stopped) = sync_channel::<()>(1);
+        let process = rustix::process::Pid::from_raw(process.try_into().unwrap()).unwrap();
+        let throttle = std::thread::spawn(move || {
+            let signal = |signal| rustix::process::kill_process(process, signal).is_ok();
+            let wait = |time| stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+            while signal(rustix::process::Signal::STOP)
+                && wait(stands)
+                && signal(rustix::process::Signal::CONT)
+                && wait(runs)
+            {}
+            signal(rustix::process::Signal::CONT);
+        });
+        Self(Some((stop, throttle)))
+    }
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        if let Some((stop, throttle)) = self.0.take() {
+            drop(stop);
+            throttle.join().unwrap();
+        }
     }
 }
 

@@ -26,5 +26,6 @@ mod packet_limit;
 mod restarts;
 mod several_machines;
 mod several_rooms;
+mod slow_machine;
 mod soak;
 mod systemd;

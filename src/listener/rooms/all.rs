@@ -1,6 +1,7 @@
 //! What is asked of the listeners of all rooms: summaries, alerts, and what they keep over a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -9,6 +10,7 @@ use super::Listeners;
 use crate::config;
 use crate::event::Digest;
 use crate::listener::feedback::LearnedShift;
+use crate::listener::speed::MachineSpeed;
 use crate::listener::{AnsweredAlert, Listener, ListenerError, ListenerOutcome, PersistedState, RuleStanding};
 
 impl Listeners {
@@ -20,6 +22,77 @@ impl Listeners {
         self.collect(|listener| listener.consider(now))
     }
 
+    /// See [`Listener::evaluate`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
+    pub(crate) fn evaluate(&mut self, now: Timestamp, waited: bool) -> Result<ListenerOutcome, ListenerError> {
+        self.collect(|listener| listener.evaluate(now, waited))
+    }
+
+    /// See [`Listener::pass_time`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
+    pub(crate) fn pass_time(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
+        self.collect(|listener| listener.pass_time(now))
+    }
+
+    /// See [`Listener::begin_closing_digest`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
+    pub(crate) fn begin_closing_digests(&mut self, now: Timestamp) -> Result<(), ListenerError> {
+        self.listeners().try_for_each(|listener| listener.begin_closing_digest(now))
+    }
+
+    /// Whether an alert still needs its sentence.
+    pub(crate) fn has_sentences(&self) -> bool {
+        self.all().any(|room| room.listener.has_sentences())
+    }
+
+    /// Whether anything is still to be written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.all().any(|room| room.listener.has_sentences() || room.listener.has_digest())
+    }
+
+    /// Goes on writing for about so long, or until something is finished, which is returned: the sentences of alerts before digests.
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
+    pub(crate) fn write(&mut self, slice: Duration) -> Result<ListenerOutcome, ListenerError> {
+        let (began, mut outcome) = (Instant::now(), ListenerOutcome::default());
+        while outcome == ListenerOutcome::default() && began.elapsed() < slice {
+            let sentences = self.has_sentences();
+            let has =
+                |listener: &&mut Listener| if sentences { listener.has_sentences() } else { listener.has_digest() };
+            let Some(listener) = self.listeners().find(has) else { break };
+            listener.write_on(&mut outcome)?;
+        }
+        Ok(outcome)
+    }
+
+    /// See [`Listener::measure`].
+    ///
+    /// # Errors
+    /// As [`Listeners::hear`].
+    pub(crate) fn measure(&self) -> Result<MachineSpeed, ListenerError> {
+        self.shared.listener.measure()
+    }
+
+    /// How often each rule's question was asked since the start, in all states.
+    pub(crate) fn asked(&self) -> BTreeMap<String, u64> {
+        let mut asked = BTreeMap::new();
+        let monitors = self.all().flat_map(|room| &room.listener.rules).filter(|monitor| monitor.question.is_some());
+        monitors.for_each(|monitor| *asked.entry(monitor.rule.name.to_string()).or_default() += monitor.asked);
+        asked
+    }
+
+    /// Digests that were given up because a newer one was due.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.all().map(|room| room.listener.given_up).sum()
+    }
+
     /// See [`Listener::tick`].
     ///
     /// # Errors
@@ -28,26 +101,23 @@ impl Listeners {
         self.collect(|listener| listener.tick(now))
     }
 
-    /// See [`Listener::finish`].
-    ///
-    /// # Errors
-    /// As [`Listeners::hear`].
-    pub(crate) fn finish(&mut self, now: Timestamp) -> Result<ListenerOutcome, ListenerError> {
-        self.collect(|listener| listener.finish(now))
-    }
-
-    /// Makes a digest now of each of the states `rooms` ([`Listeners::states_for`]) of which something was said since the last
-    /// one; if of none, one digest that says so.
+    /// Makes a digest now of each of the states that [`Listeners::rooms_with_news`] chooses of `rooms`.
     ///
     /// # Errors
     /// As [`Listeners::hear`].
     pub fn summarize(&mut self, rooms: Vec<Option<String>>, now: Timestamp) -> Result<Vec<Digest>, ListenerError> {
-        let has_news = |room: &Option<String>| self.get_mut(room.as_deref()).0.pending.words() > 0;
+        let chosen = self.rooms_with_news(rooms);
+        chosen.iter().map(|room| self.get_mut(room.as_deref()).0.summarize(now)).collect()
+    }
+
+    /// Of the states `rooms` ([`Listeners::states_for`]) those of which something was said since the last digest; if there is none, one.
+    pub(crate) fn rooms_with_news(&mut self, rooms: Vec<Option<String>>) -> Vec<Option<String>> {
+        let has_news = |room: &Option<String>| self.get_mut(room.as_deref()).0.pending.has_words();
         let (mut chosen, without_news): (Vec<_>, Vec<_>) = rooms.into_iter().partition(has_news);
         if chosen.is_empty() {
             chosen.extend(without_news.into_iter().next());
         }
-        chosen.iter().map(|room| self.get_mut(room.as_deref()).0.summarize(now)).collect()
+        chosen
     }
 
     /// See [`Listener::set_interval`].

@@ -68,6 +68,8 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         "state_age_s": rounded(age_s),
         "state_bytes": metrics.state_bytes.get(),
         "unread": metrics.unread.get(),
+        "asked": metrics.asked.get(),
+        "digests_given_up": metrics.digests_given_up.get(),
         "published": metrics.published.get(),
         "acknowledged": metrics.acknowledged.get(),
         "commands_ok": metrics.commands_ok.get(),

@@ -9,9 +9,12 @@ use tracing::error;
 
 use super::{ListenerWorker, OutcomeMessages, state_at};
 use crate::commands::interval::stored_interval;
-use crate::commands::{Command, CommandAnswer, CommandError, Done, ForgetResult, ListenerPart, PendingCommand};
+use crate::commands::{
+    CLOSING, Command, CommandAnswer, CommandError, Done, ForgetResult, ListenerPart, PendingCommand,
+};
 use crate::config::{Config, DigestConfig, Rule};
-use crate::listener::{self, Listener, ListenerOutcome, Listeners};
+use crate::listener::draft::Draft;
+use crate::listener::{self, Listener, ListenerError, ListenerOutcome, Listeners};
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::mqtt::topics::Topics;
 use crate::services::ServiceError;
@@ -35,6 +38,7 @@ impl ListenerWorker {
             Err(CommandError::Refused(reason)) => Err(reason),
             // The disk may be full. The client can ask again.
             Err(CommandError::Failed(ServiceError::Store(error))) if error.may_pass() => Err(error.to_string()),
+            Err(CommandError::Failed(ServiceError::Listener(ListenerError::Stopped))) => Err(CLOSING.into()),
             Err(CommandError::Failed(error)) => return Err(error),
         };
         // The answer goes before what else the command has to tell.
@@ -90,8 +94,8 @@ impl ListenerPart for ListenerWorker {
         Ok(self.learn_from_answers()?)
     }
 
-    fn mark_progress(&self) {
-        self.context.metrics.reading_heartbeat.beat();
+    fn write(&mut self, draft: &mut Draft) -> Result<(), CommandError<ServiceError>> {
+        self.write_draft(draft)?.then_some(()).ok_or_else(|| CommandError::Refused(CLOSING.into()))
     }
 
     fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, ServiceError> {

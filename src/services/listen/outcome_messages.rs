@@ -166,7 +166,10 @@ impl PublishedRule {
     fn apply(&mut self, alert: &Alert) {
         self.on = alert.phase != AlertPhase::End;
         if self.on {
-            self.answer.clone_from(&alert.answer);
+            // An update that comes before its sentence takes nothing back.
+            if alert.phase == AlertPhase::New || alert.answer.is_some() {
+                self.answer.clone_from(&alert.answer);
+            }
             self.evidence.clone_from(&alert.evidence);
         }
     }

@@ -60,9 +60,9 @@ impl ListenerWorker {
         if self.unrecorded.is_empty() {
             return Ok(());
         }
-        let memory = self.listeners.memory();
-        let Self { context, store, store_outage, unrecorded, processed, .. } = self;
-        let recorded = store_outage.attempt(context, || unrecorded.store(context, store, *processed, &memory))?;
+        self.keep_memory();
+        let Self { context, store, store_outage, unrecorded, processed, memory, .. } = self;
+        let recorded = store_outage.attempt(context, || unrecorded.store(context, store, *processed, memory))?;
         if recorded.is_none() {
             unrecorded.messages.send(context);
         }
@@ -74,9 +74,16 @@ impl ListenerWorker {
         if self.unrecorded.is_empty() {
             return Ok(());
         }
-        let memory = self.listeners.memory();
-        let Self { context, store, unrecorded, processed, .. } = self;
-        retry_until_stored(context, || unrecorded.store(context, store, *processed, &memory))
+        self.keep_memory();
+        let Self { context, store, unrecorded, processed, memory, .. } = self;
+        retry_until_stored(context, || unrecorded.store(context, store, *processed, memory))
+    }
+
+    /// What the listeners keep is stored with the next results, unless it knows of utterances that do not count as processed.
+    fn keep_memory(&mut self) {
+        if !self.stopped {
+            self.memory = self.listeners.memory();
+        }
     }
 
     /// Reads an utterance that could not be stored. Once it is stored, it is not read again.
@@ -87,11 +94,19 @@ impl ListenerWorker {
         debug!(id = %utterance.id, "an utterance is read that is not stored");
         self.read_ahead.insert(utterance.id);
         self.now = clock::forward(self.now, utterance.start);
-        let mut outcome = self.listeners.tick(self.now)?;
+        let found = self.read_and_ask(utterance);
+        match self.unless_stopped(found)? {
+            Some(outcome) => Ok(self.record(outcome, Vec::new())?),
+            None => Ok(()),
+        }
+    }
+
+    fn read_and_ask(&mut self, utterance: &Utterance) -> Result<ListenerOutcome, ServiceError> {
+        let mut outcome = self.pass_time()?;
         let read = self.read;
         self.measured(|listeners| listeners.hear(read, utterance))?;
         self.now = clock::forward(self.now, utterance.end);
-        outcome.add(self.listeners.consider(self.now)?);
-        Ok(self.record(outcome, Vec::new())?)
+        outcome.add(self.evaluate(false)?);
+        Ok(outcome)
     }
 }
