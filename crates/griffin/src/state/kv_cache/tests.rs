@@ -10,35 +10,46 @@ fn vector(seed: usize, width: usize, size: f32) -> Vec<f32> {
     (0..width).map(|dim| ((seed * 7919 + dim * 104_729) % 2003) as f32 / 1001.0 * size - size).collect()
 }
 
-/// What a query of token `token` of a chunk makes of all it sees, from what the rings hold: (Σ p·v, Σ p·|v|).
-fn truth<E: KvElement>(
-    attention: &AttentionWindow<'_, E>,
-    head: usize,
-    token: usize,
-    q: &[f32],
-) -> (Vec<f64>, Vec<f64>) {
-    let h = q.len();
-    let old = attention.cache.in_order(attention.past);
-    let new = attention.new_keys.in_order(token as u64 + 1);
-    let last = |all: &[f32], count: usize| {
-        let head = &all[head * all.len() / KEY_HEADS..][..all.len() / KEY_HEADS];
-        head[head.len() - count * h..].to_vec()
-    };
-    let window = attention.cache.shape()[1];
-    let own = (token + 1).min(window + 1);
-    let before = (attention.past as usize).min(window + 1 - own);
-    let keys = [last(&old.keys, before), last(&new.keys, own)].concat();
-    let values = [last(&old.values, before), last(&new.values, own)].concat();
-    let dot = |key: &[f32]| key.iter().zip(q).map(|(key, q)| f64::from(*key) * f64::from(*q)).sum::<f64>();
-    let scores: Vec<f64> = keys.chunks_exact(h).map(dot).collect();
-    let largest = scores.iter().copied().fold(f64::MIN, f64::max);
-    let p: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-    let sum: f64 = p.iter().sum();
-    let mixed = |of: &dyn Fn(f32) -> f64| {
-        let column = |dim| p.iter().zip(values.chunks_exact(h)).map(|(p, value)| p / sum * of(value[dim])).sum();
-        (0..h).map(column).collect()
-    };
-    (mixed(&|x| f64::from(x)), mixed(&|x| f64::from(x).abs()))
+/// The keys and values of a head that token `token` of a chunk sees, from what the caches hold.
+struct Seen {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Seen {
+    fn new<E: KvElement>(attention: &AttentionWindow<'_, E>, head: usize, token: usize, h: usize) -> Self {
+        let old = attention.cache.in_order(attention.past);
+        let new = attention.new_keys.in_order(token as u64 + 1);
+        let last = |all: &[f32], count: usize| {
+            let head = &all[head * all.len() / KEY_HEADS..][..all.len() / KEY_HEADS];
+            head[head.len() - count * h..].to_vec()
+        };
+        let window = attention.cache.shape()[1];
+        let own = (token + 1).min(window + 1);
+        let before = (attention.past as usize).min(window + 1 - own);
+        Self {
+            keys: [last(&old.keys, before), last(&new.keys, own)].concat(),
+            values: [last(&old.values, before), last(&new.values, own)].concat(),
+        }
+    }
+
+    /// What a query makes of it: for each dimension Σ p·v and Σ p·|v|.
+    fn mixed(&self, q: &[f32]) -> Vec<(f64, f64)> {
+        let h = q.len();
+        let dot = |key: &[f32]| key.iter().zip(q).map(|(key, q)| f64::from(*key) * f64::from(*q)).sum::<f64>();
+        let scores: Vec<f64> = self.keys.chunks_exact(h).map(dot).collect();
+        let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+        let p: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+        let sum: f64 = p.iter().sum();
+        let mut mixed = vec![(0.0, 0.0); h];
+        for (p, values) in p.iter().zip(self.values.chunks_exact(h)) {
+            for ((value, size), v) in mixed.iter_mut().zip(values) {
+                *value += p / sum * f64::from(*v);
+                *size += p / sum * f64::from(v.abs());
+            }
+        }
+        mixed
+    }
 }
 
 const KEY_HEADS: usize = 2;
@@ -68,14 +79,18 @@ fn compare<E: KvElement>(case: &Case, tolerance: f64) {
     (0..chunk).for_each(|i| put(&mut new, i, past + i));
     let q: Vec<f32> = (0..tokens * KEY_HEADS * share).flat_map(|row| vector(row + 77, h, case.queries)).collect();
     let attention = AttentionWindow { cache: &cache, new_keys: &new, past: past as u64 };
+    // [token][head]
+    let seen: Vec<[Seen; KEY_HEADS]> = (token..token + tokens)
+        .map(|token| std::array::from_fn(|head| Seen::new(&attention, head, token, h)))
+        .collect();
+    let rows = q.chunks_exact(h).enumerate();
+    let expected: Vec<_> =
+        rows.map(|(row, q)| seen[row / share / KEY_HEADS][row / share % KEY_HEADS].mixed(q)).collect();
     for kernel in Kernel::available() {
         let mut out = vec![f32::NAN; q.len()];
         attention.attend(kernel, Queries { token, key_head: 0, key_heads: KEY_HEADS, share, q: &q }, &mut out);
-        for (row, (out, q)) in out.chunks_exact(h).zip(q.chunks_exact(h)).enumerate() {
-            let token = token + row / share / KEY_HEADS;
-            let head = row / share % KEY_HEADS;
-            let (mixed, sizes) = truth(&attention, head, token, q);
-            for ((out, expected), size) in out.iter().zip(mixed).zip(sizes) {
+        for (out, expected) in out.chunks_exact(h).zip(&expected) {
+            for (out, (expected, size)) in out.iter().zip(expected) {
                 let error = (f64::from(*out) - expected).abs();
                 assert!(error <= tolerance * size, "{kernel}, {window} slots, {past} + {token}: {out}, not {expected}");
             }
