@@ -9,7 +9,9 @@
 //! It cannot tell whether a sentence is true: "The pills were taken" rests on the same words as "The pills were not taken".
 
 mod claims;
+mod nearest;
 mod numbers;
+mod quotes;
 mod talk;
 mod word_lists;
 mod words;
@@ -20,6 +22,8 @@ use std::ops::Range;
 use tracing::debug;
 
 use self::claims::{Claim, ClaimKind, content, soften};
+pub(crate) use self::nearest::nearest;
+pub(crate) use self::quotes::with_quotes;
 use self::talk::Said;
 pub(crate) use self::talk::Talk;
 use self::word_lists::is_english;
@@ -77,7 +81,7 @@ impl CheckCounts {
 impl GroundedText {
     /// The sentences as one text.
     pub(crate) fn text(&self) -> String {
-        self.sentences.iter().map(|sentence| sentence.text.as_str()).collect::<Vec<_>>().join(" ")
+        text_of(&self.sentences)
     }
 
     /// Adds the sentences of another text, without those that are the same.
@@ -94,6 +98,11 @@ impl GroundedText {
         self.repeated += more.repeated;
         self.softened += more.softened;
     }
+}
+
+/// The sentences as one text.
+pub(crate) fn text_of(sentences: &[GroundedSentence]) -> String {
+    sentences.iter().map(|sentence| sentence.text.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// How the check treats a text.

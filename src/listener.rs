@@ -61,7 +61,7 @@ const QUOTES: usize = 3;
 const QUOTE_CHARS: usize = 300;
 /// The sentence of an alert is checked against so many of the last utterances.
 const ALERT_TALK: usize = 12;
-/// What a summary says when nothing that the model wrote was said.
+/// What a summary says when nothing that the model wrote was said, and nothing can be quoted.
 const NO_SUMMARY: &str = "There was talk, but no summary of it could be made.";
 
 /// Why the listener cannot go on.

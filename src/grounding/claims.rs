@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::numbers::{Number, Value, counts_things, numbers};
 use super::talk::{Said, Talk};
-use super::word_lists::{COMMON_WORDS, DAY, FUNCTION, NAME};
+use super::word_lists::{COMMON_WORDS, DAY, FUNCTION, NAME, has_content};
 use super::words::{TextWord, singular};
 
 /// A word or number of a sentence that must have been said.
@@ -173,11 +173,8 @@ fn is_list_item(text: &str, found: &[TextWord], index: usize) -> bool {
 /// The words of a sentence that should have been said in some form: not those of the question, nor those that are claims.
 pub(super) fn content(found: &[TextWord], asked: &HashSet<String>, claims: &[Claim]) -> Vec<String> {
     let claimed = |word: &TextWord| claims.iter().any(|claim| claim.written.contains(&word.written.start));
-    let has_content = |word: &&TextWord| {
-        let text = word.text.as_str();
-        text.chars().count() > 2 && !FUNCTION.contains(text) && !asked.contains(&singular(text)) && !claimed(word)
-    };
-    found.iter().filter(has_content).map(|word| word.text.clone()).collect()
+    let counts = |word: &&TextWord| has_content(&word.text) && !asked.contains(&singular(&word.text)) && !claimed(word);
+    found.iter().filter(counts).map(|word| word.text.clone()).collect()
 }
 
 /// The text with the claim's person replaced.

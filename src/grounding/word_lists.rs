@@ -32,6 +32,11 @@ pub(super) static NAME: LazyLock<HashSet<&str>> = LazyLock::new(|| ALSO_NAMES.sp
 pub(super) static FUNCTION: LazyLock<HashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.split_whitespace().collect());
 pub(super) static DAY: LazyLock<HashSet<&str>> = LazyLock::new(|| DAYS.split_whitespace().collect());
 
+/// Whether a word carries content of its own.
+pub(super) fn has_content(word: &str) -> bool {
+    word.chars().count() > 2 && !FUNCTION.contains(word)
+}
+
 /// Whether most words in small letters are English, so that "someone" fits.
 pub(super) fn is_english(found: &[TextWord]) -> bool {
     let small: Vec<_> = found.iter().filter(|word| !word.capital).collect();

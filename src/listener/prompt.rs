@@ -55,6 +55,12 @@ pub struct Prompt {
     pub(crate) names_persons: bool,
     /// The answer where nothing that was said answers the question.
     pub(crate) not_said: String,
+    /// A sentence of a summary that quotes what somebody said; holds `{text}`.
+    pub(crate) quote: String,
+    /// An answer that quotes what comes nearest to the question; holds `{text}`.
+    pub(crate) nearest: String,
+    /// For a model whose answers are mostly wrong: questions are answered by quotes alone.
+    pub(crate) quotes_answers: bool,
     /// For a model that only tells what was said last: for a summary it reads the talk again, and tells a part after every so many
     /// words.
     #[serde(default)]
@@ -95,6 +101,9 @@ impl Default for Prompt {
             someone: "someone".into(),
             names_persons: true,
             not_said: "That was not said.".into(),
+            quote: "Someone said: “{text}”".into(),
+            nearest: "What comes nearest: “{text}”".into(),
+            quotes_answers: false,
             summary_words: None,
         }
     }
@@ -119,6 +128,8 @@ impl Prompt {
             ("utterance", "{text}", &prompt.utterance),
             ("room", "{room}", &prompt.room),
             ("question", "{question}", &prompt.question),
+            ("quote", "{text}", &prompt.quote),
+            ("nearest", "{text}", &prompt.nearest),
         ];
         for (key, placeholder, frame) in frames {
             let no_rooms = key == "room" && frame.is_empty();
@@ -215,7 +226,7 @@ mod tests {
         assert_eq!(
             problem("{\"preambel\": \"x\"}"),
             "m/prompt.json is no prompt file: unknown field `preambel`, expected one of `preamble`, `utterance`, `room`, \
-             `question`, `yes`, `no`, `questions`, `gap`, `someone`, `names_persons`, `not_said`, `summary_words` at line 1 column 11"
+             `question`, `yes`, `no`, `questions`, `gap`, `someone`, `names_persons`, `not_said`, `quote`, `nearest`, `quotes_answers`, `summary_words` at line 1 column 11"
         );
         assert_eq!(problem("{"), "m/prompt.json is no prompt file: EOF while parsing an object at line 1 column 1");
         assert!(problem("{\"questions\": {\"sumary\": \"\"}}").contains("unknown field `sumary`"));

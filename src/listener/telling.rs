@@ -8,9 +8,9 @@ use ulid::Ulid;
 use super::alert::sigmoid;
 use super::ask::{Answer, Generated};
 use super::draft::Draft;
-use super::{Listener, ListenerError, count, cut_quotes};
-use crate::event::Evidence;
-use crate::grounding::{GroundedText, Talk};
+use super::{Listener, ListenerError, count, cut_quote};
+use crate::event::{Evidence, GroundedSentence};
+use crate::grounding::{GroundedText, Talk, nearest, with_quotes};
 
 /// The longest summary, or part of one, and the longest answer to a person, in tokens.
 pub(super) const SUMMARY_TOKENS: usize = 128;
@@ -49,6 +49,17 @@ impl Listener {
         told
     }
 
+    /// What is told of the talk from `from` on, up to the utterance `last`: the model's summary, and quotes where it has none.
+    pub(super) fn tell(&self, from: Timestamp, last: Option<Ulid>, parts: &[Generated]) -> Vec<GroundedSentence> {
+        let prompt = &self.reader.prompt;
+        let told = self.check_summary(from, last, parts).sentences;
+        // A model that tells all at once leaves out what matters less. One that tells in parts should have told something of each.
+        if !told.is_empty() && prompt.summary_words.is_none() {
+            return told;
+        }
+        with_quotes(told, self.talk.between(from, last), &prompt.quote)
+    }
+
     /// Answers a question from a fork of the state. What was not said is no answer.
     ///
     /// # Errors
@@ -80,8 +91,22 @@ impl Listener {
         let written = parts.pop().expect("an answer is one part");
         let grounded = Talk::new(&talk).ground(&written.text, written.ended, self.reader.check_options(&question));
         count(&self.checked, &grounded);
-        let text = if grounded.sentences.is_empty() { self.reader.prompt.not_said.clone() } else { grounded.text() };
-        let evidence = grounded.sentences.into_iter().map(cut_quotes).flat_map(|sentence| sentence.evidence).collect();
+        let prompt = &self.reader.prompt;
+        // A request ("Summarize the day.") has no words that could be looked for.
+        let is_told = !grounded.sentences.is_empty() && !(prompt.quotes_answers && question.trim_end().ends_with('?'));
+        let (text, evidence) = if is_told {
+            (grounded.text(), grounded.sentences.into_iter().flat_map(|sentence| sentence.evidence).collect())
+        } else {
+            let quotes = nearest(&question, &talk);
+            let quoted: Vec<&str> = quotes.iter().map(|quote| quote.text.as_str()).collect();
+            let text = if quotes.is_empty() {
+                prompt.not_said.clone()
+            } else {
+                prompt.nearest.replace("{text}", &quoted.join(" "))
+            };
+            (text, quotes)
+        };
+        let evidence = evidence.into_iter().map(cut_quote).collect();
         (written, Answer { text, probability: log_odds.map(sigmoid), evidence })
     }
 }

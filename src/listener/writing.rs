@@ -11,7 +11,7 @@ use super::digest::TalkSpan;
 use super::draft::Draft;
 use super::{ALERT_TALK, ALERT_TOKENS, Listener, ListenerError, ListenerOutcome, NO_SUMMARY, count, cut_quotes};
 use crate::event::{Alert, AlertPhase, Digest, DigestReason, Evidence};
-use crate::grounding::Talk;
+use crate::grounding::{Talk, text_of};
 
 /// A digest that is being written.
 pub(crate) struct DigestDraft {
@@ -113,10 +113,10 @@ impl Listener {
     pub(crate) fn finish_digest(&mut self, digest: DigestDraft) -> Digest {
         let DigestDraft { draft, reason, time, span, last, must_end: _ } = digest;
         let (parts, _) = draft.into_parts();
-        let told = self.check_summary(span.from, last, &parts);
+        let told = self.tell(span.from, last, &parts);
         self.pending.finish(time);
-        let text = if told.sentences.is_empty() { NO_SUMMARY.into() } else { told.text() };
-        let sentences = told.sentences.into_iter().map(cut_quotes).collect();
+        let text = if told.is_empty() { NO_SUMMARY.into() } else { text_of(&told) };
+        let sentences = told.into_iter().map(cut_quotes).collect();
         let (id, room) = (Ulid::generate(), self.room.clone());
         Digest { id, time, from: span.from, to: span.to, reason, words: span.words, room, text, sentences }
     }

@@ -11,7 +11,7 @@ use ulid::Ulid;
 
 use super::material::{Exchange, Household, HouseholdEvent, HouseholdQuestion, OwnQuestion, utterances};
 use super::scores::Scored;
-use super::truth::{TruthCounts, is_answer};
+use super::truth::{TruthCounts, holds, is_answer};
 use crate::cli::ask::transcript;
 use crate::config::{Rule, WatchKind};
 use crate::event::{AlertPhase, Utterance};
@@ -51,11 +51,16 @@ pub(super) struct JudgeReading<'a> {
     pub(super) last: bool,
 }
 
-/// Right answers as the model wrote them, as they were told, and the number of questions.
+/// Answers, and what came of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct AnswerCounts {
+    /// Right word by word, as the model wrote them and as they are told.
     pub(super) written: usize,
     pub(super) told: usize,
+    /// What is told holds the words of the right answer; so may a quote.
+    pub(super) held: usize,
+    /// What is told is that it was not said.
+    pub(super) silent: usize,
     pub(super) of: usize,
 }
 
@@ -321,6 +326,8 @@ impl AnswerCounts {
         let is_right = |answer: &str| right.iter().any(|right| is_answer(answer, right));
         self.written += usize::from(is_right(&written));
         self.told += usize::from(is_right(&told.text));
+        self.held += usize::from(right.iter().any(|right| holds(&told.text, right)));
+        self.silent += usize::from(is_answer(&told.text, listener.not_said()));
         self.of += 1;
         Ok(())
     }

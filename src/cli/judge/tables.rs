@@ -129,10 +129,13 @@ impl JudgeReport {
             ("… of 600 words and more", households.long_digests),
         ];
         if rows.iter().any(|(_, counts)| counts.of > 0) {
-            writeln!(f, "\n{:<34}{:>20}{:>20}", "answers, word by word", "as written", "as told")?;
+            let [a, b, c, d] = ["as written", "as told", "told holds it", "told \"not said\""];
+            writeln!(f, "\n{:<34}{a:>20}{b:>20}{c:>20}{d:>20}", "answers, word by word")?;
         }
-        for (name, AnswerCounts { written, told, of }) in rows.into_iter().filter(|(_, counts)| counts.of > 0) {
-            writeln!(f, "{name:<34}{:>20}{:>20}", of_all(written, of), of_all(told, of))?;
+        for (name, counts) in rows.into_iter().filter(|(_, counts)| counts.of > 0) {
+            let AnswerCounts { written, told, held, silent, of } = counts;
+            let [a, b, c, d] = [written, told, held, silent].map(|count| of_all(count, of));
+            writeln!(f, "{name:<34}{a:>20}{b:>20}{c:>20}{d:>20}")?;
         }
         if hits + false_alarms + missed > 0 {
             let f1 = 2.0 * hits as f64 / (2 * hits + false_alarms + missed) as f64;

@@ -55,6 +55,14 @@ pub(super) fn is_answer(answer: &str, right: &str) -> bool {
     words(answer) == words(right)
 }
 
+/// Whether a text holds every word of an answer, however far apart. Words of one or two letters count only where there is no other.
+pub(super) fn holds(text: &str, answer: &str) -> bool {
+    let (text, answer) = (words(text), words(answer));
+    let long = answer.iter().filter(|word| word.chars().count() > 2);
+    let wanted: Vec<&String> = if long.clone().count() > 0 { long.collect() } else { answer.iter().collect() };
+    wanted.into_iter().all(|word| text.contains(word))
+}
+
 /// The words of a text in lower case, without marks.
 fn words(text: &str) -> Vec<String> {
     let word = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
@@ -80,6 +88,9 @@ mod tests {
             assert!(!says(sentence, truth), "{sentence} / {truth}");
         }
         assert!(is_answer("at half past seven", "At half past seven.") && !is_answer("At seven.", "At eight."));
+        let quote = "What comes nearest: “When is it? Thursday at 2, he says.”";
+        assert!(holds(quote, "Thursday at 2.") && !holds(quote, "At 3."));
+        assert!(holds(quote, "2.") && !holds(quote, "Friday."));
     }
 
     #[test]
