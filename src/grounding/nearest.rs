@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::word_lists::has_content;
-use super::words::{is_form_of, singular, words};
+use super::words::{singular, words};
 use crate::event::Evidence;
 
 /// Of the weight of a question's words, this share must stand in one utterance.
@@ -24,7 +24,7 @@ pub(crate) fn nearest(question: &str, said: &[Evidence]) -> Vec<Evidence> {
     let asked: HashSet<String> = asked.map(|word| singular(&word.text)).collect();
     let all_words = |one: &Evidence| words(&one.text).into_iter().map(|word| word.text).collect();
     let spoken: Vec<HashSet<String>> = said.iter().map(all_words).collect();
-    let holds = |utterance: &HashSet<String>, word: &str| utterance.iter().any(|spoken| is_form_of(spoken, word));
+    let holds = |utterance: &HashSet<String>, word: &str| utterance.iter().any(|spoken| may_be_form_of(spoken, word));
     let weights: HashMap<&str, f64> = asked
         .iter()
         .map(|word| {
@@ -40,6 +40,14 @@ pub(crate) fn nearest(question: &str, said: &[Evidence]) -> Vec<Evidence> {
     let Some((first, _)) = best.max_by(|(_, a), (_, b)| a.total_cmp(b)) else { return Vec::new() };
     let follows = |one: &&Evidence| one.time.duration_since(said[first].time).as_secs() <= MAX_PAUSE_S;
     said[first..].iter().take(QUOTED).take_while(follows).cloned().collect()
+}
+
+/// Whether two words may be forms of one, more generously than where a claim is checked: "come" and "coming". A wrong quote is seen to
+/// be one; a wrong claim is not.
+fn may_be_form_of(a: &str, b: &str) -> bool {
+    let common = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let (a_length, b_length) = (a.chars().count(), b.chars().count());
+    a == b || (common >= 3 && common + 2 >= a_length.min(b_length) && 2 * common >= a_length.max(b_length))
 }
 
 #[cfg(test)]
