@@ -93,10 +93,8 @@ impl Listener {
         count(&self.checked, &grounded);
         let prompt = &self.reader.prompt;
         // A request ("Summarize the day.") has no words that could be looked for.
-        let is_told = !grounded.sentences.is_empty() && !(prompt.quotes_answers && question.trim_end().ends_with('?'));
-        let (text, evidence) = if is_told {
-            (grounded.text(), grounded.sentences.into_iter().flat_map(|sentence| sentence.evidence).collect())
-        } else {
+        let prefers_quotes = prompt.quotes_answers && question.trim_end().ends_with('?');
+        let (text, evidence) = if prefers_quotes || grounded.sentences.is_empty() {
             let quotes = nearest(&question, &talk);
             let quoted: Vec<&str> = quotes.iter().map(|quote| quote.text.as_str()).collect();
             let text = if quotes.is_empty() {
@@ -105,6 +103,8 @@ impl Listener {
                 prompt.nearest.replace("{text}", &quoted.join(" "))
             };
             (text, quotes)
+        } else {
+            (grounded.text(), grounded.sentences.into_iter().flat_map(|sentence| sentence.evidence).collect())
         };
         let evidence = evidence.into_iter().map(cut_quote).collect();
         (written, Answer { text, probability: log_odds.map(sigmoid), evidence })
