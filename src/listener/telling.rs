@@ -92,19 +92,20 @@ impl Listener {
         let grounded = Talk::new(&talk).ground(&written.text, written.ended, self.reader.check_options(&question));
         count(&self.checked, &grounded);
         let prompt = &self.reader.prompt;
-        // A request ("Summarize the day.") has no words that could be looked for.
+        let text = grounded.text();
+        let evidence: Vec<Evidence> = grounded.sentences.into_iter().flat_map(|sentence| sentence.evidence).collect();
+        // A request ("Summarize the day.") has no words that could be looked for. Whether something is so may be told in other words
+        // than the question's, and then only the model can know.
         let prefers_quotes = prompt.quotes_answers && question.trim_end().ends_with('?');
-        let (text, evidence) = if prefers_quotes || grounded.sentences.is_empty() {
-            let quotes = nearest(&question, &talk);
+        let may_tell = if prefers_quotes { log_odds.is_some() && !evidence.is_empty() } else { !text.is_empty() };
+        let quotes = if may_tell && !prefers_quotes { Vec::new() } else { nearest(&question, &talk) };
+        let (text, evidence) = if !quotes.is_empty() {
             let quoted: Vec<&str> = quotes.iter().map(|quote| quote.text.as_str()).collect();
-            let text = if quotes.is_empty() {
-                prompt.not_said.clone()
-            } else {
-                prompt.nearest.replace("{text}", &quoted.join(" "))
-            };
-            (text, quotes)
+            (prompt.nearest.replace("{text}", &quoted.join(" ")), quotes)
+        } else if may_tell {
+            (text, evidence)
         } else {
-            (grounded.text(), grounded.sentences.into_iter().flat_map(|sentence| sentence.evidence).collect())
+            (prompt.not_said.clone(), Vec::new())
         };
         let evidence = evidence.into_iter().map(cut_quote).collect();
         (written, Answer { text, probability: log_odds.map(sigmoid), evidence })
