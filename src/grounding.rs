@@ -22,7 +22,7 @@ use std::ops::Range;
 use tracing::debug;
 
 use self::claims::{Claim, ClaimKind, content, soften};
-pub(crate) use self::nearest::nearest;
+pub(crate) use self::nearest::{asks_for_particulars, nearest};
 pub(crate) use self::quotes::with_quotes;
 use self::talk::Said;
 pub(crate) use self::talk::Talk;

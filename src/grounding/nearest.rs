@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::word_lists::has_content;
+use super::word_lists::{TALK, has_content};
 use super::words::{singular, words};
 use crate::event::Evidence;
 
@@ -40,6 +40,11 @@ pub(crate) fn nearest(question: &str, said: &[Evidence]) -> Vec<Evidence> {
     let Some((first, _)) = best.max_by(|(_, a), (_, b)| a.total_cmp(b)) else { return Vec::new() };
     let follows = |one: &&Evidence| one.time.duration_since(said[first].time).as_secs() <= MAX_PAUSE_S;
     said[first..].iter().take(QUOTED).take_while(follows).cloned().collect()
+}
+
+/// Whether a question is about something that may have been said, and not about the talk as a whole.
+pub(crate) fn asks_for_particulars(question: &str) -> bool {
+    words(question).iter().any(|word| has_content(&word.text) && !TALK.contains(word.text.as_str()))
 }
 
 /// Whether two words may be forms of one, more generously than where a claim is checked: "come" and "coming". A wrong quote is seen to
@@ -85,6 +90,18 @@ mod tests {
             ["When does the plumber come?", "Thursday at two, he says."]
         );
         assert_eq!(texts(&nearest("when do the trains come", &said)), ["When does the train come?", "At six."]);
+    }
+
+    #[test]
+    fn a_question_about_the_talk_as_a_whole_asks_for_no_particulars() {
+        for question in
+            ["What did they talk about just now?", "What was the recent conversation about?", "What happened?", ""]
+        {
+            assert!(!asks_for_particulars(question), "{question}");
+        }
+        for question in ["When does the plumber come?", "What happened to the dog?", "Is there a fire?"] {
+            assert!(asks_for_particulars(question), "{question}");
+        }
     }
 
     #[test]

@@ -23,6 +23,10 @@ const FUNCTION_WORDS: &str = "a about after again all also am an and any anybody
     something talked talk planned than that the their them then there they this those to too under until up was we were what when where which while who \
     why will with would yes you your";
 
+/// Words with which the talk itself is asked about: "What was the recent conversation about?"
+const TALK_WORDS: &str = "conversation conversations discuss discussed discussing discussion happen happened happening lately recent recently \
+                          summarise summarize summary talking";
+
 /// First names that are words, too: at the beginning of a sentence they are taken for names.
 const ALSO_NAMES: &str = "amber angel art bill bob candy chance chase cliff daisy dale dawn dean drew faith frank gene glen grace grant guy \
                           hazel heather hope hunter iris ivy jack jade jasmine joy lance lily mark mason miles nick olive pat pearl penny ray rich rob \
@@ -30,6 +34,7 @@ const ALSO_NAMES: &str = "amber angel art bill bob candy chance chase cliff dais
 
 pub(super) static NAME: LazyLock<HashSet<&str>> = LazyLock::new(|| ALSO_NAMES.split_whitespace().collect());
 pub(super) static FUNCTION: LazyLock<HashSet<&str>> = LazyLock::new(|| FUNCTION_WORDS.split_whitespace().collect());
+pub(super) static TALK: LazyLock<HashSet<&str>> = LazyLock::new(|| TALK_WORDS.split_whitespace().collect());
 pub(super) static DAY: LazyLock<HashSet<&str>> = LazyLock::new(|| DAYS.split_whitespace().collect());
 
 /// Whether a word carries content of its own.

@@ -10,7 +10,7 @@ use super::ask::{Answer, Generated};
 use super::draft::Draft;
 use super::{Listener, ListenerError, count, cut_quote};
 use crate::event::{Evidence, GroundedSentence};
-use crate::grounding::{GroundedText, Talk, nearest, with_quotes};
+use crate::grounding::{GroundedText, Talk, asks_for_particulars, nearest, with_quotes};
 
 /// The longest summary, or part of one, and the longest answer to a person, in tokens.
 pub(super) const SUMMARY_TOKENS: usize = 128;
@@ -96,7 +96,8 @@ impl Listener {
         let evidence: Vec<Evidence> = grounded.sentences.into_iter().flat_map(|sentence| sentence.evidence).collect();
         // A request ("Summarize the day.") has no words that could be looked for. Whether something is so may be told in other words
         // than the question's, and then only the model can know.
-        let prefers_quotes = prompt.quotes_answers && question.trim_end().ends_with('?');
+        let is_particular = question.trim_end().ends_with('?') && asks_for_particulars(&question);
+        let prefers_quotes = prompt.quotes_answers && is_particular;
         let may_tell = if prefers_quotes { log_odds.is_some() && !evidence.is_empty() } else { !text.is_empty() };
         let quotes = if may_tell && !prefers_quotes { Vec::new() } else { nearest(&question, &talk) };
         let (text, evidence) = if !quotes.is_empty() {
