@@ -39,7 +39,7 @@ pub(crate) struct AskArgs {
     /// The config file of the daemon; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     config: Option<PathBuf>,
-    /// Questions; one that can be answered by yes or no also gets its probability
+    /// Questions; one that the model answers by yes or no also gets its probability
     #[arg(required = true, value_name = "QUESTION")]
     questions: Vec<String>,
     /// One line of JSON for each answer
@@ -156,7 +156,8 @@ fn answer(args: &AskArgs, listener: &Listener, room: Option<&str>, at: Option<Ti
             writeln!(out, "{}", serde_json::to_string(&line)?)?;
         } else {
             let room = room.map(|room| format!("{room}: ")).unwrap_or_default();
-            match probability {
+            // Beside a quote, the probability of a model that did not answer would be taken for the answer.
+            match probability.filter(|_| answer.is_written) {
                 Some(p) => writeln!(out, "{room}{question} → {text} (yes {:.0} %)", p * 100.0)?,
                 None => writeln!(out, "{room}{question} → {text}")?,
             }

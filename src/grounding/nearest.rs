@@ -13,7 +13,7 @@ use crate::event::Evidence;
 
 /// Of the weight of a question's words, this share must stand in one utterance.
 const MIN_SHARE: f64 = 0.5;
-/// So many utterances are quoted: where a question was asked in the talk, too, the answer follows it.
+/// So many utterances are quoted, and one more if the last of them is a question: its answer follows.
 const QUOTED: usize = 2;
 /// What is said later than this after the nearest utterance is no answer to it.
 const MAX_PAUSE_S: i64 = 60;
@@ -39,7 +39,9 @@ pub(crate) fn nearest(question: &str, said: &[Evidence]) -> Vec<Evidence> {
     let best = spoken.iter().map(share).enumerate().filter(|(_, share)| *share >= MIN_SHARE);
     let Some((first, _)) = best.max_by(|(_, a), (_, b)| a.total_cmp(b)) else { return Vec::new() };
     let follows = |one: &&Evidence| one.time.duration_since(said[first].time).as_secs() <= MAX_PAUSE_S;
-    said[first..].iter().take(QUOTED).take_while(follows).cloned().collect()
+    let asks = |one: &Evidence| one.text.trim_end().ends_with('?');
+    let count = QUOTED + usize::from(said.get(first + QUOTED - 1).is_some_and(asks));
+    said[first..].iter().take(count).take_while(follows).cloned().collect()
 }
 
 /// Whether a question is about something that may have been said, and not about the talk as a whole.
@@ -90,6 +92,25 @@ mod tests {
             ["When does the plumber come?", "Thursday at two, he says."]
         );
         assert_eq!(texts(&nearest("when do the trains come", &said)), ["When does the train come?", "At six."]);
+    }
+
+    #[test]
+    fn where_the_last_quote_is_a_question_its_answer_is_quoted_too() {
+        let said = talk(&["The plumber comes on Thursday.", "At what time?", "At two.", "Fine."]);
+        assert_eq!(
+            texts(&nearest("When does the plumber come?", &said[..])),
+            ["The plumber comes on Thursday.", "At what time?"],
+            "what is said more than a minute later is not quoted"
+        );
+        let soon: Vec<Evidence> = said
+            .into_iter()
+            .enumerate()
+            .map(|(index, one)| Evidence { time: Timestamp::from_second(index as i64 * 5).unwrap(), ..one })
+            .collect();
+        assert_eq!(
+            texts(&nearest("When does the plumber come?", &soon)),
+            ["The plumber comes on Thursday.", "At what time?", "At two."]
+        );
     }
 
     #[test]

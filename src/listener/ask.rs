@@ -26,7 +26,9 @@ impl Question {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub text: String,
-    /// Probability of yes; none for a question that is not a yes/no question.
+    /// The model wrote the text. Else it is a quote, or says that it was not said.
+    pub is_written: bool,
+    /// The model's probability of yes; none for a question that is not a yes/no question.
     pub probability: Option<f64>,
     /// The utterances that the text rests on, oldest first.
     pub evidence: Vec<Evidence>,

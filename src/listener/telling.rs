@@ -100,6 +100,7 @@ impl Listener {
         let prefers_quotes = prompt.quotes_answers && is_particular;
         let may_tell = if prefers_quotes { log_odds.is_some() && !evidence.is_empty() } else { !text.is_empty() };
         let quotes = if may_tell && !prefers_quotes { Vec::new() } else { nearest(&question, &talk) };
+        let is_written = may_tell && quotes.is_empty();
         let (text, evidence) = if !quotes.is_empty() {
             let quoted: Vec<&str> = quotes.iter().map(|quote| quote.text.as_str()).collect();
             (prompt.nearest.replace("{text}", &quoted.join(" ")), quotes)
@@ -109,7 +110,7 @@ impl Listener {
             (prompt.not_said.clone(), Vec::new())
         };
         let evidence = evidence.into_iter().map(cut_quote).collect();
-        (written, Answer { text, probability: log_odds.map(sigmoid), evidence })
+        (written, Answer { text, is_written, probability: log_odds.map(sigmoid), evidence })
     }
 }
 
