@@ -20,7 +20,7 @@ build: build-deps
 
 # What a contributor runs after each change: under two minutes once everything is built.
 check: lint
-	$(CARGO) test $(PROFILE) --workspace --lib --bins
+	$(CARGO) test $(PROFILE) $(TESTED) --lib --bins
 
 lint: build-deps
 	$(CARGO) fmt --all --check
