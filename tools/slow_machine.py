@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long alerts wait on a slow machine: hearth gets a small share of the time, and talk comes as people speak.
 
-    python3 tools/slow_machine.py model FOLDER              writes a random model of 155 million parameters to FOLDER
+    python3 tools/slow_machine.py model FOLDER [--shape 2b] writes a random model to FOLDER: of 155 million parameters, or of 2B size
     hearth models quantize FOLDER MODEL.gguf --type q4_k
     python3 tools/slow_machine.py measure HEARTH MODEL.gguf [--runs 10] [--stands 130] [--seconds 100]
 
@@ -64,12 +64,20 @@ def shapes(width, mlp, heads, layers, vocabulary):
     return found
 
 
-def write_model(folder):
+# Width, MLP, heads, layers, window. The vocabulary of 2B is as large as the real one, of which the small tokenizer uses the first words.
+SHAPES = {"155m": (1024, 3072, 4, 12, 1024), "2b": (2560, 7680, 10, 26, 2048)}
+# Values that are made at a time.
+PIECE = 1 << 24
+
+
+def write_model(folder, shape):
     folder.mkdir(parents=True, exist_ok=True)
-    width, mlp, heads, layers = 1024, 3072, 4, 12
+    width, mlp, heads, layers, window = SHAPES[shape]
     config = json.loads((NANO / "config.json").read_text())
+    if shape == "2b":
+        config["vocab_size"] = 256_000
     config |= {"hidden_size": width, "lru_width": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-    config |= {"head_dim": width // heads, "intermediate_size": 2 * mlp, "attention_window_size": 1024}
+    config |= {"head_dim": width // heads, "intermediate_size": 2 * mlp, "attention_window_size": window}
     (folder / "config.json").write_text(json.dumps(config))
     shutil.copy(NANO / "tokenizer.json", folder)
     prompt = json.loads((NANO / "prompt.json").read_text())
@@ -84,7 +92,7 @@ def write_model(folder):
     text = json.dumps(header).encode()
     with open(folder / "model.safetensors", "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for size in sizes:
+        for size in (min(PIECE, size - at) for size in sizes for at in range(0, size, PIECE)):
             # Of either sign, between 0.008 and 0.016.
             bits = int.from_bytes(os.urandom(2 * size), "little") & int.from_bytes(b"\xff\x83" * size, "little")
             file.write((bits | int.from_bytes(b"\x00\x20" * size, "little")).to_bytes(2 * size, "little"))
@@ -173,7 +181,9 @@ def measure(folder, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("model").add_argument("folder", type=Path)
+    writing = commands.add_parser("model")
+    writing.add_argument("folder", type=Path)
+    writing.add_argument("--shape", choices=SHAPES, default="155m")
     measuring = commands.add_parser("measure")
     measuring.add_argument("hearth")
     measuring.add_argument("model", type=Path)
@@ -182,7 +192,7 @@ def main():
     measuring.add_argument("--seconds", type=float, default=100, help="of talk")
     arguments = parser.parse_args()
     if arguments.command == "model":
-        write_model(arguments.folder)
+        write_model(arguments.folder, arguments.shape)
     else:
         with tempfile.TemporaryDirectory() as folder:
             measure(Path(folder), arguments)

@@ -14,6 +14,7 @@ use crate::asr_pipeline::AsrPipeline;
 use crate::audio::SourceControl;
 use crate::commands::PendingCommand;
 use crate::config::Broker;
+use crate::listener::pace::MachineClock;
 use crate::mqtt::client::ClientSettings;
 use crate::services::api::ApiInputs;
 use crate::services::ingest::IngestInputs;
@@ -47,7 +48,11 @@ impl App {
             PublishInputs { client: client.clone(), info, rules, requests, microphone: asked, grace: publish::GRACE };
         let publish = publish::spawn(parts, &context, inputs)?;
         let listener = match listener {
-            Some(listener) => Some(listen::spawn(parts, &context, ListenInputs { listener, rules: rules_sender })?),
+            Some(listener) => Some(listen::spawn(
+                parts,
+                &context,
+                ListenInputs { listener, rules: rules_sender, clock: Arc::new(MachineClock::default()) },
+            )?),
             None => None,
         };
         let hearing =

@@ -1,5 +1,6 @@
 //! `hearth bench`: measures speed on this machine. Each figure stands beside the machine's limit, measured in the same run.
 
+pub(crate) mod day;
 pub(crate) mod hearing;
 mod long;
 mod machine;
@@ -21,6 +22,8 @@ enum BenchCommand {
     Model(model::BenchModelArgs),
     /// Words, latency and cost of hearing a folder of recordings, beside one offline pass of the same recognizer
     Hearing(hearing::BenchHearingArgs),
+    /// A simulated day of talk through the listener, on this machine or a share of it: how late alerts come
+    Day(day::BenchDayArgs),
     /// Emptying the outbox to a broker, beside a plain loop that awaits each acknowledgement
     Publish(publish::BenchPublishArgs),
 }
@@ -31,6 +34,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.what {
         BenchCommand::Model(args) => model::run(args),
         BenchCommand::Hearing(args) => hearing::run(args),
+        BenchCommand::Day(args) => day::run(args),
         BenchCommand::Publish(args) => publish::run(args),
     }
 }

@@ -4,7 +4,7 @@
 //! interrupted.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use griffin::{Generation, Sampler, Sampling};
 
@@ -121,9 +121,9 @@ impl Draft {
 
     /// Goes on for about so long. False when there is nothing left to write.
     pub(crate) fn advance_for(&mut self, slice: Duration) -> Result<bool, ListenerError> {
-        let began = Instant::now();
+        let began = self.reader.pace.now();
         while self.advance()? {
-            if began.elapsed() >= slice {
+            if self.reader.pace.now() - began >= slice {
                 return Ok(true);
             }
         }

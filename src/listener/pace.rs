@@ -3,6 +3,7 @@
 //! Reading, asking and writing go in slices, so that a slow machine can do something else between two of them. Before each slice whoever owns
 //! the listener is asked whether to go on, and learns that there is progress.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -28,9 +29,35 @@ pub(crate) enum Work {
     Writing,
 }
 
+/// How time passes for the listener's work: by the machine's clock, or as `hearth bench day` simulates it.
+pub(crate) trait WorkClock: Send + Sync {
+    /// The time since some moment. It never goes back.
+    fn now(&self) -> Duration;
+    /// A slice is about to begin.
+    fn slice_begins(&self) {}
+    /// A slice in which so many tokens were read or written has ended.
+    fn slice_ends(&self, _work: Work, _tokens: usize) {}
+}
+
+/// The machine's own clock.
+pub(crate) struct MachineClock(Instant);
+
+impl Default for MachineClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl WorkClock for MachineClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// See the module.
 pub(crate) struct Pace {
     go_on: Box<dyn Fn(Work) -> bool + Send + Sync>,
+    clock: Arc<dyn WorkClock>,
     /// Slices are as short as this machine needs; else as long as the model takes at once.
     limited: bool,
     /// Nanoseconds that a token takes which is read with others; 0 before the first.
@@ -46,7 +73,18 @@ impl Default for Pace {
 impl Pace {
     /// `go_on` is called before each slice; when it returns false, what is under way ends with [`ListenerError::Stopped`].
     pub(crate) fn new(limited: bool, go_on: impl Fn(Work) -> bool + Send + Sync + 'static) -> Self {
-        Self { go_on: Box::new(go_on), limited, token_ns: AtomicU64::new(0) }
+        let clock = Arc::new(MachineClock::default());
+        Self { go_on: Box::new(go_on), clock, limited, token_ns: AtomicU64::new(0) }
+    }
+
+    /// Goes by another clock.
+    pub(crate) fn with_clock(self, clock: Arc<dyn WorkClock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The time on the clock that the work goes by.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// The most tokens of the next slice.
@@ -79,10 +117,12 @@ impl Pace {
         if !(self.go_on)(work) {
             return Err(ListenerError::Stopped);
         }
-        let began = Instant::now();
+        self.clock.slice_begins();
+        let began = self.now();
         let done = act()?;
+        self.clock.slice_ends(work, tokens);
         if tokens >= TELLING {
-            let ns = (began.elapsed().as_nanos() / tokens as u128) as u64;
+            let ns = ((self.now() - began).as_nanos() / tokens as u128) as u64;
             let before = self.token_ns.load(Relaxed);
             // The mean of the last few: what else the machine does changes.
             self.token_ns.store(if before == 0 { ns.max(1) } else { (3 * before + ns) / 4 }, Relaxed);

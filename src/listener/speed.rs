@@ -1,7 +1,7 @@
 //! How fast this machine is with this model, and what that means for these settings.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use griffin::CHUNK;
 
@@ -43,20 +43,20 @@ impl Listener {
         // Any tokens take as long. The first pass also brings the weights into memory.
         let tokens: Vec<u32> = (0..CHUNK as u32).map(|token| token % model.config().vocab_size as u32).collect();
         pace.slice(Work::Reading, 1, || model.ingest(&tokens[..1], &mut state))?;
-        let (began, mut read) = (Instant::now(), 0);
-        while read < READ && began.elapsed() < MEASURED {
+        let (began, mut read) = (pace.now(), 0);
+        while read < READ && pace.now() - began < MEASURED {
             pace.slice(Work::Reading, CHUNK, || model.ingest(&tokens, &mut state))?;
             read += CHUNK;
         }
-        let reads = read as f64 / began.elapsed().as_secs_f64();
+        let reads = read as f64 / (pace.now() - began).as_secs_f64();
         let mut logits = pace.slice(Work::Writing, 1, || model.step(tokens[0], &mut state))?;
-        let (began, mut written) = (Instant::now(), 0);
-        while written < WRITTEN && began.elapsed() < MEASURED {
+        let (began, mut written) = (pace.now(), 0);
+        while written < WRITTEN && pace.now() - began < MEASURED {
             let token = logits.argmax();
             pace.slice(Work::Writing, 1, || model.step_into(token, &mut state, &mut logits))?;
             written += 1;
         }
-        let writes = f64::from(written) / began.elapsed().as_secs_f64();
+        let writes = f64::from(written) / (pace.now() - began).as_secs_f64();
         let questions: Vec<_> = self.rules.iter().filter_map(|monitor| monitor.question.as_ref()).collect();
         let question_tokens = questions.iter().map(|question| question.tokens().len()).sum();
         Ok(MachineSpeed {

@@ -6,6 +6,7 @@
 
 mod backlog;
 mod commands;
+mod events;
 mod forget;
 mod learning;
 mod outcome_messages;
@@ -17,14 +18,15 @@ mod unrecorded;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::warn;
 use ulid::Ulid;
 
+pub(crate) use self::events::{ListenerEvent, ListenerEvents};
 use self::learning::Learning;
 use self::outcome_messages::OutcomeMessages;
 use self::slices::{READ_WHILE_CLOSING, stopped};
@@ -33,11 +35,10 @@ use self::unrecorded::Unrecorded;
 use super::store_retry::StoreOutage;
 use super::{Context, ServiceError, channels, restore_live_view};
 use crate::clock;
-use crate::commands::PendingCommand;
 use crate::commands::interval::stored_interval;
 use crate::config::{Config, Rule};
-use crate::event::{Gap, Utterance};
 use crate::grounding::CheckCounts;
+use crate::listener::pace::WorkClock;
 use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
@@ -46,20 +47,6 @@ use crate::mqtt::payload::{self, MessageHeader};
 use crate::retention::Retention;
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
-
-/// What the listener thread is woken for.
-pub(crate) enum ListenerEvent {
-    /// There is a new utterance in the store.
-    UtteranceStored,
-    /// This utterance could not be stored: it is read from memory, so that an alert need not wait for the disk.
-    UtteranceUnstored(Utterance),
-    /// The stream has reached this time, and nobody is speaking.
-    StreamReached(Timestamp),
-    /// A stretch of time was not heard.
-    Gap(Gap),
-    /// A command that the listener carries out.
-    Command(PendingCommand),
-}
 
 /// A state without a snapshot begins with so many of the last utterances: what a household says in a day or so, and what the 2B
 /// model reads in an hour. More would only delay what is said now.
@@ -74,6 +61,8 @@ pub(crate) struct ListenInputs {
     pub(crate) listener: Listener,
     /// The rules that are in force, for whoever announces them.
     pub(crate) rules: watch::Sender<Vec<Rule>>,
+    /// What the work is measured by.
+    pub(crate) clock: Arc<dyn WorkClock>,
 }
 
 /// Starts the thread. It ends when every sender of the returned channel is dropped.
@@ -89,6 +78,15 @@ pub(crate) fn spawn(
     let worker = ListenerWorker::open(context.clone(), inputs)?;
     supervisor.thread(NAME, move || Ok(worker.run(events)?))?;
     Ok(sender)
+}
+
+/// Does the work in this thread, until no more events come.
+///
+/// # Errors
+/// As the service: the store cannot be read, or the model fails.
+#[cfg(feature = "bench")]
+pub(crate) fn run(context: Context, inputs: ListenInputs, events: impl ListenerEvents) -> Result<(), ServiceError> {
+    ListenerWorker::open(context, inputs)?.run(events)
 }
 
 /// Publishes the minutes between digests that are in force, also without a listener.
@@ -118,7 +116,8 @@ struct ListenerWorker {
     processed: i64,
     /// How far the stream has come.
     now: Timestamp,
-    snapshot_due: Instant,
+    clock: Arc<dyn WorkClock>,
+    snapshot_due: Duration,
     learning: Learning,
     /// Utterances that the states have read from memory and that are not stored yet.
     read_ahead: BTreeSet<Ulid>,
@@ -134,10 +133,10 @@ struct ListenerWorker {
 
 impl ListenerWorker {
     /// Continues where the last run ended: with the newest snapshots, what the listeners stored, and the text since then.
-    fn open(context: Context, ListenInputs { mut listener, rules }: ListenInputs) -> Result<Self, ServiceError> {
+    fn open(context: Context, ListenInputs { mut listener, rules, clock }: ListenInputs) -> Result<Self, ServiceError> {
         let config = context.config.clone();
         let live = config.source.is_live();
-        listener.set_pace(Arc::new(slices::pace(&context, live)));
+        listener.set_pace(Arc::new(slices::pace(&context, live, clock.clone())));
         let mut store = context.open_store()?;
         let retention = context.retention();
         let (processed, memory) = store.reader()?;
@@ -159,7 +158,7 @@ impl ListenerWorker {
         let standings = listeners.standings(Timestamp::UNIX_EPOCH);
         let outcome_messages = OutcomeMessages::new(&config.rules, &context.topics, standings);
         store.enqueue(&outcome_messages.settle(&store.retained()?))?;
-        let snapshot_due = Instant::now() + snapshot_every(&config);
+        let snapshot_due = clock.now() + snapshot_every(&config);
         let mut worker = Self {
             context,
             listeners,
@@ -172,6 +171,7 @@ impl ListenerWorker {
             read,
             processed,
             now: Timestamp::UNIX_EPOCH,
+            clock,
             snapshot_due,
             learning,
             read_ahead: BTreeSet::new(),
@@ -188,21 +188,18 @@ impl ListenerWorker {
     }
 
     /// Reads until every sender is gone; then publishes what is left and saves a snapshot.
-    fn run(mut self, events: Receiver<ListenerEvent>) -> Result<(), ServiceError> {
+    fn run(mut self, mut events: impl ListenerEvents) -> Result<(), ServiceError> {
         self.tell_speed()?;
         loop {
             self.catch_up()?;
             self.retry_record()?;
             self.do_periodic_work()?;
-            let mut came = events.recv_timeout(if self.is_writing() { Duration::ZERO } else { IDLE });
+            let mut came = events.next(if self.is_writing() { Duration::ZERO } else { IDLE });
             while let Ok(event) = came {
                 // What is in the store by now was said before this event.
                 self.catch_up()?;
                 self.handle(event)?;
-                came = events.try_recv().map_err(|error| match error {
-                    TryRecvError::Empty => RecvTimeoutError::Timeout,
-                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-                });
+                came = events.next(Duration::ZERO);
             }
             if matches!(came, Err(RecvTimeoutError::Disconnected)) {
                 break;
@@ -223,7 +220,7 @@ impl ListenerWorker {
         self.wait_until_recorded()?;
         let read = self.processed.min(self.read);
         self.retention.clone().enforce(&mut self, read)?;
-        self.snapshot_due = Instant::now();
+        self.snapshot_due = self.clock.now();
         self.save_if_due();
         Ok(())
     }
@@ -255,10 +252,10 @@ impl ListenerWorker {
         &mut self,
         read: impl FnOnce(&mut Listeners) -> Result<(), listener::ListenerError>,
     ) -> Result<(), ServiceError> {
-        let (began, before) = (Instant::now(), self.listeners.tokens_read());
+        let (began, before) = (self.clock.now(), self.listeners.tokens_read());
         read(&mut self.listeners)?;
-        let age = self.listeners.tokens_read();
-        if let Some(cost) = self.meter.add(age - before, began.elapsed(), age) {
+        let (now, age) = (self.clock.now(), self.listeners.tokens_read());
+        if let Some(cost) = self.meter.add(age - before, now - began, now, age) {
             self.context.metrics.token_ns.set((cost.us_per_token * 1e3) as u64);
             self.context.live_feed.publish(LiveEvent::TokenCost(cost));
         }
@@ -287,7 +284,7 @@ impl ListenerWorker {
         self.learn_if_due()?;
         // During a shutdown each snapshot may be the last: what is still being transcribed may take longer than the grace.
         if self.context.is_closing() {
-            self.snapshot_due = Instant::now();
+            self.snapshot_due = self.clock.now();
         }
         self.save_if_due();
         Ok(())
@@ -297,8 +294,8 @@ impl ListenerWorker {
         // A snapshot must hold nothing that is not stored: it could not be forgotten later.
         // One with utterances that the rules were not asked about could not be used.
         let stored = self.read_ahead.is_empty() && self.unrecorded.is_empty() && self.read <= self.processed;
-        if stored && Instant::now() >= self.snapshot_due {
-            self.snapshot_due = Instant::now() + snapshot_every(&self.config);
+        if stored && self.clock.now() >= self.snapshot_due {
+            self.snapshot_due = self.clock.now() + snapshot_every(&self.config);
             self.save();
         }
     }

@@ -1,5 +1,6 @@
 //! Subcommands that read what a daemon stored, run as programs on the sample of commit 390a4b9.
 
+mod bench_day;
 mod demo;
 mod judging;
 

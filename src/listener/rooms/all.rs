@@ -1,7 +1,7 @@
 //! What is asked of the listeners of all rooms: summaries, alerts, and what they keep over a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -61,8 +61,9 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::hear`].
     pub(crate) fn write(&mut self, slice: Duration) -> Result<ListenerOutcome, ListenerError> {
-        let (began, mut outcome) = (Instant::now(), ListenerOutcome::default());
-        while outcome == ListenerOutcome::default() && began.elapsed() < slice {
+        let pace = self.shared.listener.reader.pace.clone();
+        let (began, mut outcome) = (pace.now(), ListenerOutcome::default());
+        while outcome == ListenerOutcome::default() && pace.now() - began < slice {
             let sentences = self.has_sentences();
             let has =
                 |listener: &&mut Listener| if sentences { listener.has_sentences() } else { listener.has_digest() };

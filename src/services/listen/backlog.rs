@@ -4,7 +4,7 @@
 //! is stored together with the results, after the rules were asked about the utterances. So what was read but not asked about before a crash
 //! is read and asked about again. During a shutdown it reads for some seconds more; the rest waits in the store for the next start.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::info;
 
@@ -23,21 +23,22 @@ const PLAYED_BEHIND: u64 = 16;
 
 /// Utterances that were read and that the rules were not asked about yet.
 struct UnaskedTurn {
-    began: Instant,
+    /// When the first of them was about to be read.
+    began: Duration,
     utterances: usize,
     outcome: ListenerOutcome,
 }
 
-impl Default for UnaskedTurn {
-    fn default() -> Self {
-        Self { began: Instant::now(), utterances: 0, outcome: ListenerOutcome::default() }
+impl UnaskedTurn {
+    fn beginning(now: Duration) -> Self {
+        Self { began: now, utterances: 0, outcome: ListenerOutcome::default() }
     }
 }
 
 impl ListenerWorker {
     /// Reads what is in the store and not yet in the state.
     pub(super) fn catch_up(&mut self) -> Result<(), ServiceError> {
-        let mut turn = UnaskedTurn::default();
+        let mut turn = UnaskedTurn::beginning(self.clock.now());
         while self.may_read() {
             self.context.metrics.reading_heartbeat.beat();
             let batch = retry_until_stored(&self.context, || self.store.utterances_after(self.read, state_at::BATCH))?;
@@ -52,7 +53,7 @@ impl ListenerWorker {
                     break;
                 }
                 self.read_new(*seq, utterance, &mut turn)?;
-                let long = turn.utterances >= TURN_UTTERANCES || turn.began.elapsed() >= TURN;
+                let long = turn.utterances >= TURN_UTTERANCES || self.clock.now() - turn.began >= TURN;
                 if alone || long {
                     self.ask_rules(&mut turn)?;
                 }
@@ -121,7 +122,8 @@ impl ListenerWorker {
 
     /// Asks the rules about all that was read. Only after that it counts as processed.
     fn ask_rules(&mut self, turn: &mut UnaskedTurn) -> Result<(), ServiceError> {
-        let UnaskedTurn { utterances, mut outcome, .. } = std::mem::take(turn);
+        let UnaskedTurn { utterances, mut outcome, .. } =
+            std::mem::replace(turn, UnaskedTurn::beginning(self.clock.now()));
         if utterances == 0 || self.stopped {
             return Ok(());
         }

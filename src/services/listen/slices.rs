@@ -3,13 +3,14 @@
 //! Sentences of alerts come first, then answers to commands, then digests. After each slice everything that was said meanwhile is read, and the rules
 //! are asked. A recording that is played fast is not heard live, and its texts are written at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::ListenerWorker;
 use crate::listener::draft::Draft;
-use crate::listener::pace::{Pace, WRITING_SLICE, Work};
+use crate::listener::pace::{Pace, WRITING_SLICE, Work, WorkClock};
 use crate::listener::{ListenerError, ListenerOutcome};
 use crate::services::{Context, ServiceError};
 
@@ -19,7 +20,7 @@ const WRITE_WHILE_CLOSING: Duration = Duration::from_secs(5);
 const ASK_WHILE_CLOSING: Duration = Duration::from_secs(6);
 
 /// How the listener computes: each slice is progress for the watchdog, and none begins late in a shutdown.
-pub(super) fn pace(context: &Context, live: bool) -> Pace {
+pub(super) fn pace(context: &Context, live: bool, clock: Arc<dyn WorkClock>) -> Pace {
     let context = context.clone();
     Pace::new(live, move |work| {
         context.metrics.reading_heartbeat.beat();
@@ -30,6 +31,7 @@ pub(super) fn pace(context: &Context, live: bool) -> Pace {
         };
         context.closing_for().is_none_or(|closing| closing < most)
     })
+    .with_clock(clock)
 }
 
 /// None where work was stopped by a shutdown.

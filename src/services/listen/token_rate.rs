@@ -2,7 +2,7 @@
 //!
 //! Only time spent on reading counts, not on questions or waiting.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -18,20 +18,20 @@ const AFTER: Duration = Duration::from_secs(60);
 pub(crate) struct TokenRateMeter {
     tokens: u64,
     spent: Duration,
-    last: Option<Instant>,
+    last: Option<Duration>,
 }
 
 impl TokenRateMeter {
-    /// `tokens` were read in `spent`. Returns a sample, with the state's age of `read` tokens, when one is due.
-    pub(crate) fn add(&mut self, tokens: u64, spent: Duration, read: u64) -> Option<TokenCost> {
+    /// `tokens` were read in `spent`, until `now`. Returns a sample, with the state's age of `read` tokens, when one is due.
+    pub(crate) fn add(&mut self, tokens: u64, spent: Duration, now: Duration, read: u64) -> Option<TokenCost> {
         self.tokens += tokens;
         self.spent += spent;
-        let late = self.last.is_none_or(|last| last.elapsed() >= AFTER);
+        let late = self.last.is_none_or(|last| now - last >= AFTER);
         if self.tokens == 0 || (self.tokens < TOKENS && !late) {
             return None;
         }
         let us_per_token = self.spent.as_secs_f64() * 1e6 / self.tokens as f64;
-        *self = Self { last: Some(Instant::now()), ..Self::default() };
+        *self = Self { last: Some(now), ..Self::default() };
         Some(TokenCost { time: Timestamp::now(), tokens: read, us_per_token, rss_bytes: resident_bytes() })
     }
 }
