@@ -57,6 +57,8 @@ enum InstructionSet {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C: Intel since 2013, AMD since 2015.
     Avx2,
+    /// x86-64 with AVX2 and VNNI: Intel's N100 and Core from the 12th generation.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI: Intel servers since 2019, AMD since Zen 4.
     Avx512,
     /// aarch64: a Raspberry Pi 4.
@@ -67,13 +69,14 @@ enum InstructionSet {
 
 impl InstructionSet {
     /// The fastest one last.
-    const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon, Self::NeonDot];
+    const ALL: [Self; 6] = [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Neon, Self::NeonDot];
 
     /// As it is written in settings.
     fn name(self) -> &'static str {
         match self {
             Self::Scalar => "portable",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
             Self::Neon => "neon",
             Self::NeonDot => "neon-dot",
@@ -90,6 +93,8 @@ impl Kernel {
             InstructionSet::Scalar => true,
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => instruction_sets::avx2::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::AvxVnni => instruction_sets::avx_vnni::is_available(),
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => instruction_sets::avx512::is_available(),
             #[cfg(target_arch = "aarch64")]
@@ -111,7 +116,7 @@ impl Kernel {
         Self::available().last().unwrap_or(Self::SCALAR)
     }
 
-    /// A kernel by its name: portable, avx2, avx512, neon or neon-dot. None if there is none of this name, or this processor
+    /// A kernel by its name: portable, avx2, avx-vnni, avx512, neon or neon-dot. None if there is none of this name, or this processor
     /// cannot run it.
     pub fn by_name(name: &str) -> Option<Self> {
         name.parse().ok()
@@ -129,6 +134,9 @@ impl Kernel {
             // SAFETY: this kernel is only made where `avx2::is_available`, which asks for the features of `avx2::group`.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => unsafe { instruction_sets::avx2::group(format, weights, view, sums) },
+            // SAFETY: this kernel is only made where `avx_vnni::is_available`, which asks for the features of `avx_vnni::group`.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::AvxVnni => unsafe { instruction_sets::avx_vnni::group(format, weights, view, sums) },
             // SAFETY: this kernel is only made where `avx512::is_available`, which asks for the features of `avx512::group`.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => unsafe { instruction_sets::avx512::group(format, weights, view, sums) },
@@ -144,7 +152,7 @@ impl Kernel {
 
     /// Whether a single vector goes faster over [`INTERLEAVED_GROUPS`] groups at once.
     fn interleaves_groups(self) -> bool {
-        self.0 == InstructionSet::Avx2
+        matches!(self.0, InstructionSet::Avx2 | InstructionSet::AvxVnni)
     }
 
     /// Writes the outputs of several groups of rows, which read the same columns, for the only vector of `view`.
@@ -159,6 +167,9 @@ impl Kernel {
             // SAFETY: this kernel is only made where `avx2::is_available`, which asks for the features of `avx2::gemv`.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => unsafe { instruction_sets::avx2::gemv(format, weights, view, sums) },
+            // SAFETY: this kernel is only made where `avx_vnni::is_available`, which asks for the features of `avx_vnni::gemv`.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::AvxVnni => unsafe { instruction_sets::avx_vnni::gemv(format, weights, view, sums) },
             _ => {
                 for (weights, sums) in weights.into_iter().zip(sums) {
                     self.group(format, weights, view, std::slice::from_mut(sums));
@@ -174,6 +185,9 @@ impl Kernel {
             // SAFETY: this kernel is only made where `avx2::is_available`, which asks for the features of `avx2::peak_flops`.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => unsafe { instruction_sets::avx2::peak_flops(format, rounds) },
+            // SAFETY: this kernel is only made where `avx_vnni::is_available`, which asks for the features that this needs.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::AvxVnni => unsafe { instruction_sets::avx_vnni::peak_flops(format, rounds) },
             // SAFETY: this kernel is only made where `avx512::is_available`, which asks for the features that this needs.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => unsafe { instruction_sets::avx512::peak_flops(format, rounds) },
@@ -190,9 +204,10 @@ impl Kernel {
     /// Runs `task` as compiled for this kernel.
     pub(crate) fn run<T: SimdTask>(self, task: T) -> T::Output {
         match self.0 {
-            // SAFETY: this kernel is only made where `avx2::is_available`, which asks for the features of `avx2::run`.
+            // SAFETY: these kernels are only made where `avx2::is_available` or `avx_vnni::is_available`, which ask for the
+            // features of `avx2::run`.
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => unsafe { instruction_sets::avx2::run(task) },
+            InstructionSet::Avx2 | InstructionSet::AvxVnni => unsafe { instruction_sets::avx2::run(task) },
             // SAFETY: this kernel is only made where `avx512::is_available`, which asks for the features of `avx512::run`.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => unsafe { instruction_sets::avx512::run(task) },
@@ -207,7 +222,7 @@ impl Kernel {
     /// Whether quantizing activations may use AVX2.
     #[cfg(target_arch = "x86_64")]
     fn has_avx2(self) -> bool {
-        matches!(self.0, InstructionSet::Avx2 | InstructionSet::Avx512)
+        matches!(self.0, InstructionSet::Avx2 | InstructionSet::AvxVnni | InstructionSet::Avx512)
     }
 }
 
@@ -240,7 +255,7 @@ impl FromStr for Kernel {
 #[non_exhaustive]
 pub enum KernelError {
     /// No kernel has this name.
-    #[error("`{name}` is no kernel: use portable, avx2, avx512, neon or neon-dot")]
+    #[error("`{name}` is no kernel: use portable, avx2, avx-vnni, avx512, neon or neon-dot")]
     #[allow(missing_docs)]
     Unknown { name: String },
     /// The processor lacks its instructions.

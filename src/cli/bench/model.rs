@@ -45,7 +45,7 @@ pub(crate) struct BenchModelArgs {
     /// Threads; 0: one per core, and one for a small model
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Instructions to compute with: portable, avx2, avx512, neon, neon-dot; by default the best there are
+    /// Instructions to compute with: portable, avx2, avx-vnni, avx512, neon, neon-dot; by default the best there are
     #[arg(long)]
     kernel: Option<Kernel>,
     /// Look at time and memory on the way to N tokens; what would take over five minutes to read is not read, but the state,

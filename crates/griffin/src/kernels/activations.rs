@@ -45,6 +45,9 @@ pub(super) struct Q8SuperBlock {
     /// The same, two as i16 in each, the first one low. For AVX2 and AVX-512.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     pub sum_pairs: [i32; 4],
+    /// −8 times each sum: what sums of products start with, so that they fit 16 bits. For AVX-VNNI and AVX-512.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    pub offsets: [i32; 8],
 }
 
 impl QuantizedActivations {
@@ -113,7 +116,7 @@ impl ActivationBlock for Q8Block {
 
 impl Default for Q8SuperBlock {
     fn default() -> Self {
-        Self { quads: [0; SUPER_BLOCK / 4], scale: 0.0, sums: [0; 8], sum_pairs: [0; 4] }
+        Self { quads: [0; SUPER_BLOCK / 4], scale: 0.0, sums: [0; 8], sum_pairs: [0; 4], offsets: [0; 8] }
     }
 }
 
@@ -129,7 +132,7 @@ impl ActivationBlock for Q8SuperBlock {
             sums[run] = sum(quants);
             sum_pairs[run / 2] |= (sums[run] & 0xffff) << (run % 2 * 16);
         }
-        Self { quads: quads(&quants), scale, sums, sum_pairs }
+        Self { quads: quads(&quants), scale, sums, sum_pairs, offsets: sums.map(|sum| -8 * sum) }
     }
 }
 

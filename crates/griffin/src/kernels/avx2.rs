@@ -42,6 +42,7 @@ mod q4k_block;
 // It uses the macros above.
 mod gemv;
 pub(super) use gemv::groups as gemv;
+pub(super) mod vnni;
 
 pub(super) use memory::{NextWeights, prefetch};
 use memory::{halves, load_256, load_pair, load_sums, part, share, store_pair};

@@ -11,11 +11,14 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::activations::{ActivationView, Q8Runs, Q8SuperBlock};
+use super::activations::{ActivationView, Q8Runs};
 use super::avx2::NextWeights;
 use super::tiles::for_each_tile;
-use super::weights::{D, D_MIN, MINS, QUANTS, SCALES, SUB_BLOCK_BYTES, SUPER_BLOCK_BYTES, UPPER, WeightFormat};
+use super::weights::{SUB_BLOCK_BYTES, WeightFormat};
 use super::{GROUP_ROWS, GroupSums};
+
+mod q4k;
+use q4k::q4k;
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
@@ -110,110 +113,6 @@ fn q8_0_tile<const N: usize>(
     N
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
-    sums.fill([0.0; GROUP_ROWS]);
-    for (index, block) in weights.as_chunks::<SUPER_BLOCK_BYTES>().0.iter().enumerate() {
-        NextWeights::behind(block).fetch(usize::MAX);
-        let factors = Avx512Factors::new(block);
-        let x = view.super_block(index);
-        for_each_tile!(sums, |token, rest| q4k_tile::<8 | 4 | 2 | 1>(block, &factors, &x[token..], rest));
-    }
-}
-
-/// What the quants of a super-block are multiplied with.
-struct Avx512Factors {
-    /// s of each run.
-    scales: [__m512i; 8],
-    /// Minima of two runs, i16, in each lane.
-    mins: [__m512i; 4],
-    d: __m512,
-    d_min: __m512,
-}
-
-impl Avx512Factors {
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn new(block: &[u8; SUPER_BLOCK_BYTES]) -> Self {
-        let low = _mm_set1_epi8(0x0f);
-        let high = _mm_set1_epi8(0x30);
-        let wide_low = _mm256_set1_epi8(0x0f);
-        let wide_high = _mm256_set1_epi8(0x30);
-        let zero = _mm512_setzero_si512();
-        let mut scales = [zero; 8];
-        let mut mins = [zero; 4];
-        // What a shift carries over from the neighboring byte is masked off.
-        for i in 0..4 {
-            let lower = load_128(part(block, SCALES + 16 * i));
-            let upper = load_128(part(block, UPPER + 16 * i));
-            let lower = [lower, _mm_srli_epi16::<4>(lower)];
-            let upper = [_mm_slli_epi16::<4>(upper), _mm_slli_epi16::<2>(upper)];
-            for half in 0..2 {
-                let scale = _mm_or_si128(_mm_and_si128(lower[half], low), _mm_and_si128(upper[half], high));
-                scales[4 * half + i] = _mm512_cvtepu8_epi32(scale);
-            }
-        }
-        for i in 0..2 {
-            let lower = load_256(part(block, MINS + 32 * i));
-            let upper = load_256(part(block, UPPER + 32 * i));
-            let lower = [lower, _mm256_srli_epi16::<4>(lower)];
-            let upper = [upper, _mm256_srli_epi16::<2>(upper)];
-            for half in 0..2 {
-                let lower = _mm256_and_si256(lower[half], wide_low);
-                let min = _mm256_or_si256(lower, _mm256_and_si256(upper[half], wide_high));
-                mins[2 * half + i] = _mm512_cvtepu8_epi16(min);
-            }
-        }
-        Self { scales, mins, d: halves(part(block, D)), d_min: halves(part(block, D_MIN)) }
-    }
-}
-
-/// Scaling is done in integers: on Zen 4, multiplying and adding f32 shares the two pipes of `vpdpbusd`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn q4k_tile<const N: usize>(
-    block: &[u8; SUPER_BLOCK_BYTES],
-    factors: &Avx512Factors,
-    x: &[Q8SuperBlock],
-    sums: &mut [GroupSums],
-) -> usize {
-    let x = &x[..N];
-    let sums = &mut sums[..N];
-    let low = _mm512_set1_epi8(0x0f);
-    let zero = _mm512_setzero_si512();
-    let mut totals = [zero; N];
-    for (pair, quants) in block[QUANTS..].as_chunks::<SUB_BLOCK_BYTES>().0.iter().enumerate() {
-        let mut dots = [[zero; 2]; N];
-        for (quad, weights) in quants.as_chunks::<64>().0.iter().enumerate() {
-            let weights = load(weights);
-            let weights = [_mm512_and_si512(weights, low), _mm512_and_si512(_mm512_srli_epi16::<4>(weights), low)];
-            for i in 0..N {
-                for run in 0..2 {
-                    let x = _mm512_set1_epi32(x[i].quads[16 * pair + 8 * run + quad]);
-                    dots[i][run] = _mm512_dpbusd_epi32(dots[i][run], weights[run], x);
-                }
-            }
-        }
-        for i in 0..N {
-            for run in 0..2 {
-                let scaled = _mm512_mullo_epi32(dots[i][run], factors.scales[2 * pair + run]);
-                totals[i] = _mm512_add_epi32(totals[i], scaled);
-            }
-        }
-    }
-    for i in 0..N {
-        let mut mins = zero;
-        for pair in 0..4 {
-            let scaled = _mm512_madd_epi16(factors.mins[pair], _mm512_set1_epi32(x[i].sum_pairs[pair]));
-            mins = _mm512_add_epi32(mins, scaled);
-        }
-        let total = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[i]), factors.d);
-        let total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(mins), factors.d_min, total);
-        let sum = _mm512_fmadd_ps(_mm512_set1_ps(x[i].scale), total, load_sums(&sums[i]));
-        store(&mut sums[i], sum);
-    }
-    N
-}
-
 /// Makes products from registers; returns how many.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
@@ -248,12 +147,6 @@ pub(super) fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
     rounds * SUMS * each
 }
 
-/// The N bytes of a block from `at` on.
-#[inline(always)]
-fn part<const N: usize>(block: &[u8; SUPER_BLOCK_BYTES], at: usize) -> &[u8; N] {
-    block[at..].first_chunk().expect("a part lies within its block")
-}
-
 /// 16 f16.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -267,20 +160,6 @@ fn halves(bytes: &[u8; 2 * GROUP_ROWS]) -> __m512 {
 fn load_sums(sums: &GroupSums) -> __m512 {
     // SAFETY: 16 numbers are read from a reference to 16 numbers.
     unsafe { _mm512_loadu_ps(sums.as_ptr()) }
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn load_128(bytes: &[u8; 16]) -> __m128i {
-    // SAFETY: 16 bytes are read from a reference to 16 bytes.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_256(bytes: &[u8; 32]) -> __m256i {
-    // SAFETY: 32 bytes are read from a reference to 32 bytes.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
 #[inline]

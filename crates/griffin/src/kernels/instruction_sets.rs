@@ -56,6 +56,24 @@ instruction_set!(avx2, is_x86_feature_detected, ["avx2", "fma", "f16c"], {
 });
 
 #[cfg(target_arch = "x86_64")]
+instruction_set!(avx_vnni, is_x86_feature_detected, ["avx2", "fma", "f16c", "avxvnni"], {
+    fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+        crate::kernels::avx2::vnni::group(format, weights, view, sums);
+    }
+    fn gemv(
+        format: WeightFormat,
+        weights: [&[u8]; crate::kernels::INTERLEAVED_GROUPS],
+        view: &ActivationView<'_>,
+        sums: [&mut GroupSums; crate::kernels::INTERLEAVED_GROUPS],
+    ) {
+        crate::kernels::avx2::vnni::gemv(format, weights, view, sums);
+    }
+    fn peak_flops(format: WeightFormat, rounds: usize) -> usize {
+        crate::kernels::avx2::vnni::peak_flops(format, rounds)
+    }
+});
+
+#[cfg(target_arch = "x86_64")]
 instruction_set!(
     avx512,
     is_x86_feature_detected,

@@ -7,25 +7,36 @@ use super::weights::{D, D_MIN, QUANTS, SUB_BLOCK, SUB_BLOCK_BYTES, SUPER_BLOCK_B
 use super::{GROUP_ROWS, GroupSums};
 
 pub(super) fn group(format: WeightFormat, weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+    group_with(format, weights, view, sums, |a, b, c| a * b + c);
+}
+
+/// With a·b + c rounded once, it gives what all other kernels do, bit for bit.
+pub(super) fn group_with(
+    format: WeightFormat,
+    weights: &[u8],
+    view: &ActivationView<'_>,
+    sums: &mut [GroupSums],
+    fma: impl Fn(f32, f32, f32) -> f32,
+) {
     sums.fill([0.0; GROUP_ROWS]);
     match format {
-        WeightFormat::F32 => f32(weights, view, sums),
-        WeightFormat::Q8_0 => q8_0(weights, view, sums),
-        WeightFormat::Q4K => q4k(weights, view, sums),
+        WeightFormat::F32 => f32(weights, view, sums, fma),
+        WeightFormat::Q8_0 => q8_0(weights, view, sums, fma),
+        WeightFormat::Q4K => q4k(weights, view, sums, fma),
     }
 }
 
-fn f32(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+fn f32(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums], fma: impl Fn(f32, f32, f32) -> f32) {
     let (columns, _) = weights.as_chunks::<{ 4 * GROUP_ROWS }>();
     for (token, sums) in sums.iter_mut().enumerate() {
         for (x, column) in view.dense(token).iter().zip(columns) {
             let (weights, _) = column.as_chunks::<4>();
-            sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += x * f32::from_le_bytes(*weight));
+            sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = fma(*x, f32::from_le_bytes(*weight), *sum));
         }
     }
 }
 
-fn q8_0(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+fn q8_0(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums], fma: impl Fn(f32, f32, f32) -> f32) {
     let (quants, scales) = weights.split_at(view.columns * GROUP_ROWS);
     let runs = quants.chunks_exact(SUB_BLOCK_BYTES).zip(scales.chunks_exact(2 * GROUP_ROWS));
     for (index, (quants, scales)) in runs.enumerate() {
@@ -34,13 +45,13 @@ fn q8_0(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
             let x = &x[token];
             let products = dot(&x.quads, quants, |weight| i32::from(weight as i8));
             for (row, sum) in sums.iter_mut().enumerate() {
-                *sum += half(scales, row) * x.scale * products[row] as f32;
+                *sum = fma(half(scales, row) * x.scale, products[row] as f32, *sum);
             }
         }
     }
 }
 
-fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
+fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums], fma: impl Fn(f32, f32, f32) -> f32) {
     for (index, block) in weights.chunks_exact(SUPER_BLOCK_BYTES).enumerate() {
         let x = view.super_block(index);
         for (token, sums) in sums.iter_mut().enumerate() {
@@ -58,9 +69,9 @@ fn q4k(weights: &[u8], view: &ActivationView<'_>, sums: &mut [GroupSums]) {
                 }
             }
             for (row, sum) in sums.iter_mut().enumerate() {
-                let scaled =
-                    half(&block[D..], row) * products[row] as f32 - half(&block[D_MIN..], row) * mins[row] as f32;
-                *sum += x.scale * scaled;
+                let scaled = half(&block[D..], row) * products[row] as f32;
+                let scaled = fma(-half(&block[D_MIN..], row), mins[row] as f32, scaled);
+                *sum = fma(x.scale, scaled, *sum);
             }
         }
     }

@@ -90,6 +90,34 @@ fn every_kernel_computes_what_the_scalar_one_does() {
 }
 
 #[test]
+fn every_kernel_but_the_scalar_one_gives_the_same_bits() {
+    let rows = 48;
+    for format in WeightFormat::ALL {
+        for columns in COLUMNS.into_iter().filter(|columns| format.fits(*columns)) {
+            let bytes = packed(format, 1, rows, columns, &random(10, rows * columns));
+            let weights = PackedMatrix::new(format, 1, rows, columns, &bytes).unwrap();
+            for tokens in (1..=64usize).filter(|tokens| tokens % 4 == 3 || tokens.is_power_of_two()) {
+                let x = random(tokens as u64, tokens * columns);
+                for kernel in Kernel::available().filter(|kernel| *kernel != Kernel::SCALAR) {
+                    let mut input = QuantizedActivations::new();
+                    input.load(kernel, &x, columns, |used| used == format);
+                    let view = ActivationView { input: &input, column: 0, columns, tokens: 0..tokens };
+                    let found = product(kernel, weights, &x, None);
+                    let mut sums = vec![[0.0; GROUP_ROWS]; tokens];
+                    for group in 0..weights.groups() {
+                        scalar::group_with(format, weights.group(group), &view, &mut sums, f32::mul_add);
+                        for (found, sums) in found.chunks(rows).zip(&sums) {
+                            let found = &found[GROUP_ROWS * group..][..GROUP_ROWS];
+                            assert_eq!(found, sums, "{kernel} {format:?} [{rows}, {columns}] × {tokens}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn products_are_candles_up_to_the_rounding_of_the_input() {
     let rows = 48;
     let columns = 768;
@@ -248,5 +276,5 @@ fn a_kernel_is_had_by_its_name_where_the_processor_has_its_instructions() {
     }
     assert_eq!(Kernel::by_name("portable"), Some(Kernel::SCALAR));
     let error = "sse".parse::<Kernel>().unwrap_err().to_string();
-    assert_eq!(error, "`sse` is no kernel: use portable, avx2, avx512, neon or neon-dot");
+    assert_eq!(error, "`sse` is no kernel: use portable, avx2, avx-vnni, avx512, neon or neon-dot");
 }
