@@ -28,6 +28,7 @@ pub mod reader;
 mod reload;
 mod rooms;
 mod rule_monitor;
+mod shared_starts;
 pub mod snapshot;
 pub mod snapshot_store;
 pub(crate) mod speed;

@@ -5,6 +5,7 @@ use super::alert::sigmoid;
 use super::draft::Draft;
 use super::pace::Work;
 use super::reader::Reader;
+use super::shared_starts;
 use crate::event::Evidence;
 use crate::grounding::CheckOptions;
 use griffin::{CHUNK, Logits, State};
@@ -75,6 +76,18 @@ impl YesNo {
     pub(super) fn log_odds(&self, logits: &Logits) -> f64 {
         logits.log_odds(&self.yes, &self.no)
     }
+
+    /// The tokens of yes, then those of no.
+    fn words(&self) -> Vec<u32> {
+        [&self.yes[..], &self.no].concat()
+    }
+
+    /// The same, from the predictions for [`YesNo::words`] alone.
+    fn log_odds_of_words(&self, logits: Vec<f32>) -> f64 {
+        let words: Vec<u32> = (0..logits.len() as u32).collect();
+        let (yes, no) = words.split_at(self.yes.len());
+        Logits::new(logits).log_odds(yes, no)
+    }
 }
 
 impl Reader {
@@ -101,27 +114,62 @@ impl Reader {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
-        let mut forks = questions.iter().map(|_| self.fork()).collect::<Result<Vec<_>, _>>()?;
-        // Each pass through the weights is a slice. The last reads as much as the others, for it costs as much.
-        let mut rest: Vec<_> = questions.iter().map(|question| question.tokens()).collect();
-        loop {
-            let share = (self.pace.tokens(Work::Asking).min(CHUNK) / questions.len()).max(1);
-            let lengths: Vec<_> = rest.iter().map(|tokens| share.min(tokens.len().saturating_sub(share))).collect();
-            let count = lengths.iter().sum();
-            if count == 0 {
-                let mut streams: Vec<(&mut State, &[u32])> = forks.iter_mut().zip(rest.iter().copied()).collect();
-                let left = rest.iter().map(|tokens| tokens.len()).sum();
-                let logits = self.pace.slice(Work::Asking, left, || self.model.read_all(&mut streams))?;
-                return Ok(logits.iter().map(|logits| yes_no.log_odds(logits)).collect());
+        let questions: Vec<_> = questions.iter().map(|question| question.tokens()).collect();
+        let mut stages = shared_starts::stages(&questions, self.asking_slice());
+        let last = stages.pop().expect("there is one at least");
+        let mut parents = vec![self.fork()?];
+        for stage in stages {
+            let mut forks: Vec<_> = stage.iter().map(|branch| parents[branch.parent].fork()).collect();
+            let mut rest: Vec<_> = stage.iter().map(|branch| branch.of(&questions)).collect();
+            while rest.iter().any(|tokens| !tokens.is_empty()) {
+                self.read_slice(&mut forks, &mut rest, 0)?;
             }
-            let mut streams: Vec<(&mut State, &[u32])> = Vec::with_capacity(forks.len());
-            for ((fork, rest), length) in forks.iter_mut().zip(&mut rest).zip(lengths) {
-                let (slice, left) = rest.split_at(length);
-                streams.push((fork, slice));
-                *rest = left;
-            }
-            self.pace.slice(Work::Asking, count, || self.model.ingest_all(&mut streams))?;
+            parents = forks;
         }
+        let mut forks: Vec<_> = last.iter().map(|branch| parents[branch.parent].fork()).collect();
+        let mut rest: Vec<_> = last.iter().map(|branch| branch.of(&questions)).collect();
+        // The last pass reads as much as the others, for it costs as much.
+        let share = self.share(rest.len());
+        while rest.iter().any(|tokens| tokens.len() > share) {
+            self.read_slice(&mut forks, &mut rest, share)?;
+        }
+        let mut streams: Vec<(&mut State, &[u32])> = forks.iter_mut().zip(rest.iter().copied()).collect();
+        let left = rest.iter().map(|tokens| tokens.len()).sum();
+        let words = yes_no.words();
+        let logits = self.pace.slice(Work::Asking, left, || self.model.read_all_for(&mut streams, &words))?;
+        Ok(logits.into_iter().map(|logits| yes_no.log_odds_of_words(logits)).collect())
+    }
+
+    /// The most tokens of the next pass through the weights, which is a slice.
+    fn asking_slice(&self) -> usize {
+        self.pace.tokens(Work::Asking).min(CHUNK)
+    }
+
+    /// The most tokens of each of so many streams in the next pass.
+    fn share(&self, streams: usize) -> usize {
+        (self.asking_slice() / streams).max(1)
+    }
+
+    /// Each fork reads on by its share, as far as it has more than `leave` tokens to read.
+    fn read_slice(&self, forks: &mut [State], rest: &mut [&[u32]], leave: usize) -> Result<(), ListenerError> {
+        let reading = rest.iter().filter(|tokens| tokens.len() > leave).count();
+        let share = self.share(reading.max(1));
+        let mut streams: Vec<(&mut State, &[u32])> = Vec::with_capacity(reading);
+        for (fork, rest) in forks.iter_mut().zip(rest) {
+            let (slice, left) = rest.split_at(share.min(rest.len().saturating_sub(leave)));
+            *rest = left;
+            if !slice.is_empty() {
+                streams.push((fork, slice));
+            }
+        }
+        let count = streams.iter().map(|(_, tokens)| tokens.len()).sum();
+        self.pace.slice(Work::Asking, count, || self.model.ingest_all(&mut streams))
+    }
+
+    /// How many tokens are read to ask all `questions` at once.
+    pub(super) fn asking_tokens(&self, questions: &[&Question]) -> usize {
+        let questions: Vec<_> = questions.iter().map(|question| question.tokens()).collect();
+        shared_starts::tokens(&shared_starts::stages(&questions, CHUNK))
     }
 
     /// What the model writes in answer to any question, with the probability of yes where that applies.
@@ -175,7 +223,46 @@ pub(crate) fn reads_as_yes_no(question: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::{Config, ListenerConfig};
+
+    #[test]
+    fn questions_that_are_asked_together_are_answered_as_if_each_was_asked_alone() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
+        for (weights, tolerance) in [(griffin::Quantization::F32, 1e-3), (griffin::Quantization::Q4K, 0.05)] {
+            let mut reader = Reader::open(&model, &ListenerConfig { weights, ..ListenerConfig::default() }).unwrap();
+            let yes_no = YesNo::new(&reader).unwrap();
+            reader.read("Oh no, there is smoke in the kitchen! Did you take your pills?").unwrap();
+            let rules = Config::default().rules;
+            let mut questions: Vec<_> = rules.iter().filter_map(|rule| rule.question.as_deref()).collect();
+            questions.extend([
+                "Is there a fire?",
+                "Is",
+                "Is someone at the door or in the hallway, and did the bell ring?",
+            ]);
+            let questions: Vec<_> = questions.iter().map(|text| reader.question(text).unwrap()).collect();
+            let questions: Vec<_> = questions.iter().collect();
+            let apart: usize = questions.iter().map(|question| question.tokens().len()).sum();
+            assert!(reader.asking_tokens(&questions) < apart, "nothing is shared");
+            let before = reader.state().tensors();
+            let together = reader.log_odds(&yes_no, &questions).unwrap();
+            for (question, odds) in questions.iter().zip(together) {
+                let alone = reader.log_odds(&yes_no, &[question]).unwrap()[0];
+                let whole = reader.model.read(question.tokens(), &mut reader.fork().unwrap()).unwrap();
+                let whole = yes_no.log_odds(&whole);
+                let seen = [odds, alone, whole];
+                assert!((odds - alone).abs() < tolerance, "{seen:?}");
+                // With quantized weights the head rounds its inputs, and here it does not.
+                assert!(
+                    (odds - whole).abs() < tolerance.max(0.3 * f64::from(weights == griffin::Quantization::Q4K)),
+                    "{seen:?}"
+                );
+            }
+            assert_eq!(reader.state().tensors(), before);
+        }
+    }
 
     #[test]
     fn yes_no_questions_are_distinguished_from_others() {

@@ -25,7 +25,7 @@ pub(crate) struct MachineSpeed {
     /// Tokens a second that are read together, and that are written.
     reads: f64,
     writes: f64,
-    /// The rules with a question, and the tokens of these.
+    /// The rules with a question, and the tokens that are read to ask all of them.
     questions: usize,
     question_tokens: usize,
     /// The tokens of a summary.
@@ -58,7 +58,7 @@ impl Listener {
         }
         let writes = f64::from(written) / (pace.now() - began).as_secs_f64();
         let questions: Vec<_> = self.rules.iter().filter_map(|monitor| monitor.question.as_ref()).collect();
-        let question_tokens = questions.iter().map(|question| question.tokens().len()).sum();
+        let question_tokens = self.reader.asking_tokens(&questions);
         Ok(MachineSpeed {
             reads,
             writes,

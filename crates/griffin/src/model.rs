@@ -4,16 +4,17 @@
 //! the same state and gives the same logits, up to rounding (with quantized weights, up to the rounding of their inputs). A call
 //! that fails leaves the state as it was.
 
+mod predictions;
+
 use std::path::Path;
 use std::sync::Mutex;
 
-use rayon::prelude::*;
 use smallvec::SmallVec;
 
 use crate::cost::{TokenCost, Work};
 use crate::formats::{Progress, TensorGroup, TensorKind, TensorSource, WeightLoader, WeightMatrix};
-use crate::kernels::{self, Kernel, Matmul, elementwise};
-use crate::layers::{PARALLEL_MIN_VALUES, ResidualBlock, RmsNorm, RotaryEmbedding};
+use crate::kernels::Kernel;
+use crate::layers::{ResidualBlock, RmsNorm, RotaryEmbedding};
 use crate::options::{KvCacheType, Options, with_threads_awake};
 use crate::rounds::{Round, rounds};
 use crate::scratch::{Scratch, StreamSpan};
@@ -177,7 +178,7 @@ impl Model {
     pub fn step_into(&self, token: u32, state: &mut State, logits: &mut Logits) -> Result<(), Error> {
         self.check(&[token], state)?;
         self.compute(1, |scratch| {
-            self.pass(scratch, &mut [(&mut *state, &[token])], Output::Logits);
+            self.pass(scratch, &mut [(&mut *state, &[token])], Output::Rows(&[0]));
             let rows = std::mem::take(&mut scratch.x);
             self.head(scratch, &rows, logits.buffer());
             scratch.x = rows;
@@ -208,49 +209,6 @@ impl Model {
         Ok(())
     }
 
-    /// Reads tokens of several streams at once and predicts what follows the last of each. The weights are read once for all, so
-    /// this is how to ask several questions of forks of one state.
-    ///
-    /// # Errors
-    /// As [`Model::read`]; the states are then as they were.
-    pub fn read_all(&self, streams: &mut [(&mut State, &[u32])]) -> Result<Vec<Logits>, Error> {
-        for (state, tokens) in &*streams {
-            self.check(tokens, state)?;
-            if tokens.is_empty() {
-                return Err(Error::NoTokens);
-            }
-        }
-        if streams.is_empty() {
-            return Ok(Vec::new());
-        }
-        let d = self.config.hidden_size;
-        let v = self.config.vocab_size;
-        let mut all = Vec::new();
-        self.compute(streams.iter().map(|(_, tokens)| tokens.len()).sum(), |scratch| {
-            let mut last = std::mem::take(&mut scratch.last_rows);
-            last.resize(streams.len() * d, 0.0);
-            for start in rounds(streams) {
-                let (mut ended, mut round, mut row) = (Vec::new(), Vec::new(), 0);
-                for part in Round::of(streams, start) {
-                    row += part.tokens.len();
-                    if part.ends {
-                        ended.push((part.stream, row - 1));
-                    }
-                    round.push((part.state, part.tokens));
-                }
-                self.pass(scratch, &mut round, if ended.is_empty() { Output::StateOnly } else { Output::Logits });
-                for (index, row) in ended {
-                    last[index * d..][..d].copy_from_slice(&scratch.x[row * d..][..d]);
-                }
-            }
-            let mut logits = Vec::new();
-            self.head(scratch, &last, &mut logits);
-            scratch.last_rows = last;
-            all = logits.chunks_exact(v).map(|row| Logits::new(row.to_vec())).collect();
-        });
-        Ok(all)
-    }
-
     /// Reads tokens and predicts what follows each of them: t predictions of v values, so give it a few at a time.
     ///
     /// # Errors
@@ -261,7 +219,7 @@ impl Model {
         self.compute(tokens.len(), |scratch| {
             let mut logits = Vec::new();
             for chunk in tokens.chunks(CHUNK) {
-                self.pass(scratch, &mut [(&mut *state, chunk)], Output::Logits);
+                self.pass(scratch, &mut [(&mut *state, chunk)], Output::All);
                 let rows = std::mem::take(&mut scratch.x);
                 self.head(scratch, &rows, &mut logits);
                 scratch.x = rows;
@@ -271,12 +229,27 @@ impl Model {
         Ok(all)
     }
 
+    fn check_all(&self, streams: &[(&mut State, &[u32])]) -> Result<(), Error> {
+        for (state, tokens) in streams {
+            self.check(tokens, state)?;
+            if tokens.is_empty() {
+                return Err(Error::NoTokens);
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self, tokens: &[u32], state: &State) -> Result<(), Error> {
+        self.check_tokens(tokens)?;
+        state.check(&self.config)
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<(), Error> {
         let vocab = self.config.vocab_size;
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(Error::Token { token, vocab });
         }
-        state.check(&self.config)
+        Ok(())
     }
 
     /// Does work on so many tokens, on the model's threads.
@@ -291,9 +264,9 @@ impl Model {
         }
     }
 
-    /// Takes the next tokens of some streams through the layers; their states move on. At [`Output::Logits`] `scratch.x` then holds
-    /// what the final norm and the head go on from.
-    fn pass(&self, scratch: &mut Scratch, streams: &mut [(&mut State, &[u32])], output: Output) {
+    /// Takes the next tokens of some streams through the layers; their states move on. `scratch.x` then holds what the final
+    /// norm and the head go on from, of the tokens that `output` names.
+    fn pass(&self, scratch: &mut Scratch, streams: &mut [(&mut State, &[u32])], output: Output<'_>) {
         let d = self.config.hidden_size;
         scratch.x.clear();
         scratch.angles.clear();
@@ -317,33 +290,23 @@ impl Model {
             layer.forward(scratch, &mut spans);
         }
         match output {
-            Output::Logits => last.forward(scratch, &mut spans),
+            Output::All => last.forward(scratch, &mut spans),
+            Output::Rows(rows) => last.forward_rows(scratch, &mut spans, rows),
             Output::StateOnly => last.update_state(scratch, &mut spans),
         }
         for StreamSpan { state, rows } in spans {
             state.advance(rows.len());
         }
     }
-
-    /// x [b, d] → logits [b, v], bent into ±`logits_soft_cap`.
-    fn head(&self, scratch: &mut Scratch, x: &[f32], logits: &mut Vec<f32>) {
-        let Scratch { activations, normed, .. } = scratch;
-        let d = self.config.hidden_size;
-        let weights = self.weights.embed_tokens.packed();
-        self.weights.final_norm.forward(self.kernel, x, normed);
-        logits.resize(x.len() / d * self.config.vocab_size, 0.0);
-        activations.load(self.kernel, normed, d, |format| format == weights.format());
-        kernels::multiply(self.kernel, activations, &mut [Matmul { weights, bias: None, out: logits }]);
-        let cap = self.config.logits_soft_cap;
-        logits.par_chunks_mut(PARALLEL_MIN_VALUES).for_each(|logits| elementwise::soft_cap(self.kernel, logits, cap));
-    }
 }
 
 /// How far tokens go through the layers.
 #[derive(Clone, Copy)]
-enum Output {
+enum Output<'r> {
     /// Only as far as the state needs.
     StateOnly,
-    /// Up to what the final norm and the head go on from.
-    Logits,
+    /// These rows up to what the final norm and the head go on from.
+    Rows(&'r [usize]),
+    /// The same, all rows.
+    All,
 }

@@ -21,6 +21,13 @@ pub(crate) struct ResidualBlock {
     hidden_size: usize,
 }
 
+/// Moves those `rows`, in ascending order, of `values` [t, width] to its beginning.
+fn keep_rows(values: &mut [f32], rows: &[usize], width: usize) {
+    for (to, from) in rows.iter().enumerate() {
+        values.copy_within(from * width..(from + 1) * width, to * width);
+    }
+}
+
 enum TemporalBlock {
     Recurrent(RecurrentBlock),
     Attention(LocalAttentionBlock),
@@ -53,15 +60,35 @@ impl ResidualBlock {
 
     /// Takes a batch through the block; the layer's state of each stream moves on.
     pub(crate) fn forward(&self, scratch: &mut Scratch, spans: &mut [StreamSpan<'_>]) {
-        let kernel = scratch.kernel;
-        self.temporal_pre_norm.forward(kernel, &scratch.x, &mut scratch.normed);
+        self.mix(scratch, spans);
+        self.add_mlp(scratch);
+    }
+
+    /// `x` → the output of temporal mixing in `out`.
+    fn mix(&self, scratch: &mut Scratch, spans: &mut [StreamSpan<'_>]) {
+        self.temporal_pre_norm.forward(scratch.kernel, &scratch.x, &mut scratch.normed);
         match &self.temporal_block {
             TemporalBlock::Recurrent(block) => block.forward(scratch, spans, self.layer),
             TemporalBlock::Attention(block) => block.forward(scratch, spans, self.layer),
         }
+    }
+
+    /// `x` and `out` → the output of the block in `x`.
+    fn add_mlp(&self, scratch: &mut Scratch) {
+        let kernel = scratch.kernel;
         self.channel_pre_norm.add_and_forward(kernel, &mut scratch.x, &scratch.out, &mut scratch.normed);
         self.mlp_block.forward(scratch);
         add(kernel, &mut scratch.x, &scratch.out, self.hidden_size);
+    }
+
+    /// The same, but of the output there are only those `rows`, in their order: the MLP is computed for no other.
+    pub(crate) fn forward_rows(&self, scratch: &mut Scratch, spans: &mut [StreamSpan<'_>], rows: &[usize]) {
+        self.mix(scratch, spans);
+        keep_rows(&mut scratch.x, rows, self.hidden_size);
+        keep_rows(&mut scratch.out, rows, self.hidden_size);
+        scratch.x.truncate(rows.len() * self.hidden_size);
+        scratch.out.truncate(rows.len() * self.hidden_size);
+        self.add_mlp(scratch);
     }
 
     /// What [`ResidualBlock::forward`] does to the states, without an output: all that ingesting needs of the last layer.

@@ -141,19 +141,19 @@ impl DayLog {
 
     /// Of each utterance, until there was any reading of it.
     pub(super) fn first_readings(&self) -> Vec<f64> {
-        self.by_utterance(|_| true, f64::min, f64::INFINITY)
+        let first = |at: usize| {
+            let known = self.rules.values().filter_map(|rule| rule.latencies.get(at).copied());
+            known.fold(f64::INFINITY, f64::min)
+        };
+        (0..self.asked_about()).map(first).collect()
     }
 
     /// Of each utterance, until there was one of every critical rule; of every rule where none is critical.
     pub(super) fn critical_readings(&self) -> Vec<f64> {
         let any = self.rules.values().any(|rule| rule.critical);
-        self.by_utterance(|rule| rule.critical || !any, f64::max, 0.0)
-    }
-
-    fn by_utterance(&self, wanted: impl Fn(&RuleLog) -> bool, pick: fn(f64, f64) -> f64, first: f64) -> Vec<f64> {
-        let rules: Vec<_> = self.rules.values().filter(|rule| wanted(rule)).map(|rule| &rule.latencies).collect();
-        let all = rules.iter().map(|latencies| latencies.len()).min().unwrap_or(0);
-        (0..all).map(|at| rules.iter().map(|latencies| latencies[at]).fold(first, pick)).collect()
+        let rules = self.rules.values().filter(|rule| rule.critical || !any).map(|rule| &rule.latencies);
+        let all = rules.clone().map(Vec::len).min().unwrap_or(0);
+        (0..all).map(|at| rules.clone().map(|latencies| latencies[at]).fold(0.0, f64::max)).collect()
     }
 
     /// How many utterances had to raise an alert, and how long it took where they did.
@@ -179,11 +179,10 @@ mod tests {
         for rule in ["help", "leak", "intruder", "door", "medicine", "left_on", "nobody's"] {
             log.reading(rule, 6.0, 8.0);
         }
-        assert_eq!(log.first_readings(), [4.0, 2.0], "the third is not asked of every rule");
+        assert_eq!(log.first_readings(), [4.0, 2.0, 2.0]);
         assert_eq!(log.critical_readings(), [7.0, 5.0]);
         log.reading("fire", 6.0, 9.0);
         assert_eq!((log.critical_readings(), log.asked_about()), (vec![7.0, 5.0, 3.0], 3));
-        assert_eq!(log.first_readings(), [4.0, 2.0, 2.0]);
         assert_eq!((log.alerts(), log.waiting), ((1, vec![2.5]), 2));
     }
 }

@@ -60,8 +60,6 @@ pub(super) fn talk_of_day(texts: &[String], hours: f64, talk: f64) -> anyhow::Re
     let (mut said, mut next) = (Vec::new(), random.random_range(0..texts.len()));
     while now < end {
         let lasts = random.random_range(CONVERSATION_S);
-        // What the conversations take is the wanted share, whenever the day ends.
-        now += lasts * (1.0 - talk) / talk * random.random_range(0.8..1.2);
         let over = (now + lasts).min(end);
         while now < over {
             let alarm = (said.len() % ALARM_EVERY == ALARM_EVERY / 2).then(|| ALARMS[said.len() / ALARM_EVERY % 4]);
@@ -81,6 +79,8 @@ pub(super) fn talk_of_day(texts: &[String], hours: f64, talk: f64) -> anyhow::Re
             said.push(DayUtterance { start: now, end: now + SPOKEN * takes, text: text.into(), alarm });
             now += takes;
         }
+        // So that what is said takes the wanted share.
+        now += lasts * (1.0 - talk) / talk * random.random_range(0.8..1.2);
     }
     Ok(said)
 }
