@@ -10,7 +10,7 @@ TESTED = --workspace --exclude hearth-fuzz
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
 
-.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 bench-peers test-home-assistant soak-publishing soak train-smoke deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 analyze-arm bench-peers test-home-assistant soak-publishing soak train-smoke deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -80,6 +80,14 @@ deb-arm64: build
 # The engine as a Raspberry Pi 4 and 5 would run it. Wants root and a quarter of an hour the first time.
 test-aarch64:
 	tools/aarch64.sh test
+
+# What LLVM's models of a Raspberry Pi's processors say of the NEON kernels; needs no such machine. Wants rustup, and five minutes.
+analyze-arm:
+	@$(call apt,gcc-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu qemu-user llvm-22)
+	rustup target add aarch64-unknown-linux-gnu
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc $(CARGO) build $(PROFILE) --target aarch64-unknown-linux-gnu \
+	  -p recurrentgemma --no-default-features --example one_group
+	tools/analyze_arm.py target/aarch64-unknown-linux-gnu/release/examples/one_group
 
 # A real Home Assistant and a real mosquitto beside the real hearth. Wants root, and 1.5 GB and five minutes the first time.
 test-home-assistant: build

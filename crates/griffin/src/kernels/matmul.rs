@@ -76,9 +76,9 @@ impl MatmulTasks<'_> {
 
     /// Groups in a task.
     fn step(&self, weights: &PackedMatrix<'_>) -> usize {
-        // A byte at 15 GB/s, or for each vector sixteen products of a column at 100 a nanosecond.
-        let read = 66 * weights.group_bytes();
-        let compute = 160 * weights.columns() * self.input.tokens();
+        let (byte, column) = self.kernel.picoseconds();
+        let read = byte * weights.group_bytes();
+        let compute = column * weights.columns() * self.input.tokens();
         let step = (TASK_PS / read.max(compute).max(1)).max(1);
         if self.streams(weights) { step.next_multiple_of(INTERLEAVED_GROUPS) } else { step }
     }

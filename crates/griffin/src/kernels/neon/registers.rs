@@ -71,3 +71,20 @@ pub(super) fn store(sums: &mut GroupSums, values: [float32x4_t; 4]) {
         unsafe { vst1q_f32(sums.as_mut_ptr(), values) }
     }
 }
+
+/// Adds the totals of four rows from `row` on, scaled.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn add(sums: &mut GroupSums, row: usize, totals: float32x4_t, scale: f32) {
+    let sums: &mut [f32; 4] = sums[row..].first_chunk_mut().expect("four rows of a group");
+    let after = vfmaq_n_f32(load_four(sums), totals, scale);
+    // SAFETY: 4 numbers are written to a reference to 4 numbers.
+    unsafe { vst1q_f32(sums.as_mut_ptr(), after) }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn load_four(values: &[f32; 4]) -> float32x4_t {
+    // SAFETY: 4 numbers are read from a reference to 4 numbers.
+    unsafe { vld1q_f32(values.as_ptr()) }
+}
