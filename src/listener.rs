@@ -20,10 +20,12 @@ mod evaluating;
 pub(crate) mod feedback;
 mod forgetting;
 pub(crate) mod judging;
+pub(crate) mod nods;
 pub(crate) mod pace;
 mod persisted_state;
 mod priority;
 pub mod prompt;
+mod quotes;
 pub mod reader;
 mod reload;
 mod rooms;
@@ -38,28 +40,27 @@ mod watching;
 pub(crate) mod writing;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use ulid::Ulid;
 
 use crate::config;
-use crate::event::{Alert, Digest, Evidence, Gap, GroundedSentence, Utterance};
+use crate::event::{Alert, Digest, Evidence, Gap, Utterance};
 use crate::grounding::{CheckCounts, GroundedText};
 use crate::watcher::{WatchScores, Watcher};
 
 pub(crate) use alert_actions::{AnsweredAlert, RuleStanding};
 use persisted_state::PersistedState;
+use quotes::{cut_quote, cut_quotes, keep_last, quote};
 pub use rooms::Listeners;
 use rule_monitor::RuleMonitor;
 use writing::{DigestDraft, SentenceDraft};
 
 /// The longest answer to the question of an alert, in tokens.
 const ALERT_TOKENS: usize = 24;
-/// At most so many utterances since the last evaluation are quoted as evidence, each cut at so many characters.
-const QUOTES: usize = 3;
-const QUOTE_CHARS: usize = 300;
 /// The sentence of an alert is checked against so many of the last utterances.
 const ALERT_TALK: usize = 12;
 /// What a summary says when nothing that the model wrote was said, and nothing can be quoted.
@@ -107,6 +108,8 @@ pub struct Listener {
     rules: Vec<RuleMonitor>,
     /// The last utterances on which the rules were not evaluated yet.
     unasked: Vec<Evidence>,
+    /// Utterances that are not read yet, but whose words raised an alert already.
+    spotted: BTreeSet<Ulid>,
     /// What was said, as far as texts are checked against it.
     talk: talk::RecentTalk,
     /// What is still to be written.
@@ -193,6 +196,7 @@ impl Listener {
             now: None,
             rules,
             unasked: Vec::new(),
+            spotted: BTreeSet::new(),
             talk: talk::RecentTalk::default(),
             sentences: VecDeque::new(),
             digest: None,
@@ -218,6 +222,7 @@ impl Listener {
             now: None,
             rules: self.rules.iter().map(RuleMonitor::inactive).collect(),
             unasked: Vec::new(),
+            spotted: BTreeSet::new(),
             talk: talk::RecentTalk::default(),
             sentences: VecDeque::new(),
             digest: None,
@@ -249,10 +254,14 @@ impl Listener {
             digest::DigestSchedule::came(&mut self.pending, now);
         }
         let quote = quote(utterance);
+        let spotted = self.spotted.remove(&utterance.id);
+        let mut found = false;
         for monitor in &mut self.rules {
-            monitor.search(&utterance.text, &quote);
+            found |= monitor.search(&utterance.text, &quote, spotted);
         }
-        keep_last(&mut self.unasked, quote);
+        if found || !nods::says_nothing(&utterance.text) {
+            keep_last(&mut self.unasked, quote);
+        }
         Ok(())
     }
 
@@ -309,30 +318,6 @@ fn count(counts: &Cell<CheckCounts>, text: &GroundedText) {
     let mut all = counts.get();
     all.add(text);
     counts.set(all);
-}
-
-fn quote(utterance: &Utterance) -> Evidence {
-    let text = prompt::one_line(&utterance.text);
-    cut_quote(Evidence { utterance: utterance.id, time: utterance.start, room: utterance.room.clone(), text })
-}
-
-fn cut_quote(mut quote: Evidence) -> Evidence {
-    if let Some((end, _)) = quote.text.char_indices().nth(QUOTE_CHARS) {
-        quote.text.truncate(end);
-        quote.text.push('…');
-    }
-    quote
-}
-
-fn cut_quotes(GroundedSentence { text, evidence }: GroundedSentence) -> GroundedSentence {
-    GroundedSentence { text, evidence: evidence.into_iter().map(cut_quote).collect() }
-}
-
-fn keep_last(quotes: &mut Vec<Evidence>, quote: Evidence) {
-    if quotes.len() == QUOTES {
-        quotes.remove(0);
-    }
-    quotes.push(quote);
 }
 
 /// Runs through all results and returns the first error.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::writing::RequestedDigest;
 use super::{Listener, ListenerError, ListenerOutcome, priority};
-use crate::event::Digest;
+use crate::event::{Digest, Utterance};
 
 impl Listener {
     /// Evaluates every rule on what was read since the last call, then makes a digest if one is due. After a backlog, one
@@ -46,6 +46,17 @@ impl Listener {
         }
         self.pass(now, &mut outcome)?;
         Ok(outcome.in_room(self.room.as_deref()))
+    }
+
+    /// Looks at an utterance before it is read: words that are enough for an alert raise it at once.
+    pub(crate) fn spot(&mut self, utterance: &Utterance) -> ListenerOutcome {
+        let (mut outcome, quote) = (ListenerOutcome::default(), super::quote(utterance));
+        for monitor in &mut self.rules {
+            if monitor.spot(&utterance.text, &quote, utterance.end, &mut outcome) {
+                self.spotted.insert(utterance.id);
+            }
+        }
+        outcome.in_room(self.room.as_deref())
     }
 
     /// Time has passed and nothing was said: a conversation may have ended, and alerts may end. No question is asked.
@@ -111,3 +122,6 @@ impl Listener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,9 @@ impl Listener {
             watched,
             several_rooms: _,
             room,
+            spotted,
         } = self;
+        spotted.clear();
         unasked.clear();
         talk.clear();
         sentences.clear();

@@ -82,13 +82,43 @@ impl RuleMonitor {
         self.question.as_ref().map(|_| alert::sigmoid(self.policy.enter))
     }
 
-    /// Searches an utterance for the rule's words.
-    pub(super) fn search(&mut self, text: &str, quote: &Evidence) {
+    /// Searches an utterance for the rule's words. Those that raised the alert before it was read (`spotted`) do not count again.
+    pub(super) fn search(&mut self, text: &str, quote: &Evidence, spotted: bool) -> bool {
+        if spotted && self.is_raised_by(text) {
+            return true;
+        }
+        let mut any = false;
         for (pattern, found) in [(&self.pattern, &mut self.matches), (&self.trigger, &mut self.triggers)] {
             if pattern.as_ref().is_some_and(|pattern| pattern.is_match(text)) {
                 super::keep_last(found, quote.clone());
+                any = true;
             }
         }
+        any
+    }
+
+    /// Whether the words of a text are enough for the alert, whatever the model says.
+    fn is_raised_by(&self, text: &str) -> bool {
+        let decides = if self.question.is_some() { &self.trigger } else { &self.pattern };
+        decides.as_ref().is_some_and(|pattern| pattern.is_match(text))
+    }
+
+    /// Raises the alert because of an utterance whose words are enough for it; false where they are not.
+    pub(super) fn spot(&mut self, text: &str, quote: &Evidence, now: Timestamp, outcome: &mut ListenerOutcome) -> bool {
+        if !self.is_raised_by(text) {
+            return false;
+        }
+        let triggered = self.question.is_some();
+        let observation = alert::RuleObservation {
+            matched: !triggered,
+            triggered,
+            said: vec![quote.clone()],
+            exact: true,
+            ..alert::RuleObservation::default()
+        };
+        let change = self.watch.observe(&self.policy, observation, now, Ulid::generate());
+        outcome.alerts.extend(change.map(|change| self.alert(change, None, None, now)));
+        true
     }
 
     /// Whether the rule's question is to be asked now.

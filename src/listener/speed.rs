@@ -16,6 +16,8 @@ const WRITTEN: u32 = 16;
 /// What people say brings so many tokens a second while they talk, and an utterance so many.
 const TALK: f64 = 4.0;
 const UTTERANCE: f64 = 15.0;
+/// Words that are enough for an alert do not wait for longer than this.
+const MOMENT: Duration = Duration::from_secs(1);
 /// An alert that comes later than this is told of.
 const LATE: Duration = Duration::from_secs(15);
 
@@ -66,6 +68,16 @@ impl Listener {
             question_tokens,
             summary: super::telling::SUMMARY_TOKENS,
         })
+    }
+}
+
+impl Listener {
+    /// Whether an alert takes more than a moment when an utterance is read and every rule is asked.
+    pub(super) fn is_slow(&self) -> bool {
+        let Some(token) = self.reader.pace.token_time() else { return false };
+        let questions = self.rules.iter().filter_map(|monitor| monitor.question.as_ref());
+        let tokens = UTTERANCE + questions.map(|question| question.tokens().len() as f64).sum::<f64>();
+        token.mul_f64(tokens) > MOMENT
     }
 }
 

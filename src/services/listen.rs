@@ -114,6 +114,8 @@ struct ListenerWorker {
     /// Sequence number of the last utterance whose digests and alerts are stored. After a crash it is ahead of `read` until the
     /// states have caught up.
     processed: i64,
+    /// Sequence number of the last utterance in which words that are enough for an alert were searched before it was read.
+    spotted: i64,
     /// How far the stream has come.
     now: Timestamp,
     clock: Arc<dyn WorkClock>,
@@ -170,6 +172,7 @@ impl ListenerWorker {
             retention,
             read,
             processed,
+            spotted: 0,
             now: Timestamp::UNIX_EPOCH,
             clock,
             snapshot_due,

@@ -19,7 +19,7 @@ fn figures(args: &[&str]) -> Value {
 fn on_a_machine_with_time_alerts_come_at_once_and_digests_are_written() {
     let day = figures(&["--hours", "0.7", "--talk", "0.7", "--cost", "2,10"]);
     let seconds = |key: &str, of: &str| day[key][of].as_f64().unwrap();
-    assert_eq!(day["readings_s"]["count"], day["utterances"]);
+    assert_eq!(day["readings_s"]["count"], day["asking_utterances"]);
     assert_eq!((&day["alerts_s"]["count"], day["alarms"].as_u64().unwrap() > 1), (&day["alarms"], true));
     assert!(seconds("alerts_s", "max") < 3.0 && seconds("critical_readings_s", "p95") < 3.0, "{day}");
     assert!(day["digests_s"]["count"].as_u64().unwrap() >= 2 && day["digests_given_up"] == 0, "{day}");
@@ -33,8 +33,11 @@ fn on_a_machine_with_time_alerts_come_at_once_and_digests_are_written() {
 fn a_model_that_is_slower_than_the_talk_says_so_and_still_asks_about_everything() {
     // A token takes 0.8 s, and people say about five a second.
     let day = figures(&["--hours", "0.15", "--talk", "1", "--cost", "40,40", "--cpu", "0.05", "--whisper", "0"]);
-    assert_eq!(day["readings_s"]["count"], day["utterances"]);
+    assert_eq!(day["readings_s"]["count"], day["asking_utterances"]);
     assert!(day["most_behind_s"].as_f64().unwrap() > 300.0 && day["most_behind_utterances"].as_u64().unwrap() > 20);
+    // Words that leave no doubt do not wait until what was said before them is read.
+    assert_eq!(day["alerts_s"]["count"], day["alarms"]);
+    assert!(day["alerts_s"]["max"].as_f64().unwrap() < 60.0, "{day}");
     assert!(day["overtime_s"].as_f64().unwrap() > 300.0 && day["used_share"].as_f64().unwrap() > 0.95, "{day}");
 }
 

@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use super::Listeners;
 use crate::config;
-use crate::event::Digest;
+use crate::event::{Digest, Utterance};
 use crate::listener::feedback::LearnedShift;
 use crate::listener::speed::MachineSpeed;
 use crate::listener::{AnsweredAlert, Listener, ListenerError, ListenerOutcome, PersistedState, RuleStanding};
@@ -71,6 +71,16 @@ impl Listeners {
             listener.write_on(&mut outcome)?;
         }
         Ok(outcome)
+    }
+
+    /// See [`Listener::is_slow`].
+    pub(crate) fn is_slow(&self) -> bool {
+        self.shared.listener.is_slow()
+    }
+
+    /// See [`Listener::spot`].
+    pub(crate) fn spot(&mut self, utterance: &Utterance) -> ListenerOutcome {
+        self.listener_for(&utterance.room).listener.spot(utterance)
     }
 
     /// See [`Listener::measure`].

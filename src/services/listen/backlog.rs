@@ -52,6 +52,7 @@ impl ListenerWorker {
                 if !self.may_read() {
                     break;
                 }
+                self.spot_ahead()?;
                 self.read_new(*seq, utterance, &mut turn)?;
                 let long = turn.utterances >= TURN_UTTERANCES || self.clock.now() - turn.began >= TURN;
                 if alone || long {
@@ -66,6 +67,22 @@ impl ListenerWorker {
         let read = self.processed.min(self.read);
         self.retention.clone().was_read(self, read)?;
         self.update_metrics()
+    }
+
+    /// On a slow machine, words that are enough for an alert raise it before anything else is read or asked.
+    fn spot_ahead(&mut self) -> Result<(), ServiceError> {
+        if !self.live || !self.listeners.is_slow() {
+            return Ok(());
+        }
+        let after = self.spotted.max(self.read).max(self.processed);
+        let mut outcome = ListenerOutcome::default();
+        for (seq, utterance) in self.store.utterances_after(after, state_at::BATCH)? {
+            self.spotted = seq;
+            if !self.read_ahead.contains(&utterance.id) {
+                outcome.add(self.listeners.spot(&utterance));
+            }
+        }
+        if outcome == ListenerOutcome::default() { Ok(()) } else { Ok(self.record(outcome, Vec::new())?) }
     }
 
     /// Whether nothing is left to read. What is left is logged.

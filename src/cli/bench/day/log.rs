@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::talk::DayUtterance;
 use crate::config::Rule;
 use crate::event::Severity;
+use crate::listener::nods;
 use crate::listener::pace::Work;
 
 /// An alert later than this is none for the words in question.
@@ -58,6 +59,8 @@ struct Alarm {
 pub(super) struct DayLog {
     /// When each utterance ended.
     ends: Vec<f64>,
+    /// Whether the rules are asked because of it.
+    asks: Vec<bool>,
     rules: BTreeMap<String, RuleLog>,
     alarms: Vec<Alarm>,
     work: BTreeMap<DayWork, WorkSum>,
@@ -81,6 +84,7 @@ impl DayLog {
         };
         Self {
             ends: talk.iter().map(|said| said.end).collect(),
+            asks: talk.iter().map(|said| !nods::says_nothing(&said.text)).collect(),
             rules: asks.map(rule).collect(),
             alarms: talk.iter().filter_map(alarm).collect(),
             ..Self::default()
@@ -134,9 +138,19 @@ impl DayLog {
         self.ends.len()
     }
 
+    /// How many of them the rules are asked about; the others say nothing.
+    pub(super) fn asking(&self) -> usize {
+        self.asks.iter().filter(|asks| **asks).count()
+    }
+
+    /// Those of them.
+    fn of_asking(&self, values: impl Iterator<Item = f64>) -> Vec<f64> {
+        values.zip(&self.asks).filter(|(_, asks)| **asks).map(|(value, _)| value).collect()
+    }
+
     /// Of each rule the latencies of its readings.
-    pub(super) fn rules(&self) -> impl Iterator<Item = (&str, &[f64])> {
-        self.rules.iter().map(|(name, rule)| (name.as_str(), &rule.latencies[..]))
+    pub(super) fn rules(&self) -> impl Iterator<Item = (&str, Vec<f64>)> {
+        self.rules.iter().map(|(name, rule)| (name.as_str(), self.of_asking(rule.latencies.iter().copied())))
     }
 
     /// Of each utterance, until there was any reading of it.
@@ -145,7 +159,7 @@ impl DayLog {
             let known = self.rules.values().filter_map(|rule| rule.latencies.get(at).copied());
             known.fold(f64::INFINITY, f64::min)
         };
-        (0..self.asked_about()).map(first).collect()
+        self.of_asking((0..self.asked_about()).map(first))
     }
 
     /// Of each utterance, until there was one of every critical rule; of every rule where none is critical.
@@ -153,7 +167,7 @@ impl DayLog {
         let any = self.rules.values().any(|rule| rule.critical);
         let rules = self.rules.values().filter(|rule| rule.critical || !any).map(|rule| &rule.latencies);
         let all = rules.clone().map(Vec::len).min().unwrap_or(0);
-        (0..all).map(|at| rules.clone().map(|latencies| latencies[at]).fold(0.0, f64::max)).collect()
+        self.of_asking((0..all).map(|at| rules.clone().map(|latencies| latencies[at]).fold(0.0, f64::max)))
     }
 
     /// How many utterances had to raise an alert, and how long it took where they did.
@@ -169,7 +183,7 @@ mod tests {
 
     #[test]
     fn latencies_count_from_the_end_of_each_utterance() {
-        let said = |end, alarm| DayUtterance { start: end - 1.0, end, text: String::new(), alarm };
+        let said = |end, alarm| DayUtterance { start: end - 1.0, end, text: "We need milk.".into(), alarm };
         let talk = [said(1.0, None), said(3.0, Some("fire")), said(6.0, None)];
         let mut log = DayLog::new(&talk, &Config::default().rules);
         log.waiting(2);

@@ -50,6 +50,8 @@ pub(super) struct DayReport {
     threads: usize,
     hours: f64,
     utterances: usize,
+    /// Of which the rules are asked about these.
+    asking_utterances: usize,
     words: usize,
     /// Until the rules were asked first, and until every critical rule was.
     readings_s: Option<DaySpread>,
@@ -102,9 +104,9 @@ impl DayReport {
         let whisper_share = facts.spoken_s * facts.machine.whisper / had;
         let readings_s = DaySpread::of(log.first_readings());
         let (alarms, alerts) = log.alerts();
-        let rule = |(name, latencies): (&str, &[f64])| {
+        let rule = |(name, latencies): (&str, Vec<f64>)| {
             let asked = facts.asked.get(name).copied().unwrap_or(0);
-            (name.to_string(), RuleReport { asked, readings: DaySpread::of(latencies.to_vec()) })
+            (name.to_string(), RuleReport { asked, readings: DaySpread::of(latencies) })
         };
         Self {
             model: facts.model,
@@ -112,6 +114,7 @@ impl DayReport {
             threads: facts.threads,
             hours: facts.hours,
             utterances: log.utterances(),
+            asking_utterances: log.asking(),
             words: facts.words,
             readings_s,
             critical_readings_s: DaySpread::of(log.critical_readings()),
