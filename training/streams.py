@@ -191,4 +191,5 @@ class Batches:
 
 
 # a stream takes its talk from one of these mixtures
-MIXES = [{"written": 0.8, "own": 0.15, "phrases": 0.25}, {"written": 0.55, "generator": 0.3, "own": 0.1, "phrases": 0.3}, {"written": 0.8, "own": 0.15, "phrases": 0.15}, {"written": 0.6, "prose": 0.4}]
+MIXES = [{"written": 0.8, "own": 0.15, "phrases": 0.25}, {"written": 0.55, "generator": 0.3, "own": 0.1, "phrases": 0.3}, {"written": 0.8, "own": 0.15, "phrases": 0.15}, {"written": 0.6, "prose": 0.4},
+         {"generator": 0.85, "written": 0.15}]
