@@ -170,6 +170,8 @@ pub struct RuleEvaluation {
     /// The room whose state was asked; none when all rooms share one state.
     pub(crate) room: Option<String>,
     pub(crate) probability: f64,
+    /// The probability from which on an alert begins.
+    pub(crate) threshold: Option<f64>,
     pub time: Timestamp,
     /// The rule's alert is active.
     pub(crate) active: bool,

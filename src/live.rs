@@ -50,6 +50,8 @@ pub struct RuleReading {
     pub(crate) time: Timestamp,
     /// The probability of yes.
     pub(crate) probability: f64,
+    /// The probability from which on an alert begins.
+    pub(crate) threshold: Option<f64>,
     /// The rule's alert is on.
     pub(crate) active: bool,
 }
@@ -317,7 +319,7 @@ mod tests {
             answer: Some("Yes.".into()),
             evidence: Vec::new(),
         };
-        let reading = RuleReading { rule: "door".into(), room: None, time: at(7), probability: 0.9, active: true };
+        let reading = RuleReading { rule: "door".into(), room: None, time: at(7), probability: 0.9, threshold: Some(0.8), active: true };
         let live_feed = LiveFeed::default();
         for event in [
             LiveEvent::Utterance(said),

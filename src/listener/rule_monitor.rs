@@ -172,8 +172,8 @@ impl RuleMonitor {
         let change = self.watch.observe(&self.policy, observation, now, Ulid::generate());
         let probability = log_odds.map(alert::sigmoid);
         if let Some(probability) = probability {
-            let (rule, active) = (self.rule.name.clone(), self.watch.active());
-            outcome.readings.push(RuleEvaluation { rule, room: None, probability, time: now, active });
+            let (rule, threshold, active) = (self.rule.name.clone(), self.threshold(), self.watch.active());
+            outcome.readings.push(RuleEvaluation { rule, room: None, probability, threshold, time: now, active });
         }
         let change = change?;
         // Where only the watcher says yes, the model's sentence would deny the alert.

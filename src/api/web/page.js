@@ -37,7 +37,7 @@ function item(time, ...inside) {
 }
 
 const several = () => view.rooms.size > 1;
-const view = { rooms: new Set(), alerts: new Map(), readings: new Map(), costs: [], muted: false, cpu: null };
+const view = { rooms: new Set(), alerts: new Map(), judged: new Map(), readings: new Map(), costs: [], muted: false, cpu: null, loading: false };
 
 const show = {
   utterance(u) {
@@ -65,12 +65,7 @@ const show = {
   },
   digest(d) {
     // Each sentence opens what it rests on.
-    const sentences = (d.sentences ?? []).map(sentence => {
-      if (!sentence.evidence.length) return make("p", sentence.text);
-      const details = make("details");
-      details.append(make("summary", sentence.text), ...sentence.evidence.map(e => item(e.time, make("q", e.text))));
-      return details;
-    });
+    const sentences = (d.sentences ?? []).map(sentence => withEvidence(sentence.text, sentence.evidence));
     const body = sentences.length ? sentences : [d.text];
     $("digests").prepend(item(d.time, ...(d.room ? [make("span", `${d.room}  `, "room")] : []), ...body));
     while ($("digests").children.length > 20) $("digests").lastChild.remove();
@@ -82,6 +77,7 @@ const show = {
     const evidence = alert.evidence.length ? alert.evidence : known?.evidence ?? [];
     view.alerts.set(alert.id, alert.phase === "end" ? { ...known, phase: "end" } : { ...alert, evidence });
     while (view.alerts.size > 50) view.alerts.delete(view.alerts.keys().next().value);
+    if (!known && !view.loading) $("announced").textContent = `Alert, ${alert.severity}: ${alert.rule}. ${quoted(alert)}`;
     drawAlerts();
   },
   reading(reading) {
@@ -110,16 +106,53 @@ function drawSaying() {
   }));
 }
 
+const quoted = alert => alert.evidence.map(e => e.text).join(" ");
+
+function button(text, press) {
+  const element = make("button", text);
+  element.type = "button";
+  element.addEventListener("click", async () => {
+    element.disabled = true;
+    await press();
+    element.disabled = false;
+  });
+  return element;
+}
+
+// What a person can answer to an alert: that it is known, that it was none, that its rule is to be silent for an hour.
+function answers(alert, over) {
+  const judge = (name, said) => button(said, async () => {
+    if (!await command({ command: name, value: alert.id })) return;
+    view.judged.set(alert.id, said);
+    drawAlerts();
+  });
+  const judged = view.judged.get(alert.id);
+  const row = make("p", judged && `${judged}.`, "answers");
+  if (!judged && !over) row.append(judge("acknowledge", "Acknowledged"));
+  if (!judged) row.append(judge("false_alarm", "False alarm"));
+  if (!over) row.append(button("Silence for an hour", async () => {
+    if (await command({ command: "snooze", value: 60, rule: alert.rule })) $("notice").textContent = `${alert.rule}: no alerts for an hour.`;
+  }));
+  return row;
+}
+
 function drawAlerts() {
   const percent = p => p === null ? "" : ` ${Math.round(100 * p)} %`;
-  const alerts = [...view.alerts.values()].reverse().map(alert => {
+  const lines = [...view.alerts.values()].reverse().map(alert => {
     const over = alert.phase === "end";
-    const quote = alert.evidence.map(e => e.text).join(" ");
-    const li = item(alert.time, make("b", alert.rule), percent(alert.probability) + (over ? ", over  " : "  "), make("q", quote));
-    li.className = over ? "over" : "now";
+    const where = alert.room ? ` in the ${alert.room}` : "";
+    const title = [make("b", alert.rule), `${where}, ${alert.severity}${percent(alert.probability)}${over ? ", over  " : "  "}`];
+    const told = alert.answer ? [make("p", alert.answer)] : [];
+    const li = item(alert.time, ...title, make("q", quoted(alert)), ...told, answers(alert, over));
+    li.className = `${over ? "over" : "now"} ${alert.severity}`;
     return li;
   });
-  $("alerts").replaceChildren(...(alerts.length ? alerts : [make("p", "None.", "none")]));
+  const now = lines.filter(line => line.classList.contains("now"));
+  const over = lines.filter(line => line.classList.contains("over"));
+  $("alerts").replaceChildren(...(now.length ? now : [make("p", "None now.", "none")]));
+  $("earlier").hidden = !over.length;
+  $("earlier").firstElementChild.textContent = `Earlier: ${over.length}`;
+  $("earlier").lastElementChild.replaceChildren(...over);
 }
 
 // A line through points whose y is 0 … 1, in a box of `width` by `height`.
@@ -138,7 +171,14 @@ function drawRules() {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("viewBox", "0 0 200 24");
     svg.setAttribute("preserveAspectRatio", "none");
+    if (typeof last.threshold === "number") {
+      const threshold = line([last.threshold], 200, 24);
+      threshold.setAttribute("class", "threshold");
+      svg.append(threshold);
+    }
     svg.append(line(readings.slice(-120).map(r => r.probability), 200, 24));
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `${rule}: probability ${Math.round(100 * last.probability)} %, alerts from ${typeof last.threshold === "number" ? Math.round(100 * last.threshold) : "–"} % on`);
     const middle = make("td");
     middle.append(svg);
     row.append(make("td", rule), middle, make("td", `${Math.round(100 * last.probability)} %`));
@@ -203,7 +243,7 @@ function figures(status) {
   $("mute").hidden = !hears.ears;
   $("pause").hidden = !hears.ears || view.muted;
   $("mute").textContent = view.muted ? "Listen again" : "Mute";
-  $("levels").replaceChildren(...Object.entries(hears.rooms).map(([name, room]) => level(name, room)));
+  $("levels").replaceChildren(...Object.entries(view.muted ? {} : hears.rooms).map(([name, room]) => level(name, room)));
   $("troubles").replaceChildren(...troubles(status).map(trouble => make("li", trouble)));
   $("lag").textContent = hears.lag_s === null ? "–" : `${hears.lag_s.toFixed(1)} s, p95 ${hears.lag_p95_s.toFixed(1)} s`;
   const others = hears.others ? `, ${hears.others.taken.toLocaleString()} utterances and gaps of other machines` : "";
@@ -223,12 +263,14 @@ function recent(all) {
   view.rooms = new Set(all.utterances.map(u => u.room));
   Object.assign(view, { alerts: new Map(), readings: new Map(), costs: [] });
   saying.clear();
+  view.loading = true;
   all.utterances.forEach(show.utterance);
   Object.values(all.hypotheses).forEach(show.hypothesis);
   all.digests.forEach(show.digest);
   all.alerts.forEach(show.alert);
   Object.entries(all.readings).forEach(([rule, readings]) => view.readings.set(rule, readings));
   view.costs = all.costs;
+  view.loading = false;
   drawAlerts();
   drawRules();
   drawCost();
@@ -302,11 +344,37 @@ async function command(object) {
   const answer = await fetch("command", { method: "POST", headers: headers(), body: JSON.stringify(object) })
     .then(response => response.json(), () => ({ error: "hearth does not answer: nothing was done, as far as this page knows." }));
   $("notice").textContent = answer.status === "ok" ? "" : answer.error;
-  return answer.status === "ok";
+  return answer.status === "ok" && answer;
+}
+
+// The quotes behind a sentence, opened by a click on it.
+function withEvidence(text, evidence) {
+  if (!evidence.length) return make("p", text);
+  const details = make("details");
+  details.append(make("summary", text), ...evidence.map(e => item(e.time, make("q", e.text))));
+  return details;
 }
 
 $("mute").addEventListener("click", () => command({ command: "listening", value: view.muted }));
 $("pause").addEventListener("click", () => command({ command: "pause", value: 60 }));
+$("summarise").addEventListener("click", async event => {
+  event.target.disabled = true;
+  const answer = await command({ command: "summarise" });
+  if (answer && !answer.words) $("notice").textContent = "Nothing was said since the last summary.";
+  event.target.disabled = false;
+});
+$("ask").addEventListener("submit", async event => {
+  event.preventDefault();
+  const { question, at } = event.target.elements;
+  const submit = event.target.querySelector("button");
+  submit.disabled = true;
+  $("answer").replaceChildren(make("p", "Asking …", "none"));
+  const answer = await command({ command: "ask", value: question.value, ...(at.value.trim() ? { at: at.value.trim() } : {}) });
+  const likely = answer && answer.probability !== null ? [make("p", `Yes: ${Math.round(100 * answer.probability)} %, by the model alone.`, "none")] : [];
+  const until = answer?.at ? [make("p", `As of ${clock(answer.at)}.`, "none")] : [];
+  $("answer").replaceChildren(...(answer ? [withEvidence(answer.text, answer.evidence), ...likely, ...until] : []));
+  submit.disabled = false;
+});
 $("forget").addEventListener("submit", async event => {
   event.preventDefault();
   const choice = event.target.elements.minutes;

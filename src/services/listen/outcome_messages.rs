@@ -196,8 +196,9 @@ pub(crate) fn log(outcome: &ListenerOutcome) {
 /// Publishes what happened in the live feed.
 pub(crate) fn show(outcome: ListenerOutcome, live_feed: &LiveFeed) {
     let ListenerOutcome { digests, alerts, readings } = outcome;
-    for listener::RuleEvaluation { rule, room, probability, time, active } in readings {
-        live_feed.publish(LiveEvent::Reading(RuleReading { rule: rule.to_string(), room, time, probability, active }));
+    for listener::RuleEvaluation { rule, room, probability, threshold, time, active } in readings {
+        let reading = RuleReading { rule: rule.to_string(), room, time, probability, threshold, active };
+        live_feed.publish(LiveEvent::Reading(reading));
     }
     alerts.into_iter().for_each(|alert| live_feed.publish(LiveEvent::Alert(alert)));
     digests.into_iter().for_each(|digest| live_feed.publish(LiveEvent::Digest(digest)));
