@@ -319,7 +319,14 @@ mod tests {
             answer: Some("Yes.".into()),
             evidence: Vec::new(),
         };
-        let reading = RuleReading { rule: "door".into(), room: None, time: at(7), probability: 0.9, threshold: Some(0.8), active: true };
+        let reading = RuleReading {
+            rule: "door".into(),
+            room: None,
+            time: at(7),
+            probability: 0.9,
+            threshold: Some(0.8),
+            active: true,
+        };
         let live_feed = LiveFeed::default();
         for event in [
             LiveEvent::Utterance(said),

@@ -7,16 +7,19 @@
 mod file;
 mod ngrams;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::file::{KINDS, WatcherFile};
-use self::ngrams::{BucketCounts, NgramHasher, fitting, window, words};
+use self::ngrams::{BucketCounts, fitting, window, words};
 use crate::config::{Rule, WatchKind};
 use crate::models::{self, ModelError};
 
 /// The bundled file, in a folder of models.
 pub const FILE: &str = "watcher.safetensors";
+/// By how much the score of what is quoted may be lower than the highest: further utterances that add less are not quoted.
+const SLACK: f64 = 1.0;
 
 /// Why there is no watcher. hearth goes on without it.
 #[derive(Debug, thiserror::Error)]
@@ -99,35 +102,15 @@ impl Watcher {
         self.file.checksum
     }
 
-    /// Which utterances the score of `kind` rests on: those whose n-grams add at least a third of what those of the utterance add that
-    /// adds most. Their indices, in order.
-    pub(crate) fn carriers(&self, talk: &[&str], kind: WatchKind) -> Vec<usize> {
-        let score = |texts: &[&str]| self.score_text(&texts.join(" ")).of(kind);
-        let stretches = self.file.windows.iter().map(|words| &talk[talk.len() - fitting(talk, *words)..]);
-        let best = stretches.max_by(|a, b| score(a).total_cmp(&score(b))).expect("there is at least one window");
-        let shares = self.shares(best, kind);
-        let most = shares.iter().copied().fold(0.0, f64::max);
-        let first = talk.len() - best.len();
-        (0..best.len()).filter(|at| shares[*at] > 0.0 && 3.0 * shares[*at] >= most).map(|at| first + at).collect()
-    }
-
-    /// What the n-grams within each utterance add to the score of all of them together. With the bias, and the n-grams that lie across
-    /// two utterances, it is the score.
-    fn shares(&self, texts: &[&str], kind: WatchKind) -> Vec<f64> {
-        type Grams = fn(&NgramHasher, &[String]) -> BucketCounts;
-        let mut shares = vec![0.0; texts.len()];
-        for grams in [NgramHasher::word_grams as Grams, NgramHasher::char_grams] {
-            let all = grams(&self.file.ngrams, &words(&texts.join(" ")));
-            let norm = self.norm(&all);
-            for (share, text) in shares.iter_mut().zip(texts) {
-                for (bucket, count) in grams(&self.file.ngrams, &words(text)) {
-                    let total = all.get(&bucket).copied().unwrap_or(count);
-                    let weight = self.file.weights[bucket * KINDS + kind as usize].to_f64();
-                    *share += self.value(bucket, total) / norm * weight * f64::from(count) / f64::from(total);
-                }
-            }
-        }
-        shares
+    /// Which utterances the score of `kind` rests on: the fewest words in a row, in whole utterances, whose score is within
+    /// [`SLACK`] of the highest that any in a row have. Their indices.
+    pub(crate) fn carriers(&self, talk: &[&str], kind: WatchKind) -> Range<usize> {
+        let longest = self.file.windows.iter().map(|words| fitting(talk, *words)).max().unwrap_or_default();
+        let rows = (talk.len() - longest..talk.len()).flat_map(|from| (from + 1..=talk.len()).map(move |to| from..to));
+        let scored: Vec<_> = rows.map(|row| (self.score_text(&talk[row.clone()].join(" ")).of(kind), row)).collect();
+        let highest = scored.iter().map(|(score, _)| *score).fold(f64::NEG_INFINITY, f64::max);
+        let near = scored.into_iter().filter(|(score, _)| *score >= highest - SLACK).map(|(_, row)| row);
+        near.min_by_key(|row| words(&talk[row.clone()].join(" ")).len()).unwrap_or_default()
     }
 
     fn score_text(&self, text: &str) -> WatchScores {
@@ -228,16 +211,9 @@ mod tests {
         let watcher = bundled_watcher();
         let carriers = |talk: &[&str], kind| watcher.carriers(talk, kind);
         let pills = ["It will be warm today.", "Did you take your heart pills?", "Oh no, I forgot them this morning."];
-        assert_eq!(carriers(&pills, WatchKind::Medicine), [1, 2]);
+        assert_eq!(carriers(&pills, WatchKind::Medicine), 1..3);
         let smoke = ["Dinner is at seven.", "There is smoke coming out of the oven!", "We need milk and eggs."];
-        assert_eq!(carriers(&smoke, WatchKind::Fire), [1]);
+        assert_eq!(carriers(&smoke, WatchKind::Fire), 1..2);
         assert!(carriers(&[], WatchKind::Fire).is_empty());
-        let alone = ["Oh no, I forgot the pills this morning."];
-        let score = watcher.score(&alone).of(WatchKind::Medicine);
-        let share = watcher.shares(&alone, WatchKind::Medicine)[0];
-        assert!(
-            (share + watcher.file.bias[WatchKind::Medicine as usize] - score).abs() < 1e-9,
-            "the shares add up to the score"
-        );
     }
 }

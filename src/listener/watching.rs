@@ -64,7 +64,7 @@ impl Listener {
         let stretches = ends.map(|end| together(&talk[..=end]));
         let score = |stretch: &Vec<&Evidence>| watcher.score(&texts(stretch)).of(kind);
         let Some(best) = stretches.max_by(|a, b| score(a).total_cmp(&score(b))) else { return Vec::new() };
-        watcher.carriers(&texts(&best), kind).into_iter().map(|at| cut_quote(best[at].clone())).collect()
+        best[watcher.carriers(&texts(&best), kind)].iter().map(|one| cut_quote((*one).clone())).collect()
     }
 }
 
