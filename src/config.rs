@@ -206,11 +206,11 @@ fn cooldown() -> Seconds {
 /// The default rules, in words that the bundled model knows. `training/calibrate.py` chose the thresholds on written exchanges that were
 /// kept from training, for few false alarms (`docs/model.md`).
 fn home_rules() -> Vec<Rule> {
-    let rule = |name: &str, watch, question: &str, enter: f64, severity| Rule {
+    let rule = |name: &str, watch: WatchKind, enter: f64, severity| Rule {
         name: name.parse().expect("the names below are valid"),
         pattern: None,
         trigger: trigger(watch).map(Into::into),
-        question: Some(question.into()),
+        question: Some(watch.question().into()),
         watch: Some(watch),
         enter: Probability::try_from(enter).expect("the probabilities below are valid"),
         exit: exit(),
@@ -219,13 +219,13 @@ fn home_rules() -> Vec<Rule> {
         severity,
     };
     vec![
-        rule("help", WatchKind::Help, "Is someone hurt or calling for help?", 0.85, Severity::Critical),
-        rule("fire", WatchKind::Fire, "Is there a fire?", 0.95, Severity::Critical),
-        rule("leak", WatchKind::Leak, "Is water leaking in the house?", 0.8, Severity::Critical),
-        rule("intruder", WatchKind::Intruder, "Is someone trying to break in?", 0.7, Severity::Critical),
-        rule("door", WatchKind::Door, "Is someone at the door?", 0.95, Severity::Info),
-        rule("medicine", WatchKind::Medicine, "Did someone forget their medicine?", 0.8, Severity::Warning),
-        rule("left_on", WatchKind::LeftOn, "Is anything left open or switched on by mistake?", 0.6, Severity::Warning),
+        rule("help", WatchKind::Help, 0.85, Severity::Critical),
+        rule("fire", WatchKind::Fire, 0.95, Severity::Critical),
+        rule("leak", WatchKind::Leak, 0.8, Severity::Critical),
+        rule("intruder", WatchKind::Intruder, 0.7, Severity::Critical),
+        rule("door", WatchKind::Door, 0.95, Severity::Info),
+        rule("medicine", WatchKind::Medicine, 0.8, Severity::Warning),
+        rule("left_on", WatchKind::LeftOn, 0.6, Severity::Warning),
     ]
 }
 

@@ -17,6 +17,7 @@ mod cross_talk;
 pub(crate) mod digest;
 pub(crate) mod draft;
 mod evaluating;
+pub mod event_model;
 pub(crate) mod feedback;
 mod forgetting;
 pub(crate) mod judging;
@@ -120,6 +121,7 @@ pub struct Listener {
     /// What the check made of the model's sentences.
     checked: Cell<CheckCounts>,
     watcher: Option<Arc<Watcher>>,
+    events: Option<Arc<event_model::EventModel>>,
     calibration: Arc<calibration::Calibration>,
     /// What the watcher made of the utterances on which the rules were not evaluated yet.
     watched: Option<WatchScores>,
@@ -205,6 +207,7 @@ impl Listener {
             given_up: 0,
             checked: Cell::default(),
             watcher: None,
+            events: None,
             calibration: Arc::new(calibration::Calibration::load(dir)?),
             watched: None,
             several_rooms: false,
@@ -231,6 +234,7 @@ impl Listener {
             given_up: 0,
             checked: Cell::default(),
             watcher: self.watcher.clone(),
+            events: self.events.clone(),
             calibration: self.calibration.clone(),
             watched: None,
             several_rooms: false,

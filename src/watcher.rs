@@ -86,6 +86,12 @@ impl Watcher {
         windows.reduce(WatchScores::max).expect("there is at least one window")
     }
 
+    /// The longest end of talk that is scored.
+    pub(crate) fn longest<'a, 't>(&self, talk: &'a [&'t str]) -> &'a [&'t str] {
+        let longest = self.file.windows.iter().map(|words| fitting(talk, *words)).max().unwrap_or_default();
+        &talk[talk.len() - longest..]
+    }
+
     /// Whether a question about `kind` is worth asking.
     pub(crate) fn suggests(&self, kind: WatchKind, scores: &WatchScores) -> bool {
         scores.of(kind) >= self.file.low[kind as usize]
@@ -105,8 +111,8 @@ impl Watcher {
     /// Which utterances the score of `kind` rests on: the fewest words in a row, in whole utterances, whose score is within
     /// [`SLACK`] of the highest that any in a row have. Their indices.
     pub(crate) fn carriers(&self, talk: &[&str], kind: WatchKind) -> Range<usize> {
-        let longest = self.file.windows.iter().map(|words| fitting(talk, *words)).max().unwrap_or_default();
-        let rows = (talk.len() - longest..talk.len()).flat_map(|from| (from + 1..=talk.len()).map(move |to| from..to));
+        let rows = (talk.len() - self.longest(talk).len()..talk.len())
+            .flat_map(|from| (from + 1..=talk.len()).map(move |to| from..to));
         let scored: Vec<_> = rows.map(|row| (self.score_text(&talk[row.clone()].join(" ")).of(kind), row)).collect();
         let highest = scored.iter().map(|(score, _)| *score).fold(f64::NEG_INFINITY, f64::max);
         let near = scored.into_iter().filter(|(score, _)| *score >= highest - SLACK).map(|(_, row)| row);

@@ -1,20 +1,23 @@
-"""Makes of the watcher's score and the model's log-odds the probability that an event is really there, and chooses the rules' thresholds.
+"""Makes of the watcher's score and the models' log-odds the probability that an event is really there, and chooses the rules' thresholds.
 
-    python calibrate.py write FOLDER                       # talk on which a model is calibrated; once
-    hearth judge FOLDER --model MODEL --readings READINGS  # what the model makes of it; again for another model
+    python calibrate.py events                             # the watcher's second stage: writes models/recurrentgemma-events/calibration.json
+    python calibrate.py fit MODEL                          # a small model in the Hugging Face layout: writes MODEL/calibration.json
+    python calibrate.py write FOLDER                       # for any other model: talk on which it is calibrated; once
+    hearth judge FOLDER --model MODEL --readings READINGS  #   what the model makes of it
+    python calibrate.py fit MODEL READINGS                 #   the same from these readings
+    python calibrate.py thresholds MODEL                   # a reliability table and thresholds of the rules with what they give
     python calibrate.py raised                             # what raising the thresholds of the default rules costs (docs/alerts.md)
-    python calibrate.py fit READINGS MODEL                 # writes MODEL/calibration.json, prints a reliability table and the thresholds
 
-p = sigmoid(a + b * watcher + c * model), fitted for each kind to a stream in which one reading in a hundred is an event (`STREAM`). All
-is fitted and chosen on half 0 of the development set, of the prose and of calm talk, and judged on half 1. Where a kind has few events,
-its values are drawn to those of all kinds together. The watcher alone (`watcher_alone`) is calibrated when it is trained. The watcher's
-scores are computed here, so that after it was trained anew only `fit` is run again.
+Two steps, each sigmoid(a + b * x + c * y), fitted for each kind to a stream in which one reading in a hundred is an event (`STREAM`):
+x the watcher's score and y the event model's log-odds; then x what came of that and y the log-odds of the model that reads along. All
+is fitted and chosen on half 0 of the development set, of the books (`books.py`) and of calm talk, and judged on half 1. Where a kind has few
+events, its values are drawn to those of all kinds together. The watcher alone (`watcher_alone`) is calibrated when it is trained.
 """
-import argparse, json, os, random
+import argparse, json, os, random, zlib
 from collections import defaultdict
 import numpy as np
 from scipy.optimize import minimize
-import filled, watcher_model as V
+import books, filled, watcher_model as V
 from episodes import KINDS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,10 +53,10 @@ def utterances(d): return [u.strip() for u in d["t"].split("|") if u.strip()]
 
 def streams(model, calm=12_000):
     """(source, half, texts, indices, scores) of calm talk and prose that are read on and on."""
-    of, free = V.prose()
+    novels = list(books.novels())
     for half in (0, 1):
-        texts = calm_talk(41 + half, calm // 2); index = list(range(8, len(texts)))
-        for source, texts, index in (("calm", texts, index), ("prose", free, of[half])):
+        for source, texts in (("calm", calm_talk(41 + half, calm // 2)), ("prose", sum(novels[half::2], []))):
+            index = list(range(8, len(texts)))
             yield source, half, texts, index, np.concatenate([model([lines_behind(texts, i) + [texts[i]] for i in index[at:at + 8000]]) for at in range(0, len(index), 8000)])
 
 
@@ -115,8 +118,9 @@ def reliability(name, r, p, half=1):
         if m.any(): print(f"| {lo:.0%} to {min(hi, 1):.0%} | {np.average(q[m], weights=w[m]):.3f} | {np.average(y[m], weights=w[m]):.3f} | {y[m].sum()} | {w[m].sum() / w.sum():.3%} |")
 
 
-def scored(model, lines, heard=None):
-    """All readings: of exchanges, of calm talk and prose. `heard`: what the model makes of some of them."""
+def scored(model, lines, heard=None, events=None, asked=None, low=None):
+    """All readings: of exchanges, of calm talk and prose. `heard`: what the model makes of some of them. `events`, `asked`: what is asked
+    of talk, [n, 8], wherever the watcher suspects something."""
     heard = heard or {}; r = Readings(); talks, of = [], []
     for n, d in enumerate(lines):
         parts = utterances(d)
@@ -126,7 +130,25 @@ def scored(model, lines, heard=None):
         r.add(source, d["half"], n, i == count - 1, [k in d["k"] for k in KINDS], w, heard.get((d["file"], d["half"], d["line"], i)))
     for source, half, texts, index, scores in streams(model):
         for line, w in zip(index, scores): r.add(source, half, line, True, [False] * len(KINDS), w, heard.get((source, half, line, 0)))
-    return r.done()
+        talks += [lines_behind(texts, i) + [texts[i]] for i in index]
+    r = r.done(); r.e = np.full(r.w.shape, np.nan)
+    for answers, into in ((events, r.e), (asked, r.m)):
+        if answers:
+            rows = np.flatnonzero((r.w >= low).any(1)); into[rows] = answers([talks[i] for i in rows])
+    return r
+
+
+class Asked:
+    """A small model in the Hugging Face layout, asked about all eight kinds after talk of which it reads the last `words` words."""
+    def __init__(self, folder, words):
+        import judge
+        self.judge, self.words = judge, words; self.p, self.c, self.enc = judge.load(folder)
+
+    def __call__(self, talks):
+        from episodes import DEFAULT
+        from tokenizer import OPEN
+        items = [(list(self.enc(OPEN)) + self.enc(" " + V.window(t, self.words))[-400:], [(DEFAULT[k], None) for k in KINDS]) for t in talks]
+        return np.array([[o for o, _ in x] for x in self.judge.ask(self.p, self.c, self.enc, items, 24)])
 
 
 def development(): return list(filled.exchanges()) + list(told())
@@ -140,9 +162,9 @@ def watcher_alone(model):
 
 
 # ------------------------------------------------------------ the folder and what came of it
-def write(folder, suspected=75, others=25):
+def write(folder, suspected=400, others=25):
     """The development set, events of the generator, and a sample of calm talk and prose: what the watcher suspects, and any."""
-    model, meta, _ = V.load(os.path.join(HERE, "../models/watcher.safetensors")); low = np.array(meta["low"]); os.makedirs(folder, exist_ok=True); rng = random.Random(51)
+    model, meta, _ = V.load(WATCHER); low = np.array(meta["low"]); os.makedirs(folder, exist_ok=True); rng = random.Random(51)
     with open(os.path.join(folder, "exchanges.jsonl"), "w", encoding="utf-8") as f:
         for d in development(): f.write(json.dumps(d, ensure_ascii=False) + "\n")
         for source, half, texts, index, scores in streams(model):
@@ -163,10 +185,65 @@ def heard(paths):
     return out
 
 
-def probabilities(r, low, alone, both):
-    """What is published: the model is asked where the watcher suspects something."""
-    asked = r.w >= low; z = np.array([[a + b * w for (a, b), w in zip(alone, row)] for row in r.w])
-    z2 = np.array([[a + b * w + c * m for (a, b, c), w, m in zip(both, row, model)] for row, model in zip(r.w, r.m)]); return sigmoid(np.where(asked, z2, z))
+EVENTS, WATCHER = (os.path.join(HERE, "../models", name) for name in ("recurrentgemma-events", "watcher.safetensors"))
+
+
+def factors(folder): return json.load(open(os.path.join(folder, "calibration.json")))
+
+
+def together(found, x, y):
+    """What comes of `x` and the log-odds `y` by the factors of a calibration.json."""
+    f = [found["kinds"][k] for k in KINDS]; column = lambda name: np.array([k[name] for k in f])
+    return column("a") + column("watcher") * x + column("model") * np.maximum(y, found["floor"])
+
+
+def without_a_model(r, low, alone):
+    """Log-odds by the watcher, with its second stage where that was asked."""
+    n_grams = np.array([a for a, _ in alone]) + np.array([b for _, b in alone]) * r.w
+    return np.where((r.w >= low) & ~np.isnan(r.e), together(factors(EVENTS), r.w, np.nan_to_num(r.e)), n_grams)
+
+
+def readings(model="", paths=(), events=True):
+    """(readings, lowest scores that the watcher suspects, its own factors, its CRC)"""
+    watcher, meta, crc = V.load(WATCHER); low = np.array(meta["low"])
+    asked = Asked(model, 200) if model and not paths else None
+    return scored(watcher, development(), heard(paths), Asked(EVENTS, V.WINDOWS[-1]) if events else None, asked, low), low, meta["alone"], crc
+
+
+def save(folder, checksum, kinds, own):
+    kinds = {k: dict(zip(("a", "watcher", "model"), (round(float(x), 4) for x in f))) for k, f in zip(KINDS, kinds)}
+    found = {"format": 1, "watcher": checksum, "floor": FLOOR, "kinds": kinds, "own": {"a": round(float(own[0]), 4), "model": round(float(own[1]), 4)}}
+    with open(os.path.join(folder, "calibration.json"), "w") as f: json.dump(found, f, indent=1); f.write("\n")
+    for k, f in kinds.items(): print(f"{k:9}", f)
+
+
+def fit_events():
+    """The second stage of the watcher."""
+    r, low, _, crc = readings(); y = np.maximum(r.e, FLOOR); own = fit_kinds(r, lambda r, j: y[:, [j]], lambda j: r.w[:, j] >= low[j])[1]
+    kinds, pooled = fit_kinds(r, lambda r, j: np.stack([r.w[:, j], y[:, j]], 1), lambda j: r.w[:, j] >= low[j]); print("all kinds:", pooled.round(3)); save(EVENTS, crc, kinds, own)
+
+
+def fit_model(target, paths):
+    r, low, alone, _ = readings(target, paths); base = without_a_model(r, low, alone); asked = ~np.isnan(r.m[:, 0])
+    missing = np.isin(r.source, ("written", "generator")) & (r.w >= low).any(1) & ~asked
+    if missing.any(): raise SystemExit(f"the model has not read {missing.sum()} of the exchanges")
+    for s in ("calm", "prose"):
+        # The model reads a sample; what it was not asked about gets the mean.
+        mine = r.source == s; r.m[mine & ~asked] = r.m[mine & asked].mean(0)
+    r.m = np.where(np.isnan(r.m), FLOOR, np.maximum(r.m, FLOOR)); own = fit_kinds(r, lambda r, j: r.m[:, [j]])[1]
+    kinds, pooled = fit_kinds(r, lambda r, j: np.stack([base[:, j], r.m[:, j]], 1), lambda j: r.w[:, j] >= low[j]); print("all kinds:", pooled.round(3), "the model alone:", own.round(3))
+    save(target, zlib.crc32(open(os.path.join(EVENTS, "calibration.json"), "rb").read()), kinds, own)
+
+
+def thresholds(target, paths):
+    """What is published with this model, how reliable it is, and thresholds."""
+    r, low, alone, _ = readings(target, paths); base = without_a_model(r, low, alone); sigmoids = lambda z: 1 / (1 + np.exp(-z))
+    reliability("the watcher with its second stage", r, sigmoids(base)); p = sigmoids(np.where((r.w >= low) & ~np.isnan(r.m), together(factors(target), base, np.nan_to_num(r.m)), base))
+    reliability("what is published", r, p); choose(r, p)
+    from judge import RATES, recall
+    last = (r.source == "written") & r.last
+    for name, z in (("n-grams", r.w), ("event model", np.where(np.isnan(r.e), -9, r.e)), ("both", base), ("published", p)):
+        print(f"{name}: mean recall at 0.5 / 2 / 5 % false yeses of the exchanges", " / ".join(f"{np.mean([recall(z[last, j], r.y[last, j], rate) for j in range(8)]):.2f}" for rate in RATES))
 
 
 def raised(p, enter, hits, of):
@@ -214,14 +291,14 @@ def choose(r, p):
     for j, k in enumerate(KINDS):
         best = None
         for confirm in ((1, 1), (2, 2), (2, 3)):
-            for enter in (*np.round(np.arange(0.5, 0.95, 0.05), 2), 0.95):
+            for enter in (*np.round(np.arange(0.5, 0.95, 0.05), 2), 0.95, 0.97, 0.98):
                 recall, mixed, prose, calm = outcome(r, p, j, 0, enter, confirm)
                 if mixed <= MOST["critical" if k in CRITICAL else "other"] and prose <= MOST["prose"]:
                     # another way to confirm must bring something
                     if best is None or recall > best[0] + 0.03: best = recall, enter, confirm
                     break
         # Where no threshold is strict enough, the strictest.
-        if best is None: best = None, 0.95, (1, 1)
+        if best is None: best = None, 0.98, (1, 1)
         _, enter, confirm = best; leave = max([x for x in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4) if x < enter and ended(r, p, j, 0, enter, x) <= 0.1], default=0.2)
         recall, mixed, prose, calm = outcome(r, p, j, 1, enter, confirm); n = len(groups(r.exchange[(r.half == 1) & (r.source == "written") & r.y[:, j]], np.zeros(10 ** 6)))
         if k not in NOT_RULES: sums += [mixed, prose, calm]
@@ -229,28 +306,12 @@ def choose(r, p):
     print(f"all default rules: {sums[0]:.2f} false alarms in a day of the stream, {sums[1]:.2f} of prose, {sums[2]:.2f} of calm talk")
 
 
-def fit_model(paths, target):
-    model, meta, crc = V.load(os.path.join(HERE, "../models/watcher.safetensors")); low = np.array(meta["low"]); r = scored(model, development(), heard(paths)); known = ~np.isnan(r.m[:, 0])
-    missing = np.isin(r.source, ("written", "generator")) & ~known
-    if missing.any(): raise SystemExit(f"the model has not read {missing.sum()} of the exchanges")
-    for s in ("calm", "prose"):
-        # The model reads a sample; what it was not asked about gets the mean.
-        mine = r.source == s; r.m[mine & ~known] = r.m[mine & known].mean(0)
-    r.m = np.maximum(r.m, FLOOR); both, pooled = fit_kinds(r, lambda r, j: np.stack([r.w[:, j], r.m[:, j]], 1), lambda j: r.w[:, j] >= low[j]); _, own = fit_kinds(r, lambda r, j: r.m[:, [j]])
-    print(f"all kinds: {pooled.round(3)}; the model alone: {own.round(3)}")
-    for k, f in zip(KINDS, both): print(f"{k:9}", np.round(f, 3))
-    p = probabilities(r, low, meta["alone"], both); reliability("the model alone", r, sigmoid(own[0] + own[1] * r.m)); reliability("what is published", r, p); choose(r, p)
-    kinds = {k: dict(zip(("a", "watcher", "model"), (round(float(x), 4) for x in f))) for k, f in zip(KINDS, both)}
-    with open(os.path.join(target, "calibration.json"), "w") as f: json.dump({"format": 1, "watcher": crc, "floor": FLOOR, "kinds": kinds, "own": {"a": round(float(own[0]), 4), "model": round(float(own[1]), 4)}}, f, indent=1); f.write("\n")
-
-
 ENTER = {"help": 0.85, "fire": 0.95, "leak": 0.8, "intruder": 0.7, "door": 0.95, "medicine": 0.8, "left_on": 0.6}   # of the default rules
 
 
 def raised_thresholds():
-    """Recall and false alarms by the watcher alone where the thresholds are raised, as false alarms raise them: the mean of both halves."""
-    model, meta, _ = V.load(os.path.join(HERE, "../models/watcher.safetensors")); r = scored(model, development())
-    p = sigmoid(np.array([[a + b * w for (a, b), w in zip(meta["alone"], row)] for row in r.w]))
+    """Recall and false alarms by the watcher where the thresholds are raised, as false alarms raise them: the mean of both halves."""
+    r, low, alone, _ = readings(); p = sigmoid(without_a_model(r, low, alone))
     for name, kinds in (("critical", CRITICAL), ("other", [k for k in ENTER if k not in CRITICAL])):
         for shift in (0, 0.5, 1, 2, 3):
             got = np.array([[outcome(r, p, KINDS.index(k), half, sigmoid(logit(ENTER[k]) + shift), (1, 1))[:2] for k in kinds] for half in (0, 1)]).mean(0)
@@ -259,6 +320,8 @@ def raised_thresholds():
 
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); sub = ap.add_subparsers(dest="what", required=True)
-    c = sub.add_parser("write"); c.add_argument("folder"); c = sub.add_parser("fit"); c.add_argument("readings", nargs="+"); c.add_argument("model")
-    sub.add_parser("raised")
-    a = ap.parse_args(); {"write": lambda: write(a.folder), "fit": lambda: fit_model(a.readings, a.model), "raised": raised_thresholds}[a.what]()
+    for name in ("events", "raised"): sub.add_parser(name)
+    c = sub.add_parser("write"); c.add_argument("folder")
+    for name in ("fit", "thresholds"): c = sub.add_parser(name); c.add_argument("model"); c.add_argument("readings", nargs="*")
+    a = ap.parse_args()
+    {"write": lambda: write(a.folder), "events": fit_events, "fit": lambda: fit_model(a.model, a.readings), "thresholds": lambda: thresholds(a.model, a.readings), "raised": raised_thresholds}[a.what]()

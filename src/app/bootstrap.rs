@@ -16,6 +16,7 @@ use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::AsrPipeline;
 use crate::config::{Broker, Config, Keep};
+use crate::listener::event_model::EventModel;
 use crate::listener::{Listener, ListenerError};
 use crate::metrics::Metrics;
 use crate::models;
@@ -68,9 +69,11 @@ impl Resources {
         let listener = match &reader {
             Some(path) => {
                 let began = Instant::now();
+                let watcher = watcher(&config);
+                let events = EventModel::of(watcher.as_ref(), &config);
                 let listener = Listener::open(path, &config.listener, &config.digest, &config.rules)?
                     .in_several_rooms(config.several_rooms())
-                    .with_watcher(watcher(&config));
+                    .with_watcher(watcher, events);
                 info!(model = %path.display(), ms = began.elapsed().as_millis() as u64, "the model that reads along is loaded");
                 Some(listener)
             }

@@ -4,7 +4,7 @@ mod running;
 
 use crate::cli::output::stdout;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -13,6 +13,7 @@ use self::running::RunningHearth;
 use super::{run, sentence};
 use crate::config::{Broker, Config, SourceConfig};
 use crate::listener::Listener;
+use crate::listener::event_model::{self, EventModel};
 use crate::mqtt::client::PacketLimit;
 use crate::mqtt::discovery::{AnnouncedEntities, Capabilities};
 use crate::mqtt::topics::Topics;
@@ -115,7 +116,10 @@ fn speech_model(config: &Config) -> anyhow::Result<String> {
 fn reading_model(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<String> {
     let path = models::find(&config.listener.model, &config.base)?;
     let listener = Listener::open(&path, &config.listener, &config.digest, &config.rules)?;
-    Watcher::of(&config.rules, &config.base)?;
+    if let Some(watcher) = Watcher::of(&config.rules, &config.base)? {
+        let path = models::find(Path::new(event_model::FOLDER), &config.base)?;
+        EventModel::load(&path, &config.listener, &watcher)?;
+    }
     let speed = listener.measure()?;
     warnings.extend(speed.warnings(&config.digest));
     Ok(format!("{}; {speed}", path.display()))

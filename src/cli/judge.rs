@@ -26,6 +26,7 @@ use super::run::{read_config, runtime, terminated};
 use crate::config::{Config, DigestConfig, Rule, WatchKind};
 use crate::listener::Listener;
 use crate::listener::ask::Question;
+use crate::listener::event_model::EventModel;
 use crate::models;
 use crate::watcher::Watcher;
 use griffin::Quantization;
@@ -110,7 +111,8 @@ fn listener(model: &Path, config: &Config) -> anyhow::Result<Listener> {
         eprintln!("hearth: {error}; the model is judged without a watcher, as the daemon would run");
         None
     });
-    Ok(listener.with_watcher(watcher))
+    let events = EventModel::of(watcher.as_ref(), config);
+    Ok(listener.with_watcher(watcher, events))
 }
 
 fn create(path: &Path) -> anyhow::Result<(BufWriter<File>, PathBuf)> {

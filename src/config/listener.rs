@@ -68,6 +68,20 @@ impl WatchKind {
     pub(crate) const ALL: [Self; 8] =
         [Self::Help, Self::Fire, Self::Leak, Self::Intruder, Self::Door, Self::Delivery, Self::Medicine, Self::LeftOn];
 
+    /// The question about it that the bundled models were trained on.
+    pub(crate) fn question(self) -> &'static str {
+        match self {
+            Self::Help => "Is someone hurt or calling for help?",
+            Self::Fire => "Is there a fire?",
+            Self::Leak => "Is water leaking in the house?",
+            Self::Intruder => "Is someone trying to break in?",
+            Self::Door => "Is someone at the door?",
+            Self::Delivery => "Was something delivered?",
+            Self::Medicine => "Did someone forget their medicine?",
+            Self::LeftOn => "Is anything left open or switched on by mistake?",
+        }
+    }
+
     /// Its name in the config.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,8 @@
 //! What a probability means: makes of what watcher and model say the log-odds that an event is really there.
 //!
+//! There are two such steps. The event model's factors weigh the watcher's score and that model's answer; what comes of it, or of the
+//! watcher alone, is weighed with the answer of the model that reads along, by factors of that model.
+//!
 //! The factors come from `calibration.json`, beside a model's weights or inside its GGUF file; `training/calibrate.py` fits them to a
 //! stream in which about one reading in a hundred is an event. A model without the file is not trusted further than [`UNKNOWN`] says.
 
@@ -8,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::rule_monitor::Watched;
 use crate::config::WatchKind;
 
 /// The file beside a model's weights.
@@ -31,7 +33,7 @@ pub enum CalibrationError {
     Broken { path: PathBuf, reason: String },
 }
 
-/// The log-odds of an event are `a + watcher · score + model · log-odds of yes`.
+/// The log-odds of an event are `a + watcher · what is known without the model + model · log-odds of yes`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KindFactors {
@@ -53,18 +55,21 @@ struct OwnFactors {
 #[serde(deny_unknown_fields)]
 pub(super) struct Calibration {
     format: u32,
-    /// CRC-32 of the watcher that the factors go with.
+    /// CRC-32 of what the factors go with: the watcher, or the event model's calibration.
     watcher: u32,
     /// Below this, the model's log-odds tell no more: it counts instead of them.
     floor: f64,
     kinds: BTreeMap<WatchKind, KindFactors>,
     /// For a rule that has no watcher.
     own: OwnFactors,
+    /// CRC-32 of the file.
+    #[serde(skip)]
+    checksum: u32,
 }
 
 impl Default for Calibration {
     fn default() -> Self {
-        Self { format: FORMAT, watcher: 0, floor: f64::NEG_INFINITY, kinds: BTreeMap::new(), own: UNKNOWN }
+        Self { format: FORMAT, watcher: 0, floor: f64::NEG_INFINITY, kinds: BTreeMap::new(), own: UNKNOWN, checksum: 0 }
     }
 }
 
@@ -84,6 +89,7 @@ impl Calibration {
 
     fn parse(text: &str) -> Result<Self, String> {
         let found: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let found = Self { checksum: crc32fast::hash(text.as_bytes()), ..found };
         if found.format != FORMAT {
             return Err(format!("its format is {}, and this hearth reads {FORMAT}", found.format));
         }
@@ -97,25 +103,43 @@ impl Calibration {
         Ok(found)
     }
 
-    /// Whether there are factors for what this watcher says together with the model.
-    pub(super) fn knows(&self, watcher: u32) -> bool {
-        self.watcher == watcher && !self.kinds.is_empty()
+    pub(super) fn checksum(&self) -> u32 {
+        self.checksum
     }
 
-    /// The log-odds that what a rule asks about is so. `asked` is what the model says, if it was asked. None where nothing is known.
-    pub(super) fn log_odds(&self, kind: Option<WatchKind>, watched: Watched<'_>, asked: Option<f64>) -> Option<f64> {
-        let asked = asked.map(|odds| odds.max(self.floor));
-        let own = asked.map(|odds| self.own.a + self.own.model * odds);
-        let Some((kind, (scores, watcher))) = kind.zip(watched) else { return own };
-        let alone = watcher.log_odds(kind, &scores);
-        match (asked, self.kinds.get(&kind)) {
-            (Some(odds), Some(factors)) if self.knows(watcher.checksum()) => {
-                Some(factors.a + factors.watcher * scores.of(kind) + factors.model * odds)
+    /// Whether there are factors that go with the watcher, or the calibration, of this checksum.
+    pub(super) fn knows(&self, checksum: u32) -> bool {
+        self.watcher == checksum && !self.kinds.is_empty()
+    }
+
+    /// The log-odds that what a rule asks about is so. `watched` is what is known of it without the model, with the checksum of
+    /// what says so; `asked` is what the model says, if it was asked. None where nothing is known.
+    pub(super) fn log_odds(&self, watched: Option<WatchedOdds>, asked: Option<f64>) -> Option<f64> {
+        let own = asked.map(|odds| self.own.a + self.own.model * odds.max(self.floor));
+        let Some(WatchedOdds { kind, log_odds, checksum }) = watched else { return own };
+        match asked {
+            Some(odds) if checksum.is_some_and(|checksum| self.knows(checksum)) => {
+                Some(self.together(kind, log_odds, odds))
             }
             // Nothing tells how the two go together.
-            _ => Some(own.map_or(alone, |own| own.max(alone))),
+            _ => Some(own.map_or(log_odds, |own| own.max(log_odds))),
         }
     }
+
+    /// What comes of `watched` and the model's log-odds `asked`.
+    pub(super) fn together(&self, kind: WatchKind, watched: f64, asked: f64) -> f64 {
+        let factors = self.kinds[&kind];
+        factors.a + factors.watcher * watched + factors.model * asked.max(self.floor)
+    }
+}
+
+/// What the watcher, with or without the event model, knows of a kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct WatchedOdds {
+    pub(super) kind: WatchKind,
+    pub(super) log_odds: f64,
+    /// Of the event model's calibration; none where the watcher alone was asked.
+    pub(super) checksum: Option<u32>,
 }
 
 #[cfg(test)]
@@ -133,11 +157,12 @@ mod tests {
         (Calibration::load(&root("models/recurrentgemma-nano")).unwrap(), watcher)
     }
 
-    /// Whoever trains the watcher anew must run `training/calibrate.py`, too.
+    /// Whoever trains the watcher or the event model anew must run `training/calibrate.py`, too.
     #[test]
-    fn the_bundled_calibration_goes_with_the_bundled_watcher() {
+    fn the_bundled_calibrations_go_with_the_bundled_watcher_and_event_model() {
         let (calibration, watcher) = bundled();
-        assert!(calibration.knows(watcher.checksum()));
+        let events = Calibration::load(&root("models").join(super::super::event_model::FOLDER)).unwrap();
+        assert!(events.knows(watcher.checksum()) && calibration.knows(events.checksum()));
     }
 
     #[test]
@@ -145,17 +170,18 @@ mod tests {
         let (calibration, watcher) = bundled();
         let kind = WatchKind::Fire;
         let scores = watcher.score(&["Smoke is coming out of the oven!"]);
-        let watched = Some((scores, &watcher));
-        let odds = |asked| calibration.log_odds(Some(kind), watched, asked).unwrap();
-        assert_eq!(odds(None), watcher.log_odds(kind, &scores));
-        assert!(odds(Some(4.0)) > odds(Some(-4.0)));
-        assert_eq!(calibration.log_odds(Some(kind), None, None), None);
-        assert_eq!(calibration.log_odds(None, watched, None), None);
-        let unknown = Calibration::default();
-        assert!((unknown.log_odds(None, watched, Some(0.0)).unwrap() - log_odds(0.01)).abs() < 1e-3);
         let alone = watcher.log_odds(kind, &scores);
-        assert_eq!(unknown.log_odds(Some(kind), watched, Some(-5.0)), Some(alone));
-        assert!(unknown.log_odds(Some(kind), watched, Some(50.0)).unwrap() > 40.0);
+        let by_watcher = Some(WatchedOdds { kind, log_odds: alone, checksum: None });
+        let by_both = Some(WatchedOdds { kind, log_odds: alone, checksum: Some(calibration.watcher) });
+        assert_eq!(calibration.log_odds(by_both, None), Some(alone));
+        assert!(calibration.log_odds(by_both, Some(4.0)) > calibration.log_odds(by_both, Some(-4.0)));
+        assert_eq!(calibration.log_odds(None, None), None);
+        let unknown = Calibration::default();
+        assert!((unknown.log_odds(None, Some(0.0)).unwrap() - log_odds(0.01)).abs() < 1e-3);
+        for calibration in [&unknown, &calibration] {
+            assert_eq!(calibration.log_odds(by_watcher, Some(-5.0)), Some(alone), "fitted to no such odds");
+            assert!(calibration.log_odds(by_watcher, Some(50.0)).unwrap() > 40.0);
+        }
     }
 
     #[test]

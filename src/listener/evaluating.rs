@@ -37,7 +37,7 @@ impl Listener {
             for (monitor, (asked, wanted)) in self.rules.iter_mut().zip(asks.iter().zip(wanted)) {
                 monitor.note_asked(*asked, wanted);
             }
-            let seen = self.weigh(asked, scores, &said);
+            let seen = self.weigh(asked, scores, &said)?;
             let mut unexplained = Vec::new();
             for (monitor, seen) in self.rules.iter_mut().zip(seen) {
                 unexplained.extend(monitor.evaluate(seen, &said, now, &mut outcome));

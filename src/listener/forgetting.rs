@@ -29,6 +29,8 @@ impl Listener {
             given_up: _,
             checked: _,
             watcher: _,
+            // It begins anew each time.
+            events: _,
             calibration: _,
             watched,
             several_rooms: _,

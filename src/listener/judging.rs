@@ -2,6 +2,7 @@
 
 use super::ask::{Answer, Generated, Question};
 use super::{Listener, ListenerError};
+use crate::config::WatchKind;
 use crate::grounding::sentences_of;
 use crate::watcher::WatchScores;
 
@@ -23,6 +24,12 @@ impl Listener {
     /// What the watcher makes of the utterances that were heard since the last call of [`Listener::consider`].
     pub(crate) fn watcher_scores(&self) -> Option<WatchScores> {
         self.watched
+    }
+
+    /// What the event model says of the kinds that the watcher suspects in them, in log-odds of yes.
+    pub(crate) fn judge_events(&self) -> Result<Vec<(WatchKind, f64)>, ListenerError> {
+        let Some((scores, watcher)) = self.watched.zip(self.watcher.as_ref()) else { return Ok(Vec::new()) };
+        self.event_answers(watcher, &scores, &self.unasked, |_| true)
     }
 
     /// Prepares a question.

@@ -1,12 +1,15 @@
 //! What the watcher makes of what was just said: see [`crate::watcher`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use tracing::warn;
 
+use super::calibration::WatchedOdds;
+use super::event_model::EventModel;
 use super::rule_monitor::{RuleEvidence, Watched};
-use super::{Listener, cross_talk, cut_quote};
+use super::{Listener, ListenerError, cross_talk, cut_quote};
 use crate::config::WatchKind;
 use crate::event::Evidence;
 use crate::watcher::{WatchScores, Watcher};
@@ -17,16 +20,17 @@ const TOGETHER: SignedDuration = SignedDuration::from_secs(60);
 const UTTERANCES: usize = 30;
 
 impl Listener {
-    /// Rules with `watch` are asked only where the watcher says so; without one they are asked after each utterance.
-    pub fn with_watcher(mut self, watcher: Option<Arc<Watcher>>) -> Self {
-        let unknown = watcher.as_ref().is_some_and(|watcher| !self.calibration.knows(watcher.checksum()));
+    /// Rules with `watch` are asked only where the watcher says so; without one they are asked after each utterance. The event model
+    /// is its second stage.
+    pub fn with_watcher(mut self, watcher: Option<Arc<Watcher>>, events: Option<Arc<EventModel>>) -> Self {
+        let unknown = events.as_ref().is_some_and(|events| !self.calibration.knows(events.checksum()));
         if unknown && self.rules.iter().any(|monitor| monitor.rule.watch.is_some()) {
             warn!(
                 "the model has no calibration.json for this watcher: the rules with \"watch\" go by the watcher, and by the model only \
                  where it is almost certain (docs/model.md)"
             );
         }
-        self.watcher = watcher;
+        (self.watcher, self.events) = (watcher, events);
         self
     }
 
@@ -38,10 +42,17 @@ impl Listener {
     }
 
     /// What is known of each rule's question after the utterances `said`. `asked` is what the model says to each rule that was asked.
-    pub(super) fn weigh(&self, asked: Vec<Option<f64>>, watched: Watched<'_>, said: &[Evidence]) -> Vec<RuleEvidence> {
+    pub(super) fn weigh(
+        &self,
+        asked: Vec<Option<f64>>,
+        watched: Watched<'_>,
+        said: &[Evidence],
+    ) -> Result<Vec<RuleEvidence>, ListenerError> {
+        let known = watched.map(|(scores, watcher)| self.without_the_model(watcher, &scores, said)).transpose()?;
         let weigh = |(monitor, asked): (&super::RuleMonitor, Option<f64>)| {
             let kind = monitor.rule.watch;
-            let log_odds = self.calibration.log_odds(kind, watched, asked);
+            let known = kind.zip(known.as_ref()).map(|(kind, known)| known[kind as usize]);
+            let log_odds = self.calibration.log_odds(known, asked);
             let reached = log_odds.is_some_and(|odds| odds >= monitor.policy.enter);
             let suspects = kind.zip(watched).filter(|(kind, (scores, watcher))| watcher.suggests(*kind, scores));
             let rests_on = suspects
@@ -54,16 +65,64 @@ impl Listener {
         for (seen, waits) in all.iter_mut().zip(cross_talk::must_wait(&claims)) {
             seen.waits = waits;
         }
-        all
+        Ok(all)
+    }
+
+    /// What is known of each kind from the words: by the watcher's n-grams, and by the event model where those suspect something
+    /// that a rule is about.
+    fn without_the_model(
+        &self,
+        watcher: &Watcher,
+        scores: &WatchScores,
+        said: &[Evidence],
+    ) -> Result<[WatchedOdds; 8], ListenerError> {
+        let mut known = WatchKind::ALL.map(|kind| {
+            let log_odds = watcher.log_odds(kind, scores);
+            WatchedOdds { kind, log_odds, checksum: None }
+        });
+        let watched = |kind: &WatchKind| self.rules.iter().any(|monitor| monitor.rule.watch == Some(*kind));
+        for (kind, answer) in self.event_answers(watcher, scores, said, watched)? {
+            let Some(events) = &self.events else { break };
+            let log_odds = events.log_odds(kind, scores, answer);
+            known[kind as usize] = WatchedOdds { kind, log_odds, checksum: Some(events.checksum()) };
+        }
+        Ok(known)
+    }
+
+    /// What the event model says of those `kinds` that the n-grams suspect, in log-odds of yes.
+    pub(super) fn event_answers(
+        &self,
+        watcher: &Watcher,
+        scores: &WatchScores,
+        said: &[Evidence],
+        kinds: impl Fn(&WatchKind) -> bool,
+    ) -> Result<Vec<(WatchKind, f64)>, ListenerError> {
+        let Some(events) = &self.events else { return Ok(Vec::new()) };
+        let suspected = WatchKind::ALL.into_iter().filter(kinds).filter(|kind| watcher.suggests(*kind, scores));
+        // By the utterance of the highest score, which mostly is the same for all.
+        let mut ends: BTreeMap<usize, Vec<WatchKind>> = BTreeMap::new();
+        for kind in suspected {
+            ends.entry(self.likeliest(watcher, kind, said).len()).or_default().push(kind);
+        }
+        let mut answers = Vec::new();
+        for (end, kinds) in ends {
+            let talk = texts(&together(&self.talk.all()[..end]));
+            answers.extend(kinds.iter().copied().zip(events.ask(watcher.longest(&talk), &kinds)?));
+        }
+        Ok(answers)
+    }
+
+    /// The talk up to that of the utterances `said` at which the score of `kind` was highest.
+    fn likeliest(&self, watcher: &Watcher, kind: WatchKind, said: &[Evidence]) -> &[Evidence] {
+        let talk = self.talk.all();
+        let ends = said.iter().filter_map(|one| talk.iter().rposition(|other| other.utterance == one.utterance));
+        let score = |talk: &&[Evidence]| watcher.score(&texts(&together(talk))).of(kind);
+        ends.map(|end| &talk[..=end]).max_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or_default()
     }
 
     /// The utterances that the highest score of `kind` at one of the utterances `said` rests on.
     fn rests_on(&self, watcher: &Watcher, kind: WatchKind, said: &[Evidence]) -> Vec<Evidence> {
-        let talk = self.talk.all();
-        let ends = said.iter().filter_map(|one| talk.iter().rposition(|other| other.utterance == one.utterance));
-        let stretches = ends.map(|end| together(&talk[..=end]));
-        let score = |stretch: &Vec<&Evidence>| watcher.score(&texts(stretch)).of(kind);
-        let Some(best) = stretches.max_by(|a, b| score(a).total_cmp(&score(b))) else { return Vec::new() };
+        let best = together(self.likeliest(watcher, kind, said));
         best[watcher.carriers(&texts(&best), kind)].iter().map(|one| cut_quote((*one).clone())).collect()
     }
 }

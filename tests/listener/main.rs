@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use hearth::config::Config;
 use hearth::event::{Alert, AlertPhase, DigestReason, Utterance};
+use hearth::listener::event_model::EventModel;
 use hearth::listener::{Listener, ListenerOutcome};
 use hearth::watcher::{self, Watcher};
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +23,7 @@ fn root(path: &str) -> PathBuf {
 
 /// As the daemon opens it.
 fn open() -> Listener {
-    open_with(&Config::default()).with_watcher(watcher())
+    open_with(&Config::default()).with_watcher(watcher(), events())
 }
 
 fn open_with(config: &Config) -> Listener {
@@ -243,6 +244,11 @@ fn watcher() -> Option<Arc<Watcher>> {
     Some(Arc::new(Watcher::load(&root("models").join(watcher::FILE)).unwrap()))
 }
 
+fn events() -> Option<Arc<EventModel>> {
+    let folder = root("models/recurrentgemma-events");
+    Some(Arc::new(EventModel::load(&folder, &Config::default().listener, watcher()?.as_ref()).unwrap()))
+}
+
 #[test]
 fn words_that_leave_no_doubt_raise_an_alert_whatever_the_model_says() {
     let talk = [said(0.0, 2.0, "What shall we eat tonight?"), said(3.0, 5.0, "Call an ambulance!")];
@@ -279,7 +285,7 @@ fn the_watcher_raises_alerts_in_words_that_the_model_does_not_know() {
             .enumerate()
             .map(|(at, text)| said(3.0 * at as f64, 3.0 * at as f64 + 2.0, text))
             .collect();
-        let with = follow(&mut open_with(&without_triggers).with_watcher(watcher()), &talk);
+        let with = follow(&mut open_with(&without_triggers).with_watcher(watcher(), events()), &talk);
         let alerts = fired(&with);
         assert!(alerts.iter().any(|alert| alert.rule == rule), "{rule}: {alerts:?}");
         let alert = alerts.iter().find(|alert| alert.rule == rule).unwrap();
@@ -301,7 +307,10 @@ fn a_rule_without_watch_is_asked_after_each_utterance_and_others_without_a_watch
     let mut config = Config::default();
     config.rules.retain(|rule| rule.name.as_str() == "fire");
     let talk = household();
-    let readings = |config: &Config, watcher| follow(&mut open_with(config).with_watcher(watcher), &talk).readings;
+    let readings = |config: &Config, watcher: Option<Arc<Watcher>>| {
+        let events = watcher.as_ref().and_then(|_| events());
+        follow(&mut open_with(config).with_watcher(watcher, events), &talk).readings
+    };
     let alone = readings(&config, None);
     assert_eq!(alone.len(), talk.len());
     let watched = readings(&config, watcher());

@@ -22,6 +22,7 @@ use crate::cli::output::stdout;
 use crate::cli::progress;
 use crate::config::{self, Config, Keep, SourcesConfig};
 use crate::listener::Listener;
+use crate::listener::event_model::EventModel;
 use crate::metrics::Metrics;
 use crate::models;
 use crate::process::peak_resident_bytes;
@@ -153,8 +154,10 @@ fn simulate(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(log::DayLog, f64)> {
     let dir = tempfile::tempdir().context("there is no place for a database; set TMPDIR")?;
-    let listener = Listener::open(model, &config.listener, &config.digest, &config.rules)?
-        .with_watcher(Watcher::of(&config.rules, &config.base)?);
+    let watcher = Watcher::of(&config.rules, &config.base)?;
+    let events = EventModel::of(watcher.as_ref(), &config);
+    let listener =
+        Listener::open(model, &config.listener, &config.digest, &config.rules)?.with_watcher(watcher, events);
     let rules = watch::Sender::new(config.rules.clone());
     let context = Context::open(config, dir.path(), metrics)?;
     let total = said.len() as u64;

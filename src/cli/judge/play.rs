@@ -2,6 +2,7 @@
 //!
 //! Each has a listener of its own that has heard nothing before. Talk goes on at 150 words a minute.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -43,6 +44,8 @@ pub(super) struct JudgeReading<'a> {
     pub(super) label: bool,
     /// Log-odds of the watcher, of the model's yes to the kind's question, and of what the daemon would publish; null where there is none.
     pub(super) watcher: Option<f64>,
+    /// Log-odds of the event model's yes, where the watcher suspects the kind.
+    pub(super) events: Option<f64>,
     pub(super) model: f64,
     pub(super) published: Option<f64>,
     /// The rule's alert began here.
@@ -191,6 +194,7 @@ impl Judge<'_> {
             let started = Instant::now();
             self.hear(&mut stage, text, index)?;
             let watcher = stage.listener.watcher_scores();
+            let events: BTreeMap<WatchKind, f64> = stage.listener.judge_events()?.into_iter().collect();
             let outcome = stage.listener.consider(stage.now)?;
             self.reading_s.push(started.elapsed().as_secs_f64());
             let started = Instant::now();
@@ -205,6 +209,7 @@ impl Judge<'_> {
                     kind,
                     label: exchange.k.contains(&kind),
                     watcher: watcher.map(|scores| scores.of(kind)),
+                    events: events.get(&kind).copied(),
                     model,
                     published: self.published(kind, &outcome),
                     alert: new_alerts(&outcome)

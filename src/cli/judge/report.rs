@@ -226,6 +226,7 @@ mod tests {
             kind,
             label,
             watcher: None,
+            events: None,
             model,
             published: (kind == WatchKind::Fire).then_some(model),
             alert,

@@ -18,6 +18,7 @@ use crate::cli::run::{existing_state_dir, read_config};
 use crate::clock::human_time;
 use crate::config::{self, Config, DigestConfig, Rule};
 use crate::event::{Alert, AlertPhase};
+use crate::listener::event_model::EventModel;
 use crate::listener::snapshot_store::SnapshotStore;
 use crate::listener::{Listener, ListenerOutcome, Listeners, alert};
 use crate::models;
@@ -94,7 +95,9 @@ fn dry_run(config: &Config, rules: &[Rule], since: Timestamp) -> anyhow::Result<
     // No digest becomes due.
     let silent = DigestConfig { every_min: 0.0, quiet_min: 0.0, ..config.digest.clone() };
     let listener = Listener::open(&model, &config.listener, &silent, rules)?;
-    let listener = listener.in_several_rooms(config.several_rooms()).with_watcher(Watcher::of(rules, &config.base)?);
+    let watcher = Watcher::of(rules, &config.base)?;
+    let events = EventModel::of(watcher.as_ref(), config);
+    let listener = listener.in_several_rooms(config.several_rooms()).with_watcher(watcher, events);
     let mut listeners = Listeners::new(listener, config.listener.states, SnapshotStore::read_only(&dir))?;
     let read = listeners.restore(|mark| mark.time <= since, 0)?;
     let total = store.count_after(read)?;
