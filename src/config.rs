@@ -220,12 +220,12 @@ fn home_rules() -> Vec<Rule> {
     };
     vec![
         rule("help", WatchKind::Help, 0.85, Severity::Critical),
-        rule("fire", WatchKind::Fire, 0.95, Severity::Critical),
-        rule("leak", WatchKind::Leak, 0.8, Severity::Critical),
-        rule("intruder", WatchKind::Intruder, 0.7, Severity::Critical),
-        rule("door", WatchKind::Door, 0.95, Severity::Info),
-        rule("medicine", WatchKind::Medicine, 0.8, Severity::Warning),
-        rule("left_on", WatchKind::LeftOn, 0.6, Severity::Warning),
+        rule("fire", WatchKind::Fire, 0.5, Severity::Critical),
+        rule("leak", WatchKind::Leak, 0.5, Severity::Critical),
+        rule("intruder", WatchKind::Intruder, 0.85, Severity::Critical),
+        rule("door", WatchKind::Door, 0.9, Severity::Info),
+        rule("medicine", WatchKind::Medicine, 0.9, Severity::Warning),
+        rule("left_on", WatchKind::LeftOn, 0.85, Severity::Warning),
     ]
 }
 

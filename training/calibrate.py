@@ -306,7 +306,7 @@ def choose(r, p):
     print(f"all default rules: {sums[0]:.2f} false alarms in a day of the stream, {sums[1]:.2f} of prose, {sums[2]:.2f} of calm talk")
 
 
-ENTER = {"help": 0.85, "fire": 0.95, "leak": 0.8, "intruder": 0.7, "door": 0.95, "medicine": 0.8, "left_on": 0.6}   # of the default rules
+ENTER = {"help": 0.85, "fire": 0.5, "leak": 0.5, "intruder": 0.85, "door": 0.9, "medicine": 0.9, "left_on": 0.85}   # of the default rules
 
 
 def raised_thresholds():

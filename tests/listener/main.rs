@@ -250,6 +250,13 @@ fn events() -> Option<Arc<EventModel>> {
 }
 
 #[test]
+fn an_event_model_that_goes_with_another_watcher_is_named() {
+    let folder = root("models/recurrentgemma-nano");
+    let error = EventModel::load(&folder, &Config::default().listener, watcher().unwrap().as_ref()).err().unwrap();
+    assert!(error.to_string().contains("recurrentgemma-nano goes with another watcher. Install hearth again"), "{error}");
+}
+
+#[test]
 fn words_that_leave_no_doubt_raise_an_alert_whatever_the_model_says() {
     let talk = [said(0.0, 2.0, "What shall we eat tonight?"), said(3.0, 5.0, "Call an ambulance!")];
     for listener in [&mut open(), &mut open_with(&Config::default())] {
