@@ -22,6 +22,7 @@ pub(crate) mod feedback;
 mod forgetting;
 pub(crate) mod judging;
 pub(crate) mod nods;
+mod outcome;
 pub(crate) mod pace;
 mod persisted_state;
 mod priority;
@@ -49,11 +50,12 @@ use jiff::Timestamp;
 use ulid::Ulid;
 
 use crate::config;
-use crate::event::{Alert, Digest, Evidence, Gap, Utterance};
+use crate::event::{Evidence, Gap, Utterance};
 use crate::grounding::{CheckCounts, GroundedText};
 use crate::watcher::{WatchScores, Watcher};
 
 pub(crate) use alert_actions::{AnsweredAlert, RuleStanding};
+pub use outcome::{ListenerOutcome, RuleEvaluation};
 use persisted_state::PersistedState;
 use quotes::{cut_quote, cut_quotes, keep_last, quote};
 pub use rooms::Listeners;
@@ -128,55 +130,6 @@ pub struct Listener {
     several_rooms: bool,
     /// The room whose utterances it reads; none when all rooms share one state.
     room: Option<String>,
-}
-
-/// The results of evaluating rules and schedule.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ListenerOutcome {
-    pub digests: Vec<Digest>,
-    pub alerts: Vec<Alert>,
-    /// One for each rule's question that was asked.
-    pub readings: Vec<RuleEvaluation>,
-}
-
-impl ListenerOutcome {
-    /// Appends the results of another room.
-    pub fn add(&mut self, more: Self) {
-        let Self { digests, alerts, readings } = more;
-        self.digests.extend(digests);
-        self.alerts.extend(alerts);
-        self.readings.extend(readings);
-    }
-
-    /// Sets the room of alerts and evaluations; digests are made with it.
-    fn in_room(mut self, room: Option<&str>) -> Self {
-        self.alerts.iter_mut().for_each(|alert| alert.room = room.map(Into::into));
-        self.readings.iter_mut().for_each(|reading| reading.room = room.map(Into::into));
-        self
-    }
-}
-
-impl FromIterator<ListenerOutcome> for ListenerOutcome {
-    fn from_iter<T: IntoIterator<Item = ListenerOutcome>>(outcomes: T) -> Self {
-        outcomes.into_iter().fold(Self::default(), |mut all, outcome| {
-            all.add(outcome);
-            all
-        })
-    }
-}
-
-/// The probability that a rule's question is answered by yes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RuleEvaluation {
-    pub(crate) rule: config::Name,
-    /// The room whose state was asked; none when all rooms share one state.
-    pub(crate) room: Option<String>,
-    pub(crate) probability: f64,
-    /// The probability from which on an alert begins.
-    pub(crate) threshold: Option<f64>,
-    pub time: Timestamp,
-    /// The rule's alert is active.
-    pub(crate) active: bool,
 }
 
 impl Listener {

@@ -32,6 +32,11 @@ pub enum WatcherError {
     Broken { path: PathBuf, reason: String },
 }
 
+/// CRC-32, by which a calibration knows what it was fitted to.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
 /// See the module.
 pub struct Watcher {
     file: WatcherFile,

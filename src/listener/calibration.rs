@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::WatchKind;
+use crate::watcher;
 
 /// The file beside a model's weights.
 const FILE: &str = "calibration.json";
@@ -89,7 +90,7 @@ impl Calibration {
 
     fn parse(text: &str) -> Result<Self, String> {
         let found: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let found = Self { checksum: crc32fast::hash(text.as_bytes()), ..found };
+        let found = Self { checksum: watcher::checksum(text.as_bytes()), ..found };
         if found.format != FORMAT {
             return Err(format!("its format is {}, and this hearth reads {FORMAT}", found.format));
         }
@@ -146,7 +147,7 @@ pub(super) struct WatchedOdds {
 mod tests {
     use super::*;
     use crate::listener::alert::log_odds;
-    use crate::watcher::{self, Watcher};
+    use crate::watcher::Watcher;
 
     fn root(path: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

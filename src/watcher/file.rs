@@ -84,7 +84,7 @@ impl WatcherFile {
             weights,
             idf,
             bias,
-            checksum: crc32fast::hash(bytes),
+            checksum: super::checksum(bytes),
         })
     }
 }

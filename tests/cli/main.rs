@@ -98,15 +98,15 @@ fn what_a_rule_has_learned_is_shown_and_undone() {
         (&medicine["rule"], &medicine["false_alarms"], &medicine["acknowledged"]),
         (&"medicine".into(), &1.into(), &0.into())
     );
-    assert_eq!((&medicine["enter"], &medicine["shift_limit"]), (&0.8.into(), &3.0.into()));
+    assert_eq!((&medicine["enter"], &medicine["shift_limit"]), (&0.9.into(), &3.0.into()));
     assert!(
-        medicine["threshold"].as_f64().unwrap() > 0.8 && medicine["undo"] == "hearth rules reset medicine",
+        medicine["threshold"].as_f64().unwrap() > 0.9 && medicine["undo"] == "hearth rules reset medicine",
         "{medicine}"
     );
     let fire = all.iter().find(|rule| rule["rule"] == "fire").unwrap();
-    assert_eq!((&fire["threshold"], &fire["shift"], &fire["undo"]), (&0.95.into(), &0.0.into(), &Value::Null));
+    assert_eq!((&fire["threshold"], &fire["shift"], &fire["undo"]), (&0.5.into(), &0.0.into(), &Value::Null));
     let text = lines(&run(dir.path(), &["rules", "show"])).join("\n");
-    assert!(text.starts_with("rule ") && text.contains("instead of 0.8: 1 false and 0 acknowledged"), "{text}");
+    assert!(text.starts_with("rule ") && text.contains("instead of 0.9: 1 false and 0 acknowledged"), "{text}");
 
     let wrong = run(dir.path(), &["rules", "show", "flood"]);
     assert!(
@@ -121,7 +121,7 @@ fn what_a_rule_has_learned_is_shown_and_undone() {
     assert_eq!(show(&["medicine"])[0]["false_alarms"], 1);
     assert_eq!(lines(&run(dir.path(), &["rules", "reset", "medicine"])), ["as configured again: medicine"]);
     let medicine = &show(&["medicine"])[0];
-    assert_eq!((&medicine["threshold"], &medicine["false_alarms"]), (&0.8.into(), &0.into()));
+    assert_eq!((&medicine["threshold"], &medicine["false_alarms"]), (&0.9.into(), &0.into()));
     let listed = lines(&run(dir.path(), &["rules", "list", "--json"]));
     assert!(
         listed.iter().any(|line| line.contains("medicine") && line.contains("\"false_alarms\":1")),

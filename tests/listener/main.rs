@@ -253,7 +253,10 @@ fn events() -> Option<Arc<EventModel>> {
 fn an_event_model_that_goes_with_another_watcher_is_named() {
     let folder = root("models/recurrentgemma-nano");
     let error = EventModel::load(&folder, &Config::default().listener, watcher().unwrap().as_ref()).err().unwrap();
-    assert!(error.to_string().contains("recurrentgemma-nano goes with another watcher. Install hearth again"), "{error}");
+    assert!(
+        error.to_string().contains("recurrentgemma-nano goes with another watcher. Install hearth again"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use ulid::Ulid;
 
 use super::*;
 use crate::config::Config;
+use crate::event::Severity;
 
 fn at(days: f64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + (days * 86_400.0) as i64).unwrap()
@@ -14,8 +15,11 @@ fn settings() -> ListenerConfig {
     ListenerConfig::default()
 }
 
+/// A default rule, with the threshold that the documentation takes as an example.
 fn rule(name: &str) -> Rule {
-    Config::default().rules.into_iter().find(|rule| rule.name.as_str() == name).unwrap()
+    let rule = Config::default().rules.into_iter().find(|rule| rule.name.as_str() == name).unwrap();
+    let enter = if rule.severity == Severity::Critical { 0.85 } else { 0.8 };
+    Rule { enter: enter.try_into().unwrap(), ..rule }
 }
 
 fn said(rule: &Rule, verdict: AlertVerdict, probability: f64, time: Timestamp) -> AlertFeedback {
