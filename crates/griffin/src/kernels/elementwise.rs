@@ -257,6 +257,9 @@ pub(crate) fn soft_cap(kernel: Kernel, logits: &mut [f32], cap: f32) {
 }
 
 #[cfg(test)]
+mod age;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

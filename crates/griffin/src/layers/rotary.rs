@@ -16,7 +16,8 @@ impl RotaryEmbedding {
         Self { inverse_frequencies: (0..rotary_dim / 2).map(inverse_frequency).collect() }
     }
 
-    /// Appends the angles of t positions from `first` on. In f64: in f32 they are off by 0.02 rad after a million tokens.
+    /// Appends the angles of t positions from `first` on. In f64: in f32 they are off by 0.02 rad after a million tokens. A frequency has
+    /// the 24 bits of an f32, so up to 2²⁹ tokens the product is exact.
     pub(crate) fn angles(&self, first: u64, t: usize, into: &mut RotaryAngles) {
         into.half = self.inverse_frequencies.len();
         for position in (0..t as u64).map(|token| (first + token) as f64) {
@@ -51,6 +52,41 @@ impl RotaryAngles {
                     *b = turned_b;
                 }
                 x.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2π in units of 2⁻⁶⁰.
+    const TURN: u128 = 0x6487_ed51_10b4_611a;
+
+    /// The angle within a turn, in integers: off by 1e-11 rad at most after a hundred million tokens.
+    fn exact(position: u64, frequency: f64) -> f64 {
+        let (bits, exponent) = (frequency.to_bits(), (frequency.to_bits() >> 52) as i32 - 1_075);
+        let mantissa = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
+        // 24 of the 53 bits are used.
+        let (mantissa, exponent) = (mantissa >> 29, exponent + 29);
+        let units = (mantissa * u128::from(position)) << (60 + exponent);
+        (units % TURN) as f64 / 2f64.powi(60)
+    }
+
+    #[test]
+    fn angles_after_a_hundred_million_tokens_are_exact() {
+        for (theta, dim) in [(10_000.0, 128), (10_000.0, 16), (1_000_000.0, 64)] {
+            let rotary = RotaryEmbedding::new(theta, dim);
+            for first in [0, 1_000, 100_000_000, 123_456_789, 400_000_000] {
+                let mut angles = RotaryAngles::default();
+                rotary.angles(first, 64, &mut angles);
+                let each = (0..64).flat_map(|token| rotary.inverse_frequencies.iter().map(move |f| (first + token, f)));
+                for ((position, f), (sin, cos)) in each.zip(&angles.sin_cos) {
+                    let angle = exact(position, *f);
+                    let error = (f64::from(*sin) - angle.sin()).hypot(f64::from(*cos) - angle.cos());
+                    assert!(error < 1e-7, "position {position}, frequency {f}: off by {error} rad");
+                }
             }
         }
     }

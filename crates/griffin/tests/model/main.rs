@@ -1,5 +1,6 @@
 //! The model against a reference implementation, its files, and what must hold for any input.
 
+mod age;
 mod files;
 mod gemma_tokenizer;
 mod gguf;
