@@ -21,6 +21,7 @@ mod progress;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod search;
+mod state;
 pub(crate) mod status;
 pub(crate) mod transcribe;
 

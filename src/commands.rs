@@ -21,6 +21,7 @@ mod part;
 mod pause;
 mod pending;
 pub(crate) mod reload;
+mod renew;
 mod request;
 mod reset_rule;
 mod snooze;
@@ -41,6 +42,7 @@ pub(crate) use self::part::{AppPart, CommandError, Done, ForgetResult, ListenerP
 pub use self::pause::Pause;
 pub(crate) use self::pending::PendingCommand;
 pub use self::reload::Reload;
+pub use self::renew::Renew;
 pub(crate) use self::request::{CommandAnswer, parse_object, too_long};
 pub use self::request::{InvalidCommand, Request, parse};
 pub use self::reset_rule::ResetRule;
@@ -159,7 +161,7 @@ macro_rules! commands {
 
 commands! {
     app: Listening, Pause;
-    listener: Interval, Summarize, Ask, Forget, Snooze, Acknowledge, Reload, FalseAlarm, ResetRule
+    listener: Interval, Summarize, Ask, Forget, Snooze, Acknowledge, Reload, FalseAlarm, ResetRule, Renew
 }
 
 /// A command, by who carries it out.

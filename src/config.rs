@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Severity;
 
 pub(crate) use listener::ListenerConfig;
-pub use listener::{States, WatchKind};
+pub use listener::{RenewWhen, States, WatchKind};
 pub(crate) use load::ConfigError;
 pub use load::{from_text, load};
 pub(crate) use mqtt::COMMANDS;

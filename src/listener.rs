@@ -13,6 +13,7 @@ pub(crate) mod alert;
 mod alert_actions;
 pub mod ask;
 pub mod calibration;
+pub(crate) mod candidate;
 mod cross_talk;
 pub(crate) mod digest;
 pub(crate) mod draft;
@@ -20,6 +21,7 @@ mod evaluating;
 pub mod event_model;
 pub(crate) mod feedback;
 mod forgetting;
+mod hearing;
 pub(crate) mod judging;
 pub(crate) mod nods;
 mod outcome;
@@ -30,12 +32,14 @@ pub mod prompt;
 mod quotes;
 pub mod reader;
 mod reload;
+pub(crate) mod renewal;
 mod rooms;
 mod rule_monitor;
 mod shared_starts;
 pub mod snapshot;
 pub mod snapshot_store;
 pub(crate) mod speed;
+pub(crate) mod surprise;
 mod talk;
 mod telling;
 mod watching;
@@ -50,7 +54,7 @@ use jiff::Timestamp;
 use ulid::Ulid;
 
 use crate::config;
-use crate::event::{Evidence, Gap, Utterance};
+use crate::event::Evidence;
 use crate::grounding::{CheckCounts, GroundedText};
 use crate::watcher::{WatchScores, Watcher};
 
@@ -130,6 +134,11 @@ pub struct Listener {
     several_rooms: bool,
     /// The room whose utterances it reads; none when all rooms share one state.
     room: Option<String>,
+    /// How much what is read surprises the state.
+    pub(crate) surprise: surprise::Surprise,
+    pub(crate) renewals: renewal::Renewals,
+    /// What each utterance showed, while a second state is compared.
+    measured: Option<VecDeque<(Ulid, surprise::Measured)>>,
 }
 
 impl Listener {
@@ -165,6 +174,9 @@ impl Listener {
             watched: None,
             several_rooms: false,
             room: None,
+            surprise: surprise::Surprise::default(),
+            renewals: renewal::Renewals::default(),
+            measured: None,
             reader,
         })
     }
@@ -192,6 +204,9 @@ impl Listener {
             watched: None,
             several_rooms: false,
             room: Some(room.into()),
+            surprise: surprise::Surprise::default(),
+            renewals: renewal::Renewals::default(),
+            measured: None,
         }
     }
 
@@ -199,62 +214,6 @@ impl Listener {
     pub fn in_several_rooms(mut self, several: bool) -> Self {
         self.several_rooms = several;
         self
-    }
-
-    /// Reads an utterance into the state. Rules are evaluated by [`Listener::consider`].
-    ///
-    /// # Errors
-    /// The text cannot be tokenized or read; so for every function here that returns a `Result`.
-    pub fn hear(&mut self, utterance: &Utterance) -> Result<(), ListenerError> {
-        self.read(utterance)?;
-        self.watch_newest();
-        self.schedule.add(&mut self.pending, utterance.start, utterance.end, utterance.words());
-        if let Some(now) = self.now.filter(|now| *now > utterance.end) {
-            digest::DigestSchedule::came(&mut self.pending, now);
-        }
-        let quote = quote(utterance);
-        let spotted = self.spotted.remove(&utterance.id);
-        let mut found = false;
-        for monitor in &mut self.rules {
-            found |= monitor.search(&utterance.text, &quote, spotted);
-        }
-        if found || !nods::says_nothing(&utterance.text) {
-            keep_last(&mut self.unasked, quote);
-        }
-        Ok(())
-    }
-
-    /// Reads utterances that a restored snapshot lacks and on which the rules were evaluated before: only the state changes.
-    ///
-    /// # Errors
-    /// As [`Listener::hear`].
-    pub fn replay(&mut self, utterances: &[Utterance]) -> Result<(), ListenerError> {
-        utterances.iter().try_for_each(|utterance| self.read(utterance))
-    }
-
-    /// Tells the state that a stretch of time was not heard.
-    ///
-    /// # Errors
-    /// As [`Listener::hear`].
-    pub fn gap(&mut self, gap: &Gap) -> Result<(), ListenerError> {
-        let room = self.several_rooms.then_some(gap.room.as_str());
-        self.reader.gap(gap.to.duration_since(gap.from).as_secs_f64(), room)
-    }
-
-    fn read(&mut self, utterance: &Utterance) -> Result<(), ListenerError> {
-        self.talk.add(utterance);
-        let room = self.several_rooms.then_some(utterance.room.as_str());
-        self.reader.read_in(&utterance.text, room)
-    }
-
-    /// Takes an utterance that the state has read already as talk that texts may rest on.
-    pub fn remember(&mut self, utterance: &Utterance) {
-        self.talk.add(utterance);
-    }
-
-    /// Drops talk that is older than `oldest`.
-    pub(crate) fn keep_talk_since(&mut self, oldest: Timestamp) {
-        self.talk.keep_since(oldest);
     }
 
     /// How much is computed at a time, and who is asked before each slice.

@@ -70,6 +70,8 @@ pub struct TokenCost {
     /// Tokens the state has read.
     pub(crate) tokens: u64,
     pub(crate) us_per_token: f64,
+    /// Median nats a token of what was read lately; None before the first measurement.
+    pub(crate) surprise: Option<f64>,
     pub(crate) rss_bytes: u64,
 }
 

@@ -1,9 +1,10 @@
 //! Counters, gauges and heartbeats of the parts of the running daemon.
 //!
 //! Each has one writer; health messages, the watchdog, the page and `hearth demo` read them. All are atomics, except the list
-//! of rooms and the counts of rules, which are locked only while they are copied.
+//! of rooms, the counts of rules and what is told of the states, which are locked only while they are copied.
 
 mod rooms;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 pub(crate) use rooms::{AtomicDecibels, RoomMetrics, RoomMetricsMap};
+pub use state::{RenewalHealth, RenewalStage, StateHealth, SurpriseHealth};
 
 /// The metrics of one running daemon.
 #[derive(Debug, Default)]
@@ -60,7 +62,9 @@ pub struct Metrics {
     /// Listener: stored utterances that the state has not read yet.
     pub(crate) unread: Count,
     /// Listener: how often each rule's question was asked.
-    pub(crate) asked: RuleCounts,
+    pub(crate) asked: Shared<BTreeMap<String, u64>>,
+    /// Listener: how sound the states are.
+    pub(crate) state: Shared<StateHealth>,
     /// Listener: digests that were given up because a newer one was due.
     pub(crate) digests_given_up: Count,
     /// Listener: what the check made of the model's sentences.
@@ -128,16 +132,16 @@ impl Count {
     }
 }
 
-/// A count for each rule. It is locked only while it is copied.
+/// What is no single number. It is locked only while it is copied.
 #[derive(Debug, Default)]
-pub(crate) struct RuleCounts(Mutex<BTreeMap<String, u64>>);
+pub(crate) struct Shared<T>(Mutex<T>);
 
-impl RuleCounts {
-    pub(crate) fn set(&self, counts: BTreeMap<String, u64>) {
-        *self.0.lock() = counts;
+impl<T: Clone> Shared<T> {
+    pub(crate) fn set(&self, value: T) {
+        *self.0.lock() = value;
     }
 
-    pub(crate) fn get(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn get(&self) -> T {
         self.0.lock().clone()
     }
 }

@@ -80,6 +80,9 @@ impl MetricsCollector {
         count("hearth_dropped_seconds", "Sound that was dropped", seconds(metrics.dropped_samples.get()))?;
         count("hearth_utterances", "Utterances", metrics.utterances.get() as f64)?;
         count("hearth_words", "Words of utterances", metrics.words.get() as f64)?;
+        let state = metrics.state.get();
+        count("hearth_outstanding_utterances", "Utterances that stood out", state.surprise.outstanding as f64)?;
+        count("hearth_renewals", "Fresh states that took the place of another", state.renewal.count as f64)?;
         count("hearth_acknowledged_messages", "Messages the broker has", metrics.acknowledged.get() as f64)?;
         count("hearth_given_up_messages", "Messages that were too many", metrics.outbox_dropped.get() as f64)?;
         count("process_cpu_seconds", "Processor time of the process", process::cpu_seconds())
@@ -94,6 +97,9 @@ impl MetricsCollector {
         family(to, "hearth_level_db", "Of the last second, of full scale", "room", levels)?;
         let dead = rooms.iter().map(|(name, room)| (name.to_string(), ConstGauge::new(flag(metrics.sound_of(room).1))));
         family(to, "hearth_room_dead", "1 while a microphone gives nothing but one number", "room", dead)?;
+        let state = metrics.state.get();
+        let surprise = state.surprise.rooms.iter().map(|(room, nats)| (room.clone(), ConstGauge::new(*nats)));
+        family(to, "hearth_surprise_nats", "Median nats a token of what was read lately", "room", surprise)?;
         let lag = [0.5, 0.95].map(|q| (q.to_string(), metrics.lag.quantile_s(q)));
         let lag = lag.into_iter().filter_map(|(q, s)| Some((q, ConstGauge::new(s?))));
         family(to, "hearth_lag_seconds", "From the end of an utterance to its text", "quantile", lag)?;

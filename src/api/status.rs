@@ -14,7 +14,7 @@ use super::{DaemonInfo, Holdings};
 use crate::clock;
 use crate::event::{Alert, AlertPhase};
 use crate::live::LiveSnapshot;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, StateHealth};
 use crate::process;
 
 /// The daemon at one moment.
@@ -102,6 +102,11 @@ pub(crate) struct ListenerStatus {
     pub(crate) unread: u64,
     pub(crate) state_bytes: u64,
     pub(crate) us_per_token: Option<f64>,
+    /// When the state was made.
+    #[serde(default)]
+    pub(crate) since: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) state: StateHealth,
 }
 
 /// From the outbox to the broker.
@@ -216,6 +221,8 @@ impl ListenerStatus {
             unread: metrics.unread.get(),
             state_bytes: metrics.state_bytes.get(),
             us_per_token: if token_ns > 0 { Some(token_ns as f64 / 1e3) } else { None },
+            since: metrics.state_since.get(),
+            state: metrics.state.get(),
         }
     }
 }

@@ -249,6 +249,8 @@ mod tests {
             ("hears", hears),
             ("reads", reads),
             ("tells", tells),
+            ("surprise", &reads["state"]["surprise"]),
+            ("renewal", &reads["state"]["renewal"]),
             ("room", &hears["rooms"]["hall"]),
         ];
         let script = include_str!("web/page.js");

@@ -7,6 +7,7 @@ mod machine;
 pub(crate) mod model;
 mod plot;
 pub(crate) mod publish;
+mod sound;
 mod tokens;
 
 /// Measure speed on this machine.
@@ -24,6 +25,8 @@ enum BenchCommand {
     Hearing(hearing::BenchHearingArgs),
     /// A simulated day of talk through the listener, on this machine or a share of it: how late alerts come
     Day(day::BenchDayArgs),
+    /// Whether a state stays sound for long, and is renewed when it does not
+    Sound(sound::BenchSoundArgs),
     /// Emptying the outbox to a broker, beside a plain loop that awaits each acknowledgement
     Publish(publish::BenchPublishArgs),
 }
@@ -35,6 +38,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         BenchCommand::Model(args) => model::run(args),
         BenchCommand::Hearing(args) => hearing::run(args),
         BenchCommand::Day(args) => day::run(args),
+        BenchCommand::Sound(args) => sound::run(args),
         BenchCommand::Publish(args) => publish::run(args),
     }
 }

@@ -11,7 +11,7 @@ use anyhow::bail;
 
 use self::running::RunningHearth;
 use super::{run, sentence};
-use crate::config::{Broker, Config, SourceConfig};
+use crate::config::{Broker, Config, Keep, RenewWhen, SourceConfig};
 use crate::listener::Listener;
 use crate::listener::event_model::{self, EventModel};
 use crate::mqtt::client::PacketLimit;
@@ -62,6 +62,12 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
     if config.listener.enabled {
         let told = reading_model(&config, &mut warnings);
         tell("reading model", told)?;
+        if config.listener.renew != RenewWhen::Never && config.store.keep == Keep::Nothing {
+            warnings.push(
+                "[store] keep = \"nothing\": there is no text from which a fresh state could be read, so the state is never renewed"
+                    .into(),
+            );
+        }
     }
     tell("state directory", state(&config))?;
     tell("broker", mqtt(&config, &running))?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{
     ask, bench, check, demo, devices, forget, generate, judge, manpages, models, mqtt, output, rules, run, search,
-    status, transcribe,
+    state, status, transcribe,
 };
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -25,6 +25,8 @@ enum CliCommand {
     Run(run::RunArgs),
     /// Show what the running daemon hears, reads and publishes
     Status(status::StatusArgs),
+    /// Show how sound the model's state is, or renew it
+    State(state::StateArgs),
     /// Show it at work on a bundled recording of a household
     Demo(demo::DemoArgs),
     /// Turn audio files into text
@@ -85,6 +87,7 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
     match command {
         CliCommand::Run(args) => run::run(args),
         CliCommand::Status(args) => status::run(args),
+        CliCommand::State(args) => state::run(args),
         CliCommand::Demo(args) => demo::run(args),
         CliCommand::Transcribe(args) => transcribe::run(args),
         CliCommand::Ask(args) => ask::run(args),

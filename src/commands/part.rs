@@ -62,6 +62,12 @@ pub(crate) trait ListenerPart {
     /// down meanwhile.
     fn write(&mut self, draft: &mut Draft) -> Result<(), CommandError<Self::Error>>;
 
+    /// A fresh state is read beside each of these, and takes its place.
+    ///
+    /// # Errors
+    /// There is no text that it could read.
+    fn renew(&mut self, rooms: Vec<Option<String>>) -> Result<(), String>;
+
     /// Deletes what was said after `since`, everywhere, and takes the state back to before it.
     fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, Self::Error>;
 

@@ -134,6 +134,7 @@ mod tests {
     use crate::commands::listening::ListeningReply;
     use crate::commands::pause::PauseReply;
     use crate::commands::reload::ReloadReply;
+    use crate::commands::renew::RenewReply;
     use crate::commands::reset_rule::ResetRuleReply;
     use crate::commands::snooze::SnoozeReply;
     use crate::commands::summarize::SummarizeReply;
@@ -220,6 +221,7 @@ mod tests {
                 Reply::ResetRule(ResetRuleReply { rules: ["leak".to_string()].into() }),
                 json!({ "rules": ["leak"] }),
             ),
+            (r#"{"command": "renew"}"#, Reply::Renew(RenewReply { states: 1 }), json!({ "states": 1 })),
             (
                 r#"{"command": "reload"}"#,
                 Reply::Reload(ReloadReply { rules: vec!["leak".into()], every_min: 15.0, needs_restart: Vec::new() }),

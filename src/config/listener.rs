@@ -23,6 +23,8 @@ pub struct ListenerConfig {
     pub(crate) states: States,
     /// False alarms raise the threshold of their rule.
     pub(crate) learn_from_feedback: bool,
+    /// When a fresh state takes the place of the live one.
+    pub(crate) renew: RenewWhen,
     /// Minutes between snapshots of the state.
     pub(crate) snapshot_min: f64,
     /// The last snapshot of each of so many hours, and of so many days, is kept; together at most so many MiB.
@@ -41,6 +43,7 @@ impl Default for ListenerConfig {
             preamble: None,
             states: States::default(),
             learn_from_feedback: true,
+            renew: RenewWhen::default(),
             snapshot_min: 5.0,
             snapshots_hourly: 24,
             snapshots_daily: 30,
@@ -106,4 +109,17 @@ pub enum States {
     House,
     /// Each room has its own state.
     Room,
+}
+
+/// When a state is renewed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenewWhen {
+    /// When a fresh one predicts better what is said.
+    #[default]
+    WhenWorse,
+    /// Only when somebody asks for it.
+    Never,
+    /// Every night.
+    Nightly,
 }

@@ -55,7 +55,7 @@ pub struct MqttConfig {
 }
 
 /// The names of all commands. [`crate::commands`] has what they do; a test compares the two.
-pub(crate) const COMMANDS: [&str; 11] = [
+pub(crate) const COMMANDS: [&str; 12] = [
     "listening",
     "pause",
     "interval",
@@ -67,6 +67,7 @@ pub(crate) const COMMANDS: [&str; 11] = [
     "reload",
     "false_alarm",
     "reset_rule",
+    "renew",
 ];
 
 impl MqttConfig {

@@ -122,7 +122,7 @@ impl Reader {
             let mut forks: Vec<_> = stage.iter().map(|branch| parents[branch.parent].fork()).collect();
             let mut rest: Vec<_> = stage.iter().map(|branch| branch.of(&questions)).collect();
             while rest.iter().any(|tokens| !tokens.is_empty()) {
-                self.read_slice(&mut forks, &mut rest, 0)?;
+                self.ask_slice(&mut forks, &mut rest, 0)?;
             }
             parents = forks;
         }
@@ -131,7 +131,7 @@ impl Reader {
         // The last pass reads as much as the others, for it costs as much.
         let share = self.share(rest.len());
         while rest.iter().any(|tokens| tokens.len() > share) {
-            self.read_slice(&mut forks, &mut rest, share)?;
+            self.ask_slice(&mut forks, &mut rest, share)?;
         }
         let mut streams: Vec<(&mut State, &[u32])> = forks.iter_mut().zip(rest.iter().copied()).collect();
         let left = rest.iter().map(|tokens| tokens.len()).sum();
@@ -151,7 +151,7 @@ impl Reader {
     }
 
     /// Each fork reads on by its share, as far as it has more than `leave` tokens to read.
-    fn read_slice(&self, forks: &mut [State], rest: &mut [&[u32]], leave: usize) -> Result<(), ListenerError> {
+    fn ask_slice(&self, forks: &mut [State], rest: &mut [&[u32]], leave: usize) -> Result<(), ListenerError> {
         let reading = rest.iter().filter(|tokens| tokens.len() > leave).count();
         let share = self.share(reading.max(1));
         let mut streams: Vec<(&mut State, &[u32])> = Vec::with_capacity(reading);

@@ -36,12 +36,18 @@ impl Listener {
             several_rooms: _,
             room,
             spotted,
+            // Numbers alone.
+            surprise: _,
+            renewals: _,
+            measured,
         } = self;
         spotted.clear();
         unasked.clear();
         talk.clear();
         sentences.clear();
         *digest = None;
+        // A second state that has read what is forgotten goes, too.
+        *measured = None;
         *watched = None;
         *pending = digest::PendingDigest::default();
         for monitor in rules {

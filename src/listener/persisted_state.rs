@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Listener, ListenerError, alert, digest};
+use super::{Listener, ListenerError, alert, digest, renewal, surprise};
 
 /// See the module. The JSON keys are part of the database's content and stay as they are.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub(super) struct PersistedState {
     #[serde(rename = "untold")]
     pub(super) pending: digest::PendingDigest,
     pub(super) rules: BTreeMap<String, alert::AlertState>,
+    pub(super) surprise: surprise::Surprise,
+    pub(super) renewals: renewal::Renewals,
     /// The same of each room that has a state of its own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) rooms: BTreeMap<String, PersistedState>,
@@ -37,11 +39,14 @@ impl Listener {
 
     pub(super) fn persisted(&self) -> PersistedState {
         let rules = self.rules.iter().map(|w| (w.rule.name.to_string(), w.watch.clone())).collect();
-        PersistedState { pending: self.pending.kept(), rules, rooms: BTreeMap::new() }
+        let (surprise, renewals) = (self.surprise.clone(), self.renewals);
+        PersistedState { pending: self.pending.kept(), rules, surprise, renewals, rooms: BTreeMap::new() }
     }
 
     pub(super) fn restore_persisted(&mut self, mut memory: PersistedState) {
         self.pending = memory.pending;
+        self.surprise = memory.surprise;
+        self.renewals = memory.renewals;
         for monitor in &mut self.rules {
             monitor.watch = memory.rules.remove(monitor.rule.name.as_str()).unwrap_or_default();
         }

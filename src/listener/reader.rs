@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::ListenerError;
 use super::pace::{Pace, Work};
 use super::prompt::Prompt;
+use super::surprise::{self, Measured};
 use crate::config;
 use griffin::{Model, Options, State, Tokenizer};
 
@@ -25,6 +26,8 @@ pub struct Reader {
     opening: Arc<[u32]>,
     state: State,
     pub(super) pace: Arc<Pace>,
+    /// The surprise of one utterance in so many is measured.
+    measured_every: u64,
 }
 
 impl Reader {
@@ -40,8 +43,9 @@ impl Reader {
             &Options { weights: settings.weights, threads: settings.threads, nice: NICE, ..Options::default() },
         )?;
         let (model, tokenizer, prompt) = (Arc::new(model), Arc::new(Tokenizer::load(dir)?), Arc::new(prompt));
-        let state = model.state();
-        let mut reader = Self { model, tokenizer, prompt, opening: Arc::default(), state, pace: Arc::default() };
+        let (state, measured_every) = (model.state(), surprise::measured_every(model.surprise_cost()));
+        let (opening, pace) = (Arc::default(), Arc::default());
+        let mut reader = Self { model, tokenizer, prompt, opening, state, pace, measured_every };
         let turns = reader.tokenizer.special_tokens();
         let preamble = reader.encode(&format!("user\n{}", reader.prompt.preamble))?;
         reader.opening = [turns.bos, turns.start_of_turn].into_iter().chain(preamble).collect();
@@ -50,7 +54,7 @@ impl Reader {
 
     /// A second stream on the same weights, which has read nothing yet.
     pub(crate) fn new_stream(&self) -> Self {
-        let Self { model, tokenizer, prompt, opening, state: _, pace } = self;
+        let Self { model, tokenizer, prompt, opening, state: _, pace, measured_every } = self;
         Self {
             model: model.clone(),
             tokenizer: tokenizer.clone(),
@@ -58,6 +62,7 @@ impl Reader {
             opening: opening.clone(),
             state: model.state(),
             pace: pace.clone(),
+            measured_every: *measured_every,
         }
     }
 
@@ -66,21 +71,43 @@ impl Reader {
         std::mem::replace(&mut self.state, state)
     }
 
+    /// Replaces the live state by one with these tensors.
+    ///
+    /// # Errors
+    /// They are not of this model.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn restore_tensors(
+        &mut self,
+        tokens_read: u64,
+        tensors: &[griffin::StateTensor],
+    ) -> Result<(), ListenerError> {
+        self.state = self.model.restore(tokens_read, tensors)?;
+        Ok(())
+    }
+
     /// Reads one utterance.
     ///
     /// # Errors
     /// The text cannot be tokenized or read.
     pub fn read(&mut self, text: &str) -> Result<(), ListenerError> {
-        self.read_in(text, None)
+        self.read_in(text, None).map(drop)
     }
 
-    /// Reads one utterance and, if `room` is given, the room it was said in.
+    /// Reads one utterance and, if `room` is given, the room it was said in. Of one utterance in some the surprise is measured; of which
+    /// depends on the state's age alone, so that whoever reads the same again measures the same.
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub(crate) fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<(), ListenerError> {
+    pub(crate) fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<Option<Measured>, ListenerError> {
         let tokens = self.utterance(text, room)?;
-        self.ingest(&tokens, Work::Reading)
+        let measures = surprise::is_measured(self.state.tokens_read(), self.measured_every) && tokens.len() > 1;
+        let nats = self.take(&tokens, Work::Reading, measures)?;
+        Ok(measures.then_some(Measured { nats, tokens: tokens.len() - 1 }))
+    }
+
+    /// From now on the surprise of every utterance is measured, or of as few as are by default.
+    pub(crate) fn measure_all(&mut self, all: bool) {
+        self.measured_every = if all { 1 } else { surprise::measured_every(self.model.surprise_cost()) };
     }
 
     /// The tokens of an utterance; none for an empty text. Each utterance is encoded by itself, so the result does not depend on
@@ -101,33 +128,68 @@ impl Reader {
         self.ingest(&tokens, Work::Reading)
     }
 
+    /// Reads a slice of a text, and returns its surprise if that is `measured`: see [`Model::surprise`].
+    pub(super) fn read_slice(
+        &mut self,
+        slice: &[u32],
+        next: Option<u32>,
+        measures: bool,
+    ) -> Result<f64, ListenerError> {
+        let Self { model, state, pace, .. } = self;
+        pace.slice(Work::Writing, slice.len(), || read_or_measure(model, slice, next, measures, state))
+    }
+
+    /// The tokens every stream begins with.
+    pub(super) fn opening(&self) -> &[u32] {
+        &self.opening
+    }
+
+    pub(super) fn into_state(self) -> State {
+        self.state
+    }
+
     /// Reads tokens. If it is stopped in their midst, the state is as it was.
     pub(super) fn ingest(&mut self, tokens: &[u32], work: Work) -> Result<(), ListenerError> {
+        self.take(tokens, work, false).map(drop)
+    }
+
+    /// As [`Reader::ingest`]; returns the surprise of all tokens but the first, in nats, if it `measures` that.
+    fn take(&mut self, tokens: &[u32], work: Work, measures: bool) -> Result<f64, ListenerError> {
         if tokens.is_empty() {
-            return Ok(());
+            return Ok(0.0);
         }
         let whole = tokens.len() <= self.pace.tokens(work) && self.state.tokens_read() > 0;
-        if whole {
-            return self.pace.slice(work, tokens.len(), || self.model.ingest(tokens, &mut self.state));
+        if whole && !measures {
+            return self.pace.slice(work, tokens.len(), || self.model.ingest(tokens, &mut self.state)).map(|()| 0.0);
         }
         let mut state = self.state.fork();
         self.read_opening(&mut state, work)?;
-        self.read_slices(tokens, &mut state, work)?;
+        let nats = self.read_slices(tokens, &mut state, work, measures)?;
         self.state = state;
-        Ok(())
+        Ok(nats)
     }
 
-    fn read_slices(&self, mut tokens: &[u32], state: &mut State, work: Work) -> Result<(), ListenerError> {
+    fn read_slices(
+        &self,
+        mut tokens: &[u32],
+        state: &mut State,
+        work: Work,
+        measures: bool,
+    ) -> Result<f64, ListenerError> {
+        let mut nats = 0.0;
         while !tokens.is_empty() {
             let (slice, rest) = tokens.split_at(self.pace.tokens(work).min(tokens.len()));
-            self.pace.slice(work, slice.len(), || self.model.ingest(slice, state))?;
+            let next = rest.first().copied();
+            let read = || read_or_measure(&self.model, slice, next, measures, state);
+            nats += self.pace.slice(work, slice.len(), read)?;
             tokens = rest;
         }
-        Ok(())
+        Ok(nats)
     }
 
     fn read_opening(&self, state: &mut State, work: Work) -> Result<(), ListenerError> {
-        if state.tokens_read() == 0 { self.read_slices(&self.opening, state, work) } else { Ok(()) }
+        let unread = state.tokens_read() == 0;
+        if unread { self.read_slices(&self.opening, state, work, false).map(drop) } else { Ok(()) }
     }
 
     /// Tokens of a text, none of which opens or closes a turn. The tokenizer already reads special tokens as plain text, but only
@@ -155,4 +217,15 @@ impl Reader {
     pub fn state(&self) -> &State {
         &self.state
     }
+}
+
+/// Reads tokens, and returns their surprise if it `measures` that.
+fn read_or_measure(
+    model: &Model,
+    tokens: &[u32],
+    next: Option<u32>,
+    measures: bool,
+    state: &mut State,
+) -> Result<f64, griffin::Error> {
+    if measures { model.surprise(tokens, next, state) } else { model.ingest(tokens, state).map(|()| 0.0) }
 }

@@ -3,6 +3,7 @@
 //! Each utterance is read by one state, once. All states share one copy of the weights.
 
 mod all;
+mod renewing;
 
 use std::collections::{BTreeMap, BTreeSet};
 

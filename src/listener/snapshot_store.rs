@@ -248,9 +248,18 @@ impl Listener {
     /// # Errors
     /// The snapshot cannot be written.
     pub fn save(&self, history: &SnapshotStore, mark: &ReadPosition) -> Result<(), super::ListenerError> {
-        let path = history.path(mark.time);
+        Ok(self.save_state(self.reader.state(), history, mark)?)
+    }
+
+    /// Saves another state of this model.
+    pub(super) fn save_state(
+        &self,
+        state: &griffin::State,
+        history: &SnapshotStore,
+        mark: &ReadPosition,
+    ) -> Result<(), SnapshotError> {
         make(&history.dir)?;
-        Ok(snapshot::save(&path, self.reader.state(), self.reader.model.fingerprint(), mark)?)
+        snapshot::save(&history.path(mark.time), state, self.reader.model.fingerprint(), mark)
     }
 
     /// Loads the newest snapshot of this model that is `wanted` and intact; none if there is none.

@@ -3,18 +3,19 @@
 //! Written for and tested against Home Assistant 2026.2. Every entity has a platform, a unique id and QoS 1 of its own (Home
 //! Assistant takes none of these from the root), and a name that does not repeat the device's.
 
+mod health;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use self::health::health;
 use super::client::packet_bytes;
 use super::topics::Topics;
 use crate::config::Rule;
 use crate::event::{Message, Provenance};
 
-/// A health message comes every 30 s; after four times that its entities become unavailable.
-const EXPIRE_S: u32 = 120;
 /// The attributes of a retained message. Clearing the message sends an empty payload, of which Home Assistant would warn "Erroneous
 /// JSON": it may arrive before Home Assistant has removed the entity.
 const ATTRIBUTES: &str = "{{ value or '{}' }}";
@@ -94,7 +95,8 @@ impl Entity {
 
 /// Entities that only a machine with a source of audio has, and that only one with the language model has.
 const OF_HEARING: [&str; 3] = ["utterance", "microphone", "lag"];
-const OF_READING: [&str; 6] = ["summary", "answer", "tokens", "state_size", "state_age", "unread"];
+const OF_READING: [&str; 8] =
+    ["summary", "answer", "tokens", "state_size", "state_age", "unread", "surprise", "renewals"];
 
 impl Capabilities {
     fn has(self, entity: &str) -> bool {
@@ -288,55 +290,6 @@ fn text_entities(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> 
         ));
     }
     entities
-}
-
-fn health(topics: &Topics) -> Vec<(&'static str, Value)> {
-    let from_health = |mut entity: Value| {
-        entity["stat_t"] = topics.health().into();
-        entity["ent_cat"] = "diagnostic".into();
-        entity["exp_aft"] = EXPIRE_S.into();
-        entity
-    };
-    let sensor = |key, name: &str, field: &str, unit: &str, more: Value| {
-        let mut entity = json!({
-            "p": "sensor", "name": name, "val_tpl": format!("{{{{ value_json.{field} }}}}"), "unit_of_meas": unit,
-            "stat_cla": "measurement",
-        });
-        if let (Value::Object(entity), Value::Object(more)) = (&mut entity, more) {
-            entity.extend(more);
-        }
-        (key, from_health(entity))
-    };
-    vec![
-        (
-            "microphone",
-            from_health(json!({
-                "p": "binary_sensor", "name": "Microphone", "dev_cla": "problem",
-                "val_tpl": "{{ 'ON' if value_json.listening and not value_json.microphone_ok else 'OFF' }}",
-            })),
-        ),
-        (
-            "storage",
-            from_health(json!({
-                "p": "binary_sensor", "name": "Storage", "dev_cla": "problem",
-                "val_tpl": "{{ 'OFF' if value_json.store_ok else 'ON' }}",
-            })),
-        ),
-        sensor("lag", "Lag", "lag_s", "s", json!({ "dev_cla": "duration", "sug_dsp_prc": 1 })),
-        sensor(
-            "tokens",
-            "Tokens heard",
-            "tokens",
-            "tokens",
-            json!({ "stat_cla": "total_increasing", "sug_dsp_prc": 0, "ic": "mdi:counter" }),
-        ),
-        sensor("state_size", "State size", "state_bytes", "B", json!({ "dev_cla": "data_size", "sug_dsp_prc": 0 })),
-        sensor("state_age", "State age", "state_age_s", "s", json!({ "dev_cla": "duration", "sug_dsp_prc": 0 })),
-        sensor("unread", "Unread", "unread", "utterances", json!({ "sug_dsp_prc": 0, "ic": "mdi:tray-full" })),
-        sensor("outbox", "Outbox", "outbox", "messages", json!({ "sug_dsp_prc": 0, "ic": "mdi:email-fast-outline" })),
-        sensor("cpu", "CPU", "cpu_percent", "%", json!({ "sug_dsp_prc": 0, "ic": "mdi:cpu-64-bit" })),
-        sensor("memory", "Memory", "memory_mib", "MiB", json!({ "dev_cla": "data_size", "sug_dsp_prc": 0 })),
-    ]
 }
 
 /// The display name of a rule: `left_on` becomes "Left on".

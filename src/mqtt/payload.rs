@@ -89,6 +89,26 @@ pub fn gap(topics: &Topics, gap: &Gap) -> Message {
     message(topics.gap(), false, MessageHeader { id: *id, time: *to }, body, Provenance::Nothing)
 }
 
+/// A fresh state has taken the place of the live one. Not retained.
+pub fn renewed(topics: &Topics, header: MessageHeader, renewed: &RenewedState<'_>) -> Message {
+    message(topics.renewed(), false, header, renewed, Provenance::Nothing)
+}
+
+/// A fresh state has taken the place of the live one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RenewedState<'a> {
+    /// Whose state it is; none if all rooms share one.
+    pub room: Option<&'a str>,
+    /// `asked`, `suspected`, `regular` or `night`.
+    pub reason: &'a str,
+    /// How many renewals of this state there were by now.
+    pub count: u64,
+    /// Tokens that the fresh state has read.
+    pub tokens: u64,
+    /// By how many nats a token what was said surprised the former state more; none where they were not compared.
+    pub worse_by: Option<f64>,
+}
+
 /// An alert began, goes on or ended. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
 pub fn alert(topics: &Topics, alert: &Alert) -> Message {
     let Alert { id, rule, phase, severity, room, time, probability, answer, evidence } = alert;

@@ -103,6 +103,11 @@ impl Topics {
         self.below("gap")
     }
 
+    /// A fresh state has taken the place of the live one.
+    pub(crate) fn renewed(&self) -> String {
+        self.below("renewed")
+    }
+
     /// The topic of a command's answer.
     pub(crate) fn response(&self, command: &str) -> String {
         self.below(&format!("response/{command}"))

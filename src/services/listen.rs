@@ -10,13 +10,14 @@ mod events;
 mod forget;
 mod learning;
 mod outcome_messages;
+mod renewing;
 mod settings_store;
 mod slices;
 pub(crate) mod state_at;
 mod token_rate;
 mod unrecorded;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use ulid::Ulid;
 pub(crate) use self::events::{ListenerEvent, ListenerEvents};
 use self::learning::Learning;
 use self::outcome_messages::OutcomeMessages;
+use self::renewing::Renewal;
 use self::slices::{READ_WHILE_CLOSING, stopped};
 use self::token_rate::TokenRateMeter;
 use self::unrecorded::Unrecorded;
@@ -43,6 +45,7 @@ use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::live::LiveEvent;
+use crate::metrics::{RenewalHealth, StateHealth};
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::retention::Retention;
 use crate::store::{self, Store};
@@ -131,6 +134,10 @@ struct ListenerWorker {
     stopped: bool,
     /// What the listeners kept when something was stored last.
     memory: String,
+    /// A fresh state that is read beside a live one, and states of which one is wanted.
+    renewal: Option<Renewal>,
+    renewals_asked: VecDeque<Option<String>>,
+    last_heard: Duration,
 }
 
 impl ListenerWorker {
@@ -183,8 +190,12 @@ impl ListenerWorker {
             live,
             stopped: false,
             memory: String::new(),
+            renewal: None,
+            renewals_asked: VecDeque::new(),
+            last_heard: Duration::ZERO,
         };
         worker.record(ended, Vec::new())?;
+        worker.settle_renewal()?;
         restore_live_view::digests_and_alerts(&worker.store, &worker.context.live_feed, &worker.listeners.alerts())?;
         worker.retention.clone().resume_pending(&mut worker)?;
         Ok(worker)
@@ -197,7 +208,8 @@ impl ListenerWorker {
             self.catch_up()?;
             self.retry_record()?;
             self.do_periodic_work()?;
-            let mut came = events.next(if self.is_writing() { Duration::ZERO } else { IDLE });
+            let busy = self.is_writing() || self.is_renewing();
+            let mut came = events.next(if busy { Duration::ZERO } else { IDLE });
             while let Ok(event) = came {
                 // What is in the store by now was said before this event.
                 self.catch_up()?;
@@ -208,7 +220,9 @@ impl ListenerWorker {
                 break;
             }
             self.write_slice()?;
+            self.renew()?;
         }
+        self.drop_renewal();
         // Speech recognition may have taken all of the time.
         self.context.set_back_closing(READ_WHILE_CLOSING / 2);
         self.catch_up()?;
@@ -258,7 +272,8 @@ impl ListenerWorker {
         let (began, before) = (self.clock.now(), self.listeners.tokens_read());
         read(&mut self.listeners)?;
         let (now, age) = (self.clock.now(), self.listeners.tokens_read());
-        if let Some(cost) = self.meter.add(age - before, now - began, now, age) {
+        let surprise = self.listeners.surprise().nats;
+        if let Some(cost) = self.meter.add(age - before, now - began, now, (age, surprise)) {
             self.context.metrics.token_ns.set((cost.us_per_token * 1e3) as u64);
             self.context.live_feed.publish(LiveEvent::TokenCost(cost));
         }
@@ -270,6 +285,9 @@ impl ListenerWorker {
         self.context.metrics.state_bytes.set(self.listeners.bytes());
         self.context.metrics.digests_given_up.set(self.listeners.given_up());
         self.context.metrics.asked.set(self.listeners.asked());
+        let (stage, compared_tokens) = self.renewal_stage();
+        let renewal = RenewalHealth { stage, compared_tokens, ..self.listeners.renewals() };
+        self.context.metrics.state.set(StateHealth { surprise: self.listeners.surprise(), renewal });
         let CheckCounts { told, dropped, repeated, softened } = self.listeners.checked();
         let sentences = &self.context.metrics.sentences;
         sentences.told.set(told);

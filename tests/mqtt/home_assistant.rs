@@ -76,6 +76,9 @@ fn discovery_has_the_shape_home_assistant_accepts() {
         ("lag", "sensor"),
         ("tokens", "sensor"),
         ("memory", "sensor"),
+        ("surprise", "sensor"),
+        ("renewals", "sensor"),
+        ("renew", "button"),
     ] {
         assert_eq!(kinds.get(key), Some(&platform), "{key}");
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use hearth::commands::{AskReply, InvalidCommand, Reply, Request};
 use hearth::event::{Digest, DigestReason, Gap, GapReason, GroundedSentence, Hypothesis, Message, Severity, Utterance};
 use hearth::metrics::Metrics;
-use hearth::mqtt::payload::{self, MessageHeader, NodeInfo, ProcessUsage, RuleState};
+use hearth::mqtt::payload::{self, MessageHeader, NodeInfo, ProcessUsage, RenewedState, RuleState};
 use ulid::Ulid;
 
 use crate::harness::*;
@@ -50,6 +50,7 @@ fn examples() -> Vec<Message> {
         threshold: Some(0.9),
     };
     let info = NodeInfo { whisper: Some("whisper".into()), listener: Some("nano".into()), rules: vec!["leak".into()] };
+    let renewed = RenewedState { room: None, reason: "suspected", count: 1, tokens: 6_400, worse_by: Some(0.42) };
     let ask = Request { command: asks("Who called?"), transaction: Some("t-1".into()) };
     let answer = AskReply {
         question: "Who called?".into(),
@@ -80,6 +81,7 @@ fn examples() -> Vec<Message> {
         payload::each_summary(&topics, &digest),
         payload::alert(&topics, &alert(vec!["There is water on the floor.".into()])),
         payload::gap(&topics, &gap),
+        payload::renewed(&topics, stamp, &renewed),
         ask.response(&topics, stamp, &Ok(Reply::Ask(answer))),
         invalid.response(&topics, stamp),
     ];

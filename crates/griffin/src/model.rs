@@ -5,6 +5,7 @@
 //! that fails leaves the state as it was.
 
 mod predictions;
+mod surprise;
 
 use std::path::Path;
 use std::sync::Mutex;

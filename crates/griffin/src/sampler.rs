@@ -47,8 +47,14 @@ impl Logits {
 
     /// ln p of a token, in nats; its negative is the surprisal.
     pub fn log_probability(&self, id: u32) -> f64 {
-        self.log_sum_exp(&[id]) - log_sum_exp(self.0.iter().copied())
+        log_probability(&self.0, id)
     }
+}
+
+/// ln p of a token by the logits of all.
+pub(crate) fn log_probability(logits: &[f32], id: u32) -> f64 {
+    let logit = logits.get(id as usize).map_or(f64::NEG_INFINITY, |logit| f64::from(*logit));
+    logit - log_sum_exp(logits.iter().copied())
 }
 
 fn log_sum_exp(values: impl Iterator<Item = f32> + Clone) -> f64 {

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{HearingStatus, ListenerStatus, PublishingStatus, RemoteStatus, Status};
+use crate::metrics::{RenewalStage, StateHealth};
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,7 +90,34 @@ impl ListenerStatus {
         if let Some(us) = self.us_per_token {
             write!(f, "; {us:.0} µs a token")?;
         }
-        writeln!(f, "; a state of {} KiB, as ever", self.state_bytes >> 10)
+        writeln!(f, "; a state of {} KiB, as ever", self.state_bytes >> 10)?;
+        self.state.write(f)
+    }
+}
+
+impl StateHealth {
+    /// One line, where anything is known.
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { surprise, renewal } = self;
+        let mut told = Vec::new();
+        if let (Some(nats), Some(spread)) = (surprise.nats, surprise.spread) {
+            let young = surprise.young.map(|young| format!(", {young:.2} when it was young")).unwrap_or_default();
+            told.push(format!("surprise {nats:.2} ± {spread:.2} nats a token{young}"));
+        }
+        if surprise.outstanding > 0 {
+            told.push(format!("{} utterances stood out", surprise.outstanding));
+        }
+        if renewal.count > 0 {
+            told.push(format!("renewed {} times", renewal.count));
+        }
+        match renewal.stage {
+            Some(RenewalStage::Reading) => told.push("a fresh state is read".into()),
+            Some(RenewalStage::Comparing) => {
+                told.push(format!("a fresh state is compared, over {} tokens so far", renewal.compared_tokens));
+            }
+            None => {}
+        }
+        if told.is_empty() { Ok(()) } else { writeln!(f, "         {}", told.join("; ")) }
     }
 }
 

@@ -197,6 +197,19 @@ function drawCost() {
   $("cost-caption").textContent =
     `Time per token: ${Math.round(first.us_per_token)} µs after ${first.tokens.toLocaleString()} tokens, `
     + `${Math.round(last.us_per_token)} µs after ${last.tokens.toLocaleString()}`;
+  const nats = view.costs.map(c => c.surprise).filter(s => s !== null);
+  if (!nats.length) return;
+  const most = 1.5 * Math.max(...nats, 0.1);
+  $("surprise").replaceChildren(line(nats.map(y => y / most), 600, 90));
+  $("surprise-caption").textContent = `Surprise of the state by what is said: ${nats.at(-1).toFixed(2)} nats a token`;
+}
+
+function soundness({ surprise, renewal }) {
+  return [
+    ...(surprise.risen ? [`surprised more than when it was young (${surprise.young.toFixed(2)} nats a token)`] : []),
+    ...(renewal.stage ? [renewal.stage === "reading" ? "a fresh state is read" : `a fresh state is compared, over ${renewal.compared_tokens.toLocaleString()} tokens so far`] : []),
+    ...(renewal.count ? [`renewed ${renewal.count} times, last ${clock(renewal.last)}`] : []),
+  ];
 }
 
 function span(s) {
@@ -249,7 +262,7 @@ function figures(status) {
   const others = hears.others ? `, ${hears.others.taken.toLocaleString()} utterances and gaps of other machines` : "";
   $("words").textContent = hears.words.toLocaleString() + others;
   $("tokens").textContent = reads ? reads.tokens.toLocaleString() + (reads.unread ? `, ${reads.unread} behind` : "") : "nothing reads";
-  $("state").textContent = reads ? `${Math.round(reads.state_bytes / 1024).toLocaleString()} KiB, always` : "–";
+  $("state").textContent = reads ? [`${Math.round(reads.state_bytes / 1024).toLocaleString()} KiB, always`, ...soundness(reads.state)].join("; ") : "–";
   $("memory").textContent = `${Math.round(status.rss_bytes / 2 ** 20)} MiB`;
   const now = { s: status.uptime_s, cpu: status.cpu_s };
   if (view.cpu && now.s > view.cpu.s) $("cpu").textContent = `${(100 * (now.cpu - view.cpu.cpu) / (now.s - view.cpu.s)).toFixed(0)} % of a core`;

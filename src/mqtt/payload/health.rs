@@ -41,6 +41,7 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         (name.to_string(), state)
     });
     let rooms: Map<String, Value> = rooms.collect();
+    let state = metrics.state.get();
     let body = json!({
         "listening": metrics.listening.get(),
         "microphone_ok": metrics.microphone_ok.get(),
@@ -67,6 +68,8 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         "tokens": metrics.tokens.get(),
         "state_age_s": rounded(age_s),
         "state_bytes": metrics.state_bytes.get(),
+        "surprise": state.surprise,
+        "renewal": state.renewal,
         "unread": metrics.unread.get(),
         "asked": metrics.asked.get(),
         "digests_given_up": metrics.digests_given_up.get(),

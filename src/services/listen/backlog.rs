@@ -130,6 +130,7 @@ impl ListenerWorker {
                 return Ok(());
             }
         }
+        self.note_heard();
         turn.outcome.add(outcome);
         turn.utterances += 1;
         self.now = clock::forward(self.now, utterance.end);

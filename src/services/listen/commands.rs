@@ -98,6 +98,10 @@ impl ListenerPart for ListenerWorker {
         self.write_draft(draft)?.then_some(()).ok_or_else(|| CommandError::Refused(CLOSING.into()))
     }
 
+    fn renew(&mut self, rooms: Vec<Option<String>>) -> Result<(), String> {
+        self.ask_renewal(rooms)
+    }
+
     fn forget(&mut self, since: Timestamp) -> Result<ForgetResult, ServiceError> {
         self.forget_since(since)
     }

@@ -41,6 +41,7 @@ impl TextStore for ListenerWorker {
 
     /// What the listeners and the announcements quote is dropped, and each state goes back to before it had read anything of it.
     fn forget(&mut self, forgotten: &Forgotten) -> Result<(), retention::RetentionError> {
+        self.drop_renewal();
         let ended = self.listeners.forget(&forgotten.alerts, self.now.max(Timestamp::now()));
         self.learn_from_answers()?;
         self.outcome_messages.forget();

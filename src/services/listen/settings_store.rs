@@ -13,8 +13,13 @@ pub(super) fn state_since(store: &mut Store, fresh: bool) -> Result<Timestamp, S
         Some(since) => Ok(since),
         None => {
             let now = Timestamp::now();
-            store.set_note(SINCE, &now.to_string())?;
+            set_state_since(store, now)?;
             Ok(now)
         }
     }
+}
+
+/// Notes when the state was made.
+pub(super) fn set_state_since(store: &mut Store, since: Timestamp) -> Result<(), StoreError> {
+    store.set_note(SINCE, &since.to_string())
 }

@@ -22,8 +22,14 @@ pub(crate) struct TokenRateMeter {
 }
 
 impl TokenRateMeter {
-    /// `tokens` were read in `spent`, until `now`. Returns a sample, with the state's age of `read` tokens, when one is due.
-    pub(crate) fn add(&mut self, tokens: u64, spent: Duration, now: Duration, read: u64) -> Option<TokenCost> {
+    /// `tokens` were read in `spent`, until `now`. Returns a sample, with the state's age of `read` tokens and its surprise, when one is due.
+    pub(crate) fn add(
+        &mut self,
+        tokens: u64,
+        spent: Duration,
+        now: Duration,
+        (read, surprise): (u64, Option<f64>),
+    ) -> Option<TokenCost> {
         self.tokens += tokens;
         self.spent += spent;
         let late = self.last.is_none_or(|last| now - last >= AFTER);
@@ -32,6 +38,6 @@ impl TokenRateMeter {
         }
         let us_per_token = self.spent.as_secs_f64() * 1e6 / self.tokens as f64;
         *self = Self { last: Some(now), ..Self::default() };
-        Some(TokenCost { time: Timestamp::now(), tokens: read, us_per_token, rss_bytes: resident_bytes() })
+        Some(TokenCost { time: Timestamp::now(), tokens: read, us_per_token, surprise, rss_bytes: resident_bytes() })
     }
 }

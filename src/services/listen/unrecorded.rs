@@ -93,6 +93,7 @@ impl ListenerWorker {
         }
         debug!(id = %utterance.id, "an utterance is read that is not stored");
         self.read_ahead.insert(utterance.id);
+        self.note_heard();
         self.now = clock::forward(self.now, utterance.start);
         let found = self.read_and_ask(utterance);
         match self.unless_stopped(found)? {

@@ -127,6 +127,12 @@ impl<T: KvElement> KvCache<T> {
             let behind = self.scale_at(head, t)..self.scale_at(head, t.next_multiple_of(TILE));
             self.key_scales[behind.clone()].fill(1.0);
             self.value_scales[behind].fill(1.0);
+            // From the last slot that shares its place with one of the chunk.
+            let (first, end) = (t / T::SIDE * T::SIDE, t.next_multiple_of(TILE));
+            for dim in (0..self.width).step_by(TILE) {
+                let at = self.value_at(head, first, dim);
+                self.values[at..at + (end - first) * TILE].fill(T::default());
+            }
         }
     }
 

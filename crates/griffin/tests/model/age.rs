@@ -37,3 +37,26 @@ fn a_state_of_a_hundred_million_tokens_predicts_what_a_young_one_does() {
         }
     }
 }
+
+/// A state that holds no numbers any more makes no other wrong that the same model reads.
+#[test]
+fn a_broken_state_spoils_no_other() {
+    for kernel in Kernel::available() {
+        for (weights, cache) in [(Quantization::F32, KvCacheType::F32), (Quantization::Q8_0, KvCacheType::I16)] {
+            let model = load_for(kernel, &nano_dir(), weights, cache);
+            let mut tensors = model.state().tensors();
+            for tensor in tensors.iter_mut().filter(|tensor| tensor.name.ends_with(".h")) {
+                tensor.bytes.as_chunks_mut().0.iter_mut().for_each(|value| *value = f32::NAN.to_le_bytes());
+            }
+            let mut broken = model.restore(1_000, &tensors).unwrap();
+            let tokens: Vec<u32> = (6..70).collect();
+            let predict = || {
+                let mut state = model.state();
+                [&tokens[..9], &tokens[9..10], &tokens[10..]].map(|part| model.read(part, &mut state).unwrap())
+            };
+            let before = predict();
+            model.ingest(&tokens, &mut broken).unwrap();
+            assert!(predict() == before, "{kernel:?}, {cache:?}");
+        }
+    }
+}

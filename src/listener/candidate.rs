@@ -1,0 +1,103 @@
+//! A second state that is read beside the live one, slice by slice, and may take its place: see [`super::renewal`].
+
+use std::collections::VecDeque;
+
+use griffin::State;
+use ulid::Ulid;
+
+use super::pace::Work;
+use super::reader::Reader;
+use super::surprise::{Measured, Surprise};
+use super::{Listener, ListenerError};
+
+/// What the live state measured of utterances is kept of so many, until the second state has read them, too.
+const MOST_MEASURED: usize = 4_096;
+
+/// See the module.
+pub(crate) struct Candidate {
+    /// A stream of its own, on the same weights.
+    reader: Reader,
+    several_rooms: bool,
+    /// The text that is being read, and how many of its tokens were.
+    tokens: Vec<u32>,
+    read: usize,
+    nats: f64,
+    measures: bool,
+}
+
+impl Candidate {
+    /// Begins a text. What is left of the one before is read no more.
+    ///
+    /// # Errors
+    /// The text cannot be tokenized.
+    pub(crate) fn begin(&mut self, text: &str, room: &str, measures: bool) -> Result<(), ListenerError> {
+        self.tokens = self.reader.utterance(text, self.several_rooms.then_some(room))?;
+        (self.read, self.nats, self.measures) = (0, 0.0, measures);
+        Ok(())
+    }
+
+    /// Whether a text is being read.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.read < self.tokens.len()
+    }
+
+    /// Goes on by a slice. Returns what the text showed when it is read and was measured.
+    ///
+    /// # Errors
+    /// The model cannot read it.
+    pub(crate) fn advance(&mut self) -> Result<Option<Measured>, ListenerError> {
+        let rest = &self.tokens[self.read..];
+        let (slice, rest) = rest.split_at(self.reader.pace.tokens(Work::Writing).min(rest.len()));
+        self.nats += self.reader.read_slice(slice, rest.first().copied(), self.measures)?;
+        self.read += slice.len();
+        let done = rest.is_empty() && self.measures && self.tokens.len() > 1;
+        Ok(done.then(|| Measured { nats: self.nats, tokens: self.tokens.len() - 1 }))
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        self.reader.state()
+    }
+}
+
+impl Listener {
+    /// A second state, which begins with the preamble.
+    pub(crate) fn candidate(&self) -> Candidate {
+        let reader = self.reader.new_stream();
+        let tokens = reader.opening().to_vec();
+        Candidate { reader, several_rooms: self.several_rooms, tokens, read: 0, nats: 0.0, measures: false }
+    }
+
+    /// Whether every utterance is measured from now on, for a comparison.
+    pub(crate) fn compare(&mut self, on: bool) {
+        self.reader.measure_all(on);
+        self.measured = on.then(VecDeque::new);
+    }
+
+    /// What the live state measured since [`Listener::compare`].
+    pub(crate) fn measured(&mut self, utterance: Ulid) -> Option<Measured> {
+        let all = self.measured.as_mut()?;
+        let at = all.iter().position(|(id, _)| *id == utterance)?;
+        all.drain(..=at).next_back().map(|(_, measured)| measured)
+    }
+
+    pub(super) fn note_measured(&mut self, utterance: Ulid, measured: Measured) {
+        if let Some(all) = &mut self.measured {
+            if all.len() == MOST_MEASURED {
+                all.pop_front();
+            }
+            all.push_back((utterance, measured));
+        }
+    }
+
+    /// Makes the live state one with these tensors and so many tokens.
+    #[cfg(test)]
+    pub(crate) fn poison(&mut self, tokens_read: u64, tensors: &[griffin::StateTensor]) {
+        self.reader.restore_tensors(tokens_read, tensors).expect("they are of this model");
+    }
+
+    /// The second state takes the place of the live one. `young` is its median surprise, where that is known.
+    pub(crate) fn take_over(&mut self, candidate: Candidate, young: Option<f64>) {
+        self.reader.restore(candidate.reader.into_state());
+        self.surprise = young.map(Surprise::of_young).unwrap_or_default();
+    }
+}
