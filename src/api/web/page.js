@@ -142,7 +142,8 @@ function drawAlerts() {
     const over = alert.phase === "end";
     const where = alert.room ? ` in the ${alert.room}` : "";
     const title = [make("b", alert.rule), `${where}, ${alert.severity}${percent(alert.probability)}${over ? ", over  " : "  "}`];
-    const told = alert.answer ? [make("p", alert.answer)] : [];
+    const sentence = alert.answer?.replace(/^Yes[.,]?\s*/, "");
+    const told = sentence ? [make("p", sentence)] : [];
     const li = item(alert.time, ...title, make("q", quoted(alert)), ...told, answers(alert, over));
     li.className = `${over ? "over" : "now"} ${alert.severity}`;
     return li;
