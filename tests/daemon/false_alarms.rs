@@ -83,7 +83,7 @@ fn a_false_alarm_raises_the_threshold_of_its_rule_until_it_is_reset() {
     let args = ["rules", "reset", "medicine", "--config", "hearth.toml"];
     let reset = Command::new(HEARTH).args(args).current_dir(dir.path()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&reset.stdout), "as configured again: medicine\n", "{reset:?}");
-    assert_eq!(threshold_after(&subscriber, raised), 0.8);
+    assert_eq!(threshold_after(&subscriber, raised), ENTER);
     assert_eq!(shown(dir.path())["threshold"], ENTER);
     let answer = request(&subscriber, "reset_rule", "PRESS");
     assert_eq!((&answer["status"], &answer["rules"]), (&json!("ok"), &json!([])), "nothing is left: {answer}");
