@@ -8,7 +8,7 @@ use hearth::event::{
     Provenance, Severity, Utterance,
 };
 use hearth::metrics::Metrics;
-use hearth::mqtt::payload::{self, MessageHeader, NodeInfo, ProcessUsage, RuleState};
+use hearth::mqtt::payload::{self, MessageHeader, NodeInfo, ProcessUsage, RenewedState, RuleState};
 use hearth::mqtt::topics::Topics;
 use hearth::redact::Redactor;
 use jiff::Timestamp;
@@ -72,6 +72,7 @@ fn each() -> Vec<(&'static str, Message)> {
         snoozed_until: None,
         threshold: None,
     };
+    let renewed = RenewedState { room: Some("hall"), reason: "asked", count: 1, tokens: 2, worse_by: None };
     let answer = json!({ "question": text(), "text": text() });
     vec![
         ("utterance", payload::utterance(&topics, &said)),
@@ -82,6 +83,7 @@ fn each() -> Vec<(&'static str, Message)> {
         ("summary", payload::summary(&topics, &digest)),
         ("summary_of_room", payload::summary_of_room(&topics, &digest).unwrap()),
         ("rule", payload::rule(&topics, header, &rule)),
+        ("renewed", payload::renewed(&topics, header, &renewed)),
         ("listening", payload::listening(&topics, header, true, None)),
         ("interval", payload::interval(&topics, header, 15.0)),
         ("info", payload::info(&topics, header, &NodeInfo::default())),
