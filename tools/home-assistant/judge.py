@@ -19,7 +19,7 @@ def state(dump, entity):
     return dumps[dump].get(entity, {}).get("state")
 
 
-RULES, FIXED = 7, 25
+RULES, FIXED = 7, 29
 first = dumps["first"]
 expect(len(first) == FIXED + 2 * RULES, f"{FIXED + 2 * RULES} entities are there: {len(first)}")
 silent = [e for e in first if state("first", e) == "unavailable"]
