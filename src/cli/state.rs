@@ -28,7 +28,7 @@ pub(crate) struct StateArgs {
 #[derive(Debug, clap::Subcommand)]
 enum StateAction {
     /// Read a fresh state from the text that is kept; it takes the place of the live one
-    RenewWhen(RenewArgs),
+    Renew(RenewArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(crate) fn run(args: StateArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
     let dir = bootstrap::state_dir(&config).ok();
     let ask = |request| control_socket::ask(dir.as_deref(), &request);
-    if let Some(StateAction::RenewWhen(RenewArgs { room })) = args.action {
+    if let Some(StateAction::Renew(RenewArgs { room })) = args.action {
         let mut request = json!({ "command": "renew" });
         if let Some(room) = room {
             request["room"] = room.into();

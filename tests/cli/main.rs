@@ -85,6 +85,16 @@ fn the_list_of_rules_counts_false_alarms() {
 }
 
 #[test]
+fn the_state_is_renewed_by_a_command_of_that_name_and_only_where_hearth_runs() {
+    let dir = sample();
+    for args in [&["state"][..], &["state", "renew"]] {
+        let output = run(dir.path(), args);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && told.starts_with("hearth: "), "{args:?}: {told}");
+    }
+}
+
+#[test]
 fn what_a_rule_has_learned_is_shown_and_undone() {
     let dir = sample();
     let show = |args: &[&str]| -> Vec<Value> {
