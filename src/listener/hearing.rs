@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::quotes::{keep_last, quote};
 use super::surprise::Measured;
-use super::{Listener, ListenerError, digest, nods};
+use super::{Listener, ListenerError, digest, fillers};
 use crate::event::{Gap, Utterance};
 
 impl Listener {
@@ -28,7 +28,7 @@ impl Listener {
         for monitor in &mut self.rules {
             found |= monitor.search(&utterance.text, &quote, spotted);
         }
-        if found || !nods::says_nothing(&utterance.text) {
+        if found || !fillers::says_nothing(&utterance.text) {
             keep_last(&mut self.unasked, quote);
         }
         Ok(())

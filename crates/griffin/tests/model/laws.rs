@@ -9,11 +9,11 @@ use super::settings::{odd, read, synthetic, synthetic_dir};
 use super::{bits, load, load_for, nano_dir, runner, tiny, tiny_dir, worst};
 
 /// Tokens of the tiny model, and sizes of chunks to read them in.
-fn tokens_and_sizes() -> impl Strategy<Value = (Vec<u32>, Vec<usize>)> {
+pub(super) fn tokens_and_sizes() -> impl Strategy<Value = (Vec<u32>, Vec<usize>)> {
     (prop::collection::vec(0u32..96, 1..80), prop::collection::vec(1usize..30, 1..20))
 }
 
-fn in_chunks(tokens: &[u32], sizes: &[usize], mut each: impl FnMut(&[u32])) {
+pub(super) fn in_chunks(tokens: &[u32], sizes: &[usize], mut each: impl FnMut(&[u32])) {
     let mut rest = tokens;
     for &size in sizes.iter().cycle() {
         let (chunk, left) = rest.split_at(size.min(rest.len()));
@@ -94,32 +94,6 @@ fn a_text_in_pieces_is_the_text_at_once() {
         Ok(())
     };
     runner.run(&tokens_and_sizes(), law).unwrap();
-}
-
-/// Surprise is that of the predictions, in whatever parts the tokens are read, and leaves the same state.
-#[test]
-fn surprise_is_what_the_predictions_say() {
-    let model = load(&tiny_dir(), Quantization::F32, KvCacheType::F32);
-    let law = |(tokens, sizes): (Vec<u32>, Vec<usize>)| {
-        let (mut plain, mut whole, mut parts) = (model.state(), model.state(), model.state());
-        let logits = model.logits(&tokens, &mut plain).unwrap();
-        let expected: f64 = logits.iter().zip(&tokens[1..]).map(|(l, next)| -l.log_probability(*next)).sum();
-        let nats = model.surprise(&tokens, None, &mut whole).unwrap();
-        let (mut sum, mut read) = (0.0, 0);
-        in_chunks(&tokens, &sizes, |part| {
-            read += part.len();
-            sum += model.surprise(part, tokens.get(read).copied(), &mut parts).unwrap();
-        });
-        prop_assert!((nats - expected).abs() < 1e-3 && (sum - expected).abs() < 1e-3, "{nats}, {sum}, {expected}");
-        for mut state in [whole, parts] {
-            prop_assert_eq!(state.tokens_read(), tokens.len() as u64);
-            let (one, other) = (model.step(7, &mut plain.fork()).unwrap(), model.step(7, &mut state).unwrap());
-            prop_assert!(worst(one.values(), other.values()) < 1e-4);
-        }
-        Ok(())
-    };
-    runner(40).run(&tokens_and_sizes(), law).unwrap();
-    assert!(matches!(model.surprise(&[1, 2], Some(96), &mut model.state()), Err(Error::Token { token: 96, .. })));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod laws;
 mod mutants;
 mod settings;
 mod small_models;
+mod surprise;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::talk::DayUtterance;
 use crate::config::Rule;
 use crate::event::Severity;
-use crate::listener::nods;
+use crate::listener::fillers;
 use crate::listener::pace::Work;
 
 /// An alert later than this is none for the words in question.
@@ -84,7 +84,7 @@ impl DayLog {
         };
         Self {
             ends: talk.iter().map(|said| said.end).collect(),
-            asks: talk.iter().map(|said| !nods::says_nothing(&said.text)).collect(),
+            asks: talk.iter().map(|said| !fillers::says_nothing(&said.text)).collect(),
             rules: asks.map(rule).collect(),
             alarms: talk.iter().filter_map(alarm).collect(),
             ..Self::default()

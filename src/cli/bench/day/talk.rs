@@ -48,7 +48,7 @@ pub(super) fn bundled() -> anyhow::Result<Vec<String>> {
     Ok(exchanges.into_iter().flat_map(|exchange| exchange.before).collect())
 }
 
-/// A day of `hours`, of which people talk for the share `talk`. They say what `texts` has, again and again, with nods between.
+/// A day of `hours`, of which people talk for the share `talk`. They say what `texts` has, again and again, with fillers between.
 ///
 /// # Errors
 /// There is no text.

@@ -1,4 +1,4 @@
-//! Utterances that say nothing by themselves: "Mm", "Okay".
+//! Filler words: utterances that say nothing by themselves, such as "Mm" and "Okay".
 //!
 //! They are read as everything is, and patterns and triggers are searched in them, but the rules' questions are not asked because of them.
 //! "Yes", "no", "yeah" and "uh-huh" are not among them: they answer what somebody asked.
@@ -23,9 +23,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_few_words_that_say_nothing_are_nods() {
-        for nod in ["Mm.", "mm-hm", "Okay, okay.", "Oh. Right, okay!", "Um…", "Hmm?"] {
-            assert!(says_nothing(nod), "{nod}");
+    fn only_a_few_words_that_say_nothing_are_fillers() {
+        for filler in ["Mm.", "mm-hm", "Okay, okay.", "Oh. Right, okay!", "Um…", "Hmm?"] {
+            assert!(says_nothing(filler), "{filler}");
         }
         for said in
             ["Yes.", "No", "Yeah, okay.", "Uh-huh.", "Oh no!", "Help", "", "…", "oh oh oh oh", "Right, the stove."]
