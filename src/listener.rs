@@ -12,6 +12,7 @@
 pub(crate) mod alert;
 mod alert_actions;
 pub mod ask;
+pub(crate) mod asking_steps;
 pub mod calibration;
 pub(crate) mod candidate;
 mod cross_talk;
@@ -26,6 +27,7 @@ mod hearing;
 pub(crate) mod judging;
 mod outcome;
 pub(crate) mod pace;
+pub(crate) mod past;
 mod persisted_state;
 mod priority;
 pub mod prompt;
@@ -219,6 +221,13 @@ impl Listener {
     /// How much is computed at a time, and who is asked before each slice.
     pub(crate) fn set_pace(&mut self, pace: Arc<pace::Pace>) {
         self.reader.pace = pace;
+    }
+
+    /// Asks with some of the ways to ask less left out.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn asking_with(mut self, steps: asking_steps::AskingSteps) -> Self {
+        self.reader.steps = steps;
+        self
     }
 
     /// The live state.

@@ -7,7 +7,6 @@
 //! writers wait for each other.
 
 mod columns;
-mod day;
 mod error;
 mod feedback;
 mod forgetting;

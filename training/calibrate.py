@@ -210,9 +210,12 @@ def readings(model="", paths=(), events=True):
     return scored(watcher, development(), heard(paths), Asked(EVENTS, V.WINDOWS[-1]) if events else None, asked, low), low, meta["alone"], crc
 
 
-def save(folder, checksum, kinds, own):
+def crc_of(*path): return zlib.crc32(open(os.path.join(*path), "rb").read())
+
+
+def save(folder, checksum, kinds, own, **more):
     kinds = {k: dict(zip(("a", "watcher", "model"), (round(float(x), 4) for x in f))) for k, f in zip(KINDS, kinds)}
-    found = {"format": 1, "watcher": checksum, "floor": FLOOR, "kinds": kinds, "own": {"a": round(float(own[0]), 4), "model": round(float(own[1]), 4)}}
+    found = {"format": 1, "watcher": checksum, "floor": FLOOR, **more, "kinds": kinds, "own": {"a": round(float(own[0]), 4), "model": round(float(own[1]), 4)}}
     with open(os.path.join(folder, "calibration.json"), "w") as f: json.dump(found, f, indent=1); f.write("\n")
     for k, f in kinds.items(): print(f"{k:9}", f)
 
@@ -220,7 +223,7 @@ def save(folder, checksum, kinds, own):
 def fit_events():
     """The second stage of the watcher."""
     r, low, _, crc = readings(); y = np.maximum(r.e, FLOOR); own = fit_kinds(r, lambda r, j: y[:, [j]], lambda j: r.w[:, j] >= low[j])[1]
-    kinds, pooled = fit_kinds(r, lambda r, j: np.stack([r.w[:, j], y[:, j]], 1), lambda j: r.w[:, j] >= low[j]); print("all kinds:", pooled.round(3)); save(EVENTS, crc, kinds, own)
+    kinds, pooled = fit_kinds(r, lambda r, j: np.stack([r.w[:, j], y[:, j]], 1), lambda j: r.w[:, j] >= low[j]); print("all kinds:", pooled.round(3)); save(EVENTS, crc, kinds, own, weights=crc_of(EVENTS, "model.safetensors"))
 
 
 def fit_model(target, paths):
@@ -232,7 +235,7 @@ def fit_model(target, paths):
         mine = r.source == s; r.m[mine & ~asked] = r.m[mine & asked].mean(0)
     r.m = np.where(np.isnan(r.m), FLOOR, np.maximum(r.m, FLOOR)); own = fit_kinds(r, lambda r, j: r.m[:, [j]])[1]
     kinds, pooled = fit_kinds(r, lambda r, j: np.stack([base[:, j], r.m[:, j]], 1), lambda j: r.w[:, j] >= low[j]); print("all kinds:", pooled.round(3), "the model alone:", own.round(3))
-    save(target, zlib.crc32(open(os.path.join(EVENTS, "calibration.json"), "rb").read()), kinds, own)
+    save(target, crc_of(EVENTS, "calibration.json"), kinds, own)
 
 
 def thresholds(target, paths):

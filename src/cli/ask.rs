@@ -113,7 +113,7 @@ fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
     for room in listeners.states_for(args.room.as_deref()).map_err(anyhow::Error::msg)? {
         let room = room.as_deref();
         let told = |then: &mut Listener, reached| Ok(answer(args, then, room, Some(reached)));
-        if let Some(told) = state_at::at(&mut listeners, &store, room, at, |_| (), told)? {
+        if let Some(told) = state_at::at(&mut listeners, &store, room, at, told)? {
             told?;
             answered = true;
         }

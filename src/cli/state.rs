@@ -11,7 +11,6 @@ use crate::api::control_socket;
 use crate::api::status::{ListenerStatus, Status};
 use crate::app::bootstrap;
 use crate::cli::output::stdout;
-use crate::metrics::RenewalStage;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct StateArgs {
@@ -76,7 +75,11 @@ fn show(reads: &ListenerStatus) -> std::io::Result<()> {
         out,
         "when young  {}{}",
         nats(surprise.young),
-        if surprise.risen { ": it has risen for good" } else { "" }
+        match (surprise.risen, surprise.young) {
+            (false, _) => "",
+            (true, Some(_)) => ": it has risen for good",
+            (true, None) => "; the state predicts no better than chance",
+        }
     )?;
     if surprise.rooms.len() > 1 {
         surprise.rooms.iter().try_for_each(|(room, median)| writeln!(out, "  {room}  {}", nats(Some(*median))))?;
@@ -84,11 +87,5 @@ fn show(reads: &ListenerStatus) -> std::io::Result<()> {
     writeln!(out, "stood out   {} utterances", surprise.outstanding)?;
     let last = renewal.last.map(|last| last.strftime(", last %Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
     writeln!(out, "renewals    {}{last}", renewal.count)?;
-    match renewal.stage {
-        None => Ok(()),
-        Some(RenewalStage::Reading) => writeln!(out, "now         a fresh state is read"),
-        Some(RenewalStage::Comparing) => {
-            writeln!(out, "now         a fresh state is compared, over {} tokens so far", renewal.compared_tokens)
-        }
-    }
+    renewal.going_on().map_or(Ok(()), |what| writeln!(out, "now         {what}"))
 }

@@ -2,6 +2,7 @@
 
 use super::ListenerError;
 use super::alert::sigmoid;
+use super::asking_steps::AskingStep;
 use super::draft::Draft;
 use super::pace::Work;
 use super::reader::Reader;
@@ -115,7 +116,11 @@ impl Reader {
             return Ok(Vec::new());
         }
         let questions: Vec<_> = questions.iter().map(|question| question.tokens()).collect();
-        let mut stages = shared_starts::stages(&questions, self.asking_slice());
+        let mut stages = if self.steps.uses(AskingStep::SharedStarts) {
+            shared_starts::stages(&questions, self.asking_slice())
+        } else {
+            shared_starts::apart(&questions)
+        };
         let last = stages.pop().expect("there is one at least");
         let mut parents = vec![self.fork()?];
         for stage in stages {
@@ -135,6 +140,10 @@ impl Reader {
         }
         let mut streams: Vec<(&mut State, &[u32])> = forks.iter_mut().zip(rest.iter().copied()).collect();
         let left = rest.iter().map(|tokens| tokens.len()).sum();
+        if !self.steps.uses(AskingStep::LastToken) {
+            let logits = self.pace.slice(Work::Asking, left, || self.model.read_all_rows(&mut streams))?;
+            return Ok(logits.iter().map(|logits| yes_no.log_odds(logits)).collect());
+        }
         let words = yes_no.words();
         let logits = self.pace.slice(Work::Asking, left, || self.model.read_all_for(&mut streams, &words))?;
         Ok(logits.into_iter().map(|logits| yes_no.log_odds_of_words(logits)).collect())

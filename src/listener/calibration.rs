@@ -60,6 +60,9 @@ pub(super) struct Calibration {
     watcher: u32,
     /// Below this, the model's log-odds tell no more: it counts instead of them.
     floor: f64,
+    /// CRC-32 of the weights that the factors were fitted to, where it was noted.
+    #[serde(default)]
+    weights: Option<u32>,
     kinds: BTreeMap<WatchKind, KindFactors>,
     /// For a rule that has no watcher.
     own: OwnFactors,
@@ -70,7 +73,15 @@ pub(super) struct Calibration {
 
 impl Default for Calibration {
     fn default() -> Self {
-        Self { format: FORMAT, watcher: 0, floor: f64::NEG_INFINITY, kinds: BTreeMap::new(), own: UNKNOWN, checksum: 0 }
+        Self {
+            format: FORMAT,
+            watcher: 0,
+            floor: f64::NEG_INFINITY,
+            weights: None,
+            kinds: BTreeMap::new(),
+            own: UNKNOWN,
+            checksum: 0,
+        }
     }
 }
 
@@ -106,6 +117,16 @@ impl Calibration {
 
     pub(super) fn checksum(&self) -> u32 {
         self.checksum
+    }
+
+    /// Whether there was no file.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// Whether it was made for the weights in this file, as far as it says.
+    pub(super) fn is_of(&self, weights: &Path) -> bool {
+        self.weights.is_none_or(|noted| std::fs::read(weights).is_ok_and(|bytes| watcher::checksum(&bytes) == noted))
     }
 
     /// Whether there are factors that go with the watcher, or the calibration, of this checksum.

@@ -23,6 +23,9 @@ pub(crate) struct Candidate {
     read: usize,
     nats: f64,
     measures: bool,
+    /// Where the text was said, and what all that were measured showed.
+    room: String,
+    surprise: Surprise,
 }
 
 impl Candidate {
@@ -33,6 +36,7 @@ impl Candidate {
     pub(crate) fn begin(&mut self, text: &str, room: &str, measures: bool) -> Result<(), ListenerError> {
         self.tokens = self.reader.utterance(text, self.several_rooms.then_some(room))?;
         (self.read, self.nats, self.measures) = (0, 0.0, measures);
+        self.room = room.into();
         Ok(())
     }
 
@@ -50,8 +54,17 @@ impl Candidate {
         let (slice, rest) = rest.split_at(self.reader.pace.tokens(Work::Writing).min(rest.len()));
         self.nats += self.reader.read_slice(slice, rest.first().copied(), self.measures)?;
         self.read += slice.len();
-        let done = rest.is_empty() && self.measures && self.tokens.len() > 1;
-        Ok(done.then(|| Measured { nats: self.nats, tokens: self.tokens.len() - 1 }))
+        if !rest.is_empty() || !self.measures || self.tokens.len() < 2 {
+            return Ok(None);
+        }
+        let measured = Measured { nats: self.nats, tokens: self.tokens.len() - 1 };
+        self.surprise.note(measured, &self.room);
+        Ok(Some(measured))
+    }
+
+    /// The median surprise of what was measured, once that was enough.
+    pub(crate) fn young(&self) -> Option<f64> {
+        self.surprise.young()
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -64,7 +77,16 @@ impl Listener {
     pub(crate) fn candidate(&self) -> Candidate {
         let reader = self.reader.new_stream();
         let tokens = reader.opening().to_vec();
-        Candidate { reader, several_rooms: self.several_rooms, tokens, read: 0, nats: 0.0, measures: false }
+        Candidate {
+            reader,
+            several_rooms: self.several_rooms,
+            tokens,
+            read: 0,
+            nats: 0.0,
+            measures: false,
+            room: String::new(),
+            surprise: Surprise::default(),
+        }
     }
 
     /// Whether every utterance is measured from now on, for a comparison.
@@ -95,9 +117,14 @@ impl Listener {
         self.reader.restore_tensors(tokens_read, tensors).expect("they are of this model");
     }
 
-    /// The second state takes the place of the live one. `young` is its median surprise, where that is known.
-    pub(crate) fn take_over(&mut self, candidate: Candidate, young: Option<f64>) {
+    /// The second state takes the place of the live one.
+    pub(crate) fn take_over(&mut self, candidate: Candidate) {
         self.reader.restore(candidate.reader.into_state());
-        self.surprise = young.map(Surprise::of_young).unwrap_or_default();
+        self.surprise = candidate.surprise;
+    }
+
+    /// Whether the state is worse than it was when it was young, or predicts nothing at all.
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.surprise.has_risen() || self.surprise.is_chance(self.reader.vocabulary())
     }
 }

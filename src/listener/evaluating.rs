@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::asking_steps::AskingStep;
 use super::writing::RequestedDigest;
 use super::{Listener, ListenerError, ListenerOutcome, priority};
 use crate::event::{Digest, Utterance};
@@ -27,8 +28,10 @@ impl Listener {
         let said = std::mem::take(&mut self.unasked);
         if !said.is_empty() {
             let scores = self.watched.take().zip(self.watcher.as_deref());
-            let wanted: Vec<bool> = self.rules.iter_mut().map(|monitor| monitor.asks(scores)).collect();
-            let token = self.reader.pace.token_time().filter(|_| waited);
+            let steps = self.reader.steps;
+            let gate = scores.filter(|_| steps.uses(AskingStep::Gate));
+            let wanted: Vec<bool> = self.rules.iter_mut().map(|monitor| monitor.asks(gate)).collect();
+            let token = self.reader.pace.token_time().filter(|_| waited && steps.uses(AskingStep::Priority));
             let asks = priority::chosen(&self.rules, &wanted, token);
             let asking = self.rules.iter().zip(&asks).filter(|(_, asks)| **asks);
             let questions: Vec<_> = asking.filter_map(|(monitor, _)| monitor.question.as_ref()).collect();
@@ -37,7 +40,7 @@ impl Listener {
             for (monitor, (asked, wanted)) in self.rules.iter_mut().zip(asks.iter().zip(wanted)) {
                 monitor.note_asked(*asked, wanted);
             }
-            let seen = self.weigh(asked, scores, &said)?;
+            let seen = self.weigh(asked, scores, &said);
             let mut unexplained = Vec::new();
             for (monitor, seen) in self.rules.iter_mut().zip(seen) {
                 unexplained.extend(monitor.evaluate(seen, &said, now, &mut outcome));

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tracing::warn;
 
@@ -20,6 +21,8 @@ use crate::watcher::{WatchScores, Watcher};
 
 /// Its folder among the bundled models.
 pub(crate) const FOLDER: &str = "recurrentgemma-events";
+/// Its weights.
+const WEIGHTS: &str = "model.safetensors";
 /// It reads at most so many tokens, the last ones of a very long utterance.
 const MAX_TOKENS: usize = 400;
 
@@ -28,14 +31,23 @@ const MAX_TOKENS: usize = 400;
 pub enum EventModelError {
     #[error(transparent)]
     Find(#[from] ModelError),
+    /// A tensor is missing, or holds a value that is no number.
     #[error(transparent)]
-    Load(#[from] ListenerError),
+    Weights(#[from] griffin::Error),
+    #[error("the event model {path} cannot be used: {source}")]
+    Load { path: PathBuf, source: Box<ListenerError> },
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
     #[error(
         "{path} goes with another watcher. Install hearth again, or make its calibration.json with training/calibrate.py"
     )]
     OtherWatcher { path: PathBuf },
+    #[error("{path} has no calibration.json. Install hearth again, or make it with training/calibrate.py")]
+    Uncalibrated { path: PathBuf },
+    #[error(
+        "the calibration.json of {path} was made for another {WEIGHTS}. Install hearth again, or make it anew with training/calibrate.py"
+    )]
+    OtherWeights { path: PathBuf },
 }
 
 /// See the module.
@@ -46,6 +58,8 @@ pub struct EventModel {
     /// In the order of [`WatchKind::ALL`].
     questions: Vec<Question>,
     calibration: Calibration,
+    /// That it fails was told.
+    warned: AtomicBool,
 }
 
 impl EventModel {
@@ -60,18 +74,34 @@ impl EventModel {
     /// Loads the model in `dir`.
     ///
     /// # Errors
-    /// It cannot be loaded, or its calibration is of another watcher.
+    /// It cannot be loaded, a weight is no number, or its calibration is missing, or of another watcher or other weights.
     pub fn load(dir: &Path, settings: &ListenerConfig, watcher: &Watcher) -> Result<Self, EventModelError> {
         let settings = ListenerConfig { threads: settings.threads, ..ListenerConfig::default() };
-        let mut reader = Reader::open(dir, &settings)?;
-        let opened = reader.fork()?;
+        let failed = |source: ListenerError| EventModelError::Load { path: dir.into(), source: source.into() };
+        // What it says counts like an alert, and one that is no number would count as "perhaps".
+        griffin::verify(dir, &mut |_, _| {})?;
+        let mut reader = Reader::open(dir, &settings).map_err(failed)?;
+        let opened = reader.fork().map_err(failed)?;
         reader.restore(opened);
         let calibration = Calibration::load(dir)?;
+        if calibration.is_unknown() {
+            return Err(EventModelError::Uncalibrated { path: dir.into() });
+        }
+        if !calibration.is_of(&dir.join(WEIGHTS)) {
+            return Err(EventModelError::OtherWeights { path: dir.into() });
+        }
         if !calibration.knows(watcher.checksum()) {
             return Err(EventModelError::OtherWatcher { path: dir.into() });
         }
         let questions = WatchKind::ALL.iter().map(|kind| reader.question(kind.question()));
-        Ok(Self { yes_no: YesNo::new(&reader)?, questions: questions.collect::<Result<_, _>>()?, calibration, reader })
+        let questions = questions.collect::<Result<_, _>>().map_err(failed)?;
+        Ok(Self {
+            yes_no: YesNo::new(&reader).map_err(failed)?,
+            questions,
+            calibration,
+            reader,
+            warned: AtomicBool::new(false),
+        })
     }
 
     /// What calibrations of other models must have been fitted to.
@@ -79,8 +109,18 @@ impl EventModel {
         self.calibration.checksum()
     }
 
-    /// The model's log-odds of each of `kinds` after `talk`, the newest utterance last.
-    pub(super) fn ask(&self, talk: &[&str], kinds: &[WatchKind]) -> Result<Vec<f64>, ListenerError> {
+    /// The model's log-odds of each of `kinds` after `talk`, the newest utterance last; none where it fails, which the log says once.
+    pub(super) fn try_ask(&self, talk: &[&str], kinds: &[WatchKind]) -> Vec<f64> {
+        let asked = self.ask(talk, kinds);
+        asked.unwrap_or_else(|error| {
+            if !self.warned.swap(true, Relaxed) {
+                warn!(%error, "the watcher's second stage fails; where it does, the watcher works without it");
+            }
+            Vec::new()
+        })
+    }
+
+    fn ask(&self, talk: &[&str], kinds: &[WatchKind]) -> Result<Vec<f64>, ListenerError> {
         let utterances = talk.iter().map(|text| self.reader.utterance(text, None));
         let tokens = utterances.collect::<Result<Vec<_>, _>>()?.concat();
         let mut stream = self.reader.new_stream();
@@ -95,3 +135,6 @@ impl EventModel {
         self.calibration.together(kind, scores.of(kind), said)
     }
 }
+
+#[cfg(test)]
+mod tests;

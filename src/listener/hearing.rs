@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::asking_steps::AskingStep;
 use super::quotes::{keep_last, quote};
 use super::surprise::Measured;
 use super::{Listener, ListenerError, digest, fillers};
@@ -28,7 +29,8 @@ impl Listener {
         for monitor in &mut self.rules {
             found |= monitor.search(&utterance.text, &quote, spotted);
         }
-        if found || !fillers::says_nothing(&utterance.text) {
+        let says_nothing = self.reader.steps.uses(AskingStep::Fillers) && fillers::says_nothing(&utterance.text);
+        if found || !says_nothing {
             keep_last(&mut self.unasked, quote);
         }
         Ok(())

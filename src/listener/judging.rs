@@ -27,8 +27,8 @@ impl Listener {
     }
 
     /// What the event model says of the kinds that the watcher suspects in them, in log-odds of yes.
-    pub(crate) fn judge_events(&self) -> Result<Vec<(WatchKind, f64)>, ListenerError> {
-        let Some((scores, watcher)) = self.watched.zip(self.watcher.as_ref()) else { return Ok(Vec::new()) };
+    pub(crate) fn judge_events(&self) -> Vec<(WatchKind, f64)> {
+        let Some((scores, watcher)) = self.watched.zip(self.watcher.as_ref()) else { return Vec::new() };
         self.event_answers(watcher, &scores, &self.unasked, |_| true)
     }
 

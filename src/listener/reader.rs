@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ListenerError;
+use super::asking_steps::AskingSteps;
 use super::pace::{Pace, Work};
 use super::prompt::Prompt;
 use super::surprise::{self, Measured};
@@ -28,6 +29,7 @@ pub struct Reader {
     pub(super) pace: Arc<Pace>,
     /// The surprise of one utterance in so many is measured.
     measured_every: u64,
+    pub(super) steps: AskingSteps,
 }
 
 impl Reader {
@@ -45,7 +47,8 @@ impl Reader {
         let (model, tokenizer, prompt) = (Arc::new(model), Arc::new(Tokenizer::load(dir)?), Arc::new(prompt));
         let (state, measured_every) = (model.state(), surprise::measured_every(model.surprise_cost()));
         let (opening, pace) = (Arc::default(), Arc::default());
-        let mut reader = Self { model, tokenizer, prompt, opening, state, pace, measured_every };
+        let steps = AskingSteps::default();
+        let mut reader = Self { model, tokenizer, prompt, opening, state, pace, measured_every, steps };
         let turns = reader.tokenizer.special_tokens();
         let preamble = reader.encode(&format!("user\n{}", reader.prompt.preamble))?;
         reader.opening = [turns.bos, turns.start_of_turn].into_iter().chain(preamble).collect();
@@ -54,7 +57,7 @@ impl Reader {
 
     /// A second stream on the same weights, which has read nothing yet.
     pub(crate) fn new_stream(&self) -> Self {
-        let Self { model, tokenizer, prompt, opening, state: _, pace, measured_every } = self;
+        let Self { model, tokenizer, prompt, opening, state: _, pace, measured_every, steps } = self;
         Self {
             model: model.clone(),
             tokenizer: tokenizer.clone(),
@@ -63,6 +66,7 @@ impl Reader {
             state: model.state(),
             pace: pace.clone(),
             measured_every: *measured_every,
+            steps: *steps,
         }
     }
 
@@ -110,6 +114,12 @@ impl Reader {
         self.measured_every = if all { 1 } else { surprise::measured_every(self.model.surprise_cost()) };
     }
 
+    /// From now on none is measured.
+    #[cfg(feature = "bench")]
+    pub(crate) fn measure_none(&mut self) {
+        self.measured_every = u64::MAX;
+    }
+
     /// The tokens of an utterance; none for an empty text. Each utterance is encoded by itself, so the result does not depend on
     /// which utterances are read together.
     ///
@@ -137,6 +147,11 @@ impl Reader {
     ) -> Result<f64, ListenerError> {
         let Self { model, state, pace, .. } = self;
         pace.slice(Work::Writing, slice.len(), || read_or_measure(model, slice, next, measures, state))
+    }
+
+    /// How many tokens the model knows.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.model.config().vocab_size
     }
 
     /// The tokens every stream begins with.

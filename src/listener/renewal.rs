@@ -68,19 +68,19 @@ pub(crate) struct Renewals {
 }
 
 impl Renewals {
-    /// Whether a fresh state is to be read beside one that has read so many tokens and whose surprise `has_risen`. `now` is none while the
+    /// Whether a fresh state is to be read beside one that has read so many tokens and may be `suspected`. `now` is none while the
     /// clock cannot be trusted; its hour is that of the local clock.
     pub(crate) fn occasion(
         &self,
         renew: RenewWhen,
         tokens: u64,
-        has_risen: bool,
+        suspected: bool,
         now: Option<(Timestamp, i8)>,
     ) -> Option<Occasion> {
         let since = tokens.saturating_sub(self.compared);
         match renew {
             RenewWhen::Never => None,
-            RenewWhen::WhenWorse if has_risen && since >= SUSPECTED_AGAIN => Some(Occasion::Suspected),
+            RenewWhen::WhenWorse if suspected && since >= SUSPECTED_AGAIN => Some(Occasion::Suspected),
             RenewWhen::WhenWorse => (since >= REGULARLY).then_some(Occasion::Regular),
             RenewWhen::Nightly => {
                 let (now, hour) = now?;
@@ -130,11 +130,6 @@ impl Comparison {
 
     pub(crate) fn tokens(&self) -> f64 {
         self.tokens
-    }
-
-    /// Nats a token of the fresh state.
-    pub(crate) fn fresh(&self) -> f64 {
-        self.fresh / self.tokens.max(1.0)
     }
 
     /// Nats a token by which the live state is worse.

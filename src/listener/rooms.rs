@@ -40,11 +40,13 @@ struct RoomListener {
     read: i64,
     /// The number of the last utterance in its newest snapshot.
     saved: i64,
+    /// The position of the snapshot that it was restored from last.
+    restored: Option<ReadPosition>,
 }
 
 impl RoomListener {
     fn new(listener: Listener, snapshots: SnapshotStore) -> Self {
-        Self { listener, snapshots, read: 0, saved: 0 }
+        Self { listener, snapshots, read: 0, saved: 0, restored: None }
     }
 
     /// Continues from the newest snapshot that is `wanted`, or from an empty state that will read the utterances after `floor`.
@@ -62,6 +64,7 @@ impl RoomListener {
         let read = found.as_ref().map_or(floor, |(_, position)| position.read);
         self.read = read;
         self.saved = read;
+        self.restored = found.as_ref().map(|(_, position)| *position);
         self.listener.resume(found.map(|(state, _)| state));
         Ok(())
     }

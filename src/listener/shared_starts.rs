@@ -36,6 +36,11 @@ pub(super) fn stages(questions: &[&[u32]], budget: usize) -> Vec<Vec<Branch>> {
     (0..=MAX_SHARED).map(with).min_by_key(cost).expect("there is one at least")
 }
 
+/// The only stage where nothing is shared.
+pub(super) fn apart(questions: &[&[u32]]) -> Vec<Vec<Branch>> {
+    shared_stages(questions, 0)
+}
+
 /// How many tokens are read in all stages.
 pub(super) fn tokens(stages: &[Vec<Branch>]) -> usize {
     stages.iter().flatten().map(|branch| branch.tokens.len()).sum()

@@ -290,16 +290,6 @@ impl Listener {
         Ok(None)
     }
 
-    /// Runs `act` with another state in place of the live one, which is restored afterwards.
-    pub(crate) fn with_state<T>(&mut self, state: griffin::State, act: impl FnOnce(&mut Self) -> T) -> T {
-        let live = self.reader.restore(state);
-        let talk = std::mem::take(&mut self.talk);
-        let done = act(self);
-        self.reader.restore(live);
-        self.talk = talk;
-        done
-    }
-
     /// Continues from another state of this model, or from one that has read nothing.
     pub fn resume(&mut self, state: Option<griffin::State>) {
         let state = state.unwrap_or_else(|| self.reader.model.state());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use griffin::CHUNK;
 
+use super::asking_steps::AskingStep;
 use super::pace::Work;
 use super::{Listener, ListenerError};
 use crate::config::DigestConfig;
@@ -77,7 +78,7 @@ impl Listener {
         let Some(token) = self.reader.pace.token_time() else { return false };
         let questions = self.rules.iter().filter_map(|monitor| monitor.question.as_ref());
         let tokens = UTTERANCE + questions.map(|question| question.tokens().len() as f64).sum::<f64>();
-        token.mul_f64(tokens) > MOMENT
+        token.mul_f64(tokens) > MOMENT && self.reader.steps.uses(AskingStep::WordsFirst)
     }
 }
 

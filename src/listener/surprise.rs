@@ -45,7 +45,7 @@ impl Measured {
 }
 
 /// The surprise of one utterance in so many is measured, where that adds `cost` times the work of reading it.
-pub(super) fn measured_every(cost: f64) -> u64 {
+pub(crate) fn measured_every(cost: f64) -> u64 {
     (cost / MOST_WORK).ceil().max(1.0) as u64
 }
 
@@ -75,25 +75,11 @@ impl Surprise {
         Self { young: Some(median), ..Self::default() }
     }
 
-    /// Takes in an utterance.
+    /// Takes in an utterance of the live state, and tells what it shows.
     pub(crate) fn add(&mut self, measured: Measured, utterance: &Utterance) {
-        if measured.tokens < TOKENS {
-            return;
-        }
-        // Stored often, so not to more digits than it means.
-        let mean = (1e3 * measured.mean()).round() / 1e3;
-        if self.rooms.contains_key(&utterance.room) || self.rooms.len() < MAX_ROOMS {
-            let room = self.rooms.entry(utterance.room.clone()).or_default();
-            if room.stands_out(mean) {
-                self.outstanding += 1;
-                let (id, room) = (utterance.id, &utterance.room);
-                info!(kind = "surprise", %id, room, nats = mean, "an utterance stands out: it is perhaps no speech");
-            }
-            room.add(mean);
-        }
-        self.recent.add(mean);
-        if self.young.is_none() && self.recent.count >= 2 * RECENT as u64 {
-            self.young = self.recent.median();
+        if self.note(measured, &utterance.room) {
+            let (id, room, nats) = (utterance.id, &utterance.room, measured.mean());
+            info!(kind = "surprise", %id, room, nats, "an utterance stands out: it is perhaps no speech");
         }
         let risen = self.has_risen();
         if risen && !self.suspected {
@@ -106,6 +92,27 @@ impl Surprise {
             );
         }
         self.suspected = risen;
+    }
+
+    /// Takes in what an utterance showed that was said in `room`. True if it stands out.
+    pub(super) fn note(&mut self, measured: Measured, room: &str) -> bool {
+        if measured.tokens < TOKENS {
+            return false;
+        }
+        // Stored often, so not to more digits than it means.
+        let mean = (1e3 * measured.mean()).round() / 1e3;
+        let mut stands_out = false;
+        if self.rooms.contains_key(room) || self.rooms.len() < MAX_ROOMS {
+            let room = self.rooms.entry(room.into()).or_default();
+            stands_out = room.stands_out(mean);
+            room.add(mean);
+        }
+        self.outstanding += u64::from(stands_out);
+        self.recent.add(mean);
+        if self.young.is_none() && self.recent.count >= 2 * RECENT as u64 {
+            self.young = self.recent.median();
+        }
+        stands_out
     }
 
     /// The median of the last measured utterances; none before the first.
@@ -129,6 +136,12 @@ impl Surprise {
     /// The median of each room.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = (&str, f64)> {
         self.rooms.iter().filter_map(|(room, recent)| Some((room.as_str(), recent.median()?)))
+    }
+
+    /// Whether the state predicts no better than one that takes every token of a vocabulary of this size for equally likely.
+    pub(crate) fn is_chance(&self, vocabulary: usize) -> bool {
+        let chance = (vocabulary as f64).ln() - 0.01;
+        self.recent.values.len() >= ENOUGH && self.median().is_some_and(|median| median >= chance)
     }
 
     /// Whether the median has risen for good: all that it is of was said since the state was young.
@@ -224,6 +237,17 @@ mod tests {
             assert_eq!(surprise.has_risen(), risen, "{later}");
             feed(&mut surprise, RECENT, 2.0);
             assert!(!surprise.has_risen(), "it has passed");
+        }
+    }
+
+    #[test]
+    fn a_state_that_predicts_nothing_is_known_however_young_it_is() {
+        for (nats, chance) in [(f64::NAN, true), (7.7, true), (6.9, false)] {
+            let mut surprise = Surprise::default();
+            feed(&mut surprise, ENOUGH - 1, nats);
+            assert!(!surprise.is_chance(2_048), "too few say so");
+            feed(&mut surprise, 1, nats);
+            assert_eq!((surprise.is_chance(2_048), surprise.has_risen()), (chance, false), "{nats}");
         }
     }
 

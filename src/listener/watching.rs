@@ -9,7 +9,7 @@ use tracing::warn;
 use super::calibration::WatchedOdds;
 use super::event_model::EventModel;
 use super::rule_monitor::{RuleEvidence, Watched};
-use super::{Listener, ListenerError, cross_talk, cut_quote};
+use super::{Listener, cross_talk, cut_quote};
 use crate::config::WatchKind;
 use crate::event::Evidence;
 use crate::watcher::{WatchScores, Watcher};
@@ -42,13 +42,8 @@ impl Listener {
     }
 
     /// What is known of each rule's question after the utterances `said`. `asked` is what the model says to each rule that was asked.
-    pub(super) fn weigh(
-        &self,
-        asked: Vec<Option<f64>>,
-        watched: Watched<'_>,
-        said: &[Evidence],
-    ) -> Result<Vec<RuleEvidence>, ListenerError> {
-        let known = watched.map(|(scores, watcher)| self.without_the_model(watcher, &scores, said)).transpose()?;
+    pub(super) fn weigh(&self, asked: Vec<Option<f64>>, watched: Watched<'_>, said: &[Evidence]) -> Vec<RuleEvidence> {
+        let known = watched.map(|(scores, watcher)| self.without_the_model(watcher, &scores, said));
         let weigh = |(monitor, asked): (&super::RuleMonitor, Option<f64>)| {
             let kind = monitor.rule.watch;
             let known = kind.zip(known.as_ref()).map(|(kind, known)| known[kind as usize]);
@@ -65,28 +60,23 @@ impl Listener {
         for (seen, waits) in all.iter_mut().zip(cross_talk::must_wait(&claims)) {
             seen.waits = waits;
         }
-        Ok(all)
+        all
     }
 
     /// What is known of each kind from the words: by the watcher's n-grams, and by the event model where those suspect something
     /// that a rule is about.
-    fn without_the_model(
-        &self,
-        watcher: &Watcher,
-        scores: &WatchScores,
-        said: &[Evidence],
-    ) -> Result<[WatchedOdds; 8], ListenerError> {
+    fn without_the_model(&self, watcher: &Watcher, scores: &WatchScores, said: &[Evidence]) -> [WatchedOdds; 8] {
         let mut known = WatchKind::ALL.map(|kind| {
             let log_odds = watcher.log_odds(kind, scores);
             WatchedOdds { kind, log_odds, checksum: None }
         });
         let watched = |kind: &WatchKind| self.rules.iter().any(|monitor| monitor.rule.watch == Some(*kind));
-        for (kind, answer) in self.event_answers(watcher, scores, said, watched)? {
+        for (kind, answer) in self.event_answers(watcher, scores, said, watched) {
             let Some(events) = &self.events else { break };
             let log_odds = events.log_odds(kind, scores, answer);
             known[kind as usize] = WatchedOdds { kind, log_odds, checksum: Some(events.checksum()) };
         }
-        Ok(known)
+        known
     }
 
     /// What the event model says of those `kinds` that the n-grams suspect, in log-odds of yes.
@@ -96,8 +86,8 @@ impl Listener {
         scores: &WatchScores,
         said: &[Evidence],
         kinds: impl Fn(&WatchKind) -> bool,
-    ) -> Result<Vec<(WatchKind, f64)>, ListenerError> {
-        let Some(events) = &self.events else { return Ok(Vec::new()) };
+    ) -> Vec<(WatchKind, f64)> {
+        let Some(events) = &self.events else { return Vec::new() };
         let suspected = WatchKind::ALL.into_iter().filter(kinds).filter(|kind| watcher.suggests(*kind, scores));
         // By the utterance of the highest score, which mostly is the same for all.
         let mut ends: BTreeMap<usize, Vec<WatchKind>> = BTreeMap::new();
@@ -107,9 +97,10 @@ impl Listener {
         let mut answers = Vec::new();
         for (end, kinds) in ends {
             let talk = texts(&together(&self.talk.all()[..end]));
-            answers.extend(kinds.iter().copied().zip(events.ask(watcher.longest(&talk), &kinds)?));
+            let said = events.try_ask(watcher.longest(&talk), &kinds);
+            answers.extend(kinds.into_iter().zip(said));
         }
-        Ok(answers)
+        answers
     }
 
     /// The talk up to that of the utterances `said` at which the score of `kind` was highest.

@@ -38,8 +38,26 @@ pub struct RenewalHealth {
     pub(crate) last: Option<Timestamp>,
     /// What is going on: a fresh state reads, or is compared; none otherwise.
     pub(crate) stage: Option<RenewalStage>,
+    /// Whose state it is; none where all rooms share one.
+    pub(crate) room: Option<String>,
     /// Tokens over which the states were compared so far.
     pub(crate) compared_tokens: u64,
+}
+
+impl RenewalHealth {
+    /// What is going on, in words.
+    pub(crate) fn going_on(&self) -> Option<String> {
+        let room = self.room.as_deref().map(|room| format!(" for {room}")).unwrap_or_default();
+        Some(match self.stage? {
+            RenewalStage::Reading => format!("a fresh state{room} is read"),
+            RenewalStage::Comparing => {
+                format!("a fresh state{room} is compared, over {} tokens so far", self.compared_tokens)
+            }
+            RenewalStage::Unsaved => {
+                format!("a fresh state{room} waits: it could not be saved, which needs space on the disk")
+            }
+        })
+    }
 }
 
 /// How far a renewal is.
@@ -48,4 +66,6 @@ pub struct RenewalHealth {
 pub enum RenewalStage {
     Reading,
     Comparing,
+    /// The fresh state is to take over and could not be saved; that is tried again.
+    Unsaved,
 }

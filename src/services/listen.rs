@@ -14,6 +14,8 @@ mod renewing;
 mod settings_store;
 mod slices;
 pub(crate) mod state_at;
+#[cfg(test)]
+mod test_worker;
 mod token_rate;
 mod unrecorded;
 
@@ -45,7 +47,7 @@ use crate::listener::snapshot::ReadPosition;
 use crate::listener::snapshot_store::SnapshotPolicy;
 use crate::listener::{self, Listener, ListenerOutcome, Listeners};
 use crate::live::LiveEvent;
-use crate::metrics::{RenewalHealth, StateHealth};
+use crate::metrics::StateHealth;
 use crate::mqtt::payload::{self, MessageHeader};
 use crate::retention::Retention;
 use crate::store::{self, Store};
@@ -285,8 +287,7 @@ impl ListenerWorker {
         self.context.metrics.state_bytes.set(self.listeners.bytes());
         self.context.metrics.digests_given_up.set(self.listeners.given_up());
         self.context.metrics.asked.set(self.listeners.asked());
-        let (stage, compared_tokens) = self.renewal_stage();
-        let renewal = RenewalHealth { stage, compared_tokens, ..self.listeners.renewals() };
+        let renewal = self.renewal_health();
         self.context.metrics.state.set(StateHealth { surprise: self.listeners.surprise(), renewal });
         let CheckCounts { told, dropped, repeated, softened } = self.listeners.checked();
         let sentences = &self.context.metrics.sentences;

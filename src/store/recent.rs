@@ -1,11 +1,12 @@
 //! The newest utterances, digests and alerts, for displays that start later than the daemon.
 
-use rusqlite::{Row, params};
+use jiff::Timestamp;
+use rusqlite::{Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
 use super::columns::{count, id, unreadable};
 use super::transcript::utterance;
-use super::{Store, StoreError, from_nanos};
+use super::{Store, StoreError, from_nanos, to_nanos};
 use crate::event::{Alert, Digest, Utterance};
 
 impl Store {
@@ -31,12 +32,43 @@ impl Store {
     /// # Errors
     /// As [`Store::last_utterances`].
     pub fn last_digests(&self, limit: usize) -> Result<Vec<Digest>, StoreError> {
+        self.digests("", params![count(limit)])
+    }
+
+    /// The last digests of a state that were over at `time`, oldest first. `room` is that of the state; none of one for all rooms.
+    ///
+    /// # Errors
+    /// As [`Store::last_utterances`].
+    pub(crate) fn digests_before(
+        &self,
+        time: Timestamp,
+        room: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Digest>, StoreError> {
+        self.digests(r#"WHERE room IS ?2 AND "end" <= ?3"#, params![count(limit), room, to_nanos(time)])
+    }
+
+    fn digests(&self, chosen: &str, parameters: &[&dyn ToSql]) -> Result<Vec<Digest>, StoreError> {
+        let digest = |row: &Row<'_>| {
+            Ok(Digest {
+                id: id(row, 0)?,
+                time: from_nanos(row.get(1)?),
+                from: from_nanos(row.get(2)?),
+                to: from_nanos(row.get(3)?),
+                reason: named(row, 4)?,
+                words: usize::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
+                room: row.get(6)?,
+                text: row.get(7)?,
+                sentences: serde_json::from_str(&row.get::<_, String>(8)?).unwrap_or_default(),
+            })
+        };
         self.read(|connection| {
             let rows = connection
-                .prepare_cached(
-                    r#"SELECT id, time, start, "end", reason, words, room, text, sentences FROM digest ORDER BY seq DESC LIMIT ?1"#,
-                )?
-                .query_map(params![count(limit)], digest)?
+                .prepare_cached(&format!(
+                    r#"SELECT id, time, start, "end", reason, words, room, text, sentences FROM digest
+                       {chosen} ORDER BY seq DESC LIMIT ?1"#
+                ))?
+                .query_map(parameters, digest)?
                 .collect();
             oldest_first(rows)
         })
@@ -47,6 +79,20 @@ impl Store {
     /// # Errors
     /// As [`Store::last_utterances`].
     pub fn last_alerts(&self, limit: usize) -> Result<Vec<Alert>, StoreError> {
+        let alert = |row: &Row<'_>| {
+            let evidence: String = row.get(8)?;
+            Ok(Alert {
+                id: id(row, 0)?,
+                time: from_nanos(row.get(1)?),
+                rule: row.get(2)?,
+                phase: named(row, 3)?,
+                severity: named(row, 4)?,
+                room: row.get(5)?,
+                probability: row.get(6)?,
+                answer: row.get(7)?,
+                evidence: serde_json::from_str(&evidence).unwrap_or_default(),
+            })
+        };
         self.read(|connection| {
             let rows = connection
                 .prepare_cached(
@@ -60,35 +106,6 @@ impl Store {
     }
 }
 
-pub(super) fn digest(row: &Row<'_>) -> rusqlite::Result<Digest> {
-    Ok(Digest {
-        id: id(row, 0)?,
-        time: from_nanos(row.get(1)?),
-        from: from_nanos(row.get(2)?),
-        to: from_nanos(row.get(3)?),
-        reason: named(row, 4)?,
-        words: usize::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
-        room: row.get(6)?,
-        text: row.get(7)?,
-        sentences: serde_json::from_str(&row.get::<_, String>(8)?).unwrap_or_default(),
-    })
-}
-
-pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
-    let evidence: String = row.get(8)?;
-    Ok(Alert {
-        id: id(row, 0)?,
-        time: from_nanos(row.get(1)?),
-        rule: row.get(2)?,
-        phase: named(row, 3)?,
-        severity: named(row, 4)?,
-        room: row.get(5)?,
-        probability: row.get(6)?,
-        answer: row.get(7)?,
-        evidence: serde_json::from_str(&evidence).unwrap_or_default(),
-    })
-}
-
 fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
     rows.map(|mut rows| {
         rows.reverse();
@@ -97,7 +114,7 @@ fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
 }
 
 /// Reads an enum that is stored by its JSON name.
-pub(super) fn named<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+fn named<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
     let word: String = row.get(at)?;
     serde_json::from_value(word.into()).map_err(|source| unreadable(at, source))
 }

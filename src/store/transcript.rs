@@ -3,6 +3,8 @@
 //! The position of the listener and its results are stored in one transaction, so a crash repeats a turn of the listener completely or
 //! not at all.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -167,6 +169,32 @@ impl Store {
             connection
                 .prepare_cached("SELECT seq FROM utterance WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2")?
                 .query_row(params![seq, count(limit)], |row| row.get(0))
+                .optional()
+                .map(|seq| seq.unwrap_or(0))
+        })
+    }
+
+    /// The number after which the last `limit` utterances up to `seq` stand that were said in `room`; without one, in none of the rooms
+    /// `apart`.
+    ///
+    /// # Errors
+    /// As [`Store::reader`].
+    pub(crate) fn back_from_in(
+        &self,
+        seq: i64,
+        limit: usize,
+        room: Option<&str>,
+        apart: &BTreeSet<String>,
+    ) -> Result<i64, StoreError> {
+        let apart = serde_json::to_string(apart).expect("names are JSON");
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT seq FROM utterance WHERE seq <= ?1 AND
+                       iif(?3 IS NULL, room NOT IN (SELECT value FROM json_each(?4)), room = ?3)
+                     ORDER BY seq DESC LIMIT 1 OFFSET ?2",
+                )?
+                .query_row(params![seq, count(limit), room, apart], |row| row.get(0))
                 .optional()
                 .map(|seq| seq.unwrap_or(0))
         })

@@ -42,6 +42,29 @@ fn a_model_that_is_slower_than_the_talk_says_so_and_still_asks_about_everything(
 }
 
 #[test]
+fn each_way_to_ask_less_or_earlier_can_be_left_out_and_is_missed_then() {
+    let tokens = |more: &[&str]| {
+        let day = figures(&[&["--hours", "0.1", "--talk", "1", "--cost", "2,10"], more].concat());
+        day["asking"]["tokens"].as_u64().unwrap()
+    };
+    let all = tokens(&[]);
+    assert!(tokens(&["--without", "gate"]) > 3 * all);
+    let every_rule = tokens(&["--no-watch"]);
+    assert!(tokens(&["--no-watch", "--without", "shared-starts"]) > every_rule);
+    assert!(tokens(&["--no-watch", "--without", "fillers"]) > every_rule);
+    // The last layer is left out of the work, not of the tokens.
+    assert_eq!(tokens(&["--no-watch", "--without", "last-token"]), every_rule);
+    let slow = ["--hours", "0.15", "--talk", "1", "--cost", "40,40", "--cpu", "0.05", "--whisper", "0"];
+    let latest = |more: &[&str]| figures(&[&slow[..], more].concat())["alerts_s"]["max"].as_f64().unwrap();
+    assert!(latest(&["--without", "words-first"]) > 3.0 * latest(&[]));
+    let asked = |more: &[&str]| {
+        let day = figures(&[&slow[..], &["--no-watch"], more].concat());
+        day["rules"].as_object().unwrap().values().map(|rule| rule["asked"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert!(asked(&["--without", "priority"]) > asked(&[]));
+}
+
+#[test]
 fn a_file_of_talk_is_read_and_the_table_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let talk = dir.path().join("talk.txt");
@@ -64,6 +87,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
         (["--whisper", "-1"], "--whisper -1 is no number of seconds"),
         (["--cost", "5"], "not two numbers of milliseconds"),
         (["--text", "/nowhere"], "cannot read /nowhere"),
+        (["--without", "gates"], "there is no step"),
     ] {
         let output = bench(&[&format!("{}={}", args[0], args[1])]);
         let error = String::from_utf8_lossy(&output.stderr);

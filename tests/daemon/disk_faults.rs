@@ -30,10 +30,10 @@ impl Arrived {
 }
 
 /// A file system of its own for a state directory; it is unmounted when this is dropped.
-struct Mounted(PathBuf);
+pub(super) struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(at: PathBuf, arguments: &[&str]) -> Self {
+    pub(super) fn new(at: PathBuf, arguments: &[&str]) -> Self {
         std::fs::create_dir_all(&at).unwrap();
         assert!(run("mount", arguments, &at), "cannot mount {}: are you root?", at.display());
         Self(at)

@@ -23,6 +23,7 @@ mod kept_text;
 mod long_messages;
 mod muting;
 mod packet_limit;
+mod renewals;
 mod restarts;
 mod several_machines;
 mod several_rooms;

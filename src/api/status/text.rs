@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{HearingStatus, ListenerStatus, PublishingStatus, RemoteStatus, Status};
-use crate::metrics::{RenewalStage, StateHealth};
+use crate::metrics::StateHealth;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,13 +110,7 @@ impl StateHealth {
         if renewal.count > 0 {
             told.push(format!("renewed {} times", renewal.count));
         }
-        match renewal.stage {
-            Some(RenewalStage::Reading) => told.push("a fresh state is read".into()),
-            Some(RenewalStage::Comparing) => {
-                told.push(format!("a fresh state is compared, over {} tokens so far", renewal.compared_tokens));
-            }
-            None => {}
-        }
+        told.extend(renewal.going_on());
         if told.is_empty() { Ok(()) } else { writeln!(f, "         {}", told.join("; ")) }
     }
 }

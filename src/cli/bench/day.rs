@@ -22,6 +22,7 @@ use crate::cli::output::stdout;
 use crate::cli::progress;
 use crate::config::{self, Config, Keep, SourcesConfig};
 use crate::listener::Listener;
+use crate::listener::asking_steps::{AskingStep, AskingSteps};
 use crate::listener::event_model::EventModel;
 use crate::metrics::Metrics;
 use crate::models;
@@ -60,6 +61,9 @@ pub(crate) struct BenchDayArgs {
     /// Ask every rule, as if none had `watch`
     #[arg(long)]
     no_watch: bool,
+    /// Leave out a way to ask less or earlier, to see what it brings: shared-starts, last-token, fillers, gate, words-first or priority
+    #[arg(long, value_name = "STEP", value_delimiter = ',', value_parser = asking_step)]
+    without: Vec<AskingStep>,
     /// Milliseconds of a core that a token takes which is read with others, and one that is written: for figures that do not depend on
     /// the machine. Everything but the model then takes no time
     #[arg(long, value_name = "READ,WRITE", value_parser = token_seconds)]
@@ -67,6 +71,18 @@ pub(crate) struct BenchDayArgs {
     /// One line of JSON
     #[arg(long)]
     json: bool,
+}
+
+fn asking_step(text: &str) -> Result<AskingStep, String> {
+    Ok(match text {
+        "shared-starts" => AskingStep::SharedStarts,
+        "last-token" => AskingStep::LastToken,
+        "fillers" => AskingStep::Fillers,
+        "gate" => AskingStep::Gate,
+        "words-first" => AskingStep::WordsFirst,
+        "priority" => AskingStep::Priority,
+        _ => return Err(format!("there is no step \"{text}\": see --help")),
+    })
 }
 
 fn token_seconds(text: &str) -> Result<TokenSeconds, String> {
@@ -107,7 +123,8 @@ pub(crate) fn run(args: BenchDayArgs) -> anyhow::Result<()> {
     let spoken_s = said.iter().map(|said| said.end - said.start).sum();
 
     let metrics = Arc::new(Metrics::default());
-    let (log, done_s) = simulate(machine, said, hours, &model, config, metrics.clone())?;
+    let steps = AskingSteps::without(&args.without);
+    let (log, done_s) = simulate(machine, said, hours, &model, config, steps, metrics.clone())?;
     let facts = DayFacts {
         model: model.display().to_string(),
         machine,
@@ -151,13 +168,15 @@ fn simulate(
     hours: f64,
     model: &Path,
     config: Config,
+    steps: AskingSteps,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(log::DayLog, f64)> {
     let dir = tempfile::tempdir().context("there is no place for a database; set TMPDIR")?;
     let watcher = Watcher::of(&config.rules, &config.base)?;
     let events = EventModel::of(watcher.as_ref(), &config);
-    let listener =
-        Listener::open(model, &config.listener, &config.digest, &config.rules)?.with_watcher(watcher, events);
+    let listener = Listener::open(model, &config.listener, &config.digest, &config.rules)?
+        .asking_with(steps)
+        .with_watcher(watcher, events);
     let rules = watch::Sender::new(config.rules.clone());
     let context = Context::open(config, dir.path(), metrics)?;
     let total = said.len() as u64;
@@ -180,6 +199,13 @@ fn simulate(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_step_has_a_name() {
+        let names = ["shared-starts", "last-token", "fillers", "gate", "words-first", "priority"];
+        assert_eq!(names.map(|name| asking_step(name).unwrap()), AskingStep::ALL);
+        assert!(asking_step("gates").unwrap_err().contains("\"gates\""));
+    }
 
     #[test]
     fn a_cost_is_two_numbers_of_milliseconds() {

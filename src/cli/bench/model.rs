@@ -15,6 +15,7 @@ use super::plot;
 use super::tokens::Tokens;
 use crate::cli::generate;
 use crate::listener::snapshot;
+use crate::listener::surprise::measured_every;
 use crate::models;
 use crate::process::resident_bytes;
 use griffin::Quantization;
@@ -26,6 +27,8 @@ const CHUNKS: [usize; 4] = [1, 8, 16, 64];
 
 const QUESTIONS: usize = 8;
 const QUESTION_TOKENS: usize = 24;
+/// Tokens of an utterance.
+const UTTERANCE: usize = 16;
 
 /// Measure a model.
 #[derive(Debug, clap::Args)]
@@ -83,6 +86,14 @@ struct ModelBenchReport {
     snapshot_ms: f64,
     restore_ms: f64,
     questions_ms: f64,
+    /// The same with the last layer computed for every token, and with only the words for yes and no predicted.
+    questions_whole_ms: f64,
+    questions_words_ms: f64,
+    /// By how much reading an utterance takes longer when its surprise is measured, as a share; and by the count of operations.
+    surprise_cost: f64,
+    computed_surprise_cost: f64,
+    /// One utterance in so many is measured.
+    surprise_every: u64,
     rss_bytes: u64,
     load_s: f64,
     long: Vec<Age>,
@@ -128,7 +139,12 @@ pub(crate) fn run(args: BenchModelArgs) -> anyhow::Result<()> {
         fork_ms: median_ms(|| drop(std::hint::black_box(state.fork()))),
         snapshot_ms,
         restore_ms,
-        questions_ms: questions(&model, &tokens, &state)?,
+        questions_ms: questions(&tokens, &state, |streams| model.read_all(streams).map(drop)),
+        questions_whole_ms: questions(&tokens, &state, |streams| model.read_all_rows(streams).map(drop)),
+        questions_words_ms: questions(&tokens, &state, |streams| model.read_all_for(streams, &[1, 2]).map(drop)),
+        surprise_cost: surprise_cost(&model, &tokens, &state),
+        computed_surprise_cost: model.surprise_cost(),
+        surprise_every: measured_every(model.surprise_cost()),
         rss_bytes: resident_bytes(),
         load_s,
         long: Vec::new(),
@@ -204,14 +220,31 @@ fn write(machine: &Machine, model: &Model, tokens: &Tokens, state: &mut State) -
 }
 
 /// Milliseconds until [`QUESTIONS`] questions, asked of forks of one state, have a probability each.
-fn questions(model: &Model, tokens: &Tokens, state: &State) -> anyhow::Result<f64> {
+fn questions(
+    tokens: &Tokens,
+    state: &State,
+    read: impl Fn(&mut [(&mut State, &[u32])]) -> Result<(), griffin::Error>,
+) -> f64 {
     let asked: Vec<_> = (0..QUESTIONS).map(|i| tokens.take(1_000 * i as u64, QUESTION_TOKENS)).collect();
     let mut ask = || {
         let mut forks: Vec<_> = asked.iter().map(|_| state.fork()).collect();
         let mut streams: Vec<_> = forks.iter_mut().zip(asked.iter().map(Vec::as_slice)).collect();
-        model.read_all(&mut streams).expect("the tokens are the model's, and so are the states");
+        read(&mut streams).expect("the tokens are the model's, and so are the states");
     };
-    Ok(1e3 * median_s(&mut ask))
+    1e3 * median_s(&mut ask)
+}
+
+/// By how much longer a state reads an utterance when the surprise of it is measured, as a share: the median of pairs in turns.
+fn surprise_cost(model: &Model, tokens: &Tokens, state: &State) -> f64 {
+    let said = tokens.take(0, UTTERANCE);
+    let shares = (0..2 * PASSES).map(|_| {
+        let plain = seconds_of(|| model.ingest(&said, &mut state.fork()).expect("the tokens are the model's"));
+        let measured = seconds_of(|| {
+            model.surprise(&said, None, &mut state.fork()).expect("the tokens are the model's");
+        });
+        measured / plain - 1.0
+    });
+    median(shares.collect())
 }
 
 /// Milliseconds to save a state, synced, and to load it.
@@ -278,6 +311,19 @@ impl ModelBenchReport {
         writeln!(stdout(), "snapshot, synced    {:>9.2} ms", self.snapshot_ms)?;
         writeln!(stdout(), "restore             {:>9.2} ms", self.restore_ms)?;
         writeln!(stdout(), "{QUESTIONS} questions of {QUESTION_TOKENS} {:>9.1} ms", self.questions_ms)?;
+        writeln!(
+            stdout(),
+            "… every layer whole {:>9.1} ms, only yes and no {:.1} ms",
+            self.questions_whole_ms,
+            self.questions_words_ms
+        )?;
+        writeln!(
+            stdout(),
+            "surprise            {:>+9.1} % of reading {UTTERANCE} tokens (computed {:+.1} %); measured of one utterance in {}",
+            100.0 * self.surprise_cost,
+            100.0 * self.computed_surprise_cost,
+            self.surprise_every
+        )?;
         writeln!(stdout(), "memory              {:>9.1} MB", self.rss_bytes as f64 / 1e6)?;
         writeln!(stdout(), "load to first token {:>9.2} s\n", self.load_s)?;
         Ok(())

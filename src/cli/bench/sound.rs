@@ -4,6 +4,7 @@
 //! quiet: a fresh state is read as soon as it is wanted.
 
 mod answers;
+mod cost;
 mod house;
 mod poison;
 
@@ -37,8 +38,11 @@ pub(crate) struct BenchSoundArgs {
     #[arg(long, value_name = "FILE")]
     talk: PathBuf,
     /// Households with questions and their answers (as tests/fixtures/households.jsonl), asked at each age
-    #[arg(long, value_name = "FILE.jsonl")]
-    homes: PathBuf,
+    #[arg(long, value_name = "FILE.jsonl", required_unless_present = "cost")]
+    homes: Option<PathBuf>,
+    /// Only measure what measuring the surprise costs: the talk is read with it and without it, in turns
+    #[arg(long)]
+    cost: bool,
     /// The age in tokens that a healthy state is read to
     #[arg(long, default_value_t = 1_000_000)]
     tokens: u64,
@@ -53,11 +57,12 @@ pub(crate) fn run(args: BenchSoundArgs) -> anyhow::Result<()> {
     let talk = std::fs::read_to_string(&args.talk).with_context(|| args.talk.display().to_string())?;
     let talk: Vec<&str> = talk.lines().filter(|line| !line.trim().is_empty()).collect();
     ensure!(!talk.is_empty(), "{} holds no talk", args.talk.display());
-    let homes = Home::read(&args.homes)?;
     let settings = ListenerConfig { model: args.model.clone(), ..ListenerConfig::default() };
     let model = models::find(&args.model, Path::new("."))?;
     let mut house = House::open(&model, &settings, RenewWhen::WhenWorse)?;
     let mut out = stdout();
+    let Some(homes) = args.homes.filter(|_| !args.cost) else { return cost::run(house.reader, &talk, &mut out) };
+    let homes = Home::read(&homes)?;
     let fresh = answers(&house.fresh(), &homes)?;
     writeln!(out, "answers of a state that has read nothing before a household: {fresh}")?;
 

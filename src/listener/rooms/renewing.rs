@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use ulid::Ulid;
 
 use super::Listeners;
+use crate::clock;
 use crate::config::RenewWhen;
 use crate::event::Utterance;
 use crate::listener::candidate::Candidate;
@@ -28,7 +29,7 @@ impl Listeners {
             nats: most.median(),
             spread: most.spread(),
             young: most.young(),
-            risen: states().any(Surprise::has_risen),
+            risen: self.is_any_suspected(),
             outstanding: states().map(Surprise::outstanding).sum(),
             rooms,
         }
@@ -41,7 +42,7 @@ impl Listeners {
         RenewalHealth { count, last, ..RenewalHealth::default() }
     }
 
-    /// The first state that is to be renewed, and why.
+    /// The state that is to be renewed first, and why: one that is suspected goes before others.
     pub(crate) fn renewal_due(
         &self,
         renew: RenewWhen,
@@ -49,9 +50,16 @@ impl Listeners {
     ) -> Option<(Option<String>, Occasion)> {
         let due = |listener: &Listener| {
             let tokens = listener.state().tokens_read();
-            listener.renewals.occasion(renew, tokens, listener.surprise.has_risen(), now)
+            listener.renewals.occasion(renew, tokens, listener.is_suspected(), now)
         };
-        self.all().find_map(|room| Some((room.listener.room.clone(), due(&room.listener)?)))
+        let all = self.all().filter_map(|room| Some((room.listener.room.clone(), due(&room.listener)?)));
+        // Of several that are as urgent, the first.
+        all.min_by_key(|(_, occasion)| *occasion != Occasion::Suspected)
+    }
+
+    /// Whether one of the states may be worse than it was.
+    pub(crate) fn is_any_suspected(&self) -> bool {
+        self.all().any(|room| room.listener.is_suspected())
     }
 
     /// A second state beside that of a room.
@@ -85,8 +93,28 @@ impl Listeners {
         self.get_mut(room).0.renewals
     }
 
-    /// Saves a second state as a snapshot of a room, so that it is the one which a restart goes on from. Returns the position that it stands
-    /// under: later than that of any snapshot that has read as much, whatever the clock says.
+    /// The position under which a second state of a room is to be saved: later than that of any snapshot that has read as much, whatever
+    /// the clock says, and one that no snapshot stands under.
+    ///
+    /// # Errors
+    /// The directory of the snapshots cannot be read.
+    pub(crate) fn free_position(
+        &mut self,
+        room: Option<&str>,
+        mark: ReadPosition,
+    ) -> Result<ReadPosition, ListenerError> {
+        let kept: Vec<_> = self.get_mut(room).1.list()?.into_iter().map(|kept| kept.header.mark).collect();
+        let after = |time: Timestamp| clock::after(time, SignedDuration::from_millis(1));
+        let same = kept.iter().filter(|kept| kept.read == mark.read).map(|kept| after(kept.time)).max();
+        let mut time = same.map_or(mark.time, |same| same.max(mark.time));
+        // Their files are named by milliseconds.
+        while kept.iter().any(|kept| kept.time.as_millisecond() == time.as_millisecond()) {
+            time = after(time);
+        }
+        Ok(ReadPosition { time, ..mark })
+    }
+
+    /// Saves a second state as a snapshot of a room, so that it is the one which a restart goes on from.
     ///
     /// # Errors
     /// It cannot be written; nothing has changed.
@@ -94,41 +122,31 @@ impl Listeners {
         &mut self,
         room: Option<&str>,
         candidate: &Candidate,
-        mark: ReadPosition,
-    ) -> Result<ReadPosition, ListenerError> {
+        mark: &ReadPosition,
+    ) -> Result<(), ListenerError> {
         let (listener, history) = self.get_mut(room);
-        let same = history.list()?.into_iter().map(|kept| kept.header.mark).filter(|kept| kept.read == mark.read);
-        let after = same.map(|kept| kept.time).max().map(|last| last + SignedDuration::from_millis(1));
-        let mark = ReadPosition { time: after.map_or(mark.time, |after| after.max(mark.time)), ..mark };
-        listener.save_state(candidate.state(), history, &mark)?;
-        Ok(mark)
+        Ok(listener.save_state(candidate.state(), history, mark)?)
     }
 
     /// A second state, of which a snapshot was saved, takes the place of that of a room.
-    pub(crate) fn take_over(
-        &mut self,
-        room: Option<&str>,
-        candidate: Candidate,
-        young: Option<f64>,
-        renewals: Renewals,
-    ) {
+    pub(crate) fn take_over(&mut self, room: Option<&str>, candidate: Candidate, renewals: Renewals) {
         let listener = self.get_mut(room).0;
-        listener.take_over(candidate, young);
+        listener.take_over(candidate);
         listener.renewals = renewals;
     }
 
-    /// After a crash: notes that the state of a room, which was restored with so many tokens, is a fresh one. False where it is another, or
-    /// this is known.
+    /// After a crash: notes that the state of a room is the fresh one that was saved under `mark`. False where it was restored from another
+    /// snapshot, or this is known.
     pub(crate) fn settle_renewal(
         &mut self,
         room: Option<&str>,
-        tokens: u64,
+        mark: &ReadPosition,
         young: Option<f64>,
         renewals: Renewals,
     ) -> bool {
+        let restored = self.all().find(|one| one.listener.room.as_deref() == room).and_then(|one| one.restored);
         let listener = self.get_mut(room).0;
-        let is_it = listener.room.as_deref() == room && listener.state().tokens_read() == tokens;
-        if !is_it || listener.renewals.count >= renewals.count {
+        if restored.as_ref() != Some(mark) || listener.renewals.count >= renewals.count {
             return false;
         }
         listener.renewals = renewals;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::error;
 
-use super::{ListenerWorker, OutcomeMessages, state_at};
+use super::state_at::PastReading;
+use super::{ListenerWorker, OutcomeMessages};
 use crate::commands::interval::stored_interval;
 use crate::commands::{
     CLOSING, Command, CommandAnswer, CommandError, Done, ForgetResult, ListenerPart, PendingCommand,
@@ -86,8 +87,9 @@ impl ListenerPart for ListenerWorker {
         time: Timestamp,
         act: impl FnOnce(&mut Listener, Timestamp) -> Result<T, listener::ListenerError>,
     ) -> Result<Option<T>, ServiceError> {
-        let Self { context, listeners, store, .. } = self;
-        state_at::at(listeners, store, room, time, |_| context.metrics.reading_heartbeat.beat(), act)
+        let Some(reading) = PastReading::begin(&mut self.listeners, &self.store, room, time)? else { return Ok(None) };
+        let reading = self.read_past(reading)?;
+        reading.finish(&mut self.listeners, act).map(Some)
     }
 
     fn learn(&mut self) -> Result<(), ServiceError> {

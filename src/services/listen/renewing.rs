@@ -1,41 +1,30 @@
 //! Reads a fresh state beside a live one, compares them, and lets it take its place. `listener/renewal.rs` says when.
 //!
 //! It is done while the house is quiet, in slices: what is said is read first. Until it takes over, the fresh state is in memory alone, and a
-//! restart or forgetting drops it. Taking over has four steps, and hearth may be killed after each: what is about to be is noted; the fresh
-//! state is saved as a snapshot; what came of it is stored together with the message that tells of it; the note is deleted. At the next
-//! start the note and the snapshot together say that the state was renewed and that this was not told yet.
+//! restart or forgetting drops it. How it takes over is in [`taking_over`].
+
+mod taking_over;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::info;
 use ulid::Ulid;
 
-use super::{ListenerWorker, settings_store, state_at, stopped};
+use super::{ListenerWorker, state_at, stopped};
 use crate::config::Keep;
-use crate::event::{Message, Utterance};
+use crate::event::Utterance;
 use crate::listener::ListenerOutcome;
 use crate::listener::candidate::Candidate;
-use crate::listener::renewal::{Comparison, FRESH_UTTERANCES, Occasion, Renewals, Verdict};
-use crate::listener::snapshot::ReadPosition;
-use crate::metrics::RenewalStage;
-use crate::mqtt::payload::{self, MessageHeader, RenewedState};
+use crate::listener::renewal::{Comparison, FRESH_UTTERANCES, Occasion, Verdict};
+use crate::metrics::{RenewalHealth, RenewalStage};
 use crate::services::ServiceError;
-use crate::store::StoreError;
 
 /// The house is quiet when nothing was said for so long.
 const QUIET: Duration = Duration::from_secs(10);
 /// A fresh state reads so many digests of what was said before the utterances that it reads.
 const DIGESTS: usize = 8;
-/// Where the disk takes no second state, it is tried again after so long.
-const AGAIN: Duration = Duration::from_secs(60);
-/// And after so long where the live state has read what is not stored yet.
-const UNSTORED: Duration = Duration::from_secs(1);
-/// The key of the note.
-const NOTE: &str = "renewing";
 
 /// A renewal that is going on.
 pub(super) struct Renewal {
@@ -57,28 +46,8 @@ pub(super) struct Renewal {
     idle: bool,
     /// By the worker's clock.
     not_before: Option<Duration>,
-}
-
-/// What is noted while a fresh state takes over.
-#[derive(Debug, Serialize, Deserialize)]
-struct TakeOver {
-    room: Option<String>,
-    occasion: Occasion,
-    tokens: u64,
-    renewals: Renewals,
-    /// Nats a token of the fresh state, and by how many the former one was worse.
-    young: Option<f64>,
-    worse_by: Option<f64>,
-}
-
-impl TakeOver {
-    fn message(&self, worker: &ListenerWorker) -> Message {
-        let Self { room, occasion, tokens, renewals, worse_by, .. } = self;
-        let (room, reason, count) = (room.as_deref(), occasion.name(), renewals.count);
-        warn!(kind = "renewal", room, reason, tokens, worse_by, "a fresh state has taken the place of the former one");
-        let renewed = RenewedState { room, reason, count, tokens: *tokens, worse_by: *worse_by };
-        payload::renewed(&worker.context.topics, MessageHeader::now(), &renewed)
-    }
+    /// The disk did not take it.
+    unsaved: bool,
 }
 
 impl ListenerWorker {
@@ -96,9 +65,7 @@ impl ListenerWorker {
 
     /// Goes on with a renewal by a slice, or begins one that is due.
     pub(super) fn renew(&mut self) -> Result<(), ServiceError> {
-        if self.renewal.is_none() {
-            self.begin_renewal()?;
-        }
+        self.begin_renewal()?;
         if self.is_renewing() {
             // During a shutdown it is given up.
             stopped(self.renew_slice())?;
@@ -113,7 +80,10 @@ impl ListenerWorker {
         }
         for room in rooms {
             match &mut self.renewal {
-                Some(renewal) if renewal.room == room => (renewal.occasion, renewal.proved) = (Occasion::Asked, true),
+                Some(renewal) if renewal.room == room => {
+                    (renewal.occasion, renewal.proved) = (Occasion::Asked, true);
+                    (renewal.idle, renewal.not_before) = (false, None);
+                }
                 _ if !self.renewals_asked.contains(&room) => self.renewals_asked.push_back(room),
                 _ => {}
             }
@@ -128,25 +98,41 @@ impl ListenerWorker {
         }
     }
 
-    fn begin_renewal(&mut self) -> Result<(), ServiceError> {
-        let due = match self.renewals_asked.pop_front() {
-            Some(room) => Some((room, Occasion::Asked)),
-            None if !self.live || self.config.store.keep == Keep::Nothing || !self.is_quiet(Occasion::Regular) => None,
-            None => {
-                let now = self.context.clock.now();
-                let local = now.map(|now| (now, now.to_zoned_datetime(TimeZone::system()).hour()));
-                self.listeners.renewal_due(self.config.listener.renew, local)
-            }
+    /// What is to be renewed now. What is only compared may be given up for it, and is begun again later.
+    fn next_renewal(&mut self) -> Option<(Option<String>, Occasion)> {
+        if self.renewal.as_ref().is_some_and(|renewal| renewal.proved) {
+            return None;
+        }
+        if let Some(room) = self.renewals_asked.pop_front() {
+            return Some((room, Occasion::Asked));
+        }
+        if !self.live || self.config.store.keep == Keep::Nothing || !self.is_quiet(Occasion::Regular) {
+            return None;
+        }
+        let now = self.context.clock.now();
+        let local = now.map(|now| (now, now.to_zoned_datetime(TimeZone::system()).hour()));
+        let due = self.listeners.renewal_due(self.config.listener.renew, local);
+        // A state that is suspected does not wait for a regular comparison, which takes as long as somebody must talk in that room.
+        let waits = |renewal: &Renewal| {
+            let Some((room, occasion)) = &due else { return true };
+            *occasion != Occasion::Suspected || renewal.occasion != Occasion::Regular || *room == renewal.room
         };
-        let Some((room, occasion)) = due else { return Ok(()) };
-        let read = self.store.back_from(self.processed.min(self.read), FRESH_UTTERANCES)?;
-        let first = self.store.utterances_after(read, 1)?.first().map(|(_, said)| said.start);
-        let digests = self.store.last_digests(DIGESTS)?.into_iter();
-        let digests = digests.filter(|digest| digest.room == room && first.is_some_and(|first| digest.to <= first));
+        if self.renewal.as_ref().is_some_and(waits) { None } else { due }
+    }
+
+    fn begin_renewal(&mut self) -> Result<(), ServiceError> {
+        let Some((room, occasion)) = self.next_renewal() else { return Ok(()) };
+        self.drop_renewal();
+        let (of_room, apart) = (room.as_deref(), self.listeners.rooms());
+        let read = self.store.back_from_in(self.processed.min(self.read), FRESH_UTTERANCES, of_room, &apart)?;
+        let digests = match self.store.utterances_after(read, 1)?.first() {
+            Some((_, said)) => self.store.digests_before(said.start, of_room, DIGESTS)?,
+            None => Vec::new(),
+        };
         info!(kind = "renewal", room, reason = occasion.name(), "a fresh state is read beside the live one");
         self.renewal = Some(Renewal {
-            candidate: self.listeners.candidate(room.as_deref()),
-            digests: digests.map(|digest| digest.text).collect(),
+            candidate: self.listeners.candidate(of_room),
+            digests: digests.into_iter().map(|digest| digest.text).collect(),
             read,
             next: VecDeque::new(),
             reading: None,
@@ -154,6 +140,7 @@ impl ListenerWorker {
             proved: !occasion.compares(),
             idle: false,
             not_before: None,
+            unsaved: false,
             room,
             occasion,
         });
@@ -180,17 +167,18 @@ impl ListenerWorker {
         if renewal.next.is_empty() {
             renewal.next = store.utterances_after(renewal.read, state_at::BATCH)?.into();
         }
-        match renewal.next.pop_front().filter(|(seq, _)| *seq <= until) {
-            Some((seq, said)) => {
-                renewal.read = seq;
-                if listeners.reads(room, &said) {
-                    renewal.reading = Some(said.id);
-                    renewal.candidate.begin(&said.text, &said.room, renewal.comparison.is_some())?;
-                }
-                Ok(())
-            }
-            None => self.caught_up(),
+        if renewal.next.front().is_none_or(|(seq, _)| *seq > until) {
+            return self.caught_up();
         }
+        // Other states read what was said in other rooms.
+        while let Some((seq, said)) = renewal.next.pop_front_if(|(seq, _)| *seq <= until) {
+            renewal.read = seq;
+            if listeners.reads(room, &said) {
+                renewal.reading = Some(said.id);
+                return Ok(renewal.candidate.begin(&said.text, &said.room, renewal.comparison.is_some())?);
+            }
+        }
+        Ok(())
     }
 
     /// The fresh state has read all that the live one has.
@@ -229,98 +217,16 @@ impl ListenerWorker {
         Ok(())
     }
 
-    /// The fresh state takes the place of the live one. See the module for the steps.
-    fn take_over(&mut self) -> Result<(), ServiceError> {
-        // A snapshot must hold nothing that is not stored.
-        let stored = self.read_ahead.is_empty() && self.unrecorded.is_empty() && self.read <= self.processed;
-        let Some(renewal) = self.renewal.take() else { return Ok(()) };
-        let now = self.clock.now();
-        let later = |wait: Duration| Some(now + wait);
-        if !stored {
-            self.renewal = Some(Renewal { idle: false, not_before: later(UNSTORED), ..renewal });
-            return Ok(());
-        }
-        let room = renewal.room.clone();
-        let time = if self.now == Timestamp::UNIX_EPOCH { Timestamp::now() } else { self.now };
-        let before = self.listeners.renewals_of(room.as_deref());
-        let compared = renewal.comparison.filter(|comparison| comparison.tokens() > 0.0);
-        let taken = TakeOver {
-            room: room.clone(),
-            occasion: renewal.occasion,
-            tokens: renewal.candidate.state().tokens_read(),
-            renewals: Renewals { count: before.count + 1, last: Some(Timestamp::now()), compared: 0 },
-            young: compared.map(|comparison| comparison.fresh()),
-            worse_by: compared.map(|comparison| comparison.difference()),
-        };
-        if let Err(error) = self.save_fresh(&renewal, &taken, time) {
-            warn!(%error, "the fresh state cannot be saved, so the former one stays; it is tried again in a minute");
-            self.renewal = Some(Renewal { idle: false, not_before: later(AGAIN), ..renewal });
-            return Ok(());
-        }
-        let message = taken.message(self);
-        self.listeners.compare(room.as_deref(), false);
-        self.listeners.take_over(room.as_deref(), renewal.candidate, taken.young, taken.renewals);
-        self.record(ListenerOutcome::default(), vec![message])?;
-        self.renewal_is_told(taken.renewals)?;
-        self.update_metrics()
-    }
-
-    /// The first two steps.
-    fn save_fresh(&mut self, renewal: &Renewal, taken: &TakeOver, time: Timestamp) -> Result<(), ServiceError> {
-        let note = serde_json::to_string(taken).expect("numbers, a time and a name are JSON");
-        self.store.set_note(NOTE, &note)?;
-        let mark = ReadPosition { read: self.read, time };
-        let saved = self.listeners.save_candidate(renewal.room.as_deref(), &renewal.candidate, mark);
-        if saved.is_err() {
-            self.store.set_note(NOTE, "")?;
-        }
-        saved.map(drop).map_err(ServiceError::from)
-    }
-
-    /// The last step. If it cannot be taken now, the next start sees that all was told.
-    fn renewal_is_told(&mut self, renewals: Renewals) -> Result<(), StoreError> {
-        let since = renewals.last.unwrap_or_else(Timestamp::now);
-        self.context.metrics.state_since.set(since);
-        if !self.unrecorded.is_empty() {
-            return Ok(());
-        }
-        let noted = settings_store::set_state_since(&mut self.store, since);
-        let done = noted.and_then(|()| self.store.set_note(NOTE, ""));
-        match done {
-            Err(error) if !error.may_pass() => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Completes what a crash interrupted. To be called once, when the states are restored.
-    pub(super) fn settle_renewal(&mut self) -> Result<(), ServiceError> {
-        let Some(note) = self.store.note(NOTE)?.filter(|note| !note.is_empty()) else { return Ok(()) };
-        match serde_json::from_str::<TakeOver>(&note) {
-            Ok(taken) => {
-                let (room, young) = (taken.room.as_deref(), taken.young);
-                if self.listeners.settle_renewal(room, taken.tokens, young, taken.renewals) {
-                    let message = taken.message(self);
-                    self.record(ListenerOutcome::default(), vec![message])?;
-                }
-                if self.listeners.renewals_of(room).count >= taken.renewals.count {
-                    return Ok(self.renewal_is_told(taken.renewals)?);
-                }
-                info!("a fresh state was about to take over and was not saved; the former one goes on");
-            }
-            Err(error) => warn!(%error, "what was noted of a renewal cannot be read; the state is as its snapshot is"),
-        }
-        Ok(self.store.set_note(NOTE, "")?)
-    }
-
     /// How far the renewal is, for health.
-    pub(super) fn renewal_stage(&self) -> (Option<RenewalStage>, u64) {
-        match &self.renewal {
-            None => (None, 0),
-            Some(Renewal { comparison: None, .. }) => (Some(RenewalStage::Reading), 0),
-            Some(Renewal { comparison: Some(comparison), .. }) => {
-                (Some(RenewalStage::Comparing), comparison.tokens() as u64)
-            }
-        }
+    pub(super) fn renewal_health(&self) -> RenewalHealth {
+        let (room, stage, compared) = match &self.renewal {
+            None => (None, None, None),
+            Some(Renewal { room, unsaved: true, .. }) => (room.clone(), Some(RenewalStage::Unsaved), None),
+            Some(Renewal { room, comparison: None, .. }) => (room.clone(), Some(RenewalStage::Reading), None),
+            Some(Renewal { room, comparison, .. }) => (room.clone(), Some(RenewalStage::Comparing), *comparison),
+        };
+        let compared_tokens = compared.map_or(0, |comparison| comparison.tokens() as u64);
+        RenewalHealth { stage, room, compared_tokens, ..self.listeners.renewals() }
     }
 
     /// Something was said.

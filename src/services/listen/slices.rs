@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::ListenerWorker;
+use super::state_at::PastReading;
 use crate::listener::draft::Draft;
 use crate::listener::pace::{Pace, WRITING_SLICE, Work, WorkClock};
 use crate::listener::{ListenerError, ListenerOutcome};
@@ -94,13 +95,37 @@ impl ListenerWorker {
         if outcome == ListenerOutcome::default() { Ok(()) } else { Ok(self.record(outcome, Vec::new())?) }
     }
 
+    /// Sentences of alerts come before a text that somebody waits for.
+    fn write_sentences(&mut self) -> Result<(), ServiceError> {
+        while self.may_write() && self.listeners.has_sentences() {
+            self.write_slice()?;
+            self.catch_up()?;
+        }
+        Ok(())
+    }
+
+    /// Reads a state of the past up to its time.
+    ///
+    /// # Errors
+    /// [`ListenerError::Stopped`] if hearth shuts down meanwhile.
+    pub(super) fn read_past(&mut self, mut reading: PastReading) -> Result<PastReading, ServiceError> {
+        loop {
+            self.write_sentences()?;
+            let began = self.clock.now();
+            while self.clock.now() - began < WRITING_SLICE {
+                if !reading.advance(&self.store)? {
+                    return Ok(reading);
+                }
+            }
+            self.catch_up()?;
+            self.retry_record()?;
+        }
+    }
+
     /// Writes the text of a command to its end; false if hearth shuts down meanwhile.
     pub(super) fn write_draft(&mut self, draft: &mut Draft) -> Result<bool, ServiceError> {
         loop {
-            while self.may_write() && self.listeners.has_sentences() {
-                self.write_slice()?;
-                self.catch_up()?;
-            }
+            self.write_sentences()?;
             if !self.may_write() {
                 return Ok(false);
             }

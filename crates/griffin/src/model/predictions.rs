@@ -16,10 +16,20 @@ impl Model {
     /// # Errors
     /// As [`Model::read`]; the states are then as they were.
     pub fn read_all(&self, streams: &mut [(&mut State, &[u32])]) -> Result<Vec<Logits>, Error> {
+        self.predict_all(streams, false)
+    }
+
+    /// The same, with the last layer computed for every token. It only serves to measure what [`Model::read_all`] saves.
+    #[doc(hidden)]
+    pub fn read_all_rows(&self, streams: &mut [(&mut State, &[u32])]) -> Result<Vec<Logits>, Error> {
+        self.predict_all(streams, true)
+    }
+
+    fn predict_all(&self, streams: &mut [(&mut State, &[u32])], whole: bool) -> Result<Vec<Logits>, Error> {
         self.check_all(streams)?;
         let v = self.config.vocab_size;
         let mut all = Vec::new();
-        self.last_rows(streams, |scratch, last| {
+        self.last_rows(streams, whole, |scratch, last| {
             let mut logits = Vec::new();
             self.head(scratch, last, &mut logits);
             all = logits.chunks_exact(v).map(|row| Logits::new(row.to_vec())).collect();
@@ -40,7 +50,7 @@ impl Model {
         self.check_all(streams)?;
         self.check_tokens(candidates)?;
         let mut all = Vec::new();
-        self.last_rows(streams, |scratch, last| {
+        self.last_rows(streams, false, |scratch, last| {
             let d = self.config.hidden_size;
             self.weights.final_norm.forward(self.kernel, last, &mut scratch.normed);
             let mut weights = vec![0.0; d];
@@ -58,7 +68,13 @@ impl Model {
     }
 
     /// Reads tokens of several streams, and calls `then` with what the final norm and the head go on from after the last of each [streams, d].
-    fn last_rows(&self, streams: &mut [(&mut State, &[u32])], then: impl FnOnce(&mut Scratch, &[f32]) + Send) {
+    /// The last layer computes only these, or the `whole`.
+    fn last_rows(
+        &self,
+        streams: &mut [(&mut State, &[u32])],
+        whole: bool,
+        then: impl FnOnce(&mut Scratch, &[f32]) + Send,
+    ) {
         if streams.is_empty() {
             return;
         }
@@ -76,9 +92,15 @@ impl Model {
                     }
                     round.push((part.state, part.tokens));
                 }
-                self.pass(scratch, &mut round, if rows.is_empty() { Output::StateOnly } else { Output::Rows(&rows) });
-                for (index, row) in ended.into_iter().zip(scratch.x.chunks_exact(d)) {
-                    last[index * d..][..d].copy_from_slice(row);
+                let output = match (rows.is_empty(), whole) {
+                    (true, _) => Output::StateOnly,
+                    (false, true) => Output::All,
+                    (false, false) => Output::Rows(&rows),
+                };
+                self.pass(scratch, &mut round, output);
+                for (at, (index, row)) in ended.into_iter().zip(rows).enumerate() {
+                    let row = if whole { row } else { at };
+                    last[index * d..][..d].copy_from_slice(&scratch.x[row * d..][..d]);
                 }
             }
             then(scratch, &last);

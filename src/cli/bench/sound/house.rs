@@ -31,7 +31,14 @@ pub(super) struct House {
     renew: RenewWhen,
     /// The last utterances.
     last: VecDeque<Utterance>,
-    fresh: Option<(Reader, Comparison)>,
+    fresh: Option<FreshHouse>,
+}
+
+/// A state that is read beside the live one.
+struct FreshHouse {
+    reader: Reader,
+    comparison: Comparison,
+    surprise: Surprise,
 }
 
 impl House {
@@ -70,41 +77,45 @@ impl House {
             self.surprise.add(live, &said);
         }
         let mut happened = None;
-        if let Some((mut fresh, mut comparison)) = self.fresh.take() {
-            if let Some((live, fresh)) = live.zip(fresh.read_in(&said.text, None)?) {
-                comparison.add(live, fresh);
+        if let Some(mut fresh) = self.fresh.take() {
+            if let Some((live, of_fresh)) = live.zip(fresh.reader.read_in(&said.text, None)?) {
+                fresh.comparison.add(live, of_fresh);
+                fresh.surprise.add(of_fresh, &said);
             }
-            happened = self.judge(fresh, comparison);
+            happened = self.judge(fresh);
         }
         if self.last.len() == FRESH_UTTERANCES {
             self.last.pop_front();
         }
         self.last.push_back(said);
         if self.fresh.is_none() && happened.is_none() {
-            let due = self.renewals.occasion(self.renew, self.age(), self.surprise.has_risen(), None);
+            let suspected = self.surprise.has_risen() || self.surprise.is_chance(self.reader.vocabulary());
+            let due = self.renewals.occasion(self.renew, self.age(), suspected, None);
             if due.is_some() {
-                let mut fresh = self.fresh();
-                self.last.iter().try_for_each(|said| fresh.read_in(&said.text, None).map(drop))?;
-                fresh.measure_all(true);
+                let mut reader = self.fresh();
+                self.last.iter().try_for_each(|said| reader.read_in(&said.text, None).map(drop))?;
+                reader.measure_all(true);
                 self.reader.measure_all(true);
-                self.fresh = Some((fresh, Comparison::default()));
+                let (comparison, surprise) = (Comparison::default(), Surprise::default());
+                self.fresh = Some(FreshHouse { reader, comparison, surprise });
                 happened = Some(Happened::Began);
             }
         }
         Ok(happened)
     }
 
-    fn judge(&mut self, fresh: Reader, comparison: Comparison) -> Option<Happened> {
+    fn judge(&mut self, fresh: FreshHouse) -> Option<Happened> {
+        let comparison = fresh.comparison;
         let verdict = comparison.verdict();
         match verdict {
             Verdict::Open => {
-                self.fresh = Some((fresh, comparison));
+                self.fresh = Some(fresh);
                 return None;
             }
             Verdict::Sound => self.renewals.compared = self.age(),
             Verdict::Worse => {
-                self.reader.restore(fresh.state().fork());
-                self.surprise = Surprise::of_young(comparison.fresh());
+                self.reader.restore(fresh.reader.state().fork());
+                self.surprise = fresh.surprise;
                 self.renewals = Renewals { count: self.renewals.count + 1, last: None, compared: 0 };
             }
         }

@@ -1,87 +1,14 @@
 //! A listener with a real database and the bundled model, whose state is poisoned, renewed, killed and made to forget.
 
-use std::path::Path;
-use std::sync::Arc;
+use jiff::{SignedDuration, Timestamp};
 
-use jiff::SignedDuration;
-use tempfile::TempDir;
-
+use super::taking_over::NOTE;
 use super::*;
-use crate::config::{Config, from_text};
-use crate::listener::Listener;
-use crate::listener::pace::WorkClock;
 use crate::listener::snapshot_store::SnapshotStore;
-use crate::metrics::Metrics;
 use crate::services::Context;
-use crate::services::listen::ListenInputs;
+use crate::services::listen::test_worker::{age, at, config, rest, say, say_in, sentences, start, tensors, tensors_of};
 
-fn config(more: &str) -> Config {
-    from_text(&format!("[source.stdin]\nrate = 16000\n{more}")).unwrap()
-}
-
-/// Long after anything was said.
-struct QuietClock;
-
-impl WorkClock for QuietClock {
-    fn now(&self) -> Duration {
-        2 * QUIET
-    }
-}
-
-/// A listener as after a start, on what is in `dir`.
-fn start(dir: &TempDir, config: &Config) -> ListenerWorker {
-    let context = Context::open(config.clone(), dir.path(), Arc::new(Metrics::default())).unwrap();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/recurrentgemma-nano");
-    let listener = Listener::open(&model, &config.listener, &config.digest, &[]).unwrap();
-    let (rules, _) = tokio::sync::watch::channel(Vec::new());
-    ListenerWorker::open(context, ListenInputs { listener, rules, clock: Arc::new(QuietClock) }).unwrap()
-}
-
-/// Sentences of invented households.
-fn sentences() -> Vec<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/households.jsonl");
-    let text = std::fs::read_to_string(file).unwrap();
-    let homes = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    homes
-        .flat_map(|home| home["text"].as_str().unwrap().split_inclusive(". ").map(String::from).collect::<Vec<_>>())
-        .filter(|said| said.split_whitespace().count() > 3)
-        .collect()
-}
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_700_000_000 + second).unwrap()
-}
-
-/// Stores utterances, one in ten seconds from `second` on, and lets the listener read them.
-fn say(worker: &mut ListenerWorker, second: i64, texts: &[String]) {
-    for (text, n) in texts.iter().zip(0..) {
-        let (id, start) = (Ulid::generate(), at(second + 10 * n));
-        let (room, text, end) = ("home".into(), text.clone(), start + SignedDuration::from_secs(3));
-        let said = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 };
-        worker.store.record_utterance(&said, &[]).unwrap();
-    }
-    worker.catch_up().unwrap();
-}
-
-/// Lets time pass until nothing is left to do for a renewal.
-fn rest(worker: &mut ListenerWorker) {
-    worker.last_heard = Duration::ZERO;
-    loop {
-        worker.write_slice().unwrap();
-        worker.renew().unwrap();
-        if !worker.is_writing() && !worker.is_renewing() {
-            return;
-        }
-    }
-}
-
-fn tensors(worker: &mut ListenerWorker) -> Vec<griffin::StateTensor> {
-    worker.listeners.get_mut(None).0.state().tensors()
-}
-
-fn age(worker: &mut ListenerWorker) -> u64 {
-    worker.listeners.get_mut(None).0.state().tokens_read()
-}
+mod rooms;
 
 fn told(worker: &ListenerWorker) -> Vec<String> {
     let messages = worker.store.outbox_after(0, 10_000).unwrap();
@@ -91,7 +18,11 @@ fn told(worker: &ListenerWorker) -> Vec<String> {
 
 /// Makes the state predict nothing any more, and older than it is.
 fn poison(worker: &mut ListenerWorker, tokens: u64) {
-    let listener = worker.listeners.get_mut(None).0;
+    poison_in(worker, None, tokens);
+}
+
+fn poison_in(worker: &mut ListenerWorker, room: Option<&str>, tokens: u64) {
+    let listener = worker.listeners.get_mut(room).0;
     let mut tensors = listener.state().tensors();
     for tensor in tensors.iter_mut().filter(|tensor| tensor.name.ends_with(".h")) {
         tensor.bytes.as_chunks_mut().0.iter_mut().for_each(|value| *value = f32::NAN.to_le_bytes());
@@ -110,7 +41,8 @@ fn a_poisoned_state_is_found_renewed_and_the_renewal_outlives_a_restart() {
     say(&mut worker, 20_000, &talk[1_500..2_200]);
     assert!(worker.listeners.surprise().risen, "{:?}", worker.listeners.surprise());
     rest(&mut worker);
-    assert_eq!(worker.renewal_stage(), (Some(RenewalStage::Comparing), 0));
+    let health = worker.renewal_health();
+    assert_eq!((health.stage, health.compared_tokens), (Some(RenewalStage::Comparing), 0));
     // While they are compared, the live state stays.
     let mut second = 40_000;
     while worker.renewal.is_some() && second < 60_000 {
@@ -118,7 +50,7 @@ fn a_poisoned_state_is_found_renewed_and_the_renewal_outlives_a_restart() {
         rest(&mut worker);
         second += 200;
     }
-    assert_eq!((worker.renewal_stage().0, worker.listeners.renewals().count), (None, 1));
+    assert_eq!((worker.renewal_health().stage, worker.listeners.renewals().count), (None, 1));
     let now = worker.listeners.surprise();
     assert!(!now.risen && now.young.is_some_and(|young| young < 4.0), "{now:?}");
     let messages = told(&worker);
@@ -144,13 +76,17 @@ fn by_hand_a_state_is_what_one_is_that_read_the_kept_text_alone() {
     let mut fresh = start(&other, &config);
     say(&mut fresh, 0, &talk[100..FRESH_UTTERANCES + 100]);
     assert_eq!(age(&mut worker), age(&mut fresh));
-    let alike = tensors(&mut worker).into_iter().zip(tensors(&mut fresh)).all(|(a, b)| {
-        let values = |t: &griffin::StateTensor| -> Vec<f32> {
-            t.bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
-        };
-        values(&a).iter().zip(values(&b)).all(|(a, b)| (a - b).abs() < 1e-3)
-    });
+    let alike = are_alike(&tensors(&mut worker), &tensors(&mut fresh));
     assert!(alike, "the fresh state has read what was said last, and nothing else");
+}
+
+/// Whether two states have read the same, cut into slices in whatever way.
+fn are_alike(a: &[griffin::StateTensor], b: &[griffin::StateTensor]) -> bool {
+    let values = |t: &griffin::StateTensor| -> Vec<f32> {
+        t.bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+    };
+    let same = |(a, b): (&griffin::StateTensor, _)| values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-3);
+    a.iter().zip(b).all(same)
 }
 
 /// kill −9 after each step of taking over. The states are compared with what is told of them.
@@ -166,18 +102,25 @@ fn whoever_is_killed_while_a_fresh_state_takes_over_has_renewed_and_told_it_or_n
         let memory = worker.store.reader().unwrap().1.unwrap();
         worker.ask_renewal(vec![None]).unwrap();
         worker.renew().unwrap();
-        // Killed while it is read, or right after the note, before the snapshot.
-        let note = r#"{"room":null,"occasion":"asked","tokens":77,"renewals":{"count":1,"last":"2026-01-01T12:00:00Z","compared":0},"young":null,"worse_by":null}"#;
+        // Killed while it is read, or right after the note, before the snapshot. Both states have read as many tokens.
+        let note = |worker: &mut ListenerWorker, time: Timestamp| {
+            let (tokens, read) = (age(worker), worker.read);
+            let note = format!(
+                r#"{{"room":null,"occasion":"asked","tokens":{tokens},"renewals":{{"count":1,"last":"2026-01-01T12:00:00Z","compared":0}},"read":{read},"time":"{time}","young":null,"worse_by":null}}"#
+            );
+            worker.store.set_note(NOTE, &note).unwrap();
+        };
         if step == 1 {
-            worker.store.set_note(NOTE, note).unwrap();
+            let time = worker.now + SignedDuration::from_millis(1);
+            note(&mut worker, time);
         }
         let mut renewed = None;
         if step >= 2 {
             rest(&mut worker);
             renewed = Some((tensors(&mut worker), age(&mut worker)));
             // Before the note was deleted; and before anything was told, too.
-            let count = age(&mut worker).to_string();
-            worker.store.set_note(NOTE, &note.replace("77", &count)).unwrap();
+            let newest = worker.context.snapshots.list().unwrap().remove(0);
+            note(&mut worker, newest.header.mark.time);
             if step == 2 {
                 let turn = crate::store::ListenerTurn { digests: &[], alerts: &[], processed: 50, memory: &memory };
                 worker.store.record_reading(turn, &[]).unwrap();
@@ -229,10 +172,12 @@ fn a_disk_that_takes_no_second_state_keeps_the_former_one() {
     rest(&mut worker);
     assert_eq!((tensors(&mut worker), worker.listeners.renewals().count), (before, 0));
     assert!(told(&worker).is_empty() && worker.renewal.is_some(), "it waits");
-    assert_eq!(worker.store.note(NOTE).unwrap().as_deref(), Some(""));
+    assert_eq!(worker.renewal_health().stage, Some(RenewalStage::Unsaved));
+    assert_eq!(worker.store.note(NOTE).unwrap().unwrap_or_default(), "");
     say(&mut worker, 1_000, &talk[30..35]);
     std::fs::remove_file(&snapshots).unwrap();
-    worker.renewal.as_mut().unwrap().not_before = None;
+    // Whoever has made room asks again, and need not wait.
+    worker.ask_renewal(vec![None]).unwrap();
     rest(&mut worker);
     assert_eq!((worker.listeners.renewals().count, told(&worker).len()), (1, 1));
 }
@@ -267,7 +212,7 @@ fn what_is_forgotten_is_in_no_fresh_state_and_the_past_is_what_was_said_until_th
     // Before the renewal the former state answers, after it the fresh one.
     let at_time = |worker: &mut ListenerWorker, time: Timestamp| {
         let ListenerWorker { listeners, store, .. } = worker;
-        state_at::at(listeners, store, None, time, |_| (), |listener, _| Ok(listener.state().tensors())).unwrap()
+        state_at::at(listeners, store, None, time, |listener, _| Ok(listener.state().tensors())).unwrap()
     };
     assert_eq!(at_time(&mut worker, at(5_000)), Some(until.clone()));
     assert_eq!(at_time(&mut worker, at(90_000)), Some(renewed));
@@ -276,6 +221,26 @@ fn what_is_forgotten_is_in_no_fresh_state_and_the_past_is_what_was_said_until_th
     assert!(reads(&snapshots).iter().all(|read| *read <= 20), "{:?}", reads(&snapshots));
     drop(worker);
     assert_eq!(tensors(&mut start(&dir, &config)), until);
+}
+
+/// The newest summaries are of what the fresh state reads word by word.
+#[test]
+fn a_fresh_state_reads_the_summaries_of_what_was_said_before_its_utterances() {
+    let (dir, config, talk) = (tempfile::tempdir().unwrap(), config("[digest]\nevery_min = 5"), sentences());
+    let mut worker = start(&dir, &config);
+    for (n, texts) in talk[..FRESH_UTTERANCES + 300].chunks(50).enumerate() {
+        say(&mut worker, 1_000 * n as i64, texts);
+        rest(&mut worker);
+    }
+    let digests = worker.store.last_digests(100).unwrap();
+    let first = worker.store.utterances_after(300, 1).unwrap().remove(0).1.start;
+    let before: Vec<String> =
+        digests.iter().filter(|digest| digest.to <= first).map(|digest| digest.text.clone()).collect();
+    assert!(before.len() > 3 && digests.len() > before.len() + DIGESTS, "{} of {}", before.len(), digests.len());
+    worker.ask_renewal(vec![None]).unwrap();
+    worker.renew().unwrap();
+    let reads: Vec<String> = worker.renewal.as_ref().unwrap().digests.iter().cloned().collect();
+    assert_eq!(reads, before[before.len().saturating_sub(DIGESTS)..]);
 }
 
 #[test]
