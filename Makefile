@@ -10,7 +10,7 @@ TESTED = --workspace --exclude hearth-fuzz
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
 
-.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 analyze-arm bench-peers test-home-assistant soak-publishing soak train-smoke deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 analyze-arm bench-peers test-home-assistant test-page soak-publishing soak train-smoke deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -92,6 +92,12 @@ analyze-arm:
 # A real Home Assistant and a real mosquitto beside the real hearth. Wants root, and 1.5 GB and five minutes the first time.
 test-home-assistant: build
 	tools/home-assistant/test.sh
+
+# The page in a real Chromium, with a real hearth: what a person does there, and axe-core. Wants Node.js 18 and 0.5 GB the first time.
+test-page: build
+	@$(call apt,chromium)
+	@command -v npm >/dev/null || { $(call apt,nodejs npm); }
+	cd tools/page-test && npm ci --silent && node --test --test-reporter=spec
 
 # Kills hearth with -9 a hundred times while it hears and publishes, and the broker as often: nothing may be lost. An hour.
 soak-publishing: deps

@@ -57,7 +57,10 @@ pub(crate) async fn run(
         () = &mut shutdown => return Ok(()),
     };
     let page = match resources.context.config.page.listen {
-        Some(listen) => Some(WebServer::open(listen, &resources.context.state_dir).await?),
+        Some(listen) => {
+            let limits = (&resources.context.config.store).into();
+            Some(WebServer::open(listen, &resources.context.state_dir, limits).await?)
+        }
         None => None,
     };
     let mut app = App::start(resources, page)?;

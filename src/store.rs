@@ -7,6 +7,7 @@
 //! writers wait for each other.
 
 mod columns;
+mod day;
 mod error;
 mod feedback;
 mod forgetting;

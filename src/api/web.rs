@@ -3,7 +3,9 @@
 //! Without the token nobody sees any data: the page itself is an empty form that requests everything it shows with the token.
 //! Nothing is loaded from other hosts.
 
+mod assets;
 mod connections;
+mod past;
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
@@ -32,9 +34,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::connections::ConnectionSlot;
+use self::past::StoredPast;
 use super::{Api, openmetrics};
 use crate::commands;
 use crate::live::LiveEvent;
+use crate::store::OutboxLimits;
 
 /// The file of the token in the state directory.
 const TOKEN_FILE: &str = "page.token";
@@ -44,7 +48,7 @@ const TOKEN_CHARS: usize = 32;
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// The content security policy: scripts, styles and connections only from and to this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Why there is no web page.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,7 @@ pub(crate) enum WebError {
 pub(crate) struct WebServer {
     listener: TcpListener,
     token: String,
+    past: Arc<StoredPast>,
 }
 
 impl WebServer {
@@ -67,11 +72,12 @@ impl WebServer {
     ///
     /// # Errors
     /// The address is in use, or the token cannot be read or written.
-    pub(crate) async fn open(listen: SocketAddr, state: &Path) -> Result<Self, WebError> {
+    pub(crate) async fn open(listen: SocketAddr, state: &Path, limits: OutboxLimits) -> Result<Self, WebError> {
+        let past = StoredPast::new(state, limits);
         let path = state.join(TOKEN_FILE);
         let token = token(&path).map_err(|source| WebError::Token { path, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| WebError::Listen { listen, source })?;
-        Ok(Self { listener, token })
+        Ok(Self { listener, token, past })
     }
 
     /// The address to open in a browser. The browser never sends the part after `#`.
@@ -85,7 +91,7 @@ impl WebServer {
     /// # Errors
     /// The listening socket fails.
     pub(crate) async fn serve(self, api: Arc<Api>) -> std::io::Result<()> {
-        connections::serve(self.listener, router(api, &self.token)).await
+        connections::serve(self.listener, router(api, self.past, &self.token)).await
     }
 }
 
@@ -101,9 +107,8 @@ fn token(path: &Path) -> std::io::Result<String> {
     Ok(token)
 }
 
-fn router(api: Arc<Api>, token: &str) -> Router {
+fn router(api: Arc<Api>, past: Arc<StoredPast>, token: &str) -> Router {
     let known: TokenDigest = Sha256::digest(token).into();
-    let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
     let protected = Router::new()
         .route("/status", get(async |State(api): ApiState| Json(redacted(&api, &api.status().for_the_page()))))
         .route("/events", get(events))
@@ -117,16 +122,13 @@ fn router(api: Arc<Api>, token: &str) -> Router {
             "/command",
             post(async |State(api): ApiState, body: Bytes| Json(api.redactor.value(api.command(&body).await))),
         )
+        .route("/search", post(past::search))
+        .route("/day", post(past::day))
         .route_layer(middleware::from_fn_with_state(known, require_token))
         .layer(DefaultBodyLimit::max(commands::MAX_BYTES))
+        .layer(Extension(past))
         .with_state(api);
-    Router::new()
-        .route("/", asset("text/html; charset=utf-8", include_str!("web/page.html")))
-        .route("/page.css", asset("text/css; charset=utf-8", include_str!("web/page.css")))
-        .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("web/page.js")))
-        .route("/icon.svg", asset("image/svg+xml", include_str!("web/icon.svg")))
-        .merge(protected)
-        .layer(middleware::map_response(add_security_headers))
+    assets::router().merge(protected).layer(middleware::map_response(add_security_headers))
 }
 
 type ApiState = State<Arc<Api>>;
@@ -253,12 +255,12 @@ mod tests {
             ("renewal", &reads["state"]["renewal"]),
             ("room", &hears["rooms"]["hall"]),
         ];
-        let script = include_str!("web/page.js");
+        let script = assets::scripts();
         let mut shown = BTreeSet::new();
         for (name, value) in given {
             // `answer.status` is another one.
             let read = Regex::new(&format!(r"[^.\w]{name}\??\.(\w+)")).unwrap();
-            for field in read.captures_iter(script) {
+            for field in read.captures_iter(&script) {
                 assert!(value.get(&field[1]).is_some(), "the page reads {name}.{}, and is given {value}", &field[1]);
                 shown.insert(format!("{name}.{}", &field[1]));
             }

@@ -49,19 +49,6 @@ impl Store {
     }
 
     fn digests(&self, chosen: &str, parameters: &[&dyn ToSql]) -> Result<Vec<Digest>, StoreError> {
-        let digest = |row: &Row<'_>| {
-            Ok(Digest {
-                id: id(row, 0)?,
-                time: from_nanos(row.get(1)?),
-                from: from_nanos(row.get(2)?),
-                to: from_nanos(row.get(3)?),
-                reason: named(row, 4)?,
-                words: usize::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
-                room: row.get(6)?,
-                text: row.get(7)?,
-                sentences: serde_json::from_str(&row.get::<_, String>(8)?).unwrap_or_default(),
-            })
-        };
         self.read(|connection| {
             let rows = connection
                 .prepare_cached(&format!(
@@ -79,20 +66,6 @@ impl Store {
     /// # Errors
     /// As [`Store::last_utterances`].
     pub fn last_alerts(&self, limit: usize) -> Result<Vec<Alert>, StoreError> {
-        let alert = |row: &Row<'_>| {
-            let evidence: String = row.get(8)?;
-            Ok(Alert {
-                id: id(row, 0)?,
-                time: from_nanos(row.get(1)?),
-                rule: row.get(2)?,
-                phase: named(row, 3)?,
-                severity: named(row, 4)?,
-                room: row.get(5)?,
-                probability: row.get(6)?,
-                answer: row.get(7)?,
-                evidence: serde_json::from_str(&evidence).unwrap_or_default(),
-            })
-        };
         self.read(|connection| {
             let rows = connection
                 .prepare_cached(
@@ -106,6 +79,35 @@ impl Store {
     }
 }
 
+pub(super) fn digest(row: &Row<'_>) -> rusqlite::Result<Digest> {
+    Ok(Digest {
+        id: id(row, 0)?,
+        time: from_nanos(row.get(1)?),
+        from: from_nanos(row.get(2)?),
+        to: from_nanos(row.get(3)?),
+        reason: named(row, 4)?,
+        words: usize::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
+        room: row.get(6)?,
+        text: row.get(7)?,
+        sentences: serde_json::from_str(&row.get::<_, String>(8)?).unwrap_or_default(),
+    })
+}
+
+pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
+    let evidence: String = row.get(8)?;
+    Ok(Alert {
+        id: id(row, 0)?,
+        time: from_nanos(row.get(1)?),
+        rule: row.get(2)?,
+        phase: named(row, 3)?,
+        severity: named(row, 4)?,
+        room: row.get(5)?,
+        probability: row.get(6)?,
+        answer: row.get(7)?,
+        evidence: serde_json::from_str(&evidence).unwrap_or_default(),
+    })
+}
+
 fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
     rows.map(|mut rows| {
         rows.reverse();
@@ -114,7 +116,7 @@ fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
 }
 
 /// Reads an enum that is stored by its JSON name.
-fn named<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+pub(super) fn named<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
     let word: String = row.get(at)?;
     serde_json::from_value(word.into()).map_err(|source| unreadable(at, source))
 }

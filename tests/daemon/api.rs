@@ -1,13 +1,15 @@
 //! The socket of `hearth status` and the page, of a hearth that runs.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::harness::{HEARTH, Hearth, config, household};
@@ -101,9 +103,13 @@ struct WebPage {
 
 impl WebPage {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    fn start_with(settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listen = free_address();
-        let more = format!("listen = \"{}\"\n[page]\nlisten = \"{listen}\"", free_address());
+        let more = format!("listen = \"{}\"\n[page]\nlisten = \"{listen}\"\n{settings}", free_address());
         let mut hearth = Hearth::run(dir.path(), &config(&household(), "real-time", "embedded", &more));
         hearth.until_said("listening");
         let told: Value = serde_json::from_slice(&status(dir.path(), &["--json"]).stdout).unwrap();
@@ -117,8 +123,11 @@ impl WebPage {
     }
 
     fn command(&self, body: &str) -> (u16, String) {
-        let post =
-            ureq::post(format!("{}command", self.base)).header("authorization", format!("Bearer {}", self.token));
+        self.post("command", body)
+    }
+
+    fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let post = ureq::post(format!("{}{path}", self.base)).header("authorization", format!("Bearer {}", self.token));
         let sent = post.config().http_status_as_error(false).build().send(body).unwrap();
         let mut text = String::new();
         let code = sent.status().as_u16();
@@ -163,12 +172,25 @@ fn the_page_shows_nothing_without_the_token() {
             assert!(body.contains("the token is missing or wrong") && !body.contains(&page.token), "{body}");
         }
     }
-    let refused = ureq::post(format!("{}command", page.base)).config().http_status_as_error(false).build();
-    assert_eq!(refused.send(r#"{"command":"listening","value":"OFF"}"#).unwrap().status(), 401);
+    for path in ["command", "search", "day"] {
+        let refused = ureq::post(format!("{}{path}", page.base)).config().http_status_as_error(false).build();
+        assert_eq!(refused.send(r#"{"command":"listening","value":"OFF"}"#).unwrap().status(), 401, "{path}");
+    }
     let (code, form) = page.get("", None);
     assert!(code == 200 && form.contains("<script src=\"page.js\"") && !form.contains(&page.token));
-    for path in ["page.css", "page.js", "icon.svg"] {
-        assert_eq!(page.get(path, None).0, 200, "{path}");
+    // Everything that the files of the page load is there.
+    let (mut waiting, mut seen) = (vec![String::new()], BTreeSet::new());
+    let named = Regex::new(r#"(?:href=|src=|from |SharedWorker\(|register\(|"src": )"(?:\./)?([\w.-]+)""#).unwrap();
+    while let Some(path) = waiting.pop() {
+        let address = format!("{}{path}", page.base);
+        let mut answer = ureq::get(address).config().http_status_as_error(false).build().call().unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let Ok(text) = answer.body_mut().read_to_string() else { continue };
+        let found = named.captures_iter(&text).map(|found| found[1].to_string());
+        waiting.extend(found.filter(|name| seen.insert(name.clone())));
+    }
+    for file in ["page.css", "day.js", "shared.js", "stream.js", "service.js", "manifest.webmanifest", "icon-512.png"] {
+        assert!(seen.contains(file), "{file} is loaded by none: {seen:?}");
     }
     page.end();
 }
@@ -199,6 +221,51 @@ fn the_page_shows_and_takes_everything_with_the_token() {
     let (code, answer) = page.command(r#"{"command":"listening","value":false}"#);
     assert!(code == 200 && answer.contains("\"listening\":false"), "{answer}");
     assert_eq!(page.command(&"x".repeat(70_000)).0, 413, "the size of a command is limited");
+    page.end();
+}
+
+#[test]
+fn the_page_searches_what_was_said_and_shows_a_day_without_what_is_hidden() {
+    let page = WebPage::start_with("[privacy]\nredact = [\"Emma\"]");
+    let asked = |path: &str, body: Value| {
+        let (code, answer) = page.post(path, &body.to_string());
+        (code, serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    let found = |words: &str| {
+        let (code, answer) = asked("search", json!({ "words": words, "since": "1h", "room": "home" }));
+        assert_eq!(code, 200, "{answer}");
+        let utterances = answer["utterances"].as_array().unwrap().clone();
+        utterances.iter().map(|said| said["text"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let end = Instant::now() + Duration::from_secs(120);
+    while found("morning").is_empty() {
+        assert!(Instant::now() < end, "what was said is not found");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let said = found("GOOD morning");
+    assert!(said[0].contains("[name]") && !said[0].contains("Emma"), "{said:?}");
+    assert_eq!(found("Emma"), [] as [String; 0], "a name that is hidden cannot be searched for");
+    for (words, why) in [("", "there is no word to search for"), ("?", "there is no word to search for")] {
+        let (code, answer) = asked("search", json!({ "words": words }));
+        assert!(code == 400 && answer["error"].as_str().unwrap().contains(why), "{answer}");
+    }
+
+    let now = jiff::Timestamp::now();
+    let ago = |hours| (now - jiff::SignedDuration::from_hours(hours)).to_string();
+    let (code, answer) = asked("day", json!({ "from": ago(1), "to": ago(-1) }));
+    assert_eq!(code, 200, "{answer}");
+    let talk = &answer["day"]["talk"][0];
+    assert!(talk["room"] == "home" && talk["utterances"].as_u64().unwrap() >= 1, "{answer}");
+    let (_, answer) = asked("day", json!({ "from": ago(3), "to": ago(1) }));
+    assert_eq!(answer["day"]["talk"], json!([]), "nothing was said then");
+    for (body, why) in [
+        (json!({ "from": ago(1), "to": ago(2) }), "from must be before to"),
+        (json!({ "from": ago(40), "to": ago(1) }), "at most 26 hours"),
+        (json!({ "from": "noon" }), "a day is an object with two times"),
+    ] {
+        let (code, answer) = asked("day", body);
+        assert!(code == 400 && answer["error"].as_str().unwrap().contains(why), "{answer}");
+    }
     page.end();
 }
 
