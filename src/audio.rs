@@ -31,19 +31,33 @@ use crate::metrics::Metrics;
 
 pub(crate) use capture::InputDevice;
 pub use capture::{DeviceFormat, devices};
+pub(crate) use file::STDIN;
 pub use file::seconds;
+
+/// What can be read, for messages.
+const FORMATS: &str = "WAV, FLAC, MP3, Ogg Vorbis, or AAC or ALAC in an .m4a, .mp4 or .mkv file";
 
 /// Why a source cannot deliver.
 #[derive(Debug, Error)]
 pub enum AudioError {
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path} is a folder; give the path of a WAV or FLAC file")]
+    #[error("{path} is a folder; give the path of a recording")]
     Folder { path: PathBuf },
-    #[error("{path} is empty; give a WAV or FLAC file")]
+    #[error("{path} is empty; give a recording: {FORMATS}")]
     Empty { path: PathBuf },
-    #[error("{path} is not audio that hearth can read; give a WAV (PCM or float) or FLAC file")]
-    NotAudio { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{path} is not audio that hearth can read; give a recording: {FORMATS}")]
+    NotAudio { path: PathBuf },
+    #[error("{path} cannot be read as audio; it may be damaged")]
+    BadAudio { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{path} is an MP4 that cannot be read as it comes: what it holds is told at its end; give the file itself")]
+    IndexAtEnd { path: PathBuf },
+    #[error("{path} holds no sound track")]
+    NoTrack { path: PathBuf },
+    #[error(
+        "the sound of {path} is stored {codec}, which hearth cannot decode; convert it first, for example with `ffmpeg -i INPUT out.flac`"
+    )]
+    Codec { path: PathBuf, codec: &'static str },
     #[error("{path} holds no sound: it has a header and nothing after it")]
     NoSound { path: PathBuf },
     #[error("{rate} Hz is not a sample rate that hearth can read; give 4000 to 384000")]

@@ -114,7 +114,7 @@ impl Default for MicrophoneConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// WAV or FLAC, any rate and number of channels.
+    /// A recording: WAV, FLAC, MP3, Ogg Vorbis, or AAC in MP4; any rate and number of channels.
     pub path: PathBuf,
     #[serde(default)]
     pub pace: PlaybackPace,

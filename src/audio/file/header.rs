@@ -38,6 +38,13 @@ impl RepairedFile {
     }
 }
 
+impl RepairedFile {
+    /// Whether there was nothing to read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.header.is_empty()
+    }
+}
+
 impl Read for RepairedFile {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let header = usize::try_from(self.position).ok().and_then(|at| self.header.get(at..)).unwrap_or_default();
