@@ -3,6 +3,9 @@
 //! serde stops at the first error. So the entry with the error is removed from the parsed table and the rest is read again, until it
 //! succeeds; then the rules that span several keys are checked.
 
+mod explain;
+mod rules;
+
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::explain::{explain, missing_key};
 use super::Config;
 
 /// Why there is no config.
@@ -70,19 +74,29 @@ pub fn from_text(text: &str) -> Result<Config, Vec<ConfigProblem>> {
         return Err(problems);
     }
     let whole = table.clone();
+    // Keys that were removed because their value was wrong.
+    let mut removed = Vec::new();
     let config = loop {
-        match Config::deserialize(toml::Deserializer::from(table.clone())) {
+        let error = match Config::deserialize(toml::Deserializer::from(table.clone())) {
             Ok(config) => break Some(config),
-            Err(error) => {
-                problems.push(at(text, error.span(), explain(error.message())));
-                let removed = error.span().is_some_and(|span| remove(table.get_mut(), &span));
-                if !removed {
-                    break None;
-                }
-            }
+            Err(error) => error,
+        };
+        let missing = missing_key(error.message());
+        // The second error of a value that was wrong.
+        let known = missing.and_then(|key| removed.iter().position(|gone| gone == key));
+        match known {
+            Some(at) => drop(removed.swap_remove(at)),
+            None => problems.push(at(text, error.span(), explain(error.message()))),
         }
+        // With a name in its place, the rest of the rule is still read, and so are the other rules.
+        if missing == Some("name") && rules::name_unnamed(table.get_mut()) {
+            continue;
+        }
+        let Some(gone) = error.span().and_then(|span| remove(table.get_mut(), &span)) else { break None };
+        removed.push(gone);
     };
     for (path, message) in config.iter().flat_map(Config::validate) {
+        let path = rules::written_path(&whole, &table, &path);
         problems.push(at(text, span_of(&whole, &path), message));
     }
     problems.sort_by_key(|p| (p.line, p.column));
@@ -98,86 +112,36 @@ fn at(text: &str, span: Option<Range<usize>>, message: String) -> ConfigProblem 
     ConfigProblem { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message }
 }
 
-/// Turns serde's "invalid type: string "many", expected usize" into a sentence.
-fn wrong_type(message: &str) -> Option<String> {
-    if message == "invalid IP address syntax" {
-        return Some("an IP address is expected here, such as \"192.168.1.20\"".into());
-    }
-    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
-    let (found, expected) = rest.rsplit_once(", expected ")?;
-    let text = found.strip_prefix("string ");
-    let found = match (text, found) {
-        (Some(text), _) => format!("the text {text}"),
-        (_, "sequence") => "a list".into(),
-        (_, "map") => "a table".into(),
-        // "integer `5`", "boolean `true`"
-        (_, found) => found.split_once(" `").map_or(found, |(_, value)| value.trim_end_matches('`')).into(),
-    };
-    let expected = match (expected, text) {
-        ("a sequence", Some(text)) => format!("a list in brackets ([{text}])"),
-        ("a sequence", None) => "a list in brackets".into(),
-        ("a string", _) => "text in quotes".into(),
-        ("a boolean", _) => "true or false".into(),
-        ("f64", _) => "a number".into(),
-        ("u32", _) => format!("a whole number from 0 to {}", u32::MAX),
-        ("usize" | "u64", _) => "a whole number that is not negative".into(),
-        (expected, _) if expected.starts_with("struct ") => "a table".into(),
-        (expected, _) => expected.into(),
-    };
-    Some(format!("{expected} is expected here, not {found}"))
-}
-
-/// Turns serde's "unknown field `x`, expected one of `a`, `b`" into a sentence with the nearest name.
-fn explain(message: &str) -> String {
-    if let Some(name) = message.trim().strip_prefix("missing field `").and_then(|m| m.strip_suffix('`')) {
-        return format!("the key \"{name}\" is missing here");
-    }
-    if let Some(told) = wrong_type(message.trim()) {
-        return told;
-    }
-    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let Some((found, known)) = names.split_first().filter(|_| message.starts_with("unknown ")) else {
-        return message.trim().to_string();
-    };
-    let kind = if message.starts_with("unknown variant") { "value" } else { "key" };
-    let nearest = known.iter().map(|name| (strsim::jaro_winkler(found, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((likeness, name)) if likeness > 0.8 => format!("unknown {kind} \"{found}\": did you mean \"{name}\"?"),
-        _ => format!("unknown {kind} \"{found}\": known here are {}", known.join(", ")),
-    }
-}
-
-/// Removes the innermost entry that `span` points at from `table`; false if there is none.
-fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+/// Removes the innermost entry that `span` points at from `table`, and returns its key; none if there is none.
+fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     let hit = table
         .iter()
         .find(|(key, value)| key.span() == *span || within(span, &value.span()) || covers(value.get_ref(), span))
         .map(|(key, _)| key.clone());
-    let Some(key) = hit else { return false };
+    let key = hit?;
     let value = table.get_mut(&key).expect("the key was just found");
-    let whole = value.span() == *span || !remove_inside(value.get_mut(), span);
+    let inside = if value.span() == *span { None } else { remove_inside(value.get_mut(), span) };
     // A table that becomes empty is removed too: an empty `[source]` would be a second problem that nobody wrote.
-    if whole || value.get_ref().as_table().is_some_and(|t| t.is_empty()) {
+    if inside.is_none() || value.get_ref().as_table().is_some_and(|t| t.is_empty()) {
         table.remove(&key);
     }
-    true
+    Some(inside.unwrap_or_else(|| key.get_ref().to_string()))
 }
 
-fn remove_inside(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
+fn remove_inside(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<String> {
     match value {
         DeValue::Table(table) => remove(table, span),
         DeValue::Array(array) => {
-            let Some(index) = array.iter().position(|v| within(span, &v.span()) || covers(v.get_ref(), span)) else {
-                return false;
-            };
+            let index = array.iter().position(|v| within(span, &v.span()) || covers(v.get_ref(), span))?;
             let mut items: Vec<_> = array.iter().cloned().collect();
-            if items[index].span() == *span || !remove_inside(items[index].get_mut(), span) {
+            let inside = if items[index].span() == *span { None } else { remove_inside(items[index].get_mut(), span) };
+            if inside.is_none() {
                 items.remove(index);
             }
             *array = items.into_iter().collect();
-            true
+            Some(inside.unwrap_or_else(|| index.to_string()))
         }
-        _ => false,
+        _ => None,
     }
 }
 

@@ -229,13 +229,15 @@ impl Default for Keep {
 impl FromStr for Keep {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let days = || text.strip_suffix(" days").or(text.strip_suffix(" day"))?.trim().parse().ok();
+        let days = || ["days", "day", "d"].iter().find_map(|unit| text.strip_suffix(unit))?.trim().parse().ok();
         match text {
             "nothing" => Ok(Self::Nothing),
             "forever" => Ok(Self::Forever),
             _ => match days() {
                 Some(days) if (1..=3650).contains(&days) => Ok(Self::Days(days)),
-                _ => Err(format!("\"{text}\" is not \"nothing\", \"forever\" or \"N days\" with N from 1 to 3650")),
+                _ => Err(format!(
+                    "\"{text}\" is not \"nothing\", \"forever\" or a number of days from 1 to 3650, as \"30 days\" or \"30d\""
+                )),
             },
         }
     }

@@ -243,3 +243,111 @@ fn the_default_of_exit_is_named_where_it_is_too_high() {
     let text = "[[rule]]\nname = \"a\"\nquestion = \"Is it?\"\nenter = 0.3\n";
     assert_eq!(message(text), "exit must lie below enter (0.3); it is 0.4, which is the default: set a lower one");
 }
+
+#[test]
+fn a_rule_with_a_bad_name_says_so_and_the_rest_is_still_checked() {
+    let text = "\
+[[rule]]
+name = \"my rule\"
+question = \"Is it on?\"
+enter = 0.3
+exit = 0.5
+[[rule]]
+question = \"Is it off?\"
+cooldown_s = -1
+[[rule]]
+name = \"third\"
+pattern = \"(\"
+[[rule]]
+name = 7
+pattern = \"x\"
+";
+    let told = problems(text);
+    let begins = [
+        "line 2, column 8: \"my rule\" is no name: use 1 to 64 letters",
+        "line 5, column 8: ",
+        "line 6, column 1: the key \"name\" is missing here",
+        "line 8, column 14: -1 is outside 0 to 604800 seconds",
+        "line 11, column 11: the pattern of rule \"third\" is no regular expression",
+        "line 13, column 8: text in quotes is expected here, not 7",
+    ];
+    assert_eq!(told.len(), begins.len(), "{told:#?}");
+    for (told, begin) in told.iter().zip(begins) {
+        assert!(told.starts_with(begin), "{told} does not begin with {begin}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_none_does_not_shift_the_others() {
+    let text = "rule = [5, { name = \"a\", pattern = \"(\" }]\n";
+    let told = problems(text);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].starts_with("line 1, column 9: a table is expected here, not 5"), "{told:#?}");
+    assert!(told[1].starts_with("line 1, column 36: the pattern of rule \"a\" is no regular"), "{told:#?}");
+}
+
+#[test]
+fn a_value_that_is_wrong_is_told_of_once() {
+    let told = problems("[source.file]\npath = 5\n");
+    assert_eq!(told, ["line 2, column 8: text in quotes is expected here, not 5"]);
+}
+
+#[test]
+fn days_are_written_as_people_write_them() {
+    for text in ["30d", "30 d", "30 days", "30days"] {
+        let config = config::from_text(&format!("[store]\nkeep = \"{text}\"\n")).expect("it is a number of days");
+        assert_eq!(serde_json::to_value(config).expect("a config is a value")["store"]["keep"], "30 days", "{text}");
+    }
+    let told = problems("[store]\nkeep = \"a while\"\n");
+    assert_eq!(
+        told,
+        [
+            "line 2, column 8: \"a while\" is not \"nothing\", \"forever\" or a number of days from 1 to 3650, as \"30 days\" or \"30d\""
+        ]
+    );
+    assert!(problems("[store]\nkeep = \"0d\"\n")[0].contains("1 to 3650"));
+}
+
+/// Each setting with a value of each wrong type: the error must be one for people who write no Rust.
+#[test]
+fn no_error_names_a_type_of_rust() {
+    let rust = regex::Regex::new(
+        r"\b(struct|enum|variant|identifier|[iu](8|16|32|64|size)|f32|f64|bool|boolean|integer|float|map|sequence|unit|char|str|tuple|expected a|invalid)\b|::|`",
+    )
+    .expect("it is a pattern");
+    let mut config = serde_json::to_value(Config::default()).expect("a config is a value");
+    config["source"]["file"] = serde_json::json!({ "path": "", "pace": "", "room": "" });
+    config["source"]["mqtt"] = serde_json::json!({ "topics": [], "window_s": 0 });
+    config["source"]["stdin"] = serde_json::json!({ "rate": 0, "channels": 0, "room": "" });
+    config["source"]["wyoming"] = serde_json::json!({ "listen": "", "room": "", "rooms": {} });
+    let quoted = regex::Regex::new("\"[^\"]*\"").expect("it is a pattern");
+    let mut tried = 0;
+    let mut told = std::collections::BTreeSet::new();
+    let mut check = |text: String| {
+        tried += 1;
+        for problem in config::from_text(&text).err().into_iter().flatten() {
+            // What the writer wrote is quoted.
+            let unquoted = quoted.replace_all(&problem.message, "").replace("f32, q8_0", "");
+            assert!(!rust.is_match(&unquoted), "{text}{}", problem.message);
+            told.insert(problem.message);
+        }
+    };
+    let wrong = ["5", "-5", "1.5", "\"x\"", "true", "[1]", "[]", "{ a = 1 }", "1979-05-27", "[\"x\", 2]"];
+    for (section, settings) in config.as_object().expect("a config is a table") {
+        for value in wrong {
+            check(format!("{section} = {value}\n"));
+            let settings = match settings {
+                serde_json::Value::Array(rules) => &rules[0],
+                settings => settings,
+            };
+            let header = if section == "rule" { "[[rule]]".into() } else { format!("[{section}]") };
+            for (key, inner) in settings.as_object().into_iter().flatten() {
+                check(format!("{header}\n{key} = {value}\n"));
+                for (key_inside, _) in inner.as_object().into_iter().flatten() {
+                    check(format!("[{section}.{key}]\n{key_inside} = {value}\n"));
+                }
+            }
+        }
+    }
+    assert!(tried > 600 && told.len() > 60, "{tried} values, {} errors", told.len());
+}
