@@ -7,6 +7,7 @@
 
 mod client_slots;
 pub(crate) mod control_socket;
+mod live_lines;
 mod openmetrics;
 pub(crate) mod status;
 pub(crate) mod web;

@@ -8,25 +8,35 @@ pub(crate) mod bench;
 pub(crate) mod bench;
 mod check;
 pub(crate) mod command_line;
+mod daemon_client;
 pub(crate) mod demo;
 pub(crate) mod devices;
+mod event_screen;
+mod export;
 pub(crate) mod forget;
 pub mod generate;
+mod history;
 mod judge;
 pub(crate) mod manpages;
+mod microphone;
 pub(crate) mod models;
 pub(crate) mod mqtt;
 pub(crate) mod output;
 mod progress;
+mod range;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod search;
 mod state;
 pub(crate) mod status;
+mod subtitles;
+mod terminal;
 pub(crate) mod transcribe;
+mod watch;
 
 use std::process::ExitCode;
 
+use self::terminal::Verbosity;
 use crate::config::{LogConfig, LogFormat};
 use crate::{app, config, journal};
 
@@ -42,9 +52,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
 }
 
-/// Sets up the log of commands that answer on standard output: warnings as text on standard error.
+/// Sets up the log of commands that answer on standard output: text on standard error, as much as `-q` and `-v` say.
 pub(crate) fn warn_on_stderr() {
-    if let Err(error) = journal::init(&LogConfig { level: "warn".into(), format: LogFormat::Text }) {
+    if let Err(error) =
+        journal::init(&LogConfig { level: Verbosity::get().log_level().into(), format: LogFormat::Text })
+    {
         eprintln!("hearth: {error}");
     }
 }

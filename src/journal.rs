@@ -6,10 +6,14 @@ mod budget;
 
 use std::io::IsTerminal;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use log::kv::{ToValue, Value};
 use systemd_journal_logger::JournalLog;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
@@ -50,12 +54,30 @@ pub(crate) fn init(config: &LogConfig) -> Result<(), JournalError> {
     match format {
         LogFormat::Journal => registry.with(Journal::connect()?).try_init()?,
         LogFormat::Text => {
-            let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(lines.with_target(false).with_ansi(colors)).try_init()?;
+            let terminal = std::io::stderr().is_terminal();
+            let colors = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let lines = lines.with_target(false).with_ansi(colors).with_timer(LineTime { local: terminal });
+            registry.with(lines).try_init()?;
         }
         _ => registry.with(lines.json().flatten_event(true)).try_init()?,
     }
     Ok(())
+}
+
+/// The time in front of a line: local for a person at a terminal, else as RFC 3339 has it, in UTC.
+struct LineTime {
+    local: bool,
+}
+
+impl FormatTime for LineTime {
+    fn format_time(&self, w: &mut Writer<'_>) -> std::fmt::Result {
+        let now = Timestamp::now();
+        if self.local {
+            write!(w, "{}", now.to_zoned_datetime(TimeZone::system()).strftime("%F %T"))
+        } else {
+            write!(w, "{now:.6}")
+        }
+    }
 }
 
 /// Writes each event as a journal record, its fields as journal fields (`kind` becomes `KIND`).

@@ -12,6 +12,7 @@ mod error;
 mod feedback;
 mod forgetting;
 mod heard;
+mod history;
 mod inbox;
 mod lock;
 mod outbox;
@@ -38,9 +39,11 @@ use tracing::warn;
 pub use error::StoreError;
 pub(crate) use forgetting::Forgotten;
 pub use forgetting::UnreadableNote;
+pub use history::{HistoryEntry, HistoryRange};
 pub(crate) use lock::Lock;
 pub use transcript::{ListenerTurn, TranscriptQuery};
 
+use crate::percent_encode;
 use error::{BUSY, fault};
 
 const FILE: &str = "hearth.db";
@@ -117,6 +120,37 @@ impl Store {
         let store = Self { connection, path, file, settings, live: false };
         schema::check_owner(&store)?;
         Ok(store)
+    }
+
+    /// Looks whether [`Store::open`] would open the database in `dir`, or make one. Nothing is made or changed, and no file is left. True
+    /// if there is one.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) fn inspect(dir: &Path, settings: OutboxLimits) -> Result<bool, StoreError> {
+        let writable = |path: &Path| access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK);
+        let path = dir.join(FILE);
+        if Self::is_new_in(dir) {
+            let exists = dir.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+            let fault = match exists.is_dir() {
+                true => writable(exists).err().map(std::io::Error::from),
+                false => Some(ErrorKind::NotADirectory.into()),
+            };
+            return fault.map_or(Ok(false), |source| Err(StoreError::Directory { path: dir.into(), source }));
+        }
+        writable(dir).map_err(|source| StoreError::Directory { path: dir.into(), source: source.into() })?;
+        access(&path, Access::READ_OK | Access::WRITE_OK)
+            .map_err(|source| StoreError::Open { path: path.clone(), source: source.into() })?;
+        let name = path.to_str().filter(|_| !dir.join(format!("{FILE}-wal")).exists());
+        // Somebody has it open, or had: its other files are there already.
+        let Some(name) = name else { return Self::open_read_only(dir, settings).map(|_| true) };
+        // A database that nobody has open is read as it lies; else SQLite would make its other files, and leave them.
+        let uri = format!("file:{}?immutable=1", percent_encode::encode(name));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(uri, flags).map_err(|source| fault(&path, source))?;
+        let file = identity(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
+        schema::check_owner(&Self { connection, path, file, settings, live: false })?;
+        Ok(true)
     }
 
     /// Whether opening a database in `dir` will make a new one, though there may be an empty file.

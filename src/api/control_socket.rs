@@ -1,6 +1,6 @@
 //! The Unix socket over which commands on this machine reach the running daemon.
 //!
-//! One JSON object a line, answered by one. Only root and the user hearth runs as can open it. Lines are limited in length, an idle
+//! One JSON object a line, answered by one; `{"command": "watch"}` is answered by lines without end (see `live_lines`). Only root and the user hearth runs as can open it. Lines are limited in length, an idle
 //! client is dropped, and clients that send no whole line cannot keep out others.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, Lines};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tracing::{debug, warn};
 
 use super::client_slots::{ClientSlot, ClientSlots, SlotLimits};
+use super::live_lines::LiveLines;
 use super::{ANSWER_TIMEOUT, Api};
 use crate::commands;
 
@@ -29,12 +31,17 @@ const NAME: &str = "hearth.sock";
 const RUNTIME_DIR: &str = "/run/hearth";
 /// Clients at once.
 const LIMITS: SlotLimits = SlotLimits { waiting: 16, waiting_per_origin: 16, served: 16 };
+/// So many of them may watch, so that others can still ask.
+const MOST_WATCHERS: usize = 8;
 /// The longest line, in bytes.
 const MAX_LINE_BYTES: usize = commands::MAX_BYTES;
 /// A client that sends no whole line for this long is dropped.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that does not take its answer for this long is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is answered to one watcher too many.
+const TOO_MANY_WATCH: &str = "too many are watching already; end one of them";
 
 /// Why the daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +83,7 @@ pub(crate) fn open(state: &Path) -> io::Result<UnixListener> {
 /// Serves clients until it is dropped.
 pub(crate) async fn serve(listener: UnixListener, api: Arc<Api>) {
     let slots = ClientSlots::new(LIMITS);
+    let watchers = Arc::new(Semaphore::new(MOST_WATCHERS));
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
@@ -83,8 +91,9 @@ pub(crate) async fn serve(listener: UnixListener, api: Arc<Api>) {
                 Ok((stream, _)) => {
                     let api = api.clone();
                     let slot = slots.enter(());
+                    let watchers = watchers.clone();
                     clients.spawn(async move {
-                        let served = serve_client(stream, &api, &slot);
+                        let served = serve_client(stream, &api, &slot, &watchers);
                         if let Some(Err(error)) = slot.expelled().run_until_cancelled_owned(served).await {
                             debug!(%error, "a client of the control socket disconnected");
                         }
@@ -100,7 +109,12 @@ pub(crate) async fn serve(listener: UnixListener, api: Arc<Api>) {
     }
 }
 
-async fn serve_client(mut stream: UnixStream, api: &Api, slot: &ClientSlot<()>) -> io::Result<()> {
+async fn serve_client(
+    mut stream: UnixStream,
+    api: &Arc<Api>,
+    slot: &ClientSlot<()>,
+    watchers: &Semaphore,
+) -> io::Result<()> {
     let (read, mut write) = stream.split();
     // Not LinesCodec: it ends the connection at a line that is not UTF-8, instead of an answer that says so.
     let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), b"\n".to_vec(), MAX_LINE_BYTES);
@@ -108,10 +122,12 @@ async fn serve_client(mut stream: UnixStream, api: &Api, slot: &ClientSlot<()>) 
     while let Ok(Some(line)) = timeout(IDLE_TIMEOUT, lines.next()).await {
         match line {
             Ok(line) => {
-                let answer = if slot.serve() {
-                    api.line(&line).await
-                } else {
-                    json!({ "status": "error", "error": commands::BUSY })
+                let watcher = wants_to_watch(&line).then(|| watchers.try_acquire());
+                let answer = match watcher {
+                    Some(Err(_)) => json!({ "status": "error", "error": TOO_MANY_WATCH }),
+                    _ if !slot.serve() => json!({ "status": "error", "error": commands::BUSY }),
+                    Some(Ok(_permit)) => return watch_events(api, &mut write, &mut lines).await,
+                    None => api.line(&line).await,
                 };
                 write_line(&mut write, &answer).await?;
                 slot.wait();
@@ -126,6 +142,28 @@ async fn serve_client(mut stream: UnixStream, api: &Api, slot: &ClientSlot<()>) 
     Ok(())
 }
 
+fn wants_to_watch(line: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(line).is_ok_and(|line| line["command"] == "watch")
+}
+
+/// Tells a client what happens until it closes the connection, or says anything more.
+async fn watch_events(
+    api: &Arc<Api>,
+    write: &mut (impl AsyncWriteExt + Unpin),
+    client: &mut (impl StreamExt + Unpin),
+) -> io::Result<()> {
+    let mut events = LiveLines::new(api.clone());
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => write_line(write, &event).await?,
+                None => return Ok(()),
+            },
+            _ = client.next() => return Ok(()),
+        }
+    }
+}
+
 async fn write_line(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) -> io::Result<()> {
     let line = format!("{answer}\n");
     timeout(WRITE_TIMEOUT, write.write_all(line.as_bytes())).await.map_err(|_| io::ErrorKind::TimedOut)?
@@ -136,10 +174,15 @@ async fn write_line(write: &mut (impl AsyncWriteExt + Unpin), answer: &Value) ->
 /// # Errors
 /// No daemon answers, or the answer is not JSON.
 pub(crate) fn ask(state: Option<&Path>, question: &Value) -> Result<Value, ControlSocketError> {
+    let (stream, path) = connect(state)?;
+    exchange(stream, &path, question)
+}
+
+fn connect(state: Option<&Path>) -> Result<(Blocking, PathBuf), ControlSocketError> {
     let paths: Vec<_> = state.map(socket_path).into_iter().chain([Path::new(RUNTIME_DIR).join(NAME)]).collect();
     for path in &paths {
         match Blocking::connect(path) {
-            Ok(stream) => return exchange(stream, path, question),
+            Ok(stream) => return Ok((stream, path.clone())),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(ControlSocketError::Forbidden { path: path.clone() });
             }
@@ -147,6 +190,24 @@ pub(crate) fn ask(state: Option<&Path>, question: &Value) -> Result<Value, Contr
         }
     }
     Err(ControlSocketError::Nobody { paths })
+}
+
+/// The lines that a daemon tells without end.
+pub(crate) type WatchedLines = Lines<tokio::io::BufReader<UnixStream>>;
+
+/// As [`ask`], to follow what happens: see `live_lines`.
+///
+/// # Errors
+/// No daemon answers.
+pub(crate) async fn watch(state: Option<&Path>) -> Result<WatchedLines, ControlSocketError> {
+    let (stream, path) = connect(state)?;
+    let begin = async || {
+        stream.set_nonblocking(true)?;
+        let mut stream = UnixStream::from_std(stream)?;
+        stream.write_all(b"{\"command\": \"watch\"}\n").await?;
+        Ok(tokio::io::BufReader::new(stream).lines())
+    };
+    begin().await.map_err(|source| ControlSocketError::Broken { path, source })
 }
 
 fn exchange(mut stream: Blocking, path: &Path, question: &Value) -> Result<Value, ControlSocketError> {

@@ -14,6 +14,7 @@ use ulid::Ulid;
 
 use super::output::stdout;
 use super::run::{existing_state_dir, read_config};
+use super::terminal::{hint, local};
 use crate::clock::human_time;
 use crate::config;
 use crate::event::{Evidence, Utterance};
@@ -123,7 +124,6 @@ fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
     }
     let kept: Vec<_> = history.all()?.iter().map(SnapshotStore::list).collect::<Result<_, _>>()?;
     let oldest = kept.into_iter().flatten().map(|kept| kept.header.mark.time).min();
-    let local = |time: Timestamp| time.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
     match oldest {
         Some(oldest) => {
             bail!("no snapshot of this model is as old as {}; the oldest of all is of {}", local(at), local(oldest))
@@ -143,7 +143,7 @@ fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
 fn answer(args: &AskArgs, listener: &Listener, room: Option<&str>, at: Option<Timestamp>) -> anyhow::Result<()> {
     let tokens = listener.state().tokens_read();
     if let Some(at) = at {
-        eprintln!("the state of {} is asked", at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%F %T"));
+        hint(&format!("the state of {} is asked", local(at)));
     }
     let mut out = stdout();
     for question in &args.questions {

@@ -133,8 +133,10 @@ fn reading_model(config: &Config, warnings: &mut Vec<String>) -> anyhow::Result<
 
 fn state(config: &Config) -> anyhow::Result<String> {
     let dir = run::existing_state_dir(config)?;
-    Store::open(&dir, store::OutboxLimits::from(&config.store))?;
-    Ok(dir.display().to_string())
+    Ok(match Store::inspect(&dir, store::OutboxLimits::from(&config.store))? {
+        true => dir.display().to_string(),
+        false => format!("{}, which hearth makes when it starts", dir.display()),
+    })
 }
 
 fn mqtt(config: &Config, running: &RunningHearth) -> anyhow::Result<String> {

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use super::terminal::Verbosity;
 use super::{
-    ask, bench, check, demo, devices, forget, generate, judge, manpages, models, mqtt, output, rules, run, search,
-    state, status, transcribe,
+    ask, bench, check, demo, devices, export, forget, generate, history, judge, manpages, microphone, models, mqtt,
+    output, rules, run, search, state, status, transcribe, watch,
 };
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
@@ -17,6 +18,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 struct CommandLine {
     #[command(subcommand)]
     command: CliCommand,
+    /// Tell what is done, on standard error; twice for more. `run -v` logs at debug, with spoken words
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Tell errors only; `run -q` logs warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
 }
 
 #[derive(Subcommand)]
@@ -25,6 +32,14 @@ enum CliCommand {
     Run(run::RunArgs),
     /// Show what the running daemon hears, reads and publishes
     Status(status::StatusArgs),
+    /// Show what is heard and told, as it happens
+    Watch(watch::WatchArgs),
+    /// Close the microphone until it is opened again
+    Mute(microphone::MuteArgs),
+    /// Open the microphone
+    Unmute(microphone::MuteArgs),
+    /// Close the microphone for a while
+    Pause(microphone::PauseArgs),
     /// Show how sound the model's state is, or renew it
     State(state::StateArgs),
     /// Show it at work on a bundled recording of a household
@@ -35,6 +50,10 @@ enum CliCommand {
     Ask(ask::AskArgs),
     /// Search what was said for words
     Search(search::SearchArgs),
+    /// Show what was said, with summaries, alerts and gaps
+    History(history::HistoryArgs),
+    /// Write what was said as text, document, subtitles or table
+    Export(export::ExportArgs),
     /// Delete what was said in the last minutes, everywhere on this machine
     Forget(forget::ForgetArgs),
     /// Continue a prompt with a RecurrentGemma model
@@ -53,6 +72,10 @@ enum CliCommand {
     Devices(devices::DevicesArgs),
     /// Report everything that is wrong with a config, and try what it names
     Check(check::CheckArgs),
+    /// Print the completions of a shell
+    Completions(manpages::CompletionsArgs),
+    /// Show the manual page of a subcommand
+    Man(manpages::ManArgs),
     /// Write manual pages and shell completions
     #[command(alias = "papers", hide = true)]
     Manpages(manpages::ManpagesArgs),
@@ -60,8 +83,9 @@ enum CliCommand {
 
 /// Parses the command line, runs a subcommand, returns an exit code.
 pub(crate) fn main() -> ExitCode {
-    let command = CommandLine::try_parse().map(|line| line.command).unwrap_or_else(|error| hinted(error).exit());
-    match execute(command) {
+    let line = CommandLine::try_parse().unwrap_or_else(|error| hinted(error).exit());
+    Verbosity::new(line.quiet, line.verbose).set();
+    match execute(line.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => super::report(&error),
@@ -87,11 +111,17 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
     match command {
         CliCommand::Run(args) => run::run(args),
         CliCommand::Status(args) => status::run(args),
+        CliCommand::Watch(args) => watch::run(&args),
+        CliCommand::Mute(args) => microphone::mute(&args, true),
+        CliCommand::Unmute(args) => microphone::mute(&args, false),
+        CliCommand::Pause(args) => microphone::pause(&args),
         CliCommand::State(args) => state::run(args),
         CliCommand::Demo(args) => demo::run(args),
-        CliCommand::Transcribe(args) => transcribe::run(args),
+        CliCommand::Transcribe(args) => transcribe::run(&args),
         CliCommand::Ask(args) => ask::run(args),
         CliCommand::Search(args) => search::run(args),
+        CliCommand::History(args) => history::run(args),
+        CliCommand::Export(args) => export::run(args),
         CliCommand::Forget(args) => forget::run(args),
         CliCommand::Rules(args) => rules::run(args),
         CliCommand::Generate(args) => generate::run(args),
@@ -101,6 +131,8 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
         CliCommand::Bench(args) => bench::run(args),
         CliCommand::Devices(args) => devices::run(args),
         CliCommand::Check(args) => check::run(args),
+        CliCommand::Completions(args) => manpages::completions(&args, CommandLine::command()),
+        CliCommand::Man(args) => manpages::man(&args, CommandLine::command()),
         CliCommand::Manpages(args) => manpages::run(args, CommandLine::command()),
     }
 }

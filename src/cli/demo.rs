@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use self::screen::{DemoScreen, DemoSummary};
 use super::output::stdout;
 use super::run::{runtime, terminated};
+use super::terminal::Verbosity;
 use crate::config::{self, FileConfig, LogConfig, LogFormat, PlaybackPace, SourceConfig};
 use crate::metrics::Metrics;
 use crate::mqtt::broker;
@@ -77,7 +78,8 @@ pub(crate) struct DemoArgs {
 /// # Errors
 /// A temporary folder cannot be made, the daemon fails, or standard output cannot be written.
 pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
-    journal::init(&LogConfig { level: "error".into(), format: LogFormat::Text })?;
+    let level = if Verbosity::get() > Verbosity::Normal { Verbosity::get().log_level() } else { "error" };
+    journal::init(&LogConfig { level: level.into(), format: LogFormat::Text })?;
     let folder = tempfile::Builder::new().prefix("hearth-demo-").tempdir().context("cannot make a temporary folder")?;
     let recording = folder.path().join("recording.flac");
     std::fs::write(&recording, args.recording.sound())

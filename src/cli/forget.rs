@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::run::{existing_state_dir, read_config};
+use super::terminal::local;
 use crate::api::control_socket;
 use crate::clock::human_time;
 use crate::commands::confirmation::FREE_MINUTES;
@@ -26,47 +27,55 @@ use crate::store::{self, Lock, Store};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ForgetArgs {
-    /// How long ago it begins: "10m", "2h"; or when: "18:00", "yesterday 18:00", RFC 3339
+    /// How long ago it begins: "10m", "2h"; or when: "18:00", "yesterday" (all of it), "yesterday 18:00", RFC 3339
     #[arg(value_name = "TIME")]
     since: String,
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Do not ask before more than an hour is deleted
+    /// Do not ask first. Without a terminal to ask on, more than an hour is only deleted with this
     #[arg(long)]
     yes: bool,
 }
 
 pub(crate) fn run(args: ForgetArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
-    let since = human_time::parse(&args.since, &now)?;
-    if !args.yes && now.timestamp().duration_since(since).as_secs_f64() > 60.0 * FREE_MINUTES {
-        confirm(&since.to_zoned_datetime(now.time_zone().clone()))?;
+    let since = human_time::since(&args.since, &now)?;
+    let long = now.timestamp().duration_since(since).as_secs_f64() > 60.0 * FREE_MINUTES;
+    if long && !args.yes && !stdin().is_terminal() {
+        bail!("this deletes {} for good; repeat the command with --yes to do it", said_since(since));
     }
     let config = read_config(args.config.as_deref())?;
     let dir = existing_state_dir(&config)?;
     // Makes nothing where no hearth ever ran.
-    Store::open_read_only(&dir, (&config.store).into())?;
+    let store = Store::open_read_only(&dir, (&config.store).into())?;
+    if !args.yes && stdin().is_terminal() {
+        // A database of an older hearth cannot tell before it is brought up to date.
+        confirm(since, store.would_forget(since).ok().map(|(utterances, _)| utterances))?;
+    }
+    drop(store);
     let (utterances, who) = match Lock::take(&dir) {
         Ok(_lock) => (in_the_files(&config, &dir, since)?, "in the files; the state follows at the next start"),
         Err(store::StoreError::InUse { .. }) => {
-            let minutes = now.timestamp().duration_since(since).as_secs_f64() / 60.0;
+            // The answer to the question took its time.
+            let minutes = Timestamp::now().duration_since(since).as_secs_f64() / 60.0;
             (by_the_daemon(&dir, minutes)?, "by the hearth that runs")
         }
         Err(error) => return Err(error.into()),
     };
-    let since = since.to_zoned_datetime(now.time_zone().clone()).strftime("%F %T");
-    writeln!(stdout(), "{utterances} utterances since {since} are forgotten, {who}")?;
+    writeln!(stdout(), "{utterances} utterances since {} are forgotten, {who}", local(since))?;
     Ok(())
 }
 
-/// Asks whether more than an hour is meant.
-fn confirm(since: &ZonedDateTime) -> anyhow::Result<()> {
-    let question = format!("this deletes everything that was said since {} for good", since.strftime("%F %T"));
-    if !stdin().is_terminal() {
-        bail!("{question}; repeat the command with --yes to do it");
-    }
-    write!(stdout(), "{question}. Go on? [y/N] ")?;
+fn said_since(since: Timestamp) -> String {
+    format!("everything that was said since {}", local(since))
+}
+
+/// Asks whether that is meant.
+fn confirm(since: Timestamp, utterances: Option<u64>) -> anyhow::Result<()> {
+    let said = said_since(since);
+    let count = utterances.map(|count| format!(", {count} utterances and what came of them")).unwrap_or_default();
+    write!(stdout(), "this deletes {said} for good{count}. Go on? [y/N] ")?;
     stdout().flush()?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
@@ -84,7 +93,10 @@ fn in_the_files(config: &Config, dir: &Path, since: Timestamp) -> anyhow::Result
     };
     let clock = Arc::new(age::trusted_clock(&store)?);
     let retention = Retention::new(config, clock, SnapshotStore::open(dir)?, transcript, None, Arc::default());
-    Ok(retention.forget_on_disk(&mut store, since)?)
+    // What is forgotten there also counts what earlier commands left to the next start.
+    let (utterances, _) = store.would_forget(since)?;
+    retention.forget_on_disk(&mut store, since)?;
+    Ok(utterances)
 }
 
 /// Asks the hearth that runs, and waits for its answer.

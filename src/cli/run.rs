@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use rustix::process::geteuid;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::terminal::Verbosity;
 use crate::app::bootstrap;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
@@ -14,6 +16,12 @@ use crate::{app, journal};
 
 /// Where the package installs the config.
 const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
+/// Where the package, or an administrator, installs the service.
+const SYSTEM_UNITS: [&str; 3] = [
+    "/usr/lib/systemd/system/hearth.service",
+    "/lib/systemd/system/hearth.service",
+    "/etc/systemd/system/hearth.service",
+];
 /// Where systemd keeps the service's state, as its unit says.
 const SYSTEM_STATE: &str = "/var/lib/hearth";
 
@@ -25,7 +33,13 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
-    let config = read_config(args.config.as_deref())?;
+    let mut config = read_config(args.config.as_deref())?;
+    match Verbosity::get() {
+        Verbosity::Quiet => config.log.level = "warn".into(),
+        Verbosity::Normal => {}
+        Verbosity::Verbose => config.log.level = "debug".into(),
+        Verbosity::Debug => config.log.level = "trace".into(),
+    }
     journal::init(&config.log)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
@@ -50,14 +64,19 @@ pub(crate) fn read_config(path: Option<&Path>) -> Result<Config, config::ConfigE
 }
 
 /// The state directory that a command is about: the configured one; if none is configured, that of the systemd service, if there is
-/// a database that this user can see, else that of a daemon started by hand.
+/// a database that this user can see, else that of a daemon started by hand, if there is one. Where there is none yet, root means the
+/// service, if it is installed.
 ///
 /// # Errors
 /// No directory is configured and the user has no home directory.
 pub(crate) fn existing_state_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let own = bootstrap::state_dir(config)?;
     let chosen = config.store.dir.is_some() || std::env::var_os("STATE_DIRECTORY").is_some();
-    Ok(if chosen || !is_of_the_service(config) { own } else { prefer_service(own, Path::new(SYSTEM_STATE)) })
+    if chosen || !is_of_the_service(config) {
+        return Ok(own);
+    }
+    let installed = SYSTEM_UNITS.iter().any(|unit| Path::new(unit).exists());
+    Ok(prefer_service(own, Path::new(SYSTEM_STATE), installed && geteuid().is_root()))
 }
 
 /// Whether the service runs with this config.
@@ -65,8 +84,8 @@ pub(crate) fn is_of_the_service(config: &Config) -> bool {
     config.file.as_deref().is_none_or(|file| file == Path::new(SYSTEM_CONFIG))
 }
 
-fn prefer_service(own: PathBuf, service: &Path) -> PathBuf {
-    if Store::exists_in(service) { service.into() } else { own }
+fn prefer_service(own: PathBuf, service: &Path, also_new: bool) -> PathBuf {
+    if Store::exists_in(service) || (also_new && !Store::exists_in(&own)) { service.into() } else { own }
 }
 
 /// The runtime of publishing and commands. Two workers are enough, because nothing on it computes.
@@ -103,8 +122,12 @@ mod tests {
     #[test]
     fn the_services_directory_is_preferred_if_it_has_a_database() {
         let (own, service) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let asked = || prefer_service(own.path().into(), service.path());
+        let asked = || prefer_service(own.path().into(), service.path(), false);
+        let asked_by_root = || prefer_service(own.path().into(), service.path(), true);
         assert_eq!(asked(), own.path());
+        assert_eq!(asked_by_root(), service.path(), "there is none yet, and the service will make one");
+        std::fs::write(own.path().join("hearth.db"), "").unwrap();
+        assert_eq!(asked_by_root(), own.path());
         std::fs::write(service.path().join("hearth.db"), "").unwrap();
         assert_eq!(asked(), service.path());
         let dir = Some("state".into());

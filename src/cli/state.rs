@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{bail, ensure};
 use serde_json::json;
 
+use super::daemon_client::DaemonClient;
 use super::run::read_config;
-use crate::api::control_socket;
-use crate::api::status::{ListenerStatus, Status};
-use crate::app::bootstrap;
+use super::terminal::local;
+use crate::api::status::ListenerStatus;
 use crate::cli::output::stdout;
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub(crate) struct StateArgs {
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// One JSON object instead of words
-    #[arg(long, conflicts_with = "action")]
+    #[arg(long)]
     json: bool,
 }
 
@@ -39,22 +39,19 @@ struct RenewArgs {
 
 pub(crate) fn run(args: StateArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
-    let dir = bootstrap::state_dir(&config).ok();
-    let ask = |request| control_socket::ask(dir.as_deref(), &request);
+    let daemon = DaemonClient::of(&config);
     if let Some(StateAction::Renew(RenewArgs { room })) = args.action {
+        // Not a conflict in the grammar: those are between arguments, and a script of completions cannot be made of others.
+        ensure!(!args.json, "--json shows the state; `hearth state renew` has no such answer");
         let mut request = json!({ "command": "renew" });
         if let Some(room) = room {
             request["room"] = room.into();
         }
-        let answer = ask(request)?;
-        if answer["status"] != "ok" {
-            bail!("{}", answer["error"].as_str().unwrap_or("the daemon gave no answer that is understood here"));
-        }
+        daemon.command(&request)?;
         writeln!(stdout(), "a fresh state is read; `hearth state` shows when it has taken over")?;
         return Ok(());
     }
-    let status: Status = serde_json::from_value(ask(json!({ "command": "status" }))?)
-        .context("the daemon is of another version than this command")?;
+    let status = daemon.status()?;
     let Some(reads) = status.reads else { bail!("there is no state: [listener] enabled = false") };
     if args.json {
         writeln!(stdout(), "{}", json!({ "tokens": reads.tokens, "since": reads.since, "state": reads.state }))?;
@@ -66,7 +63,7 @@ pub(crate) fn run(args: StateArgs) -> anyhow::Result<()> {
 fn show(reads: &ListenerStatus) -> std::io::Result<()> {
     let mut out = stdout();
     let nats = |nats: Option<f64>| nats.map_or("not known yet".into(), |nats| format!("{nats:.2} nats a token"));
-    let since = reads.since.map_or("not known".into(), |since| since.strftime("%Y-%m-%d %H:%M UTC").to_string());
+    let since = reads.since.map_or("not known".into(), local);
     let (surprise, renewal) = (&reads.state.surprise, &reads.state.renewal);
     writeln!(out, "made        {since}")?;
     writeln!(out, "age         {} tokens", reads.tokens)?;
@@ -85,7 +82,7 @@ fn show(reads: &ListenerStatus) -> std::io::Result<()> {
         surprise.rooms.iter().try_for_each(|(room, median)| writeln!(out, "  {room}  {}", nats(Some(*median))))?;
     }
     writeln!(out, "stood out   {} utterances", surprise.outstanding)?;
-    let last = renewal.last.map(|last| last.strftime(", last %Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+    let last = renewal.last.map(|last| format!(", last {}", local(last))).unwrap_or_default();
     writeln!(out, "renewals    {}{last}", renewal.count)?;
     renewal.going_on().map_or(Ok(()), |what| writeln!(out, "now         {what}"))
 }

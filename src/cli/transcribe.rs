@@ -1,16 +1,21 @@
 //! `hearth transcribe`: recordings to text.
 
-use std::io::{IsTerminal, Write};
+mod recordings;
+mod writers;
+
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use serde::Serialize;
 
+use self::recordings::NamedRecording;
+use self::writers::TranscriptOutput;
 use super::output::stdout;
 use super::sentence;
+use super::terminal::{Verbosity, hint};
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::{AsrPipeline, PipelineEvent};
 use crate::audio::{self, SourceControl};
@@ -25,66 +30,147 @@ const QUEUE: usize = 64;
 /// Turns recordings into text.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TranscribeArgs {
-    /// WAV or FLAC files, any rate and number of channels.
-    #[arg(required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// One JSON object a line: file, start and end in seconds, text, confidence.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// A bundled model's name, or the path of a Whisper model in ggml form.
+    /// Recordings, or folders of them: WAV, FLAC, MP3, Ogg Vorbis, AAC and ALAC (.m4a, .mp4, .mkv); not Opus. "-" reads standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How the text is written; by default as the name of --output ends, else as text
+    #[arg(long, value_enum)]
+    format: Option<TranscriptFormat>,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Write to this file; with several recordings to a folder, which is made, a file for each
+    #[arg(long, short, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Replace files that are there already
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// A bundled model's name, or the path of a Whisper model in ggml form
     #[arg(long, default_value_os_t = AsrConfig::default().model)]
-    pub(crate) model: PathBuf,
-    /// ISO 639-1, or "auto".
+    model: PathBuf,
+    /// ISO 639-1, or "auto"
     #[arg(long, default_value_t = AsrConfig::default().language)]
-    pub(crate) language: String,
-    /// 0: one less than the machine has cores, at most 4.
+    language: String,
+    /// 0: one less than the machine has cores, at most 4
     #[arg(long, default_value_t = 0)]
-    pub(crate) threads: usize,
+    threads: usize,
 }
 
-#[derive(Serialize)]
-struct OutputLine<'a> {
-    file: &'a Path,
-    start: f64,
-    end: f64,
-    text: &'a str,
-    confidence: f32,
+/// How a transcript is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum TranscriptFormat {
+    /// A line for each utterance, with its times in the recording
+    #[default]
+    Txt,
+    /// SubRip subtitles
+    Srt,
+    /// WebVTT subtitles
+    Vtt,
+    /// A JSON object a line: file, start and end in seconds, text, confidence
+    Json,
 }
 
-/// Runs the command. If one of several files fails, the error is logged and the others are transcribed.
+impl TranscribeArgs {
+    /// # Errors
+    /// The name of a single output does not say it.
+    fn format(&self, several: bool) -> anyhow::Result<TranscriptFormat> {
+        match (self.format, &self.output) {
+            (Some(format), _) => Ok(format),
+            (None, _) if self.json => Ok(TranscriptFormat::Json),
+            (None, Some(path)) if !several && !path.is_dir() => {
+                let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+                clap::ValueEnum::from_str(ending, true).ok().with_context(|| {
+                    let path = path.display();
+                    format!("the name {path} does not say how to write it: name a --format, or end it in .txt, .srt, .vtt or .json")
+                })
+            }
+            _ => Ok(TranscriptFormat::default()),
+        }
+    }
+}
+
+/// Runs the command. If one of several files fails, that is told and the others are transcribed.
 ///
 /// # Errors
 /// The model cannot be loaded, or some of the files could not be transcribed.
-pub(crate) fn run(args: TranscribeArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &TranscribeArgs) -> anyhow::Result<()> {
     write(args, &mut stdout())
 }
 
-fn write(args: TranscribeArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let asr = AsrConfig { model: args.model, language: args.language, threads: args.threads, ..AsrConfig::default() };
+fn write(args: &TranscribeArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let recordings = NamedRecording::all(&args.files)?;
+    let several = recordings.len() > 1 || args.files.iter().any(|file| file.is_dir());
+    let format = args.format(several)?;
+    let subtitles = matches!(format, TranscriptFormat::Srt | TranscriptFormat::Vtt);
+    ensure!(
+        !several || !subtitles || args.output.is_some(),
+        "subtitles of several recordings need a file each: name a folder for them with --output"
+    );
+    let outputs = recordings::outputs(&recordings, args.output.as_deref(), several, format)?;
+    let (model, language) = (args.model.clone(), args.language.clone());
+    let asr = AsrConfig { model, language, threads: args.threads, ..AsrConfig::default() };
     let path = models::find(&asr.model, Path::new(""))?;
     let mut pipeline = AsrPipeline::new(Whisper::load(&path, &asr)?);
     let mut failed = 0;
-    for file in &args.files {
-        if args.files.len() > 1 && !args.json {
-            writeln!(out, "{}", file.display())?;
-        }
-        if let Err(error) = transcribe(file, &mut pipeline, args.json, out) {
-            if args.files.len() == 1 {
+    for (recording, output) in recordings.iter().zip(&outputs) {
+        let done = match output {
+            Some(output) => to_file(recording, output, format, args.force, &mut pipeline),
+            None => {
+                if several && format == TranscriptFormat::Txt {
+                    writeln!(out, "{}", recording.name)?;
+                }
+                transcribe(recording, &mut pipeline, &mut TranscriptOutput::new(&mut *out, format, &recording.name)?)
+            }
+        };
+        if let Err(error) = done {
+            if recordings.len() == 1 || super::output::reader_is_gone(&error) {
                 return Err(error);
             }
-            tracing::error!("{}", sentence(&error));
+            eprintln!("hearth: {}", sentence(&error));
             failed += 1;
         }
     }
-    ensure!(failed == 0, "{failed} of {} files could not be transcribed", args.files.len());
+    match failed {
+        0 => Ok(()),
+        _ => bail!("{failed} of {} files could not be transcribed", recordings.len()),
+    }
+}
+
+/// Transcribes into a file, which is there when all of it is written, and not before.
+fn to_file(
+    recording: &NamedRecording,
+    output: &Path,
+    format: TranscriptFormat,
+    force: bool,
+    pipeline: &mut AsrPipeline,
+) -> anyhow::Result<()> {
+    let taken = || format!("{} is there already: --force replaces it", output.display());
+    ensure!(force || !output.exists(), taken());
+    let wrong = || format!("{} cannot be written", output.display());
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(wrong)?;
+    let mut part = tempfile::NamedTempFile::new_in(folder).with_context(wrong)?;
+    let mut writer = TranscriptOutput::new(BufWriter::new(&mut part), format, &recording.name)?;
+    transcribe(recording, pipeline, &mut writer)?;
+    drop(writer);
+    if force {
+        part.persist(output).with_context(wrong)?;
+    } else {
+        part.persist_noclobber(output).with_context(taken)?;
+    }
+    hint(&format!("{} is in {}", recording.name, output.display()));
     Ok(())
 }
 
-fn transcribe(file: &Path, pipeline: &mut AsrPipeline, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
-    let bar = bar(file)?;
+fn transcribe(
+    recording: &NamedRecording,
+    pipeline: &mut AsrPipeline,
+    writer: &mut TranscriptOutput<'_, impl Write>,
+) -> anyhow::Result<()> {
+    let bar = bar(recording)?;
     let metrics = Metrics::default();
-    let source =
-        [("file".into(), SourceConfig::File(FileConfig { path: file.into(), pace: PlaybackPace::Fast, room: None }))];
+    let file = FileConfig { path: recording.path.clone(), pace: PlaybackPace::Fast, room: None };
+    let source = [("file".into(), SourceConfig::File(file))];
     let (sender, receiver) = sync_channel(QUEUE);
     let control = SourceControl::default();
     std::thread::scope(|threads| {
@@ -93,7 +179,7 @@ fn transcribe(file: &Path, pipeline: &mut AsrPipeline, json: bool, out: &mut imp
             .spawn_scoped(threads, || audio::run(&source, Path::new(""), sender, &control, &metrics))
             .context("cannot start a thread to read the file")?;
         let mut origin = Timestamp::UNIX_EPOCH;
-        let mut print = |origin, heard| bar.suspend(|| print(file, origin, heard, json, out));
+        let mut print = |origin, heard| bar.suspend(|| print(origin, heard, writer));
         for sound in receiver {
             if let AudioEvent::Frame(frame) = &sound.event {
                 if frame.at == 0 {
@@ -105,42 +191,30 @@ fn transcribe(file: &Path, pipeline: &mut AsrPipeline, json: bool, out: &mut imp
         }
         print(origin, pipeline.finish(&metrics)?)?;
         bar.finish_and_clear();
-        reading.join().map_err(|_| anyhow::anyhow!("reading {} broke off", file.display()))??;
+        reading.join().map_err(|_| anyhow::anyhow!("reading {} broke off", recording.name))??;
         Ok(())
     })
 }
 
 fn print(
-    file: &Path,
     origin: Timestamp,
     heard: Vec<PipelineEvent>,
-    json: bool,
-    out: &mut impl Write,
+    writer: &mut TranscriptOutput<'_, impl Write>,
 ) -> anyhow::Result<()> {
     for heard in heard {
         let PipelineEvent::Utterance(Utterance { start, end, text, confidence, .. }) = heard else { continue };
         let seconds = |time: Timestamp| (time.duration_since(origin).as_secs_f64() * 1e3).round() / 1e3;
-        let start = seconds(start);
-        let end = seconds(end);
-        if json {
-            writeln!(out, "{}", serde_json::to_string(&OutputLine { file, start, end, text: &text, confidence })?)?;
-        } else {
-            writeln!(out, "[{} – {}] {text}", minutes(start), minutes(end))?;
-        }
+        writer.utterance(seconds(start), seconds(end), &text, confidence)?;
     }
-    Ok(out.flush()?)
+    Ok(writer.flush()?)
 }
 
-/// `mm:ss.s`
-fn minutes(seconds: f64) -> String {
-    let tenths = (seconds * 10.0).round() as u64;
-    format!("{:02}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
-}
-
-fn bar(file: &Path) -> anyhow::Result<ProgressBar> {
-    let length = audio::seconds(file)?.map(|seconds| (seconds * 1e3) as u64);
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+fn bar(recording: &NamedRecording) -> anyhow::Result<ProgressBar> {
+    // The beginning of a pipe can be read once only.
+    let length = if recording.is_pipe() { None } else { audio::seconds(&recording.path)? };
+    let length = length.map(|seconds| (seconds * 1e3) as u64);
+    let shown = std::io::stderr().is_terminal() && Verbosity::get() > Verbosity::Quiet;
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(length, target);
     bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}% {elapsed}")?);
     Ok(bar)
@@ -151,9 +225,9 @@ mod tests {
     use super::*;
 
     fn args(files: &[&Path], json: bool) -> TranscribeArgs {
-        let asr = AsrConfig::default();
+        let AsrConfig { model, language, .. } = AsrConfig::default();
         let files = files.iter().map(|file| file.to_path_buf()).collect();
-        TranscribeArgs { files, json, model: asr.model, language: asr.language, threads: 1 }
+        TranscribeArgs { files, format: None, json, output: None, force: false, model, language, threads: 1 }
     }
 
     #[test]
@@ -165,9 +239,10 @@ mod tests {
         let household = std::fs::read(root.join("examples/household.flac")).unwrap();
         let morning = folder.path().join("morning.flac");
         std::fs::write(&morning, &household[..household.len() / 8]).unwrap();
+        let nothing = folder.path().join("nothing.flac");
 
         let mut out = Vec::new();
-        let error = write(args(&[empty.path(), &morning, folder.path()], true), &mut out).unwrap_err();
+        let error = write(&args(&[empty.path(), &morning, &nothing], true), &mut out).unwrap_err();
         assert_eq!(error.to_string(), "2 of 3 files could not be transcribed");
         let lines: Vec<serde_json::Value> =
             String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -178,15 +253,8 @@ mod tests {
         assert!((0.4..1.2).contains(&start) && (2.4..3.4).contains(&end), "{start} {end}");
 
         let mut out = Vec::new();
-        write(args(&[&morning], false), &mut out).unwrap();
+        write(&args(&[&morning], false), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("[00:0") && text.contains("] Good morning, Emma, how are you?\n"), "{text}");
-    }
-
-    #[test]
-    fn times_are_printed_as_minutes_and_seconds() {
-        assert_eq!(minutes(0.04), "00:00.0");
-        assert_eq!(minutes(59.96), "01:00.0");
-        assert_eq!(minutes(3_725.5), "62:05.5");
     }
 }

@@ -30,6 +30,30 @@ pub(crate) fn parse(text: &str, now: &ZonedDateTime) -> Result<Timestamp, TimeEr
     if found > now.timestamp() { Err(TimeError::Future(text.into())) } else { Ok(found) }
 }
 
+/// As [`parse`], for the time from which on something is meant: a day without a time is its beginning.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn since(text: &str, now: &ZonedDateTime) -> Result<Timestamp, TimeError> {
+    let day = day(text.trim(), now.date());
+    let begins = day.and_then(|day| day.to_datetime(Time::midnight()).to_zoned_datetime(now.time_zone().clone()).ok());
+    match begins {
+        Some(begins) if begins > *now => Err(TimeError::Future(text.trim().into())),
+        Some(begins) => Ok(begins.timestamp()),
+        None => parse(text, now),
+    }
+}
+
+fn day(text: &str, today: Date) -> Option<Date> {
+    match text {
+        "today" => Some(today),
+        "yesterday" => today.yesterday().ok(),
+        // A date and a time are parsed as a date, too.
+        text if text.contains(['T', ' ']) => None,
+        text => text.parse().ok(),
+    }
+}
+
 fn ago(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
     let span: Span = text.trim_end_matches("ago").parse().ok()?;
     now.checked_sub(span.abs()).ok().map(|then| then.timestamp())
@@ -44,15 +68,10 @@ fn local(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
         let end = at(date.tomorrow().ok()?, Time::midnight())?;
         Some(if date == today { end.min(now.timestamp()) } else { end })
     };
-    let (day, time) = text.split_once(' ').unwrap_or((text, ""));
-    let day = match day {
-        "today" => Some(today),
-        "yesterday" => today.yesterday().ok(),
-        day => day.parse::<Date>().ok(),
-    };
-    match (day, of_day(time.trim()), of_day(text)) {
+    let (on, time) = text.split_once(' ').unwrap_or((text, ""));
+    match (day(on, today), of_day(time.trim()), of_day(text)) {
         (Some(day), Some(time), _) => at(day, time),
-        (Some(day), None, _) if time.is_empty() && !text.contains('T') => end(day),
+        (Some(day), None, _) if time.is_empty() => end(day),
         (None, _, Some(time)) => {
             let then = at(today, time)?;
             if then <= now.timestamp() { Some(then) } else { at(today.checked_sub(1.day()).ok()?, time) }
@@ -108,6 +127,23 @@ mod tests {
         ] {
             assert_eq!(said(text), means, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_meant_from_a_day_on_begins_with_it() {
+        for (text, means) in [
+            ("today", "2026-05-31T22:00:00Z"),
+            ("yesterday", "2026-05-30T22:00:00Z"),
+            ("2026-05-20", "2026-05-19T22:00:00Z"),
+            ("2026-05-20 18:00", "2026-05-20T16:00:00Z"),
+            ("2026-05-20T18:00", "2026-05-20T16:00:00Z"),
+            ("18:00", "2026-05-31T16:00:00Z"),
+            ("10m", "2026-06-01T07:20:00Z"),
+        ] {
+            assert_eq!(since(text, &now()).unwrap().to_string(), means, "{text}");
+        }
+        assert!(since("2026-06-02", &now()).unwrap_err().to_string().contains("has not come yet"));
+        assert!(since("soon", &now()).unwrap_err().to_string().contains("is no time"));
     }
 
     #[test]

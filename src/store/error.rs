@@ -28,6 +28,11 @@ pub enum StoreError {
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error(
+        "{} was written by an older hearth (schema {found}, this one knows {known}); start this hearth once: it brings the file up to date",
+        path.display()
+    )]
+    Older { path: PathBuf, found: i64, known: i64 },
+    #[error(
         "{} is damaged: {source}; save what can be saved with `sqlite3 {} .recover`, move it away and start again: a new \
          one is made",
         path.display(), path.display()

@@ -79,6 +79,7 @@ impl Store {
     }
 }
 
+/// A row of id, time, start, end, reason, words, room, text, sentences.
 pub(super) fn digest(row: &Row<'_>) -> rusqlite::Result<Digest> {
     Ok(Digest {
         id: id(row, 0)?,
@@ -93,6 +94,7 @@ pub(super) fn digest(row: &Row<'_>) -> rusqlite::Result<Digest> {
     })
 }
 
+/// A row of id, time, rule, phase, severity, room, probability, answer, evidence.
 pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
     let evidence: String = row.get(8)?;
     Ok(Alert {
@@ -108,7 +110,7 @@ pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
     })
 }
 
-fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
+pub(super) fn oldest_first<T>(rows: rusqlite::Result<Vec<T>>) -> rusqlite::Result<Vec<T>> {
     rows.map(|mut rows| {
         rows.reverse();
         rows

@@ -165,6 +165,15 @@ pub(super) fn check_owner(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Refuses a database of an older hearth, which was opened for reading: it lacks tables or columns.
+pub(super) fn check_current(store: &Store) -> Result<(), StoreError> {
+    let found = store.read(version)?;
+    if found < VERSION {
+        return Err(StoreError::Older { path: store.path.clone(), found, known: VERSION });
+    }
+    Ok(())
+}
+
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }

@@ -3,6 +3,9 @@
 mod bench_day;
 mod demo;
 mod judging;
+mod looking_back;
+mod shell;
+mod transcribing;
 
 use std::fs;
 use std::io::Read;
@@ -92,6 +95,11 @@ fn the_state_is_renewed_by_a_command_of_that_name_and_only_where_hearth_runs() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && told.starts_with("hearth: "), "{args:?}: {told}");
     }
+    let both = run(dir.path(), &["state", "--json", "renew"]);
+    assert!(
+        both.status.code() == Some(1) && String::from_utf8_lossy(&both.stderr).contains("no such answer"),
+        "{both:?}"
+    );
 }
 
 #[test]

@@ -98,3 +98,45 @@ fn the_network_needs_a_password_for_the_embedded_broker() {
     let output = hearth(dir.path(), &["check", "--config", "hearth.toml"]);
     assert!(output.status.success(), "{output:?}");
 }
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn check_leaves_no_file_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let more = format!("listen = \"{address}\"\n[listener]\nenabled = false\n");
+    write(dir.path(), "hearth.toml", config(&household(), "fast", "embedded", &more));
+    let check = || {
+        let before = files(dir.path());
+        let output = hearth(dir.path(), &["check", "--config", "hearth.toml"]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(files(dir.path()), before);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = check();
+    assert!(said.contains("state, which hearth makes when it starts"), "{said}");
+    let running = Hearth::run(dir.path(), &std::fs::read_to_string(dir.path().join("hearth.toml")).unwrap());
+    assert!(running.wait().0.success());
+    assert!(dir.path().join("state/hearth.db").exists() && !dir.path().join("state/hearth.db-wal").exists());
+    let said = check();
+    assert!(said.contains("state\n") && !said.contains("makes"), "{said}");
+
+    // As it is when hearth cannot start.
+    write(dir.path(), "state/hearth.db", "no database, but longer than the header of one: ".repeat(9));
+    refuses(dir.path(), &["check", "--config", "hearth.toml"], 78, &["state directory", "is no hearth database"]);
+    write(dir.path(), "file.toml", "[store]\ndir = \"hearth.toml/state\"\n[listener]\nenabled = false\n");
+    refuses(dir.path(), &["check", "--config", "file.toml"], 78, &["hearth.toml/state", "cannot be made"]);
+}

@@ -11,6 +11,7 @@ mod asking_the_past;
 mod backlog;
 mod bad_input;
 mod broker_outages;
+mod by_hand;
 mod check;
 mod commands;
 mod crashes;

@@ -34,8 +34,9 @@ impl fmt::Display for Status {
 }
 
 impl HearingStatus {
-    fn write(&self, f: &mut fmt::Formatter<'_>, now: Timestamp) -> fmt::Result {
-        let ears = match (self.ears, self.listening, self.source_ok) {
+    /// Whether it listens, and if not, why and until when.
+    pub(crate) fn heard_how(&self, now: Timestamp) -> String {
+        match (self.ears, self.listening, self.source_ok) {
             (false, _, _) => "without a microphone".into(),
             (true, false, _) => match self.paused_until {
                 Some(until) => format!("paused until {}", local(until, now)),
@@ -43,7 +44,11 @@ impl HearingStatus {
             },
             (true, true, true) => "listening".to_string(),
             (true, true, false) => "waiting for the source of sound".into(),
-        };
+        }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, now: Timestamp) -> fmt::Result {
+        let ears = self.heard_how(now);
         write!(f, "hears    {ears}; {} utterances, {} words", self.utterances, self.words)?;
         if let (Some(last), Some(p95)) = (self.lag_s, self.lag_p95_s) {
             write!(f, "; lag {last:.1} s, p95 {p95:.1} s")?;

@@ -1,27 +1,18 @@
 //! What `hearth demo` shows while it runs, and the table at its end.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::output::stdout;
+use crate::cli::event_screen::EventScreen;
+use crate::cli::terminal::{BOLD_RED, CYAN, DIM};
 use crate::event::GroundedSentence;
 use crate::mqtt::client::BrokerEvent;
 use crate::mqtt::topics::Topics;
 use crate::process::cpu_seconds;
 use crate::{clock, metrics::Metrics};
-
-/// Text is wrapped to this many columns.
-const WIDTH: usize = 100;
-
-const DIM: &str = "\x1b[2m";
-const CYAN: &str = "\x1b[36m";
-const BOLD_RED: &str = "\x1b[1;31m";
-const RESET: &str = "\x1b[0m";
-const CLEAR_LINE: &str = "\r\x1b[2K";
 
 /// The fields of an utterance message that are shown.
 #[derive(Deserialize)]
@@ -64,31 +55,19 @@ struct ShownSummary {
 /// Prints messages as they arrive and collects alerts and summaries for the table.
 pub(crate) struct DemoScreen {
     topics: Topics,
-    /// Standard output is kept for the JSON line; everything else goes to standard error.
-    use_stderr: bool,
-    colors: bool,
+    screen: EventScreen,
     length_s: Option<f64>,
     broker: SocketAddr,
-    /// The cursor is in a line of interim text, which the next output replaces.
-    interim_shown: bool,
     alerts: Vec<AlertRow>,
     digests: Vec<DigestRow>,
 }
 
 impl DemoScreen {
-    /// A screen for messages of `topics`. `length_s` is the length of the recording, if it is known.
+    /// A screen for messages of `topics`. With `use_stderr`, standard output is kept for the JSON line. `length_s` is the length of the
+    /// recording, if it is known.
     pub(crate) fn new(topics: Topics, use_stderr: bool, length_s: Option<f64>, broker: SocketAddr) -> Self {
-        let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self {
-            topics,
-            use_stderr,
-            colors,
-            length_s,
-            broker,
-            interim_shown: false,
-            alerts: Vec::new(),
-            digests: Vec::new(),
-        }
+        let screen = EventScreen::new(use_stderr);
+        Self { topics, screen, length_s, broker, alerts: Vec::new(), digests: Vec::new() }
     }
 
     /// Says what is about to be played.
@@ -98,11 +77,11 @@ impl DemoScreen {
     pub(crate) fn begin(&mut self, fast: bool) -> anyhow::Result<()> {
         let length = self.length_s.map_or_else(String::new, |s| format!("{s:.0} s of "));
         let pace = if fast { "as fast as this machine can" } else { "in real time" };
-        self.line(&format!(
+        self.screen.line(&format!(
             "hearth listens to {length}a household, {pace}. What you see came over MQTT; to see the messages themselves:"
         ))?;
         let all = self.topics.command("#");
-        self.line(&format!("  mosquitto_sub -h {} -p {} -t '{all}' -v\n", self.broker.ip(), self.broker.port()))
+        self.screen.line(&format!("  mosquitto_sub -h {} -p {} -t '{all}' -v\n", self.broker.ip(), self.broker.port()))
     }
 
     /// Shows a message. Messages of other clients of the broker, which we cannot read, are skipped.
@@ -116,7 +95,7 @@ impl DemoScreen {
             }
         } else if topic == self.topics.interim() {
             if let Ok(interim) = serde_json::from_slice::<ShownInterim>(&payload) {
-                self.interim(offset(interim.start), &interim)?;
+                self.screen.interim(&minutes(offset(interim.start)), &interim.committed, &interim.tentative)?;
             }
         } else if topic == self.topics.summary() {
             if let Ok(ShownSummary { time, text, sentences }) = serde_json::from_slice(&payload) {
@@ -147,50 +126,8 @@ impl DemoScreen {
         Ok(())
     }
 
-    /// Shows the end of what is being said, as much as fits into one line. The next output replaces that line.
-    fn interim(&mut self, time_s: f64, interim: &ShownInterim) -> anyhow::Result<()> {
-        self.clear_interim()?;
-        let head = minutes(time_s);
-        let tentative: String = interim.tentative.chars().take(WIDTH - head.len()).collect();
-        let committed_len = interim.committed.chars().count();
-        let mut columns = WIDTH.saturating_sub(head.len() + tentative.chars().count() + 1);
-        let ellipsis = if committed_len > columns { "…" } else { "" };
-        columns -= ellipsis.len().min(columns);
-        let committed: String = interim.committed.chars().skip(committed_len.saturating_sub(columns)).collect();
-        self.interim_shown = committed_len > 0 || !tentative.is_empty();
-        if self.interim_shown {
-            let (on, off) = if self.colors { (DIM, RESET) } else { ("", "") };
-            let mut out = stdout();
-            write!(out, "{head}{ellipsis}{committed} {on}{tentative}{off}")?;
-            out.flush()?;
-        }
-        Ok(())
-    }
-
-    fn clear_interim(&mut self) -> anyhow::Result<()> {
-        if std::mem::take(&mut self.interim_shown) {
-            write!(stdout(), "{CLEAR_LINE}")?;
-        }
-        Ok(())
-    }
-
-    /// A time, a label and a text that is wrapped and indented behind them.
     fn entry(&mut self, time_s: f64, color: &str, label: &str, text: &str) -> anyhow::Result<()> {
-        let head = minutes(time_s);
-        let indent = " ".repeat(head.len() + label.len());
-        let (on, off) = if self.colors && !color.is_empty() { (color, RESET) } else { ("", "") };
-        let text = wrap(text, WIDTH - indent.len()).join(&format!("\n{indent}"));
-        self.line(&format!("{head}{on}{label}{text}{off}"))
-    }
-
-    fn line(&mut self, line: &str) -> anyhow::Result<()> {
-        self.clear_interim()?;
-        if self.use_stderr {
-            eprintln!("{line}");
-        } else {
-            writeln!(stdout(), "{line}")?;
-        }
-        Ok(())
+        self.screen.entry(&minutes(time_s), color, label, text)
     }
 
     /// The table at the end.
@@ -272,21 +209,4 @@ fn minutes(seconds: f64) -> String {
 /// Two digits behind the point.
 fn round(x: f64) -> f64 {
     (x * 100.0).round() / 100.0
-}
-
-/// Breaks text at spaces into lines of at most `width` characters; a longer word has a line of its own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always a line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.into());
-        }
-    }
-    lines
 }

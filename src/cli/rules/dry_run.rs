@@ -51,7 +51,7 @@ pub(crate) struct DryRunArgs {
 /// The file, the config, the model or the database cannot be read, or no text is stored from that time on.
 pub(crate) fn run(args: DryRunArgs) -> anyhow::Result<()> {
     let now = ZonedDateTime::now();
-    let since = human_time::parse(&args.since, &now)?;
+    let since = human_time::since(&args.since, &now)?;
     let rules = rules(&args.rules)?;
     let config = read_config(args.config.as_deref())?;
     let found = dry_run(&config, &rules, since)?;
