@@ -25,10 +25,11 @@ async function freePort() {
   return port;
 }
 
-// hearth ends with its recording, so an hour of silence comes after it. The browser decodes it: it is there anyway.
+// hearth ends with its recording, so an hour of a quiet room comes after it: not without any noise, which is a dead microphone.
+// The browser decodes the recording, because it is there anyway.
 const RATE = 16000;
-const SILENCE_S = 3600;
-async function withSilence(browser, recording, file) {
+const QUIET_S = 3600;
+async function withQuiet(browser, recording, file) {
   const page = await browser.newPage();
   const flac = (await readFile(join(ROOT, "examples", `${recording}.flac`))).toString("base64");
   const decoded = await page.evaluate(async ({ flac, rate }) => {
@@ -42,7 +43,8 @@ async function withSilence(browser, recording, file) {
     });
   }, { flac, rate: RATE });
   await page.close();
-  const sound = Buffer.concat([Buffer.from(decoded, "base64"), Buffer.alloc(2 * RATE * SILENCE_S)]);
+  const quiet = Int16Array.from({ length: RATE * QUIET_S }, (_, n) => n * n % 7 - 3);
+  const sound = Buffer.concat([Buffer.from(decoded, "base64"), Buffer.from(quiet.buffer)]);
   const header = Buffer.alloc(44);
   header.write("RIFF", 0);
   header.writeUInt32LE(36 + sound.length, 4);
@@ -64,7 +66,7 @@ export class Hearth {
   static async start(browser, recording = "everyday", more = "") {
     const hearth = new Hearth();
     hearth.folder = await mkdtemp(join(tmpdir(), "hearth-page-"));
-    await withSilence(browser, recording, join(hearth.folder, "recording.wav"));
+    await withQuiet(browser, recording, join(hearth.folder, "recording.wav"));
     hearth.address = `127.0.0.1:${await freePort()}`;
     hearth.config = join(hearth.folder, "hearth.toml");
     await writeFile(hearth.config, [

@@ -136,6 +136,8 @@ describe("a household is heard", () => {
       await other.locator("#alarms li").first().waitFor();
       await other.locator("#rules tr").first().waitFor();
       assert.deepEqual(await violations(other), []);
+      await other.evaluate(() => document.querySelectorAll("details").forEach(details => { details.open = true; }));
+      assert.deepEqual(await violations(other), [], "with everything unfolded");
       const wide = await other.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `the page is ${wide} pixels wider than the window`);
       assert.deepEqual(other.faults, []);
@@ -242,6 +244,23 @@ describe("hearth is stopped, and forgets", () => {
     await page.getByRole("button", { name: "Notify me of alerts" }).click();
     await page.getByText("Alerts are notified while a page of hearth is open.").waitFor();
     await until(async () => (await notifications(page)).some(text => /^critical: .* \w+/.test(text)));
+  });
+
+  test("of a hearth that hangs the page says since when it does not answer, and goes on when it does", async () => {
+    hearth.process.kill("SIGSTOP");
+    try {
+      const mute = page.getByRole("button", { name: "Mute" });
+      await mute.click();
+      await page.getByText(/^hearth does not answer since \d\d:\d\d:\d\d\./).waitFor();
+      await page.getByText("hearth does not answer: nothing was done, as far as this page knows.").waitFor();
+    } finally {
+      hearth.process.kill("SIGCONT");
+    }
+    await page.locator("#ears", { hasText: /^(listening|muted)$/ }).waitFor();
+    // The command had arrived, and hearth carries it out when it goes on.
+    if (await page.locator("#ears", { hasText: "muted" }).count()) await page.getByRole("button", { name: "Listen again" }).click();
+    await page.locator("#ears", { hasText: "listening" }).waitFor();
+    assert.equal(await page.getByText("does not answer since").count(), 0);
   });
 
   test("without hearth the page says since when, and its buttons say that nothing was done", async () => {

@@ -13,13 +13,30 @@ if (hash.has("token")) {
 const token = () => localStorage.getItem("token") ?? "";
 const AWAY = "hearth does not answer: nothing was done, as far as this page knows.";
 
+// While hearth does not answer, a request waits no longer than this.
+const PATIENCE_MS = 5000;
+const pending = new Set();
+let away = false;
+
+/** Notes whether hearth answers. What still waits for it is given up when it does not. */
+export function answering(yes) {
+  away = !yes;
+  if (away) pending.forEach(abort => abort.abort());
+}
+
 /** What hearth answers to a request, or an object whose `error` says why there is no answer. */
 export async function request(path, options = {}) {
+  const abort = new AbortController();
+  const timer = away && setTimeout(() => abort.abort(), PATIENCE_MS);
+  pending.add(abort);
   try {
-    const response = await fetch(path, { ...options, headers: { Authorization: `Bearer ${token()}` } });
+    const response = await fetch(path, { ...options, headers: { Authorization: `Bearer ${token()}` }, signal: abort.signal });
     return await response.json();
   } catch {
     return { error: AWAY };
+  } finally {
+    pending.delete(abort);
+    clearTimeout(timer);
   }
 }
 

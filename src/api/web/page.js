@@ -5,7 +5,7 @@ import * as day from "./day.js";
 import { $, clock, item, make, percent, tell, whileBusy, withEvidence } from "./dom.js";
 import * as figures from "./figures.js";
 import * as graphs from "./graphs.js";
-import { command, listen } from "./hearth.js";
+import { answering, command, listen } from "./hearth.js";
 import * as notices from "./notices.js";
 import * as said from "./said.js";
 import * as search from "./search.js";
@@ -79,6 +79,7 @@ function open(is) {
 }
 
 const join = listen(message => {
+  answering(message.kind === "event");
   day.answering(message.kind === "event");
   if (message.kind === "refused") {
     open(false);
