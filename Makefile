@@ -8,9 +8,9 @@ HEARTH = target/release/hearth
 TESTED = --workspace --exclude hearth-fuzz
 
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
-TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd
+TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd curl jq python3-voluptuous python3-yaml
 
-.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 test-aarch64 analyze-arm bench-peers test-home-assistant test-page soak-publishing soak train-smoke deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 addon addon-arm64 test-aarch64 analyze-arm bench-peers test-home-assistant test-page soak-publishing soak train-smoke deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -88,6 +88,13 @@ analyze-arm:
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc $(CARGO) build $(PROFILE) --target aarch64-unknown-linux-gnu \
 	  -p recurrentgemma --no-default-features --example one_group
 	tools/analyze_arm.py target/aarch64-unknown-linux-gnu/release/examples/one_group
+
+# The folder of an add-on for Home Assistant, with the package in it: target/addon/hearth.
+addon: deb
+	tools/addon/make.sh amd64
+
+addon-arm64: deb-arm64
+	tools/addon/make.sh arm64
 
 # A real Home Assistant and a real mosquitto beside the real hearth. Wants root, and 1.5 GB and five minutes the first time.
 test-home-assistant: build

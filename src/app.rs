@@ -56,10 +56,11 @@ pub(crate) async fn run(
         resources = tokio::task::spawn_blocking(move || Resources::load(config, metrics)) => resources??,
         () = &mut shutdown => return Ok(()),
     };
-    let page = match resources.context.config.page.listen {
+    let page = &resources.context.config.page;
+    let page = match page.listen {
         Some(listen) => {
             let limits = (&resources.context.config.store).into();
-            Some(WebServer::open(listen, &resources.context.state_dir, limits).await?)
+            Some(WebServer::open(listen, page.trusted.clone(), &resources.context.state_dir, limits).await?)
         }
         None => None,
     };

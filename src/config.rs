@@ -9,6 +9,7 @@ mod listener;
 mod load;
 mod mqtt;
 mod nodes;
+mod page;
 mod source;
 mod validate;
 mod values;
@@ -26,6 +27,7 @@ pub use load::{from_text, load};
 pub(crate) use mqtt::COMMANDS;
 pub use mqtt::MqttConfig;
 pub(crate) use nodes::NodesConfig;
+pub use page::PageConfig;
 pub use source::{FileConfig, MicrophoneConfig, PlaybackPace, SourceConfig, WyomingConfig};
 pub(crate) use source::{SourcesConfig, StdinConfig};
 pub use values::Keep;
@@ -284,15 +286,6 @@ pub struct PrivacyConfig {
     pub redact_numbers: bool,
     /// Names and words to remove from it.
     pub redact: Vec<String>,
-}
-
-/// The web page, and the metrics beside it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PageConfig {
-    /// The address it listens on; none switches the page off.
-    #[serde(deserialize_with = "addresses::address")]
-    pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
 /// The log.

@@ -22,7 +22,7 @@ const NAME: &str = "[name]";
 const NUMBER: &str = "[number]";
 
 /// The fields of messages that hold what people said, or what a model derived from it.
-const SPOKEN: [&str; 3] = ["text", "answer", "question"];
+const SPOKEN: [&str; 4] = ["text", "answer", "question", "message"];
 /// The fields of interim messages.
 const INTERIM: [&str; 2] = ["committed", "tentative"];
 

@@ -10,7 +10,7 @@ mod past;
 use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use self::connections::ConnectionSlot;
+use self::connections::{ConnectionSlot, Peer};
 use self::past::StoredPast;
 use super::{Api, openmetrics};
 use crate::commands;
@@ -46,9 +46,12 @@ const TOKEN_FILE: &str = "page.token";
 const TOKEN_CHARS: usize = 32;
 /// Interval of the `status` events.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// The content security policy: scripts, styles and connections only from and to this server.
+/// The content security policy: scripts, styles and connections only from and to this server. Home Assistant shows the page in a frame, under
+/// its own address.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+/// A page of another site cannot send this header along, and so cannot act through the browser of somebody who is trusted.
+const OWN_REQUEST: &str = "x-requested-with";
 
 /// Why there is no web page.
 #[derive(Debug, thiserror::Error)]
@@ -65,19 +68,25 @@ pub(crate) struct WebServer {
     listener: TcpListener,
     token: String,
     past: Arc<StoredPast>,
+    trusted: Vec<IpAddr>,
 }
 
 impl WebServer {
-    /// Binds the address and reads the token in the state directory, or creates it.
+    /// Binds the address and reads the token in the state directory, or creates it. Those who are `trusted` need no token.
     ///
     /// # Errors
     /// The address is in use, or the token cannot be read or written.
-    pub(crate) async fn open(listen: SocketAddr, state: &Path, limits: OutboxLimits) -> Result<Self, WebError> {
+    pub(crate) async fn open(
+        listen: SocketAddr,
+        trusted: Vec<IpAddr>,
+        state: &Path,
+        limits: OutboxLimits,
+    ) -> Result<Self, WebError> {
         let past = StoredPast::new(state, limits);
         let path = state.join(TOKEN_FILE);
         let token = token(&path).map_err(|source| WebError::Token { path, source })?;
         let listener = TcpListener::bind(listen).await.map_err(|source| WebError::Listen { listen, source })?;
-        Ok(Self { listener, token, past })
+        Ok(Self { listener, token, past, trusted })
     }
 
     /// The address to open in a browser. The browser never sends the part after `#`.
@@ -91,7 +100,7 @@ impl WebServer {
     /// # Errors
     /// The listening socket fails.
     pub(crate) async fn serve(self, api: Arc<Api>) -> std::io::Result<()> {
-        connections::serve(self.listener, router(api, self.past, &self.token)).await
+        connections::serve(self.listener, router(api, self.past, &self.token, self.trusted)).await
     }
 }
 
@@ -107,8 +116,8 @@ fn token(path: &Path) -> std::io::Result<String> {
     Ok(token)
 }
 
-fn router(api: Arc<Api>, past: Arc<StoredPast>, token: &str) -> Router {
-    let known: TokenDigest = Sha256::digest(token).into();
+fn router(api: Arc<Api>, past: Arc<StoredPast>, token: &str, trusted: Vec<IpAddr>) -> Router {
+    let known = Arc::new(PageAccess { token: Sha256::digest(token).into(), trusted });
     let protected = Router::new()
         .route("/status", get(async |State(api): ApiState| Json(redacted(&api, &api.status().for_the_page()))))
         .route("/events", get(events))
@@ -135,6 +144,26 @@ type ApiState = State<Arc<Api>>;
 /// SHA-256 of the token: the time of comparing digests tells nothing about the token.
 type TokenDigest = [u8; 32];
 
+/// Who may see what was said.
+struct PageAccess {
+    token: TokenDigest,
+    trusted: Vec<IpAddr>,
+}
+
+impl PageAccess {
+    fn admits(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        if self.trusted.contains(&peer) && headers.contains_key(OWN_REQUEST) {
+            return true;
+        }
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| {
+            // The scheme's name may be in any case.
+            let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+        });
+        given.is_some_and(|given| TokenDigest::from(Sha256::digest(given)) == self.token)
+    }
+}
+
 async fn add_security_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let set = [
@@ -148,18 +177,14 @@ async fn add_security_headers(mut response: Response) -> Response {
 }
 
 async fn require_token(
-    State(known): State<TokenDigest>,
+    State(known): State<Arc<PageAccess>>,
     Extension(slot): Extension<ConnectionSlot>,
+    Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     request: Request,
     next: Next,
 ) -> Response {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| {
-        // The scheme's name may be in any case.
-        let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
-        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-    });
-    if given.is_none_or(|given| TokenDigest::from(Sha256::digest(given)) != known) {
+    if !known.admits(peer, &headers) {
         let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
         let error = error("the token is missing or wrong: `hearth status` prints the page's address with it");
         return (StatusCode::UNAUTHORIZED, bearer, error).into_response();

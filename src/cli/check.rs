@@ -166,10 +166,10 @@ fn mqtt(config: &Config, running: &RunningHearth) -> anyhow::Result<String> {
 
 /// What it means that the broker takes no long packets.
 fn consequences(config: &Config, topics: &Topics, limit: usize) -> String {
-    let capabilities = Capabilities { hears: config.has_audio_source(), reads: config.listener.enabled };
+    let capabilities = Capabilities::of(config);
     let commands = commands::entities_of(topics, |name| config.mqtt.takes(name));
     let before = AnnouncedEntities::default();
-    let announced = |limit| discovery::announce(topics, &config.rules, &commands, capabilities, &before, limit).0;
+    let announced = |limit| discovery::announce(topics, &config.rules, &commands, &capabilities, &before, limit).0;
     match (&announced(None)[..], announced(Some(limit)).len()) {
         ([device], messages @ 2..) if config.mqtt.discovery => format!(
             "longer texts are cut, and the announcement to Home Assistant, of {} bytes, is sent as {messages} messages",

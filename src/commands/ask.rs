@@ -54,9 +54,10 @@ impl Definition for Ask {
     }
 
     fn entities(topics: &Topics) -> Vec<Entity> {
+        // With a state that is empty the field is empty, too; without one Home Assistant shows it as "unknown".
         let text = json!({
             "p": "text", "name": "Ask", "ic": "mdi:chat-question", "cmd_t": topics.command(Self::PATH),
-            "min": 1, "max": 255,
+            "stat_t": topics.status(), "val_tpl": "{{ '' }}", "min": 0, "max": 255,
         });
         vec![Entity { key: "ask", needs: Needs::Listener, config: text }]
     }

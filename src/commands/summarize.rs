@@ -36,7 +36,7 @@ impl Definition for Summarize {
         let topic = topics.command(Self::PATH);
         vec![Entity::button(
             "summarise",
-            "Summarise now",
+            "Summarize now",
             "mdi:text-box-check-outline",
             topic,
             "PRESS",
@@ -72,6 +72,8 @@ impl Summarize {
         }
         let lines: Vec<_> = digests.iter().map(Digest::line).collect();
         let words = digests.iter().map(|digest| digest.words).sum();
+        // That nothing was said is an answer. It takes the place of no summary.
+        digests.retain(|digest| digest.words > 0);
         let outcome = ListenerOutcome { digests, ..ListenerOutcome::default() };
         Ok(Done::new(SummarizeReply { text: lines.join("\n"), words }).with_outcome(outcome))
     }

@@ -4,6 +4,7 @@
 //! Assistant takes none of these from the root), and a name that does not repeat the device's.
 
 mod health;
+mod rules;
 
 use std::collections::BTreeMap;
 
@@ -11,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use self::health::health;
+use self::rules::of_rule;
 use super::client::packet_bytes;
 use super::topics::Topics;
-use crate::config::Rule;
+use crate::config::{Config, Rule};
 use crate::event::{Message, Provenance};
 
 /// The attributes of a retained message. Clearing the message sends an empty payload, of which Home Assistant would warn "Erroneous
@@ -53,12 +55,14 @@ impl AnnouncedEntities {
 }
 
 /// What a machine can do, beside publishing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// It has a source of audio.
     pub hears: bool,
     /// It runs the language model.
     pub reads: bool,
+    /// The address of its page, for a browser somewhere in the house.
+    pub page: Option<String>,
 }
 
 /// How Home Assistant shows something that it can command.
@@ -99,11 +103,16 @@ const OF_READING: [&str; 8] =
     ["summary", "answer", "tokens", "state_size", "state_age", "unread", "surprise", "renewals"];
 
 impl Capabilities {
-    fn has(self, entity: &str) -> bool {
+    /// What a machine with this config can do.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self { hears: config.has_audio_source(), reads: config.listener.enabled, page: config.page.address() }
+    }
+
+    fn has(&self, entity: &str) -> bool {
         (self.hears || !OF_HEARING.contains(&entity)) && (self.reads || !OF_READING.contains(&entity))
     }
 
-    fn meets(self, needs: Needs) -> bool {
+    fn meets(&self, needs: Needs) -> bool {
         match needs {
             Needs::Nothing => true,
             Needs::Microphone => self.hears,
@@ -119,15 +128,16 @@ pub fn announce(
     topics: &Topics,
     rules: &[Rule],
     commands: &[Entity],
-    capabilities: Capabilities,
+    capabilities: &Capabilities,
     before: &AnnouncedEntities,
     limit: Option<usize>,
 ) -> (Vec<Message>, AnnouncedEntities) {
     let entities = entities(topics, rules, commands, capabilities);
+    let page = capabilities.page.as_deref();
     let platforms: BTreeMap<String, String> =
         entities.iter().map(|(key, entity)| (key.clone(), platform(entity))).collect();
     let gone: Vec<_> = before.platforms().iter().filter(|(key, _)| !entities.contains_key(*key)).collect();
-    let together = of_device(topics, &entities, &gone);
+    let together = of_device(topics, page, &entities, &gone);
     if limit.is_none_or(|limit| packet_bytes(&together) <= limit) {
         let now = AnnouncedEntities::Together(platforms);
         let messages = match before {
@@ -137,7 +147,7 @@ pub fn announce(
         return (messages, now);
     }
     let now = AnnouncedEntities::Apart { apart: platforms };
-    let each = entities.iter().map(|(key, entity)| of_entity(topics, key, entity.clone()));
+    let each = entities.iter().map(|(key, entity)| of_entity(topics, page, key, entity.clone()));
     let messages = match before {
         AnnouncedEntities::Apart { .. } => {
             let (former, present) = (before.topics(topics), now.topics(topics));
@@ -171,18 +181,23 @@ fn handed_over(topics: &Topics, before: &AnnouncedEntities, now: Vec<Message>) -
 }
 
 /// The message of the device with all its entities. One that is gone is sent as its platform alone, which removes it.
-fn of_device(topics: &Topics, entities: &Map<String, Value>, gone: &[(&String, &String)]) -> Message {
+fn of_device(
+    topics: &Topics,
+    page: Option<&str>,
+    entities: &Map<String, Value>,
+    gone: &[(&String, &String)],
+) -> Message {
     let gone = gone.iter().map(|(key, platform)| ((*key).clone(), json!({ "p": platform })));
     let components: Map<String, Value> = gone.chain(entities.clone()).collect();
-    let mut payload = about(topics);
+    let mut payload = about(topics, page);
     payload["cmps"] = components.into();
     retained(topics.discovery(), &payload)
 }
 
 /// The message of one entity.
-fn of_entity(topics: &Topics, key: &str, mut entity: Value) -> Message {
+fn of_entity(topics: &Topics, page: Option<&str>, key: &str, mut entity: Value) -> Message {
     let topic = topics.discovery_of(&platform(&entity), key);
-    if let (Value::Object(fields), Value::Object(about)) = (&mut entity, about(topics)) {
+    if let (Value::Object(fields), Value::Object(about)) = (&mut entity, about(topics, page)) {
         fields.remove("p");
         fields.extend(about);
     }
@@ -190,16 +205,19 @@ fn of_entity(topics: &Topics, key: &str, mut entity: Value) -> Message {
 }
 
 /// What every discovery message says of this machine.
-fn about(topics: &Topics) -> Value {
+fn about(topics: &Topics, page: Option<&str>) -> Value {
+    let mut device = json!({
+        "ids": [topics.device_id()],
+        "name": format!("Hearth {}", topics.node()),
+        "mf": "hearth",
+        "mdl": "hearth",
+        "sw": env!("CARGO_PKG_VERSION"),
+    });
+    if let Some(page) = page {
+        device["cu"] = page.into();
+    }
     json!({
-        "dev": {
-            "ids": [topics.device_id()],
-            "name": format!("Hearth {}", topics.node()),
-            "mf": "hearth",
-            "mdl": "hearth",
-            "sw": env!("CARGO_PKG_VERSION"),
-            "sa": topics.node(),
-        },
+        "dev": device,
         "o": { "name": "hearth", "sw": env!("CARGO_PKG_VERSION") },
         "avty": [{ "t": topics.status() }],
     })
@@ -213,7 +231,7 @@ fn platform(entity: &Value) -> String {
     entity["p"].as_str().unwrap_or_default().into()
 }
 
-fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: Capabilities) -> Map<String, Value> {
+fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: &Capabilities) -> Map<String, Value> {
     let device = topics.device_id();
     let mut all = Map::new();
     let mut add = |key: String, mut entity: Value| {
@@ -230,21 +248,8 @@ fn entities(topics: &Topics, rules: &[Rule], commands: &[Entity], capabilities: 
     for command in commands.iter().filter(|command| capabilities.meets(command.needs)) {
         add(command.key.into(), command.config.clone());
     }
-    for rule in rules {
-        let (name, topic) = (readable(rule.name.as_str()), topics.rule(rule.name.as_str()));
-        let sensor = json!({
-            "p": "binary_sensor", "name": name, "stat_t": topic, "val_tpl": "{{ value_json.state }}", "json_attr_t": topic,
-            "json_attr_tpl": ATTRIBUTES, "off_dly": rule.unconfirmed_limit_s(),
-        });
-        add(format!("rule_{}", rule.name), sensor);
-        if rule.question.is_some() {
-            let probability = json!({
-                "p": "sensor", "name": format!("{name} probability"), "stat_t": topic,
-                "val_tpl": "{{ (value_json.probability * 100) | round(1) if value_json.probability is number else None }}",
-                "unit_of_meas": "%", "stat_cla": "measurement", "sug_dsp_prc": 0,
-            });
-            add(format!("probability_{}", rule.name), probability);
-        }
+    for (key, entity) in rules.iter().flat_map(|rule| of_rule(topics, rule)) {
+        add(key, entity);
     }
     all
 }
@@ -264,8 +269,8 @@ fn text_entities(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> 
         (
             "summary",
             json!({
-                "p": "sensor", "name": "Summary", "dev_cla": "timestamp",
-                "stat_t": topics.summary(), "val_tpl": "{{ value_json.time }}", "json_attr_t": topics.summary(),
+                "p": "sensor", "name": "Summary", "ic": "mdi:text-box-outline",
+                "stat_t": topics.summary(), "val_tpl": "{{ value_json.text[:250] }}", "json_attr_t": topics.summary(),
                 "json_attr_tpl": ATTRIBUTES,
             }),
         ),
@@ -290,13 +295,4 @@ fn text_entities(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> 
         ));
     }
     entities
-}
-
-/// The display name of a rule: `left_on` becomes "Left on".
-fn readable(name: &str) -> String {
-    let mut text = name.replace(['_', '-'], " ");
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    text
 }

@@ -7,6 +7,7 @@
 //! those has the same `id`, `phase` and `time`.
 
 mod health;
+mod notification;
 mod shorten;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
+use self::notification::notification;
 use self::shorten::{shorten, to_json};
 use super::topics::Topics;
 use crate::event::{
@@ -21,6 +23,7 @@ use crate::event::{
 };
 
 pub use health::{ProcessUsage, health};
+pub(crate) use notification::readable;
 pub(crate) use shorten::shortened;
 
 /// The version of all payloads. It is increased when a field changes its meaning or is removed.
@@ -112,9 +115,10 @@ pub struct RenewedState<'a> {
 /// An alert began, goes on or ended. Not retained: Home Assistant ignores a retained event. `event_type` is the rule.
 pub fn alert(topics: &Topics, alert: &Alert) -> Message {
     let Alert { id, rule, phase, severity, room, time, probability, answer, evidence } = alert;
+    let (title, text) = notification(alert);
     let body = json!({
         "event_type": rule, "rule": rule, "phase": phase, "severity": severity, "room": room,
-        "probability": probability.map(rounded), "answer": answer, "evidence": evidence,
+        "probability": probability.map(rounded), "answer": answer, "evidence": evidence, "title": title, "message": text,
     });
     let sources = evidence.iter().map(|evidence| evidence.utterance).chain([*id]).collect();
     message(topics.alert(), false, MessageHeader { id: *id, time: *time }, body, speech(sources, *time, None))

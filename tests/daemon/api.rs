@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use regex::Regex;
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use super::harness::{HEARTH, Hearth, config, household};
 use super::mosquitto::{Mosquitto, Subscriber, free_address};
@@ -106,6 +107,7 @@ impl WebPage {
         Self::start_with("")
     }
 
+    /// `settings` are further ones of the page.
     fn start_with(settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listen = free_address();
@@ -192,6 +194,29 @@ fn the_page_shows_nothing_without_the_token() {
     for file in ["page.css", "day.js", "shared.js", "stream.js", "service.js", "manifest.webmanifest", "icon-512.png"] {
         assert!(seen.contains(file), "{file} is loaded by none: {seen:?}");
     }
+    page.end();
+}
+
+#[test]
+fn who_is_trusted_needs_no_token_but_a_page_of_another_site_cannot_act_for_them() {
+    let page = WebPage::start_with("trusted = [\"127.0.0.2\"]");
+    let host = page.base.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let address: SocketAddr = host.parse().unwrap();
+    let from = |ip: [u8; 4], headers: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        write!(stream, "GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[..12].to_string()
+    };
+    let (own, refused, shown) = ("X-Requested-With: hearth\r\n", "HTTP/1.1 401", "HTTP/1.1 200");
+    assert_eq!(from([127, 0, 0, 2], own), shown);
+    assert_eq!(from([127, 0, 0, 2], ""), refused, "a link or a form of another site");
+    assert_eq!(from([127, 0, 0, 1], own), refused, "somebody else");
+    assert_eq!(from([127, 0, 0, 1], &format!("Authorization: Bearer {}\r\n", page.token)), shown);
     page.end();
 }
 

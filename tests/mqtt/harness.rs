@@ -27,7 +27,7 @@ use ulid::Ulid;
 
 use crate::mosquitto::LONG;
 
-pub(crate) const BOTH: Capabilities = Capabilities { hears: true, reads: true };
+pub(crate) const BOTH: Capabilities = Capabilities { hears: true, reads: true, page: None };
 pub(crate) const ROOMY: store::OutboxLimits =
     store::OutboxLimits { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
 

@@ -35,8 +35,12 @@ pub(crate) fn check_discovery(payload: &Value) {
     }
 }
 
+fn json_of(message: &Message) -> Value {
+    serde_json::from_str(&message.payload).unwrap()
+}
+
 /// The one message of the device, where the broker takes it.
-fn together(rules: &[Rule], capabilities: Capabilities, before: &AnnouncedEntities) -> (Message, AnnouncedEntities) {
+fn together(rules: &[Rule], capabilities: &Capabilities, before: &AnnouncedEntities) -> (Message, AnnouncedEntities) {
     let commands = commands::entities(&topics());
     let (messages, now) = discovery::announce(&topics(), rules, &commands, capabilities, before, None);
     let [message] = <[Message; 1]>::try_from(messages).unwrap();
@@ -46,7 +50,7 @@ fn together(rules: &[Rule], capabilities: Capabilities, before: &AnnouncedEntiti
 #[test]
 fn discovery_has_the_shape_home_assistant_accepts() {
     let rules = Config::default().rules;
-    let (message, announced) = together(&rules, BOTH, &AnnouncedEntities::default());
+    let (message, announced) = together(&rules, &BOTH, &AnnouncedEntities::default());
     assert_eq!((message.topic.as_str(), message.retain), ("homeassistant/device/hearth_home/config", true));
     let payload: Value = serde_json::from_str(&message.payload).unwrap();
     check_discovery(&payload);
@@ -84,28 +88,60 @@ fn discovery_has_the_shape_home_assistant_accepts() {
     }
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(cmps["alert"]["evt_typ"], json!(names));
-    assert_eq!(cmps["rule_left_on"]["name"], "Left on");
+    assert_eq!(cmps["rule_left_on"]["name"], "Left on alert");
     assert_eq!(cmps["rule_left_on"]["off_dly"], 1800);
-    assert_eq!(cmps["summary"]["dev_cla"], "timestamp");
+    assert!(cmps["summary"].get("dev_cla").is_none(), "its state is the text");
+    assert_eq!(payload["dev"].get("sa"), None, "Home Assistant would make an area of it");
+    assert_eq!(payload["dev"].get("cu"), None, "there is no page");
+    let with_page = Capabilities { page: Some("http://192.0.2.7:8787/".into()), ..BOTH };
+    let (with_page, _) = together(&rules, &with_page, &AnnouncedEntities::default());
+    assert_eq!(json_of(&with_page)["dev"]["cu"], "http://192.0.2.7:8787/");
 
     // The same rules again remove nothing; with one rule less its two entities are removed, once.
-    let (again, same) = together(&rules, BOTH, &announced);
+    let (again, same) = together(&rules, &BOTH, &announced);
     assert_eq!((again, &same), (message, &announced));
-    let (fewer, now) = together(&rules[1..], BOTH, &announced);
+    let (fewer, now) = together(&rules[1..], &BOTH, &announced);
     let fewer: Value = serde_json::from_str(&fewer.payload).unwrap();
     assert_eq!(fewer["cmps"]["rule_help"], json!({ "p": "binary_sensor" }));
     assert_eq!(fewer["cmps"]["probability_help"], json!({ "p": "sensor" }));
-    let (later, _) = together(&rules[1..], BOTH, &now);
+    let (later, _) = together(&rules[1..], &BOTH, &now);
     check_discovery(&serde_json::from_str(&later.payload).unwrap());
     assert!(!later.payload.contains("rule_help"));
 
-    let without_ears = Capabilities { hears: false, reads: true };
-    let (reader, _) = together(&rules, without_ears, &AnnouncedEntities::default());
+    let without_ears = Capabilities { hears: false, ..BOTH };
+    let (reader, _) = together(&rules, &without_ears, &AnnouncedEntities::default());
     assert!(!reader.payload.contains("request/pause"));
     assert!(!reader.payload.contains("\"microphone\"") && reader.payload.contains("\"ask\""));
-    let only_hears = Capabilities { hears: true, reads: false };
-    let (ears, _) = together(&[], only_hears, &AnnouncedEntities::default());
+    let only_hears = Capabilities { reads: false, ..BOTH };
+    let (ears, _) = together(&[], &only_hears, &AnnouncedEntities::default());
     assert!(ears.payload.contains("\"microphone\"") && !ears.payload.contains("\"ask\""));
+}
+
+#[test]
+fn a_rule_is_shown_as_what_it_is_about_and_else_as_a_problem() {
+    let own = ["homework", "leak"].map(|name| {
+        let mut rule = Config::default().rules[0].clone();
+        (rule.name, rule.watch) = (name.parse().unwrap(), None);
+        rule
+    });
+    let shown = |rules: &[Rule]| {
+        let (message, _) = together(rules, &BOTH, &AnnouncedEntities::default());
+        let cmps = json_of(&message)["cmps"].clone();
+        let field = |rule: &Rule, field: &str| cmps[format!("rule_{}", rule.name)][field].as_str().unwrap().to_string();
+        rules.iter().map(|rule| (field(rule, "name"), field(rule, "dev_cla"))).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("Help alert", "safety"),
+        ("Fire alert", "smoke"),
+        ("Leak alert", "moisture"),
+        ("Intruder alert", "safety"),
+        ("Door alert", "sound"),
+        ("Medicine alert", "problem"),
+        ("Left on alert", "problem"),
+    ];
+    let owned = |(name, class): (&str, &str)| (name.to_string(), class.to_string());
+    assert_eq!(shown(&Config::default().rules), expected.map(owned));
+    assert_eq!(shown(&own), [("Homework alert", "problem"), ("Leak alert", "moisture")].map(owned));
 }
 
 #[test]

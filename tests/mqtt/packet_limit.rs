@@ -38,7 +38,7 @@ fn enqueue(node: &mut PublishingNode, message: Message) {
 /// The entities with their platforms, as the one message of the device has them.
 fn entities(rules: &[Rule]) -> BTreeMap<String, Value> {
     let commands = commands::entities(&topics());
-    let (messages, _) = discovery::announce(&topics(), rules, &commands, BOTH, &AnnouncedEntities::default(), None);
+    let (messages, _) = discovery::announce(&topics(), rules, &commands, &BOTH, &AnnouncedEntities::default(), None);
     let device: Value = serde_json::from_str(&messages[0].payload).unwrap();
     device["cmps"].as_object().unwrap().clone().into_iter().collect()
 }

@@ -42,6 +42,7 @@ fn an_alert_has_the_documented_json() {
             "utterance": "00000000030000000000000004", "time": "2026-01-01T12:00:00Z", "room": "kitchen",
             "text": "There is water on the floor.",
         }],
+        "title": "Critical: Leak (99 %)", "message": "The tap drips. “There is water on the floor.”",
     });
     assert_eq!(serde_json::from_str::<Value>(&message.payload).unwrap(), expected);
 }

@@ -29,6 +29,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slot of a connection, which a request with the token takes for good.
 pub(super) type ConnectionSlot = Arc<ClientSlot<IpAddr>>;
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
 /// Serves until it is dropped.
 ///
 /// # Errors
@@ -40,8 +44,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router) -> io::Result<(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let slot = Arc::new(slots.enter(peer.ip().to_canonical()));
-                    connections.spawn(serve_connection(stream, slot, router.clone()));
+                    let peer = peer.ip().to_canonical();
+                    let slot = Arc::new(slots.enter(peer));
+                    connections.spawn(serve_connection(stream, slot, router.clone().layer(Extension(Peer(peer)))));
                 }
                 Err(error) => {
                     // The client has disconnected already, or the process is out of file descriptors for the moment.

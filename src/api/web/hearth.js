@@ -1,7 +1,7 @@
 // The way to hearth: the token, requests, and the events of the stream.
 
 import { tell } from "./dom.js";
-import { Stream } from "./stream.js";
+import { Stream, headersWith } from "./stream.js";
 
 // The token is in the address after the # the first time, and is then stored for this page.
 const hash = new URLSearchParams(location.hash.slice(1));
@@ -30,7 +30,7 @@ export async function request(path, options = {}) {
   const timer = away && setTimeout(() => abort.abort(), PATIENCE_MS);
   pending.add(abort);
   try {
-    const response = await fetch(path, { ...options, headers: { Authorization: `Bearer ${token()}` }, signal: abort.signal });
+    const response = await fetch(path, { ...options, headers: headersWith(token()), signal: abort.signal });
     return await response.json();
   } catch {
     return { error: AWAY };

@@ -7,6 +7,9 @@ const SILENCE_MS = 15000;
 // So many events are kept for a page that is opened later; with more, what was is requested anew.
 const KEPT = 1000;
 
+/** The headers of a request. Where the page needs no token, the second one says that it is this page that asks. */
+export const headersWith = token => ({ Authorization: `Bearer ${token}`, "X-Requested-With": "hearth" });
+
 /**
  * Delivers messages: `event` with the name and data of an event, `silent` with the time since when hearth does not answer (none if
  * it never did), `refused` with hearth's reason, after which the stream has ended.
@@ -42,8 +45,7 @@ export class Stream {
       const guard = setInterval(() => Date.now() - begun > SILENCE_MS && abort.abort(), 1000);
       let error;
       try {
-        const headers = { Authorization: `Bearer ${this.token}` };
-        const response = await fetch("events", { headers, signal: abort.signal });
+        const response = await fetch("events", { headers: headersWith(this.token), signal: abort.signal });
         if (response.status === 401) {
           this.stopped = true;
           return this.deliver({ kind: "refused", error: (await response.json()).error });

@@ -72,8 +72,7 @@ impl DiscoveryState {
         info: NodeInfo,
     ) -> Result<Self, store::StoreError> {
         let before = announced(store)?;
-        let capabilities =
-            Capabilities { hears: context.config.has_audio_source(), reads: context.config.listener.enabled };
+        let capabilities = Capabilities::of(&context.config);
         Ok(Self {
             rules,
             capabilities,
@@ -104,7 +103,7 @@ impl DiscoveryState {
         let messages = if self.discovery {
             let commands = commands::entities_of(topics, |name| self.taken.takes(name));
             let (messages, now) =
-                discovery::announce(topics, &self.rules, &commands, self.capabilities, &self.before, limit);
+                discovery::announce(topics, &self.rules, &commands, &self.capabilities, &self.before, limit);
             self.announcing = Some(now);
             messages
         } else if self.before != AnnouncedEntities::default() {
