@@ -149,7 +149,7 @@ fn it_starts_with_the_brokers_user_and_shows_the_page_to_the_supervisor_without_
         let mut answer = request.config().http_status_as_error(false).build().call().unwrap();
         let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
         assert!(policy.contains("frame-ancestors 'self'"), "Home Assistant shows it in a frame: {policy}");
-        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+        (answer.status().as_u16(), String::from_utf8_lossy(&answer.body_mut().read_to_vec().unwrap()).into_owned())
     };
     let (_, html) = get("", false);
     let named = Regex::new(r#"(?:href|src)="([^"]+)""#).unwrap();
