@@ -153,12 +153,12 @@ fn it_starts_with_the_brokers_user_and_shows_the_page_to_the_supervisor_without_
     };
     let (_, html) = get("", false);
     let named = Regex::new(r#"(?:href|src)="([^"]+)""#).unwrap();
+    let absolute = Regex::new(r#"(?:fetch|import|Worker|register|url)\s*\(?\s*["'`]?/[a-z]"#).unwrap();
     let mut files = 0;
     for address in named.captures_iter(&html).map(|found| found[1].to_owned()) {
         assert!(!address.starts_with('/') && !address.contains("://"), "{address} is not relative");
         let (code, text) = get(&address, false);
         assert_eq!(code, 200, "{address}");
-        let absolute = Regex::new(r#"(?:fetch|import|Worker|register|url)\s*\(?\s*["'`]?/[a-z]"#).unwrap();
         assert!(!absolute.is_match(&text), "{address}: {}", absolute.find(&text).unwrap().as_str());
         files += 1;
     }
