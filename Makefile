@@ -10,7 +10,7 @@ TESTED = --workspace --exclude hearth-fuzz
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd curl jq python3-voluptuous python3-yaml
 
-.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 addon addon-arm64 test-aarch64 analyze-arm bench-peers test-home-assistant test-page soak-publishing soak train-smoke deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 addon addon-arm64 test-container test-aarch64 analyze-arm bench-peers test-home-assistant test-page soak-publishing soak train-smoke deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -95,6 +95,12 @@ addon: deb
 
 addon-arm64: deb-arm64
 	tools/addon/make.sh arm64
+
+# The container image and the add-on's, built without Docker, and run. Wants root and a network.
+test-container: deb
+	@$(call apt,buildah debootstrap mosquitto mosquitto-clients curl jq python3-venv)
+	tools/container.sh lint
+	tools/container.sh test
 
 # A real Home Assistant and a real mosquitto beside the real hearth. Wants root, and 1.5 GB and five minutes the first time.
 test-home-assistant: build
