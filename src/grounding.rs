@@ -84,6 +84,13 @@ impl GroundedText {
         text_of(&self.sentences)
     }
 
+    /// Drops the sentences for which `may_tell` is false.
+    pub(crate) fn drop_unless(&mut self, may_tell: impl Fn(&GroundedSentence) -> bool) {
+        let before = self.sentences.len();
+        self.sentences.retain(may_tell);
+        self.dropped += (before - self.sentences.len()) as u32;
+    }
+
     /// Adds the sentences of another text, without those that are the same.
     pub(crate) fn append(&mut self, more: Self) {
         let mut told: HashSet<_> = self.sentences.iter().map(|sentence| signature(&words(&sentence.text))).collect();

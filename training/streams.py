@@ -31,8 +31,8 @@ def content_words(text):
 
 
 class Stream:
-    def __init__(self, enc, rng, cards, others, mixes):
-        self.enc, self.rng, self.cards, self.others, self.mixes = enc, rng, cards, others, mixes
+    def __init__(self, enc, rng, cards, others, mixes, short=False):
+        self.enc, self.rng, self.cards, self.others, self.mixes, self.short = enc, rng, cards, others, mixes, short
         self.restart()
 
     def restart(self):
@@ -40,7 +40,7 @@ class Stream:
         self.source = Source(r, self.cards, r.choice(self.mixes), r.choice([0, 0.02, 0.05]), r.choice([0.1, 0.3, 0.6]))
         self.rooms = r.sample(W.MORE_ROOMS, r.randint(1, 4)) if r.random() < 0.35 else []
         self.ids, self.ends, self.said = list(self.enc(OPEN)), [], []
-        self.fresh, self.life, self.unk = True, r.choice([2, 4, 8, 16, 32]), r.choice([0, 0, 0.03, 0.08])
+        self.fresh, self.life, self.unk = True, 1 if self.short else r.choice([2, 4, 8, 16, 32]), r.choice([0, 0, 0.03, 0.08])
 
     def chunk(self, n):
         """n tokens and the one after them, whether a stream begins, and [(place, the episodes said so far)]."""
@@ -48,7 +48,10 @@ class Stream:
         self.life -= 1
         while len(self.ids) <= n:
             e = self.source.next(); pre = f"[{self.rng.choice(self.rooms)}] " if self.rooms else ""
-            for p in e.parts: self.ids += self.enc(f" {pre}{p}")
+            ids = [t for p in e.parts for t in self.enc(f" {pre}{p}")]
+            # a window of the last words begins in the midst of a sentence
+            if self.short and not self.said and not e.kinds: ids = ids[self.rng.randrange(len(ids)):]
+            self.ids += ids
             self.said = self.said[-5:] + [e]; self.ends.append((len(self.ids), self.said))
         out = self.ids[:n + 1]; ends = [(k - 1, s) for k, s in self.ends if k <= n]
         self.ids = self.ids[n:]; self.ends = [(k - n, s) for k, s in self.ends if k > n]
@@ -136,13 +139,13 @@ def copies(enc, rng, n):
 
 class Batches:
     """`next()` gives one batch as numpy arrays. Rows are kept in order: row i goes on where row i of the batch before ended."""
-    def __init__(self, tokenizer, seed, rows, main, length, prose=(), mixes=None, copying=0.0, repeat=0.08, lm_share=1.0, words=0.5):
+    def __init__(self, tokenizer, seed, rows, main, length, prose=(), mixes=None, copying=0.0, repeat=0.08, lm_share=1.0, words=0.5, short=False):
         self.rng = random.Random(seed); self.enc = Encoder(tokenizer); self.rows, self.main, self.length = rows, main, length
         self.copying, self.repeat, self.lm_share, self.words = copying, repeat, lm_share, words
         cards = decks(self.rng, prose); lines = cards["written"].cards
         others = {"written": [d for d in lines if d["s"]], "own": [d for d in {id(c[0]): c[0] for c in cards["own"].cards}.values()], "facts": [q for d in lines for q, _ in d["q"] if "{" not in q]}
         mixes = [{o: x for o, x in m.items() if o == "generator" or o in cards} for m in (mixes or MIXES)]
-        self.streams = [Stream(self.enc, random.Random(self.rng.randrange(1 << 40)), cards, others, mixes) for _ in range(rows)]
+        self.streams = [Stream(self.enc, random.Random(self.rng.randrange(1 << 40)), cards, others, mixes, short) for _ in range(rows)]
 
     def next(self):
         B, T, L, rng = self.rows, self.main, self.length, self.rng

@@ -15,7 +15,7 @@ from streams import Batches
 
 
 def worker(queue, settings, seed):
-    os.nice(0); b = Batches(settings["tokenizer"], seed, settings["rows"], settings["main"], settings["length"], settings["prose"], copying=settings["copying"], repeat=settings["repeat"], lm_share=settings["lm_share"], words=settings["words"])
+    os.nice(0); b = Batches(settings["tokenizer"], seed, settings["rows"], settings["main"], settings["length"], settings["prose"], copying=settings["copying"], repeat=settings["repeat"], lm_share=settings["lm_share"], words=settings["words"], short=settings["short"])
     while True: queue.put(b.next())
 
 
@@ -63,6 +63,7 @@ def main():
     ap.add_argument("--words", type=float, default=0.5, help="tokens of questions that are answered in words, for each token of yes/no questions")
     ap.add_argument("--hint", type=float, default=2.0, help="the weight of the straight line's help")
     ap.add_argument("--copying", type=float, default=0.06); ap.add_argument("--repeat", type=float, default=0.08); ap.add_argument("--mean", type=float, default=0.998)
+    ap.add_argument("--short", action="store_true", help="each row begins anew, as the event model reads")
     ap.add_argument("--hours", type=float, default=1e9); ap.add_argument("--steps", type=int, default=10 ** 9); ap.add_argument("--decay", type=int, default=0); ap.add_argument("--minutes", type=float, default=4, help="between checkpoints"); ap.add_argument("--threads", type=int, default=1); ap.add_argument("--start", default="", help="a checkpoint folder to start from")
     a = ap.parse_args()
     torch.set_num_threads(a.threads); os.makedirs(a.out, exist_ok=True)
@@ -82,7 +83,7 @@ def main():
         if os.path.abspath(a.tokenizer) != os.path.abspath(os.path.join(a.out, "tokenizer.json")): shutil.copy(a.tokenizer, os.path.join(a.out, "tokenizer.json"))
     print(f"{W.w.numel() / 1e6:.2f} M parameters, {c}", flush=True)
     prose = open(a.text, encoding="utf-8").read().splitlines() if a.text and os.path.exists(a.text) else []
-    settings = dict(tokenizer=a.tokenizer, rows=a.rows, main=a.main, length=a.length, prose=prose, copying=a.copying, repeat=a.repeat, lm_share=a.lm_share, words=a.words)
+    settings = dict(tokenizer=a.tokenizer, rows=a.rows, main=a.main, length=a.length, prose=prose, copying=a.copying, repeat=a.repeat, lm_share=a.lm_share, words=a.words, short=a.short)
     queue = multiprocessing.Queue(6); feeder = multiprocessing.Process(target=worker, args=(queue, settings, 7919 * (step + 1)), daemon=True); feeder.start()
     state, seen = M.empty_state(c, a.rows), np.zeros(a.rows, int)
     begun = step; t0 = saved = time.time(); cpu0 = time.process_time(); shown = (step, tokens, t0, cpu0)

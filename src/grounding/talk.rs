@@ -33,6 +33,10 @@ pub(super) enum Said {
 }
 
 impl<'a> Talk<'a> {
+    pub(crate) fn utterances(&self) -> &'a [Evidence] {
+        self.utterances
+    }
+
     /// Prepares utterances, oldest first.
     pub(crate) fn new(utterances: &'a [Evidence]) -> Self {
         let mut talk = Self { utterances, words: Vec::new(), said: HashMap::new() };

@@ -16,6 +16,8 @@ use crate::watcher::{WatchScores, Watcher};
 
 /// Utterances that are older than this beside the newest are not scored with it.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(60);
+/// The log-odds of an event that is as likely as not.
+const EVEN: f64 = 0.0;
 /// At most so many utterances are scored together.
 const UTTERANCES: usize = 30;
 
@@ -52,7 +54,7 @@ impl Listener {
             let suspects = kind.zip(watched).filter(|(kind, (scores, watcher))| watcher.suggests(*kind, scores));
             let rests_on = suspects
                 .filter(|_| reached)
-                .map_or_else(Vec::new, |(kind, (_, watcher))| self.rests_on(watcher, kind, said));
+                .map_or_else(Vec::new, |(kind, (_, watcher))| self.rests_on(watcher, kind, said, monitor.policy.enter));
             RuleEvidence { asked, log_odds, rests_on, waits: false }
         };
         let mut all: Vec<RuleEvidence> = self.rules.iter().zip(asked).map(weigh).collect();
@@ -112,9 +114,36 @@ impl Listener {
     }
 
     /// The utterances that the highest score of `kind` at one of the utterances `said` rests on.
-    fn rests_on(&self, watcher: &Watcher, kind: WatchKind, said: &[Evidence]) -> Vec<Evidence> {
+    fn rests_on(&self, watcher: &Watcher, kind: WatchKind, said: &[Evidence], enter: f64) -> Vec<Evidence> {
         let best = together(self.likeliest(watcher, kind, said));
-        best[watcher.carriers(&texts(&best), kind)].iter().map(|one| cut_quote((*one).clone())).collect()
+        let end = self.shortest_end(watcher, kind, &best, enter);
+        end[watcher.carriers(&texts(end), kind)].iter().map(|one| cut_quote((*one).clone())).collect()
+    }
+
+    /// The shortest end of `talk` that alone reaches `enter`, or makes the event more likely than not. So an event is not told in the
+    /// words of another one before it.
+    fn shortest_end<'a, 't>(
+        &self,
+        watcher: &Watcher,
+        kind: WatchKind,
+        talk: &'a [&'t Evidence],
+        enter: f64,
+    ) -> &'a [&'t Evidence] {
+        for from in (0..talk.len()).rev() {
+            let end = &talk[from..];
+            let words = texts(end);
+            if watcher.longest(&words).len() < end.len() {
+                break;
+            }
+            let scores = watcher.score(&words);
+            let events = self.events.as_ref().filter(|_| watcher.suggests(kind, &scores));
+            let said = events
+                .and_then(|events| Some(events.log_odds(kind, &scores, *events.try_ask(&words, &[kind]).first()?)));
+            if said.unwrap_or_else(|| watcher.log_odds(kind, &scores)) >= enter.min(EVEN) {
+                return end;
+            }
+        }
+        talk
     }
 }
 

@@ -162,7 +162,7 @@ impl Listener {
         let monitor = self.rules.iter().find(|monitor| monitor.rule.name.as_str() == alert.rule)?;
         let written = draft.into_parts().0.pop()?;
         let asked = monitor.rule.question.as_deref().unwrap_or_default();
-        let grounded = Talk::new(&talk).ground(&written.text, written.ended, self.reader.check_options(asked));
+        let grounded = self.ground(&Talk::new(&talk), &written, asked);
         count(&self.checked, &grounded);
         let answer = Some(grounded.text()).filter(|text| !text.is_empty())?;
         let is_on = monitor.watch.active() && !monitor.watch.acknowledged();
