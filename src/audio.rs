@@ -147,7 +147,7 @@ impl SourceControl {
 /// microphone that is unplugged is opened again under the same name, for as long as it takes.
 ///
 /// # Errors
-/// A source cannot be opened at the start, or fails in a way that a change of the config can mend. All others are stopped then.
+/// A source other than a microphone cannot be opened at the start, or fails in a way that a change of the config can mend. All others are stopped then.
 pub fn run(
     sources: &[(String, SourceConfig)],
     base: &Path,
@@ -192,7 +192,8 @@ fn run_source(
     match source {
         SourceConfig::Microphone(settings) => {
             let sink = DroppingSink::new(out, room, metrics);
-            capture::run(&settings.device, sink, control, metrics)
+            capture::run(&settings.device, sink, control, metrics);
+            Ok(())
         }
         SourceConfig::File(settings) => {
             file::run(&base.join(&settings.path), settings.pace, blocking_sink(out), control)

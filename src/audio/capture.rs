@@ -44,30 +44,22 @@ const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Captures from the microphone until the sources are stopped or the receiver is gone.
-///
-/// # Errors
-/// The microphone cannot be opened at the start. One that was open before is opened again for as long as it takes.
-pub(super) fn run(
-    name: &str,
-    sink: DroppingSink,
-    control: &SourceControl,
-    metrics: &Metrics,
-) -> Result<(), AudioError> {
+/// Captures from the microphone until the sources are stopped or the receiver is gone. One that cannot be opened, also at the start, is
+/// tried again for as long as it takes.
+pub(super) fn run(name: &str, sink: DroppingSink, control: &SourceControl, metrics: &Metrics) {
     let mut capture =
         Capture { name, sink, control, reached: None, backoff: MIN_BACKOFF, closing: ClosingStream::default() };
     while !control.stopped() {
         capture.sink.keep_alive();
         metrics.listening.set(control.listening());
         if capture.may_open()
-            && let Some(stream) = capture.open()?
+            && let Some(stream) = capture.open()
             && capture.listen(stream).is_break()
         {
             break;
         }
     }
     capture.close();
-    Ok(())
 }
 
 /// One microphone, open or not.
@@ -102,21 +94,19 @@ impl Capture<'_> {
     }
 
     /// Opens the device. None where that failed and is to be tried again; it has waited already.
-    fn open(&mut self) -> Result<Option<CaptureStream>, AudioError> {
+    fn open(&mut self) -> Option<CaptureStream> {
         match CaptureStream::open(self.name, self.reached) {
             Ok(stream) => {
                 tracing::info!(device = self.name, rate = stream.rate, "listening to the microphone");
-                Ok(Some(stream))
+                Some(stream)
             }
-            // At the start it is an error: the config may name the wrong device.
-            Err(error) if self.reached.is_none() && !self.sink.has_open_gap() => Err(error),
             Err(error) => {
                 let again_s = self.backoff.as_secs();
-                tracing::warn!(device = self.name, error = %error, again_s, "the microphone is still away");
+                tracing::warn!(device = self.name, %error, again_s, "the microphone cannot be opened; hearth waits for it");
                 self.sink.device_lost(delivered_until(self.reached));
                 self.pause(self.backoff);
                 self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
-                Ok(None)
+                None
             }
         }
     }

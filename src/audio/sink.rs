@@ -152,11 +152,6 @@ impl<'a> DroppingSink<'a> {
         Self { sink: RoomSink::new(out, room, metrics), open_gap: None }
     }
 
-    /// There is a gap that was not reported yet.
-    pub(super) fn has_open_gap(&self) -> bool {
-        self.open_gap.is_some()
-    }
-
     /// The source is alive, whether it delivers or not.
     pub(super) fn keep_alive(&self) {
         self.sink.room_metrics.heartbeat.beat();
