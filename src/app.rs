@@ -31,6 +31,7 @@ pub(crate) use self::error::AppError;
 use self::microphone::MicrophoneSwitch;
 use crate::api::web::WebServer;
 use crate::commands::confirmation::ForgetConfirmation;
+use crate::commands::microphone::MicrophoneState;
 use crate::commands::{PendingCommand, Request};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -40,12 +41,14 @@ use crate::services::listen::ListenerEvent;
 use crate::store::{self, Store};
 use crate::supervisor::Supervisor;
 
-/// Runs the daemon until `shutdown` is ready or the source ends; then finishes what was heard.
+/// Runs the daemon until `shutdown` is ready or the source ends; then finishes what was heard. `first` is what the microphone is where
+/// no run was before.
 ///
 /// # Errors
 /// Something it needs is missing, or a service ended by itself; what was heard until then was finished as far as possible.
 pub(crate) async fn run(
     config: Config,
+    first: MicrophoneState,
     shutdown: impl Future<Output = ()>,
     metrics: Arc<Metrics>,
 ) -> Result<(), AppError> {
@@ -53,7 +56,7 @@ pub(crate) async fn run(
     // Handled from the first moment on: it would end a daemon that still loads its models.
     let mut hangup = signal(SignalKind::hangup())?;
     let resources = tokio::select! {
-        resources = tokio::task::spawn_blocking(move || Resources::load(config, metrics)) => resources??,
+        resources = tokio::task::spawn_blocking(move || Resources::load(config, first, metrics)) => resources??,
         () = &mut shutdown => return Ok(()),
     };
     let page = &resources.context.config.page;

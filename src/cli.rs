@@ -27,6 +27,7 @@ mod range;
 pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod search;
+mod setup;
 mod state;
 pub(crate) mod status;
 mod subtitles;

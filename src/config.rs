@@ -22,7 +22,7 @@ use crate::event::Severity;
 
 pub(crate) use listener::ListenerConfig;
 pub use listener::{RenewWhen, States, WatchKind};
-pub(crate) use load::ConfigError;
+pub(crate) use load::{ConfigError, ConfigProblem};
 pub use load::{from_text, load};
 pub(crate) use mqtt::COMMANDS;
 pub use mqtt::MqttConfig;
@@ -32,6 +32,9 @@ pub use source::{FileConfig, MicrophoneConfig, PlaybackPace, SourceConfig, Wyomi
 pub(crate) use source::{SourcesConfig, StdinConfig};
 pub use values::Keep;
 pub(crate) use values::{Broker, Confirm, Days, Name, Probability, Seconds, Topic, TopicFilter};
+
+/// The bundled file: every setting with its default.
+pub(crate) const BUNDLED: &str = include_str!("../config/hearth.toml");
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

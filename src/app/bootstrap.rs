@@ -15,6 +15,7 @@ use super::AppError;
 use crate::asr::decode_scheduler::InterimMode;
 use crate::asr::whisper::Whisper;
 use crate::asr_pipeline::AsrPipeline;
+use crate::commands::microphone::MicrophoneState;
 use crate::config::{Broker, Config, Keep};
 use crate::listener::event_model::EventModel;
 use crate::listener::{Listener, ListenerError};
@@ -40,18 +41,25 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    /// Loads and opens everything; seconds, or minutes for a large model.
+    /// Loads and opens everything; seconds, or minutes for a large model. With a new database the microphone is as `first` says.
     ///
     /// # Errors
     /// A model, the state directory or the broker cannot be had.
-    pub(crate) fn load(config: Config, metrics: Arc<Metrics>) -> Result<Self, AppError> {
+    pub(crate) fn load(config: Config, first: MicrophoneState, metrics: Arc<Metrics>) -> Result<Self, AppError> {
         let dir = state_dir(&config)?;
         let new = Store::is_new_in(&dir);
-        let store = Store::open(&dir, store::OutboxLimits::from(&config.store))?;
+        let mut store = Store::open(&dir, store::OutboxLimits::from(&config.store))?;
         let lock = store::Lock::take(&dir)?;
         let mut context = Context::open(config, &dir, metrics)?;
         if new {
             warn_of_lost_database(&context, &store)?;
+            first.store(&mut store)?;
+            if !first.is_open() && context.config.has_audio_source() {
+                info!(
+                    "this is the first start, so the microphone is closed: open it with `sudo hearth setup`, on the page or in Home \
+                     Assistant"
+                );
+            }
         }
         let config = context.config.clone();
         context.transcript = match config.store.keep {

@@ -34,6 +34,13 @@ pub(crate) struct CheckArgs {
     config: Option<PathBuf>,
 }
 
+impl CheckArgs {
+    /// For this file.
+    pub(super) fn of(config: &Path) -> Self {
+        Self { config: Some(config.into()) }
+    }
+}
+
 /// Something that the config names cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} of what the config names cannot be used as it is")]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::terminal::Verbosity;
 use super::{
     ask, bench, check, demo, devices, export, forget, generate, history, judge, manpages, microphone, models, mqtt,
-    output, rules, run, search, state, status, transcribe, watch,
+    output, rules, run, search, setup, state, status, transcribe, watch,
 };
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
@@ -70,6 +70,8 @@ enum CliCommand {
     Bench(bench::BenchArgs),
     /// List microphones
     Devices(devices::DevicesArgs),
+    /// Set up microphone, room, broker and storage, and begin to listen
+    Setup(setup::SetupArgs),
     /// Report everything that is wrong with a config, and try what it names
     Check(check::CheckArgs),
     /// Print the completions of a shell
@@ -130,6 +132,7 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
         CliCommand::Mqtt(args) => mqtt::run(args),
         CliCommand::Bench(args) => bench::run(args),
         CliCommand::Devices(args) => devices::run(args),
+        CliCommand::Setup(args) => setup::run(&args),
         CliCommand::Check(args) => check::run(args),
         CliCommand::Completions(args) => manpages::completions(&args, CommandLine::command()),
         CliCommand::Man(args) => manpages::man(&args, CommandLine::command()),

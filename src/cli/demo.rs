@@ -18,6 +18,7 @@ use self::screen::{DemoScreen, DemoSummary};
 use super::output::stdout;
 use super::run::{runtime, terminated};
 use super::terminal::Verbosity;
+use crate::commands::microphone::MicrophoneState;
 use crate::config::{self, FileConfig, LogConfig, LogFormat, PlaybackPace, SourceConfig};
 use crate::metrics::Metrics;
 use crate::mqtt::broker;
@@ -118,7 +119,7 @@ async fn play(args: &DemoArgs, folder: &Path, recording: &Path) -> anyhow::Resul
     let metrics = Arc::new(Metrics::default());
     let mut screen = DemoScreen::new(topics, args.json, audio::seconds(recording)?, address);
     screen.begin(args.fast)?;
-    let mut daemon = std::pin::pin!(app::run(config, terminated()?, metrics.clone()));
+    let mut daemon = std::pin::pin!(app::run(config, MicrophoneState::Open, terminated()?, metrics.clone()));
     loop {
         tokio::select! {
             ended = &mut daemon => {

@@ -9,13 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::terminal::Verbosity;
 use crate::app::bootstrap;
+use crate::commands::microphone::MicrophoneState;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::{app, journal};
 
 /// Where the package installs the config.
-const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
+pub(super) const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
 /// Where the package, or an administrator, installs the service.
 const SYSTEM_UNITS: [&str; 3] = [
     "/usr/lib/systemd/system/hearth.service",
@@ -30,6 +31,9 @@ pub(crate) struct RunArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Keep the microphone closed at the very first start, until somebody opens it; a later start does as the last run ended
+    #[arg(long)]
+    first_start_muted: bool,
 }
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -41,10 +45,11 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
         Verbosity::Debug => config.log.level = "trace".into(),
     }
     journal::init(&config.log)?;
+    let first = if args.first_start_muted { MicrophoneState::Muted } else { MicrophoneState::Open };
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let shutdown = terminated()?;
-        app::run(config, shutdown, Arc::new(Metrics::default())).await.map_err(anyhow::Error::from)
+        app::run(config, first, shutdown, Arc::new(Metrics::default())).await.map_err(anyhow::Error::from)
     });
     // A thread that did not stop was logged; it must not keep the process alive.
     runtime.shutdown_background();

@@ -29,6 +29,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("clap_complete", "cli/manpages"),
     ("clap_mangen", "cli/manpages"),
     ("prometheus_client", "api/openmetrics"),
+    ("dialoguer", "cli/setup"),
+    ("toml_edit", "cli/setup"),
 ];
 
 /// Type names that may be used more than once: `hearth bench` has arguments with and without its feature.

@@ -91,17 +91,19 @@ impl Hearth {
 
     /// With variables of the environment, as a service manager sets them.
     pub(crate) fn run_as(dir: &Path, config: &str, stdin: Stdio, variables: &[(&str, &Path)]) -> Self {
+        Self::spawn(dir, config, Command::new(HEARTH).arg("run").envs(variables.iter().copied()).stdin(stdin))
+    }
+
+    /// As the unit for systemd starts it.
+    pub(crate) fn run_as_installed(dir: &Path, config: &str) -> Self {
+        Self::spawn(dir, config, Command::new(HEARTH).args(["run", "--first-start-muted"]).stdin(Stdio::null()))
+    }
+
+    fn spawn(dir: &Path, config: &str, command: &mut Command) -> Self {
         let path = dir.join("hearth.toml");
         std::fs::write(&path, config).unwrap();
-        let mut child = Command::new(HEARTH)
-            .args(["run", "--config"])
-            .arg(&path)
-            .envs(variables.iter().copied())
-            .stdin(stdin)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.arg("--config").arg(&path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (tell, log) = sync_channel(10_000);
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));

@@ -26,6 +26,7 @@ mod muting;
 mod packet_limit;
 mod renewals;
 mod restarts;
+mod setup;
 mod several_machines;
 mod several_rooms;
 mod slow_machine;

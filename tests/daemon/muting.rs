@@ -29,9 +29,9 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// A hearth that hears by network microphones alone, and its page.
-struct Home {
-    dir: tempfile::TempDir,
-    subscriber: Subscriber,
+pub(super) struct Home {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) subscriber: Subscriber,
     hearth: Hearth,
     microphones: SocketAddr,
     _broker: Mosquitto,
@@ -39,6 +39,10 @@ struct Home {
 
 impl Home {
     fn start() -> Self {
+        Self::start_with(Hearth::run)
+    }
+
+    pub(super) fn start_with(run: impl Fn(&Path, &str) -> Hearth) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let broker = Mosquitto::anywhere(dir.path());
         let subscriber = Subscriber::new(broker.address, "hearth/#", None);
@@ -48,7 +52,7 @@ impl Home {
              [mqtt]\nurl = \"mqtt://{}\"\n[page]\nlisten = \"{page}\"\n",
             broker.address
         );
-        let mut hearth = Hearth::run(dir.path(), &text);
+        let mut hearth = run(dir.path(), &text);
         hearth.until_said("hearth is up");
         subscriber.wait_for("the birth", |h| h.topic.ends_with("/status") && h.payload == "online" && !h.retain);
         Self { dir, subscriber, hearth, microphones, _broker: broker }
@@ -66,11 +70,31 @@ impl Home {
         request.call().unwrap().into_body().read_to_string().unwrap()
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         self.hearth.terminate();
         let (ended, said) = self.hearth.wait();
         assert!(ended.success(), "{said}");
     }
+}
+
+#[test]
+fn an_installed_hearth_begins_muted_and_then_keeps_what_was_chosen() {
+    let home = Home::start_with(Hearth::run_as_installed);
+    home.subscriber
+        .wait_for("a closed microphone", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "OFF");
+    assert_eq!(status(home.dir.path())["hears"]["listening"], false);
+    home.switch("ON");
+    let Home { dir, hearth, _broker, .. } = home;
+    hearth.terminate();
+    let said = hearth.wait().1;
+    assert!(said.contains("this is the first start, so the microphone is closed"), "{said}");
+    let text = std::fs::read_to_string(dir.path().join("hearth.toml")).unwrap();
+    let mut again = Hearth::run_as_installed(dir.path(), &text);
+    again.until_said("hearth is up");
+    wait_until("it listens again", || status(dir.path())["hears"]["listening"] == true);
+    again.terminate();
+    let (ended, said) = again.wait();
+    assert!(ended.success() && !said.contains("first start"), "{said}");
 }
 
 #[test]
