@@ -22,7 +22,7 @@ const MAX_SUMMARY_WORDS: usize = 6_000;
 
 /// A sentence tells of an event from these log-odds on that the watcher gives to its words. Of the summaries by hand of the exchanges kept
 /// from training, 3 in 1,000 are dropped with it (7 with 2, 26 with 0); of sentences about an event that rest on other talk, nine in ten.
-const TELLS_OF_EVENT: f64 = 4.0;
+pub(super) const TELLS_OF_EVENT: f64 = 4.0;
 
 /// An answer that is being written.
 pub(crate) struct AnswerDraft {

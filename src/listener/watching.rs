@@ -9,6 +9,7 @@ use tracing::warn;
 use super::calibration::WatchedOdds;
 use super::event_model::EventModel;
 use super::rule_monitor::{RuleEvidence, Watched};
+use super::telling::TELLS_OF_EVENT;
 use super::{Listener, cross_talk, cut_quote};
 use crate::config::WatchKind;
 use crate::event::Evidence;
@@ -16,8 +17,6 @@ use crate::watcher::{WatchScores, Watcher};
 
 /// Utterances that are older than this beside the newest are not scored with it.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(60);
-/// The log-odds of an event that is as likely as not.
-const EVEN: f64 = 0.0;
 /// At most so many utterances are scored together.
 const UTTERANCES: usize = 30;
 
@@ -54,7 +53,7 @@ impl Listener {
             let suspects = kind.zip(watched).filter(|(kind, (scores, watcher))| watcher.suggests(*kind, scores));
             let rests_on = suspects
                 .filter(|_| reached)
-                .map_or_else(Vec::new, |(kind, (_, watcher))| self.rests_on(watcher, kind, said, monitor.policy.enter));
+                .map_or_else(Vec::new, |(kind, (_, watcher))| self.rests_on(watcher, kind, said));
             RuleEvidence { asked, log_odds, rests_on, waits: false }
         };
         let mut all: Vec<RuleEvidence> = self.rules.iter().zip(asked).map(weigh).collect();
@@ -113,38 +112,22 @@ impl Listener {
         ends.map(|end| &talk[..=end]).max_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or_default()
     }
 
-    /// The utterances that the highest score of `kind` at one of the utterances `said` rests on.
-    fn rests_on(&self, watcher: &Watcher, kind: WatchKind, said: &[Evidence], enter: f64) -> Vec<Evidence> {
+    /// The utterances that the highest score of `kind` at one of the utterances `said` rests on. An utterance that tells of another
+    /// event is none of them, nor is what was said before it.
+    fn rests_on(&self, watcher: &Watcher, kind: WatchKind, said: &[Evidence]) -> Vec<Evidence> {
         let best = together(self.likeliest(watcher, kind, said));
-        let end = self.shortest_end(watcher, kind, &best, enter);
+        let earlier = &best[..best.len().saturating_sub(1)];
+        let is_other = |one: &&Evidence| tells_of(watcher, &one.text).is_some_and(|told| told != kind);
+        let end = &best[earlier.iter().rposition(is_other).map_or(0, |last| last + 1)..];
         end[watcher.carriers(&texts(end), kind)].iter().map(|one| cut_quote((*one).clone())).collect()
     }
+}
 
-    /// The shortest end of `talk` that alone reaches `enter`, or makes the event more likely than not. So an event is not told in the
-    /// words of another one before it.
-    fn shortest_end<'a, 't>(
-        &self,
-        watcher: &Watcher,
-        kind: WatchKind,
-        talk: &'a [&'t Evidence],
-        enter: f64,
-    ) -> &'a [&'t Evidence] {
-        for from in (0..talk.len()).rev() {
-            let end = &talk[from..];
-            let words = texts(end);
-            if watcher.longest(&words).len() < end.len() {
-                break;
-            }
-            let scores = watcher.score(&words);
-            let events = self.events.as_ref().filter(|_| watcher.suggests(kind, &scores));
-            let said = events
-                .and_then(|events| Some(events.log_odds(kind, &scores, *events.try_ask(&words, &[kind]).first()?)));
-            if said.unwrap_or_else(|| watcher.log_odds(kind, &scores)) >= enter.min(EVEN) {
-                return end;
-            }
-        }
-        talk
-    }
+/// The event that a text surely tells of by itself.
+fn tells_of(watcher: &Watcher, text: &str) -> Option<WatchKind> {
+    let scores = watcher.score(&[text]);
+    let odds = |kind: &WatchKind| watcher.log_odds(*kind, &scores);
+    WatchKind::ALL.into_iter().filter(|kind| odds(kind) >= TELLS_OF_EVENT).max_by(|a, b| odds(a).total_cmp(&odds(b)))
 }
 
 /// The last utterances that were said in the room of the newest, and not long before it.

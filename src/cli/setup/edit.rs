@@ -136,7 +136,7 @@ mod tests {
     fn what_is_no_valid_value_changes_nothing_and_says_why() {
         let mut edit = edit("node = \"home\"\n");
         let error = edit.set(&["node"], "two words").unwrap_err();
-        assert!(error.contains("node"), "{error}");
+        assert!(error.contains("\"two words\" is no name"), "{error}");
         assert!(edit.set(&["mqtt", "url"], "http://broker").is_err());
         assert!(edit.changes().is_empty() && edit.config().node.as_str() == "home");
     }

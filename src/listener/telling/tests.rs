@@ -67,7 +67,8 @@ fn an_alert_does_not_quote_the_event_before_it() {
     let talk = [
         "The pan has gone up in flames! Leave everything and get out of the house!",
         "I've got the baby. Where is Ravi?",
-        "Somebody is rattling the back door, and it isn't one of us.",
+        // As the recognizer hears it: alone it does not reach the rule's threshold.
+        "Somebody is rattling the back door.",
     ];
     let mut alerts = Vec::new();
     for (text, at) in talk.iter().zip(0..) {
