@@ -44,7 +44,7 @@ pub(super) fn show(device: &str) -> std::io::Result<()> {
         while Instant::now() < end {
             // Nobody else takes the sound, and a full channel would count as dropped.
             delivered |= received.try_iter().count() > 0;
-            let level = room.level.db() as f32;
+            let level = room.level.db();
             loudest = loudest.max(level);
             bar.set_message(format!("{level:.0} dB"));
             bar.set_position((level - FLOOR_DB).clamp(0.0, -FLOOR_DB) as u64);

@@ -49,7 +49,9 @@ fn an_event_is_told_only_where_the_same_event_was_heard() {
         "Somebody is rattling the back door, and it isn't one of us.",
         "Stay away from the glass.",
     ];
-    talk.iter().zip(0..).for_each(|(text, at)| drop(hear(&mut listener, 5 * at, text)));
+    for (text, at) in talk.iter().zip(0..) {
+        hear(&mut listener, 5 * at, text);
+    }
     let talk = Talk::new(listener.talk.all());
     let told = |text: &str| {
         let written = Generated { text: text.into(), ended: true };
