@@ -59,10 +59,14 @@ pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
     )?;
     let password = asked(&mut edit)?;
     let changes = edit.changes();
-    if changes.is_empty() && password.is_none() {
+    let is_new = !path.exists();
+    if changes.is_empty() && password.is_none() && !is_new {
         writeln!(stdout(), "\nNothing is to be changed.")?;
     } else {
         writeln!(stdout(), "\nTo be written into {}:", path.display())?;
+        if is_new {
+            writeln!(stdout(), "  every setting with its default, as a new file, and")?;
+        }
         for line in changes {
             writeln!(stdout(), "  {line}")?;
         }

@@ -119,6 +119,25 @@ fn setup_that_is_given_up_changes_nothing() {
 }
 
 #[test]
+fn setup_writes_a_new_file_where_there_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::run(setup(dir.path()).env("ALSA_CONFIG_PATH", dir.path().join("no.sound")));
+    terminal.until("No microphone is plugged in now");
+    terminal.answer("Name of this room or machine", "\r");
+    // The broker of its own is the default.
+    terminal.answer("MQTT broker", "\r");
+    terminal.answer("Keep what was said for", "\r");
+    terminal.until("as a new file");
+    terminal.answer("Write it?", "y");
+    terminal.until("✗ source of home");
+    terminal.answer("Go on all the same?", "y");
+    terminal.until("hearth does not run with these settings now");
+    assert!(terminal.child.wait().unwrap().success());
+    let text = std::fs::read_to_string(dir.path().join("hearth.toml")).unwrap();
+    assert_eq!(text, include_str!("../../config/hearth.toml"));
+}
+
+#[test]
 fn without_a_terminal_setup_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
     let output = setup(dir.path()).stdin(Stdio::null()).output().unwrap();
