@@ -31,7 +31,8 @@ try() {
   in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 HOME=/root "$@"; }
 
   echo "== install"
-  in_root apt-get install -q -y --no-install-recommends systemd /tmp/hearth.deb
+  in_root apt-get install -q -y --no-install-recommends systemd /tmp/hearth.deb | tee "$root/tmp/said"
+  grep -q 'its microphone is closed.*sudo hearth setup' "$root/tmp/said"
   [ -L "$root/etc/systemd/system/multi-user.target.wants/hearth.service" ] || { echo "the service is not enabled"; exit 1; }
   in_root systemd-analyze verify /lib/systemd/system/hearth.service
   echo "== use"
@@ -42,8 +43,12 @@ try() {
   in_root sh -c 'test -s /usr/share/man/man1/hearth.1.gz && test -s /usr/share/bash-completion/completions/hearth'
   echo "== a changed config outlives removal, and goes with purge"
   echo 'node = "kitchen"' > "$root/etc/hearth/hearth.toml"
+  echo secret > "$root/etc/hearth/mqtt.password"
+  # As the service lays it, with a user of its own.
+  mkdir -p "$root/var/lib/private/hearth" && ln -s private/hearth "$root/var/lib/hearth" && echo said > "$root/var/lib/private/hearth/hearth.db"
   in_root apt-get remove -q -y hearth
   grep -q kitchen "$root/etc/hearth/hearth.toml"
+  grep -q said "$root/var/lib/hearth/hearth.db"
   [ ! -e "$root/usr/bin/hearth" ] && [ ! -e "$root/usr/share/hearth" ]
   in_root apt-get purge -q -y hearth
   left=$(find "$root/etc" "$root/usr" "$root/lib/systemd" "$root/var/lib" -path '*hearth*' ! -path '*/dpkg/*' || true)
