@@ -15,7 +15,7 @@ FROM debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libasound2 libstdc++6 \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --user-group --groups audio --home-dir /var/lib/hearth --shell /usr/sbin/nologin hearth \
+ && useradd --uid 10001 --user-group --groups audio --no-create-home --home-dir /var/lib/hearth --shell /usr/sbin/nologin hearth \
  && install -d -m 700 -o hearth -g hearth /var/lib/hearth
 COPY --from=build /usr/local/bin/hearth /usr/bin/hearth
 COPY models /usr/share/hearth/models

@@ -39,7 +39,7 @@ try() {
   done
   base
   echo "== the image, with this machine's binary in place of the one that its first stage compiles"
-  local built; built=$(mktemp -d)
+  built=$(mktemp -d)
   install -D target/release/hearth "$built/usr/local/bin/hearth"
   buildah bud --quiet --pull-never --format docker --build-context build="$built" --target 1 -t hearth:test . >/dev/null
   local settings; settings=$(buildah inspect --type image hearth:test | jq -c '.Docker.config')
@@ -49,8 +49,7 @@ try() {
   expect "what it remembers is a volume" is '.Volumes | keys | join(" ")' /var/lib/hearth
 
   echo "== it runs"
-  local c; c=$(buildah from --pull-never hearth:test)
-  local config; config=$(mktemp -d)
+  c=$(buildah from --pull-never hearth:test) config=$(mktemp -d)
   trap 'kill $broker $hearth 2>/dev/null || true; buildah rm $c >/dev/null 2>&1 || true; rm -rf "$built" "$config"' EXIT
   broker="" hearth=""
   PATH=$PATH:/usr/sbin mosquitto -p 18990 > "$config/mosquitto.log" 2>&1 & broker=$!
