@@ -62,8 +62,8 @@ async function withQuiet(browser, recording, file) {
 }
 
 export class Hearth {
-  /** A hearth that hears the recording of that name in `examples`; `more` is added to its config. */
-  static async start(browser, recording = "everyday", more = "") {
+  /** A hearth that hears the recording of that name in `examples`; `more` is added to its config, `page` to the table of the page. */
+  static async start(browser, recording = "everyday", more = "", page = "") {
     const hearth = new Hearth();
     hearth.folder = await mkdtemp(join(tmpdir(), "hearth-page-"));
     await withQuiet(browser, recording, join(hearth.folder, "recording.wav"));
@@ -72,7 +72,7 @@ export class Hearth {
     await writeFile(hearth.config, [
       `[source.file]\npath = "recording.wav"`,
       `[mqtt]\nurl = "embedded"\nlisten = "127.0.0.1:${await freePort()}"`,
-      `[page]\nlisten = "${hearth.address}"`,
+      `[page]\nlisten = "${hearth.address}"\n${page}`,
       `[store]\ndir = "state"`,
       more,
     ].join("\n"));
