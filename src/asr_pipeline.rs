@@ -83,7 +83,7 @@ impl AsrPipeline {
     /// # Errors
     /// Whisper fails.
     pub fn finish(&mut self, metrics: &Metrics) -> Result<Vec<PipelineEvent>, asr::AsrError> {
-        self.end_streams();
+        self.end_streams(metrics);
         self.drain(metrics)
     }
 
@@ -93,26 +93,26 @@ impl AsrPipeline {
         match event {
             AudioEvent::Frame(frame) => self.accept_frame(&room, &frame, metrics),
             AudioEvent::Gap(gap) => {
-                self.end_stream(&room);
+                self.end_stream(&room, metrics);
                 self.queue.push(QueueItem::Gap { room, gap });
             }
-            AudioEvent::End => self.end_stream(&room),
+            AudioEvent::End => self.end_stream(&room, metrics),
         }
     }
 
     /// All streams have ended: their segments in progress are queued.
-    pub(crate) fn end_streams(&mut self) {
+    pub(crate) fn end_streams(&mut self, metrics: &Metrics) {
         while let Some(stream) = self.streams.first() {
             let room = stream.room.clone();
-            self.end_stream(&room);
+            self.end_stream(&room, metrics);
         }
     }
 
     /// A room's stream has ended or is interrupted: its segment in progress is queued, and what follows is a new stream.
-    fn end_stream(&mut self, room: &str) {
+    fn end_stream(&mut self, room: &str, metrics: &Metrics) {
         let Some(at) = self.streams.iter().position(|stream| &*stream.room == room) else { return };
         let mut stream = self.streams.remove(at);
-        if let Some((segment, interim)) = stream.flush() {
+        if let Some((segment, interim)) = stream.flush(metrics) {
             let received_until = segment.time_at(segment.seconds());
             self.queue.push(QueueItem::Segment(QueuedSegment { room: stream.room, segment, interim, received_until }));
         }
@@ -192,7 +192,7 @@ impl AsrPipeline {
             self.streams.push(RoomStream::new(room.clone()));
             self.streams.len() - 1
         });
-        if let Some((segment, interim)) = self.streams[at].push(frame) {
+        if let Some((segment, interim)) = self.streams[at].push(frame, metrics) {
             let received_until = clock::after(frame.time, clock::duration(FRAME_SAMPLES as i64));
             let room = room.clone();
             self.queue.push(QueueItem::Segment(QueuedSegment { room, segment, interim, received_until }));
@@ -279,7 +279,7 @@ impl AsrPipeline {
             _ => self.decoder.decode(&room, &segment, metrics)?,
         };
         metrics.hearing_heartbeat.beat();
-        let FilteredText { words, no_speech, rejected } = filter::apply(&decoded, segment.speech_samples);
+        let FilteredText { words, no_speech, rejected, .. } = filter::apply(&decoded, segment.speech_samples);
         if let Err(reason) = length {
             filter::count_rejection(reason, "", &segment, metrics);
         }

@@ -75,6 +75,9 @@ impl fmt::Display for GapReason {
     }
 }
 
+/// A segment with fewer samples of speech than this, 128 ms, is a click and is not decoded. A brisk "Help!" or "Stop!" has 150 ms and more.
+pub(crate) const MIN_SPEECH_SAMPLES: usize = 8 * FRAME_SAMPLES;
+
 /// A stretch of speech that the segmenter cut out of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Segment {

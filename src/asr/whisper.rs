@@ -38,6 +38,15 @@ const MAX_THREADS: usize = 4;
 /// slower on a busy machine (`docs/performance.md`).
 const SPARE_CORES: usize = 1;
 
+/// What a pass over a segment does beyond the least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WhisperPass {
+    /// The hot words are its prompt, which may make Whisper repeat or leave out sentences.
+    pub(crate) prompted: bool,
+    /// The full window of 30 s is encoded.
+    pub(crate) full_window: bool,
+}
+
 /// One of the segments into which Whisper divides the text of a decode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextSegment {
@@ -119,9 +128,9 @@ impl Whisper {
         self
     }
 
-    /// How many samples are encoded, with the silence after them, to decode so many samples.
-    pub(crate) fn encoded_samples(&self, samples: usize) -> usize {
-        let positions = if self.full_window { FULL_WINDOW } else { positions(samples) };
+    /// How many samples a pass encodes, with the silence after them, to decode so many samples.
+    pub(crate) fn encoded_samples(&self, samples: usize, pass: WhisperPass) -> usize {
+        let positions = if self.full_window || pass.full_window { FULL_WINDOW } else { positions(samples) };
         positions * POSITION_SAMPLES
     }
 
@@ -151,32 +160,29 @@ impl Whisper {
         }
     }
 
-    /// The hot words, for [`Whisper::decode_prompted`].
+    /// The hot words, for a pass that is prompted.
     pub(crate) fn hot_words(&self) -> &HotWords {
         &self.hot_words
     }
 
-    /// Decodes up to 30 s of mono audio at 16 kHz, without the hot words.
+    /// Decodes up to 30 s of mono audio at 16 kHz, without the hot words and with a short window.
     ///
     /// # Errors
     /// Whisper fails.
     pub fn decode(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, AsrError> {
-        self.decode_with(samples, self.always_prompted)
+        self.decode_as(samples, WhisperPass::default())
     }
 
-    /// The same with the hot words as a prompt, which may make Whisper repeat or leave out sentences.
+    /// The same with more effort.
     ///
     /// # Errors
     /// Whisper fails.
-    pub fn decode_prompted(&mut self, samples: &[f32]) -> Result<Vec<TextSegment>, AsrError> {
-        self.decode_with(samples, true)
-    }
-
-    fn decode_with(&mut self, samples: &[f32], prompted: bool) -> Result<Vec<TextSegment>, AsrError> {
+    pub(crate) fn decode_as(&mut self, samples: &[f32], pass: WhisperPass) -> Result<Vec<TextSegment>, AsrError> {
+        let prompted = self.always_prompted || pass.prompted;
         let spoken = self.params.iter().find(|(language, _)| *language == self.language);
         let mut params = spoken.expect("parameters are made when a language is set").1.clone();
         params.set_tokens(if prompted { &self.prompt } else { &[] });
-        params.set_audio_ctx((self.encoded_samples(samples.len()) / POSITION_SAMPLES) as i32);
+        params.set_audio_ctx((self.encoded_samples(samples.len(), pass) / POSITION_SAMPLES) as i32);
         let padded = padded(&mut self.padded, samples);
         self.state.full(params, padded).map_err(|source| failure(samples, source.into()))?;
         let end_of_text = self.context.token_eot();

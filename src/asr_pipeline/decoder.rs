@@ -3,10 +3,13 @@
 use super::filter;
 use crate::asr::AsrError;
 use crate::asr::language::LanguageTracker;
-use crate::asr::whisper::{TextSegment, Whisper};
+use crate::asr::whisper::{TextSegment, Whisper, WhisperPass};
 use crate::clock;
 use crate::event::Segment;
 use crate::metrics::Metrics;
+
+/// A segment with less speech than this, 0.3 s, is decoded with the full window: Whisper mishears such a word more often with a short one.
+const SHORT_SPEECH: usize = clock::SAMPLE_RATE as usize * 3 / 10;
 
 pub(super) struct Decoder {
     whisper: Whisper,
@@ -19,8 +22,8 @@ impl Decoder {
         Self { whisper, languages: Vec::new() }
     }
 
-    /// Decodes a segment, or the part of it that was received so far, and counts the pass. Where something sounds like a hot word, there
-    /// is a second one.
+    /// Decodes a segment, or the part of it that was received so far, and counts the passes. Where the text is doubtful or something sounds
+    /// like a hot word, there is a second one.
     pub(super) fn decode(
         &mut self,
         room: &str,
@@ -28,23 +31,37 @@ impl Decoder {
         metrics: &Metrics,
     ) -> Result<Vec<TextSegment>, AsrError> {
         self.select_language(room, segment, metrics)?;
-        let decoded = self.whisper.decode(&segment.samples)?;
-        self.count_pass(segment, &decoded, metrics);
+        let mut pass = WhisperPass { full_window: segment.speech_samples < SHORT_SPEECH, prompted: false };
+        let mut decoded = self.pass(segment, pass, metrics)?;
+        let speech_s = clock::seconds(segment.speech_samples as i64);
+        let doubtful = !pass.full_window && filter::apply(&decoded, segment.speech_samples).is_doubtful(speech_s);
+        if doubtful {
+            pass.full_window = true;
+            let again = self.pass(segment, pass, metrics)?;
+            if is_better(&again, &decoded, segment.speech_samples) {
+                decoded = again;
+            }
+        }
         let text = text(&decoded);
         if !self.whisper.hot_words().may_be_in(&text) {
             return Ok(decoded);
         }
-        let prompted = self.whisper.decode_prompted(&segment.samples)?;
-        self.count_pass(segment, &prompted, metrics);
+        pass.prompted = true;
+        let prompted = self.pass(segment, pass, metrics)?;
         let passes_filter = filter::apply(&prompted, segment.speech_samples).rejected.is_empty();
         let improved = passes_filter && self.whisper.hot_words().improve(&text, &self::text(&prompted));
         Ok(if improved { prompted } else { decoded })
     }
 
-    fn count_pass(&self, segment: &Segment, decoded: &[TextSegment], metrics: &Metrics) {
+    fn pass(&mut self, segment: &Segment, pass: WhisperPass, metrics: &Metrics) -> Result<Vec<TextSegment>, AsrError> {
+        let decoded = self.whisper.decode_as(&segment.samples, pass)?;
         metrics.passes.add(1);
-        metrics.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
+        metrics.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len(), pass) as u64);
         metrics.written_tokens.add(decoded.iter().map(|part| part.tokens as u64).sum());
+        let (text, logprob) = (text(&decoded), mean_logprob(&decoded));
+        let speech_s = clock::seconds(segment.speech_samples as i64);
+        tracing::debug!(at = %segment.time, text, logprob, speech_s, full_window = pass.full_window, prompted = pass.prompted, "decoded");
+        Ok(decoded)
     }
 
     /// With `language = "auto"`, sets the room's language. It is detected where the room has none yet.
@@ -62,7 +79,9 @@ impl Decoder {
             Some(language) => language,
             None => {
                 let (language, probability) = self.whisper.detect_language(&segment.samples)?;
-                metrics.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len()) as u64);
+                metrics
+                    .encoded_samples
+                    .add(self.whisper.encoded_samples(segment.samples.len(), WhisperPass::default()) as u64);
                 tracing::debug!(room, language, probability, "a language was detected");
                 tracker.on_detected(language, probability, clock::seconds(segment.speech_samples as i64));
                 language
@@ -75,4 +94,22 @@ impl Decoder {
 
 fn text(decoded: &[TextSegment]) -> String {
     decoded.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a second pass over a segment is better than the first: no loop, or Whisper is surer of it.
+fn is_better(second: &[TextSegment], first: &[TextSegment], speech_samples: usize) -> bool {
+    if second.is_empty() {
+        return false;
+    }
+    let looped = |decoded: &[TextSegment]| filter::apply(decoded, speech_samples).is_loop();
+    match (looped(second), looped(first)) {
+        (false, true) => true,
+        (true, false) => false,
+        _ => mean_logprob(second) > mean_logprob(first),
+    }
+}
+
+fn mean_logprob(decoded: &[TextSegment]) -> f32 {
+    let tokens = decoded.iter().map(|part| part.tokens).sum::<usize>() as f32;
+    decoded.iter().map(|part| part.mean_logprob * part.tokens as f32).sum::<f32>() / tokens
 }

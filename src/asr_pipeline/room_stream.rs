@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use super::filter;
 use crate::asr::decode_scheduler::SpeechProgress;
+use crate::asr::hallucination_filter::Rejection;
 use crate::asr::local_agreement::LocalAgreement;
 use crate::asr::whisper::TextSegment;
 use crate::audio::segmenter::Segmenter;
 use crate::audio::vad::Vad;
 use crate::clock;
 use crate::event::{FRAME_SAMPLES, Frame, Segment};
+use crate::metrics::Metrics;
 
 pub(super) struct RoomStream {
     pub(super) room: Arc<str>,
@@ -39,9 +42,10 @@ impl RoomStream {
     }
 
     /// Takes the next frame. Returns a segment that ended with it.
-    pub(super) fn push(&mut self, frame: &Frame) -> Option<(Segment, InterimState)> {
+    pub(super) fn push(&mut self, frame: &Frame, metrics: &Metrics) -> Option<(Segment, InterimState)> {
         let probability = self.vad.probability(frame);
         let segment = self.segmenter.push(frame, probability);
+        self.count_dropped(metrics);
         if !self.segmenter.is_idle() {
             self.interim.new_samples += FRAME_SAMPLES;
             if self.segmenter.silence() == 0 {
@@ -66,9 +70,18 @@ impl RoomStream {
     }
 
     /// Ends the segment in progress, if there is one.
-    pub(super) fn flush(&mut self) -> Option<(Segment, InterimState)> {
+    pub(super) fn flush(&mut self, metrics: &Metrics) -> Option<(Segment, InterimState)> {
         let interim = std::mem::take(&mut self.interim);
-        self.segmenter.flush().map(|segment| (segment, interim))
+        let segment = self.segmenter.flush();
+        self.count_dropped(metrics);
+        segment.map(|segment| (segment, interim))
+    }
+
+    /// Counts a segment that was dropped with the last frame because it had too little speech.
+    fn count_dropped(&mut self, metrics: &Metrics) {
+        if let Some(dropped) = self.segmenter.take_dropped() {
+            filter::count_rejection(Rejection::TooShort, "", &dropped, metrics);
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -82,5 +95,25 @@ impl RoomStream {
             new_speech_s: seconds(self.interim.new_speech_samples),
             silence_s: seconds(self.segmenter.silence()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::MIN_SPEECH_SAMPLES;
+    use jiff::Timestamp;
+
+    #[test]
+    fn a_segment_with_too_little_speech_is_counted() {
+        let (mut stream, metrics) = (RoomStream::new("kitchen".into()), Metrics::default());
+        let speech = 30..30 + MIN_SPEECH_SAMPLES / FRAME_SAMPLES - 1;
+        for n in 0..100 {
+            let at = (n * FRAME_SAMPLES) as i64;
+            let frame = Frame { at, time: Timestamp::UNIX_EPOCH, samples: [0.0; FRAME_SAMPLES] };
+            assert_eq!(stream.segmenter.push(&frame, if speech.contains(&n) { 0.9 } else { 0.1 }), None);
+            stream.count_dropped(&metrics);
+        }
+        assert_eq!((metrics.rejected.get(), metrics.rejected_by.too_short.get()), (1, 1));
     }
 }

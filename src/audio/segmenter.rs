@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::SamplePos;
-use crate::event::{FRAME_SAMPLES, Frame, Segment};
+use crate::event::{FRAME_SAMPLES, Frame, MIN_SPEECH_SAMPLES, Segment};
 
 /// The number of frames that is at least `ms` milliseconds long.
 const fn frames(ms: usize) -> usize {
@@ -19,8 +19,8 @@ const WINDOW: usize = 8;
 const START_PROBABILITY: f32 = 0.5;
 /// Within a segment, frames of at least this probability are speech.
 const CONTINUE_PROBABILITY: f32 = 0.35;
-/// A segment with less speech than this is a click or a cough, and is dropped.
-const MIN_SPEECH: usize = frames(250);
+/// A segment with less speech than this is dropped.
+const MIN_SPEECH: usize = MIN_SPEECH_SAMPLES / FRAME_SAMPLES;
 /// Frames before the onset that belong to the segment: quiet consonants come before what the detector is sure of.
 const PRE_ROLL: usize = frames(350);
 /// So much silence ends a segment, and so much of that silence stays in it.
@@ -33,8 +33,6 @@ const SEARCH_BACK: usize = frames(3_000);
 const HARD_MAX: usize = frames(20_000);
 /// To find the best place for a cut, the probability is averaged over so many frames on each side.
 const AVERAGE_OVER: usize = 3;
-/// Below this root mean square nothing is speech: −66 dB of full scale, about the noise of a good microphone's amplifier.
-const NOISE_FLOOR: f32 = 0.000_5;
 
 /// Cuts one stream into segments.
 #[derive(Default)]
@@ -46,6 +44,8 @@ pub(crate) struct Segmenter {
     continued: bool,
     /// Frames at the end of the segment that are not speech.
     silence: usize,
+    /// The last segment that was dropped, until it is asked for.
+    dropped: Option<Segment>,
 }
 
 struct ScoredFrame {
@@ -65,6 +65,11 @@ impl Segmenter {
         !self.speaking
     }
 
+    /// A segment that was dropped since the last call because it had too little speech.
+    pub(crate) fn take_dropped(&mut self) -> Option<Segment> {
+        self.dropped.take()
+    }
+
     /// Samples at the end of the segment in progress that are not speech.
     pub(crate) fn silence(&self) -> usize {
         self.silence * FRAME_SAMPLES
@@ -79,7 +84,6 @@ impl Segmenter {
     pub(crate) fn push(&mut self, frame: &Frame, probability: f32) -> Option<Segment> {
         let jumped = self.next().is_some_and(|next| next != frame.at);
         let before = if jumped { self.flush() } else { None };
-        let probability = if level(&frame.samples) < NOISE_FLOOR { 0.0 } else { probability };
         self.frames.push_back(ScoredFrame { frame: frame.clone(), probability });
         // After a jump in the positions nothing is in progress, so this frame cannot end a second segment.
         if self.speaking {
@@ -151,7 +155,11 @@ impl Segmenter {
         self.speaking = false;
         let speech = self.frames.range(..kept).filter(|scored| scored.is_speech()).count();
         let segment = self.take(kept);
-        (speech >= least).then_some(segment)
+        if speech >= least {
+            return Some(segment);
+        }
+        self.dropped = Some(segment);
+        None
     }
 
     /// Takes the first `count` frames out as a segment.
@@ -171,20 +179,13 @@ fn segment<'a>(frames: impl Iterator<Item = &'a ScoredFrame> + Clone) -> Segment
     }
 }
 
-/// Root mean square around the mean, so that a constant offset of the microphone does not count.
-fn level(samples: &[f32]) -> f32 {
-    let count = samples.len() as f32;
-    let mean = samples.iter().sum::<f32>() / count;
-    (samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f32>() / count).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use jiff::Timestamp;
     use proptest::prelude::*;
 
-    /// A frame loud enough for speech, whose samples contain `n`.
+    /// A frame whose samples contain `n`.
     fn frame(n: usize, at: SamplePos) -> Frame {
         let sign = |i: usize| if i.is_multiple_of(2) { 0.1 } else { -0.1 };
         let samples = std::array::from_fn(|i| sign(i) + n as f32 * 1e-6);
@@ -240,13 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn quiet_audio_with_a_constant_offset_is_not_speech() {
+    fn a_dropped_segment_can_be_asked_for_once() {
         let mut segmenter = Segmenter::default();
-        for n in 0..200 {
-            let quiet = Frame { samples: [0.2; FRAME_SAMPLES], ..frame(n, (n * FRAME_SAMPLES) as SamplePos) };
-            assert_eq!(segmenter.push(&quiet, 0.99), None);
+        for (n, probability) in runs(&[(50, 0.1), (MIN_SPEECH - 1, 0.9), (100, 0.1)]).into_iter().enumerate() {
+            assert_eq!(segmenter.push(&frame(n, (n * FRAME_SAMPLES) as SamplePos), probability), None);
         }
-        assert_eq!(segmenter.flush(), None);
+        let dropped = segmenter.take_dropped().unwrap();
+        assert_eq!(span(&dropped), (50 - PRE_ROLL, 50 + MIN_SPEECH - 1 + TAIL));
+        assert_eq!(segmenter.take_dropped(), None);
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub(crate) struct TranscribeArgs {
     /// 0: one less than the machine has cores, at most 4
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Names and words that are likely to be said, divided by commas
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    hot_words: Vec<String>,
 }
 
 /// How a transcript is written.
@@ -108,7 +111,8 @@ fn write(args: &TranscribeArgs, out: &mut impl Write) -> anyhow::Result<()> {
     );
     let outputs = recordings::outputs(&recordings, args.output.as_deref(), several, format)?;
     let (model, language) = (args.model.clone(), args.language.clone());
-    let asr = AsrConfig { model, language, threads: args.threads, ..AsrConfig::default() };
+    let hot_words = args.hot_words.clone();
+    let asr = AsrConfig { model, language, threads: args.threads, hot_words, ..AsrConfig::default() };
     let path = models::find(&asr.model, Path::new(""))?;
     let mut pipeline = AsrPipeline::new(Whisper::load(&path, &asr)?);
     let mut failed = 0;
@@ -227,7 +231,17 @@ mod tests {
     fn args(files: &[&Path], json: bool) -> TranscribeArgs {
         let AsrConfig { model, language, .. } = AsrConfig::default();
         let files = files.iter().map(|file| file.to_path_buf()).collect();
-        TranscribeArgs { files, format: None, json, output: None, force: false, model, language, threads: 1 }
+        TranscribeArgs {
+            files,
+            format: None,
+            json,
+            output: None,
+            force: false,
+            model,
+            language,
+            threads: 1,
+            hot_words: Vec::new(),
+        }
     }
 
     #[test]

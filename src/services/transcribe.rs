@@ -138,7 +138,7 @@ impl TranscribeWorker {
             // Utterances after these gaps wait in the store.
             self.pending_gaps.send(self.listener.as_ref());
         }
-        self.pipeline.end_streams();
+        self.pipeline.end_streams(&self.context.metrics);
         while self.pipeline.has_work() {
             self.work((Instant::now(), Timestamp::now()))?;
             self.pending_gaps.send(self.listener.as_ref());

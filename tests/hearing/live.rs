@@ -120,7 +120,7 @@ fn each_text_segment_of_whisper_is_an_utterance() {
 fn dropped_segments_are_reported_as_overload_gaps() {
     let metrics = Metrics::default();
     let mut pipeline = AsrPipeline::new(whisper()).live(InterimMode::Adaptive);
-    let frames = household(1_800);
+    let frames = household(2_040);
     let late = end(frames.last().unwrap()) + SignedDuration::from_secs(60);
     frames.into_iter().for_each(|frame| pipeline.accept(in_the_kitchen(AudioEvent::Frame(Box::new(frame))), &metrics));
     let mut heard = Vec::new();
