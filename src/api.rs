@@ -41,8 +41,8 @@ pub struct DaemonInfo {
     pub hears: bool,
     /// Utterances of other machines are taken.
     pub gathers: bool,
-    /// The language model runs.
-    pub reads: bool,
+    /// What the model that reads along is called; None if none does.
+    pub model: Option<String>,
     /// The address of the web page, with its token; None if it is off.
     pub page: Option<String>,
     pub holds: Holdings,

@@ -63,6 +63,15 @@ pub(crate) fn resolve(value: &Path, config_dir: &Path) -> Result<PathBuf, ModelE
     }
 }
 
+/// The bundled model that reads along.
+const DEMO: &str = "recurrentgemma-nano";
+
+/// What a model is called where it speaks to people: the name of its file or folder, and of the bundled one that it is a demo model.
+pub(crate) fn title(model: &Path) -> String {
+    let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy();
+    if name == DEMO { format!("{name} (demo model)") } else { name.into_owned() }
+}
+
 /// Finds a model and verifies it: [`resolve`], then [`verify`].
 ///
 /// # Errors
@@ -187,6 +196,16 @@ mod tests {
     use super::*;
 
     const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    #[test]
+    fn the_bundled_model_is_called_what_it_is() {
+        assert_eq!(title(Path::new("recurrentgemma-nano")), "recurrentgemma-nano (demo model)");
+        assert_eq!(
+            title(Path::new("/usr/share/hearth/models/recurrentgemma-nano")),
+            "recurrentgemma-nano (demo model)"
+        );
+        assert_eq!(title(Path::new("/srv/2b-it.gguf")), "2b-it.gguf");
+    }
 
     #[test]
     fn a_bare_name_is_looked_for_and_the_error_lists_where() {

@@ -16,8 +16,15 @@ static RUNTIME: LazyLock<Runtime> =
 
 fuzz_target!(|bytes: &[u8]| {
     let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
-    let about =
-        DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None, holds: Default::default() };
+    let about = DaemonInfo {
+        node,
+        broker,
+        hears: true,
+        gathers: true,
+        model: Some("nano".into()),
+        page: None,
+        holds: Default::default(),
+    };
     let (asked, carried_out) = mpsc::channel(1);
     // No receiver: a valid command is answered at once with an error.
     drop(carried_out);

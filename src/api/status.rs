@@ -96,6 +96,9 @@ pub(crate) struct RoomStatus {
 /// From text to the model's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ListenerStatus {
+    /// What the model is called.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
     /// Tokens the state has read since it was created.
     pub(crate) tokens: u64,
     /// Utterances it has not read yet.
@@ -154,7 +157,7 @@ impl Status {
             time: Timestamp::now(),
             uptime_s: uptime.as_secs_f64(),
             hears: HearingStatus::of(about, metrics, recent),
-            reads: about.reads.then(|| ListenerStatus::of(metrics)),
+            reads: about.model.as_ref().map(|model| ListenerStatus::of(model, metrics)),
             tells: PublishingStatus::of(about, metrics),
             summary: recent.digests.back().map(|d| TimedText { time: d.time, text: d.line() }),
             alerts: recent.alerts.iter().filter(|alert| alert.phase != AlertPhase::End).cloned().collect(),
@@ -214,9 +217,10 @@ impl RemoteStatus {
 }
 
 impl ListenerStatus {
-    fn of(metrics: &Metrics) -> Self {
+    fn of(model: &str, metrics: &Metrics) -> Self {
         let token_ns = metrics.token_ns.get();
         Self {
+            model: Some(model.into()),
             tokens: metrics.tokens.get(),
             unread: metrics.unread.get(),
             state_bytes: metrics.state_bytes.get(),

@@ -263,8 +263,15 @@ mod tests {
     #[test]
     fn the_page_reads_only_fields_that_the_status_has() {
         let (node, broker) = ("home".into(), "mqtt://127.0.0.1".into());
-        let about =
-            DaemonInfo { node, broker, hears: true, gathers: true, reads: true, page: None, holds: Default::default() };
+        let about = DaemonInfo {
+            node,
+            broker,
+            hears: true,
+            gathers: true,
+            model: Some("nano".into()),
+            page: None,
+            holds: Default::default(),
+        };
         let metrics = Arc::new(Metrics::default());
         metrics.rooms.open(&"hall".into());
         let (asked, _commands) = mpsc::channel(1);

@@ -60,6 +60,8 @@ struct AnswerLine<'a> {
     question: &'a str,
     /// The room whose state was asked; null when all rooms share one.
     room: Option<&'a str>,
+    /// The model that answers.
+    model: &'a str,
     answer: &'a str,
     /// The utterances that the answer rests on.
     evidence: &'a [Evidence],
@@ -92,7 +94,7 @@ pub(crate) fn run(args: AskArgs) -> anyhow::Result<()> {
             models::verify(&dir)?;
             let mut listener = Listener::open(&dir, &settings, &config::DigestConfig::default(), &[])?;
             listener.replay(&said)?;
-            answer(&args, &listener, None, None)
+            answer(&args, &listener, &models::title(&settings.model), None, None)
         }
         None => ask_stored_state(&args),
     }
@@ -105,6 +107,7 @@ fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
     let at = args.at.as_deref().map_or(Ok(now.timestamp()), |at| human_time::parse(at, &now))?;
     let dir = existing_state_dir(&config)?;
     let store = Store::open_read_only(&dir, (&config.store).into())?;
+    let title = models::title(&config.listener.model);
     let model = models::find(&config.listener.model, &config.base)?;
     let listener = Listener::open(&model, &config.listener, &config::DigestConfig::default(), &[])?;
     let listener = listener.in_several_rooms(config.several_rooms());
@@ -113,7 +116,7 @@ fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
     let mut answered = false;
     for room in listeners.states_for(args.room.as_deref()).map_err(anyhow::Error::msg)? {
         let room = room.as_deref();
-        let told = |then: &mut Listener, reached| Ok(answer(args, then, room, Some(reached)));
+        let told = |then: &mut Listener, reached| Ok(answer(args, then, &title, room, Some(reached)));
         if let Some(told) = state_at::at(&mut listeners, &store, room, at, told)? {
             told?;
             answered = true;
@@ -140,10 +143,17 @@ fn ask_stored_state(args: &AskArgs) -> anyhow::Result<()> {
 }
 
 /// Answers each question from a fork of the listener's state.
-fn answer(args: &AskArgs, listener: &Listener, room: Option<&str>, at: Option<Timestamp>) -> anyhow::Result<()> {
+fn answer(
+    args: &AskArgs,
+    listener: &Listener,
+    model: &str,
+    room: Option<&str>,
+    at: Option<Timestamp>,
+) -> anyhow::Result<()> {
     let tokens = listener.state().tokens_read();
-    if let Some(at) = at {
-        hint(&format!("the state of {} is asked", local(at)));
+    match at {
+        Some(at) => hint(&format!("the state of {} is asked; {model} answers", local(at))),
+        None => hint(&format!("{model} answers")),
     }
     let mut out = stdout();
     for question in &args.questions {
@@ -151,8 +161,17 @@ fn answer(args: &AskArgs, listener: &Listener, room: Option<&str>, at: Option<Ti
         let (text, probability) = (answer.text.as_str(), answer.probability);
         if args.json {
             let yes = probability.map(|p| p >= 0.5);
-            let line =
-                AnswerLine { question, room, answer: text, evidence: &answer.evidence, probability, yes, tokens, at };
+            let line = AnswerLine {
+                question,
+                room,
+                model,
+                answer: text,
+                evidence: &answer.evidence,
+                probability,
+                yes,
+                tokens,
+                at,
+            };
             writeln!(out, "{}", serde_json::to_string(&line)?)?;
         } else {
             let room = room.map(|room| format!("{room}: ")).unwrap_or_default();

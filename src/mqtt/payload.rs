@@ -125,19 +125,20 @@ pub fn alert(topics: &Topics, alert: &Alert) -> Message {
 }
 
 /// A summary. Not retained: each one waits for a broker that is away, where of a retained topic only the newest does.
-pub fn each_summary(topics: &Topics, digest: &Digest) -> Message {
-    let summary = summary(topics, digest);
+pub fn each_summary(topics: &Topics, digest: &Digest, model: &str) -> Message {
+    let summary = summary(topics, digest, model);
     let provenance = speech(vec![digest.id], digest.to, None);
     Message { topic: topics.summaries(), retain: false, provenance, ..summary }
 }
 
 /// The newest summary, retained.
-pub fn summary(topics: &Topics, digest: &Digest) -> Message {
+pub fn summary(topics: &Topics, digest: &Digest, model: &str) -> Message {
     let Digest { id, time, from, to, reason, words, room, text, sentences } = digest;
     let header = MessageHeader { id: *id, time: *time };
     let body = |text: &str, words: usize, sentences: &[GroundedSentence]| {
         json!({
             "from": from, "to": to, "reason": reason, "words": words, "room": room, "text": text, "sentences": sentences,
+            "model": model,
         })
     };
     let replacement = payload(header, body(FORGOTTEN, 0, &[]));
@@ -167,9 +168,9 @@ fn within(sentences: &[GroundedSentence], bytes: usize) -> Vec<GroundedSentence>
 }
 
 /// The newest summary of a room that has a state of its own, retained.
-pub fn summary_of_room(topics: &Topics, digest: &Digest) -> Option<Message> {
+pub fn summary_of_room(topics: &Topics, digest: &Digest, model: &str) -> Option<Message> {
     let topic = topics.summary_of(digest.room.as_deref()?);
-    Some(Message { topic, ..summary(topics, digest) })
+    Some(Message { topic, ..summary(topics, digest, model) })
 }
 
 /// The state of a rule.

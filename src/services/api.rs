@@ -10,6 +10,7 @@ use super::Context;
 use crate::api::web::WebServer;
 use crate::api::{Api, DaemonInfo, Holdings, control_socket};
 use crate::commands::PendingCommand;
+use crate::models;
 use crate::supervisor::Supervisor;
 
 pub(crate) const SOCKET: &str = "control socket";
@@ -34,7 +35,7 @@ pub(crate) fn spawn(supervisor: &mut Supervisor, context: &Context, inputs: ApiI
         broker,
         hears: context.config.has_audio_source(),
         gathers: context.config.source.mqtt.is_some(),
-        reads: context.config.listener.enabled,
+        model: context.config.listener.enabled.then(|| models::title(&context.config.listener.model)),
         page: page.as_ref().map(WebServer::url),
         holds: holdings(context),
     };

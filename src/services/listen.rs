@@ -167,7 +167,7 @@ impl ListenerWorker {
         context.metrics.state_since.set(settings_store::state_since(&mut store, listeners.tokens_read() == 0)?);
         let learning = Learning::start(&config, &mut store, &mut listeners)?;
         let standings = listeners.standings(Timestamp::UNIX_EPOCH);
-        let outcome_messages = OutcomeMessages::new(&config.rules, &context.topics, standings);
+        let outcome_messages = OutcomeMessages::new(&config.rules, &context.topics, &config.listener.model, standings);
         store.enqueue(&outcome_messages.settle(&store.retained()?))?;
         let snapshot_due = clock.now() + snapshot_every(&config);
         let mut worker = Self {

@@ -45,8 +45,9 @@ fn the_control_socket_answers_status_and_commands_and_refuses_invalid_lines() {
     let told = String::from_utf8(status(dir.path(), &[]).stdout).unwrap();
     assert!(told.contains("listening; 1 utterances") && told.contains(&format!("connected to {url}")), "{told}");
     assert!(told.contains(said["text"].as_str().unwrap()), "{told}");
+    assert!(told.contains("model    recurrentgemma-nano (demo model)\n"), "{told}");
     let told: Value = serde_json::from_slice(&status(dir.path(), &["--json"]).stdout).unwrap();
-    assert_eq!(told["node"], "home");
+    assert_eq!((&told["node"], &told["reads"]["model"]), (&"home".into(), &"recurrentgemma-nano (demo model)".into()));
     assert!(
         told["reads"]["state_bytes"].as_u64().unwrap() > 0 && told["rss_bytes"].as_u64().unwrap() > 1 << 20,
         "{told}"

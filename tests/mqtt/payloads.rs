@@ -70,14 +70,14 @@ fn an_utterance_and_a_summary_have_the_documented_json() {
         text: "They counted.".into(),
         sentences: vec![GroundedSentence { text: "They counted.".into(), evidence: Vec::new() }],
     };
-    assert_eq!(payload::summary_of_room(&topics(), &digest), None);
+    assert_eq!(payload::summary_of_room(&topics(), &digest, "nano"), None);
     let of_room = Digest { room: Some("living room".into()), ..digest.clone() };
-    let of_room = payload::summary_of_room(&topics(), &of_room).unwrap();
+    let of_room = payload::summary_of_room(&topics(), &of_room, "nano").unwrap();
     assert_eq!((of_room.topic.as_str(), of_room.retain), ("hearth/home/summary/living%20room", true));
-    let message = payload::summary(&topics(), &digest);
+    let message = payload::summary(&topics(), &digest, "nano");
     assert_eq!((message.topic.as_str(), message.retain), ("hearth/home/summary", true));
     let expected = json!({
-        "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T00:00:01Z", "from": "2026-01-01T00:00:00Z",
+        "id": "00000000010000000000000002", "schema": 1, "time": "2026-01-01T00:00:01Z", "from": "2026-01-01T00:00:00Z", "model": "nano",
         "to": "2026-01-01T00:00:01Z", "reason": "conversation_ended", "words": 5, "room": null,
         "text": "They counted.", "sentences": [{ "text": "They counted.", "evidence": [] }],
     });

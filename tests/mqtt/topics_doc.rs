@@ -10,6 +10,9 @@ use ulid::Ulid;
 
 use crate::harness::*;
 
+/// As `models::title` calls it.
+const MODEL: &str = "recurrentgemma-nano (demo model)";
+
 /// Every topic with its retain flag and what is sent on it, from fixed events.
 fn examples() -> Vec<Message> {
     let (topics, time) = (topics(), "2026-01-01T12:00:00Z".parse().unwrap());
@@ -74,11 +77,11 @@ fn examples() -> Vec<Message> {
         ),
         payload::listening(&topics, stamp, true, None),
         payload::interval(&topics, stamp, 15.0),
-        payload::summary(&topics, &digest),
+        payload::summary(&topics, &digest, MODEL),
         payload::rule(&topics, stamp, &rule),
         payload::interim(&topics, stamp, &saying),
         payload::utterance(&topics, &said),
-        payload::each_summary(&topics, &digest),
+        payload::each_summary(&topics, &digest, MODEL),
         payload::alert(&topics, &alert(vec!["There is water on the floor.".into()])),
         payload::gap(&topics, &gap),
         payload::renewed(&topics, stamp, &renewed),

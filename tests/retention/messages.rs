@@ -140,7 +140,7 @@ fn a_rule_and_a_summary_are_replaced_by_themselves_without_words() {
     assert_eq!((&value["rule"], &value["evidence"]), (&"leak".into(), &serde_json::json!([])));
     assert_eq!(at_rest.provenance, Provenance::Nothing);
 
-    let [of_before, of_then] = [digest(EARLY), digest(LATE)].map(|digest| payload::summary(&topics(), &digest));
+    let [of_before, of_then] = [digest(EARLY), digest(LATE)].map(|digest| payload::summary(&topics(), &digest, "nano"));
     assert_eq!(left(&[], std::slice::from_ref(&of_before)), [of_before], "made later, of what was said before");
     let [without] = &left(&[], &[of_then])[..] else { panic!("it is retained") };
     assert!(!without.payload.contains("4417") && without.payload.contains("forgotten"), "{}", without.payload);
@@ -150,14 +150,14 @@ fn a_rule_and_a_summary_are_replaced_by_themselves_without_words() {
 #[test]
 fn each_summary_waits_for_the_broker_and_goes_by_the_time_it_tells_of() {
     let digests = [digest(EARLY), digest(EARLY), digest(LATE)];
-    let each = digests.each_ref().map(|digest| payload::each_summary(&topics(), digest));
+    let each = digests.each_ref().map(|digest| payload::each_summary(&topics(), digest, "nano"));
     assert!(each.iter().all(|message| !message.retain));
     assert_eq!(left(&[], &each), each[..2], "none takes the place of another, and what was forgotten goes");
 }
 
 #[test]
 fn a_retained_message_without_a_replacement_is_cleared_at_the_broker() {
-    let mut message = payload::summary(&topics(), &digest(LATE));
+    let mut message = payload::summary(&topics(), &digest(LATE), "nano");
     let Provenance::Speech(quoted) = &mut message.provenance else { panic!("it quotes") };
     quoted.replacement = None;
     let dir = tempfile::tempdir().unwrap();
@@ -174,7 +174,7 @@ fn a_digest_and_an_alert_take_their_messages_with_them() {
     let mut store = open(&dir);
     let digest = digest(LATE);
     let reading = ListenerTurn { digests: std::slice::from_ref(&digest), alerts: &[], processed: 0, memory: "{}" };
-    store.record_reading(reading, &[payload::summary(&topics(), &digest)]).unwrap();
+    store.record_reading(reading, &[payload::summary(&topics(), &digest, "nano")]).unwrap();
     let forgotten = store.forget(at(SINCE), None).unwrap();
     assert_eq!(forgotten.digests.into_iter().collect::<Vec<_>>(), [digest.id.to_string()]);
     assert!(!store.retained().unwrap()[0].payload.contains("4417"));

@@ -88,6 +88,9 @@ impl HearingStatus {
 
 impl ListenerStatus {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(model) = &self.model {
+            writeln!(f, "model    {model}")?;
+        }
         write!(f, "reads    {} tokens", self.tokens)?;
         if self.unread > 0 {
             write!(f, ", {} utterances behind", self.unread)?;

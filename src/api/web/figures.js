@@ -86,6 +86,7 @@ export function draw(status) {
   $("lag").textContent = hears.lag_s === null ? "–" : `${hears.lag_s.toFixed(1)} s, p95 ${hears.lag_p95_s.toFixed(1)} s`;
   const others = hears.others ? `, ${hears.others.taken.toLocaleString()} utterances and gaps of other machines` : "";
   $("words").textContent = hears.words.toLocaleString() + others;
+  $("model").textContent = reads ? reads.model : "none";
   $("tokens").textContent = reads ? reads.tokens.toLocaleString() + (reads.unread ? `, ${reads.unread} behind` : "") : "nothing reads";
   $("state").textContent = reads ? [`${Math.round(reads.state_bytes / 1024).toLocaleString()} KiB, always`, ...soundness(reads.state)].join("; ") : "–";
   $("memory").textContent = `${Math.round(status.rss_bytes / 2 ** 20)} MiB`;

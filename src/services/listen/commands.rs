@@ -125,7 +125,12 @@ impl ListenerPart for ListenerWorker {
         let minutes = stored_interval(&self.store, every_min).map_err(ServiceError::from)?;
         self.listeners.set_interval(minutes);
         self.record(outcome, Vec::new()).map_err(ServiceError::from)?;
-        self.outcome_messages = OutcomeMessages::new(&rules, &self.context.topics, self.listeners.standings(self.now));
+        self.outcome_messages = OutcomeMessages::new(
+            &rules,
+            &self.context.topics,
+            &self.config.listener.model,
+            self.listeners.standings(self.now),
+        );
         // The broker learns how each rule stands.
         let retained = self.store.retained().map_err(ServiceError::from)?;
         let mut messages = self.outcome_messages.settle(&retained);

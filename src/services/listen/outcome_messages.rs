@@ -3,6 +3,7 @@
 //! What was last published of each rule is kept, so that only a change is published.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -11,6 +12,7 @@ use crate::config;
 use crate::event::{Alert, AlertPhase, Evidence, Message, Severity};
 use crate::listener::{self, ListenerOutcome, RuleStanding};
 use crate::live::{LiveEvent, LiveFeed, RuleReading};
+use crate::models;
 use crate::mqtt::payload::{self, MessageHeader, RuleState};
 use crate::mqtt::topics::Topics;
 
@@ -20,6 +22,8 @@ const MIN_CHANGE: f64 = 0.01;
 /// Makes the messages for what has changed.
 pub(crate) struct OutcomeMessages {
     topics: Topics,
+    /// What the model is called.
+    model: String,
     rules: BTreeMap<String, AnnouncedRule>,
 }
 
@@ -47,6 +51,7 @@ impl OutcomeMessages {
     pub(crate) fn new<'a>(
         rules: &[config::Rule],
         topics: &Topics,
+        model: &Path,
         standings: impl Iterator<Item = RuleStanding<'a>>,
     ) -> Self {
         let thresholds: BTreeMap<_, _> =
@@ -57,7 +62,7 @@ impl OutcomeMessages {
             rooms: BTreeMap::new(),
         };
         let rules = rules.iter().map(|it| (it.name.to_string(), rule(it))).collect();
-        Self { topics: topics.clone(), rules }
+        Self { topics: topics.clone(), model: models::title(model), rules }
     }
 
     /// A message for each rule that was never published, and an empty one for each retained rule that no longer exists.
@@ -78,9 +83,10 @@ impl OutcomeMessages {
         standings: impl Iterator<Item = RuleStanding<'a>>,
     ) -> Vec<Message> {
         let mut messages: Vec<_> = outcome.alerts.iter().map(|alert| payload::alert(&self.topics, alert)).collect();
-        messages.extend(outcome.digests.iter().map(|digest| payload::each_summary(&self.topics, digest)));
-        messages.extend(outcome.digests.iter().map(|digest| payload::summary(&self.topics, digest)));
-        messages.extend(outcome.digests.iter().filter_map(|digest| payload::summary_of_room(&self.topics, digest)));
+        let (topics, model) = (&self.topics, self.model.as_str());
+        messages.extend(outcome.digests.iter().map(|digest| payload::each_summary(topics, digest, model)));
+        messages.extend(outcome.digests.iter().map(|digest| payload::summary(topics, digest, model)));
+        messages.extend(outcome.digests.iter().filter_map(|digest| payload::summary_of_room(topics, digest, model)));
         let mut changed: Vec<&str> = Vec::new();
         for RuleStanding { rule: name, room, active, acknowledged, snoozed_until, threshold } in standings {
             let Some(rule) = self.rules.get_mut(name.as_str()) else { continue };
