@@ -5,6 +5,13 @@ fn wrong_type(message: &str) -> Option<String> {
     if message == "invalid IP address syntax" {
         return Some("an IP address is expected here, such as \"192.168.1.20\"".into());
     }
+    // A list stands where a table is expected, or for one of a few words.
+    if message.starts_with("invalid length ") {
+        return Some("a table is expected here, not a list".into());
+    }
+    if message.starts_with("wanted ") || message.starts_with("expected ") {
+        return Some("a word in quotes is expected here".into());
+    }
     let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
     let (found, expected) = rest.rsplit_once(", expected ")?;
     let text = found.strip_prefix("string ");
