@@ -78,7 +78,8 @@ try() {
     buildah bud --quiet --pull-never --format docker --build-arg BUILD_ARCH="$(uname -m | sed s/x86_64/amd64/)" -t hearth-addon:test target/addon/hearth >/dev/null
     buildah rm "$c" >/dev/null; c=$(buildah from --pull-never hearth-addon:test)
     expect "hearth is in it, with what its script needs" buildah run "$c" -- sh -c 'hearth --version && curl --version >/dev/null && jq --version >/dev/null'
-    says() { buildah run "$c" -- /run.sh 2>&1 | grep -q 'the Supervisor left no options'; }
+    # It ends with 1, as it should without options.
+    says() { { buildah run "$c" -- /run.sh 2>&1 || true; } | grep -q 'the Supervisor left no options'; }
     expect "its script starts" says
   fi
 }
