@@ -4,13 +4,8 @@ use crate::cli::output::stdout;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
-use serde_json::json;
-
+use super::daemon_client::DaemonClient;
 use super::run::read_config;
-use crate::api::control_socket;
-use crate::api::status::Status;
-use crate::app::bootstrap;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
@@ -24,13 +19,11 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn run(args: StatusArgs) -> anyhow::Result<()> {
     let config = read_config(args.config.as_deref())?;
-    let answer = control_socket::ask(bootstrap::state_dir(&config).ok().as_deref(), &json!({ "command": "status" }))?;
+    let status = DaemonClient::of(&config).status()?;
     if args.json {
-        writeln!(stdout(), "{answer:#}")?;
-        return Ok(());
+        writeln!(stdout(), "{:#}", serde_json::to_value(&status)?)?;
+    } else {
+        write!(stdout(), "{status}")?;
     }
-    let status: Status =
-        serde_json::from_value(answer).context("the daemon is of another version than this command")?;
-    write!(stdout(), "{status}")?;
     Ok(())
 }

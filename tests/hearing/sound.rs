@@ -203,7 +203,7 @@ fn a_file_that_is_not_audio_is_refused_with_the_reason() {
             "We need milk, eggs and tomatoes.".repeat(1_000).leak().as_bytes(),
             "not audio that hearth can read",
         ),
-        ("header.wav", &whole[..30], "not audio that hearth can read"),
+        ("header.wav", &whole[..30], "cannot be read as audio; it may be damaged"),
         ("nothing.wav", &empty_wav, "holds no sound"),
         ("slow.wav", &slow, "100 Hz"),
     ];
