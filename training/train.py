@@ -6,7 +6,7 @@ RUN/train.pt is written every few minutes, aside and renamed; the same command g
 late weights, which is what `export.py` and `judge.py` take. `--decay N` lets the learning rate fall to nothing over N steps, then stops:
 do that on a copy of RUN before publishing, and go on with the original.
 """
-import argparse, json, multiprocessing, os, random, shutil, time
+import argparse, json, multiprocessing, os, random, shutil, signal, time
 import numpy as np
 import torch
 import torch.nn.functional as Fn
@@ -15,7 +15,7 @@ from streams import Batches
 
 
 def worker(queue, settings, seed):
-    os.nice(0); b = Batches(settings["tokenizer"], seed, settings["rows"], settings["main"], settings["length"], settings["prose"], copying=settings["copying"], repeat=settings["repeat"], lm_share=settings["lm_share"], words=settings["words"], short=settings["short"])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL); b = Batches(settings["tokenizer"], seed, settings["rows"], settings["main"], settings["length"], settings["prose"], copying=settings["copying"], repeat=settings["repeat"], lm_share=settings["lm_share"], words=settings["words"], short=settings["short"])
     while True: queue.put(b.next())
 
 
@@ -86,13 +86,14 @@ def main():
     settings = dict(tokenizer=a.tokenizer, rows=a.rows, main=a.main, length=a.length, prose=prose, copying=a.copying, repeat=a.repeat, lm_share=a.lm_share, words=a.words, short=a.short)
     queue = multiprocessing.Queue(6); feeder = multiprocessing.Process(target=worker, args=(queue, settings, 7919 * (step + 1)), daemon=True); feeder.start()
     state, seen = M.empty_state(c, a.rows), np.zeros(a.rows, int)
+    stop = []; signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     begun = step; t0 = saved = time.time(); cpu0 = time.process_time(); shown = (step, tokens, t0, cpu0)
 
     def save():
         write(path, dict(config=c, w=W.w, m=W.m, v=W.v, mean=W.mean, step=step, spent=spent + (time.time() - t0) / 3600, tokens=tokens, average=average))
         write(os.path.join(a.out, "average.pt"), dict(config=c, w={n: t.clone() for n, t in W.parameters(W.mean).items()}, step=step, tokens=tokens, spent=spent + (time.time() - t0) / 3600))
 
-    while step - begun < (a.decay or a.steps) and (time.time() - t0) / 3600 < a.hours:
+    while step - begun < (a.decay or a.steps) and (time.time() - t0) / 3600 < a.hours and not stop:
         x = queue.get()
         seen[x["fresh"]] = 0
         tree = M.Tree(c, x["prev"], x["pos"], x["parent"], x["first"], seen)

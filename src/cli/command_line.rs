@@ -132,7 +132,7 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
         CliCommand::Mqtt(args) => mqtt::run(args),
         CliCommand::Bench(args) => bench::run(args),
         CliCommand::Devices(args) => devices::run(args),
-        CliCommand::Setup(args) => setup::run(&args),
+        CliCommand::Setup(args) => setup::setup(&args),
         CliCommand::Check(args) => check::run(args),
         CliCommand::Completions(args) => manpages::completions(&args, CommandLine::command()),
         CliCommand::Man(args) => manpages::man(&args, CommandLine::command()),

@@ -5,13 +5,14 @@
 mod edit;
 mod level;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use dialoguer::console::Term;
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, Password, Select};
 use serde_json::json;
@@ -20,10 +21,12 @@ use self::edit::ConfigEdit;
 use super::check::{self, CheckArgs};
 use super::daemon_client::DaemonClient;
 use super::output::stdout;
-use super::run::{SYSTEM_CONFIG, is_of_the_service};
+use super::run::{self, SYSTEM_CONFIG, is_of_the_service};
 use crate::audio;
 use crate::config::{self, Broker, Config};
 
+/// The exit status of a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 /// How long the service may take to load its models.
 const START_LIMIT: Duration = Duration::from_secs(300);
 /// What may be kept, and what it means.
@@ -44,14 +47,35 @@ pub(crate) struct SetupArgs {
 
 /// # Errors
 /// There is no terminal, the file cannot be read or written, or the service does not start.
-pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
+pub(crate) fn setup(args: &SetupArgs) -> anyhow::Result<()> {
     let path = &args.config;
     ensure!(
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         "`hearth setup` asks questions, so it needs a terminal; without one, edit {} and open the microphone with `hearth unmute`",
         path.display()
     );
-    let mut edit = ConfigEdit::open(path)?;
+    let edit = ConfigEdit::open(path)?;
+    let runtime = run::runtime()?;
+    let terminated = runtime.block_on(async { run::terminated() })?;
+    runtime.spawn(async {
+        terminated.await;
+        leave()
+    });
+    let ended = ask_and_write(path, edit);
+    match ended.as_ref().map_err(|error| error.downcast_ref()) {
+        Err(Some(dialoguer::Error::IO(error))) if error.kind() == ErrorKind::Interrupted => leave(),
+        _ => ended,
+    }
+}
+
+/// Ctrl-C: a question may have hidden the cursor.
+#[expect(clippy::disallowed_methods, reason = "what waits for a key or for the service cannot be told to return")]
+fn leave() -> ! {
+    let _ = Term::stderr().show_cursor();
+    std::process::exit(INTERRUPTED)
+}
+
+fn ask_and_write(path: &Path, mut edit: ConfigEdit) -> anyhow::Result<()> {
     writeln!(
         stdout(),
         "This sets up {}. Nothing is changed before the end; Ctrl-C leaves it as it is.\n",

@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::harness::{HEARTH, Hearth};
 use super::mosquitto::LONG;
@@ -112,8 +112,18 @@ fn setup_that_is_given_up_changes_nothing() {
     terminal.answer("Name of this room or machine", "two words\r");
     // A name that topics cannot have is asked for again.
     terminal.until("is no name");
-    terminal.keys.write_all(&[3]).unwrap();
-    terminal.child.wait().unwrap();
+    terminal.answer("Name of this room or machine", "study\r");
+    // The choice hides the cursor, and Ctrl-C shows it again.
+    terminal.until("MQTT broker");
+    terminal.until("another one");
+    // A key is only taken as it is once the program reads keys; before, the terminal would make a signal of it for a shell that is not there.
+    let end = Instant::now() + LONG;
+    while terminal.child.try_wait().unwrap().is_none() && Instant::now() < end {
+        terminal.keys.write_all(&[3]).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    terminal.until("\x1b[?25h");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read(home.dir.path().join("hearth.toml")).unwrap(), before);
     home.end();
 }
