@@ -183,6 +183,8 @@ fn broker(edit: &mut ConfigEdit) -> anyhow::Result<Option<(PathBuf, String)>> {
         .allow_empty(true)
         .interact_text()?;
     if user.is_empty() {
+        // A password without a user is an error.
+        edit.remove(&["mqtt", "password_file"]);
         edit.remove(&["mqtt", "username"]);
         return Ok(None);
     }

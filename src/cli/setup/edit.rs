@@ -77,6 +77,9 @@ impl ConfigEdit {
         if let Some(table) = table {
             table.remove(key);
         }
+        if let Ok(config) = config::from_text(&self.text()) {
+            self.config = config;
+        }
     }
 
     /// The lines that are new.
@@ -130,6 +133,7 @@ mod tests {
         assert!(text.contains("# For a month.\nkeep = \"30 days\""), "{text}");
         edit.remove(&["mqtt", "url"]);
         assert!(!edit.text().contains("broker"));
+        assert_eq!(edit.config(), &config::from_text(&edit.text()).unwrap());
     }
 
     #[test]
