@@ -10,7 +10,7 @@ TESTED = --workspace --exclude hearth-fuzz
 BUILD_PACKAGES = build-essential cmake pkg-config libasound2-dev
 TEST_PACKAGES = mosquitto mosquitto-clients openssl systemd curl jq python3-voluptuous python3-yaml
 
-.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny deb test-deb deb-arm64 addon addon-arm64 test-container test-aarch64 analyze-arm bench-peers test-home-assistant test-page soak-publishing soak train-smoke deps build-deps install uninstall clean
+.PHONY: demo build check lint doc test test-root test-gemma test-recordings fuzz deny stage deb test-deb deb-arm64 dist dist-arm64 test-install addon addon-arm64 test-container test-aarch64 analyze-arm bench-peers test-home-assistant test-page soak-publishing soak train-smoke deps build-deps install uninstall clean
 
 demo: build
 	$(HEARTH) demo $(ARGS)
@@ -66,16 +66,34 @@ deny:
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny check licenses bans sources
 
-# An installable package of this machine's architecture, and a trial of it in a bare Debian; the trial wants root.
+# What every way of installing installs, as below a prefix: target/stage.
+stage: build
+	tools/stage.sh target/stage $(HEARTH)
+
+# An installable package of this machine's architecture, and a trial of it: lintian, and a bare Debian; that wants root and a network.
 deb: build
 	tools/deb.sh build
 
 test-deb: deb
+	@$(call apt,lintian debootstrap)
 	tools/deb.sh test
 
 # The same for the 64-bit Raspberry Pi, with its binary run as a Pi 4 and a Pi 5 would. Wants root and half an hour the first time.
 deb-arm64: build
 	tools/aarch64.sh deb
+
+# Archives with a script that installs from them: target/dist. The same sources and program give the same bytes.
+dist: build
+	tools/dist.sh
+
+dist-arm64: build
+	tools/aarch64.sh build
+	tools/dist.sh aarch64-unknown-linux-gnu
+
+# `sudo make install` of an ordinary user with rustup, and the archive, on layers over this machine's file system. Wants root.
+test-install: dist
+	@$(call apt,sudo man-db)
+	tools/test_install.sh
 
 # The engine as a Raspberry Pi 4 and 5 would run it. Wants root and a quarter of an hour the first time.
 test-aarch64:
@@ -150,15 +168,16 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-PREFIX ?= /usr
-install: build
-	install -Dm755 $(HEARTH) $(DESTDIR)$(PREFIX)/bin/hearth
-	install -Dm644 systemd/hearth.service $(DESTDIR)/lib/systemd/system/hearth.service
-	[ -e $(DESTDIR)/etc/hearth/hearth.toml ] || install -Dm644 config/hearth.toml $(DESTDIR)/etc/hearth/hearth.toml
-	for f in $$(cd models && find . -type f); do install -Dm644 models/$$f $(DESTDIR)$(PREFIX)/share/hearth/models/$$f; done
+# Builds as the owner of this checkout, also under sudo.
+PREFIX ?= /usr/local
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export CARGO := $(CARGO)
+install:
+	@tools/make_install.sh
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/bin/hearth $(DESTDIR)$(PREFIX)/share/hearth $(DESTDIR)/lib/systemd/system/hearth.service
+	@packaging/install.sh --uninstall
 
 clean:
 	$(CARGO) clean

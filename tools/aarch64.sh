@@ -4,7 +4,8 @@
 #
 #   tools/aarch64.sh set-up       makes the chroot, once; 1.5 GB in ~/.cache/hearth-aarch64, or in $HEARTH_AARCH64
 #   tools/aarch64.sh test [NAME]  the engine's tests on a Pi 4's processor and on a Pi 5's
-#   tools/aarch64.sh deb          target/aarch64-unknown-linux-gnu/debian/hearth_*_arm64.deb, its binary run on both processors
+#   tools/aarch64.sh build        target/aarch64-unknown-linux-gnu/release/hearth, without symbols
+#   tools/aarch64.sh deb          target/debian/hearth_*_arm64.deb, its binary run on both processors
 #   tools/aarch64.sh cargo ARG..  cargo with everything set to cross-build; $CPU is the processor that qemu plays
 #
 # One build serves both processors, as one package does: kernels are chosen where they run.
@@ -71,6 +72,14 @@ cross_cargo() {
     sh -ec 'cd /src; exec nice cargo "$@"' cargo "$@"
 }
 
+cross_build() {
+  set_up
+  cross_cargo build --release --locked
+  mkdir -p "target/$triple/release"
+  inside "$root/target=/target" -- PATH=/usr/bin:/bin aarch64-linux-gnu-strip -o "/target/hearth" "/target/$triple/release/hearth"
+  cp "$root/target/hearth" "target/$triple/release/hearth"
+}
+
 cd "$(dirname "$0")/.."
 case ${1:-} in
   set-up) set_up ;;
@@ -81,18 +90,13 @@ case ${1:-} in
       echo "== the engine on $CPU"
       cross_cargo test --release --locked --package recurrentgemma --lib --tests -- "${2:-}"
     done ;;
+  build) cross_build ;;
   deb)
-    set_up
-    command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
-    cross_cargo build --release --locked
-    mkdir -p "target/$triple/release"
-    cp "$root/target/$triple/release/hearth" "target/$triple/release/hearth"
-    target/release/hearth manpages target/manpages
-    tools/third_party_licenses.py target/manpages/THIRD-PARTY.md
-    cargo deb --no-build --no-strip --locked --target "$triple" --variant bookworm
+    cross_build
+    tools/deb.sh build "$triple"
     rm -rf "$root/deb" && mkdir -p "$root/deb" "$chroot/deb"
     # shellcheck disable=SC2012
-    dpkg -x "$(ls -t "target/$triple"/debian/*_arm64.deb | head -1)" "$root/deb"
+    dpkg -x "$(ls -t target/debian/hearth_*_arm64.deb | head -1)" "$root/deb"
     # Half a minute of the demo: under qemu Whisper takes twenty times as long as what it hears.
     head -c 420000 examples/household.flac > "$root/deb/household.flac"
     for CPU in $processors; do

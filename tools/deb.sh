@@ -1,18 +1,43 @@
 #!/usr/bin/env bash
 # The Debian package: built, and tried in a clean root.
 #
-#   tools/deb.sh build        target/debian/hearth_*.deb, of this machine's architecture
-#   tools/deb.sh test [DEB]   installs it in a bare Debian of its own, uses it, removes and purges it; wants root and a network
+#   tools/deb.sh build [TARGET]   target/debian/hearth_*.deb of target/release/hearth, or of the hearth that was cross-built for TARGET;
+#                                 the same sources and programs give the same bytes
+#   tools/deb.sh lint [DEB]       what lintian finds; errors and warnings fail
+#   tools/deb.sh test [DEB]       installs it in a bare Debian of its own, uses it, removes and purges it; wants root and a network
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org}
 suite=${SUITE:-bookworm}
 
 build() {
+  local target=${1:-} version
   command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
-  target/release/hearth manpages target/manpages
-  tools/third_party_licenses.py target/manpages/THIRD-PARTY.md
-  cargo deb --no-build --locked
+  # The time of the last commit is the time of all files.
+  SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
+  export SOURCE_DATE_EPOCH
+  # shellcheck disable=SC2086
+  STRIP=true tools/stage.sh target/stage "target/${target:+$target/}release/hearth" $target
+  # Debian's form of a changelog, which says which package this is.
+  version=$(sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+  cat > target/changelog.Debian <<EOF
+hearth ($version-1) unstable; urgency=medium
+
+  * hearth $version; what is new in it: changelog.gz.
+
+ -- $(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)  $(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
+EOF
+  mkdir -p target/debian
+  # shellcheck disable=SC2086
+  cargo deb --no-build --locked --output target/debian ${target:+--no-strip --target $target --variant bookworm}
+}
+
+lint() {
+  command -v lintian >/dev/null || { echo "tools/deb.sh lint needs lintian (apt install lintian)" >&2; exit 1; }
+  echo "== lintian $(dpkg-query -W -f='${Version}' lintian) on $1"
+  # A package that is not on its way into Debian closes no bug of Debian's.
+  lintian --allow-root --tag-display-limit 0 --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs "$1"
+  echo "no errors, no warnings"
 }
 
 try() {
@@ -41,6 +66,11 @@ try() {
   in_root hearth demo --fast | tail -n 12
   in_root hearth check || [ $? = 78 ]
   in_root sh -c 'test -s /usr/share/man/man1/hearth.1.gz && test -s /usr/share/bash-completion/completions/hearth'
+  local notice
+  for notice in 'The ggml authors' 'Copyright (c) 2022 OpenAI' 'Mozilla' 'SQLite' "- rusqlite $(locked rusqlite):" "- rumqttc $(locked rumqttc):"; do
+    grep -qF -- "$notice" "$root/usr/share/doc/hearth/THIRD-PARTY.md" || { echo "the notices do not name: $notice"; exit 1; }
+  done
+  grep -q '^Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/' "$root/usr/share/doc/hearth/copyright"
   echo "== a changed config outlives removal, and goes with purge"
   echo 'node = "kitchen"' > "$root/etc/hearth/hearth.toml"
   echo secret > "$root/etc/hearth/mqtt.password"
@@ -56,8 +86,17 @@ try() {
   echo "== the package installs, works and goes"
 }
 
+# The version of a crate in Cargo.lock.
+locked() { sed -n "/^name = \"$1\"/{n;s/version = \"\(.*\)\"/\1/p}" Cargo.lock; }
+newest() {
+  # shellcheck disable=SC2012
+  ls -t target/debian/hearth_*_"$(dpkg --print-architecture)".deb 2>/dev/null | head -1 | grep . ||
+    { echo "there is no package in target/debian: run \"make deb\" first" >&2; exit 1; }
+}
+
 case ${1:-} in
-  build) build ;;
-  test) try "${2:-$(ls -t target/debian/hearth_*_"$(dpkg --print-architecture)".deb | head -1)}" ;;
+  build) build "${2:-}" ;;
+  lint) deb=${2:-$(newest)}; lint "$deb" ;;
+  test) deb=${2:-$(newest)}; lint "$deb"; try "$deb" ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac

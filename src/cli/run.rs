@@ -17,8 +17,9 @@ use crate::{app, journal};
 
 /// Where the package installs the config.
 pub(super) const SYSTEM_CONFIG: &str = "/etc/hearth/hearth.toml";
-/// Where the package, or an administrator, installs the service.
-const SYSTEM_UNITS: [&str; 3] = [
+/// Where the package, `make install` or an administrator installs the service.
+const SYSTEM_UNITS: [&str; 4] = [
+    "/usr/local/lib/systemd/system/hearth.service",
     "/usr/lib/systemd/system/hearth.service",
     "/lib/systemd/system/hearth.service",
     "/etc/systemd/system/hearth.service",
