@@ -7,7 +7,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{halves, load_256, load_pair, part, q4k_block, store_pair};
+use super::{Pair, halves, load_256, load_pair, part, q4k_block, store_pair};
 use crate::kernels::activations::{ActivationView, Q8SuperBlock};
 use crate::kernels::weights::{
     D, D_MIN, QUANTS, SUB_BLOCK, SUB_BLOCK_BYTES, SUPER_BLOCK, SUPER_BLOCK_BYTES, WeightFormat,
@@ -37,22 +37,15 @@ pub(crate) fn groups<const G: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&mut GroupSums; G]) {
     let ones = _mm256_set1_epi16(1);
-    let runs = view.columns / SUB_BLOCK;
-    let mut quants: [&[[u8; SUB_BLOCK_BYTES]]; G] = [&[]; G];
-    let mut scales: [&[[u8; 2 * GROUP_ROWS]]; G] = [&[]; G];
-    for g in 0..G {
-        let (of_quants, of_scales) = weights[g].split_at(view.columns * GROUP_ROWS);
-        quants[g] = &of_quants.as_chunks().0[..runs];
-        scales[g] = &of_scales.as_chunks().0[..runs];
-    }
+    let groups = weights.map(|weights| Q8Group::new(weights, view.columns));
     let mut totals = [[_mm256_setzero_ps(); 2]; G];
-    for run in 0..runs {
+    for run in 0..view.columns / SUB_BLOCK {
         let x = &view.run(run)[0];
         let mut dots = [[_mm256_setzero_si256(); 2]; G];
         unrolled!(quad, {
             let x = _mm256_set1_epi32(x.quads[quad]);
             for g in 0..G {
-                let weights = load_pair(part(&quants[g][run], 64 * quad));
+                let weights = load_pair(part(&groups[g].quants[run], 64 * quad));
                 for half in 0..2 {
                     let signed = _mm256_sign_epi8(x, weights[half]);
                     let products = _mm256_maddubs_epi16(_mm256_abs_epi8(weights[half]), signed);
@@ -62,11 +55,7 @@ fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&
             }
         });
         for g in 0..G {
-            let scales = halves(&scales[g][run]);
-            for half in 0..2 {
-                let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps(x.scale));
-                totals[g][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[g][half]), scale, totals[g][half]);
-            }
+            add_run(&groups[g].scales[run], x.scale, dots[g], &mut totals[g]);
         }
     }
     for (sums, totals) in sums.into_iter().zip(totals) {
@@ -74,24 +63,49 @@ fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&
     }
 }
 
+/// The weights of a group by runs of 32 columns.
+pub(super) struct Q8Group<'a> {
+    pub(super) quants: &'a [[u8; SUB_BLOCK_BYTES]],
+    pub(super) scales: &'a [[u8; 2 * GROUP_ROWS]],
+}
+
+impl<'a> Q8Group<'a> {
+    /// Both are as long as there are runs, so that indexing them needs one check for all.
+    #[inline]
+    pub(super) fn new(weights: &'a [u8], columns: usize) -> Self {
+        let (quants, scales) = weights.split_at(columns * GROUP_ROWS);
+        let runs = columns / SUB_BLOCK;
+        Self { quants: &quants.as_chunks().0[..runs], scales: &scales.as_chunks().0[..runs] }
+    }
+}
+
+/// Scales a run's sums of products and adds them to the sums of a group.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn add_run(scales: &[u8; 2 * GROUP_ROWS], scale: f32, dots: Pair, totals: &mut [__m256; 2]) {
+    let scales = halves(scales);
+    for half in 0..2 {
+        let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps(scale));
+        totals[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[half]), scale, totals[half]);
+    }
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&mut GroupSums; G]) {
-    let count = view.columns / SUPER_BLOCK;
-    let mut groups: [&[[u8; SUPER_BLOCK_BYTES]]; G] = [&[]; G];
-    for g in 0..G {
-        groups[g] = &weights[g].as_chunks().0[..count];
-    }
+    let groups = weights.map(|weights| q4k_blocks_of(weights, view.columns));
     let mut totals = [[_mm256_setzero_ps(); 2]; G];
-    for index in 0..count {
-        let mut blocks = [&[0; SUPER_BLOCK_BYTES]; G];
-        for g in 0..G {
-            blocks[g] = &groups[g][index];
-        }
-        q4k_blocks(blocks, &view.super_block(index)[0], &mut totals);
+    for index in 0..view.columns / SUPER_BLOCK {
+        q4k_blocks(groups.map(|blocks| &blocks[index]), &view.super_block(index)[0], &mut totals);
     }
     for (sums, totals) in sums.into_iter().zip(totals) {
         store_pair(sums, totals);
     }
+}
+
+/// The super-blocks of a group, exactly as many as there are in its columns.
+#[inline]
+pub(super) fn q4k_blocks_of(weights: &[u8], columns: usize) -> &[[u8; SUPER_BLOCK_BYTES]] {
+    &weights.as_chunks().0[..columns / SUPER_BLOCK]
 }
 
 /// A block of each of G groups, in turns by 32 bytes, so that an input which was broadcast to a register serves all of them.
@@ -132,14 +146,21 @@ fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BLOCK_BYTES]; G], x: &Q8Super
         }
     }
     for g in 0..G {
-        let mins = q4k_block::mins_of(&q4k_block::mins(blocks[g]), x);
-        let d = halves(part(blocks[g], D));
-        let d_min = halves(part(blocks[g], D_MIN));
-        let scale = _mm256_set1_ps(x.scale);
-        for half in 0..2 {
-            let products = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[g][half]), d[half]);
-            let total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[half]), d_min[half], products);
-            totals[g][half] = _mm256_fmadd_ps(scale, total, totals[g][half]);
-        }
+        add_block(blocks[g], x, sums[g], &mut totals[g]);
+    }
+}
+
+/// Subtracts the minima of a block from its sums of products, scales them, and adds them to the sums of a group.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn add_block(block: &[u8; SUPER_BLOCK_BYTES], x: &Q8SuperBlock, sums: Pair, totals: &mut [__m256; 2]) {
+    let mins = q4k_block::mins_of(&q4k_block::mins(block), x);
+    let d = halves(part(block, D));
+    let d_min = halves(part(block, D_MIN));
+    let scale = _mm256_set1_ps(x.scale);
+    for half in 0..2 {
+        let products = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), d[half]);
+        let total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[half]), d_min[half], products);
+        totals[half] = _mm256_fmadd_ps(scale, total, totals[half]);
     }
 }

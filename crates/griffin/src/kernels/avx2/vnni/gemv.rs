@@ -3,13 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::dpwssd;
+use crate::kernels::GroupSums;
 use crate::kernels::activations::{ActivationView, Q8SuperBlock};
-use crate::kernels::avx2::gemv::groups as avx2_groups;
-use crate::kernels::avx2::{halves, load_256, load_pair, part, q4k_block, store_pair};
-use crate::kernels::weights::{
-    D, D_MIN, QUANTS, SUB_BLOCK, SUB_BLOCK_BYTES, SUPER_BLOCK, SUPER_BLOCK_BYTES, WeightFormat,
-};
-use crate::kernels::{GROUP_ROWS, GroupSums};
+use crate::kernels::avx2::gemv::{Q8Group, add_block, add_run, groups as avx2_groups, q4k_blocks_of};
+use crate::kernels::avx2::{load_256, load_pair, part, q4k_block, store_pair};
+use crate::kernels::weights::{QUANTS, SUB_BLOCK, SUB_BLOCK_BYTES, SUPER_BLOCK, SUPER_BLOCK_BYTES, WeightFormat};
 
 /// One vector times G groups of the same columns.
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
@@ -29,22 +27,15 @@ pub(crate) fn groups<const G: usize>(
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&mut GroupSums; G]) {
     let sign = _mm256_set1_epi8(-128);
-    let runs = view.columns / SUB_BLOCK;
-    let mut quants: [&[[u8; SUB_BLOCK_BYTES]]; G] = [&[]; G];
-    let mut scales: [&[[u8; 2 * GROUP_ROWS]]; G] = [&[]; G];
-    for g in 0..G {
-        let (of_quants, of_scales) = weights[g].split_at(view.columns * GROUP_ROWS);
-        quants[g] = &of_quants.as_chunks().0[..runs];
-        scales[g] = &of_scales.as_chunks().0[..runs];
-    }
+    let groups = weights.map(|weights| Q8Group::new(weights, view.columns));
     let mut totals = [[_mm256_setzero_ps(); 2]; G];
-    for run in 0..runs {
+    for run in 0..view.columns / SUB_BLOCK {
         let x = &view.run(run)[0];
         let mut dots = [[_mm256_set1_epi32(x.offset); 2]; G];
         for quad in 0..8 {
             let x = _mm256_set1_epi32(x.quads[quad]);
             for g in 0..G {
-                let weights = load_pair(part(&quants[g][run], 64 * quad));
+                let weights = load_pair(part(&groups[g].quants[run], 64 * quad));
                 for half in 0..2 {
                     let weights = _mm256_xor_si256(weights[half], sign);
                     dots[g][half] = _mm256_dpbusd_avx_epi32(dots[g][half], weights, x);
@@ -52,11 +43,7 @@ fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&
             }
         }
         for g in 0..G {
-            let scales = halves(&scales[g][run]);
-            for half in 0..2 {
-                let scale = _mm256_mul_ps(scales[half], _mm256_set1_ps(x.scale));
-                totals[g][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[g][half]), scale, totals[g][half]);
-            }
+            add_run(&groups[g].scales[run], x.scale, dots[g], &mut totals[g]);
         }
     }
     for (sums, totals) in sums.into_iter().zip(totals) {
@@ -66,18 +53,10 @@ fn q8_0<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn q4k<const G: usize>(weights: [&[u8]; G], view: &ActivationView<'_>, sums: [&mut GroupSums; G]) {
-    let count = view.columns / SUPER_BLOCK;
-    let mut groups: [&[[u8; SUPER_BLOCK_BYTES]]; G] = [&[]; G];
-    for g in 0..G {
-        groups[g] = &weights[g].as_chunks().0[..count];
-    }
+    let groups = weights.map(|weights| q4k_blocks_of(weights, view.columns));
     let mut totals = [[_mm256_setzero_ps(); 2]; G];
-    for index in 0..count {
-        let mut blocks = [&[0; SUPER_BLOCK_BYTES]; G];
-        for g in 0..G {
-            blocks[g] = &groups[g][index];
-        }
-        q4k_blocks(blocks, &view.super_block(index)[0], &mut totals);
+    for index in 0..view.columns / SUPER_BLOCK {
+        q4k_blocks(groups.map(|blocks| &blocks[index]), &view.super_block(index)[0], &mut totals);
     }
     for (sums, totals) in sums.into_iter().zip(totals) {
         store_pair(sums, totals);
@@ -129,14 +108,6 @@ fn q4k_blocks<const G: usize>(blocks: [&[u8; SUPER_BLOCK_BYTES]; G], x: &Q8Super
         }
     }
     for g in 0..G {
-        let mins = q4k_block::mins_of(&q4k_block::mins(blocks[g]), x);
-        let d = halves(part(blocks[g], D));
-        let d_min = halves(part(blocks[g], D_MIN));
-        let scale = _mm256_set1_ps(x.scale);
-        for half in 0..2 {
-            let products = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[g][half]), d[half]);
-            let total = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(mins[half]), d_min[half], products);
-            totals[g][half] = _mm256_fmadd_ps(scale, total, totals[g][half]);
-        }
+        add_block(blocks[g], x, sums[g], &mut totals[g]);
     }
 }
