@@ -103,9 +103,8 @@ test-aarch64:
 analyze-arm:
 	@$(call apt,gcc-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu qemu-user llvm-22)
 	rustup target add aarch64-unknown-linux-gnu
-	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc $(CARGO) build $(PROFILE) --target aarch64-unknown-linux-gnu \
-	  -p recurrentgemma --no-default-features --example one_group
-	tools/analyze_arm.py target/aarch64-unknown-linux-gnu/release/examples/one_group
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc $(CARGO) build $(PROFILE) --target aarch64-unknown-linux-gnu -p one_group
+	tools/analyze_arm.py target/aarch64-unknown-linux-gnu/release/one_group
 
 # The folder of an add-on for Home Assistant, with the package in it: target/addon/hearth.
 addon: deb

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What the NEON kernels would cost on a Raspberry Pi 5 and 4, without one: `make analyze-arm`.
 
-    tools/analyze_arm.py BINARY     BINARY is the example one_group, built for aarch64
+    tools/analyze_arm.py BINARY     BINARY is the tool one_group (crates/one_group), built for aarch64
 
 qemu follows one product of 16 rows instruction by instruction. LLVM's model of the processor (llvm-mca) says how many cycles these
 take; what 512 columns take more than 256 is a block of 256 columns for all vectors. Caches, memory and mispredicted branches are not
-in it. A table in Markdown comes out; docs/performance.md says how far to trust it.
+in it. Two tables in Markdown come out: the kernels, and what they and the memory leave a model of 2B size (its roofline).
+docs/performance.md says how far to trust them.
 
 Needs, of Debian: llvm-22 (LLVM_MCA names another llvm-mca, 19 or later), binutils-aarch64-linux-gnu, qemu-user, libc6-arm64-cross.
 """
@@ -23,6 +24,12 @@ PROCESSORS = [
     ("Pi 4 (A72)", "neon", "cortex-a72", "cortex-a72"),
 ]
 VECTORS = [1, 4, 16, 64]
+# GHz; cores; how much slower it is than LLVM's model, by llama.cpp's published figures; GB/s of weights that engines are published to
+# read while they write text, all cores together.
+MACHINES = {"Pi 5 (A76)": (2.4, 4, 1.09, 10.5), "Pi 4 (A72)": (1.8, 4, 2.0, 3.3)}
+# RecurrentGemma 2B as Q4K: products and bytes of a token that is written, which takes the head; and of one that is read.
+WRITTEN = (2681e6, 1.53e9)
+READ = (1954e6, 1.16e9)
 ROWS = 16
 BLOCK = 256
 # Where qemu-user puts a position-independent program.
@@ -101,6 +108,7 @@ def main():
     instructions = disassembled(binary)
     print("| processor | weights, vectors | instructions a block | cycles | products a cycle | … with a wide front end |")
     print("|---|---|---|---|---|---|")
+    of_q4k = {}
     for processor, kernel, cpu, model in PROCESSORS:
         for weights in ["q4k", "q8_0"]:
             for vectors in VECTORS:
@@ -112,6 +120,24 @@ def main():
                                 for dispatch in ([], ["-dispatch=8"])]
                 print(f"| {processor} | {weights}, {vectors} | {count:,} | {core:,} | {products / core:.1f} | {products / wide:.1f} |",
                       flush=True)
+                if weights == "q4k":
+                    of_q4k[processor, vectors] = products / core
+    print_roofline(of_q4k)
+
+
+def print_roofline(products_a_cycle):
+    """For each processor: how long the products of a token and the bytes of its weights take."""
+    print("\n| processor | tokens at once | arithmetic on 1, 2, 4 cores | memory | tokens/s at most, bound by |")
+    print("|---|---|---|---|---|")
+    for processor, (ghz, cores, slower, memory) in MACHINES.items():
+        for what, vectors, (products, size) in [("1, written", 1, WRITTEN), ("1, read", 1, READ), ("4, read", 4, READ),
+                                                ("16, read", 16, READ), ("64, read", 64, READ)]:
+            one_core = products / (products_a_cycle[processor, vectors] / slower * ghz * 1e9)
+            arithmetic = one_core / cores
+            reading = size / vectors / (memory * 1e9)
+            bound = "memory" if reading > arithmetic else "arithmetic"
+            on_cores = ", ".join(f"{1e3 * one_core / count:.0f}" for count in (1, 2, cores))
+            print(f"| {processor} | {what} | {on_cores} ms | {1e3 * reading:.0f} ms | {1 / max(reading, arithmetic):.1f}, {bound} |")
 
 
 main()

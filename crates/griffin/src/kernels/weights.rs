@@ -16,11 +16,12 @@
 //!     run 2p + e + 4;
 //!   - 32 · 64 bytes [i][quad of columns][row][column in the quad]: q of run 2i, above it that of run 2i + 1.
 
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
+mod quantize_q4k;
+
 use half::f16;
 
 use super::GROUP_ROWS;
+use quantize_q4k::QuantizedBlock;
 
 /// Columns of a block of Q8_0, and of a run of Q4K.
 pub(super) const SUB_BLOCK: usize = 32;
@@ -216,41 +217,26 @@ fn quad(row: usize, column: usize) -> usize {
     column / 4 * 4 * GROUP_ROWS + 4 * row + column % 4
 }
 
-/// Quantized by candle, then each block repacked.
 fn pack_q4k(values: &[f32], row: usize, out: &mut [u8]) {
-    let blocks = Tensor::from_slice(values, values.len(), &Device::Cpu)
-        .and_then(|values| QTensor::quantize(&values, GgmlDType::Q4K))
-        .expect("a row of whole super-blocks can be quantized");
-    let blocks = blocks.data().expect("a tensor on the CPU has its bytes at hand");
-    for (block, out) in blocks.chunks_exact(Q4K_BLOCK_ROW_BYTES).zip(out.chunks_exact_mut(SUPER_BLOCK_BYTES)) {
-        repack_q4k(block, row, out);
+    for (values, out) in values.as_chunks().0.iter().zip(out.chunks_exact_mut(SUPER_BLOCK_BYTES)) {
+        pack_q4k_block(&QuantizedBlock::new(values), row, out);
     }
 }
 
-/// ggml's block_q4_K (d, dmin, 12 bytes of scales and minima, 128 of quants) as one row of a group.
-fn repack_q4k(block: &[u8], row: usize, out: &mut [u8]) {
-    out[D + 2 * row..][..2].copy_from_slice(&block[..2]);
-    out[D_MIN + 2 * row..][..2].copy_from_slice(&block[2..4]);
-    let packed = &block[4..16];
+/// A block as one row of a group.
+fn pack_q4k_block(block: &QuantizedBlock, row: usize, out: &mut [u8]) {
+    out[D + 2 * row..][..2].copy_from_slice(&block.d.to_le_bytes());
+    out[D_MIN + 2 * row..][..2].copy_from_slice(&block.d_min.to_le_bytes());
     for run in 0..8 {
-        // get_scale_min_k4 of ggml
-        let (scale, min) = match run {
-            0..4 => (packed[run] & 63, packed[run + 4] & 63),
-            _ => {
-                let upper = |at: usize| packed[at] >> 6 << 4;
-                (packed[run + 4] & 15 | upper(run - 4), packed[run + 4] >> 4 | upper(run))
-            }
-        };
         let at = run_places(run, row);
+        let (scale, min) = (block.scales[run], block.mins[run]);
         out[SCALES + at.scale] |= (scale & 15) << at.low;
         out[UPPER + at.scale] |= (scale >> 4) << at.upper;
         out[MINS + at.min] |= (min & 15) << at.low;
         out[UPPER + at.min] |= (min >> 4) << (4 + at.upper);
-    }
-    for (column, quant) in block[16..].iter().enumerate() {
-        let pair = column / SUB_BLOCK;
-        let column = column % SUB_BLOCK;
-        out[QUANTS + pair * SUB_BLOCK_BYTES + quad(row, column)] = *quant;
+        for (column, quant) in block.quants[run].iter().enumerate() {
+            out[QUANTS + run / 2 * SUB_BLOCK_BYTES + quad(row, column)] |= quant << (run % 2 * 4);
+        }
     }
 }
 
