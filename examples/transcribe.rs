@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn print(heard: &PipelineEvent) {
-    if let PipelineEvent::Utterance(utterance) = heard {
+    if let PipelineEvent::Utterance(utterance, _) = heard {
         println!("{:.1}  {}", utterance.start, utterance.text);
     }
 }

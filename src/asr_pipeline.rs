@@ -13,6 +13,7 @@ mod decoder;
 mod filter;
 mod pipeline_event;
 mod room_stream;
+mod utterances;
 
 use std::sync::Arc;
 
@@ -22,12 +23,11 @@ use ulid::{Generator, Ulid};
 use crate::asr::decode_scheduler::{self, DecodeScheduler, InterimMode};
 use crate::asr::local_agreement::LocalAgreement;
 use crate::asr::whisper::Whisper;
-use crate::asr::{self, Word, hallucination_filter};
+use crate::asr::{self, hallucination_filter};
 use crate::clock;
-use crate::event::{
-    AudioEvent, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, RoomAudio, Segment, Utterance,
-};
+use crate::event::{AudioEvent, AudioGap, FRAME_SAMPLES, Frame, Gap, GapReason, Hypothesis, RoomAudio, Segment};
 use crate::metrics::Metrics;
+use crate::speakers::VoiceEncoder;
 
 use decode_queue::{DecodeQueue, QueueItem, QueuedSegment};
 use decoder::Decoder;
@@ -46,6 +46,8 @@ pub struct AsrPipeline {
     queue: DecodeQueue,
     /// For a live source. None where the source waits: then each segment is decoded once, and none is dropped.
     scheduler: Option<DecodeScheduler>,
+    /// Where voices are told apart.
+    voices: Option<VoiceEncoder>,
     ids: Generator,
     last_progress: Timestamp,
 }
@@ -58,6 +60,7 @@ impl AsrPipeline {
             streams: Vec::new(),
             queue: DecodeQueue::default(),
             scheduler: None,
+            voices: None,
             ids: Generator::new(),
             last_progress: Timestamp::MIN,
         }
@@ -66,6 +69,12 @@ impl AsrPipeline {
     /// For a source that does not wait: segments in progress are decoded too, and under load old segments are dropped.
     pub fn live(mut self, mode: InterimMode) -> Self {
         self.scheduler = Some(DecodeScheduler::new(mode));
+        self
+    }
+
+    /// Each utterance comes with the voice it was said with.
+    pub fn with_voices(mut self, voices: Option<VoiceEncoder>) -> Self {
+        self.voices = voices;
         self
     }
 
@@ -305,37 +314,6 @@ impl AsrPipeline {
             events.push(PipelineEvent::Hypothesis(Hypothesis::over(&room, segment.time)));
         }
         Ok(events)
-    }
-
-    /// One utterance for each text segment that Whisper made.
-    fn utterances(
-        &mut self,
-        room: &str,
-        segment: &Segment,
-        words: &[Word],
-        no_speech: f32,
-        metrics: &Metrics,
-    ) -> Vec<PipelineEvent> {
-        let length = segment.seconds();
-        // The words come from several decodes, so their times may overlap.
-        let mut end = 0.0;
-        let utterance = |words: &[Word]| {
-            let start = words[0].start_s.clamp(end, length);
-            end = words[words.len() - 1].end_s.clamp(start, length);
-            let utterance = Utterance {
-                id: self.next_id(),
-                start: segment.time_at(start),
-                end: segment.time_at(end),
-                room: room.into(),
-                text: filter::join(words),
-                confidence: (words.iter().map(|word| word.logprob).sum::<f32>() / words.len() as f32).exp(),
-                no_speech,
-            };
-            metrics.utterances.add(1);
-            metrics.words.add(utterance.words() as u64);
-            PipelineEvent::Utterance(utterance)
-        };
-        words.chunk_by(|_, next| !next.starts_segment).map(utterance).collect()
     }
 
     fn next_id(&mut self) -> Ulid {

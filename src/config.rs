@@ -44,6 +44,7 @@ pub struct Config {
     pub node: Name,
     pub source: SourcesConfig,
     pub asr: AsrConfig,
+    pub speakers: SpeakersConfig,
     pub listener: ListenerConfig,
     pub digest: DigestConfig,
     #[serde(rename = "rule")]
@@ -67,6 +68,7 @@ impl Default for Config {
             node: "home".parse().expect("the default name is valid"),
             source: SourcesConfig::default(),
             asr: AsrConfig::default(),
+            speakers: SpeakersConfig::default(),
             listener: ListenerConfig::default(),
             digest: DigestConfig::default(),
             rules: home_rules(),
@@ -91,6 +93,11 @@ impl Config {
     /// Whether there is any audio source.
     pub(crate) fn has_audio_source(&self) -> bool {
         self.source.each().next().is_some()
+    }
+
+    /// Whether voices without a name get a number. It is known again by what is stored, so where nothing is kept there are none.
+    pub(crate) fn numbers_unknown_voices(&self) -> bool {
+        self.speakers.number_unknown && self.store.keep != Keep::Nothing
     }
 
     /// Whether utterances may come from more than one room.
@@ -127,6 +134,22 @@ impl Default for AsrConfig {
             hot_words: Vec::new(),
             interim: false,
         }
+    }
+}
+
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpeakersConfig {
+    /// Tell people who were enrolled by their voices.
+    pub enabled: bool,
+    /// Give a number to voices that have no name, and store the voice of each utterance for that.
+    pub number_unknown: bool,
+}
+
+impl Default for SpeakersConfig {
+    fn default() -> Self {
+        Self { enabled: false, number_unknown: true }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The values that pass between the parts of hearth: audio, segments, utterances, gaps, digests, alerts, messages.
 
+mod voice;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::clock::{self, SamplePos};
+
+pub(crate) use voice::said_by;
+pub use voice::{Speaker, StoredVoice, VOICE_DIMENSIONS, VoiceEmbedding, Voiceprint};
 
 /// Samples in a frame: 16 ms at 16 kHz, the stride of the voice detector.
 pub(crate) const FRAME_SAMPLES: usize = 256;
@@ -149,6 +154,9 @@ pub struct Utterance {
     pub confidence: f32,
     /// Whisper's probability that there was no speech, 0 … 1.
     pub no_speech: f32,
+    /// Who said it, where `[speakers]` is on and the voice is known.
+    #[serde(flatten)]
+    pub speaker: Option<Speaker>,
 }
 
 impl Utterance {

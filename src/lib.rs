@@ -34,6 +34,7 @@
 //! | 5 | [`mqtt`] | topics, payloads, Home Assistant discovery, the client, an embedded broker |
 //! | 5 | [`store`] | SQLite: transcript, digests, alerts, outbox; `transcript.jsonl` |
 //! | 5 | [`journal`] | log output: the systemd journal, a terminal, or JSON lines |
+//! | 4 | [`speakers`] | who speaks: the encoder of voices, and whom a voice is taken for |
 //! | 4 | [`watcher`] | says from the words alone which questions are worth asking |
 //! | 3 | [`models`] | finding model files, checking and downloading them |
 //! | 3 | [`redact`] | what is replaced in every text that leaves the process |
@@ -85,6 +86,7 @@
 //! - *hypothesis*: what a partial decode gives; its *committed* words never change again, its *tentative* ones may.
 //! - *utterance*: committed text with its times.
 //! - *gap*: a stretch of time that was not heard, with the reason.
+//! - *voice*: what the sound of an utterance tells of who spoke, as numbers (an *embedding*); *enrolled* under a name, or numbered.
 //! - *state*: the model's memory of everything it read, of fixed size; *fork*: a copy that is asked a question and thrown away;
 //!   *snapshot*: a state on disk.
 //! - *digest*: the name in the code and in the config (`[digest]`) of what users see as a *summary*: a text about what was said since the
@@ -121,6 +123,7 @@ mod process;
 pub mod redact;
 mod retention;
 pub mod services;
+pub mod speakers;
 pub mod store;
 mod supervisor;
 pub mod watcher;

@@ -201,7 +201,7 @@ mod tests {
     fn utterance(s: i64) -> Utterance {
         let (start, end) = (at(s), at(s + 1));
         let (room, text) = ("home".into(), format!("said at {s}"));
-        Utterance { id: Ulid::generate(), start, end, room, text, confidence: 0.9, no_speech: 0.0 }
+        Utterance { id: Ulid::generate(), start, end, room, text, confidence: 0.9, no_speech: 0.0, speaker: None }
     }
 
     #[test]

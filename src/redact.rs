@@ -23,6 +23,8 @@ const NUMBER: &str = "[number]";
 
 /// The fields of messages that hold what people said, or what a model derived from it.
 const SPOKEN: [&str; 4] = ["text", "answer", "question", "message"];
+/// The field that holds who spoke: the number of a voice without a name is not a number that was said.
+const SPEAKER: &str = "speaker";
 /// The fields of interim messages.
 const INTERIM: [&str; 2] = ["committed", "tentative"];
 
@@ -71,9 +73,19 @@ impl Redactor {
         text
     }
 
+    /// The text without names.
+    fn name<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.names {
+            Some(names) => replace(names, Cow::Borrowed(text), |_| Some(NAME)),
+            None => Cow::Borrowed(text),
+        }
+    }
+
     /// The message, redacted.
     pub fn message<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
-        if !self.redacts() || !SPOKEN.iter().chain(&INTERIM).any(|field| message.payload.contains(field)) {
+        if !self.redacts()
+            || !SPOKEN.iter().chain(&INTERIM).chain([&SPEAKER]).any(|field| message.payload.contains(field))
+        {
             return Cow::Borrowed(message);
         }
         let Ok(mut payload) = serde_json::from_str::<Value>(&message.payload) else { return Cow::Borrowed(message) };
@@ -117,6 +129,7 @@ impl Redactor {
                 }
                 for (key, value) in fields {
                     match value {
+                        Value::String(name) if key == SPEAKER => *name = self.name(name).into_owned(),
                         Value::String(text) if SPOKEN.contains(&key.as_str()) => *text = self.text(text).into_owned(),
                         value => self.fields(value),
                     }
@@ -251,6 +264,8 @@ mod tests {
             assert_eq!(payload[field], before[field]);
         }
         assert_eq!((left.topic.as_str(), left.retain), ("hearth/anna/alert", true));
+        let said = redactor(true, &["anna"]).value(json!([{ "speaker": "Anna" }, { "speaker": "voice 2" }]));
+        assert_eq!(said, json!([{ "speaker": "[name]" }, { "speaker": "voice 2" }]));
         assert!(matches!(redactor(false, &[]).message(&message), Cow::Borrowed(_)));
         let plain = Message { payload: "online".into(), ..message };
         assert_eq!(*redactor(true, &["online"]).message(&plain), plain);

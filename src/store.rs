@@ -23,6 +23,7 @@ mod schema;
 mod text_tables;
 mod transcript;
 pub mod transcript_jsonl;
+mod voices;
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
@@ -42,6 +43,7 @@ pub use forgetting::UnreadableNote;
 pub use history::{HistoryEntry, HistoryRange};
 pub(crate) use lock::Lock;
 pub use transcript::{ListenerTurn, TranscriptQuery};
+pub use voices::SpeakerRecord;
 
 use crate::percent_encode;
 use error::{BUSY, fault};

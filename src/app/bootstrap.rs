@@ -24,6 +24,7 @@ use crate::models;
 use crate::mqtt::payload::NodeInfo;
 use crate::mqtt::{broker, client};
 use crate::services::Context;
+use crate::speakers::VoiceEncoder;
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 use crate::watcher::Watcher;
@@ -72,6 +73,9 @@ impl Resources {
         let whisper = config.has_audio_source().then(|| models::find(&config.asr.model, &config.base)).transpose()?;
         let hearing = whisper.as_ref().map(|path| Whisper::load(path, &config.asr)).transpose()?.map(AsrPipeline::new);
         let mode = if config.asr.interim { InterimMode::Adaptive } else { InterimMode::Off };
+        let voices =
+            (hearing.is_some() && config.speakers.enabled).then(|| VoiceEncoder::find(&config.base)).transpose()?;
+        let hearing = hearing.map(|hearing| hearing.with_voices(voices));
         let hearing = hearing.map(|hearing| if config.source.is_live() { hearing.live(mode) } else { hearing });
         let reader = config.listener.enabled.then(|| models::find(&config.listener.model, &config.base)).transpose()?;
         let listener = match &reader {

@@ -3,6 +3,7 @@
 use crate::api::web;
 use crate::mqtt::broker::BrokerError;
 use crate::services;
+use crate::speakers::VoiceError;
 use crate::{asr, listener, models, mqtt, store};
 
 /// Why the daemon cannot run, or could not go on.
@@ -12,6 +13,8 @@ pub(crate) enum AppError {
     Models(#[from] models::ModelError),
     #[error(transparent)]
     Asr(#[from] asr::AsrError),
+    #[error(transparent)]
+    Voices(#[from] VoiceError),
     #[error(transparent)]
     Listener(#[from] listener::ListenerError),
     #[error(transparent)]
@@ -45,7 +48,7 @@ impl AppError {
     pub(crate) fn is_config(&self) -> bool {
         match self {
             Self::Broker(BrokerError::NotBuiltIn | BrokerError::Unprotected(_)) => true,
-            Self::Models(_) | Self::Asr(_) | Self::Mqtt(_) | Self::NoStateDirectory => true,
+            Self::Models(_) | Self::Asr(_) | Self::Voices(_) | Self::Mqtt(_) | Self::NoStateDirectory => true,
             Self::Listener(error) | Self::Service(services::ServiceError::Listener(error)) => {
                 !matches!(error, listener::ListenerError::Snapshot(_))
             }

@@ -201,6 +201,7 @@ fn utterance(text: &str) -> Utterance {
         text: text.into(),
         confidence: 1.0,
         no_speech: 0.0,
+        speaker: None,
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod model;
 mod plot;
 pub(crate) mod publish;
 mod sound;
+mod speakers;
 mod tokens;
 
 /// Measure speed on this machine.
@@ -27,6 +28,8 @@ enum BenchCommand {
     Day(day::BenchDayArgs),
     /// Whether a state stays sound for long, and is renewed when it does not
     Sound(sound::BenchSoundArgs),
+    /// How well people are told by their voices, and what it costs
+    Speakers(speakers::BenchSpeakersArgs),
     /// Emptying the outbox to a broker, beside a plain loop that awaits each acknowledgement
     Publish(publish::BenchPublishArgs),
 }
@@ -39,6 +42,7 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         BenchCommand::Hearing(args) => hearing::run(args),
         BenchCommand::Day(args) => day::run(args),
         BenchCommand::Sound(args) => sound::run(args),
+        BenchCommand::Speakers(args) => speakers::run(args),
         BenchCommand::Publish(args) => publish::run(args),
     }
 }

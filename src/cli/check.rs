@@ -18,6 +18,7 @@ use crate::mqtt::client::PacketLimit;
 use crate::mqtt::discovery::{AnnouncedEntities, Capabilities};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{broker, client, discovery, payload};
+use crate::speakers::{self, VoiceEncoder};
 use crate::store::{self, Store};
 use crate::watcher::Watcher;
 use crate::{asr, audio, commands, models};
@@ -65,6 +66,9 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
         tell(&format!("source of {room}"), probed(&source, &config, &running))?;
     }
     tell("speech model", speech_model(&config))?;
+    if config.speakers.enabled {
+        tell("voice encoder", voice_encoder(&config))?;
+    }
     let mut warnings = Vec::new();
     if config.listener.enabled {
         let told = reading_model(&config, &mut warnings);
@@ -123,6 +127,11 @@ fn speech_model(config: &Config) -> anyhow::Result<String> {
     let path = models::find(&config.asr.model, &config.base)?;
     asr::whisper::Whisper::load(&path, &config.asr)?;
     Ok(path.display().to_string())
+}
+
+fn voice_encoder(config: &Config) -> anyhow::Result<String> {
+    let encoder = VoiceEncoder::find(&config.base)?;
+    Ok(format!("{}, {}", speakers::FILE, encoder.model()))
 }
 
 /// Also says how fast this machine is with it. What will not work although it can be used is added to `warnings`.

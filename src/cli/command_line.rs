@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::terminal::Verbosity;
 use super::{
     ask, bench, check, demo, devices, export, forget, generate, history, judge, manpages, microphone, models, mqtt,
-    output, rules, run, search, setup, state, status, transcribe, watch,
+    output, rules, run, search, setup, speakers, state, status, transcribe, watch,
 };
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
@@ -54,6 +54,8 @@ enum CliCommand {
     History(history::HistoryArgs),
     /// Write what was said as text, document, subtitles or table
     Export(export::ExportArgs),
+    /// Tell people by their voices: enroll, list, rename, forget
+    Speakers(speakers::SpeakersArgs),
     /// Delete what was said in the last minutes, everywhere on this machine
     Forget(forget::ForgetArgs),
     /// Continue a prompt with a RecurrentGemma model
@@ -124,6 +126,7 @@ fn execute(command: CliCommand) -> anyhow::Result<()> {
         CliCommand::Search(args) => search::run(args),
         CliCommand::History(args) => history::run(args),
         CliCommand::Export(args) => export::run(args),
+        CliCommand::Speakers(args) => speakers::run(args),
         CliCommand::Forget(args) => forget::run(args),
         CliCommand::Rules(args) => rules::run(args),
         CliCommand::Generate(args) => generate::run(args),

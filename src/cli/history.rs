@@ -7,7 +7,7 @@ use std::io::Write;
 use super::output::stdout;
 use super::range::RangeArgs;
 use super::terminal::{BOLD_RED, CYAN, DIM, YELLOW, colored, colors, hint, local};
-use crate::event::{Alert, AlertPhase, Gap, GapReason, Utterance, in_room};
+use crate::event::{Alert, AlertPhase, Gap, GapReason, Utterance, in_room, said_by};
 use crate::store::HistoryEntry;
 
 /// Arguments of `hearth history`.
@@ -50,7 +50,8 @@ pub(crate) fn run(args: HistoryArgs) -> anyhow::Result<()> {
 /// An entry as a line. None for the update of an alert, which repeats its beginning.
 fn line(entry: &HistoryEntry, colors: bool) -> Option<String> {
     let (color, label, text) = match entry {
-        HistoryEntry::Utterance(Utterance { start, room, text, .. }) => {
+        HistoryEntry::Utterance(Utterance { start, room, text, speaker, .. }) => {
+            let text = said_by(speaker.as_ref(), text);
             return Some(format!("{}  {text}", colored(colors, DIM, &format!("{}  {room}", local(*start)))));
         }
         HistoryEntry::Gap(gap) => (YELLOW, "gap", not_heard(gap)),

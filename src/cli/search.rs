@@ -9,7 +9,7 @@ use anyhow::ensure;
 use super::output::stdout;
 use super::range::RangeArgs;
 use super::terminal::{DIM, colored, colors, hint, local};
-use crate::event::Utterance;
+use crate::event::{Utterance, said_by};
 use crate::store::TranscriptQuery;
 
 /// Arguments of `hearth search`.
@@ -51,7 +51,8 @@ pub(crate) fn run(args: SearchArgs) -> anyhow::Result<()> {
         if args.json {
             writeln!(out, "{}", serde_json::to_string(utterance)?)?;
         } else {
-            let Utterance { start, room, text, .. } = utterance;
+            let Utterance { start, room, text, speaker, .. } = utterance;
+            let text = said_by(speaker.as_ref(), text);
             writeln!(out, "{}  {text}", colored(colors, DIM, &format!("{}  {room}", local(*start))))?;
         }
     }

@@ -3,7 +3,6 @@
 //! Nothing is written before everything was asked. What was in the file stays, comments included.
 
 mod edit;
-mod level;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -20,6 +19,7 @@ use serde_json::json;
 use self::edit::ConfigEdit;
 use super::check::{self, CheckArgs};
 use super::daemon_client::DaemonClient;
+use super::level;
 use super::output::stdout;
 use super::run::{self, SYSTEM_CONFIG, is_of_the_service};
 use crate::audio;

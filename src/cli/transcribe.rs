@@ -206,7 +206,7 @@ fn print(
     writer: &mut TranscriptOutput<'_, impl Write>,
 ) -> anyhow::Result<()> {
     for heard in heard {
-        let PipelineEvent::Utterance(Utterance { start, end, text, confidence, .. }) = heard else { continue };
+        let PipelineEvent::Utterance(Utterance { start, end, text, confidence, .. }, _) = heard else { continue };
         let seconds = |time: Timestamp| (time.duration_since(origin).as_secs_f64() * 1e3).round() / 1e3;
         writer.utterance(seconds(start), seconds(end), &text, confidence)?;
     }

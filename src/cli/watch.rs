@@ -21,7 +21,7 @@ use super::run::{read_config, runtime, terminated};
 use super::terminal::{BOLD_RED, CYAN, DIM, YELLOW};
 use crate::api::control_socket::WatchedLines;
 use crate::api::status::Status;
-use crate::event::{Alert, AlertPhase, Digest, Gap, Hypothesis, Utterance, in_room};
+use crate::event::{Alert, AlertPhase, Digest, Gap, Hypothesis, Utterance, in_room, said_by};
 
 /// How much of the recent past is shown at the start.
 const RECENT: usize = 10;
@@ -217,7 +217,7 @@ impl WatchView {
         match event {
             WatchedEvent::Utterance(said) => {
                 let room = self.room(&said.room);
-                self.screen.entry(&time, "", &room, &said.text)
+                self.screen.entry(&time, "", &room, &said_by(said.speaker.as_ref(), &said.text))
             }
             WatchedEvent::Digest(digest) => self.screen.entry(&time, CYAN, "summary  ", &digest.line()),
             WatchedEvent::Alert(alert) if alert.phase == AlertPhase::End => {

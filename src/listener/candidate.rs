@@ -9,6 +9,7 @@ use super::pace::Work;
 use super::reader::Reader;
 use super::surprise::{Measured, Surprise};
 use super::{Listener, ListenerError};
+use crate::event::Speaker;
 
 /// What the live state measured of utterances is kept of so many, until the second state has read them, too.
 const MOST_MEASURED: usize = 4_096;
@@ -33,8 +34,14 @@ impl Candidate {
     ///
     /// # Errors
     /// The text cannot be tokenized.
-    pub(crate) fn begin(&mut self, text: &str, room: &str, measures: bool) -> Result<(), ListenerError> {
-        self.tokens = self.reader.utterance(text, self.several_rooms.then_some(room))?;
+    pub(crate) fn begin(
+        &mut self,
+        text: &str,
+        room: &str,
+        speaker: Option<&Speaker>,
+        measures: bool,
+    ) -> Result<(), ListenerError> {
+        self.tokens = self.reader.said(text, self.several_rooms.then_some(room), speaker)?;
         (self.read, self.nats, self.measures) = (0, 0.0, measures);
         self.room = room.into();
         Ok(())

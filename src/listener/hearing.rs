@@ -56,7 +56,7 @@ impl Listener {
     fn read(&mut self, utterance: &Utterance) -> Result<Option<Measured>, ListenerError> {
         self.talk.add(utterance);
         let room = self.several_rooms.then_some(utterance.room.as_str());
-        self.reader.read_in(&utterance.text, room)
+        self.reader.read_said(&utterance.text, room, utterance.speaker.as_ref())
     }
 
     /// Takes an utterance that the state has read already as talk that texts may rest on.

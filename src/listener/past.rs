@@ -33,7 +33,7 @@ impl PastState {
     pub(crate) fn begin(&mut self, utterance: &Utterance) -> Result<(), ListenerError> {
         self.talk.add(utterance);
         let room = self.several_rooms.then_some(utterance.room.as_str());
-        (self.tokens, self.read) = (self.reader.utterance(&utterance.text, room)?, 0);
+        (self.tokens, self.read) = (self.reader.said(&utterance.text, room, utterance.speaker.as_ref())?, 0);
         Ok(())
     }
 

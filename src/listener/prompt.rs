@@ -28,7 +28,7 @@ pub enum PromptError {
 }
 
 /// How text is presented to one model. Every key may be left out of the file and then is as for Gemma's instruct models; only
-/// `gap` and `summary_words` are then none.
+/// `gap`, `speaker` and `summary_words` are then none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompt {
@@ -39,6 +39,10 @@ pub struct Prompt {
     /// The text before an utterance when there is more than one room; holds `{room}`, or is empty for a model that was not trained
     /// on rooms.
     pub(crate) room: String,
+    /// The text before what somebody said who is known; holds `{speaker}`. If it is left out, speakers are not mentioned, which is
+    /// right for a model that saw none in training.
+    #[serde(default)]
+    pub(crate) speaker: String,
     /// The end of the user's turn in a fork; holds `{question}`.
     pub(crate) question: String,
     /// Words that begin an answer of yes and of no; the first token of each counts.
@@ -93,6 +97,7 @@ impl Default for Prompt {
                 .into(),
             utterance: " {text}".into(),
             room: "[{room}] ".into(),
+            speaker: "{speaker}: ".into(),
             question: "\n\n{question}".into(),
             yes: words(["Yes", " Yes", "yes", " yes"]),
             no: words(["No", " No", "no", " no"]),
@@ -127,13 +132,14 @@ impl Prompt {
         let frames = [
             ("utterance", "{text}", &prompt.utterance),
             ("room", "{room}", &prompt.room),
+            ("speaker", "{speaker}", &prompt.speaker),
             ("question", "{question}", &prompt.question),
             ("quote", "{text}", &prompt.quote),
             ("nearest", "{text}", &prompt.nearest),
         ];
         for (key, placeholder, frame) in frames {
-            let no_rooms = key == "room" && frame.is_empty();
-            if !no_rooms && frame.matches(placeholder).count() != 1 {
+            let may_be_none = ["room", "speaker"].contains(&key) && frame.is_empty();
+            if !may_be_none && frame.matches(placeholder).count() != 1 {
                 return Err(PromptError::Placeholder { path: path(), key, placeholder });
             }
         }
@@ -161,8 +167,14 @@ impl Prompt {
     /// An utterance as the model reads it; none for an empty text. `room` is repeated with each utterance, because the state does
     /// not keep what was said long ago word by word.
     pub fn utterance(&self, text: &str, room: Option<&str>) -> Option<String> {
+        self.said(text, room, None)
+    }
+
+    /// An utterance as the model reads it, with who said it.
+    pub fn said(&self, text: &str, room: Option<&str>, speaker: Option<&str>) -> Option<String> {
         let text = one_line(text);
-        (!text.is_empty()).then(|| fill(&self.utterance, "{text}", &format!("{}{text}", self.in_room(room))))
+        let by = speaker.map_or_else(String::new, |name| fill(&self.speaker, "{speaker}", &one_line(name)));
+        (!text.is_empty()).then(|| fill(&self.utterance, "{text}", &format!("{}{by}{text}", self.in_room(room))))
     }
 
     fn in_room(&self, room: Option<&str>) -> String {
@@ -226,7 +238,7 @@ mod tests {
         assert_eq!(
             problem("{\"preambel\": \"x\"}"),
             "m/prompt.json is no prompt file: unknown field `preambel`, expected one of `preamble`, `utterance`, `room`, \
-             `question`, `yes`, `no`, `questions`, `gap`, `someone`, `names_persons`, `not_said`, `quote`, `nearest`, `quotes_answers`, `summary_words` at line 1 column 11"
+             `speaker`, `question`, `yes`, `no`, `questions`, `gap`, `someone`, `names_persons`, `not_said`, `quote`, `nearest`, `quotes_answers`, `summary_words` at line 1 column 11"
         );
         assert_eq!(problem("{"), "m/prompt.json is no prompt file: EOF while parsing an object at line 1 column 1");
         assert!(problem("{\"questions\": {\"sumary\": \"\"}}").contains("unknown field `sumary`"));
@@ -252,6 +264,9 @@ mod tests {
     fn what_is_said_is_put_in_once_and_on_one_line() {
         let prompt = Prompt::default();
         assert_eq!(prompt.utterance(" Good\n\nmorning,\t{text} \u{7}", None).unwrap(), " Good morning, {text}");
+        assert_eq!(prompt.said("Hello.", Some("hall"), Some("Emma")).unwrap(), " [hall] Emma: Hello.");
+        let silent = Prompt::parse("{}", Path::new("prompt.json")).unwrap();
+        assert_eq!(silent.said("Hello.", None, Some("Emma")).unwrap(), " Hello.", "it was not trained on speakers");
         assert_eq!(prompt.utterance("\n ▁\u{0}", Some("hall")), None);
         assert_eq!(prompt.utterance("good▁morning▁", Some("hall\n")).unwrap(), " [hall] good morning");
         assert_eq!(prompt.question("Is it\n\n{question}?"), "\n\nIs it {question}?");

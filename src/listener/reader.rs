@@ -12,6 +12,7 @@ use super::pace::{Pace, Work};
 use super::prompt::Prompt;
 use super::surprise::{self, Measured};
 use crate::config;
+use crate::event::Speaker;
 use griffin::{Model, Options, State, Tokenizer};
 
 /// Niceness of the threads that read, so that speech recognition goes first: a thread of this niceness gets a tenth of a core that
@@ -104,8 +105,26 @@ impl Reader {
     /// As [`Reader::read`].
     pub(crate) fn read_in(&mut self, text: &str, room: Option<&str>) -> Result<Option<Measured>, ListenerError> {
         let tokens = self.utterance(text, room)?;
+        self.read_measured(&tokens)
+    }
+
+    /// Reads what somebody said, and the room and the speaker if they are given, as [`Reader::read_in`].
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub(crate) fn read_said(
+        &mut self,
+        text: &str,
+        room: Option<&str>,
+        speaker: Option<&Speaker>,
+    ) -> Result<Option<Measured>, ListenerError> {
+        let tokens = self.said(text, room, speaker)?;
+        self.read_measured(&tokens)
+    }
+
+    fn read_measured(&mut self, tokens: &[u32]) -> Result<Option<Measured>, ListenerError> {
         let measures = surprise::is_measured(self.state.tokens_read(), self.measured_every) && tokens.len() > 1;
-        let nats = self.take(&tokens, Work::Reading, measures)?;
+        let nats = self.take(tokens, Work::Reading, measures)?;
         Ok(measures.then_some(Measured { nats, tokens: tokens.len() - 1 }))
     }
 
@@ -126,7 +145,21 @@ impl Reader {
     /// # Errors
     /// The text cannot be tokenized.
     pub fn utterance(&self, text: &str, room: Option<&str>) -> Result<Vec<u32>, ListenerError> {
-        self.prompt.utterance(text, room).map_or(Ok(Vec::new()), |text| self.encode(&text))
+        self.said(text, room, None)
+    }
+
+    /// The same with who said it.
+    ///
+    /// # Errors
+    /// As [`Reader::utterance`].
+    pub(super) fn said(
+        &self,
+        text: &str,
+        room: Option<&str>,
+        speaker: Option<&Speaker>,
+    ) -> Result<Vec<u32>, ListenerError> {
+        let speaker = speaker.map(|speaker| speaker.name.as_str());
+        self.prompt.said(text, room, speaker).map_or(Ok(Vec::new()), |text| self.encode(&text))
     }
 
     /// Reads that `seconds` were not heard, if the model's prompt has words for that.

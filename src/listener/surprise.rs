@@ -205,7 +205,7 @@ mod tests {
     fn said(room: &str) -> Utterance {
         let (start, end) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         let (room, text) = (room.into(), String::new());
-        Utterance { id: Ulid::nil(), start, end, room, text, confidence: 1.0, no_speech: 0.0 }
+        Utterance { id: Ulid::nil(), start, end, room, text, confidence: 1.0, no_speech: 0.0, speaker: None }
     }
 
     /// Feeds `count` utterances of about `mean` nats a token, as regularly spread as talk is.

@@ -87,6 +87,7 @@ mod tests {
             text,
             confidence: 1.0,
             no_speech: 0.0,
+            speaker: None,
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Capabilities {
     pub hears: bool,
     /// It runs the language model.
     pub reads: bool,
+    /// It tells who speaks.
+    pub tells_speakers: bool,
     /// The address of its page, for a browser somewhere in the house.
     pub page: Option<String>,
 }
@@ -105,11 +107,15 @@ const OF_READING: [&str; 8] =
 impl Capabilities {
     /// What a machine with this config can do.
     pub(crate) fn of(config: &Config) -> Self {
-        Self { hears: config.has_audio_source(), reads: config.listener.enabled, page: config.page.address() }
+        let hears = config.has_audio_source();
+        let tells_speakers = hears && config.speakers.enabled;
+        Self { hears, reads: config.listener.enabled, tells_speakers, page: config.page.address() }
     }
 
     fn has(&self, entity: &str) -> bool {
-        (self.hears || !OF_HEARING.contains(&entity)) && (self.reads || !OF_READING.contains(&entity))
+        (self.hears || !OF_HEARING.contains(&entity))
+            && (self.tells_speakers || entity != "speaker")
+            && (self.reads || !OF_READING.contains(&entity))
     }
 
     fn meets(&self, needs: Needs) -> bool {
@@ -264,6 +270,13 @@ fn text_entities(topics: &Topics, rules: &[Rule]) -> Vec<(&'static str, Value)> 
             json!({
                 "p": "sensor", "name": "Last utterance", "ic": "mdi:format-quote-close",
                 "stat_t": topics.utterance(), "val_tpl": "{{ value_json.text[:250] }}", "json_attr_t": topics.utterance(),
+            }),
+        ),
+        (
+            "speaker",
+            json!({
+                "p": "sensor", "name": "Last speaker", "ic": "mdi:account-voice", "stat_t": topics.utterance(),
+                "val_tpl": "{{ value_json.speaker | default('unknown') }}",
             }),
         ),
         (

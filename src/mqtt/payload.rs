@@ -19,7 +19,8 @@ use self::notification::notification;
 use self::shorten::{shorten, to_json};
 use super::topics::Topics;
 use crate::event::{
-    Alert, Digest, Evidence, Gap, GroundedSentence, Hypothesis, Message, Provenance, Quoted, Severity, Utterance,
+    Alert, Digest, Evidence, Gap, GroundedSentence, Hypothesis, Message, Provenance, Quoted, Severity, Speaker,
+    Utterance,
 };
 
 pub use health::{ProcessUsage, health};
@@ -68,11 +69,15 @@ struct Envelope<T> {
 
 /// An utterance. Not retained.
 pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
-    let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
-    let body = json!({
+    let Utterance { id, start, end, room, text, confidence, no_speech, speaker } = utterance;
+    let mut body = json!({
         "start": start, "end": end, "room": room, "text": text,
         "confidence": rounded((*confidence).into()), "no_speech": rounded((*no_speech).into()),
     });
+    if let Some(Speaker { name, confidence }) = speaker {
+        body["speaker"] = name.as_str().into();
+        body["speaker_confidence"] = rounded((*confidence).into()).into();
+    }
     let provenance = speech(vec![*id], *end, None);
     message(topics.utterance(), false, MessageHeader { id: *id, time: *end }, body, provenance)
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use ulid::Ulid;
 
 use super::payload::SCHEMA;
-use crate::event::{Gap, GapReason, Utterance};
+use crate::event::{Gap, GapReason, Speaker, Utterance};
 
 /// The last parts of the topics.
 const UTTERANCE: &str = "/utterance";
@@ -30,6 +30,8 @@ struct UtterancePayload {
     text: String,
     confidence: f32,
     no_speech: f32,
+    #[serde(flatten)]
+    speaker: Option<Speaker>,
 }
 
 /// The payload of `gap`.
@@ -86,7 +88,7 @@ fn gap(payload: &[u8], now: Timestamp) -> Result<Gap, String> {
 /// # Errors
 /// Why it is no utterance.
 fn utterance(payload: &[u8], now: Timestamp) -> Result<Utterance, String> {
-    let UtterancePayload { id, schema, start, end, room, text, confidence, no_speech } =
+    let UtterancePayload { id, schema, start, end, room, text, confidence, no_speech, speaker } =
         parse_json(payload, "utterance")?;
     let room = room_name(schema, &room)?;
     let text = one_line(&text);
@@ -95,7 +97,16 @@ fn utterance(payload: &[u8], now: Timestamp) -> Result<Utterance, String> {
     }
     let (start, end) = not_after_now(start, end, now)?;
     let share = |x: f32| x.clamp(0.0, 1.0);
-    Ok(Utterance { id, start, end, room, text, confidence: share(confidence), no_speech: share(no_speech) })
+    let (confidence, no_speech) = (share(confidence), share(no_speech));
+    let speaker = speaker.and_then(named);
+    Ok(Utterance { id, start, end, room, text, confidence, no_speech, speaker })
+}
+
+/// The speaker, if it is a name: the numbers of voices without one are those of the other machine.
+fn named(Speaker { name, confidence }: Speaker) -> Option<Speaker> {
+    let name = one_line(&name);
+    let fits = Speaker::check_name(&name).is_ok() && Speaker::unnamed(&name).is_none();
+    fits.then(|| Speaker { name, confidence: confidence.clamp(0.0, 1.0) })
 }
 
 fn parse_json<T: DeserializeOwned>(payload: &[u8], what: &str) -> Result<T, String> {
@@ -148,7 +159,16 @@ mod tests {
         let start: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         let end = "2026-01-01T12:00:02.5Z".parse().unwrap();
         let (room, text) = ("kitchen".into(), "The kettle boils.".into());
-        Utterance { id: Ulid::from_parts(7, 9), start, end, room, text, confidence: 0.5, no_speech: 0.25 }
+        Utterance {
+            id: Ulid::from_parts(7, 9),
+            start,
+            end,
+            room,
+            text,
+            confidence: 0.5,
+            no_speech: 0.25,
+            speaker: None,
+        }
     }
 
     fn sent() -> Value {
@@ -171,6 +191,18 @@ mod tests {
     fn an_utterance_survives_publishing_and_parsing() {
         assert_eq!(utterance(sent().to_string().as_bytes(), now()), Ok(said()));
         assert_eq!(with("something_new", json!(1)), Ok(said()), "a later version may add fields");
+    }
+
+    #[test]
+    fn a_speaker_is_taken_by_name_and_not_by_the_number_of_another_machine() {
+        let said_by = |name: &str| {
+            let mut body = sent();
+            (body["speaker"], body["speaker_confidence"]) = (name.into(), 1.5.into());
+            utterance(body.to_string().as_bytes(), now()).unwrap().speaker
+        };
+        assert_eq!(said_by(" Emma\n"), Some(Speaker { name: "Emma".into(), confidence: 1.0 }));
+        assert_eq!([said_by("voice 3"), said_by(""), said_by("Emma: help")], [None, None, None]);
+        assert_eq!(with("speaker", json!(7)).unwrap().speaker, None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod tests {
         let start = Timestamp::now() - SignedDuration::from_hours(24 * 31);
         let (id, end) = (Ulid::generate(), start + SignedDuration::from_secs(1));
         let (room, text) = ("home".into(), "Good evening.".into());
-        let said = Utterance { id, start, end, room, text, confidence: 1.0, no_speech: 0.0 };
+        let said = Utterance { id, start, end, room, text, confidence: 1.0, no_speech: 0.0, speaker: None };
         let read = store.record_utterance(&said, &[]).unwrap();
         let keep = Keep::Days(30);
         // The last run knew a time years before: the clock says that all of it is old.

@@ -5,6 +5,7 @@
 
 mod heard_until;
 mod pending_gaps;
+mod speakers;
 mod storing;
 mod unstored;
 
@@ -16,6 +17,7 @@ use tracing::debug;
 
 use self::heard_until::HeardUntil;
 use self::pending_gaps::PendingGaps;
+use self::speakers::SpeakerNames;
 use self::unstored::{Heard, UnstoredEvents};
 use super::listen::ListenerEvent;
 use super::store_retry::{StoreOutage, retry_until_stored};
@@ -69,6 +71,7 @@ pub(crate) fn spawn(
         transcript,
         listener,
         pending_gaps: PendingGaps::default(),
+        speakers: SpeakerNames::new(context.config.numbers_unknown_voices()),
         unstored: UnstoredEvents::default(),
         store_outage: StoreOutage::default(),
         forget: forgets,
@@ -90,6 +93,7 @@ struct TranscribeWorker {
     /// Gaps that the listener's channel had no place for: unlike an utterance it finds none in the store.
     pending_gaps: PendingGaps,
     heard_until: HeardUntil,
+    speakers: SpeakerNames,
     unstored: UnstoredEvents,
     store_outage: StoreOutage,
     /// Commands to forget: what was heard and is not stored yet must be dropped first.
@@ -252,8 +256,9 @@ impl TranscribeWorker {
     fn handle(&mut self, events: Vec<PipelineEvent>, arrived: Instant, reached: Timestamp) -> Result<(), ServiceError> {
         for event in events {
             match event {
-                PipelineEvent::Utterance(utterance) => {
-                    self.unstored.push(Heard::Utterance(utterance.clone()), &self.context.topics);
+                PipelineEvent::Utterance(mut utterance, voice) => {
+                    let voice = voice.and_then(|voice| self.speakers.name(&mut utterance, voice, &mut self.store));
+                    self.unstored.push(Heard::Utterance(utterance.clone(), voice), &self.context.topics);
                     self.store_heard()?;
                     self.lag(&utterance, arrived, reached);
                     self.context.live_feed.publish(LiveEvent::Utterance(utterance));

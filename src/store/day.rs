@@ -157,7 +157,7 @@ mod tests {
         for (start, room) in [(-100, "hall"), (10, "hall"), (20, "den"), (60, "hall"), (400, "hall"), (90_000, "den")] {
             let (id, start, end) = (Ulid::generate(), at(start), at(start + 5));
             let (room, text) = (room.into(), "words".into());
-            let said = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 };
+            let said = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0, speaker: None };
             store.record_utterance(&said, &[]).unwrap();
         }
         let gap = |from, to| Gap {

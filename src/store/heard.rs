@@ -214,7 +214,8 @@ mod tests {
         let start = clock::after(Timestamp::now(), SignedDuration::from_mins(-by_wall_clock));
         let end = clock::after(start, SignedDuration::from_secs(2));
         let (id, room) = (Ulid::generate(), "home".into());
-        let said = Utterance { id, start, end, room, text: text.into(), confidence: 1.0, no_speech: 0.0 };
+        let said =
+            Utterance { id, start, end, room, text: text.into(), confidence: 1.0, no_speech: 0.0, speaker: None };
         let seq = store.record_utterance(&said, &[]).unwrap();
         let (boot, up) = match boot {
             "" => (clock::boot_id(), UP.saturating_sub(up_minutes * MINUTE)),

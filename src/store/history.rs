@@ -61,11 +61,12 @@ impl Store {
     ) -> Result<Vec<(i64, Utterance)>, StoreError> {
         let (since, until) = range.nanos();
         self.read(|connection| {
+            let speaker = schema::speaker_columns(connection)?;
             connection
-                .prepare_cached(
-                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech FROM utterance
-                       WHERE seq > ?1 AND "end" > ?2 AND start < ?3 AND (?4 IS NULL OR room = ?4) ORDER BY seq LIMIT ?5"#,
-                )?
+                .prepare_cached(&format!(
+                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech, {speaker} FROM utterance
+                       WHERE seq > ?1 AND "end" > ?2 AND start < ?3 AND (?4 IS NULL OR room = ?4) ORDER BY seq LIMIT ?5"#
+                ))?
                 .query_map(params![seq, since, until, range.room, count(limit)], utterance)?
                 .collect()
         })
@@ -87,6 +88,23 @@ impl Store {
         })
     }
 
+    /// Whether it is known of anything who said it.
+    ///
+    /// # Errors
+    /// As [`Store::utterances_in`].
+    pub fn any_speaker_in(&self, range: &HistoryRange<'_>) -> Result<bool, StoreError> {
+        let (since, until) = range.nanos();
+        self.read(|connection| {
+            let speaker = schema::speaker_columns(connection)?;
+            connection
+                .prepare_cached(&format!(
+                    r#"SELECT EXISTS (SELECT 1 FROM utterance
+                       WHERE coalesce({speaker}) IS NOT NULL AND "end" > ?1 AND start < ?2 AND (?3 IS NULL OR room = ?3))"#
+                ))?
+                .query_row(params![since, until, range.room], |row| row.get(0))
+        })
+    }
+
     /// The newest utterances of a stretch of time, oldest first.
     ///
     /// # Errors
@@ -94,11 +112,12 @@ impl Store {
     pub fn newest_utterances_in(&self, range: &HistoryRange<'_>, limit: usize) -> Result<Vec<Utterance>, StoreError> {
         let (since, until) = range.nanos();
         self.read(|connection| {
+            let speaker = schema::speaker_columns(connection)?;
             let rows = connection
-                .prepare_cached(
-                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech FROM utterance
-                       WHERE "end" > ?1 AND start < ?2 AND (?3 IS NULL OR room = ?3) ORDER BY seq DESC LIMIT ?4"#,
-                )?
+                .prepare_cached(&format!(
+                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech, {speaker} FROM utterance
+                       WHERE "end" > ?1 AND start < ?2 AND (?3 IS NULL OR room = ?3) ORDER BY seq DESC LIMIT ?4"#
+                ))?
                 .query_map(params![since, until, range.room, count(limit)], |row| utterance(row).map(|(_, said)| said))?
                 .collect();
             oldest_first(rows)

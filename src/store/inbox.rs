@@ -7,8 +7,8 @@ use rusqlite::{Transaction, params};
 
 use ulid::Ulid;
 
-use super::{Store, StoreError, heard, log_dropped, outbox, to_nanos, transcript};
-use crate::event::{Gap, Message, Utterance};
+use super::{Store, StoreError, heard, log_dropped, outbox, to_nanos, transcript, voices};
+use crate::event::{Gap, Message, Utterance, Voiceprint};
 
 /// What arrived from other machines for the first time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,7 +22,12 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written; so for every function here.
-    pub(crate) fn stage(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<(), StoreError> {
+    pub(crate) fn stage(
+        &mut self,
+        utterance: &Utterance,
+        voice: Option<&Voiceprint>,
+        messages: &[Message],
+    ) -> Result<(), StoreError> {
         let (now, live) = (to_nanos(Timestamp::now()), self.live);
         let dropped = self.write(|transaction, settings| {
             // An MQTT bridge may bring it back under another topic, also after its text was deleted.
@@ -31,6 +36,7 @@ impl Store {
                     heard::note(transaction, utterance, true)?;
                 }
                 insert(transaction, utterance, now)?;
+                voices::insert(transaction, utterance, voice)?;
             }
             outbox::push(transaction, settings, messages)
         })?;
@@ -91,8 +97,8 @@ impl Store {
         self.write(|transaction, _| {
             let moved = transaction
                 .prepare_cached(
-                    r#"INSERT INTO utterance(id, start, "end", room, text, confidence, no_speech)
-                       SELECT id, start, "end", room, text, confidence, no_speech FROM inbox
+                    r#"INSERT INTO utterance(id, start, "end", room, text, confidence, no_speech, speaker, speaker_confidence)
+                       SELECT id, start, "end", room, text, confidence, no_speech, speaker, speaker_confidence FROM inbox
                        WHERE start <= ?1 ORDER BY start, id"#,
                 )?
                 .execute([due])?;
@@ -109,7 +115,7 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    r#"SELECT 0, id, start, "end", room, text, confidence, no_speech FROM inbox ORDER BY start, id"#,
+                    r#"SELECT 0, id, start, "end", room, text, confidence, no_speech, speaker, speaker_confidence FROM inbox ORDER BY start, id"#,
                 )?
                 .query_map([], |row| transcript::utterance(row).map(|(_, utterance)| utterance))?
                 .collect()
@@ -167,13 +173,24 @@ fn is_forgotten(transaction: &Transaction<'_>, said: &Utterance) -> rusqlite::Re
 }
 
 fn insert(transaction: &Transaction<'_>, utterance: &Utterance, now: i64) -> rusqlite::Result<()> {
-    let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
+    let Utterance { id, start, end, room, text, confidence, no_speech, speaker } = utterance;
     transaction
         .prepare_cached(
-            r#"INSERT INTO inbox(id, start, "end", room, text, confidence, no_speech, arrived)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
+            r#"INSERT INTO inbox(id, start, "end", room, text, confidence, no_speech, arrived, speaker, speaker_confidence)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"#,
         )?
-        .execute(params![id.to_string(), to_nanos(*start), to_nanos(*end), room, text, confidence, no_speech, now])
+        .execute(params![
+            id.to_string(),
+            to_nanos(*start),
+            to_nanos(*end),
+            room,
+            text,
+            confidence,
+            no_speech,
+            now,
+            speaker.as_ref().map(|speaker| &speaker.name),
+            speaker.as_ref().map(|speaker| speaker.confidence)
+        ])
         .map(drop)
 }
 
@@ -200,6 +217,7 @@ mod tests {
             text: text.into(),
             confidence: 1.0,
             no_speech: 0.0,
+            speaker: None,
         }
     }
 
@@ -258,7 +276,7 @@ mod tests {
         let mut store = open(dir.path());
         let own = said(9, "own");
         let comes_back = |store: &mut Store| receive(store, std::slice::from_ref(&own), at(9));
-        store.stage(&own, &[]).unwrap();
+        store.stage(&own, None, &[]).unwrap();
         assert_eq!(comes_back(&mut store), 0, "it waits to be put in order");
         store.release(at(1_000_000), at(1_000_000)).unwrap();
         assert_eq!(comes_back(&mut store), 0, "it is in the transcript");

@@ -18,7 +18,7 @@ impl Store {
         self.read(|connection| {
             let rows = connection
                 .prepare_cached(
-                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech FROM utterance
+                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech, speaker, speaker_confidence FROM utterance
                        ORDER BY seq DESC LIMIT ?1"#,
                 )?
                 .query_map(params![count(limit)], |row| utterance(row).map(|(_, said)| said))?

@@ -119,10 +119,35 @@ ALTER TABLE feedback ADD COLUMN verdict TEXT NOT NULL DEFAULT 'false_alarm';
 ALTER TABLE feedback ADD COLUMN rule_version TEXT;
 ALTER TABLE feedback ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;
 "#,
+    // Who said what. The voice of an utterance lies beside it and goes with it; those that a person enrolled stay until their name is
+    // forgotten, but for those of an utterance that somebody asks to forget.
+    r#"
+ALTER TABLE utterance ADD COLUMN speaker TEXT;
+ALTER TABLE utterance ADD COLUMN speaker_confidence REAL;
+ALTER TABLE inbox ADD COLUMN speaker TEXT;
+ALTER TABLE inbox ADD COLUMN speaker_confidence REAL;
+CREATE TABLE voice(
+    utterance TEXT PRIMARY KEY, speaker TEXT, model TEXT NOT NULL, embedding BLOB NOT NULL, seconds REAL NOT NULL, unity REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX voice_speaker ON voice(speaker);
+CREATE TABLE enrolled_voice(
+    seq INTEGER PRIMARY KEY, speaker TEXT NOT NULL COLLATE NOCASE, utterance TEXT UNIQUE, model TEXT NOT NULL, embedding BLOB NOT NULL,
+    seconds REAL NOT NULL, created INTEGER NOT NULL
+) STRICT;
+CREATE INDEX enrolled_speaker ON enrolled_voice(speaker);
+"#,
 ];
 
 /// The first version in which messages hold their provenance.
 const PROVENANCE: i64 = 6;
+
+/// The first version in which utterances have speakers.
+const SPEAKERS: i64 = 10;
+
+/// The columns of an utterance's speaker, of which an older database that is only read has none.
+pub(super) fn speaker_columns(connection: &Connection) -> rusqlite::Result<&'static str> {
+    Ok(if version(connection)? >= SPEAKERS { "speaker, speaker_confidence" } else { "NULL, NULL" })
+}
 
 /// The version this hearth writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use super::heard::{ForgetRequest, TimeRanges, within};
-use super::{Forgotten, feedback, heard, outbox};
+use super::{Forgotten, feedback, heard, outbox, voices};
 use crate::event::{Message, Provenance};
 
 /// What a request to forget has deleted so far.
@@ -70,7 +70,8 @@ pub(super) trait TextTable {
 }
 
 /// In this order: messages are found by the ids of what went before them.
-pub(super) const TEXT_TABLES: [&dyn TextTable; 6] = [&Utterances, &Inbox, &Digests, &Alerts, &Outbox, &Retained];
+pub(super) const TEXT_TABLES: [&dyn TextTable; 7] =
+    [&Utterances, &Inbox, &voices::Voices, &Digests, &Alerts, &Outbox, &Retained];
 
 /// The transcript, with its index of words, which triggers keep in step.
 struct Utterances;
@@ -298,9 +299,11 @@ mod tests {
     ];
 
     /// Every column in which text can stand, or by which it is found. All of them go with their rows.
-    const COLUMNS: [&str; 8] = [
-        "utterance: seq id start end room text confidence no_speech",
-        "inbox: id start end room text confidence no_speech arrived",
+    const COLUMNS: [&str; 10] = [
+        "utterance: seq id start end room text confidence no_speech speaker speaker_confidence",
+        "inbox: id start end room text confidence no_speech arrived speaker speaker_confidence",
+        "voice: utterance speaker model embedding seconds unity",
+        "enrolled_voice: seq speaker utterance model embedding seconds created",
         "digest: seq id time start end reason words text room sentences",
         "alert: seq id time rule phase severity probability answer evidence room",
         "gap: seq id start end reason room",

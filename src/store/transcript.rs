@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::columns::{count, id, word};
-use super::{Store, StoreError, from_nanos, heard, log_dropped, outbox, set_meta, to_nanos};
-use crate::event::{Alert, Digest, Gap, Message, Utterance};
+use super::{Store, StoreError, from_nanos, heard, log_dropped, outbox, schema, set_meta, to_nanos, voices};
+use crate::event::{Alert, Digest, Gap, Message, Speaker, Utterance, Voiceprint};
 
 /// The results of one turn of the listener.
 #[derive(Clone, Copy, Debug)]
@@ -43,16 +43,29 @@ impl Store {
     /// # Errors
     /// The database cannot be written; so for every function here that stores something.
     pub fn record_utterance(&mut self, utterance: &Utterance, messages: &[Message]) -> Result<i64, StoreError> {
+        self.record_spoken(utterance, None, messages)
+    }
+
+    /// Stores an utterance, the voice it was said with, and its messages; returns its number.
+    ///
+    /// # Errors
+    /// As [`Store::record_utterance`].
+    pub fn record_spoken(
+        &mut self,
+        utterance: &Utterance,
+        voice: Option<&Voiceprint>,
+        messages: &[Message],
+    ) -> Result<i64, StoreError> {
         let live = self.live;
         let (seq, dropped) = self.write(|transaction, settings| {
             if live {
                 heard::note(transaction, utterance, true)?;
             }
-            let Utterance { id, start, end, room, text, confidence, no_speech } = utterance;
+            let Utterance { id, start, end, room, text, confidence, no_speech, speaker } = utterance;
             transaction
                 .prepare_cached(
-                    r#"INSERT INTO utterance(id, start, "end", room, text, confidence, no_speech)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+                    r#"INSERT INTO utterance(id, start, "end", room, text, confidence, no_speech, speaker, speaker_confidence)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"#,
                 )?
                 .execute(params![
                     id.to_string(),
@@ -61,9 +74,12 @@ impl Store {
                     room,
                     text,
                     confidence,
-                    no_speech
+                    no_speech,
+                    speaker.as_ref().map(|speaker| &speaker.name),
+                    speaker.as_ref().map(|speaker| speaker.confidence)
                 ])?;
             let seq = transaction.last_insert_rowid();
+            voices::insert(transaction, utterance, voice)?;
             Ok((seq, outbox::push(transaction, settings, messages)?))
         })?;
         log_dropped(&self.path, dropped);
@@ -139,7 +155,7 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech FROM utterance
+                    r#"SELECT seq, id, start, "end", room, text, confidence, no_speech, speaker, speaker_confidence FROM utterance
                        WHERE seq > ?1 ORDER BY seq LIMIT ?2"#,
                 )?
                 .query_map(params![seq, count(limit)], utterance)?
@@ -225,13 +241,14 @@ impl Store {
             return Ok(Vec::new());
         }
         self.read(|connection| {
+            let speaker = schema::speaker_columns(connection)?;
             connection
-                .prepare_cached(
-                    r#"SELECT seq, id, start, "end", room, utterance.text, confidence, no_speech
+                .prepare_cached(&format!(
+                    r#"SELECT seq, id, start, "end", room, utterance.text, confidence, no_speech, {speaker}
                        FROM word JOIN utterance ON utterance.seq = word.rowid
                        WHERE word MATCH ?1 AND "end" > ?2 AND start < ?3 AND (?4 IS NULL OR room = ?4)
-                       ORDER BY seq DESC LIMIT ?5"#,
-                )?
+                       ORDER BY seq DESC LIMIT ?5"#
+                ))?
                 .query_map(
                     params![
                         quoted.join(" "),
@@ -308,6 +325,10 @@ pub(super) fn utterance(row: &Row<'_>) -> rusqlite::Result<(i64, Utterance)> {
         text: row.get(5)?,
         confidence: row.get(6)?,
         no_speech: row.get(7)?,
+        speaker: row
+            .get::<_, Option<String>>(8)?
+            .zip(row.get(9)?)
+            .map(|(name, confidence)| Speaker { name, confidence }),
     };
     Ok((row.get(0)?, utterance))
 }

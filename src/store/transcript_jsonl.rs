@@ -165,7 +165,7 @@ impl TranscriptJsonl {
     }
 
     fn append(&mut self, seq: i64, utterance: &Utterance) -> Result<(), StoreError> {
-        let Utterance { id, start, end, room, text, confidence, no_speech: _ } = utterance;
+        let Utterance { id, start, end, room, text, confidence, .. } = utterance;
         let line = TranscriptLine { seq, id: *id, start: *start, end: *end, room, text, confidence: *confidence };
         let mut line = serde_json::to_vec(&line).expect("words, numbers and times can be written as JSON");
         line.push(b'\n');

@@ -40,7 +40,8 @@ fn two_rooms() -> tempfile::TempDir {
         let start = first + SignedDuration::from_secs(seconds);
         let end = start + SignedDuration::from_millis(2_500);
         let (room, text) = (room.into(), text.into());
-        let utterance = Utterance { id: Ulid::generate(), start, end, room, text, confidence: 0.9, no_speech: 0.0 };
+        let utterance =
+            Utterance { id: Ulid::generate(), start, end, room, text, confidence: 0.9, no_speech: 0.0, speaker: None };
         store.record_utterance(&utterance, &[]).unwrap();
         said.push(utterance);
     }
@@ -179,7 +180,7 @@ fn a_long_export_loses_nothing() {
         let start = first + SignedDuration::from_secs(n);
         let (room, text) = ("home".into(), format!("number {n}"));
         let id = Ulid::generate();
-        let said = Utterance { id, start, end: start, room, text, confidence: 1.0, no_speech: 0.0 };
+        let said = Utterance { id, start, end: start, room, text, confidence: 1.0, no_speech: 0.0, speaker: None };
         store.record_utterance(&said, &[]).unwrap();
     }
     let exported = text(dir.path(), &["export"]);

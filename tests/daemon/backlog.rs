@@ -31,6 +31,7 @@ fn store_unread(dir: &Path, count: i64, words: usize) {
             text: format!("{about}{}", " And then we went on about the weather.".repeat(words / 8)),
             confidence: 1.0,
             no_speech: 0.0,
+            speaker: None,
         };
         store.record_utterance(&utterance, &[]).unwrap();
     }

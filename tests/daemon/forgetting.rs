@@ -42,7 +42,7 @@ pub(super) fn furnish(dir: &Path) {
     for (text, minutes) in said {
         let (id, start, end) = (Ulid::generate(), ago(minutes), ago(minutes) + SignedDuration::from_secs(3));
         let (room, text) = ("home".into(), text.to_string());
-        let utterance = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 };
+        let utterance = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0, speaker: None };
         store.record_utterance(&utterance, &[payload::utterance(&topics, &utterance)]).unwrap();
         lines.follow(&store).unwrap();
     }
@@ -114,6 +114,7 @@ fn state_of_what_is_kept() -> Vec<StateTensor> {
         text: text.into(),
         confidence: 1.0,
         no_speech: 0.0,
+        speaker: None,
     });
     reader.replay(&texts).unwrap();
     reader.state().tensors()

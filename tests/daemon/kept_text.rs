@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 10] = [
 ];
 
 /// Notes in the table `meta`, and what stands in them. None holds words of anybody.
-const NOTES: [(&str, &str); 13] = [
+const NOTES: [(&str, &str); 14] = [
     ("announced", "names of entities that Home Assistant knows"),
     ("clock", "when the clock was last trusted"),
     ("forgetting", "numbers, times and ids of what must still be forgotten"),
@@ -37,6 +37,7 @@ const NOTES: [(&str, &str); 13] = [
     ("processed", "a number"),
     ("state_since", "a time"),
     ("topics", "topics from the config"),
+    ("voices", "the number of the last voice without a name"),
 ];
 
 fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -36,6 +36,7 @@ fn utterance(text: &str) -> (String, String) {
         text: text.into(),
         confidence: 0.9,
         no_speech: 0.0,
+        speaker: None,
     };
     let message = payload::utterance(&topics, &said);
     (message.topic, message.payload)

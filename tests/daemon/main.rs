@@ -31,4 +31,5 @@ mod several_machines;
 mod several_rooms;
 mod slow_machine;
 mod soak;
+mod speakers;
 mod systemd;

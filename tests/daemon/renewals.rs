@@ -33,7 +33,7 @@ fn store_talk(dir: &Path) {
         let (id, start) = (Ulid::generate(), begin + SignedDuration::from_secs(10 * n));
         let (room, text) = ("home".into(), TALK[n as usize % TALK.len()].into());
         let end = start + SignedDuration::from_secs(3);
-        let said = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 };
+        let said = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0, speaker: None };
         store.record_utterance(&said, &[]).unwrap();
     }
 }

@@ -84,6 +84,7 @@ fn a_state_directory_that_is_removed_ends_hearth_and_nothing_is_acknowledged_tha
         text: "The oven is still on.".into(),
         confidence: 0.9,
         no_speech: 0.0,
+        speaker: None,
     };
     let config = hearth::config::Config { node: "hall".parse().unwrap(), ..hearth::config::Config::default() };
     let message = payload::utterance(&Topics::new(&config.mqtt, &config.node), &said);

@@ -76,6 +76,7 @@ impl Node {
             text: words.into(),
             confidence: 0.9,
             no_speech: 0.0,
+            speaker: None,
         };
         self.store.record_utterance(&said, &[payload::utterance(&self.context.topics, &said)]).unwrap();
         self.context.notify_outbox();

@@ -82,7 +82,7 @@ fn store_talk(dir: &Path) {
         let start = Timestamp::now() - SignedDuration::from_mins(minutes);
         let (id, end) = (Ulid::generate(), start + SignedDuration::from_secs(3));
         let (room, text) = (room.into(), text.into());
-        let utterance = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 };
+        let utterance = Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0, speaker: None };
         store.record_utterance(&utterance, &[]).unwrap();
     }
 }

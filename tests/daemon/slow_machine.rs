@@ -33,6 +33,7 @@ fn said(start: Timestamp, text: &str) -> Utterance {
         text: text.into(),
         confidence: 1.0,
         no_speech: 0.0,
+        speaker: None,
     }
 }
 

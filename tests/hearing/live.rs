@@ -61,7 +61,7 @@ fn assert_committed_words_stay(frames: Vec<Frame>) {
                 assert_eq!(said.room, "kitchen");
                 committed = said.committed;
             }
-            PipelineEvent::Utterance(utterance) => {
+            PipelineEvent::Utterance(utterance, _) => {
                 assert!(last <= utterance.start && utterance.start <= utterance.end, "{last}: {utterance:?}");
                 last = utterance.end;
                 let words: Vec<String> = utterance.text.split_whitespace().map(str::to_owned).collect();
@@ -133,7 +133,7 @@ fn dropped_segments_are_reported_as_overload_gaps() {
         gaps.len() >= 2 && gaps.iter().all(|gap| gap.reason == GapReason::Overload && gap.from < gap.to),
         "{gaps:?}"
     );
-    assert!(heard.iter().any(|heard| matches!(heard, PipelineEvent::Utterance(_))), "the last segment is decoded");
+    assert!(heard.iter().any(|heard| matches!(heard, PipelineEvent::Utterance(..))), "the last segment is decoded");
     assert!(!heard.iter().any(|heard| matches!(heard, PipelineEvent::Hypothesis(_))), "no partial decodes under load");
     let told: f64 = gaps.iter().map(|gap| gap.to.duration_since(gap.from).as_secs_f64()).sum();
     assert!((told - metrics.dropped_samples.get() as f64 / 16_000.0).abs() < 0.01, "{told} s");

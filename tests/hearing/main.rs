@@ -74,7 +74,7 @@ fn hear(
 
 fn utterances(heard: Vec<PipelineEvent>) -> Vec<Utterance> {
     let only_utterances = |heard| match heard {
-        PipelineEvent::Utterance(utterance) => Some(utterance),
+        PipelineEvent::Utterance(utterance, _) => Some(utterance),
         _ => None,
     };
     heard.into_iter().filter_map(only_utterances).collect()

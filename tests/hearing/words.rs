@@ -126,7 +126,7 @@ fn a_gap_ends_the_segment_and_comes_after_its_utterance() {
     let to = last.time + SignedDuration::from_secs(60);
     cut.push(AudioEvent::Gap(AudioGap { from, to, reason: GapReason::Muted }));
     let heard = hear(&mut AsrPipeline::new(whisper()), cut, &Metrics::default());
-    let [.., PipelineEvent::Utterance(before), PipelineEvent::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };
+    let [.., PipelineEvent::Utterance(before, _), PipelineEvent::Gap(gap)] = &heard[..] else { panic!("{heard:?}") };
     assert!(before.text.contains("morning"), "{before:?}");
     assert_eq!((gap.from, gap.to, gap.reason), (from, to, GapReason::Muted));
     assert!(before.id < gap.id);

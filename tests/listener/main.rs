@@ -45,6 +45,7 @@ fn said(start: f64, end: f64, text: &str) -> Utterance {
         text: text.into(),
         confidence: 0.9,
         no_speech: 0.0,
+        speaker: None,
     }
 }
 

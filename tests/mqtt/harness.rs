@@ -27,7 +27,7 @@ use ulid::Ulid;
 
 use crate::mosquitto::LONG;
 
-pub(crate) const BOTH: Capabilities = Capabilities { hears: true, reads: true, page: None };
+pub(crate) const BOTH: Capabilities = Capabilities { hears: true, reads: true, tells_speakers: false, page: None };
 pub(crate) const ROOMY: store::OutboxLimits =
     store::OutboxLimits { outbox_max_bytes: 64 << 20, outbox_max_age: SignedDuration::from_hours(24 * 30) };
 
@@ -53,6 +53,7 @@ pub(crate) fn utterance(n: i64) -> Utterance {
         text: format!("this is sentence number {n}"),
         confidence: 0.9,
         no_speech: 0.01,
+        speaker: None,
     }
 }
 

@@ -108,6 +108,11 @@ fn discovery_has_the_shape_home_assistant_accepts() {
     check_discovery(&serde_json::from_str(&later.payload).unwrap());
     assert!(!later.payload.contains("rule_help"));
 
+    assert!(!with_page.payload.contains("Last speaker"), "[speakers] is off");
+    let tells_speakers = Capabilities { tells_speakers: true, ..BOTH };
+    let (speakers, _) = together(&rules, &tells_speakers, &AnnouncedEntities::default());
+    assert_eq!(json_of(&speakers)["cmps"]["speaker"]["name"], "Last speaker");
+
     let without_ears = Capabilities { hears: false, ..BOTH };
     let (reader, _) = together(&rules, &without_ears, &AnnouncedEntities::default());
     assert!(!reader.payload.contains("request/pause"));

@@ -44,6 +44,7 @@ pub fn utterance(seconds: i64, text: &str) -> Utterance {
         text: text.into(),
         confidence: 0.75,
         no_speech: 0.125,
+        speaker: None,
     }
 }
 

@@ -25,7 +25,7 @@ fn topics() -> Topics {
 
 fn said(time: &str) -> Utterance {
     let (id, room, text) = (Ulid::generate(), "home".into(), "the code is 4417".into());
-    Utterance { id, start: at(time), end: at(time), room, text, confidence: 1.0, no_speech: 0.0 }
+    Utterance { id, start: at(time), end: at(time), room, text, confidence: 1.0, no_speech: 0.0, speaker: None }
 }
 
 fn evidence(of: &Utterance) -> Vec<Evidence> {

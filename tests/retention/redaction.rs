@@ -33,6 +33,7 @@ fn each() -> Vec<(&'static str, Message)> {
         text: text(),
         confidence: 0.5,
         no_speech: 0.5,
+        speaker: None,
     };
     let saying =
         Hypothesis { start: time, room: "hall".into(), committed: vec!["He".into(), SPOKEN.into()], tentative: text() };

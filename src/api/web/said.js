@@ -23,6 +23,8 @@ function insert(line, time) {
 
 export const inRoom = room => several() ? [make("span", `${room}  `, "room")] : [];
 
+export const saidBy = u => u.speaker ? `${u.speaker}: ` : "";
+
 export function addRoom(room) {
   if (rooms.has(room)) return;
   rooms.add(room);
@@ -31,7 +33,7 @@ export function addRoom(room) {
 
 function utterance(u) {
   addRoom(u.room);
-  insert(item(u.start, ...inRoom(u.room), u.text), u.start);
+  insert(item(u.start, ...inRoom(u.room), saidBy(u) + u.text), u.start);
   saying.delete(u.room);
   drawSaying();
 }

@@ -2,12 +2,13 @@
 
 import { $, item, make, tell, whileBusy } from "./dom.js";
 import { request } from "./hearth.js";
+import { saidBy } from "./said.js";
 
 async function find(form) {
   const asked = Object.fromEntries(new FormData(form));
   const answer = await request("search", { method: "POST", body: JSON.stringify(asked) });
   const found = answer.utterances ?? [];
-  $("found").replaceChildren(...found.map(u => item(u.start, make("span", `${u.room}  `, "room"), ...marked(u.text, asked.words))));
+  $("found").replaceChildren(...found.map(u => item(u.start, make("span", `${u.room}  `, "room"), saidBy(u), ...marked(u.text, asked.words))));
   const newest = `The newest ${found.length} are listed: name a time or more words to see others.`;
   const count = found.length === 1 ? "Found once." : `Found ${found.length} times.`;
   tell("search-notice", answer.error ?? (answer.more ? newest : found.length ? count : "Nothing that is stored matches; [store] keep says how long text is kept."));

@@ -5,7 +5,7 @@
 mod args;
 mod background_reader;
 mod manifest;
-mod replay;
+pub(crate) mod replay;
 mod report;
 mod whisper_stream;
 mod word_errors;

@@ -214,6 +214,7 @@ fn store_utterance(store: &mut Store, topics: &Topics, n: u64) -> anyhow::Result
         text,
         confidence: 0.9,
         no_speech: 0.1,
+        speaker: None,
     };
     let message = payload::utterance(topics, &utterance);
     store.record_utterance(&utterance, std::slice::from_ref(&message))?;

@@ -13,15 +13,23 @@ use super::ExportFormat;
 use crate::cli::history::{new_alert, not_heard};
 use crate::cli::subtitles::{SubtitleForm, SubtitleWriter};
 use crate::cli::terminal::{local, local_rfc3339};
-use crate::event::{AlertPhase, Utterance};
+use crate::event::{AlertPhase, Utterance, said_by};
 use crate::store::{HistoryEntry, HistoryRange, Store};
 
 /// A file that is being written.
 pub(super) enum ExportWriter {
     Text(Box<dyn Write>),
     Document(DocumentWriter),
-    Subtitles { writer: SubtitleWriter<Box<dyn Write>>, begins: Timestamp, rooms: bool },
-    Table(Box<csv::Writer<Box<dyn Write>>>),
+    Subtitles {
+        writer: SubtitleWriter<Box<dyn Write>>,
+        begins: Timestamp,
+        rooms: bool,
+    },
+    /// With a column of speakers if any is known.
+    Table {
+        table: Box<csv::Writer<Box<dyn Write>>>,
+        speakers: bool,
+    },
     Lines(Box<dyn Write>),
 }
 
@@ -44,8 +52,10 @@ impl ExportWriter {
             ExportFormat::Vtt => Self::subtitles(out, SubtitleForm::Vtt, store, range)?,
             ExportFormat::Csv => {
                 let mut table = csv::Writer::from_writer(out);
-                table.write_record(["start", "end", "room", "text", "confidence", "id"])?;
-                Self::Table(Box::new(table))
+                let speakers = store.any_speaker_in(range)?;
+                let columns = ["start", "end", "room", "text", "confidence", "id"];
+                table.write_record(columns.into_iter().chain(speakers.then_some("speaker")))?;
+                Self::Table { table: Box::new(table), speakers }
             }
             ExportFormat::Jsonl => Self::Lines(out),
         })
@@ -65,24 +75,36 @@ impl ExportWriter {
     }
 
     pub(super) fn utterance(&mut self, said: &Utterance) -> anyhow::Result<()> {
-        let Utterance { id, start, end, room, text, confidence, .. } = said;
+        let Utterance { id, start, end, room, text, confidence, speaker, .. } = said;
+        let by = said_by(speaker.as_ref(), text);
+        let speaker = speaker.as_ref().map(|speaker| speaker.name.as_str());
         let confidence = (f64::from(*confidence) * 1e3).round() / 1e3;
         match self {
-            Self::Text(out) => writeln!(out, "{}  {room}  {text}", local(*start))?,
+            Self::Text(out) => writeln!(out, "{}  {room}  {by}", local(*start))?,
             Self::Document(document) => document.utterance(said)?,
             Self::Subtitles { writer, begins, rooms } => {
                 let seconds = |time: &Timestamp| time.duration_since(*begins).as_secs_f64();
-                writer.cue(seconds(start), seconds(end), rooms.then_some(room), text)?;
+                let who = match (speaker, *rooms) {
+                    (Some(speaker), true) => Some(format!("{speaker} ({room})")),
+                    (Some(speaker), false) => Some(speaker.into()),
+                    (None, rooms) => rooms.then(|| room.clone()),
+                };
+                writer.cue(seconds(start), seconds(end), who.as_deref(), text)?;
             }
-            Self::Table(table) => {
+            Self::Table { table, speakers } => {
                 let (start, end) = (local_rfc3339(*start), local_rfc3339(*end));
-                table.write_record([&start, &end, room, text, &confidence.to_string(), &id.to_string()])?;
+                let (confidence, id) = (confidence.to_string(), id.to_string());
+                let columns = [&start, &end, room, text, &confidence, &id].into_iter().map(String::as_str);
+                table.write_record(columns.chain(speakers.then(|| speaker.unwrap_or_default())))?;
             }
             Self::Lines(out) => {
                 let (start, end) = (local_rfc3339(*start), local_rfc3339(*end));
-                let line = json!({
+                let mut line = json!({
                     "start": start, "end": end, "room": room, "text": text, "confidence": confidence, "id": id,
                 });
+                if let Some(speaker) = speaker {
+                    line["speaker"] = speaker.into();
+                }
                 writeln!(out, "{line}")?;
             }
         }
@@ -94,7 +116,7 @@ impl ExportWriter {
             Self::Text(mut out) | Self::Lines(mut out) => out.flush(),
             Self::Document(document) => return document.finish(),
             Self::Subtitles { mut writer, .. } => writer.flush(),
-            Self::Table(mut table) => table.flush(),
+            Self::Table { mut table, .. } => table.flush(),
         }
         .context("the export could not be written to its end")
     }
@@ -123,7 +145,12 @@ impl DocumentWriter {
             self.next_other()?;
         }
         let time = self.time(said.start)?;
-        Ok(writeln!(self.out, "\n{time} **{}** {}", escaped(&said.room), escaped(&said.text))?)
+        Ok(writeln!(
+            self.out,
+            "\n{time} **{}** {}",
+            escaped(&said.room),
+            escaped(&said_by(said.speaker.as_ref(), &said.text))
+        )?)
     }
 
     fn next_other(&mut self) -> anyhow::Result<()> {

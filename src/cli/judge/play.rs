@@ -146,6 +146,7 @@ impl Judge<'_> {
             text: text.into(),
             confidence: 1.0,
             no_speech: 0.0,
+            speaker: None,
         };
         stage.listener.hear(&utterance)?;
         stage.now = end + SignedDuration::from_secs_f64(PAUSE_S);

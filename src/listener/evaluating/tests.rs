@@ -27,6 +27,7 @@ fn said(second: i64, text: &str) -> Utterance {
         text: text.into(),
         confidence: 0.9,
         no_speech: 0.0,
+        speaker: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn hear(listener: &mut Listener, at: i64, text: &str) -> Timestamp {
         text,
         confidence: 0.9,
         no_speech: 0.0,
+        speaker: None,
     };
     listener.hear(&utterance).unwrap();
     utterance.end

@@ -184,6 +184,7 @@ fn utterance() -> Utterance {
         text: String::new(),
         confidence: 1.0,
         no_speech: 0.0,
+        speaker: None,
     }
 }
 

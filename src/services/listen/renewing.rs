@@ -162,7 +162,7 @@ impl ListenerWorker {
             return Ok(());
         }
         if let Some(text) = renewal.digests.pop_front() {
-            return Ok(renewal.candidate.begin(&text, room.unwrap_or_default(), false)?);
+            return Ok(renewal.candidate.begin(&text, room.unwrap_or_default(), None, false)?);
         }
         if renewal.next.is_empty() {
             renewal.next = store.utterances_after(renewal.read, state_at::BATCH)?.into();
@@ -175,7 +175,12 @@ impl ListenerWorker {
             renewal.read = seq;
             if listeners.reads(room, &said) {
                 renewal.reading = Some(said.id);
-                return Ok(renewal.candidate.begin(&said.text, &said.room, renewal.comparison.is_some())?);
+                return Ok(renewal.candidate.begin(
+                    &said.text,
+                    &said.room,
+                    said.speaker.as_ref(),
+                    renewal.comparison.is_some(),
+                )?);
             }
         }
         Ok(())

@@ -73,7 +73,7 @@ pub(super) fn say_in(worker: &mut ListenerWorker, room: &str, second: i64, texts
 pub(super) fn said(room: &str, second: i64, text: &str) -> Utterance {
     let (id, start) = (Ulid::generate(), at(second));
     let (room, text, end) = (room.into(), text.into(), start + SignedDuration::from_secs(3));
-    Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0 }
+    Utterance { id, start, end, room, text, confidence: 0.9, no_speech: 0.0, speaker: None }
 }
 
 /// Lets time pass until nothing is left to do for a renewal.

@@ -26,7 +26,7 @@ impl TranscribeWorker {
         self.store_outage = outage;
         for event in self.unstored.iter_mut() {
             event.messages.send(&context);
-            if let (Heard::Utterance(utterance), Some(listener)) = (&event.heard, &self.listener)
+            if let (Heard::Utterance(utterance, _), Some(listener)) = (&event.heard, &self.listener)
                 && !event.given_to_listener
             {
                 // Where the channel is full, it is tried again with the next event.
@@ -42,8 +42,12 @@ impl TranscribeWorker {
         let Some(oldest) = self.unstored.front(&self.context.topics) else { return Ok(()) };
         let messages = oldest.messages.to_store();
         match (&oldest.heard, &self.transcript) {
-            (Heard::Utterance(utterance), Some(_)) => self.store.record_utterance(utterance, &messages)?,
-            (Heard::Utterance(utterance), None) => self.store.stage(utterance, &messages).map(|()| 0)?,
+            (Heard::Utterance(utterance, voice), Some(_)) => {
+                self.store.record_spoken(utterance, voice.as_deref(), &messages)?
+            }
+            (Heard::Utterance(utterance, voice), None) => {
+                self.store.stage(utterance, voice.as_deref(), &messages).map(|()| 0)?
+            }
             (Heard::Gap(gap), _) => self.store.record_gap(gap, &messages).map(|()| 0)?,
         };
         oldest.messages.settle();
@@ -54,7 +58,7 @@ impl TranscribeWorker {
     pub(super) fn oldest_is_stored(&mut self) -> Result<(), ServiceError> {
         self.context.notify_outbox();
         match self.unstored.pop() {
-            Some(Heard::Utterance(utterance)) => self.heard_until.stored(&utterance.room, utterance.end),
+            Some(Heard::Utterance(utterance, _)) => self.heard_until.stored(&utterance.room, utterance.end),
             Some(Heard::Gap(gap)) => {
                 self.heard_until.stored(&gap.room, gap.to);
                 return Ok(());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::event::{Gap, GapReason, Utterance};
+use crate::event::{Gap, GapReason, Utterance, Voiceprint};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
 use crate::services::unstored_messages::UnstoredMessages;
@@ -18,7 +18,8 @@ const MOST: usize = 10_000;
 
 /// What was heard.
 pub(super) enum Heard {
-    Utterance(Utterance),
+    /// With the voice it was said with, if that is to be stored.
+    Utterance(Utterance, Option<Box<Voiceprint>>),
     Gap(Gap),
 }
 
@@ -34,7 +35,7 @@ impl UnstoredEvent {
     fn new(heard: Heard, topics: &Topics) -> Self {
         let mut messages = UnstoredMessages::default();
         messages.add([match &heard {
-            Heard::Utterance(utterance) => payload::utterance(topics, utterance),
+            Heard::Utterance(utterance, _) => payload::utterance(topics, utterance),
             Heard::Gap(gap) => payload::gap(topics, gap),
         }]);
         Self { heard, messages, given_to_listener: false }
@@ -42,7 +43,7 @@ impl UnstoredEvent {
 
     fn until(&self) -> Timestamp {
         match &self.heard {
-            Heard::Utterance(utterance) => utterance.end,
+            Heard::Utterance(utterance, _) => utterance.end,
             Heard::Gap(gap) => gap.to,
         }
     }
@@ -69,7 +70,7 @@ impl UnstoredEvents {
             warn!("the store has refused for so long that the oldest text is given up; a gap will say so");
         }
         let (id, room, from, to) = match oldest.heard {
-            Heard::Utterance(Utterance { id, room, start, end, .. }) => (id, room, start, end),
+            Heard::Utterance(Utterance { id, room, start, end, .. }, _) => (id, room, start, end),
             Heard::Gap(Gap { id, room, from, to, .. }) => (id, room, from, to),
         };
         let gap = Gap { id, room: room.clone(), from, to, reason: GapReason::StoreRefused };
@@ -129,10 +130,11 @@ mod tests {
             text: "Good evening.".into(),
             confidence: 1.0,
             no_speech: 0.0,
+            speaker: None,
         };
         let mut unstored = UnstoredEvents::default();
         let count = MOST as i64 + 2;
-        (0..count).for_each(|second| unstored.push(Heard::Utterance(said(second)), &topics));
+        (0..count).for_each(|second| unstored.push(Heard::Utterance(said(second), None), &topics));
         unstored.forget(at(10));
         let first = unstored.front(&topics).unwrap();
         let Heard::Gap(gap) = &first.heard else { panic!("no gap") };

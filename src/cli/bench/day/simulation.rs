@@ -190,6 +190,7 @@ impl DayState {
                 text: said.text.clone(),
                 confidence: 0.9,
                 no_speech: 0.0,
+                speaker: None,
             };
             self.store.record_utterance(&utterance, &[])?;
             self.stored += 1;

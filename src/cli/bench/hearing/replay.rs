@@ -175,7 +175,7 @@ impl ReplayResult {
     fn take(&mut self, heard: Vec<PipelineEvent>, now: f64) {
         for heard in heard {
             match heard {
-                PipelineEvent::Utterance(utterance) => {
+                PipelineEvent::Utterance(utterance, _) => {
                     utterance.text.split_whitespace().for_each(|word| self.store(word, now));
                 }
                 PipelineEvent::Gap(gap) => self.dropped_s += gap.to.duration_since(gap.from).as_secs_f64(),

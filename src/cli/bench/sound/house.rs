@@ -69,7 +69,7 @@ impl House {
     pub(super) fn say(&mut self, text: &str) -> Result<Option<Happened>, ListenerError> {
         let (id, start, end) = (Ulid::nil(), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         let (room, text) = ("home".to_string(), text.to_string());
-        let said = Utterance { id, start, end, room, text, confidence: 1.0, no_speech: 0.0 };
+        let said = Utterance { id, start, end, room, text, confidence: 1.0, no_speech: 0.0, speaker: None };
         let before = self.age();
         let live = self.reader.read_in(&said.text, None)?;
         self.read += self.age() - before;

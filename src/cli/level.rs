@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::audio::{self, SourceControl};
 use crate::cli::output::stdout;
 use crate::config::{MicrophoneConfig, SourceConfig};
+use crate::event::RoomAudio;
 use crate::metrics::Metrics;
 
 /// How long it is shown.
@@ -28,6 +29,19 @@ const ROOM: &str = "setup";
 /// # Errors
 /// The output cannot be written.
 pub(super) fn show(device: &str) -> std::io::Result<()> {
+    listen(device, TIME, "Say something, as loud as you speak in this room:", |_| {})
+}
+
+/// The same for some time, with what to say; `take` gets the sound.
+///
+/// # Errors
+/// As [`show`].
+pub(super) fn listen(
+    device: &str,
+    time: Duration,
+    request: &str,
+    mut take: impl FnMut(RoomAudio),
+) -> std::io::Result<()> {
     let control = SourceControl::default();
     let metrics = Metrics::default();
     let (sender, received) = sync_channel(1_000);
@@ -37,13 +51,16 @@ pub(super) fn show(device: &str) -> std::io::Result<()> {
     let bar = ProgressBar::new(-FLOOR_DB as u64).with_style(style);
     let room = metrics.rooms.open(&ROOM.into());
     let (mut loudest, mut delivered) = (f32::NEG_INFINITY, false);
-    writeln!(stdout(), "Say something, as loud as you speak in this room:")?;
+    writeln!(stdout(), "{request}")?;
     std::thread::scope(|threads| {
         threads.spawn(|| audio::run(&sources, Path::new(""), sender, &control, &metrics));
-        let end = Instant::now() + TIME;
+        let end = Instant::now() + time;
         while Instant::now() < end {
             // Nobody else takes the sound, and a full channel would count as dropped.
-            delivered |= received.try_iter().count() > 0;
+            for sound in received.try_iter() {
+                delivered = true;
+                take(sound);
+            }
             let level = room.level.db();
             loudest = loudest.max(level);
             bar.set_message(format!("{level:.0} dB"));
