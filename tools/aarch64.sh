@@ -59,7 +59,6 @@ cross_cargo() {
   # cargo in there trusts and finds what this machine does.
   cp -L /etc/ssl/certs/ca-certificates.crt "$chroot/etc/ssl/certs/ca-certificates.crt"
   cp -L /etc/resolv.conf "$chroot/etc/resolv.conf"
-  # GGML_CPU_ARM_ARCH: what whisper.cpp may use everywhere, a Pi 4 included.
   inside "$(pwd)=/src" "$root/cargo=/cargo" "$root/target=/target" -- \
     PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 CARGO_HOME=/cargo CARGO_TARGET_DIR=/target \
     CARGO_BUILD_TARGET=$triple CARGO_BUILD_JOBS="${CARGO_BUILD_JOBS:-$(nproc)}" CMAKE_BUILD_PARALLEL_LEVEL="$(nproc)" \
@@ -68,13 +67,17 @@ cross_cargo() {
     CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++ \
     AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar PKG_CONFIG_ALLOW_CROSS=1 \
     PKG_CONFIG_LIBDIR_aarch64_unknown_linux_gnu=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig \
-    GGML_NATIVE=OFF GGML_CPU_ARM_ARCH=armv8-a \
     sh -ec 'cd /src; exec nice cargo "$@"' cargo "$@"
 }
 
 cross_build() {
   set_up
   cross_cargo build --release --locked
+  # whisper-rs-sys is not built anew when tools/whisper changes.
+  grep -q ggml_backend_cpu_reg_dotprod "$root/target/$triple/release/hearth" || {
+    echo "whisper.cpp was built without dot products: tools/aarch64.sh cargo clean --release -p whisper-rs-sys, then again" >&2
+    exit 1
+  }
   mkdir -p "target/$triple/release"
   inside "$root/target=/target" -- PATH=/usr/bin:/bin aarch64-linux-gnu-strip -o "/target/hearth" "/target/$triple/release/hearth"
   cp "$root/target/hearth" "target/$triple/release/hearth"
