@@ -90,9 +90,10 @@ dist-arm64: build
 	tools/aarch64.sh build
 	tools/dist.sh aarch64-unknown-linux-gnu
 
-# `sudo make install` of an ordinary user with rustup, and the archive, on layers over this machine's file system. Wants root.
+# `sudo make install` of an ordinary user with rustup, and the archive, also where systemd runs; on layers over this machine's file system. Wants root.
 test-install: dist
-	@$(call apt,sudo man-db)
+	@$(call apt,sudo man-db systemd)
+	tools/test_service.sh
 	tools/test_install.sh
 
 # The engine as a Raspberry Pi 4 and 5 would run it. Wants root and a quarter of an hour the first time.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs hearth as an ordinary user does, with real sudo and a toolchain of rustup that only this user has, from the source and from
-# target/dist. It happens in this machine's own file system with layers over /etc and /usr that vanish afterwards. Wants root, sudo and rustup.
+# target/dist. It happens in this machine's own file system, with layers over /etc and /usr that vanish afterwards. Wants root, sudo and rustup.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "tools/test_install.sh needs root, for mounts and a user" >&2; exit 1; }
@@ -10,17 +10,23 @@ done
 cargo_home=${CARGO_HOME:-$HOME/.cargo} rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
 [ -x "$cargo_home/bin/rustup" ] || { echo "tools/test_install.sh needs a toolchain of rustup, and $cargo_home/bin has none" >&2; exit 1; }
 
+# shellcheck disable=SC2012
+archive=$(ls -t "target/dist/hearth-"*"-linux-$(dpkg --print-architecture).tar.gz" 2>/dev/null | head -1)
+[ -n "$archive" ] || { echo "there is no archive in target/dist: run \"make dist\" first" >&2; exit 1; }
+
+expect() { if "${@:2}"; then echo "ok    $1"; else echo "WRONG $1"; exit 1; fi; }
+
 if [ "${1:-}" != inside ]; then
   work=$(mktemp -d "${TMPDIR:-/var/tmp}/hearth-install.XXXXXX")
   trap 'rm -rf --one-file-system "$work"' EXIT
   unshare --mount --propagation private -- "$0" inside "$work"
   exit
 fi
+
 # Home and checkout of the user have the paths of those that are lent: cargo takes over only what was compiled from the same paths.
 work=$2 user=hearth-tester home=$HOME tree=$PWD
 chmod 755 "$work"
 
-expect() { if "${@:2}"; then echo "ok    $1"; else echo "WRONG $1"; exit 1; fi; }
 as_user() { sudo -H -u "$user" env -i HOME="$home" PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 "$@"; }
 # A command line of the user, in the checkout or in the folder $in; its output is kept in $said.
 run() { echo "  \$ $*"; as_user sh -c "cd '${in:-$tree}' && $*" > "$said" 2>&1 </dev/null; }
@@ -56,7 +62,7 @@ cd "$work/source"
 sudo -u "$user" test -r "$tree/Makefile" || { echo "$tree must be in folders that everybody may read" >&2; exit 1; }
 # Root has another home, without a toolchain.
 sed -i "s,^\\(root:[^:]*:[^:]*:[^:]*:[^:]*\\):[^:]*:,\\1:/var/empty:," /etc/passwd
-expect "the user has a toolchain" run "~/.cargo/bin/cargo --version"
+expect "the user has a toolchain" run "$home/.cargo/bin/cargo --version"
 expect "sudo finds no cargo" fails "sudo sh -c 'command -v cargo'"
 
 echo "== sudo make install, of a program that is not built yet, into a folder"
@@ -107,8 +113,6 @@ expect "with a way out" says 'Run "make stage" as the user who has a Rust toolch
 expect "and installs nothing" nothing_of_hearth /usr/local
 
 echo "== the archive, made twice"
-# shellcheck disable=SC2012
-archive=$(ls -t "target/dist/hearth-"*"-linux-$(dpkg --print-architecture).tar.gz" | head -1)
 first=$(sha256sum < "$archive")
 (umask 077 && TZ=Asia/Tokyo LC_ALL=C tools/dist.sh > "$said")
 expect "both are the same bytes" [ "$first" = "$(sha256sum < "$archive")" ]
