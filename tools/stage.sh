@@ -39,5 +39,6 @@ tools/third_party_licenses.py "$to/$doc/THIRD-PARTY.md" $target
 chmod 644 "$to/$doc/THIRD-PARTY.md"
 
 # install.sh installs what is listed here, and nothing else.
-(cd "$to" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS)
+sums=$(cd "$to" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum)
+printf '%s\n' "$sums" > "$to/SHA256SUMS"
 install -m 755 packaging/install.sh "$to/install.sh"

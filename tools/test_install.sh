@@ -29,8 +29,9 @@ chmod 755 "$work"
 
 as_user() { sudo -H -u "$user" env -i HOME="$home" PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 "$@"; }
 # A command line of the user, in the checkout or in the folder $in; its output is kept in $said.
-run() { echo "  \$ $*"; as_user sh -c "cd '${in:-$tree}' && $*" > "$said" 2>&1 </dev/null; }
-fails() { ! run "$@"; }
+try() { echo "  \$ $*"; as_user sh -c "cd '${in:-$tree}' && $*" > "$said" 2>&1 </dev/null; }
+run() { try "$@" || { sed 's/^/  | /' "$said"; false; }; }
+fails() { ! try "$@"; }
 says() { grep -qF -- "$1" "$said" || { sed 's/^/  | /' "$said"; return 1; }; }
 no_file_of_root() { [ -z "$(find "$tree" "$home/.cargo" -user root -print -quit)" ]; }
 nothing_of_hearth() { [ -z "$(find "$@" -path '*hearth*' ! -type d -print -quit)" ]; }
@@ -48,6 +49,8 @@ mkdir -p "$work/home/hearth/target/release" "$work/home/.rustup" "$work/home/.ca
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp -a --parents -t "$work/home/hearth"
 cp -a "$cargo_home/bin" "$cargo_home/registry" "$work/home/.cargo/"
 [ ! -e "$cargo_home/config.toml" ] || cp "$cargo_home/config.toml" "$work/home/.cargo/"
+# cargo compiles all of a workspace anew where this differs.
+[ -z "${CARGO_INCREMENTAL:-}" ] || printf '[build]\nincremental = true\n' >> "$work/home/.cargo/config.toml"
 # What is compiled is taken over but for the program itself.
 cp -a target/release/build target/release/deps target/release/.fingerprint "$work/home/hearth/target/release/"
 touch "$work/home/hearth/src/main.rs"
