@@ -55,7 +55,9 @@ place() {
 
 # The files of a list, with what an interrupted run left beside them, and folders of hearth that are empty then.
 remove() {
-  while read -r file; do rm -f "$destdir$file" "$destdir$file.new"; done
+  while read -r file; do
+    case $file in /*) rm -f "$destdir$file" "$destdir$file.new" ;; esac
+  done
   for folder in share/hearth share/doc/hearth; do
     [ ! -d "$destdir$prefix/$folder" ] || find "$destdir$prefix/$folder" -depth -type d -empty -delete
   done
