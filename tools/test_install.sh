@@ -114,6 +114,7 @@ mv "$tree/target/stage" "$tree/target/gone"
 expect "with nothing built it fails" fails "sudo make install"
 expect "with a way out" says 'Run "make stage" as the user who has a Rust toolchain'
 expect "and installs nothing" nothing_of_hearth /usr/local
+mv "$home/.cargo/gone" "$home/.cargo/bin"
 
 echo "== the archive, made twice"
 first=$(sha256sum < "$archive")

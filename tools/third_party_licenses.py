@@ -5,7 +5,7 @@ Crates are those that `cargo tree` lists for the program and the processor TARGE
 their sources, also those of C code inside. What is no crate stands in OTHERS. Needs no network once hearth is built. The same sources give
 the same bytes. Fails when a crate declares no license, or when there is no text for it.
 """
-import os, pathlib, subprocess, sys, tomllib
+import os, pathlib, shutil, subprocess, sys, tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LICENSE_FILES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE")
@@ -104,4 +104,6 @@ def main(target_file, target=None):
 
 if len(sys.argv) not in (2, 3):
     sys.exit(__doc__)
+if not shutil.which("cargo"):
+    sys.exit("there is no cargo in PATH, which lists the crates of hearth")
 main(*sys.argv[1:])
