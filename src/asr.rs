@@ -59,6 +59,8 @@ pub enum AsrError {
     EnglishOnly { path: PathBuf, language: String },
     #[error("[asr] hot_words contain a zero byte")]
     HotWords { source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("[asr] called_out or hot_words contain a zero byte")]
+    CalledOut { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("Whisper failed on a segment of {seconds:.1} s")]
     Decode { seconds: f64, source: Box<dyn std::error::Error + Send + Sync> },
 }

@@ -241,7 +241,7 @@ impl AsrPipeline {
         let interim = &mut stream.interim;
         interim.new_samples = 0;
         interim.new_speech_samples = 0;
-        let decoded = self.decoder.decode(&stream.room, &segment, metrics)?;
+        let decoded = self.decoder.decode_part(&stream.room, &segment, metrics)?;
         // A hallucination must not be committed just because Whisper wrote it twice.
         let FilteredText { words, rejected, .. } = filter::apply(&decoded, segment.speech_samples);
         let long_enough = hallucination_filter::check_speech_length(segment.speech_samples).is_ok();
@@ -284,8 +284,8 @@ impl AsrPipeline {
         let decoded = match last_decode {
             _ if length.is_err() => Vec::new(),
             // Nothing was said since the last partial decode: it covered all speech of the segment.
-            Some(decoded) if new_speech_samples == 0 => decoded,
-            _ => self.decoder.decode(&room, &segment, metrics)?,
+            Some(decoded) if new_speech_samples == 0 && !Decoder::may_be_called_out(&segment) => decoded,
+            _ => self.decoder.decode_whole(&room, &segment, metrics)?,
         };
         metrics.hearing_heartbeat.beat();
         let FilteredText { words, no_speech, rejected, .. } = filter::apply(&decoded, segment.speech_samples);

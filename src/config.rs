@@ -121,9 +121,30 @@ pub struct AsrConfig {
     pub threads: usize,
     /// Names and words that people here use; they bias the recognizer.
     pub hot_words: Vec<String>,
+    /// Words that people call out alone. They are a little likelier as the first word of a short segment.
+    pub called_out: Vec<String>,
     /// Decode speech before it is finished, as far as there is time for it.
     pub interim: bool,
 }
+
+/// The default of `[asr] called_out`.
+const CALLED_OUT: [&str; 15] = [
+    "help",
+    "fire",
+    "smoke",
+    "stop",
+    "ambulance",
+    "police",
+    "doctor",
+    "hurry",
+    "mom",
+    "mum",
+    "mommy",
+    "dad",
+    "daddy",
+    "ouch",
+    "ow",
+];
 
 impl Default for AsrConfig {
     fn default() -> Self {
@@ -132,6 +153,7 @@ impl Default for AsrConfig {
             language: "en".into(),
             threads: 0,
             hot_words: Vec::new(),
+            called_out: CALLED_OUT.iter().map(|&word| word.into()).collect(),
             interim: false,
         }
     }

