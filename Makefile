@@ -28,7 +28,7 @@ lint: build-deps
 
 doc: build-deps
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps --lib --document-private-items
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps -p recurrentgemma
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --no-deps -p recurrentgemma -p whisper-bias
 
 test: deps
 	tools/test-models.sh

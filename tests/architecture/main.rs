@@ -15,6 +15,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rubato", "audio/resample"),
     ("earshot", "audio/vad"),
     ("whisper_rs", "asr/whisper"),
+    ("whisper_bias", "asr/whisper"),
     ("plotters", "cli/bench/plot"),
     ("rumqttc", "mqtt/client"),
     ("rumqttd", "mqtt/broker"),
@@ -142,7 +143,7 @@ fn a_dependency_has_one_owner() {
 
 #[test]
 fn every_file_begins_with_what_it_is_for() {
-    let all = ["src", "crates/griffin/src"].into_iter().flat_map(sources);
+    let all = ["src", "crates/griffin/src", "crates/whisper-bias/src"].into_iter().flat_map(sources);
     let silent: Vec<_> = all.filter(|file| !file.text.starts_with("//!")).map(|file| file.name).collect();
     assert!(silent.is_empty(), "files that do not begin with //!: {silent:?}");
 }
@@ -152,7 +153,7 @@ fn a_type_name_is_used_once_in_a_crate() {
     let definition = Regex::new(r"(?m)^(?:pub(?:\([a-z :]+\))? )?(?:struct|enum|trait|union|type) (\w+)");
     let definition = definition.expect("it is a pattern");
     let mut wrong = Vec::new();
-    for folder in ["src", "crates/griffin/src"] {
+    for folder in ["src", "crates/griffin/src", "crates/whisper-bias/src"] {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for file in sources(folder) {
             for found in definition.captures_iter(&file.text) {
@@ -183,6 +184,7 @@ fn written_files() -> Vec<PathBuf> {
         ("benches", "rs"),
         ("crates/griffin", "rs"),
         ("crates/griffin", "md"),
+        ("crates/whisper-bias", "rs"),
         ("config", "toml"),
         ("systemd", "service"),
     ];
