@@ -128,7 +128,7 @@ pub struct AsrConfig {
 }
 
 /// The default of `[asr] called_out`.
-const CALLED_OUT: [&str; 15] = [
+const CALLED_OUT: [&str; 14] = [
     "help",
     "fire",
     "smoke",
