@@ -143,7 +143,6 @@ const CALLED_OUT: [&str; 14] = [
     "dad",
     "daddy",
     "ouch",
-    "ow",
 ];
 
 impl Default for AsrConfig {
