@@ -78,6 +78,8 @@ pub struct Metrics {
     pub connected: Flag,
     /// Publishing: commands come through, as a message to ourselves showed.
     pub commands_ok: Flag,
+    /// Publishing: what the broker's access list must let hearth do so that they come through; none while that is not known.
+    pub(crate) commands_needed: Shared<Option<String>>,
     /// Publishing: messages acknowledged and sent since the start, messages waiting, and messages dropped by the limits.
     pub acknowledged: Count,
     pub published: Count,

@@ -32,7 +32,7 @@ put "$to/generated/hearth.fish" share/fish/vendor_completions.d/hearth.fish
 rm -r "$to/generated"
 
 doc=share/doc/hearth
-for file in README.md CHANGELOG.md SECURITY.md LICENSE-MIT LICENSE-APACHE docs/*.md; do put "$file" "$doc/${file##*/}"; done
+for file in README.md CHANGELOG.md SECURITY.md LICENSE-MIT LICENSE-APACHE config/mosquitto.acl docs/*.md; do put "$file" "$doc/${file##*/}"; done
 put packaging/copyright "$doc/copyright"
 # shellcheck disable=SC2086
 tools/third_party_licenses.py "$to/$doc/THIRD-PARTY.md" $target

@@ -135,6 +135,9 @@ pub(crate) struct PublishingStatus {
     /// Commands come through from the broker.
     #[serde(default = "yes")]
     pub(crate) commands_ok: bool,
+    /// What the broker's access list must let hearth do, where they do not.
+    #[serde(default)]
+    pub(crate) commands_needed: Option<String>,
 }
 
 fn yes() -> bool {
@@ -244,6 +247,7 @@ impl PublishingStatus {
             store_ok: !metrics.store_refuses.get(),
             forget_ok: !metrics.forget_incomplete.get(),
             commands_ok: metrics.commands_ok.get(),
+            commands_needed: metrics.commands_needed.get(),
         }
     }
 }

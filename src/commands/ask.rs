@@ -8,6 +8,7 @@ use super::body::shown;
 use super::{Body, CommandError, Definition, Done, ListenerPart};
 use crate::clock::human_time;
 use crate::event::{Evidence, in_room};
+use crate::models;
 use crate::mqtt::discovery::{Entity, Needs};
 use crate::mqtt::topics::Topics;
 
@@ -31,6 +32,8 @@ pub struct AskReply {
     pub question: String,
     /// A line for each state that was asked.
     pub text: String,
+    /// What the model that answers is called.
+    pub model: String,
     /// The utterances that the text rests on.
     pub evidence: Vec<Evidence>,
     /// The highest probability of "yes"; none for a question that cannot be answered by yes or no.
@@ -45,7 +48,7 @@ impl Definition for Ask {
     const DOCUMENTATION: &'static str = "a question, up to 2000 characters. With `\"at\"` beside `\"value\"` (`\"18:00\"`, \
         `\"yesterday 18:00\"`, a date, `\"2h\"`, RFC 3339) the state of that time is asked, and `at` in the answer is the time up to \
         which that state had heard. Where each room has a state, `\"room\"` says which is asked; without it each answers on a line \
-        of its own, with the highest probability of all";
+        of its own, with the highest probability of all. `model` in the answer names the model";
     type Reply = AskReply;
 
     fn parse(body: &Body) -> Result<Self, String> {
@@ -98,6 +101,7 @@ impl Ask {
             _ => Ok(Done::new(AskReply {
                 question: self.question.clone(),
                 text: lines.join("\n"),
+                model: models::title(&listener.config().listener.model),
                 evidence,
                 probability,
                 at: heard_until,

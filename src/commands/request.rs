@@ -153,6 +153,7 @@ mod tests {
             Reply::Ask(AskReply {
                 question: "q".into(),
                 text: "t".into(),
+                model: "m".into(),
                 evidence: Vec::new(),
                 probability: Some(0.5),
                 at,

@@ -9,6 +9,7 @@
 mod explain;
 mod packet_limit;
 mod packets;
+mod permissions;
 mod probe;
 mod session;
 mod settings;
@@ -29,6 +30,7 @@ use crate::event::Message;
 
 pub(crate) use packet_limit::longest_payload;
 pub use packet_limit::{PacketLimit, ask_packet_limit, packet_bytes};
+pub(crate) use permissions::missing_permissions;
 pub use probe::probe;
 pub(crate) use probe::{end_persistent_session, probe_commands, probe_own};
 pub(crate) use settings::credentials;

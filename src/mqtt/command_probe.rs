@@ -29,11 +29,6 @@ impl CommandProbe {
         &self.missing
     }
 
-    /// The topics of what has not come back, for messages.
-    pub(crate) fn missing_topics(&self) -> String {
-        self.missing.iter().map(|message| message.topic.as_str()).collect::<Vec<_>>().join(" and ")
-    }
-
     /// A message came. It is one of this probe only if it has its id too.
     pub(crate) fn received(&mut self, topic: &str, payload: &[u8]) {
         self.missing.retain(|message| message.topic != topic || message.payload.as_bytes() != payload);

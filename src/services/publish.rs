@@ -178,7 +178,7 @@ impl Publisher {
                 context.config.mqtt.clone(),
                 std::time::Instant::now(),
             ),
-            command_check: CommandCheck::default(),
+            command_check: CommandCheck::new(client.clone()),
             rules,
             interim,
             url: client.url().to_string(),
@@ -225,6 +225,7 @@ impl Publisher {
                 _ = timers.health.tick() => self.queue_health()?,
                 hypothesis = interim::next(&mut self.interim) => self.publish_interim(&hypothesis),
                 Ok(()) = self.rules.changed() => self.follow_rules()?,
+                needed = self.command_check.diagnosed() => self.set_commands_needed(Some(needed))?,
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Who may connect and command: a password and a certificate, the access list of docs/mqtt.md in a real mosquitto, and
-//! `[mqtt] commands`.
+//! Who may connect and command: a password and a certificate, the access list that is shipped in a real mosquitto, lists that lack one
+//! permission, and `[mqtt] commands`.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,18 +9,25 @@ use super::harness::{HEARTH, Hearth, config, household};
 use super::mosquitto::{Mosquitto, Subscriber, certificates, free_address};
 use super::several_machines::{folder, reads};
 
-/// The lines of the access list in docs/mqtt.md.
-fn documented_list() -> String {
-    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mqtt.md")).unwrap();
-    let (_, after) = docs.split_once("## Who may do what").expect("docs/mqtt.md says who may do what");
-    let section = after.split("\n## ").next().unwrap();
-    let lines: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
-    assert!(lines.contains(&"user hearth"), "{lines:?}");
-    lines.join("\n") + "\n"
+/// The access list that is shipped.
+fn shipped_list() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/mosquitto.acl")).unwrap()
+}
+
+/// The shipped list, in which hearth may do `these` with its own topics.
+fn list_with(these: &[&str]) -> String {
+    const OWN: &str = "topic readwrite hearth/home/#\n";
+    let shipped = shipped_list();
+    assert!(shipped.contains(OWN), "{shipped}");
+    shipped.replace(OWN, &these.iter().map(|line| format!("topic {line}\n")).collect::<String>())
 }
 
 /// A broker with this access list, for three users with one password.
 fn broker_with(dir: &Path, access_list: &str) -> Mosquitto {
+    broker_at(dir, free_address(), access_list)
+}
+
+fn broker_at(dir: &Path, address: SocketAddr, access_list: &str) -> Mosquitto {
     let (list, passwords) = (dir.join("acl"), dir.join("passwords"));
     std::fs::write(&list, access_list).unwrap();
     std::fs::write(&passwords, "").unwrap();
@@ -30,7 +37,7 @@ fn broker_with(dir: &Path, access_list: &str) -> Mosquitto {
     }
     std::fs::write(dir.join("password"), "secret").unwrap();
     let more = format!("allow_anonymous false\npassword_file {}\nacl_file {}", passwords.display(), list.display());
-    Mosquitto::start(dir, free_address(), &more)
+    Mosquitto::start(dir, address, &more)
 }
 
 const LOGIN: &str = "username = \"hearth\"\npassword_file = \"password\"";
@@ -42,31 +49,74 @@ fn hearth(dir: &Path, command: &str) -> (bool, String) {
 }
 
 #[test]
-fn an_access_list_that_passes_no_commands_is_told_by_log_status_and_check() {
+fn what_an_access_list_lacks_is_told_by_log_status_health_and_check() {
     // mosquitto says nothing of what its list forbids: the subscription, or what is published, succeeds.
-    for list in ["user hearth\ntopic write #\n", "user hearth\ntopic readwrite #\ntopic deny hearth/home/request/#\n"] {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = broker_with(dir.path(), list);
-        let config = config(&household(), "real-time", &format!("mqtt://{}", broker.address), LOGIN);
-        let mut hearth_runs = Hearth::run(dir.path(), &config);
-        hearth_runs.until_said("commands over MQTT do not come through");
-        let warning = hearth_runs.said.last().unwrap();
-        assert!(warning.contains("hearth/home/request/probe") && warning.contains("access list"), "{warning}");
-        let (_, told) = hearth(dir.path(), "status");
-        assert!(told.contains("connected to") && told.contains("commands do not come through"), "{told}");
-        hearth_runs.terminate();
-        let (ended, said) = hearth_runs.wait();
-        assert!(ended.success(), "{said}");
+    let (all, set, request) = ("hearth/home/#", "hearth/home/+/set", "hearth/home/request/+");
+    let told = ["hearth/home/status", "hearth/home/health", "hearth/home/response/+"].map(|topic| format!("write {topic}"));
+    let writes = |more: &str| -> Vec<String> {
+        [format!("read {all}"), format!("write {more}")].into_iter().chain(told.clone()).collect()
+    };
+    let reads = |more: &str| vec![format!("write {all}"), format!("read {more}")];
+    let lists = [
+        (reads(set), "read hearth/home/request/probe"),
+        (reads(request), "read hearth/home/probe/set"),
+        (writes(set), "write hearth/home/request/probe"),
+        (writes(request), "write hearth/home/probe/set"),
+    ];
+    std::thread::scope(|scope| {
+        for (list, lacks) in &lists {
+            scope.spawn(move || lacks_one(&list_with(&list.iter().map(String::as_str).collect::<Vec<_>>()), lacks));
+        }
+    });
+}
 
-        let (good, told) = hearth(dir.path(), "check");
-        assert!(!good && told.contains("does not pass commands on") && told.contains("access list"), "{told}");
-    }
+/// hearth with an access list that lacks one permission.
+fn lacks_one(list: &str, lacks: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker_with(dir.path(), list);
+    let home_assistant = Subscriber::new(broker.address, "hearth/home/health", Some(("homeassistant", "secret")));
+    let config = config(&household(), "real-time", &format!("mqtt://{}", broker.address), LOGIN);
+    let mut hearth_runs = Hearth::run(dir.path(), &config);
+    hearth_runs.until_said("commands over MQTT do not come through");
+    let needed = format!("must let hearth {lacks}");
+    let warning = hearth_runs.said.last().unwrap();
+    assert!(warning.contains(&format!("{needed},")) && warning.contains("access list"), "{lacks}: {warning}");
+    let health = home_assistant.wait_for("health says what is missing", |heard| !heard.json()["commands_needed"].is_null());
+    assert_eq!(health.json()["commands_needed"], lacks);
+    assert_eq!(health.json()["commands_ok"], false);
+    let (_, told) = hearth(dir.path(), "status");
+    assert!(told.contains("connected to") && told.contains(&format!("{needed}\n")), "{told}");
+    hearth_runs.terminate();
+    let (ended, said) = hearth_runs.wait();
+    assert!(ended.success(), "{said}");
+
+    let (good, told) = hearth(dir.path(), "check");
+    assert!(!good && told.contains("does not pass commands on") && told.contains(&format!("{needed},")), "{told}");
 }
 
 #[test]
-fn with_the_documented_access_list_hearth_works_and_a_display_may_only_read() {
+fn commands_come_through_again_after_the_broker_was_away_and_its_list_was_mended() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = broker_with(dir.path(), &documented_list());
+    let broker = broker_with(dir.path(), &list_with(&["write hearth/home/#", "read hearth/home/+/set"]));
+    let address = broker.address;
+    let config = config(&household(), "real-time", &format!("mqtt://{address}"), LOGIN);
+    let mut hearth_runs = Hearth::run(dir.path(), &config);
+    hearth_runs.until_said("commands over MQTT do not come through");
+    broker.kill();
+    let _broker = broker_at(dir.path(), address, &shipped_list());
+    hearth_runs.until_said("commands come through");
+    let home_assistant = Subscriber::new(address, "hearth/home/health", Some(("homeassistant", "secret")));
+    let health = home_assistant.wait_for("commands come through", |heard| heard.json()["commands_ok"] == true);
+    assert!(health.json()["commands_needed"].is_null(), "{}", health.payload);
+    hearth_runs.terminate();
+    let (status, said) = hearth_runs.wait();
+    assert!(status.success(), "{said}");
+}
+
+#[test]
+fn with_the_shipped_access_list_hearth_works_and_a_display_may_only_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = broker_with(dir.path(), &shipped_list());
     let home_assistant = Subscriber::new(broker.address, "#", Some(("homeassistant", "secret")));
     let display = Subscriber::new(broker.address, "hearth/home/#", Some(("display", "secret")));
     let settings = format!("{LOGIN}\ncommands = [\"ask\", \"listening\"]");
@@ -86,6 +136,7 @@ fn with_the_documented_access_list_hearth_works_and_a_display_may_only_read() {
         assert!(heard.topic != "hearth/home/listening" || heard.json()["state"] == "ON", "{heard:?}");
         if heard.topic == "hearth/home/response/ask" {
             assert_eq!(heard.json()["status"], "ok", "{heard:?}");
+            assert_eq!(heard.json()["model"], "recurrentgemma-nano (demo model)", "{heard:?}");
             answered += 1;
             // What the display sent before this is long through.
             (answered < 2).then(ask);

@@ -12,6 +12,15 @@ use super::bad_input::{hearth, refuses, write};
 use super::harness::{HEARTH, Hearth, config, household};
 use super::mosquitto::{LONG, Mosquitto, free_address};
 
+/// A config of a hearth that hears and reads nothing.
+fn deaf() -> String {
+    format!(
+        "[source.wyoming]\nlisten = \"{}\"\n[listener]\nenabled = false\n[store]\ndir = \"state\"\n[mqtt]\nlisten = \"{}\"\n",
+        free_address(),
+        free_address()
+    )
+}
+
 const CONFIG: [&str; 2] = ["--config", "hearth.toml"];
 
 fn done(dir: &Path, arguments: &[&str]) -> String {
@@ -170,11 +179,7 @@ fn watch_shows_what_happens_waits_while_hearth_is_stopped_and_goes_on() {
 #[test]
 fn eight_watch_at_once_and_others_can_still_ask() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = format!(
-        "[source.wyoming]\nlisten = \"{}\"\n[listener]\nenabled = false\n[store]\ndir = \"state\"\n[mqtt]\nlisten = \"{}\"\n",
-        free_address(),
-        free_address()
-    );
+    let settings = deaf();
     let mut running = Hearth::run(dir.path(), &settings);
     running.until_said("hearth is up");
     let mut watching: Vec<_> = (0..8).map(|_| Watching::start(dir.path(), &["--json"])).collect();
@@ -187,4 +192,30 @@ fn eight_watch_at_once_and_others_can_still_ask() {
     let mut again = Watching::start(dir.path(), &["--json"]);
     again.until("\"status\"");
     watching.into_iter().chain([again]).for_each(Watching::interrupt);
+}
+
+#[test]
+fn status_of_another_config_is_not_that_of_the_hearth_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = deaf();
+    // Where systemd has the socket of the system's hearth, which every command finds.
+    let socket = dir.path().join("run");
+    std::fs::create_dir(&socket).unwrap();
+    let mut running = Hearth::run_as(dir.path(), &settings, Stdio::null(), &[("RUNTIME_DIRECTORY", &socket)]);
+    running.until_said("hearth is up");
+    std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
+    std::fs::write(dir.path().join("other.toml"), "[store]\ndir = \"elsewhere\"\n").unwrap();
+    let status = |config: &str| {
+        let mut command = Command::new(HEARTH);
+        command.args(["status", "--config", config]).current_dir(dir.path()).env("RUNTIME_DIRECTORY", &socket);
+        command.output().unwrap()
+    };
+    let own = status("hearth.toml");
+    assert!(own.status.success() && String::from_utf8_lossy(&own.stdout).contains("hears    "), "{own:?}");
+    let other = status("other.toml");
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(other.status.code() == Some(1) && other.stdout.is_empty(), "{other:?}");
+    assert!(told.contains("no hearth runs with") && told.contains("elsewhere") && told.contains("state"), "{told}");
+    running.terminate();
+    assert!(running.wait().0.success());
 }

@@ -58,6 +58,7 @@ fn examples() -> Vec<Message> {
     let answer = AskReply {
         question: "Who called?".into(),
         text: "Jack.".into(),
+        model: "recurrentgemma-nano (demo model)".into(),
         evidence: Vec::new(),
         probability: None,
         at: None,

@@ -139,10 +139,13 @@ impl PublishingStatus {
             writeln!(f, "         packets of at most {bytes} bytes, which is what the broker takes: {longer}")?;
         }
         if self.connected && !self.commands_ok {
-            writeln!(
-                f,
-                "commands do not come through from the broker: if this lasts, the log says what its access list lacks"
-            )?;
+            match &self.commands_needed {
+                Some(needed) => writeln!(
+                    f,
+                    "commands do not come through from the broker: its access list must let hearth {needed}"
+                )?,
+                None => writeln!(f, "commands have not come through from the broker yet; if this lasts, the log says why")?,
+            }
         }
         if !self.store_ok {
             writeln!(f, "store    takes nothing: the disk is full or read-only, and what is heard waits")?;

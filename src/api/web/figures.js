@@ -49,7 +49,9 @@ function troubles({ hears, reads, tells }) {
     ...rooms.filter(([, room]) => room.delivers && room.dead).map(([name]) => `${name}: its microphone is dead, or muted at itself.`),
     ...(tells.store_ok ? [] : ["The disk takes nothing: it is full or read-only, and what is heard waits."]),
     ...(tells.forget_ok === false ? ["A file may still hold what was to be forgotten: hearth’s log says which."] : []),
-    ...(tells.connected && tells.commands_ok === false ? ["Commands do not come through from the broker: if this lasts, hearth’s log says what its access list lacks."] : []),
+    ...(tells.connected && tells.commands_ok === false ? [tells.commands_needed
+      ? `Commands do not come through from the broker: its access list must let hearth ${tells.commands_needed}.`
+      : "Commands have not come through from the broker yet: if this lasts, hearth’s log says why."] : []),
     ...(tells.connected ? [] : [`The broker ${tells.broker} is away; ${tells.waiting.toLocaleString()} messages wait for it.`]),
     ...(hears.dropped_s >= 1 ? [`Hearing was too slow: ${Math.round(hears.dropped_s)} s of sound were dropped since the start.`] : []),
     ...(reads?.unread > 16 ? [`The model is ${reads.unread} utterances behind.`] : []),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, Incoming, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use tokio::time::timeout;
 
@@ -28,9 +28,9 @@ pub enum PacketLimit {
     NotTold,
 }
 
-/// Asks the broker how long a packet it takes, with a short connection of MQTT 5.
-pub async fn ask_packet_limit(settings: &ClientSettings) -> PacketLimit {
-    let mut options = MqttOptions::new(settings.id_for_role(ROLE), &settings.host, settings.port);
+/// A client of MQTT 5 beside hearth's own, which connects when it is polled.
+pub(super) fn connect_v5(settings: &ClientSettings, role: &str, capacity: usize) -> (AsyncClient, EventLoop) {
+    let mut options = MqttOptions::new(settings.id_for_role(role), &settings.host, settings.port);
     options.set_keep_alive(settings.keep_alive).set_clean_start(true);
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password);
@@ -38,7 +38,12 @@ pub async fn ask_packet_limit(settings: &ClientSettings) -> PacketLimit {
     if let Some(tls) = &settings.tls {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
     }
-    let (client, mut events) = AsyncClient::new(options, 1);
+    AsyncClient::new(options, capacity)
+}
+
+/// Asks the broker how long a packet it takes, with a short connection of MQTT 5.
+pub async fn ask_packet_limit(settings: &ClientSettings) -> PacketLimit {
+    let (client, mut events) = connect_v5(settings, ROLE, 1);
     let Ok(Ok(Event::Incoming(Incoming::ConnAck(answer)))) = timeout(TIMEOUT, events.poll()).await else {
         return PacketLimit::NotTold;
     };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::permissions::missing_permissions;
 use super::{BrokerEvent, ClientError, ClientSettings, Connection, MqttSender, PERSISTENT_ROLE, observe};
 use crate::mqtt::command_probe::{CommandProbe, PROBE_TIMEOUT};
 use crate::mqtt::topics::Topics;
@@ -54,10 +55,13 @@ pub(crate) async fn probe_commands(
     };
     let came = tokio::time::timeout(PROBE_TIMEOUT, came).await;
     leave(&sender, &mut connection, timeout).await;
-    came.unwrap_or_else(|_| {
-        let (url, topics, seconds) = (settings.url.clone(), probe.missing_topics(), PROBE_TIMEOUT.as_secs());
-        Err(ClientError::CommandsBlocked { url, topics, seconds })
-    })
+    match came {
+        Ok(came) => came,
+        Err(_) => {
+            let needed = missing_permissions(settings.clone(), probe.missing().to_vec()).await;
+            Err(ClientError::CommandsBlocked { url: settings.url.clone(), needed, seconds: PROBE_TIMEOUT.as_secs() })
+        }
+    }
 }
 
 /// Connects once to the broker of this process, to see whether it answers.

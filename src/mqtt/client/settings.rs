@@ -46,10 +46,10 @@ pub enum ClientError {
     #[error("{url} takes no connection: {reason}")]
     NotTaken { url: String, reason: String },
     #[error(
-        "{url} takes hearth in, but does not pass commands on: what hearth sent itself on {topics} did not come back within \
-         {seconds} s; its access list must let hearth read and write these topics, see docs/mqtt.md"
+        "{url} takes hearth in, but does not pass commands on: what hearth sent itself did not come back within {seconds} s; its \
+         access list must let hearth {needed}, see docs/mqtt.md"
     )]
-    CommandsBlocked { url: String, topics: String, seconds: u64 },
+    CommandsBlocked { url: String, needed: String, seconds: u64 },
     #[error("{url} cannot be reached: {source}; is the broker running, and is this its address?")]
     Unreachable { url: String, source: BoxedError },
     #[error(

@@ -76,6 +76,7 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         "published": metrics.published.get(),
         "acknowledged": metrics.acknowledged.get(),
         "commands_ok": metrics.commands_ok.get(),
+        "commands_needed": metrics.commands_needed.get(),
         "store_ok": !metrics.store_refuses.get(),
         "forget_ok": !metrics.forget_incomplete.get(),
         "outbox": metrics.outbox.get(),

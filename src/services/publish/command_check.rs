@@ -1,5 +1,7 @@
-//! Checks at each connection, and every ten minutes, whether commands reach hearth: see [`CommandProbe`].
+//! Checks at each connection, and every ten minutes, whether commands reach hearth: see [`CommandProbe`]. Where they do not, the broker is
+//! asked what its access list lacks.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::outbox_sender::{OutboxSender, OutgoingKind};
+use crate::mqtt::client::{self, ClientSettings};
 use crate::mqtt::command_probe::{CommandProbe, PROBE_TIMEOUT};
 use crate::mqtt::retry::OutageLog;
 use crate::mqtt::topics::Topics;
@@ -16,18 +19,26 @@ const INTERVAL: Duration = Duration::from_secs(600);
 /// How often while they do not.
 const RETRY: Duration = Duration::from_secs(60);
 
+/// The question to the broker what its access list lacks.
+type Diagnosis = Pin<Box<dyn Future<Output = String> + Send>>;
+
 /// The probe of this connection.
-#[derive(Debug, Default)]
 pub(super) struct CommandCheck {
+    client: ClientSettings,
     /// The newest. It counts also when it comes late.
     probe: Option<CommandProbe>,
     /// When the probe is late, or, after that or when it came, when the next is sent.
     at: Option<Instant>,
     is_late: bool,
+    diagnosis: Option<Diagnosis>,
     outage: OutageLog,
 }
 
 impl CommandCheck {
+    pub(super) fn new(client: ClientSettings) -> Self {
+        Self { client, probe: None, at: None, is_late: false, diagnosis: None, outage: OutageLog::default() }
+    }
+
     /// Sends a new probe. The broker has answered the subscription.
     pub(super) fn begin(&mut self, outbox: &mut OutboxSender, topics: &Topics) {
         let probe = CommandProbe::new(topics);
@@ -45,6 +56,7 @@ impl CommandCheck {
             return false;
         }
         self.at = Some(Instant::now() + INTERVAL);
+        self.diagnosis = None;
         if self.outage.ended() {
             info!("commands come through");
         }
@@ -62,6 +74,25 @@ impl CommandCheck {
     pub(super) fn lost(&mut self) {
         self.probe = None;
         self.at = None;
+        self.diagnosis = None;
+    }
+
+    /// Waits until it is known what the access list lacks, and says so; for ever where that is not asked.
+    pub(super) async fn diagnosed(&mut self) -> String {
+        let needed = match &mut self.diagnosis {
+            Some(diagnosis) => diagnosis.await,
+            None => std::future::pending().await,
+        };
+        self.diagnosis = None;
+        let reason = format!(
+            "commands over MQTT do not come through: what hearth sent itself did not come back within {} s; the broker's access list \
+             must let hearth {needed}, see docs/mqtt.md",
+            PROBE_TIMEOUT.as_secs()
+        );
+        if self.outage.is_new_failure(&reason, Timestamp::now()) {
+            warn!("{reason}");
+        }
+        needed
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -77,15 +108,8 @@ impl CommandCheck {
             Some(probe) if !probe.is_complete() && !self.is_late => {
                 self.is_late = true;
                 self.at = Some(now + RETRY);
-                let reason = format!(
-                    "commands over MQTT do not come through: what hearth sent itself on {} did not come back within {} s; the \
-                     broker's access list must let hearth read and write these topics, see docs/mqtt.md",
-                    probe.missing_topics(),
-                    PROBE_TIMEOUT.as_secs()
-                );
-                if self.outage.is_new_failure(&reason, Timestamp::now()) {
-                    warn!("{reason}");
-                }
+                let unheard = probe.missing().to_vec();
+                self.diagnosis = Some(Box::pin(client::missing_permissions(self.client.clone(), unheard)));
                 true
             }
             _ => {

@@ -2,6 +2,9 @@
 //!
 //! A command either goes on, once, or comes back with an answer that says why not; of a flood, most are dropped. `listening/set` is
 //! never one too many: the newest takes the place of those before it, however many they were.
+//!
+//! What is answered to a command beyond the limit is not stored: nothing was done that somebody would have to learn of later, and a flood
+//! must not wear out a disk.
 
 use std::time::Instant;
 
@@ -15,6 +18,26 @@ use crate::config::MqttConfig;
 use crate::event::Message;
 use crate::mqtt::payload::MessageHeader;
 use crate::mqtt::topics::Topics;
+
+/// What is answered to a command beyond the limit.
+const TOO_MANY: &str = "too many commands: wait a second";
+
+/// What is answered to a command at once.
+pub(super) struct EarlyAnswer {
+    pub(super) message: Message,
+    /// It is stored until the broker has it; else it is sent once, from memory.
+    pub(super) is_stored: bool,
+}
+
+impl EarlyAnswer {
+    /// None for a command of which there are too many to answer each.
+    fn new(admission: Admission, message: impl FnOnce() -> Message) -> Option<Self> {
+        match admission {
+            Admission::Dropped => None,
+            _ => Some(Self { message: message(), is_stored: admission == Admission::Admitted }),
+        }
+    }
+}
 
 /// Takes commands.
 pub(super) struct CommandIntake {
@@ -38,15 +61,12 @@ impl CommandIntake {
     }
 
     /// Hands a command on. Returns the answer if it is known already.
-    pub(super) fn take(&mut self, topics: &Topics, topic: &str, payload: &[u8], retain: bool) -> Option<Message> {
+    pub(super) fn take(&mut self, topics: &Topics, topic: &str, payload: &[u8], retain: bool) -> Option<EarlyAnswer> {
         let parsed = commands::parse(topics, topic, payload, retain)?;
         let admission = self.limiter.admit(Instant::now());
         let request = match parsed {
             Ok(request) => request,
-            Err(invalid) if admission != Admission::Dropped => {
-                return Some(invalid.response(topics, MessageHeader::now()));
-            }
-            Err(_) => return None,
+            Err(invalid) => return EarlyAnswer::new(admission, || invalid.response(topics, MessageHeader::now())),
         };
         let name = request.command.name();
         let answer = match &request.command {
@@ -55,16 +75,15 @@ impl CommandIntake {
             }
             Command::App(AppCommand::Listening(listening)) => self.set_listening(listening, &request),
             _ if admission == Admission::Admitted => self.hand_on(&request)?,
-            _ => Err("too many commands: wait a second".into()),
+            _ => Err(TOO_MANY.into()),
         };
-        (admission != Admission::Dropped).then(|| request.response(topics, MessageHeader::now(), &answer))
+        EarlyAnswer::new(admission, || request.response(topics, MessageHeader::now(), &answer))
     }
 
     /// The answer to a command whose payload was so long that it was dropped; none when it is no command, or there are too many.
-    pub(super) fn refuse(&mut self, topics: &Topics, topic: &str, bytes: usize, retain: bool) -> Option<Message> {
+    pub(super) fn refuse(&mut self, topics: &Topics, topic: &str, bytes: usize, retain: bool) -> Option<EarlyAnswer> {
         let invalid = commands::too_long(topics, topic, bytes, retain)?;
-        let admission = self.limiter.admit(Instant::now());
-        (admission != Admission::Dropped).then(|| invalid.response(topics, MessageHeader::now()))
+        EarlyAnswer::new(self.limiter.admit(Instant::now()), || invalid.response(topics, MessageHeader::now()))
     }
 
     /// It is carried out as soon as the app gets to it, unless a newer one comes before that.

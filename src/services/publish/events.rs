@@ -82,6 +82,7 @@ impl Publisher {
     fn lost(&mut self, error: &client::ClientError) -> Result<(), store::StoreError> {
         self.context.metrics.connected.set(false);
         self.context.metrics.commands_ok.set(false);
+        self.context.metrics.commands_needed.set(None);
         self.command_check.lost();
         self.incoming.lost();
         let mut reason = error.to_string();

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Publisher;
+use super::command_intake::EarlyAnswer;
 use super::outbox_sender::OutgoingKind;
 use crate::event::Message;
 use crate::mqtt::payload;
@@ -69,12 +70,11 @@ impl Publisher {
         self.answer(answer)
     }
 
-    fn answer(&mut self, answer: Option<Message>) -> Result<(), store::StoreError> {
-        if let Some(answer) = answer
-            && self.outbox.write(|store| store.enqueue(std::slice::from_ref(&answer)))?.is_none()
-        {
-            // A disk that is full is no reason to be silent.
-            self.outbox.announce([(OutgoingKind::Announcement, answer)]);
+    fn answer(&mut self, answer: Option<EarlyAnswer>) -> Result<(), store::StoreError> {
+        let Some(EarlyAnswer { message, is_stored }) = answer else { return Ok(()) };
+        // A disk that is full is no reason to be silent.
+        if !is_stored || self.outbox.write(|store| store.enqueue(std::slice::from_ref(&message)))?.is_none() {
+            self.outbox.announce([(OutgoingKind::Announcement, message)]);
         }
         Ok(())
     }
@@ -82,6 +82,16 @@ impl Publisher {
     pub(super) fn set_commands_ok(&mut self, ok: bool) -> Result<(), store::StoreError> {
         let changed = self.context.metrics.commands_ok.get() != ok;
         self.context.metrics.commands_ok.set(ok);
+        if ok {
+            self.context.metrics.commands_needed.set(None);
+        }
+        if changed { self.queue_health() } else { Ok(()) }
+    }
+
+    /// What the broker's access list must allow, where commands do not come through.
+    pub(super) fn set_commands_needed(&mut self, needed: Option<String>) -> Result<(), store::StoreError> {
+        let changed = self.context.metrics.commands_needed.get() != needed;
+        self.context.metrics.commands_needed.set(needed);
         if changed { self.queue_health() } else { Ok(()) }
     }
 }
