@@ -94,5 +94,7 @@ struct App {
     listener: Option<SyncSender<ListenerEvent>>,
     ingest: Option<DropGuard>,
     publish: Option<DropGuard>,
+    /// None where the config names no webhook.
+    webhooks: Option<DropGuard>,
     api: Option<DropGuard>,
 }

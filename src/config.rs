@@ -13,6 +13,7 @@ mod page;
 mod source;
 mod validate;
 mod values;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,8 @@ pub(crate) use source::{SourcesConfig, StdinConfig};
 pub use values::Keep;
 pub(crate) use values::{Broker, Confirm, Days, Name, Probability, Seconds, Topic, TopicFilter};
 
+pub use webhook::WebhookConfig;
+
 /// The bundled file: every setting with its default.
 pub(crate) const BUNDLED: &str = include_str!("../config/hearth.toml");
 
@@ -52,6 +55,8 @@ pub struct Config {
     pub store: StoreConfig,
     pub privacy: PrivacyConfig,
     pub mqtt: MqttConfig,
+    #[serde(rename = "webhook")]
+    pub webhooks: Vec<WebhookConfig>,
     pub page: PageConfig,
     pub log: LogConfig,
     /// The file it was read from; none for the defaults.
@@ -75,6 +80,7 @@ impl Default for Config {
             store: StoreConfig::default(),
             privacy: PrivacyConfig::default(),
             mqtt: MqttConfig::default(),
+            webhooks: Vec::new(),
             page: PageConfig::default(),
             log: LogConfig::default(),
             file: None,

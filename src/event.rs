@@ -1,5 +1,6 @@
 //! The values that pass between the parts of hearth: audio, segments, utterances, gaps, digests, alerts, messages.
 
+mod message;
 mod voice;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use ulid::Ulid;
 
 use crate::clock::{self, SamplePos};
 
+pub use message::{Destination, EventKind, Message, Provenance, Quoted};
 pub(crate) use voice::said_by;
 pub use voice::{Speaker, StoredVoice, VOICE_DIMENSIONS, VoiceEmbedding, Voiceprint};
 
@@ -294,41 +296,4 @@ pub struct Evidence {
     pub time: Timestamp,
     pub room: String,
     pub text: String,
-}
-
-/// One MQTT message on its way out, as the outbox keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    pub topic: String,
-    pub payload: String,
-    /// The broker keeps it for later subscribers. In the outbox, only the newest of a topic is kept.
-    pub retain: bool,
-    /// What it holds of what was said. Whoever makes a message must say so: by this alone it is found when speech is forgotten.
-    pub provenance: Provenance,
-}
-
-impl Message {
-    /// An empty retained message: the broker then keeps nothing under its topic.
-    pub fn clear(topic: String) -> Self {
-        Self { topic, payload: String::new(), retain: true, provenance: Provenance::Nothing }
-    }
-}
-
-/// What a message holds of what was said. There is no default: a message that quotes nothing says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Provenance {
-    /// No words of anybody, and nothing that a model made of them.
-    Nothing,
-    Speech(Quoted),
-}
-
-/// The speech that a message quotes, sums up or answers from. It is deleted when any of that speech is forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quoted {
-    /// Ids of the utterances, the digest or the alert that it tells of.
-    pub(crate) sources: Vec<Ulid>,
-    /// Nothing that was said after this time is in it.
-    pub(crate) until: Timestamp,
-    /// The payload that takes its place when it is retained and forgotten. Without one its topic is cleared at the broker.
-    pub replacement: Option<String>,
 }

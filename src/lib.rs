@@ -22,7 +22,7 @@
 //! | 12 | `main` | the program: arguments and exit codes |
 //! | 11 | [`cli`] | one file for each subcommand |
 //! | 10 | [`app`] | the daemon: which services run, how they are connected, in which order they end |
-//! | 9 | [`services`] | the long-running parts of the daemon: capture, transcribe, listen, publish, ingest, api, mute hook |
+//! | 9 | [`services`] | the long-running parts of the daemon: capture, transcribe, listen, publish, webhooks, ingest, api, mute hook |
 //! | 8 | [`api`] | the control socket, the web page, metrics for Prometheus |
 //! | 8 | [`retention`] | deletes text: what is to be forgotten, and what is older than `[store] keep` |
 //! | 7 | [`commands`] | what a running daemon can be asked for: one file for each command |
@@ -33,6 +33,7 @@
 //! | 5 | [`asr`] | Whisper, and the filter against text that it makes up |
 //! | 5 | [`mqtt`] | topics, payloads, Home Assistant discovery, the client, an embedded broker |
 //! | 5 | [`store`] | SQLite: transcript, digests, alerts, outbox; `transcript.jsonl` |
+//! | 5 | [`webhook`] | what is posted to webhooks, its signature, and what the answer means |
 //! | 5 | [`journal`] | log output: the systemd journal, a terminal, or JSON lines |
 //! | 4 | [`speakers`] | who speaks: the encoder of voices, and whom a voice is taken for |
 //! | 4 | [`watcher`] | says from the words alone which questions are worth asking |
@@ -72,7 +73,8 @@
 //! 1. A module imports only modules of lower layers, a dependency has one owner, and a type name is used once. (`tests/architecture`)
 //! 2. A state never grows, a fork never changes its parent, and tokens give the same state in whatever chunks they are read.
 //!    (`crates/griffin/tests/model`)
-//! 3. An accepted message reaches the broker at least once, and is repeated only under its own id. (`tests/outbox`)
+//! 3. An accepted message reaches the broker, and each webhook that is told of it, at least once, and is repeated only under its own id. (`tests/outbox`,
+//!    `tests/daemon`)
 //! 4. Committed text never changes: words are added at its end. (`asr/local_agreement`, `tests/hearing`)
 //! 5. `config/hearth.toml` says what the defaults are. (`tests/config`)
 //! 6. Forgotten text is in no file, and the state is that of a model that never read it, also after a crash half-way.
@@ -91,7 +93,7 @@
 //!   *snapshot*: a state on disk.
 //! - *digest*: the name in the code and in the config (`[digest]`) of what users see as a *summary*: a text about what was said since the
 //!   last one. Everything on the wire, on the page and in the documentation of users says summary.
-//! - *outbox*: messages in the store that the broker has not acknowledged yet.
+//! - *outbox*: messages in the store that the broker, or a webhook, has not acknowledged yet.
 //! - *drain*: to end services in the order in which data flows, so that nothing that was heard is lost.
 
 // The documentation is for contributors: `make doc` includes private items.
@@ -127,6 +129,7 @@ pub mod speakers;
 pub mod store;
 mod supervisor;
 pub mod watcher;
+mod webhook;
 
 /// Parses the command line of this process, runs a subcommand, and returns its exit code: 0 for success, 1 for failure, and 78
 /// (`EX_CONFIG` of sysexits.h) when the config is wrong, so that trying again does not help.

@@ -5,6 +5,7 @@
 
 mod rooms;
 mod state;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 
 pub(crate) use rooms::{AtomicDecibels, RoomMetrics, RoomMetricsMap};
 pub use state::{RenewalHealth, RenewalStage, StateHealth, SurpriseHealth};
+pub use webhooks::{WebhookMetrics, WebhookMetricsMap};
 
 /// The metrics of one running daemon.
 #[derive(Debug, Default)]
@@ -88,6 +90,8 @@ pub struct Metrics {
     /// Publishing: the longest packet that the broker takes, 0 where that is not known; and messages that are longer and stay.
     pub packet_limit: Count,
     pub too_long: Count,
+    /// Webhooks: the metrics of each.
+    pub webhooks: WebhookMetricsMap,
     /// The last activity of each part, for the watchdog.
     pub(crate) hearing_heartbeat: Heartbeat,
     pub(crate) reading_heartbeat: Heartbeat,

@@ -183,7 +183,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::Provenance;
 
     fn redactor(numbers: bool, names: &[&str]) -> Redactor {
         let redact = names.iter().map(ToString::to_string).collect();
@@ -249,12 +248,7 @@ mod tests {
     #[test]
     fn of_a_message_only_what_was_spoken_changes() {
         let payload = r#"{"id":"01KDWPVNG00000000000000001","answer":"Anna took 2.","evidence":[{"text":"Anna, 4417","time":"2026-01-01T12:00:00Z"}],"rule":"Anna","probability":0.9}"#;
-        let message = Message {
-            topic: "hearth/anna/alert".into(),
-            payload: payload.into(),
-            retain: true,
-            provenance: Provenance::Nothing,
-        };
+        let message = Message::plain("hearth/anna/alert", payload, true);
         let left = redactor(true, &["anna"]).message(&message).into_owned();
         let (payload, before): (Value, Value) =
             (serde_json::from_str(&left.payload).unwrap(), serde_json::from_str(payload).unwrap());
@@ -286,12 +280,7 @@ mod tests {
         assert_eq!(left(json!(["code", "one"]), "one"), both(json!(["code"]), "[number]"));
         assert_eq!(left(json!(["It", "is", "4", "4"]), "1 7"), both(json!(["It", "is", "[number]"]), ""));
         assert_eq!(left(json!([]), ""), both(json!([]), ""));
-        let message = Message {
-            topic: "hearth/home/interim".into(),
-            payload: r#"{"committed":"Anna","tentative":"Maria"}"#.into(),
-            retain: false,
-            provenance: Provenance::Nothing,
-        };
+        let message = Message::plain("hearth/home/interim", r#"{"committed":"Anna","tentative":"Maria"}"#, false);
         assert!(!redactor.message(&message).payload.contains("Maria"));
     }
 

@@ -10,12 +10,14 @@ pub(crate) mod error;
 pub(crate) mod ingest;
 pub(crate) mod listen;
 pub(crate) mod mute_hook;
+pub(crate) mod outbox;
+pub(crate) mod process_cost;
 pub mod publish;
 pub(crate) mod restore_live_view;
 pub(crate) mod store_retry;
 pub(crate) mod transcribe;
 pub(crate) mod transcript_writer;
-pub(crate) mod unstored_messages;
+pub(crate) mod webhooks;
 
 pub use context::Context;
 pub(crate) use error::ServiceError;

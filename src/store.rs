@@ -19,6 +19,7 @@ mod outbox;
 mod provenance;
 mod recent;
 mod retention;
+mod routes;
 mod schema;
 mod text_tables;
 mod transcript;
@@ -42,6 +43,7 @@ pub(crate) use forgetting::Forgotten;
 pub use forgetting::UnreadableNote;
 pub use history::{HistoryEntry, HistoryRange};
 pub(crate) use lock::Lock;
+pub use routes::OutboxRoutes;
 pub use transcript::{ListenerTurn, TranscriptQuery};
 pub use voices::SpeakerRecord;
 
@@ -68,6 +70,14 @@ impl From<&crate::config::StoreConfig> for OutboxLimits {
     }
 }
 
+/// How messages are put into the outbox.
+#[derive(Clone, Debug)]
+struct OutboxSettings {
+    /// Of each destination.
+    limits: OutboxLimits,
+    routes: OutboxRoutes,
+}
+
 /// One connection to `hearth.db`.
 #[derive(Debug)]
 pub struct Store {
@@ -75,7 +85,7 @@ pub struct Store {
     path: PathBuf,
     /// Device and number of the file that is open.
     file: (u64, u64),
-    settings: OutboxLimits,
+    settings: OutboxSettings,
     /// What is stored is heard now: see `heard`.
     live: bool,
 }
@@ -97,7 +107,7 @@ impl Store {
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
         let file = identity(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
-        let mut store = Self { connection, path, file, settings, live: false };
+        let mut store = Self::of(connection, path, file, settings);
         // SQLite does not wait while another connection turns a new file into a WAL file: it says "locked" at once.
         let begun = Instant::now();
         loop {
@@ -107,6 +117,17 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn of(connection: Connection, path: PathBuf, file: (u64, u64), limits: OutboxLimits) -> Self {
+        let settings = OutboxSettings { limits, routes: OutboxRoutes::default() };
+        Self { connection, path, file, settings, live: false }
+    }
+
+    /// What is stored from now on goes to these webhooks, too.
+    pub(crate) fn with_routes(mut self, routes: OutboxRoutes) -> Self {
+        self.settings.routes = routes;
+        self
     }
 
     /// Opens `hearth.db` in `dir` for reading, beside a daemon that may write it: nothing is created or changed.
@@ -119,7 +140,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(|source| fault(&path, source))?;
         connection.busy_timeout(BUSY).map_err(|source| fault(&path, source))?;
-        let store = Self { connection, path, file, settings, live: false };
+        let store = Self::of(connection, path, file, settings);
         schema::check_owner(&store)?;
         Ok(store)
     }
@@ -151,7 +172,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(uri, flags).map_err(|source| fault(&path, source))?;
         let file = identity(&path).map_err(|source| StoreError::Open { path: path.clone(), source })?;
-        schema::check_owner(&Self { connection, path, file, settings, live: false })?;
+        schema::check_owner(&Self::of(connection, path, file, settings))?;
         Ok(true)
     }
 
@@ -230,7 +251,7 @@ impl Store {
     /// reader that becomes a writer after another one wrote.
     fn write<T>(
         &mut self,
-        act: impl FnOnce(&Transaction<'_>, &OutboxLimits) -> rusqlite::Result<T>,
+        act: impl FnOnce(&Transaction<'_>, &OutboxSettings) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let Self { connection, path, settings, .. } = self;
         let run = || {

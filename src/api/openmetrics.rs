@@ -100,6 +100,13 @@ impl MetricsCollector {
         let state = metrics.state.get();
         let surprise = state.surprise.rooms.iter().map(|(room, nats)| (room.clone(), ConstGauge::new(*nats)));
         family(to, "hearth_surprise_nats", "Median nats a token of what was read lately", "room", surprise)?;
+        let hooks = metrics.webhooks.each();
+        let waiting = hooks.iter().map(|(name, hook)| (name.to_string(), ConstGauge::new(hook.waiting.get() as f64)));
+        family(to, "hearth_webhook_messages", "Messages that wait for a webhook", "webhook", waiting)?;
+        let sent = hooks.iter().map(|(name, hook)| (name.to_string(), ConstCounter::new(hook.sent.get() as f64)));
+        family(to, "hearth_webhook_sent", "Messages that a webhook took", "webhook", sent)?;
+        let failed = hooks.iter().map(|(name, hook)| (name.to_string(), ConstCounter::new(hook.failed.get() as f64)));
+        family(to, "hearth_webhook_failures", "Attempts that failed", "webhook", failed)?;
         let lag = [0.5, 0.95].map(|q| (q.to_string(), metrics.lag.quantile_s(q)));
         let lag = lag.into_iter().filter_map(|(q, s)| Some((q, ConstGauge::new(s?))));
         family(to, "hearth_lag_seconds", "From the end of an utterance to its text", "quantile", lag)?;

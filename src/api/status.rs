@@ -138,6 +138,9 @@ pub(crate) struct PublishingStatus {
     /// What the broker's access list must let hearth do, where they do not.
     #[serde(default)]
     pub(crate) commands_needed: Option<String>,
+    /// By name.
+    #[serde(default)]
+    pub(crate) webhooks: BTreeMap<String, WebhookStatus>,
 }
 
 fn yes() -> bool {
@@ -149,6 +152,18 @@ fn yes() -> bool {
 pub(crate) struct TimedText {
     pub(crate) time: Timestamp,
     pub(crate) text: String,
+}
+
+/// What goes to a webhook. All but what waits are counts since the start, except for what was given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WebhookStatus {
+    pub(crate) waiting: u64,
+    pub(crate) sent: u64,
+    /// Attempts.
+    pub(crate) failed: u64,
+    pub(crate) dropped: u64,
+    /// Why the last attempt failed.
+    pub(crate) error: Option<String>,
 }
 
 impl Status {
@@ -248,6 +263,24 @@ impl PublishingStatus {
             forget_ok: !metrics.forget_incomplete.get(),
             commands_ok: metrics.commands_ok.get(),
             commands_needed: metrics.commands_needed.get(),
+            webhooks: metrics
+                .webhooks
+                .each()
+                .into_iter()
+                .map(|(name, hook)| (name.to_string(), WebhookStatus::of(&hook)))
+                .collect(),
+        }
+    }
+}
+
+impl WebhookStatus {
+    fn of(hook: &metrics::WebhookMetrics) -> Self {
+        Self {
+            waiting: hook.waiting.get(),
+            sent: hook.sent.get(),
+            failed: hook.failed.get(),
+            dropped: hook.dropped.get(),
+            error: hook.error.get(),
         }
     }
 }

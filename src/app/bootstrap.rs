@@ -28,6 +28,7 @@ use crate::speakers::VoiceEncoder;
 use crate::store::transcript_jsonl::TranscriptJsonl;
 use crate::store::{self, Store};
 use crate::watcher::Watcher;
+use crate::webhook::WebhookClient;
 
 /// What the daemon is started from.
 pub(crate) struct Resources {
@@ -38,6 +39,8 @@ pub(crate) struct Resources {
     pub(crate) pipeline: Option<AsrPipeline>,
     pub(crate) listener: Option<Listener>,
     pub(crate) client: client::ClientSettings,
+    /// One for each webhook of the config.
+    pub(crate) webhooks: Vec<WebhookClient>,
     pub(crate) info: NodeInfo,
 }
 
@@ -61,6 +64,13 @@ impl Resources {
                      Assistant"
                 );
             }
+        }
+        let mut store = store.with_routes(context.routes.clone());
+        for (name, messages) in store.remove_unrouted()? {
+            warn!(
+                webhook = name,
+                messages, "messages waited for a webhook that is not told of them any more; they are deleted"
+            );
         }
         let config = context.config.clone();
         context.transcript = match config.store.keep {
@@ -99,12 +109,15 @@ impl Resources {
             }
             Broker::External { .. } => client::ClientSettings::new(&mqtt, &context.topics, mqtt.listen)?,
         };
+        let hooks = config.webhook_paths();
+        let webhooks =
+            hooks.iter().map(|hook| WebhookClient::new(hook, config.node.as_str())).collect::<Result<_, _>>()?;
         let info = NodeInfo {
             whisper: whisper.as_deref().map(name),
             listener: reader.as_deref().map(name),
             rules: config.rules.iter().map(|r| r.name.to_string()).collect(),
         };
-        Ok(Self { context, lock, store, pipeline: hearing, listener, client, info })
+        Ok(Self { context, lock, store, pipeline: hearing, listener, client, webhooks, info })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::commands::microphone::MicrophoneState;
 use crate::commands::{AppPart, Command, CommandAnswer, Forget, ForgetReply, ListenerCommand, PendingCommand, Reply};
 use crate::event::Message;
 use crate::services::listen::ListenerEvent;
-use crate::services::unstored_messages::UnstoredMessages;
+use crate::services::outbox::unstored_messages::UnstoredMessages;
 
 /// What is answered while the channel to a part is full.
 const BUSY: &str = "busy: ask again in a moment";
@@ -85,7 +85,7 @@ impl App {
             Err(error) => {
                 warn!(%error, "an answer could not be stored; it is sent from memory");
                 let mut answer = UnstoredMessages::default();
-                answer.add(messages.iter().cloned());
+                answer.add(&self.context, messages.iter().cloned());
                 answer.send(&self.context);
             }
         }

@@ -4,7 +4,7 @@ use crate::api::web;
 use crate::mqtt::broker::BrokerError;
 use crate::services;
 use crate::speakers::VoiceError;
-use crate::{asr, listener, models, mqtt, store};
+use crate::{asr, listener, models, mqtt, store, webhook};
 
 /// Why the daemon cannot run, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,8 @@ pub(crate) enum AppError {
     Store(#[from] store::StoreError),
     #[error(transparent)]
     Mqtt(#[from] mqtt::client::ClientError),
+    #[error(transparent)]
+    Webhook(#[from] webhook::WebhookError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error(transparent)]
@@ -48,7 +50,8 @@ impl AppError {
     pub(crate) fn is_config(&self) -> bool {
         match self {
             Self::Broker(BrokerError::NotBuiltIn | BrokerError::Unprotected(_)) => true,
-            Self::Models(_) | Self::Asr(_) | Self::Voices(_) | Self::Mqtt(_) | Self::NoStateDirectory => true,
+            Self::Models(_) | Self::Asr(_) | Self::Voices(_) | Self::Mqtt(_) => true,
+            Self::Webhook(_) | Self::NoStateDirectory => true,
             Self::Listener(error) | Self::Service(services::ServiceError::Listener(error)) => {
                 !matches!(error, listener::ListenerError::Snapshot(_))
             }

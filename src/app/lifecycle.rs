@@ -11,11 +11,11 @@ use super::{App, AppError};
 use crate::commands::{PendingCommand, Reload};
 use crate::mqtt::broker::{self, BrokerError};
 use crate::mqtt::client::ClientSettings;
-use crate::services::{api, capture, ingest, listen, mute_hook, publish, transcribe};
+use crate::services::{api, capture, ingest, listen, mute_hook, publish, transcribe, webhooks};
 use crate::supervisor::UnitExit;
 
 /// What goes on when there is nothing more to hear and read.
-pub(super) const OUTLETS: [&str; 4] = [publish::NAME, mute_hook::NAME, api::SOCKET, api::PAGE];
+pub(super) const OUTLETS: [&str; 5] = [publish::NAME, webhooks::NAME, mute_hook::NAME, api::SOCKET, api::PAGE];
 
 impl App {
     /// Runs until the daemon is to shut down: because it was asked to, because a service broke, or because the source has ended

@@ -11,8 +11,8 @@ use crate::audio::SourceControl;
 use crate::clock;
 use crate::commands::microphone::{MicrophonePause, MicrophoneState};
 use crate::mqtt::payload::{self, MessageHeader};
+use crate::services::outbox::unstored_messages::UnstoredMessages;
 use crate::services::store_retry::StoreOutage;
-use crate::services::unstored_messages::UnstoredMessages;
 use crate::services::{Context, capture};
 use crate::store::{Store, StoreError};
 
@@ -109,7 +109,7 @@ impl MicrophoneSwitch {
             Some(until) => info!(kind = "listening", on, %until, "listening is off until {until}"),
             None => info!(kind = "listening", on, "listening is {}", if on { "on" } else { "off" }),
         }
-        self.messages.add([payload::listening(&context.topics, MessageHeader::now(), on, until)]);
+        self.messages.add(context, [payload::listening(&context.topics, MessageHeader::now(), on, until)]);
         self.unstored = true;
         self.store(context, store);
     }

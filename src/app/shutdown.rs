@@ -1,6 +1,6 @@
 //! How the daemon shuts down: each service ends after those that feed it, within a deadline whatever hangs.
 //!
-//! The sources stop first. Each service ends when its input has ended, and hands on what it held; the publisher ends last.
+//! The sources stop first. Each service ends when its input has ended, and hands on what it held; the publisher and the webhooks end last.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,6 +40,7 @@ impl App {
         self.wait_for(listen::NAME, before_publishing, &mut failed).await;
         self.api = None;
         self.publish = None;
+        self.webhooks = None;
         self.wait_for(publish::NAME, until, &mut failed).await;
         self.microphone.close(&self.context, &mut self.store);
         for service in OUTLETS {

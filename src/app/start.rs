@@ -24,13 +24,14 @@ use crate::services::transcribe::TranscribeInputs;
 use crate::services::transcript_writer::TranscriptWriter;
 use crate::services::{
     Context, ServiceError, api, capture, channels, ingest, listen, mute_hook, publish, restore_live_view, transcribe,
+    webhooks as webhook_service,
 };
 use crate::supervisor::Supervisor;
 
 impl App {
     /// Starts every service that the config asks for, from the end of the flow to its source.
     pub(super) fn start(resources: Resources, page: Option<WebServer>) -> Result<Self, AppError> {
-        let Resources { context, lock, mut store, pipeline, listener, client, info } = resources;
+        let Resources { context, lock, mut store, pipeline, listener, client, webhooks, info } = resources;
         let mut supervisor = Supervisor::default();
         let parts = &mut supervisor;
         restore_live_view::utterances(&store, &context.live_feed)?;
@@ -47,6 +48,7 @@ impl App {
         let inputs =
             PublishInputs { client: client.clone(), info, rules, requests, microphone: asked, grace: publish::GRACE };
         let publish = publish::spawn(parts, &context, inputs)?;
+        let webhooks = webhook_service::spawn(parts, &context, webhooks)?;
         let listener = match listener {
             Some(listener) => Some(listen::spawn(
                 parts,
@@ -72,6 +74,7 @@ impl App {
             listener,
             ingest: hearing.ingest,
             publish: Some(publish),
+            webhooks,
             api: Some(api),
         })
     }

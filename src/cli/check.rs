@@ -11,7 +11,7 @@ use anyhow::bail;
 
 use self::running::RunningHearth;
 use super::{run, sentence};
-use crate::config::{Broker, Config, Keep, RenewWhen, SourceConfig};
+use crate::config::{Broker, Config, Keep, RenewWhen, SourceConfig, WebhookConfig};
 use crate::listener::Listener;
 use crate::listener::event_model::{self, EventModel};
 use crate::mqtt::client::PacketLimit;
@@ -21,6 +21,7 @@ use crate::mqtt::{broker, client, discovery, payload};
 use crate::speakers::{self, VoiceEncoder};
 use crate::store::{self, Store};
 use crate::watcher::Watcher;
+use crate::webhook::WebhookClient;
 use crate::{asr, audio, commands, models};
 
 /// What a broker must take at least, in bytes: some messages cannot be cut.
@@ -33,12 +34,15 @@ pub(crate) struct CheckArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Send each webhook a message of the type "test"
+    #[arg(long)]
+    webhooks: bool,
 }
 
 impl CheckArgs {
     /// For this file.
     pub(super) fn of(config: &Path) -> Self {
-        Self { config: Some(config.into()) }
+        Self { config: Some(config.into()), webhooks: false }
     }
 }
 
@@ -82,6 +86,9 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
     }
     tell("state directory", state(&config))?;
     tell("broker", mqtt(&config, &running))?;
+    for hook in config.webhook_paths() {
+        tell(&format!("webhook {}", hook.name()), webhook(&hook, &config, args.webhooks, &mut warnings))?;
+    }
     if let Some(listen) = config.page.listen {
         tell("page", running.try_address(listen))?;
     }
@@ -178,6 +185,31 @@ fn mqtt(config: &Config, running: &RunningHearth) -> anyhow::Result<String> {
         )),
         _ => Ok(format!("{url} takes hearth in, and passes commands on")),
     }
+}
+
+/// Where messages go, and whether they can: the path of the address is not shown, since it may be a secret.
+fn webhook(hook: &WebhookConfig, config: &Config, send: bool, warnings: &mut Vec<String>) -> anyhow::Result<String> {
+    let client = WebhookClient::new(hook, config.node.as_str())?;
+    let tried = if send {
+        run::runtime()?.block_on(client.try_out())?;
+        "it took a test message"
+    } else {
+        "`hearth check --webhooks` sends it a test message"
+    };
+    if !client.signs() {
+        warnings.push(format!(
+            "webhook {}: there is no secret, so a receiver cannot know that a message is from hearth (secret_file, docs/webhooks.md)",
+            hook.name()
+        ));
+    }
+    if !hook.url.is_encrypted() && !matches!(hook.url.host(), "localhost" | "127.0.0.1" | "::1") {
+        warnings.push(format!(
+            "webhook {}: http:// is not encrypted; who is on the way can read what is said",
+            hook.name()
+        ));
+    }
+    let events: Vec<_> = hook.events.names().collect();
+    Ok(format!("{}, told of {}; {tried}", client.shown(), events.join(", ")))
 }
 
 /// What it means that the broker takes no long packets.

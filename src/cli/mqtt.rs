@@ -14,7 +14,7 @@ use super::output::stdout;
 use super::run::{read_config, runtime};
 use crate::commands;
 use crate::config::Broker;
-use crate::event::{Message, Provenance};
+use crate::event::Message;
 use crate::mqtt::client::{self, BrokerEvent, Connection, MqttSender};
 use crate::mqtt::payload;
 use crate::mqtt::topics::Topics;
@@ -105,12 +105,7 @@ async fn retained_topics(
                 ensure!(sender.subscribe(filters).is_ok(), "the client takes no subscription");
             }
             BrokerEvent::Subscribed => {
-                let mark = Message {
-                    topic: mark.clone(),
-                    payload: "{}".into(),
-                    retain: false,
-                    provenance: Provenance::Nothing,
-                };
+                let mark = Message::plain(mark.clone(), "{}", false);
                 ensure!(sender.try_publish(&mark).is_ok(), "the client takes no message");
             }
             BrokerEvent::SubscriptionRefused => bail!("the broker does not let this user read {}", topics.everything()),

@@ -183,12 +183,12 @@ mod tests {
             (
                 r#"{"command": "ask", "value": "q"}"#,
                 ask(None),
-                json!({ "question": "q", "text": "t", "evidence": [], "probability": 0.5 }),
+                json!({ "question": "q", "text": "t", "model": "m", "evidence": [], "probability": 0.5 }),
             ),
             (
                 r#"{"command": "ask", "value": "q", "at": "2h"}"#,
                 ask(at),
-                json!({ "question": "q", "text": "t", "evidence": [], "probability": 0.5, "at": time }),
+                json!({ "question": "q", "text": "t", "model": "m", "evidence": [], "probability": 0.5, "at": time }),
             ),
             (
                 r#"{"command": "forget", "value": 10}"#,

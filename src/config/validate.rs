@@ -16,6 +16,7 @@ impl Config {
             });
         }
         self.mqtt_problems(&mut problems);
+        problems.0.extend(self.webhook_problems());
         problems.0.extend(self.page.problems());
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             problems.add("log.level", format!("\"{}\" is no level or filter: {error}", self.log.level));

@@ -21,6 +21,7 @@ macro_rules! as_string {
         }
     };
 }
+pub(super) use as_string;
 
 /// A name that may stand in a topic and in a Home Assistant id: 1 to 64 of `a-z A-Z 0-9 _ -`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use self::rules::of_rule;
 use super::client::packet_bytes;
 use super::topics::Topics;
 use crate::config::{Config, Rule};
-use crate::event::{Message, Provenance};
+use crate::event::Message;
 
 /// The attributes of a retained message. Clearing the message sends an empty payload, of which Home Assistant would warn "Erroneous
 /// JSON": it may arrive before Home Assistant has removed the entity.
@@ -177,12 +177,7 @@ fn handed_over(topics: &Topics, before: &AnnouncedEntities, now: Vec<Message>) -
         return now;
     }
     let payload = json!({ "migrate_discovery": true }).to_string();
-    let hand_over = before.topics(topics).into_iter().map(|topic| Message {
-        topic,
-        payload: payload.clone(),
-        retain: false,
-        provenance: Provenance::Nothing,
-    });
+    let hand_over = before.topics(topics).into_iter().map(|topic| Message::plain(topic, payload.clone(), false));
     hand_over.chain(now).chain(withdraw(topics, before)).collect()
 }
 
@@ -230,7 +225,7 @@ fn about(topics: &Topics, page: Option<&str>) -> Value {
 }
 
 fn retained(topic: String, payload: &Value) -> Message {
-    Message { topic, payload: payload.to_string(), retain: true, provenance: Provenance::Nothing }
+    Message::plain(topic, payload.to_string(), true)
 }
 
 fn platform(entity: &Value) -> String {

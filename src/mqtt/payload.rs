@@ -19,8 +19,8 @@ use self::notification::notification;
 use self::shorten::{shorten, to_json};
 use super::topics::Topics;
 use crate::event::{
-    Alert, Digest, Evidence, Gap, GroundedSentence, Hypothesis, Message, Provenance, Quoted, Severity, Speaker,
-    Utterance,
+    Alert, Destination, Digest, EventKind, Evidence, Gap, GroundedSentence, Hypothesis, Message, Provenance, Quoted,
+    Severity, Speaker, Utterance,
 };
 
 pub use health::{ProcessUsage, health};
@@ -79,7 +79,8 @@ pub fn utterance(topics: &Topics, utterance: &Utterance) -> Message {
         body["speaker_confidence"] = rounded((*confidence).into()).into();
     }
     let provenance = speech(vec![*id], *end, None);
-    message(topics.utterance(), false, MessageHeader { id: *id, time: *end }, body, provenance)
+    let header = MessageHeader { id: *id, time: *end };
+    message(topics.utterance(), false, header, body, provenance).telling_of(EventKind::Utterance)
 }
 
 /// The text of speech that has not ended yet. Not retained, and sent at most once: the next message repeats all of it.
@@ -94,7 +95,8 @@ pub fn interim(topics: &Topics, header: MessageHeader, said: &Hypothesis) -> Mes
 pub fn gap(topics: &Topics, gap: &Gap) -> Message {
     let Gap { id, room, from, to, reason } = gap;
     let body = json!({ "room": room, "from": from, "to": to, "reason": reason });
-    message(topics.gap(), false, MessageHeader { id: *id, time: *to }, body, Provenance::Nothing)
+    let header = MessageHeader { id: *id, time: *to };
+    message(topics.gap(), false, header, body, Provenance::Nothing).telling_of(EventKind::Gap)
 }
 
 /// A fresh state has taken the place of the live one. Not retained.
@@ -126,14 +128,15 @@ pub fn alert(topics: &Topics, alert: &Alert) -> Message {
         "probability": probability.map(rounded), "answer": answer, "evidence": evidence, "title": title, "message": text,
     });
     let sources = evidence.iter().map(|evidence| evidence.utterance).chain([*id]).collect();
-    message(topics.alert(), false, MessageHeader { id: *id, time: *time }, body, speech(sources, *time, None))
+    let header = MessageHeader { id: *id, time: *time };
+    message(topics.alert(), false, header, body, speech(sources, *time, None)).telling_of(EventKind::Alert)
 }
 
 /// A summary. Not retained: each one waits for a broker that is away, where of a retained topic only the newest does.
 pub fn each_summary(topics: &Topics, digest: &Digest, model: &str) -> Message {
     let summary = summary(topics, digest, model);
     let provenance = speech(vec![digest.id], digest.to, None);
-    Message { topic: topics.summaries(), retain: false, provenance, ..summary }
+    Message { topic: topics.summaries(), retain: false, provenance, ..summary }.telling_of(EventKind::Summary)
 }
 
 /// The newest summary, retained.
@@ -224,7 +227,7 @@ pub fn listening(topics: &Topics, header: MessageHeader, on: bool, paused_until:
     if let Some(until) = paused_until {
         body["paused_until"] = until.to_string().into();
     }
-    message(topics.listening(), true, header, body, Provenance::Nothing)
+    message(topics.listening(), true, header, body, Provenance::Nothing).telling_of(EventKind::Listening)
 }
 
 /// Minutes between summaries, retained; 0 is never.
@@ -298,12 +301,12 @@ pub(crate) fn answer(
 
 /// The birth message, retained.
 pub fn online(topics: &Topics) -> Message {
-    Message { topic: topics.status(), payload: ONLINE.into(), retain: true, provenance: Provenance::Nothing }
+    Message::plain(topics.status(), ONLINE, true)
 }
 
 /// The message of a shutdown, retained; after a crash the broker publishes it (the will).
 pub fn offline(topics: &Topics) -> Message {
-    Message { topic: topics.status(), payload: OFFLINE.into(), retain: true, provenance: Provenance::Nothing }
+    Message::plain(topics.status(), OFFLINE, true)
 }
 
 fn on_off(on: bool) -> &'static str {
@@ -326,7 +329,7 @@ fn message(
     body: impl Serialize,
     provenance: Provenance,
 ) -> Message {
-    Message { topic, payload: payload(header, body), retain, provenance }
+    Message { destination: Destination::Broker, topic, payload: payload(header, body), retain, provenance }
 }
 
 /// The JSON of a message, shortened to [`MAX_BYTES`].

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::ServiceError;
-use super::unstored_messages::UnstoredQueue;
+use super::outbox::unstored_messages::UnstoredQueue;
 use crate::clock::trusted_clock::TrustedClock;
 use crate::config::Config;
 use crate::listener;
@@ -20,7 +20,7 @@ use crate::mqtt::topics::Topics;
 use crate::redact::Redactor;
 use crate::retention::{Retention, age};
 use crate::store::transcript_jsonl::TranscriptJsonl;
-use crate::store::{self, Store};
+use crate::store::{self, OutboxRoutes, Store};
 
 /// Shared by all services. A clone is a handle to the same things.
 #[derive(Clone)]
@@ -42,9 +42,11 @@ pub struct Context {
     pub(crate) closing: Arc<AtomicBool>,
     /// When that was first seen.
     closing_since: Arc<Mutex<Option<Instant>>>,
+    /// Which webhooks are told of what.
+    pub(crate) routes: OutboxRoutes,
     /// Messages that are sent although the store does not take them.
     pub(crate) unstored: Arc<UnstoredQueue>,
-    outbox_changed: Arc<Notify>,
+    outbox_changed: watch::Sender<()>,
 }
 
 impl Context {
@@ -66,7 +68,8 @@ impl Context {
             closing: Arc::default(),
             closing_since: Arc::default(),
             unstored: Arc::default(),
-            outbox_changed: Arc::default(),
+            outbox_changed: watch::Sender::new(()),
+            routes: OutboxRoutes::of(&config),
             config: Arc::new(config),
         })
     }
@@ -76,7 +79,8 @@ impl Context {
     /// # Errors
     /// The database cannot be opened.
     pub fn open_store(&self) -> Result<Store, store::StoreError> {
-        Store::open(&self.state_dir, store::OutboxLimits::from(&self.config.store))
+        let store = Store::open(&self.state_dir, store::OutboxLimits::from(&self.config.store))?;
+        Ok(store.with_routes(self.routes.clone()))
     }
 
     /// What deletes text. The listener has it, or without one the thread that transcribes.
@@ -116,11 +120,11 @@ impl Context {
 
     /// To be called after each commit that put a message into the outbox.
     pub fn notify_outbox(&self) {
-        self.outbox_changed.notify_one();
+        self.outbox_changed.send_replace(());
     }
 
-    /// Waits for the next [`Self::notify_outbox`]; one that came while nobody waited counts. Only the publisher waits.
-    pub(crate) async fn outbox_notified(&self) {
-        self.outbox_changed.notified().await;
+    /// Changes at each [`Self::notify_outbox`] from now on.
+    pub(crate) fn outbox_changes(&self) -> watch::Receiver<()> {
+        self.outbox_changed.subscribe()
     }
 }

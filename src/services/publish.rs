@@ -15,9 +15,7 @@ mod events;
 mod incoming;
 mod interim;
 mod outbox_sender;
-mod process_cost;
 mod shutdown;
-mod store_backoff;
 mod timers;
 
 use std::future::Future;
@@ -30,6 +28,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
+use super::outbox::guarded_store::RETRY;
+use super::process_cost::ProcessMeter;
 use super::{Context, ServiceError};
 use crate::commands::Request;
 use crate::commands::microphone::MicrophoneState;
@@ -47,9 +47,7 @@ use command_intake::CommandIntake;
 use discovery_state::DiscoveryState;
 use incoming::IncomingLog;
 use outbox_sender::OutboxSender;
-use process_cost::ProcessMeter;
 use shutdown::PublishPhase;
-use store_backoff::RETRY;
 use timers::{Timers, at};
 
 pub(crate) const NAME: &str = "publish";
@@ -136,6 +134,7 @@ struct Publisher {
     commands: CommandIntake,
     command_check: CommandCheck,
     rules: watch::Receiver<Vec<Rule>>,
+    outbox_changes: watch::Receiver<()>,
     /// Where interim transcripts come from; none where they are not published.
     interim: Option<broadcast::Receiver<Arc<LiveEvent>>>,
     url: String,
@@ -180,6 +179,7 @@ impl Publisher {
             ),
             command_check: CommandCheck::new(client.clone()),
             rules,
+            outbox_changes: context.outbox_changes(),
             interim,
             url: client.url().to_string(),
             outage: OutageLog::default(),
@@ -218,7 +218,7 @@ impl Publisher {
             let deadline = self.next_deadline();
             tokio::select! {
                 event = &mut poll => return Ok(Some(event)),
-                () = self.context.outbox_notified() => {}
+                Ok(()) = self.outbox_changes.changed() => {}
                 () = &mut drain, if self.phase == PublishPhase::Running => self.begin_shutdown(),
                 () = at(deadline) => self.deadline_passed()?,
                 _ = timers.heartbeat.tick() => self.context.metrics.publishing_heartbeat.beat(),

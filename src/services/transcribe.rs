@@ -258,7 +258,7 @@ impl TranscribeWorker {
             match event {
                 PipelineEvent::Utterance(mut utterance, voice) => {
                     let voice = voice.and_then(|voice| self.speakers.name(&mut utterance, voice, &mut self.store));
-                    self.unstored.push(Heard::Utterance(utterance.clone(), voice), &self.context.topics);
+                    self.unstored.push(Heard::Utterance(utterance.clone(), voice), &self.context);
                     self.store_heard()?;
                     self.lag(&utterance, arrived, reached);
                     self.context.live_feed.publish(LiveEvent::Utterance(utterance));

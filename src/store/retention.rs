@@ -27,7 +27,7 @@ impl Store {
             let limit = RowAgeLimit {
                 text_before: before.map_or(i64::MIN, to_nanos),
                 read: processed,
-                messages_before: clock::after(now, -settings.outbox_max_age),
+                messages_before: clock::after(now, -settings.limits.outbox_max_age),
             };
             let mut aged = Aged::default();
             for table in TEXT_TABLES {

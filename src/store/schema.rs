@@ -136,6 +136,28 @@ CREATE TABLE enrolled_voice(
 ) STRICT;
 CREATE INDEX enrolled_speaker ON enrolled_voice(speaker);
 "#,
+    // Where each message goes: to the broker (''), or to the webhook of that name. What waits is counted for each.
+    r#"
+ALTER TABLE outbox ADD COLUMN destination TEXT NOT NULL DEFAULT '';
+CREATE INDEX outbox_destination ON outbox(destination, seq);
+DROP INDEX outbox_latest;
+CREATE INDEX outbox_latest ON outbox(topic, destination) WHERE retain = 1;
+DROP TRIGGER outbox_more;
+DROP TRIGGER outbox_less;
+ALTER TABLE outbox_total RENAME TO former_total;
+CREATE TABLE outbox_total(
+    destination TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL, dropped INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO outbox_total SELECT '', messages, bytes, dropped FROM former_total;
+DROP TABLE former_total;
+CREATE TRIGGER outbox_more AFTER INSERT ON outbox BEGIN
+    INSERT INTO outbox_total VALUES (new.destination, 1, new.bytes, 0)
+        ON CONFLICT DO UPDATE SET messages = messages + 1, bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER outbox_less AFTER DELETE ON outbox BEGIN
+    UPDATE outbox_total SET messages = messages - 1, bytes = bytes - old.bytes WHERE destination = old.destination;
+END;
+"#,
 ];
 
 /// The first version in which messages hold their provenance.

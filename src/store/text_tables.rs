@@ -10,7 +10,7 @@ use rusqlite::{Transaction, params};
 
 use super::heard::{ForgetRequest, TimeRanges, within};
 use super::{Forgotten, feedback, heard, outbox, voices};
-use crate::event::{Message, Provenance};
+use crate::event::Message;
 
 /// What a request to forget has deleted so far.
 #[derive(Default)]
@@ -209,7 +209,7 @@ impl TextTable for Alerts {
     }
 }
 
-/// Messages that wait for the broker.
+/// Messages that wait for the broker, or for a webhook.
 struct Outbox;
 
 impl TextTable for Outbox {
@@ -218,7 +218,8 @@ impl TextTable for Outbox {
     }
 
     fn forget(&self, transaction: &Transaction<'_>, _: &ForgetRequest, deleted: &mut Deleted) -> rusqlite::Result<()> {
-        delete_quoting(transaction, "outbox", "retain", deleted)
+        // Nothing takes the place of what waits for a webhook.
+        delete_quoting(transaction, "outbox", "retain AND destination = ''", deleted)
     }
 
     fn enforce(&self, transaction: &Transaction<'_>, limit: &RowAgeLimit, aged: &mut Aged) -> rusqlite::Result<()> {
@@ -271,7 +272,7 @@ fn delete_quoting(
         let (topic, retain, replacement) = (row.get(0)?, row.get::<_, bool>(1)?, row.get::<_, Option<String>>(2)?);
         if retain {
             deleted.replacements.push(match replacement {
-                Some(payload) => Message { topic, payload, retain: true, provenance: Provenance::Nothing },
+                Some(payload) => Message::plain(topic, payload, true),
                 None => Message::clear(topic),
             });
         }
@@ -307,8 +308,8 @@ mod tests {
         "digest: seq id time start end reason words text room sentences",
         "alert: seq id time rule phase severity probability answer evidence room",
         "gap: seq id start end reason room",
-        "outbox: seq topic payload retain created bytes quoted_sources quoted_until replacement",
-        "outbox_total: one messages bytes dropped",
+        "outbox: seq topic payload retain created bytes quoted_sources quoted_until replacement destination",
+        "outbox_total: destination messages bytes dropped",
         "retained: topic payload quoted_sources quoted_until replacement",
     ];
 

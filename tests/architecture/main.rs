@@ -35,6 +35,9 @@ const OWNERS: &[(&str, &str)] = &[
     ("prometheus_client", "api/openmetrics"),
     ("dialoguer", "cli/setup"),
     ("toml_edit", "cli/setup"),
+    ("hmac", "webhook/signature"),
+    ("base64", "webhook/signature"),
+    ("hyper_rustls", "webhook/client"),
 ];
 
 /// Type names that may be used more than once: `hearth bench` has arguments with and without its feature.

@@ -20,6 +20,7 @@ fn every_setting_is_in_the_documented_config() {
     // Optional settings and the other sources are not part of the default; they stand there as comments.
     config["source"]["file"] = serde_json::json!({ "path": "", "pace": "", "room": "" });
     config["source"]["mqtt"] = serde_json::json!({ "topics": [], "window_s": 0 });
+    config["webhook"] = serde_json::json!({ "name": "", "url": "", "events": [], "secret_file": "" });
     config["source"]["stdin"] = serde_json::json!({ "rate": 0, "channels": 0, "room": "" });
     config["source"]["wyoming"] = serde_json::json!({ "listen": "", "room": "", "rooms": "" });
     fn walk(value: &serde_json::Value, text: &str) {
@@ -320,6 +321,7 @@ fn no_error_names_a_type_of_rust() {
     config["source"]["mqtt"] = serde_json::json!({ "topics": [], "window_s": 0 });
     config["source"]["stdin"] = serde_json::json!({ "rate": 0, "channels": 0, "room": "" });
     config["source"]["wyoming"] = serde_json::json!({ "listen": "", "room": "", "rooms": {} });
+    config["webhook"] = serde_json::json!([{ "name": "", "url": "", "events": [], "secret_file": "" }]);
     let quoted = regex::Regex::new("\"[^\"]*\"").expect("it is a pattern");
     let mut tried = 0;
     let mut told = std::collections::BTreeSet::new();
@@ -340,7 +342,8 @@ fn no_error_names_a_type_of_rust() {
                 serde_json::Value::Array(rules) => &rules[0],
                 settings => settings,
             };
-            let header = if section == "rule" { "[[rule]]".into() } else { format!("[{section}]") };
+            let repeated = ["rule", "webhook"].contains(&section.as_str());
+            let header = if repeated { format!("[[{section}]]") } else { format!("[{section}]") };
             for (key, inner) in settings.as_object().into_iter().flatten() {
                 check(format!("{header}\n{key} = {value}\n"));
                 for (key_inside, _) in inner.as_object().into_iter().flatten() {

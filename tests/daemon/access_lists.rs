@@ -40,6 +40,13 @@ fn broker_at(dir: &Path, address: SocketAddr, access_list: &str) -> Mosquitto {
     Mosquitto::start(dir, address, &more)
 }
 
+/// A config of a hearth whose standard input is silent.
+fn hears_nothing(broker: SocketAddr) -> String {
+    format!(
+        "[source.stdin]\nrate = 16000\n[listener]\nenabled = false\n[store]\ndir = \"state\"\n[mqtt]\nurl = \"mqtt://{broker}\"\n{LOGIN}\n"
+    )
+}
+
 const LOGIN: &str = "username = \"hearth\"\npassword_file = \"password\"";
 
 /// What `hearth <command>` prints with the config in `dir`, and whether it succeeded.
@@ -52,7 +59,8 @@ fn hearth(dir: &Path, command: &str) -> (bool, String) {
 fn what_an_access_list_lacks_is_told_by_log_status_health_and_check() {
     // mosquitto says nothing of what its list forbids: the subscription, or what is published, succeeds.
     let (all, set, request) = ("hearth/home/#", "hearth/home/+/set", "hearth/home/request/+");
-    let told = ["hearth/home/status", "hearth/home/health", "hearth/home/response/+"].map(|topic| format!("write {topic}"));
+    let told =
+        ["hearth/home/status", "hearth/home/health", "hearth/home/response/+"].map(|topic| format!("write {topic}"));
     let writes = |more: &str| -> Vec<String> {
         [format!("read {all}"), format!("write {more}")].into_iter().chain(told.clone()).collect()
     };
@@ -75,13 +83,13 @@ fn lacks_one(list: &str, lacks: &str) {
     let dir = tempfile::tempdir().unwrap();
     let broker = broker_with(dir.path(), list);
     let home_assistant = Subscriber::new(broker.address, "hearth/home/health", Some(("homeassistant", "secret")));
-    let config = config(&household(), "real-time", &format!("mqtt://{}", broker.address), LOGIN);
-    let mut hearth_runs = Hearth::run(dir.path(), &config);
+    let mut hearth_runs = Hearth::run_with(dir.path(), &hears_nothing(broker.address), Stdio::piped());
     hearth_runs.until_said("commands over MQTT do not come through");
     let needed = format!("must let hearth {lacks}");
     let warning = hearth_runs.said.last().unwrap();
     assert!(warning.contains(&format!("{needed},")) && warning.contains("access list"), "{lacks}: {warning}");
-    let health = home_assistant.wait_for("health says what is missing", |heard| !heard.json()["commands_needed"].is_null());
+    let health =
+        home_assistant.wait_for("health says what is missing", |heard| !heard.json()["commands_needed"].is_null());
     assert_eq!(health.json()["commands_needed"], lacks);
     assert_eq!(health.json()["commands_ok"], false);
     let (_, told) = hearth(dir.path(), "status");
@@ -99,8 +107,7 @@ fn commands_come_through_again_after_the_broker_was_away_and_its_list_was_mended
     let dir = tempfile::tempdir().unwrap();
     let broker = broker_with(dir.path(), &list_with(&["write hearth/home/#", "read hearth/home/+/set"]));
     let address = broker.address;
-    let config = config(&household(), "real-time", &format!("mqtt://{address}"), LOGIN);
-    let mut hearth_runs = Hearth::run(dir.path(), &config);
+    let mut hearth_runs = Hearth::run_with(dir.path(), &hears_nothing(address), Stdio::piped());
     hearth_runs.until_said("commands over MQTT do not come through");
     broker.kill();
     let _broker = broker_at(dir.path(), address, &shipped_list());

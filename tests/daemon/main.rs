@@ -4,6 +4,8 @@
 mod harness;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
+#[path = "../support/receiver.rs"]
+mod receiver;
 
 mod access_lists;
 mod api;
@@ -33,3 +35,5 @@ mod slow_machine;
 mod soak;
 mod speakers;
 mod systemd;
+mod webhook_check;
+mod webhooks;

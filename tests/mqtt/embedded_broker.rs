@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use hearth::config::MqttConfig;
-use hearth::event::{Message, Provenance};
+use hearth::event::Message;
 use hearth::mqtt::broker;
 
 use crate::harness::*;
@@ -17,14 +17,8 @@ fn the_embedded_broker_replays_more_than_a_thousand_retained_messages() {
     let dir = tempfile::tempdir().unwrap();
     let mqtt = MqttConfig { listen: address, discovery: false, ..MqttConfig::default() };
     let mut node = PublishingNode::start(dir.path(), &mqtt, Vec::new());
-    let states: Vec<Message> = (0..1_200)
-        .map(|n| Message {
-            topic: format!("hearth/home/rule/{n}"),
-            payload: format!("{n:0>200}"),
-            retain: true,
-            provenance: Provenance::Nothing,
-        })
-        .collect();
+    let states: Vec<Message> =
+        (0..1_200).map(|n| Message::plain(format!("hearth/home/rule/{n}"), format!("{n:0>200}"), true)).collect();
     node.store.enqueue(&states).unwrap();
     node.context.notify_outbox();
     eventually("the outbox empties", || node.metrics.connected.get() && node.metrics.outbox.get() == 0);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hearth::commands::{self};
 use hearth::config::{Config, MqttConfig, Rule};
-use hearth::event::{Message, Provenance};
+use hearth::event::Message;
 use hearth::mqtt::discovery::{self, AnnouncedEntities, Capabilities};
 use hearth::mqtt::topics::Topics;
 use serde_json::{Value, json};
@@ -196,8 +196,7 @@ fn discovery_is_sent_again_when_home_assistant_starts_and_removed_rules_are_dele
 fn a_renamed_node_deletes_the_retained_messages_of_its_former_name() {
     let former = topics();
     let study = Topics::new(&MqttConfig::default(), &"study".parse().unwrap());
-    let retained =
-        |topic: String| Message { topic, payload: "{}".into(), retain: true, provenance: Provenance::Nothing };
+    let retained = |topic: String| Message::plain(topic, "{}", true);
     let stored = [retained(former.rule("fire")), retained(study.interval()), retained("other/topic".into())];
     let taken: BTreeSet<String> = former.removal_messages(&stored, &study).into_iter().map(|m| m.topic).collect();
     let expected = ["hearth/home/status", "hearth/home/info", "hearth/home/health", "hearth/home/rule/fire"];

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread::{self};
 use std::time::Duration;
 
-use hearth::event::{Message, Provenance};
+use hearth::event::Message;
 use hearth::services::publish::PublishCounts;
 use hearth::store::Store;
 
@@ -18,14 +18,8 @@ fn a_message_too_long_for_any_broker_is_given_up_and_counted() {
     let broker = Mosquitto::anywhere(dir.path());
     let subscriber = Subscriber::new(broker.address, "hearth/home/utterance", None);
     let mut node = PublishingNode::start(dir.path(), &external(broker.address), Vec::new());
-    let long = Message {
-        topic: "hearth/home/long".into(),
-        payload: "x".repeat(2 << 20),
-        retain: false,
-        provenance: Provenance::Nothing,
-    };
-    let wrong =
-        Message { topic: "hearth/#".into(), payload: "x".into(), retain: false, provenance: Provenance::Nothing };
+    let long = Message::plain("hearth/home/long", "x".repeat(2 << 20), false);
+    let wrong = Message::plain("hearth/#", "x", false);
     node.store.enqueue(&[long, wrong]).unwrap();
     let id = node.say(1).to_string();
     assert_eq!(subscriber.next().json()["id"], id);

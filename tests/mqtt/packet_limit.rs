@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use hearth::commands;
 use hearth::config::{Config, Rule};
-use hearth::event::{Alert, Message, Provenance};
+use hearth::event::{Alert, Message};
 use hearth::mqtt::client::packet_bytes;
 use hearth::mqtt::discovery::{self, AnnouncedEntities};
 use hearth::mqtt::payload;
@@ -192,7 +192,7 @@ fn a_message_that_cannot_be_cut_is_kept_and_counted_and_stops_nothing() {
     let numbers: Vec<String> = (0..2_000).map(|n| format!("\"k{n}\":{n}")).collect();
     let payload = format!("{{{}}}", numbers.join(","));
     let topic = topics().command("response/x");
-    enqueue(&mut node, Message { topic, payload, retain: false, provenance: Provenance::Nothing });
+    enqueue(&mut node, Message::plain(topic, payload, false));
     let said = node.say(1).to_string();
     assert_eq!(subscriber.on("hearth/home/utterance").json()["id"], said);
     eventually("it is counted", || node.metrics.too_long.get() == 1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hearth::config::Config;
-use hearth::event::{Message, Provenance};
+use hearth::event::Message;
 use hearth::mqtt::payload::{self, MessageHeader};
 use hearth::services::publish::PublishCounts;
 use jiff::Timestamp;
@@ -79,12 +79,7 @@ fn retained_messages_are_published_again_after_a_broker_restart() {
     let broker = Mosquitto::anywhere(dir.path());
     let address = broker.address;
     let mut node = PublishingNode::start(dir.path(), &external(address), Config::default().rules);
-    let leak = Message {
-        topic: topics().rule("leak"),
-        payload: r#"{"state": "ON"}"#.into(),
-        retain: true,
-        provenance: Provenance::Nothing,
-    };
+    let leak = Message::plain(topics().rule("leak"), r#"{"state": "ON"}"#, true);
     node.store.enqueue(&[payload::listening(&topics(), MessageHeader::now(), false, None), leak.clone()]).unwrap();
     node.context.notify_outbox();
     eventually("everything is sent", || node.metrics.connected.get() && node.store.outbox_len().unwrap() == 0);

@@ -36,7 +36,7 @@ fn a_file_that_is_no_database_or_not_ours_or_newer_is_refused_by_name() {
     let newer = rusqlite::Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
-    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 9)"));
+    assert!(refusal().contains("written by a newer hearth (schema 99, this one knows 11)"));
 }
 
 #[test]
@@ -44,6 +44,16 @@ fn a_database_from_before_there_were_rooms_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).record_utterance(&utterance(0, "good morning"), &[]).unwrap();
     let older = rusqlite::Connection::open(dir.path().join("hearth.db")).unwrap();
+    older
+        .execute_batch(
+            "DROP TRIGGER outbox_more; DROP TRIGGER outbox_less; DROP INDEX outbox_destination; DROP INDEX outbox_latest; DROP TABLE outbox_total;
+             ALTER TABLE outbox DROP COLUMN destination; CREATE INDEX outbox_latest ON outbox(topic) WHERE retain = 1;
+             CREATE TABLE outbox_total(one INTEGER PRIMARY KEY CHECK (one = 1), messages INTEGER NOT NULL, bytes INTEGER NOT NULL, dropped INTEGER NOT NULL) STRICT;
+             INSERT INTO outbox_total VALUES (1, 0, 0, 3);
+             CREATE TRIGGER outbox_more AFTER INSERT ON outbox BEGIN SELECT 1; END;
+             CREATE TRIGGER outbox_less AFTER DELETE ON outbox BEGIN SELECT 1; END;",
+        )
+        .unwrap();
     for table in ["outbox", "retained"] {
         for column in ["quoted_sources", "quoted_until", "replacement"] {
             older.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
@@ -56,7 +66,7 @@ fn a_database_from_before_there_were_rooms_is_brought_up_to_date() {
         )
         .unwrap();
     older.execute("INSERT INTO gap VALUES (1, 'x', 0, 1, 'muted')", []).unwrap();
-    drop(open(dir.path()));
+    assert_eq!(open(dir.path()).waiting().unwrap().dropped, 3);
     let room: String = older.query_row("SELECT room FROM gap", [], |row| row.get(0)).unwrap();
     assert_eq!(room, utterance(0, "").room);
 }

@@ -14,7 +14,7 @@ mod transcript_jsonl;
 
 use std::path::Path;
 
-use hearth::event::{Message, Provenance, Utterance};
+use hearth::event::{Message, Utterance};
 use hearth::store::{OutboxLimits, Store};
 use jiff::{SignedDuration, Timestamp};
 use ulid::Ulid;
@@ -27,7 +27,7 @@ pub fn open(dir: &Path) -> Store {
 }
 
 pub fn message(topic: &str, payload: impl ToString) -> Message {
-    Message { topic: topic.into(), payload: payload.to_string(), retain: false, provenance: Provenance::Nothing }
+    Message::plain(topic, payload.to_string(), false)
 }
 
 pub fn retained(topic: &str, payload: impl ToString) -> Message {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hearth::event::{Message, Provenance};
+use hearth::event::Message;
 use hearth::mqtt::inflight::{InflightWindow, WINDOW};
 use hearth::store::Store;
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ impl Simulation {
             Step::Push { topic, retain } => {
                 let topic = if *retain { format!("state/{topic}") } else { format!("event/{topic}") };
                 let payload = self.pushed.len().to_string();
-                let message = Message { topic, payload, retain: *retain, provenance: Provenance::Nothing };
+                let message = Message::plain(topic, payload, *retain);
                 self.store.enqueue(std::slice::from_ref(&message)).unwrap();
                 self.pushed.push(message);
             }

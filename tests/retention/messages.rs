@@ -2,7 +2,8 @@
 
 use hearth::config::Config;
 use hearth::event::{
-    Alert, AlertPhase, Digest, DigestReason, Evidence, Gap, GapReason, Message, Provenance, Severity, Utterance,
+    Alert, AlertPhase, Destination, Digest, DigestReason, Evidence, Gap, GapReason, Message, Provenance, Severity,
+    Utterance,
 };
 use hearth::mqtt::payload::{self, MessageHeader, RuleState};
 use hearth::mqtt::topics::Topics;
@@ -97,10 +98,15 @@ fn left(stored: &[&Utterance], messages: &[Message]) -> Vec<Message> {
     waiting
 }
 
+/// The messages without the webhooks, as the broker's are read back.
+fn for_the_broker<const N: usize>(messages: [Message; N]) -> [Message; N] {
+    messages.map(|message| Message { destination: Destination::Broker, ..message })
+}
+
 #[test]
 fn an_utterance_goes_by_its_id_and_where_no_text_is_kept_by_its_time() {
     let (early, late) = (said(EARLY), said(LATE));
-    let messages = [payload::utterance(&topics(), &early), payload::utterance(&topics(), &late)];
+    let messages = for_the_broker([payload::utterance(&topics(), &early), payload::utterance(&topics(), &late)]);
     assert_eq!(left(&[&early, &late], &messages), messages[..1]);
     assert_eq!(left(&[], &messages), messages[..1], "the transcript is gone already, the message waits for the broker");
     // It was stored behind something that ended later: the clock was set back in between.
@@ -111,20 +117,20 @@ fn an_utterance_goes_by_its_id_and_where_no_text_is_kept_by_its_time() {
 fn what_quotes_nothing_stays() {
     let gap = Gap { id: Ulid::generate(), room: "home".into(), from: at(LATE), to: at(LATE), reason: GapReason::Muted };
     let stamp = MessageHeader { id: Ulid::generate(), time: at(LATE) };
-    let messages = [
+    let messages = for_the_broker([
         payload::gap(&topics(), &gap),
         payload::online(&topics()),
         payload::listening(&topics(), stamp, true, None),
         payload::interval(&topics(), stamp, 15.0),
         rule(LATE, &[]),
-    ];
+    ]);
     assert_eq!(left(&[&said(LATE)], &messages), messages);
 }
 
 #[test]
 fn an_alert_goes_by_its_time_and_by_every_utterance_it_quotes() {
     let (early, late) = (said(EARLY), said(LATE));
-    let messages = [alert(EARLY, &early), alert(LATE, &early), alert(EARLY, &late)];
+    let messages = for_the_broker([alert(EARLY, &early), alert(LATE, &early), alert(EARLY, &late)]);
     assert_eq!(left(&[&early, &late], &messages), messages[..1]);
 }
 
@@ -150,7 +156,7 @@ fn a_rule_and_a_summary_are_replaced_by_themselves_without_words() {
 #[test]
 fn each_summary_waits_for_the_broker_and_goes_by_the_time_it_tells_of() {
     let digests = [digest(EARLY), digest(EARLY), digest(LATE)];
-    let each = digests.each_ref().map(|digest| payload::each_summary(&topics(), digest, "nano"));
+    let each = for_the_broker(digests.each_ref().map(|digest| payload::each_summary(&topics(), digest, "nano")));
     assert!(each.iter().all(|message| !message.retain));
     assert_eq!(left(&[], &each), each[..2], "none takes the place of another, and what was forgotten goes");
 }

@@ -1,9 +1,7 @@
 //! Voices in the store: how they are kept, renamed, forgotten and refused.
 
 use hearth::config::{Keep, StoreConfig};
-use hearth::event::{
-    Message, Provenance, Speaker, StoredVoice, Utterance, VOICE_DIMENSIONS, VoiceEmbedding, Voiceprint,
-};
+use hearth::event::{Message, Speaker, StoredVoice, Utterance, VOICE_DIMENSIONS, VoiceEmbedding, Voiceprint};
 use hearth::speakers::recognition;
 use hearth::store::{OutboxLimits, Store};
 use jiff::{SignedDuration, Timestamp};
@@ -113,11 +111,9 @@ fn a_person_who_is_forgotten_is_nowhere() {
     store.enroll("Emma", &[voice(1), voice(1)]).unwrap();
     let said = say(&mut store, 10, Some("Emma"), Some(&voice(1)));
     let other = say(&mut store, 9, Some("Jack"), Some(&voice(2)));
-    let message = |speaker: &str| Message {
-        topic: "hearth/home/utterance".into(),
-        payload: format!(r#"{{"text":"Good evening.","speaker":"{speaker}","speaker_confidence":0.9}}"#),
-        retain: false,
-        provenance: Provenance::Nothing,
+    let message = |speaker: &str| {
+        let payload = format!(r#"{{"text":"Good evening.","speaker":"{speaker}","speaker_confidence":0.9}}"#);
+        Message::plain("hearth/home/utterance", payload, false)
     };
     store.enqueue(&[message("Emma"), message("Jack")]).unwrap();
     store.forget_speaker("emma").unwrap();

@@ -144,7 +144,19 @@ impl PublishingStatus {
                     f,
                     "commands do not come through from the broker: its access list must let hearth {needed}"
                 )?,
-                None => writeln!(f, "commands have not come through from the broker yet; if this lasts, the log says why")?,
+                None => {
+                    writeln!(f, "commands have not come through from the broker yet; if this lasts, the log says why")?
+                }
+            }
+        }
+        for (name, hook) in &self.webhooks {
+            write!(f, "webhook  {name}: {} waiting, {} sent", hook.waiting, hook.sent)?;
+            if hook.dropped > 0 {
+                write!(f, ", {} given up", hook.dropped)?;
+            }
+            match &hook.error {
+                Some(error) => writeln!(f, "; the last attempt failed: {error}")?,
+                None => writeln!(f)?,
             }
         }
         if !self.store_ok {

@@ -76,7 +76,6 @@ mod tests {
     use rumqttc::mqttbytes::v4::Publish;
 
     use super::*;
-    use crate::event::Provenance;
 
     #[test]
     fn a_packet_is_as_long_as_the_library_makes_it() {
@@ -86,7 +85,7 @@ mod tests {
             publish.pkid = 1;
             let mut packet = BytesMut::new();
             publish.write(&mut packet).unwrap();
-            let message = Message { topic, payload, retain: false, provenance: Provenance::Nothing };
+            let message = Message::plain(topic, payload, false);
             assert_eq!(packet_bytes(&message), packet.len(), "a payload of {length} bytes");
             let fits = longest_payload(&message.topic, packet.len()).unwrap_or_default();
             assert!((length.saturating_sub(3)..=length).contains(&fits), "{fits} for a payload of {length} bytes");

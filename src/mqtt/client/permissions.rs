@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use rumqttc::QoS;
+use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{Event, EventLoop};
 use rumqttc::{Outgoing, v5};
@@ -79,8 +79,7 @@ async fn publish(
             Event::Incoming(Packet::ConnAck(_)) => {
                 for (at, message) in messages.iter().enumerate() {
                     // A client that is new has room for these.
-                    let queued =
-                        client.try_publish(&message.topic, QoS::AtLeastOnce, false, message.payload.clone());
+                    let queued = client.try_publish(&message.topic, QoS::AtLeastOnce, false, message.payload.clone());
                     waiting.extend(queued.is_ok().then_some(at));
                 }
             }

@@ -41,6 +41,17 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         (name.to_string(), state)
     });
     let rooms: Map<String, Value> = rooms.collect();
+    let webhooks = metrics.webhooks.each().into_iter().map(|(name, hook)| {
+        let state = json!({
+            "waiting": hook.waiting.get(),
+            "sent": hook.sent.get(),
+            "failed": hook.failed.get(),
+            "dropped": hook.dropped.get(),
+            "error": hook.error.get(),
+        });
+        (name.to_string(), state)
+    });
+    let webhooks: Map<String, Value> = webhooks.collect();
     let state = metrics.state.get();
     let body = json!({
         "listening": metrics.listening.get(),
@@ -83,6 +94,7 @@ pub fn health(topics: &Topics, header: MessageHeader, metrics: &Metrics, cost: P
         "outbox_dropped": metrics.outbox_dropped.get(),
         "packet_limit": Some(metrics.packet_limit.get()).filter(|bytes| *bytes > 0),
         "too_long": metrics.too_long.get(),
+        "webhooks": webhooks,
         "cpu_percent": rounded(cost.cpu_percent),
         "memory_mib": rounded(cost.memory_mib),
         "uptime_s": rounded(cost.uptime_s),

@@ -9,8 +9,8 @@ use super::{ListenerWorker, outcome_messages};
 use crate::clock;
 use crate::event::{Alert, Digest, Message, Utterance};
 use crate::listener::ListenerOutcome;
+use crate::services::outbox::unstored_messages::UnstoredMessages;
 use crate::services::store_retry::retry_until_stored;
-use crate::services::unstored_messages::UnstoredMessages;
 use crate::services::{Context, ServiceError};
 use crate::store::{self, Store, StoreError};
 
@@ -48,7 +48,7 @@ impl ListenerWorker {
         self.unrecorded.waits = true;
         self.unrecorded.digests.extend(outcome.digests.iter().cloned());
         self.unrecorded.alerts.extend(outcome.alerts.iter().cloned());
-        self.unrecorded.messages.add(messages);
+        self.unrecorded.messages.add(&self.context, messages);
         let done = self.retry_record();
         outcome_messages::log(&outcome);
         outcome_messages::show(outcome, &self.context.live_feed);

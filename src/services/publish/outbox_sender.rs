@@ -3,11 +3,8 @@
 //! A row is removed from the outbox only after the broker acknowledged it, and is not sent again on the same connection.
 //! Announcements go first, then health, then the rows, and last what the connection may break on (`packet_limit`).
 
-mod acknowledged_rows;
-mod from_memory;
 mod last_queue;
 mod packet_limit;
-mod row_queue;
 mod sending;
 
 use std::collections::VecDeque;
@@ -16,18 +13,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::acknowledged_rows::AcknowledgedRows;
-use self::from_memory::SentFromMemory;
 use self::last_queue::LastQueue;
 use self::packet_limit::{LimitTracker, NotedLimit};
-use self::row_queue::RowQueue;
-use super::store_backoff::GuardedStore;
 use super::{Context, PublishCounts};
-use crate::event::Message;
+use crate::event::{Destination, Message};
 use crate::metrics::Metrics;
 use crate::mqtt::client::{ClientSettings, MqttSender, PacketLimit, PublishRefusal};
 use crate::mqtt::inflight::InflightWindow;
 use crate::redact::Redactor;
+use crate::services::outbox::acknowledged_rows::AcknowledgedRows;
+use crate::services::outbox::from_memory::SentFromMemory;
+use crate::services::outbox::guarded_store::GuardedStore;
+use crate::services::outbox::row_queue::RowQueue;
 use crate::store::{Store, StoreError};
 
 /// A connection that broke so long ago has nothing to do with this one.
@@ -106,7 +103,7 @@ impl OutboxSender {
             announcements: VecDeque::new(),
             health: None,
             rows: RowQueue::new(),
-            from_memory: SentFromMemory::new(context),
+            from_memory: SentFromMemory::new(context, Destination::Broker),
             acknowledged: AcknowledgedRows::default(),
             last: LastQueue::default(),
             limit: LimitTracker::new(settings.url(), noted_limit.clone()),

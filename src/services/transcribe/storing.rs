@@ -39,7 +39,7 @@ impl TranscribeWorker {
 
     /// Stores the oldest that waits, with its messages.
     pub(super) fn store_oldest(&mut self) -> Result<(), StoreError> {
-        let Some(oldest) = self.unstored.front(&self.context.topics) else { return Ok(()) };
+        let Some(oldest) = self.unstored.front(&self.context) else { return Ok(()) };
         let messages = oldest.messages.to_store();
         match (&oldest.heard, &self.transcript) {
             (Heard::Utterance(utterance, voice), Some(_)) => {
@@ -77,7 +77,7 @@ impl TranscribeWorker {
     }
 
     pub(super) fn gap(&mut self, gap: &Gap) -> Result<(), ServiceError> {
-        self.unstored.push(Heard::Gap(gap.clone()), &self.context.topics);
+        self.unstored.push(Heard::Gap(gap.clone()), &self.context);
         self.store_heard()?;
         let seconds = gap.to.duration_since(gap.from).as_secs_f64();
         let Gap { room, reason, .. } = gap;

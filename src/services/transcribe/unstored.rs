@@ -10,8 +10,8 @@ use tracing::warn;
 
 use crate::event::{Gap, GapReason, Utterance, Voiceprint};
 use crate::mqtt::payload;
-use crate::mqtt::topics::Topics;
-use crate::services::unstored_messages::UnstoredMessages;
+use crate::services::Context;
+use crate::services::outbox::unstored_messages::UnstoredMessages;
 
 /// The most that wait: what people say in a day or two, a few megabytes.
 const MOST: usize = 10_000;
@@ -32,12 +32,13 @@ pub(super) struct UnstoredEvent {
 }
 
 impl UnstoredEvent {
-    fn new(heard: Heard, topics: &Topics) -> Self {
+    fn new(heard: Heard, context: &Context) -> Self {
         let mut messages = UnstoredMessages::default();
-        messages.add([match &heard {
-            Heard::Utterance(utterance, _) => payload::utterance(topics, utterance),
-            Heard::Gap(gap) => payload::gap(topics, gap),
-        }]);
+        let message = match &heard {
+            Heard::Utterance(utterance, _) => payload::utterance(&context.topics, utterance),
+            Heard::Gap(gap) => payload::gap(&context.topics, gap),
+        };
+        messages.add(context, [message]);
         Self { heard, messages, given_to_listener: false }
     }
 
@@ -57,8 +58,8 @@ pub(super) struct UnstoredEvents {
 }
 
 impl UnstoredEvents {
-    pub(super) fn push(&mut self, heard: Heard, topics: &Topics) {
-        self.events.push_back(UnstoredEvent::new(heard, topics));
+    pub(super) fn push(&mut self, heard: Heard, context: &Context) {
+        self.events.push_back(UnstoredEvent::new(heard, context));
         if self.events.len() > MOST {
             self.give_up_oldest();
         }
@@ -82,9 +83,9 @@ impl UnstoredEvents {
     }
 
     /// The oldest. Gaps in place of what was given up come first.
-    pub(super) fn front(&mut self, topics: &Topics) -> Option<&mut UnstoredEvent> {
+    pub(super) fn front(&mut self, context: &Context) -> Option<&mut UnstoredEvent> {
         if let Some((_, gap)) = self.given_up.pop_first() {
-            self.events.push_front(UnstoredEvent::new(Heard::Gap(gap), topics));
+            self.events.push_front(UnstoredEvent::new(Heard::Gap(gap), context));
         }
         self.events.front_mut()
     }
@@ -111,6 +112,8 @@ impl UnstoredEvents {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use jiff::SignedDuration;
     use ulid::Ulid;
 
@@ -119,8 +122,8 @@ mod tests {
 
     #[test]
     fn what_is_given_up_becomes_a_gap_and_what_is_forgotten_is_gone() {
-        let config = Config::default();
-        let topics = Topics::new(&config.mqtt, &config.node);
+        let dir = tempfile::tempdir().unwrap();
+        let context = Context::open(Config::default(), dir.path(), Arc::default()).unwrap();
         let at = |second: i64| Timestamp::from_second(1_767_225_600 + second).unwrap();
         let said = |second: i64| Utterance {
             id: Ulid::generate(),
@@ -134,9 +137,9 @@ mod tests {
         };
         let mut unstored = UnstoredEvents::default();
         let count = MOST as i64 + 2;
-        (0..count).for_each(|second| unstored.push(Heard::Utterance(said(second), None), &topics));
+        (0..count).for_each(|second| unstored.push(Heard::Utterance(said(second), None), &context));
         unstored.forget(at(10));
-        let first = unstored.front(&topics).unwrap();
+        let first = unstored.front(&context).unwrap();
         let Heard::Gap(gap) = &first.heard else { panic!("no gap") };
         assert_eq!((gap.from, gap.to, gap.reason), (at(0), at(2), GapReason::StoreRefused));
         unstored.pop();

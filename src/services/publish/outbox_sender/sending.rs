@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::row_queue::BATCH;
 use super::{InFlight, OutboxSender, OutgoingKind};
 use crate::event::Message;
 use crate::mqtt::client::{PublishRefusal, packet_bytes};
+use crate::services::outbox::row_queue::BATCH;
 use crate::store::StoreError;
 
 impl OutboxSender {

@@ -13,27 +13,27 @@ use crate::services::store_retry::blocking;
 use crate::store::{Store, StoreError};
 
 /// How long a store that fails is left alone.
-pub(super) const RETRY: Duration = Duration::from_secs(5);
+pub(crate) const RETRY: Duration = Duration::from_secs(5);
 
 /// A store that is left alone for a while after it failed. A full disk can still be read, so reading and writing fail apart.
-pub(super) struct GuardedStore {
+pub(crate) struct GuardedStore {
     store: Store,
     reading: StoreBackoff,
     writing: StoreBackoff,
 }
 
 impl GuardedStore {
-    pub(super) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self { store, reading: StoreBackoff::default(), writing: StoreBackoff::default() }
     }
 
     /// Changes when another connection writes; none when it cannot be read.
-    pub(super) fn version(&self) -> Option<i64> {
+    pub(crate) fn version(&self) -> Option<i64> {
         self.store.version().ok()
     }
 
     /// Reads; none when that must wait.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         act: impl FnOnce(&Store) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
@@ -41,7 +41,7 @@ impl GuardedStore {
     }
 
     /// Writes; none when that must wait.
-    pub(super) fn write<T>(
+    pub(crate) fn write<T>(
         &mut self,
         act: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
@@ -49,17 +49,17 @@ impl GuardedStore {
     }
 
     /// When reading is tried again; none while it works.
-    pub(super) fn read_retry_at(&self) -> Option<Instant> {
+    pub(crate) fn read_retry_at(&self) -> Option<Instant> {
         self.reading.retry_at
     }
 
     /// When writing is tried again; none while it works.
-    pub(super) fn write_retry_at(&self) -> Option<Instant> {
+    pub(crate) fn write_retry_at(&self) -> Option<Instant> {
         self.writing.retry_at
     }
 
     /// It is `now`: what was to wait until then need not wait any more.
-    pub(super) fn time_passed(&mut self, now: Instant) {
+    pub(crate) fn time_passed(&mut self, now: Instant) {
         self.reading.time_passed(now);
         self.writing.time_passed(now);
     }

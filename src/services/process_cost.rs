@@ -6,7 +6,7 @@ use crate::mqtt::payload::ProcessUsage;
 use crate::process::{cpu_seconds, resident_bytes};
 
 /// Measures from one reading to the next.
-pub(super) struct ProcessMeter {
+pub(crate) struct ProcessMeter {
     started: Instant,
     last: Instant,
     last_cpu_s: f64,
@@ -19,7 +19,7 @@ impl Default for ProcessMeter {
 }
 
 impl ProcessMeter {
-    pub(super) fn read(&mut self) -> ProcessUsage {
+    pub(crate) fn read(&mut self) -> ProcessUsage {
         let (now, cpu_s) = (Instant::now(), cpu_seconds());
         let elapsed = now.duration_since(self.last).as_secs_f64();
         let cpu_percent = if elapsed > 0.0 { 100.0 * (cpu_s - self.last_cpu_s) / elapsed } else { 0.0 };

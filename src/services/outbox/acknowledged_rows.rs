@@ -12,7 +12,7 @@ const MOST: usize = 2_048;
 const FLUSH: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
-pub(super) struct AcknowledgedRows {
+pub(crate) struct AcknowledgedRows {
     rows: BTreeSet<i64>,
     flush_at: Option<Instant>,
     /// Messages that can never be sent, and that the store has not counted yet.
@@ -20,36 +20,36 @@ pub(super) struct AcknowledgedRows {
 }
 
 impl AcknowledgedRows {
-    pub(super) fn add(&mut self, seq: i64) {
+    pub(crate) fn add(&mut self, seq: i64) {
         self.rows.insert(seq);
         let at = if self.rows.len() >= MOST { Instant::now() } else { Instant::now() + FLUSH };
         self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
     }
 
     /// Counts a message that can never be sent.
-    pub(super) fn count_unsendable(&mut self) {
+    pub(crate) fn count_unsendable(&mut self) {
         self.unsendable += 1;
     }
 
-    pub(super) fn unsendable(&self) -> u64 {
+    pub(crate) fn unsendable(&self) -> u64 {
         self.unsendable
     }
 
-    pub(super) fn contains(&self, seq: i64) -> bool {
+    pub(crate) fn contains(&self, seq: i64) -> bool {
         self.rows.contains(&seq)
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.rows.len() as u64
     }
 
     /// When they are to be removed.
-    pub(super) fn flush_at(&self) -> Option<Instant> {
+    pub(crate) fn flush_at(&self) -> Option<Instant> {
         self.flush_at
     }
 
     /// What is to be removed; none when there is nothing.
-    pub(super) fn take_removable(&mut self) -> Option<Vec<i64>> {
+    pub(crate) fn take_removable(&mut self) -> Option<Vec<i64>> {
         if self.rows.is_empty() {
             self.flush_at = None;
             return None;
@@ -58,7 +58,7 @@ impl AcknowledgedRows {
     }
 
     /// All of them were removed, and what can never be sent is counted.
-    pub(super) fn removed(&mut self) {
+    pub(crate) fn removed(&mut self) {
         *self = Self::default();
     }
 }

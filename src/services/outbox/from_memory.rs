@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::event::Message;
+use super::unstored_messages::{UnstoredMessage, UnstoredQueue};
+use crate::event::{Destination, Message};
 use crate::services::Context;
-use crate::services::unstored_messages::{UnstoredMessage, UnstoredQueue};
 
 /// The most that are kept for the next connection. The services that made them store them later.
 const MOST: usize = 10_000;
 
-pub(super) struct SentFromMemory {
+pub(crate) struct SentFromMemory {
     arriving: Arc<UnstoredQueue>,
+    destination: Destination,
     /// By number, in order: what may have to be sent again.
     kept: BTreeMap<u64, Arc<UnstoredMessage>>,
     queue: VecDeque<u64>,
@@ -23,29 +24,30 @@ pub(super) struct SentFromMemory {
 }
 
 impl SentFromMemory {
-    pub(super) fn new(context: &Context) -> Self {
+    /// What is for `destination`.
+    pub(crate) fn new(context: &Context, destination: Destination) -> Self {
         let arriving = context.unstored.clone();
-        Self { arriving, kept: BTreeMap::new(), queue: VecDeque::new(), next: 0, stopped: false }
+        Self { arriving, destination, kept: BTreeMap::new(), queue: VecDeque::new(), next: 0, stopped: false }
     }
 
     /// Whether nothing waits, as of the last [`SentFromMemory::pop`].
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// A new connection: what was not delivered is due again.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kept.retain(|_, one| one.is_due_again());
         self.queue = if self.stopped { VecDeque::new() } else { self.kept.keys().copied().collect() };
     }
 
     /// Sends nothing more.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.queue.clear();
     }
 
-    pub(super) fn pop(&mut self) -> Option<(u64, Message)> {
+    pub(crate) fn pop(&mut self) -> Option<(u64, Message)> {
         self.take_in();
         while let Some(id) = self.queue.pop_front() {
             match self.kept.get(&id) {
@@ -58,11 +60,11 @@ impl SentFromMemory {
     }
 
     /// Puts back what was popped last.
-    pub(super) fn put_back(&mut self, id: u64) {
+    pub(crate) fn put_back(&mut self, id: u64) {
         self.queue.push_front(id);
     }
 
-    pub(super) fn acknowledged(&mut self, id: u64) {
+    pub(crate) fn acknowledged(&mut self, id: u64) {
         if let Some(one) = self.kept.get(&id) {
             one.delivered();
             if !one.is_due_again() {
@@ -75,7 +77,7 @@ impl SentFromMemory {
         if self.stopped {
             return;
         }
-        for one in self.arriving.take() {
+        for one in self.arriving.take(&self.destination) {
             if one.message.retain {
                 self.kept.retain(|_, other| !(other.message.retain && other.message.topic == one.message.topic));
             }

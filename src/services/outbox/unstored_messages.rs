@@ -1,25 +1,26 @@
 //! Messages that could not be stored yet: they are sent from memory, and stored when the store can be written again.
 //!
-//! A full disk must not delay an alert. The service that made a message keeps it until it is stored; the publisher sends it meanwhile.
-//! It is delivered at least once. A message that the broker acknowledged before it could be stored is not stored, unless it is retained.
+//! A full disk must not delay an alert. The service that made a message keeps it until it is stored; the publisher, and the webhooks that
+//! are told of it, send it meanwhile: each has a message of its own. It is delivered at least once. A message that was acknowledged before
+//! it could be stored is not stored, unless it is retained.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::Context;
-use crate::event::Message;
+use crate::event::{Destination, Message};
+use crate::services::Context;
 
-/// The most that wait for the publisher. The services that made the messages still have them.
+/// The most that wait for one destination. The services that made the messages still have them.
 const MOST: usize = 10_000;
 
 /// A message that is not in the outbox.
 #[derive(Debug)]
 pub(crate) struct UnstoredMessage {
     pub(crate) message: Message,
-    /// The publisher was given it.
+    /// Whoever sends it was given it.
     handed_over: AtomicBool,
     delivered: AtomicBool,
     /// It is in the outbox, or is not to be sent any more.
@@ -27,7 +28,7 @@ pub(crate) struct UnstoredMessage {
 }
 
 impl UnstoredMessage {
-    /// The broker acknowledged it.
+    /// The broker acknowledged it, or the webhook took it.
     pub(crate) fn delivered(&self) {
         self.delivered.store(true, Relaxed);
     }
@@ -43,21 +44,22 @@ impl UnstoredMessage {
     }
 }
 
-/// The messages that wait for the publisher, in order.
+/// The messages that wait for each destination, in order.
 #[derive(Debug, Default)]
-pub(crate) struct UnstoredQueue(Mutex<VecDeque<Arc<UnstoredMessage>>>);
+pub(crate) struct UnstoredQueue(Mutex<BTreeMap<Destination, VecDeque<Arc<UnstoredMessage>>>>);
 
 impl UnstoredQueue {
     fn push(&self, message: Arc<UnstoredMessage>) {
-        let mut queue = self.0.lock();
+        let mut queues = self.0.lock();
+        let queue = queues.entry(message.message.destination.clone()).or_default();
         queue.push_back(message);
         if queue.len() > MOST {
             queue.pop_front();
         }
     }
 
-    pub(crate) fn take(&self) -> VecDeque<Arc<UnstoredMessage>> {
-        std::mem::take(&mut *self.0.lock())
+    pub(crate) fn take(&self, destination: &Destination) -> VecDeque<Arc<UnstoredMessage>> {
+        self.0.lock().remove(destination).unwrap_or_default()
     }
 }
 
@@ -66,10 +68,11 @@ impl UnstoredQueue {
 pub(crate) struct UnstoredMessages(Vec<Arc<UnstoredMessage>>);
 
 impl UnstoredMessages {
-    pub(crate) fn add(&mut self, messages: impl IntoIterator<Item = Message>) {
-        for message in messages {
+    pub(crate) fn add(&mut self, context: &Context, messages: impl IntoIterator<Item = Message>) {
+        for message in messages.into_iter().flat_map(|message| context.routes.expand(&message)) {
             // Only the newest of a retained topic counts.
-            self.0.retain(|one| !(message.retain && one.message.retain && one.message.topic == message.topic));
+            let same = |one: &Message| one.topic == message.topic && one.destination == message.destination;
+            self.0.retain(|one| !(message.retain && one.message.retain && same(&one.message)));
             let flags = (AtomicBool::default(), AtomicBool::default(), AtomicBool::default());
             let (handed_over, delivered, settled) = flags;
             self.0.push(Arc::new(UnstoredMessage { message, handed_over, delivered, settled }));
@@ -87,7 +90,7 @@ impl UnstoredMessages {
         self.0.drain(..).for_each(|one| one.settled.store(true, Relaxed));
     }
 
-    /// Gives the publisher what it was not given yet.
+    /// Gives whoever sends it what they were not given yet.
     pub(crate) fn send(&self, context: &Context) {
         for one in self.0.iter().filter(|one| !one.handed_over.swap(true, Relaxed)) {
             context.unstored.push(one.clone());

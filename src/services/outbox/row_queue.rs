@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use crate::event::Message;
 
 /// Rows read from the outbox at a time.
-pub(super) const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 /// Reads from the start of the outbox when it is new, and again after [`RowQueue::restart`].
-pub(super) struct RowQueue {
+pub(crate) struct RowQueue {
     rows: VecDeque<(i64, Message)>,
     cursor: i64,
     /// Rows may be left behind the cursor.
@@ -21,12 +21,12 @@ pub(super) struct RowQueue {
 }
 
 impl RowQueue {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rows: VecDeque::new(), cursor: 0, more: true, version: None, stopped: false }
     }
 
     /// A new connection: every row is due again.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.rows.clear();
         self.cursor = 0;
         self.version = None;
@@ -34,28 +34,28 @@ impl RowQueue {
     }
 
     /// Leaves the rows for the next start.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.rows.clear();
         self.more = false;
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped
     }
 
     /// No row waits, as far as the store was read.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty() && !self.more
     }
 
     /// This process wrote to the store, which its version does not tell.
-    pub(super) fn invalidate(&mut self) {
+    pub(crate) fn invalidate(&mut self) {
         self.version = None;
     }
 
     /// Drops what was read ahead if the store has changed: it may be forgotten by now. Returns whether it has.
-    pub(super) fn follow(&mut self, version: Option<i64>) -> bool {
+    pub(crate) fn follow(&mut self, version: Option<i64>) -> bool {
         if version.is_some() && version == self.version {
             return false;
         }
@@ -69,12 +69,12 @@ impl RowQueue {
     }
 
     /// The row behind which more are to be read; none when no more are needed.
-    pub(super) fn wants_rows_after(&self) -> Option<i64> {
+    pub(crate) fn wants_rows_after(&self) -> Option<i64> {
         (self.rows.is_empty() && self.more).then_some(self.cursor)
     }
 
     /// Takes a batch of rows behind the cursor, but for those that `skip` names.
-    pub(super) fn extend(&mut self, batch: Vec<(i64, Message)>, skip: impl Fn(i64) -> bool) {
+    pub(crate) fn extend(&mut self, batch: Vec<(i64, Message)>, skip: impl Fn(i64) -> bool) {
         self.more = batch.len() == BATCH;
         if let Some((last, _)) = batch.last() {
             self.cursor = *last;
@@ -82,12 +82,12 @@ impl RowQueue {
         self.rows.extend(batch.into_iter().filter(|(seq, _)| !skip(*seq)));
     }
 
-    pub(super) fn pop(&mut self) -> Option<(i64, Message)> {
+    pub(crate) fn pop(&mut self) -> Option<(i64, Message)> {
         self.rows.pop_front()
     }
 
     /// Puts back what was popped last.
-    pub(super) fn put_back(&mut self, seq: i64, message: Message) {
+    pub(crate) fn put_back(&mut self, seq: i64, message: Message) {
         self.rows.push_front((seq, message));
     }
 }
