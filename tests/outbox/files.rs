@@ -54,6 +54,13 @@ fn a_database_from_before_there_were_rooms_is_brought_up_to_date() {
              CREATE TRIGGER outbox_less AFTER DELETE ON outbox BEGIN SELECT 1; END;",
         )
         .unwrap();
+    older
+        .execute_batch(
+            "DROP TABLE voice; DROP TABLE enrolled_voice;
+             ALTER TABLE utterance DROP COLUMN speaker; ALTER TABLE utterance DROP COLUMN speaker_confidence;
+             ALTER TABLE inbox DROP COLUMN speaker; ALTER TABLE inbox DROP COLUMN speaker_confidence;",
+        )
+        .unwrap();
     for table in ["outbox", "retained"] {
         for column in ["quoted_sources", "quoted_until", "replacement"] {
             older.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();

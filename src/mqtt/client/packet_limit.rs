@@ -19,6 +19,9 @@ const OVERHEAD: usize = 1 + 2 + 2;
 /// The longest number in which the rest of a packet is counted, in bytes.
 const LONGEST_COUNT: usize = 4;
 
+/// rumqttc panics on less.
+const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
 /// What a broker says about the longest packet it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketLimit {
@@ -31,7 +34,7 @@ pub enum PacketLimit {
 /// A client of MQTT 5 beside hearth's own, which connects when it is polled.
 pub(super) fn connect_v5(settings: &ClientSettings, role: &str, capacity: usize) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new(settings.id_for_role(role), &settings.host, settings.port);
-    options.set_keep_alive(settings.keep_alive).set_clean_start(true);
+    options.set_keep_alive(settings.keep_alive.max(SHORTEST_KEEP_ALIVE)).set_clean_start(true);
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password);
     }
