@@ -72,7 +72,7 @@ fn sources(folder: &str) -> Vec<SourceFile> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths = Vec::new();
     files_ending_in("rs", &folder, &mut paths);
-    assert!(paths.len() > 30, "only {} files were found in {}", paths.len(), folder.display());
+    assert!(!paths.is_empty(), "no source file was found in {}", folder.display());
     let mut files = Vec::new();
     for path in paths {
         let name = path.strip_prefix(&folder).expect("it lies in the folder").with_extension("");
