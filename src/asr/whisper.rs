@@ -276,7 +276,7 @@ fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCod
 }
 
 /// A token with its data, whose probabilities are those without a bonus.
-struct Token<'a> {
+struct WrittenToken<'a> {
     bytes: &'a [u8],
     data: WhisperTokenData,
     is_text: bool,
@@ -298,7 +298,7 @@ fn text_segment(
             }
             written += 1;
         }
-        Token { bytes: token.to_bytes().unwrap_or_default(), data, is_text }
+        WrittenToken { bytes: token.to_bytes().unwrap_or_default(), data, is_text }
     });
     let tokens: Vec<_> = tokens.collect();
     let sum: f32 = tokens.iter().filter(|token| token.is_text).map(|token| token.data.plog).sum();
@@ -315,7 +315,7 @@ fn text_segment(
 }
 
 /// Joins tokens to words. A word begins with a token that begins with a space. A timestamp token before it belongs to the word.
-fn words(tokens: &[Token]) -> Vec<Word> {
+fn words(tokens: &[WrittenToken]) -> Vec<Word> {
     let mut words = Vec::new();
     let mut from = 0;
     for (at, token) in tokens.iter().enumerate() {
@@ -330,7 +330,7 @@ fn words(tokens: &[Token]) -> Vec<Word> {
     words
 }
 
-fn word(tokens: &[Token]) -> Word {
+fn word(tokens: &[WrittenToken]) -> Word {
     let text: Vec<_> = tokens.iter().filter(|token| token.is_text).collect();
     let bytes: Vec<u8> = text.iter().flat_map(|token| token.bytes).copied().collect();
     Word {
