@@ -41,6 +41,11 @@ try() {
   echo "== the image, with this machine's binary in place of the one that its first stage compiles"
   built=$(mktemp -d)
   install -D target/release/hearth "$built/usr/local/bin/hearth"
+  # The notices are made of what .dockerignore leaves, as the first stage makes them.
+  local sources; sources=$(buildah from scratch)
+  buildah add --quiet --contextdir "$PWD" --ignorefile .dockerignore "$sources" "$PWD" / >/dev/null
+  (cd "$(buildah mount "$sources")" && tools/third_party_licenses.py "$built/usr/local/share/hearth/THIRD-PARTY.md")
+  buildah rm "$sources" >/dev/null
   buildah bud --quiet --pull-never --format docker --build-context build="$built" --target 1 -t hearth:test . >/dev/null
   local settings; settings=$(buildah inspect --type image hearth:test | jq -c '.Docker.config')
   is() { [ "$(jq -r "$1" <<<"$settings")" = "$2" ]; }
@@ -57,6 +62,7 @@ try() {
   printf '[source.file]\npath = "household.flac"\n[mqtt]\nurl = "mqtt://127.0.0.1:18990"\n[page]\nlisten = "127.0.0.1:18991"\n' > "$config/hearth.toml"
   chmod -R a+rX "$config"
   in_it() { buildah run --volume "$config:/etc/hearth" "$c" -- "$@"; }
+  expect "it holds the notices of what others wrote" in_it grep -q 'The ggml authors' /usr/share/doc/hearth/THIRD-PARTY.md
   expect "it cannot write its own program" in_it sh -c '! touch /usr/bin/hearth 2>/dev/null && [ "$(id -u)" = 10001 ]'
   expect "it is not healthy before it runs" in_it sh -c '! hearth status 2>/dev/null'
   buildah run --volume "$config:/etc/hearth" "$c" -- hearth run > "$config/hearth.log" 2>&1 & hearth=$!
@@ -78,6 +84,7 @@ try() {
     buildah bud --quiet --pull-never --format docker --build-arg BUILD_ARCH="$(uname -m | sed s/x86_64/amd64/)" -t hearth-addon:test target/addon/hearth >/dev/null
     buildah rm "$c" >/dev/null; c=$(buildah from --pull-never hearth-addon:test)
     expect "hearth is in it, with what its script needs" buildah run "$c" -- sh -c 'hearth --version && curl --version >/dev/null && jq --version >/dev/null'
+    expect "it holds the notices of what others wrote" buildah run "$c" -- grep -q 'The ggml authors' /usr/share/doc/hearth/THIRD-PARTY.md
     # It ends with 1, as it should without options.
     says() { { buildah run "$c" -- /run.sh 2>&1 || true; } | grep -q 'the Supervisor left no options'; }
     expect "its script starts" says
