@@ -3,6 +3,8 @@
 set -eu
 
 data=${DATA:-/data}
+# What somebody wrote into /addon_configs/…_hearth of Home Assistant.
+own=${OWN:-/config}/hearth.toml
 supervisor=${SUPERVISOR:-http://supervisor}
 # The one address from which the Supervisor opens the page for people who are logged in.
 ingress=${INGRESS:-172.30.32.2}
@@ -57,6 +59,8 @@ jq -r --arg url "$url" --arg user "$user" --arg page "$page" --arg ingress "$ing
   "[page]", ($page_listen | line("listen")), "trusted = [\($ingress | text)]", ($page | line("url")),
   "[log]", (.log_level | line("level")), "format = \"text\"",
   (.rules // [] | .[] | "[[rule]]", (to_entries[] | .key as $key | .value | line($key)))
-' "$data/options.json" > "$data/hearth.toml"
+' "$data/options.json" > "$data/options.toml"
 
-exec "${HEARTH:-hearth}" run --config "$data/hearth.toml"
+set -- --config "$data/options.toml"
+[ ! -e "$own" ] || set -- --config "$own" --defaults "$data/options.toml"
+exec "${HEARTH:-hearth}" run "$@"

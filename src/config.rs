@@ -24,7 +24,7 @@ use crate::event::Severity;
 pub(crate) use listener::ListenerConfig;
 pub use listener::{RenewWhen, States, WatchKind};
 pub(crate) use load::{ConfigError, ConfigProblem};
-pub use load::{from_text, load};
+pub use load::{from_text, load, load_over};
 pub(crate) use mqtt::COMMANDS;
 pub use mqtt::MqttConfig;
 pub(crate) use nodes::NodesConfig;
@@ -62,6 +62,9 @@ pub struct Config {
     /// The file it was read from; none for the defaults.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    /// The file with the settings that hold where that one has none, if any was named.
+    #[serde(skip)]
+    pub defaults: Option<PathBuf>,
     /// The folder of the config file, which relative paths start from.
     #[serde(skip)]
     pub base: PathBuf,
@@ -84,6 +87,7 @@ impl Default for Config {
             page: PageConfig::default(),
             log: LogConfig::default(),
             file: None,
+            defaults: None,
             base: PathBuf::from("."),
         }
     }

@@ -32,13 +32,19 @@ pub(crate) struct RunArgs {
     /// The config file; by default /etc/hearth/hearth.toml, and the built-in defaults where there is none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Another config file, whose settings hold where the one of --config has none
+    #[arg(long, value_name = "FILE", requires = "config")]
+    defaults: Option<PathBuf>,
     /// Keep the microphone closed at the very first start, until somebody opens it; a later start does as the last run ended
     #[arg(long)]
     first_start_muted: bool,
 }
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
-    let mut config = read_config(args.config.as_deref())?;
+    let mut config = match (&args.config, &args.defaults) {
+        (Some(path), Some(defaults)) => config::load_over(path, defaults)?,
+        (path, _) => read_config(path.as_deref())?,
+    };
     match Verbosity::get() {
         Verbosity::Quiet => config.log.level = "warn".into(),
         Verbosity::Normal => {}

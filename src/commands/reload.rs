@@ -59,9 +59,10 @@ impl Reload {
 /// # Errors
 /// Hearth runs without a config file, or the file has a mistake.
 fn read(running: &Config) -> Result<(Config, ReloadReply), String> {
-    let new = match &running.file {
-        Some(file) => config::load(file).map_err(|error| error.to_string()),
-        None => Err("hearth runs without a config file; there is nothing to read again".into()),
+    let new = match (&running.file, &running.defaults) {
+        (Some(file), Some(defaults)) => config::load_over(file, defaults).map_err(|error| error.to_string()),
+        (Some(file), None) => config::load(file).map_err(|error| error.to_string()),
+        (None, _) => Err("hearth runs without a config file; there is nothing to read again".into()),
     };
     let new = new.inspect_err(|error| error!("nothing has changed: {error}"))?;
     let needs_restart = needs_restart(running, &new);

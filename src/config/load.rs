@@ -4,6 +4,7 @@
 //! succeeds; then the rules that span several keys are checked.
 
 mod explain;
+mod merge;
 mod rules;
 
 use std::fmt;
@@ -22,8 +23,15 @@ use super::Config;
 pub enum ConfigError {
     #[error("cannot read the config {path}: {source}; name another with --config")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{}", list(path, problems))]
-    Invalid { path: PathBuf, problems: Vec<ConfigProblem> },
+    /// Each problem with the file that it is in.
+    #[error("{}", list(.0))]
+    Invalid(Vec<(PathBuf, ConfigProblem)>),
+}
+
+impl ConfigError {
+    pub(crate) fn invalid(path: &Path, problems: Vec<ConfigProblem>) -> Self {
+        Self::Invalid(problems.into_iter().map(|problem| (path.into(), problem)).collect())
+    }
 }
 
 /// One thing that is wrong in a config.
@@ -41,10 +49,10 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-fn list(path: &Path, problems: &[ConfigProblem]) -> String {
-    let lines: Vec<_> =
-        problems.iter().map(|p| format!("{}:{}:{}: {}", path.display(), p.line, p.column, p.message)).collect();
-    lines.join("\n")
+fn list(problems: &[(PathBuf, ConfigProblem)]) -> String {
+    let line =
+        |(path, p): &(PathBuf, ConfigProblem)| format!("{}:{}:{}: {}", path.display(), p.line, p.column, p.message);
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Reads the config at `path`; its folder becomes [`Config::base`], which relative paths start from.
@@ -52,15 +60,39 @@ fn list(path: &Path, problems: &[ConfigProblem]) -> String {
 /// # Errors
 /// The file cannot be read, or is no valid config.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = read(path)?;
+    located(from_text(&text).map_err(|problems| ConfigError::invalid(path, problems))?, path)
+}
+
+/// As [`load`], with the settings of the file `defaults` where the one at `path` has none: what is no table there is taken whole from one
+/// of them. Relative paths in both start from the folder of `path`.
+///
+/// # Errors
+/// A file cannot be read, or they are no valid config together.
+pub fn load_over(path: &Path, defaults: &Path) -> Result<Config, ConfigError> {
+    let beneath = read(defaults)? + "\n";
+    let lines = beneath.matches('\n').count();
+    let in_its_file = |problem: ConfigProblem| match problem.line.checked_sub(lines) {
+        Some(line @ 1..) => (path.into(), ConfigProblem { line, ..problem }),
+        _ => (defaults.into(), problem),
+    };
+    let config = from_texts(&beneath, &read(path)?)
+        .map_err(|problems| ConfigError::Invalid(problems.into_iter().map(in_its_file).collect()))?;
+    let absolute =
+        std::path::absolute(defaults).map_err(|source| ConfigError::Read { path: defaults.into(), source })?;
+    Ok(Config { defaults: Some(absolute), ..located(config, path)? })
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read { path: path.into(), source };
     let bytes = std::fs::read(path).map_err(read)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|e| read(std::io::Error::new(std::io::ErrorKind::InvalidData, e.utf8_error())))?;
-    let mut config = from_text(&text).map_err(|problems| ConfigError::Invalid { path: path.into(), problems })?;
-    let absolute = std::path::absolute(path).map_err(read)?;
-    config.base = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
-    config.file = Some(absolute);
-    Ok(config)
+    String::from_utf8(bytes).map_err(|e| read(std::io::Error::new(std::io::ErrorKind::InvalidData, e.utf8_error())))
+}
+
+fn located(config: Config, path: &Path) -> Result<Config, ConfigError> {
+    let absolute = std::path::absolute(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let base = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
+    Ok(Config { base, file: Some(absolute), ..config })
 }
 
 /// Reads a config from its text.
@@ -68,8 +100,21 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// All problems, in the order of their lines.
 pub fn from_text(text: &str) -> Result<Config, Vec<ConfigProblem>> {
-    let (mut table, syntax) = DeTable::parse_recoverable(text);
-    let mut problems: Vec<_> = syntax.iter().map(|e| at(text, e.span(), e.message().to_string())).collect();
+    from_texts("", text)
+}
+
+/// As [`from_text`], with the settings of `beneath` where `text` has none. Lines are counted from the first of `beneath` on, which ends with a
+/// line break where it is not empty.
+fn from_texts(beneath: &str, text: &str) -> Result<Config, Vec<ConfigProblem>> {
+    let both = format!("{beneath}{text}");
+    let at = |span: Option<Range<usize>>, message| at(&both, span.map_or(beneath.len(), |span| span.start), message);
+    // Blanks in place of what is beneath: so spans of either are those of the same place in both.
+    let own = " ".repeat(beneath.len()) + text;
+    let (mut table, mut syntax) = DeTable::parse_recoverable(beneath);
+    let (over, more) = DeTable::parse_recoverable(&own);
+    syntax.extend(more);
+    merge::put_over(table.get_mut(), over.into_inner());
+    let mut problems: Vec<_> = syntax.iter().map(|e| at(e.span(), e.message().to_string())).collect();
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -86,7 +131,7 @@ pub fn from_text(text: &str) -> Result<Config, Vec<ConfigProblem>> {
         let known = missing.and_then(|key| removed.iter().position(|gone| gone == key));
         match known {
             Some(at) => drop(removed.swap_remove(at)),
-            None => problems.push(at(text, error.span(), explain(error.message()))),
+            None => problems.push(at(error.span(), explain(error.message()))),
         }
         // With a name in its place, the rest of the rule is still read, and so are the other rules.
         if missing == Some("name") && rules::name_unnamed(table.get_mut()) {
@@ -97,7 +142,7 @@ pub fn from_text(text: &str) -> Result<Config, Vec<ConfigProblem>> {
     };
     for (path, message) in config.iter().flat_map(Config::validate) {
         let path = rules::written_path(&whole, &table, &path);
-        problems.push(at(text, span_of(&whole, &path), message));
+        problems.push(at(span_of(&whole, &path), message));
     }
     problems.sort_by_key(|p| (p.line, p.column));
     match config {
@@ -106,8 +151,8 @@ pub fn from_text(text: &str) -> Result<Config, Vec<ConfigProblem>> {
     }
 }
 
-fn at(text: &str, span: Option<Range<usize>>, message: String) -> ConfigProblem {
-    let before = &text[..span.map_or(0, |s| s.start).min(text.len())];
+fn at(text: &str, start: usize, message: String) -> ConfigProblem {
+    let before = &text[..start.min(text.len())];
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
     ConfigProblem { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message }
 }

@@ -65,6 +65,7 @@ fn script(data: &Path, options: &Value, supervisor: SocketAddr) -> Command {
     let mut command = Command::new(format!("{ADDON}/run.sh"));
     command
         .env("DATA", data)
+        .env("OWN", data.join("config"))
         .env("SUPERVISOR", format!("http://{supervisor}"))
         .env("SUPERVISOR_TOKEN", TOKEN)
         .env("HEARTH", HEARTH)
@@ -103,7 +104,7 @@ fn made_of(options: &Value) -> Config {
     let supervisor = Supervisor::with_mosquitto(free_address());
     let made = script(dir.path(), options, supervisor.address).env("HEARTH", "/bin/true").output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    config::load(&dir.path().join("hearth.toml")).unwrap()
+    config::load(&dir.path().join("options.toml")).unwrap()
 }
 
 /// A hearth that is ended with the test.
@@ -197,6 +198,39 @@ fn options_become_the_config() {
 }
 
 #[test]
+fn what_has_no_option_is_written_into_a_file_in_the_addons_own_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::anywhere(dir.path());
+    let subscriber = Subscriber::new(broker.address, "#", None);
+    let supervisor = Supervisor::with_mosquitto(broker.address);
+    let own = dir.path().join("config/hearth.toml");
+    std::fs::create_dir(own.parent().unwrap()).unwrap();
+    let options = with(defaults(), json!({ "name": "kitchen", "microphone": false, "network_microphones": true }));
+
+    std::fs::write(&own, "[asr]\nhot_wrods = [\"Emma\"]\n").unwrap();
+    let refused = script(dir.path(), &options, supervisor.address).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let place = format!("{}:2:1: unknown key \"hot_wrods\": did you mean \"hot_words\"?", own.display());
+    assert!(refused.status.code() == Some(78) && said.contains(&place), "{said}");
+
+    let rule = |name: &str| format!("[[rule]]\nname = \"{name}\"\npattern = \"{name}\"\n");
+    let settings = "[mqtt]\nbase_topic = \"ours\"\n";
+    std::fs::write(&own, settings.to_owned() + &rule("bell")).unwrap();
+    let _hearth = Running(script(dir.path(), &options, supervisor.address).spawn().unwrap());
+    // The broker is the Supervisor's, the name an option, the topic and the rule are those of the file.
+    assert_eq!(subscriber.on("ours/kitchen/status").payload, "online");
+    subscriber.on("ours/kitchen/rule/bell");
+    std::fs::write(&own, settings.to_owned() + &rule("knock")).unwrap();
+    subscriber.publish("ours/kitchen/request/reload", "", false);
+    let reloaded = subscriber.on("ours/kitchen/response/reload").json();
+    assert_eq!((&reloaded["rules"], &reloaded["needs_restart"]), (&json!(["knock"]), &json!([])), "{reloaded}");
+    // As in the container, whose environment names the folder.
+    let mut status = Command::new(HEARTH);
+    let status = status.arg("status").env("STATE_DIRECTORY", dir.path().join("state")).output().unwrap();
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+}
+
+#[test]
 fn what_is_missing_is_told_with_the_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let told = |command: &mut Command| {
@@ -225,7 +259,7 @@ fn what_is_missing_is_told_with_the_way_out() {
     let (code, said) = told(&mut script(dir.path(), &with(defaults(), json!({ "rules": [rule] })), any.address));
     assert_eq!(code, Some(78), "{said}");
     assert!(
-        said.contains("hearth.toml:") && said.contains("rule \"bell\" has neither a pattern nor a question"),
+        said.contains("options.toml:") && said.contains("rule \"bell\" has neither a pattern nor a question"),
         "{said}"
     );
 }

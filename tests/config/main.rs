@@ -85,6 +85,56 @@ enter = 1.5
 }
 
 #[test]
+fn of_two_files_the_config_counts_where_both_have_a_setting_and_each_mistake_is_in_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, defaults) = (dir.path().join("own/hearth.toml"), dir.path().join("defaults.toml"));
+    std::fs::create_dir(dir.path().join("own")).unwrap();
+    let read = |text: &str, beneath: &str| {
+        std::fs::write(&own, text).unwrap();
+        std::fs::write(&defaults, beneath).unwrap();
+        config::load_over(&own, &defaults)
+    };
+    let beneath = "node = \"attic\"\n[source.microphone]\ndevice = \"a\"\n[asr]\nlanguage = \"de\"\nthreads = 2\n\
+        [[rule]]\nname = \"bell\"\npattern = \"ding\"\n[[rule]]\nname = \"dog\"\npattern = \"woof\"";
+    let alone = read("", beneath).unwrap();
+    assert_eq!(Config { file: None, defaults: None, base: "".into(), ..alone.clone() }, {
+        Config { base: "".into(), ..config::from_text(beneath).unwrap() }
+    });
+    assert_eq!((alone.base.as_path(), alone.file.as_ref(), alone.defaults.as_ref()), {
+        (own.parent().unwrap(), Some(&own), Some(&defaults))
+    });
+
+    let text =
+        "asr.threads = 3\n[[source.microphone]]\nroom = \"hall\"\n[[rule]]\nname = \"cat\"\npattern = \"meow\"\n";
+    let both = read(text, beneath).unwrap();
+    assert_eq!((both.node.as_str(), both.asr.language.as_str(), both.asr.threads), ("attic", "de", 3));
+    let rooms: Vec<_> = both.sources().into_iter().map(|(room, _)| room).collect();
+    let rules: Vec<_> = both.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!((rooms, rules), (vec!["hall".to_owned()], vec!["cat"]), "a list is taken whole");
+
+    let told = |text: &str, beneath: &str| {
+        let error = read(text, beneath).expect_err("there is a mistake").to_string();
+        error.replace(&*own.to_string_lossy(), "own").replace(&*defaults.to_string_lossy(), "defaults")
+    };
+    let unknown = |key: &str| format!("unknown key \"{key}\": did you mean \"language\"?");
+    assert_eq!(
+        told("[asr]\nlangage = \"en\"\nthreads = \"x\"\n", "# ä\n[asr]\nlanguagee = \"en\"\nthreads = true\n"),
+        format!(
+            "defaults:3:1: {}\nown:2:1: {}\nown:3:11: a whole number that is not negative is expected here, not the text \"x\"",
+            unknown("languagee"),
+            unknown("langage")
+        )
+    );
+    // A mistake in what both say together is where the second half of it stands.
+    let rule = "[[rule]]\nname = \"bell\"\n";
+    assert_eq!(told(rule, beneath), "own:2:8: rule \"bell\" has neither a pattern nor a question: it could never fire");
+    assert_eq!(told("", rule), "defaults:2:8: rule \"bell\" has neither a pattern nor a question: it could never fire");
+    let syntax = told("[asr\n", "node = \n");
+    assert!(syntax.starts_with("defaults:1:") && syntax.contains("\nown:1:"), "{syntax}");
+    assert!(told("", "[mqtt]\ninterim = true").starts_with("defaults:2:11: "));
+}
+
+#[test]
 fn sources_are_written_once_or_several_times_and_each_has_its_room() {
     let rooms = |text: &str| {
         let sources = config::from_text(text).unwrap().sources();

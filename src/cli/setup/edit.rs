@@ -31,7 +31,7 @@ impl ConfigEdit {
             Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
         };
         let read = config::from_text(&before);
-        let config = read.map_err(|problems| ConfigError::Invalid { path: path.into(), problems })?;
+        let config = read.map_err(|problems| ConfigError::invalid(path, problems))?;
         let document = before.parse().with_context(|| format!("{} cannot be read", path.display()))?;
         Ok(Self { path: path.into(), before, document, config })
     }
