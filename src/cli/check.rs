@@ -4,6 +4,7 @@ mod running;
 
 use crate::cli::output::stdout;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,6 +87,7 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
     }
     tell("state directory", state(&config))?;
     tell("broker", mqtt(&config, &running))?;
+    warnings.extend(config.mqtt_paths().password_file.as_deref().and_then(open_to_all));
     for hook in config.webhook_paths() {
         tell(&format!("webhook {}", hook.name()), webhook(&hook, &config, args.webhooks, &mut warnings))?;
     }
@@ -194,8 +196,10 @@ fn webhook(hook: &WebhookConfig, config: &Config, send: bool, warnings: &mut Vec
         run::runtime()?.block_on(client.try_out())?;
         "it took a test message"
     } else {
-        "`hearth check --webhooks` sends it a test message"
+        run::runtime()?.block_on(client.reach())?;
+        "it can be reached, and `hearth check --webhooks` sends it a test message"
     };
+    warnings.extend(hook.secret_file.as_deref().and_then(open_to_all));
     if !client.signs() {
         warnings.push(format!(
             "webhook {}: there is no secret, so a receiver cannot know that a message is from hearth (secret_file, docs/webhooks.md)",
@@ -210,6 +214,15 @@ fn webhook(hook: &WebhookConfig, config: &Config, send: bool, warnings: &mut Vec
     }
     let events: Vec<_> = hook.events.names().collect();
     Ok(format!("{}, told of {}; {tried}", client.shown(), events.join(", ")))
+}
+
+/// What to say of a file with a secret, if every user of this machine may read it.
+fn open_to_all(secret: &Path) -> Option<String> {
+    const OTHERS_READ: u32 = 0o004;
+    let mode = secret.metadata().ok()?.permissions().mode();
+    let shown = secret.display();
+    (mode & OTHERS_READ != 0)
+        .then(|| format!("{shown} holds a secret, and every user of this machine may read it: chmod 600 {shown}"))
 }
 
 /// What it means that the broker takes no long packets.

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::PostVerdict;
@@ -120,6 +121,23 @@ impl WebhookClient {
             Ok(Err(error)) => PostVerdict::later(explain(&*error)),
             Err(_) => PostVerdict::later(format!("does not answer within {} s", ANSWER.as_secs())),
         }
+    }
+
+    /// Connects to the receiver, and sends it nothing.
+    ///
+    /// # Errors
+    /// It is away, or has no address.
+    pub(crate) async fn reach(&self) -> Result<(), WebhookError> {
+        let encrypted = self.url.scheme_str() == Some("https");
+        // Without the brackets of an IPv6 address.
+        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = self.url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+        let reason = match timeout(CONNECT, TcpStream::connect((host, port))).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => explain(&error),
+            Err(_) => format!("does not answer within {} s", CONNECT.as_secs()),
+        };
+        Err(WebhookError::NotTaken { url: self.shown.clone(), reason })
     }
 
     /// Posts a message that tells nothing, to see whether it is taken.

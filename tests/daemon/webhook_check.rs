@@ -1,12 +1,14 @@
 //! What `hearth check` says of webhooks, and which certificates are trusted.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::bad_input::{hearth, refuses, write};
 use super::harness::{HEARTH, Hearth};
-use super::mosquitto::certificates;
+use super::mosquitto::{certificates, free_address};
 use super::receiver::WebhookReceiver;
 use super::webhooks::{CONFIG, SECRET, settings, verifies, webhook};
 
@@ -48,17 +50,20 @@ fn check_names_what_is_wrong_and_tries_a_webhook_where_it_is_asked_to() {
     let secretive = format!("http://{}/T0/hidden?key=hidden", hook.address);
     write(dir.path(), "hearth.toml", settings(&webhook("x", &secretive, "[\"alert\", \"health\"]")));
     let told = check(&[]);
-    assert!(
-        told.contains(&format!(
-            "✓ webhook x: http://{}, told of alert, health; `hearth check --webhooks` sends",
-            hook.address
-        )),
-        "{told}"
-    );
+    let can = "it can be reached, and `hearth check --webhooks` sends it a test message";
+    assert!(told.contains(&format!("✓ webhook x: http://{}, told of alert, health; {can}", hook.address)), "{told}");
     assert!(told.contains("! webhook x: there is no secret"), "{told}");
     assert!(hook.try_next(Duration::ZERO).is_none(), "nothing is sent unasked");
     write(dir.path(), "webhook.secret", SECRET);
+    let secret = dir.path().join("webhook.secret");
+    let may_read = |mode| std::fs::set_permissions(&secret, Permissions::from_mode(mode)).unwrap();
+    may_read(0o644);
+    let everybody =
+        format!("! {0} holds a secret, and every user of this machine may read it: chmod 600 {0}", secret.display());
+    assert!(check(&[]).contains(&everybody), "{}", check(&[]));
+    may_read(0o600);
     let told = check(&["--webhooks"]);
+    assert!(!told.contains("holds a secret"), "{told}");
     assert!(
         told.contains("it took a test message") && !told.contains("hidden") && !told.contains("aGVhcnRoIG"),
         "{told}"
@@ -66,6 +71,17 @@ fn check_names_what_is_wrong_and_tries_a_webhook_where_it_is_asked_to() {
     let posted = hook.next();
     assert_eq!((&posted.json()["type"], posted.path.as_str()), (&"test".into(), "/T0/hidden?key=hidden"));
     assert!(verifies(&posted, SECRET));
+
+    let away = format!("http://{}/T0/hidden", free_address());
+    write(dir.path(), "hearth.toml", settings(&webhook("x", &away, "[\"alert\"]")));
+    let told = check(&[]);
+    assert!(
+        told.contains("✗ webhook x: http://127.") && told.contains("cannot be reached: Connection refused"),
+        "{told}"
+    );
+    write(dir.path(), "hearth.toml", settings(&webhook("x", "https://no-such-host.invalid/", "[\"alert\"]")));
+    let told = check(&[]);
+    assert!(told.contains("✗ webhook x: https://no-such-host.invalid cannot be reached: "), "{told}");
 }
 
 #[test]
