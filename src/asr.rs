@@ -30,6 +30,9 @@ pub(crate) struct Word {
     pub(crate) logprob: f32,
     /// A new piece of text begins with it: Whisper wrote a timestamp before it, or began another of its segments.
     pub(crate) starts_segment: bool,
+    /// The mean of what was added to the logits of its tokens, in nats, because it is often called out. `probability` and `logprob` are
+    /// without it.
+    pub(crate) bonus: f32,
 }
 
 impl Word {

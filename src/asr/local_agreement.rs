@@ -176,6 +176,7 @@ mod tests {
             probability: SURE,
             logprob: -0.7,
             starts_segment: true,
+            bonus: 0.0,
         };
         text.split_whitespace().enumerate().map(word).collect()
     }

@@ -280,6 +280,7 @@ struct WrittenToken<'a> {
     bytes: &'a [u8],
     data: WhisperTokenData,
     is_text: bool,
+    bonus: f32,
 }
 
 fn text_segment(
@@ -291,14 +292,16 @@ fn text_segment(
     let tokens = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)).map(|token| {
         let mut data = token.token_data();
         let is_text = data.id < end_of_text;
+        let mut bonus = 0.0;
         if is_text {
             if let Some(raised) = raised.iter().find(|raised| (raised.index, raised.id) == (written, data.id)) {
                 data.plog = raised.logprob;
                 data.p = raised.logprob.exp();
+                bonus = CALLED_OUT_BONUS;
             }
             written += 1;
         }
-        WrittenToken { bytes: token.to_bytes().unwrap_or_default(), data, is_text }
+        WrittenToken { bytes: token.to_bytes().unwrap_or_default(), data, is_text, bonus }
     });
     let tokens: Vec<_> = tokens.collect();
     let sum: f32 = tokens.iter().filter(|token| token.is_text).map(|token| token.data.plog).sum();
@@ -340,6 +343,7 @@ fn word(tokens: &[WrittenToken]) -> Word {
         probability: text.iter().map(|token| token.data.p).fold(1.0, f32::min),
         logprob: text.iter().map(|token| token.data.plog).sum::<f32>() / text.len().max(1) as f32,
         starts_segment: tokens.len() > text.len(),
+        bonus: text.iter().map(|token| token.bonus).sum::<f32>() / text.len().max(1) as f32,
     }
 }
 

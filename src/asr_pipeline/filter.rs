@@ -49,7 +49,11 @@ impl FilteredText {
 pub(super) fn apply(decoded: &[TextSegment], speech_samples: usize) -> FilteredText {
     let mut filtered = FilteredText::default();
     for part in decoded {
-        match hallucination_filter::check_plausibility(&part.text, part.mean_logprob, part.no_speech) {
+        match hallucination_filter::check_plausibility(
+            &part.text,
+            with_bonus(part.mean_logprob, &part.words),
+            part.no_speech,
+        ) {
             Ok(()) => {
                 filtered.no_speech = part.no_speech;
                 filtered.words.extend_from_slice(&part.words);
@@ -68,7 +72,8 @@ pub(super) fn apply(decoded: &[TextSegment], speech_samples: usize) -> FilteredT
         }
     }
     if !filtered.words.is_empty() {
-        let short = hallucination_filter::check_short_text(filtered.words.len(), mean_logprob(&filtered.words));
+        let logprob = with_bonus(mean_logprob(&filtered.words), &filtered.words);
+        let short = hallucination_filter::check_short_text(filtered.words.len(), logprob);
         short.unwrap_or_else(|reason| filtered.reject(reason));
     }
     filtered
@@ -86,6 +91,12 @@ fn once(words: &[Word], reason: Rejection, speech_samples: usize) -> Option<Vec<
 /// The mean of the words' mean log-probabilities.
 fn mean_logprob(words: &[Word]) -> f32 {
     words.iter().map(|word| word.logprob).sum::<f32>() / words.len() as f32
+}
+
+/// The mean log-probability as it was when Whisper chose the words, at most. Without this a word that is called out would be chosen because of its
+/// bonus and then rejected for want of it.
+fn with_bonus(logprob: f32, words: &[Word]) -> f32 {
+    (logprob + words.iter().map(|word| word.bonus).sum::<f32>() / words.len().max(1) as f32).min(0.0)
 }
 
 /// Counts a rejected text and logs it at level "debug". The text is empty where the segment was not decoded at all.
@@ -123,6 +134,7 @@ mod tests {
             probability: logprob.exp(),
             logprob,
             starts_segment: false,
+            bonus: 0.0,
         };
         let words: Vec<Word> = text.split(' ').map(word).collect();
         vec![TextSegment { text: text.into(), mean_logprob: logprob, no_speech: 0.1, tokens: words.len(), words }]
@@ -144,6 +156,17 @@ mod tests {
         assert_eq!((unlikely.words.len(), unlikely.rejected[0].0), (0, Rejection::Repetition));
         let fast = apply(&decoded("a b c d e f g h a b c d e f g h", -0.3), 8_000);
         assert_eq!((fast.words.len(), fast.rejected[0].0), (0, Rejection::TooFast));
+    }
+
+    #[test]
+    fn a_word_that_was_made_likelier_is_not_rejected_for_what_it_would_be_without() {
+        let mut smoke = decoded("Smoke!", -2.5);
+        assert_eq!(apply(&smoke, 8_000).rejected[0].0, Rejection::NoSpeech);
+        smoke[0].words[0].bonus = 4.0;
+        assert_eq!(join(&apply(&smoke, 8_000).words), "Smoke!");
+        let mut guess = decoded("Smoke!", -6.0);
+        guess[0].words[0].bonus = 4.0;
+        assert_eq!(apply(&guess, 8_000).rejected[0].0, Rejection::NoSpeech, "the bonus is bounded");
     }
 
     #[test]

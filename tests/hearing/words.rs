@@ -171,13 +171,18 @@ fn synthetic_noise_makes_no_words() {
     assert_eq!(heard, [], "words in twenty seconds of white noise");
 }
 
+/// What is heard with these settings.
+fn heard_with(sound: &[AudioEvent], settings: AsrConfig) -> Vec<Utterance> {
+    let settings = AsrConfig { threads: 1, ..settings };
+    let whisper = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap();
+    utterances(hear(&mut AsrPipeline::new(whisper), sound.iter().cloned(), &Metrics::default()))
+}
+
 /// What is written with these hot words, an utterance a line.
 fn written(sound: &[AudioEvent], hot_words: &[&str]) -> String {
     let hot_words = hot_words.iter().map(|word| (*word).to_owned()).collect();
-    let settings = AsrConfig { hot_words, threads: 1, ..AsrConfig::default() };
-    let whisper = Whisper::load(&root("models/whisper-tiny.en-q5_1.bin"), &settings).unwrap();
-    let heard = hear(&mut AsrPipeline::new(whisper), sound.iter().cloned(), &Metrics::default());
-    utterances(heard).into_iter().map(|utterance| utterance.text + "\n").collect()
+    let heard = heard_with(sound, AsrConfig { hot_words, ..AsrConfig::default() });
+    heard.into_iter().map(|utterance| utterance.text + "\n").collect()
 }
 
 #[test]
@@ -199,4 +204,22 @@ fn hot_words_help_where_they_are_said_and_change_nothing_else() {
 fn words_of(text: &str) -> Vec<String> {
     let bare = |word: &str| word.trim_matches(|mark: char| !mark.is_alphanumeric()).to_lowercase();
     text.split_whitespace().map(bare).collect()
+}
+
+/// "Smoke!" by espeak-ng and "Dad!" by flite, of the exclamations that `tools/exclamations.py` makes for choosing settings.
+#[test]
+fn words_that_are_called_out_are_heard_and_longer_speech_stays_as_it_is() {
+    let called_out = play(&root("tests/fixtures/sound/called-out.flac")).unwrap();
+    let heard = heard_with(&called_out, AsrConfig::default());
+    let text: Vec<&str> = heard.iter().map(|utterance| utterance.text.as_str()).collect();
+    assert_eq!(words_of(&text.join(" ")), ["smoke", "dad"]);
+    assert!(heard.iter().all(|utterance| utterance.confidence < 0.5), "the bonus is no confidence: {heard:?}");
+
+    let off = |sound: &[AudioEvent]| heard_with(sound, AsrConfig { called_out: Vec::new(), ..AsrConfig::default() });
+    let without: String = off(&called_out).into_iter().map(|utterance| utterance.text + " ").collect();
+    assert!(!without.contains("moke") && !without.contains("Dad"), "the test wants words that are misheard: {without}");
+
+    let morning = &play(&root("examples/household.flac")).unwrap()[..1_200];
+    let texts = |heard: Vec<Utterance>| heard.into_iter().map(|utterance| utterance.text).collect::<Vec<_>>();
+    assert_eq!(texts(heard_with(morning, AsrConfig::default())), texts(off(morning)));
 }
