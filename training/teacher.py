@@ -31,12 +31,12 @@ class Adapter(nn.Module):
 
 
 class Teacher:
-    def __init__(self, drop=0.1):
+    def __init__(self, drop):
         from transformers import AutoModelForCausalLM, AutoTokenizer
         folder, file = os.path.split(embeddings.find())
         self.tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
         self.model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).model.requires_grad_(False)
-        self.head, self.params = nn.Linear(self.model.config.hidden_size, len(KINDS)), {}
+        self.model.bfloat16(); self.head, self.params = nn.Linear(self.model.config.hidden_size, len(KINDS)), {}   # frozen, so half the memory costs nothing
         for i, layer in enumerate(self.model.layers):
             for part, names in PARTS.items() if i >= FIRST else ():
                 for name in names:
@@ -54,9 +54,12 @@ class Teacher:
 
     def __call__(self, talks):
         """Log-odds of each kind after each exchange, [n, 8]."""
-        ids = [self.tokenizer("\n".join(parts) + "\n")["input_ids"][-LENGTH:] for parts in talks]; mask = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.long); x = mask.clone()
+        ids = [self.tokenizer("\n".join(parts) + "\n")["input_ids"][-LENGTH:] for parts in talks]; length = -(-max(map(len, ids)) // 16) * 16
+        mask = torch.zeros(len(ids), length, dtype=torch.long); x = mask.clone()
         for i, s in enumerate(ids): x[i, :len(s)] = torch.tensor(s); mask[i, :len(s)] = 1
-        return self.head(self.model(input_ids=x, attention_mask=mask, use_cache=False).last_hidden_state[torch.arange(len(ids)), mask.sum(1) - 1])
+        with torch.autocast("cpu", torch.bfloat16):
+            last = self.model(input_ids=x, attention_mask=mask, use_cache=False).last_hidden_state[torch.arange(len(ids)), mask.sum(1) - 1]
+        return self.head(last.float())
 
     @torch.no_grad()
     def label(self, talks, batch=24):
@@ -109,7 +112,8 @@ def train(teacher, a):
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument("what", choices=["train", "judge", "label"]); ap.add_argument("file"); ap.add_argument("--start", default="")
     ap.add_argument("--epochs", type=float, default=2); ap.add_argument("--batch", type=int, default=16); ap.add_argument("--lr", type=float, default=1.5e-3)
-    a = ap.parse_args(); torch.manual_seed(1); torch.set_num_threads(1); teacher = Teacher()
+    ap.add_argument("--drop", type=float, default=0.1); ap.add_argument("--threads", type=int, default=1)
+    a = ap.parse_args(); torch.manual_seed(1); torch.set_num_threads(a.threads); teacher = Teacher(a.drop)
     if a.what == "train": return train(teacher.load(a.start) if a.start else teacher, a)
     teacher.load(a.file)
     if a.what == "judge": return judge(teacher)
