@@ -60,6 +60,15 @@ pub enum AsrError {
     UnknownLanguage { language: String },
     #[error("the Whisper model {path} knows English only, not {language:?}; take one without \".en\" in its name")]
     EnglishOnly { path: PathBuf, language: String },
+    #[error(
+        "[asr] language = \"auto\" needs a model of several languages, and {path} knows English only; set language = \"en\", or \
+         take a model without \".en\" in its name"
+    )]
+    NothingToDetect { path: PathBuf },
+    #[error(
+        "the Whisper model {path} does not know the language {language:?}; take it out of [asr] language or languages"
+    )]
+    LacksLanguage { path: PathBuf, language: String },
     #[error("[asr] hot_words contain a zero byte")]
     HotWords { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("[asr] called_out or hot_words contain a zero byte")]

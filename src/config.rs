@@ -127,6 +127,8 @@ pub struct AsrConfig {
     pub model: PathBuf,
     /// ISO 639-1, or "auto".
     pub language: String,
+    /// The languages that "auto" may detect; by default all that the model knows.
+    pub languages: Option<Vec<String>>,
     /// 0: one less than the machine has cores, at most 4.
     pub threads: usize,
     /// Names and words that people here use; they bias the recognizer.
@@ -160,6 +162,7 @@ impl Default for AsrConfig {
         Self {
             model: "whisper-tiny.en-q5_1.bin".into(),
             language: "en".into(),
+            languages: None,
             threads: 0,
             hot_words: Vec::new(),
             called_out: CALLED_OUT.iter().map(|&word| word.into()).collect(),

@@ -11,7 +11,7 @@ use whisper_rs::{
 };
 
 use super::hot_words::HotWords;
-use super::language::LanguageCode;
+use super::language::{self, LanguageCode};
 use super::{AsrError, Word, ggml_file};
 use crate::clock::SAMPLE_RATE;
 use crate::{config, models};
@@ -32,6 +32,9 @@ const MIN_POSITIONS: usize = 384;
 
 /// The language is detected.
 const AUTO: LanguageCode = "auto";
+
+/// Tokens of a model of several languages that are no languages.
+const OTHER_TOKENS: i32 = 51_766;
 
 /// More threads than this make a small model slower.
 const MAX_THREADS: usize = 4;
@@ -77,6 +80,8 @@ pub struct Whisper {
     language: LanguageCode,
     /// The settings say "auto": the caller is to detect and set the language.
     detects_language: bool,
+    /// The languages that may be detected, by Whisper's numbers; all where there are none.
+    allowed: Vec<usize>,
     threads: usize,
     hot_words: HotWords,
     /// The hot words. The text that was said before is not part of the prompt: it does not reduce the errors (`docs/performance.md`).
@@ -85,6 +90,8 @@ pub struct Whisper {
     always_prompted: bool,
     /// Words that are called out, and the hot words.
     called_out: WordBias,
+    /// The same in other languages than English, where the words that are called out are the default, which is English.
+    called_out_elsewhere: Option<WordBias>,
     padded: Vec<f32>,
     /// Every decode encodes the full window of 30 s.
     full_window: bool,
@@ -101,7 +108,9 @@ impl Whisper {
         models::verify(path).map_err(|source| AsrError::Load { path: path.into(), source: source.into() })?;
         let failed = |source: whisper_rs::WhisperError| AsrError::Load { path: path.into(), source: source.into() };
         let context = WhisperContext::new_with_params(path, WhisperContextParameters::default()).map_err(failed)?;
-        let language = language(path, &settings.language, context.is_multilingual())?;
+        let language = language(path, &settings.language, &context)?;
+        let allowed = settings.languages.iter().flatten().map(|wanted| language_id(path, wanted, &context));
+        let allowed = allowed.collect::<Result<_, _>>()?;
         let threads = thread_count(settings.threads);
         let state = context.create_state().map_err(failed)?;
         let prompt = settings.hot_words.join(", ");
@@ -109,19 +118,26 @@ impl Whisper {
         let prompt = context.tokenize(&prompt, prompt.len() + 1);
         let prompt = prompt.map_err(|source| AsrError::HotWords { source: source.into() })?;
         let called_out = [&settings.called_out[..], &settings.hot_words].concat();
-        let called_out = WordBias::new(&context, &called_out, CALLED_OUT_BONUS);
-        let called_out = called_out.map_err(|source| AsrError::CalledOut { source: source.into() })?;
+        let bias = |words: &[String]| {
+            WordBias::new(&context, words, CALLED_OUT_BONUS)
+                .map_err(|source| AsrError::CalledOut { source: source.into() })
+        };
+        let called_out = bias(&called_out)?;
+        let is_english = settings.called_out == config::AsrConfig::default().called_out;
+        let called_out_elsewhere = is_english.then(|| bias(&settings.hot_words)).transpose()?;
         Ok(Self {
             context,
             state,
             params: vec![(language, params(language, threads))],
             language,
             detects_language: language == AUTO,
+            allowed,
             threads,
             hot_words: HotWords::new(&settings.hot_words),
             prompt,
             always_prompted: false,
             called_out,
+            called_out_elsewhere,
             padded: Vec::new(),
             full_window: false,
         })
@@ -152,7 +168,7 @@ impl Whisper {
         self.detects_language
     }
 
-    /// The language of up to 30 s of audio, and its probability. Costs as much as encoding the audio for a decode.
+    /// The likeliest of the allowed languages in up to 30 s of audio, and its probability among them. Costs as much as encoding the audio for a decode.
     ///
     /// # Errors
     /// Whisper fails.
@@ -160,9 +176,14 @@ impl Whisper {
         let failed = |source: whisper_rs::WhisperError| failure(samples, source.into());
         let padded = padded(&mut self.padded, samples);
         self.state.pcm_to_mel(padded, self.threads).map_err(failed)?;
-        let (id, probabilities) = self.state.lang_detect(0, self.threads).map_err(failed)?;
-        let code = whisper_rs::get_lang_str(id).unwrap_or(AUTO);
-        Ok((code, probabilities.get(id as usize).copied().unwrap_or(0.0)))
+        let (_, probabilities) = self.state.lang_detect(0, self.threads).map_err(failed)?;
+        let (id, probability) = language::likeliest(&probabilities, &self.allowed).unwrap_or_default();
+        Ok((whisper_rs::get_lang_str(id as i32).unwrap_or(AUTO), probability))
+    }
+
+    /// The language of the following decodes.
+    pub(crate) fn language(&self) -> LanguageCode {
+        self.language
     }
 
     /// Sets the language of the following decodes.
@@ -198,7 +219,8 @@ impl Whisper {
         params.set_audio_ctx((self.encoded_samples(samples.len(), pass) / POSITION_SAMPLES) as i32);
         let padded = padded(&mut self.padded, samples);
         let raised = if pass.called_out {
-            whisper_bias::full(&mut self.state, params, padded, &self.called_out)
+            let elsewhere = self.called_out_elsewhere.as_ref().filter(|_| self.language != "en");
+            whisper_bias::full(&mut self.state, params, padded, elsewhere.unwrap_or(&self.called_out))
         } else {
             self.state.full(params, padded).map(|_| Vec::new())
         };
@@ -260,19 +282,29 @@ fn thread_count(wanted: usize) -> usize {
     }
 }
 
-fn language(path: &Path, wanted: &str, multilingual: bool) -> Result<LanguageCode, AsrError> {
-    let wanted = wanted.to_ascii_lowercase();
-    if wanted == AUTO {
-        return Ok(if multilingual { AUTO } else { "en" });
+fn language(path: &Path, wanted: &str, context: &WhisperContext) -> Result<LanguageCode, AsrError> {
+    if wanted.eq_ignore_ascii_case(AUTO) {
+        let detects = context.is_multilingual();
+        return if detects { Ok(AUTO) } else { Err(AsrError::NothingToDetect { path: path.into() }) };
     }
+    let id = language_id(path, wanted, context)?;
+    whisper_rs::get_lang_str(id as i32).ok_or_else(|| AsrError::UnknownLanguage { language: wanted.into() })
+}
+
+/// Whisper's number of a language that the model knows.
+fn language_id(path: &Path, wanted: &str, context: &WhisperContext) -> Result<usize, AsrError> {
+    let wanted = wanted.to_ascii_lowercase();
     // whisper.cpp also accepts full names, but one language should have one name here. A zero byte would panic.
     let id = (!wanted.contains('\0')).then(|| whisper_rs::get_lang_id(&wanted)).flatten();
-    let known = id.and_then(whisper_rs::get_lang_str).filter(|code| *code == wanted);
-    let known = known.ok_or(AsrError::UnknownLanguage { language: wanted })?;
-    if multilingual || known == "en" {
-        return Ok(known);
+    let id = id.filter(|&id| whisper_rs::get_lang_str(id) == Some(wanted.as_str()));
+    let id = id.ok_or_else(|| AsrError::UnknownLanguage { language: wanted.clone() })?;
+    let path = path.into();
+    match context.is_multilingual() {
+        false if wanted != "en" => Err(AsrError::EnglishOnly { path, language: wanted }),
+        // Each language is a token. Newer models have one language more than older ones.
+        true if id >= context.n_vocab() - OTHER_TOKENS => Err(AsrError::LacksLanguage { path, language: wanted }),
+        _ => Ok(id as usize),
     }
-    Err(AsrError::EnglishOnly { path: path.into(), language: known.into() })
 }
 
 /// A token with its data, whose probabilities are those without a bonus.

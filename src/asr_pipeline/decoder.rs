@@ -32,7 +32,7 @@ impl Decoder {
         segment: &Segment,
         metrics: &Metrics,
     ) -> Result<Vec<TextSegment>, AsrError> {
-        self.decode(room, segment, Self::may_be_called_out(segment), metrics)
+        self.decode(room, segment, true, metrics)
     }
 
     /// The segment is so short that it may be a word that is called out.
@@ -54,15 +54,26 @@ impl Decoder {
         &mut self,
         room: &str,
         segment: &Segment,
-        called_out: bool,
+        whole: bool,
         metrics: &Metrics,
     ) -> Result<Vec<TextSegment>, AsrError> {
-        self.select_language(room, segment, metrics)?;
+        let detected = self.select_language(room, segment, whole, metrics)?;
+        let called_out = whole && Self::may_be_called_out(segment);
         let full_window = segment.speech_samples < SHORT_SPEECH;
         let mut pass = WhisperPass { full_window, prompted: false, called_out };
         let mut decoded = self.pass(segment, pass, metrics)?;
         let speech_s = clock::seconds(segment.speech_samples as i64);
-        let doubtful = !pass.full_window && filter::apply(&decoded, segment.speech_samples).is_doubtful(speech_s);
+        let is_doubtful =
+            |decoded: &[TextSegment]| filter::apply(decoded, segment.speech_samples).is_doubtful(speech_s);
+        // It may be doubtful because it is in another language.
+        if self.whisper.detects_language() && whole && !detected && is_doubtful(&decoded) {
+            let before = self.whisper.language();
+            self.detect_language(room, segment, metrics)?;
+            if self.whisper.language() != before {
+                decoded = self.pass(segment, pass, metrics)?;
+            }
+        }
+        let doubtful = !pass.full_window && is_doubtful(&decoded);
         if doubtful {
             pass.full_window = true;
             let again = self.pass(segment, pass, metrics)?;
@@ -92,31 +103,49 @@ impl Decoder {
         Ok(decoded)
     }
 
-    /// With `language = "auto"`, sets the room's language. It is detected where the room has none yet.
-    fn select_language(&mut self, room: &str, segment: &Segment, metrics: &Metrics) -> Result<(), AsrError> {
+    /// With `language = "auto"`, sets the room's language. Returns whether it was detected in this segment.
+    fn select_language(
+        &mut self,
+        room: &str,
+        segment: &Segment,
+        whole: bool,
+        metrics: &Metrics,
+    ) -> Result<bool, AsrError> {
         if !self.whisper.detects_language() {
-            return Ok(());
+            return Ok(false);
         }
+        let tracker = self.tracker(room, segment);
+        let language = tracker.on_speech(segment.time, segment.time_at(segment.seconds()));
+        let due = whole && tracker.is_due(clock::seconds(segment.speech_samples as i64));
+        match language {
+            Some(language) => self.whisper.set_language(language),
+            None => return self.detect_language(room, segment, metrics).map(|()| true),
+        }
+        if due {
+            self.detect_language(room, segment, metrics)?;
+        }
+        Ok(due)
+    }
+
+    /// Detects the language of a segment, and sets the one that its room has then.
+    fn detect_language(&mut self, room: &str, segment: &Segment, metrics: &Metrics) -> Result<(), AsrError> {
+        let (language, probability) = self.whisper.detect_language(&segment.samples)?;
+        metrics.encoded_samples.add(self.whisper.encoded_samples(segment.samples.len(), WhisperPass::default()) as u64);
+        let tracker = self.tracker(room, segment);
+        tracker.on_detected(segment.time, language, probability, clock::seconds(segment.speech_samples as i64));
+        let kept = tracker.language();
+        tracing::debug!(room, language, probability, kept, "a language was detected");
+        self.whisper.set_language(kept.unwrap_or(language));
+        Ok(())
+    }
+
+    fn tracker(&mut self, room: &str, segment: &Segment) -> &mut LanguageTracker {
         let at = self.languages.iter().position(|(known, _)| known == room).unwrap_or_else(|| {
             self.languages.retain(|(_, tracker)| !tracker.is_expired(segment.time));
             self.languages.push((room.to_owned(), LanguageTracker::default()));
             self.languages.len() - 1
         });
-        let tracker = &mut self.languages[at].1;
-        let language = match tracker.on_speech(segment.time, segment.time_at(segment.seconds())) {
-            Some(language) => language,
-            None => {
-                let (language, probability) = self.whisper.detect_language(&segment.samples)?;
-                metrics
-                    .encoded_samples
-                    .add(self.whisper.encoded_samples(segment.samples.len(), WhisperPass::default()) as u64);
-                tracing::debug!(room, language, probability, "a language was detected");
-                tracker.on_detected(language, probability, clock::seconds(segment.speech_samples as i64));
-                language
-            }
-        };
-        self.whisper.set_language(language);
-        Ok(())
+        &mut self.languages[at].1
     }
 }
 

@@ -56,10 +56,22 @@ impl Config {
             });
         }
         let language = &self.asr.language;
-        let is_code = (2..=3).contains(&language.len()) && language.bytes().all(|b| b.is_ascii_lowercase());
-        problems.unless(is_code || language == "auto", "asr.language", || {
+        let is_code = |text: &str| (2..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase());
+        problems.unless(is_code(language) || language == "auto", "asr.language", || {
             format!("\"{language}\" is neither \"auto\" nor a language code such as \"en\"")
         });
+        let Some(allowed) = &self.asr.languages else { return };
+        problems.unless(!allowed.is_empty(), "asr.languages", || {
+            "no language is allowed: name those that are spoken here, or remove the key, which allows all".into()
+        });
+        problems.unless(language == "auto", "asr.languages", || {
+            format!("nothing is detected with language = \"{language}\": set language = \"auto\", or remove this key")
+        });
+        for (at, code) in allowed.iter().enumerate() {
+            problems.unless(is_code(code), &format!("asr.languages.{at}"), || {
+                format!("\"{code}\" is no language code such as \"en\"")
+            });
+        }
     }
 
     fn nodes_problems(&self, problems: &mut Problems) {

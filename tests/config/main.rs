@@ -251,6 +251,18 @@ fn message(text: &str) -> String {
 }
 
 #[test]
+fn languages_that_may_be_detected_are_checked() {
+    let auto =
+        |languages: &str| message(&format!("[source.microphone]\n[asr]\nlanguage = \"auto\"\nlanguages = {languages}"));
+    assert!(auto("[]").contains("no language is allowed") && auto("[]").contains("remove the key"));
+    assert!(auto("[\"en\", \"English\"]").contains("\"English\" is no language code"));
+    let fixed = message("[source.microphone]\n[asr]\nlanguage = \"en\"\nlanguages = [\"en\"]");
+    assert!(fixed.contains("set language = \"auto\""), "{fixed}");
+    let fine = "[source.microphone]\n[asr]\nlanguage = \"auto\"\nlanguages = [\"en\", \"de\"]";
+    assert!(config::from_text(fine).is_ok());
+}
+
+#[test]
 fn a_value_of_another_kind_is_told_what_is_expected() {
     for (text, told) in [
         ("[privacy]\nredact = \"Emma\"", "a list in brackets ([\"Emma\"]) is expected here, not the text \"Emma\""),

@@ -80,8 +80,27 @@ fn an_unknown_language_or_one_the_model_lacks_is_refused() {
     assert!(refusal(&model, "").contains("no language"));
     let german = refusal(&model, "de");
     assert!(german.contains("English only") && german.contains("\"de\""), "{german}");
-    assert!(load(&model, "auto").is_ok());
+    let auto = refusal(&model, "auto");
+    assert!(auto.contains("several languages") && auto.contains("language = \"en\""), "{auto}");
     assert!(load(&model, "EN").is_ok());
+}
+
+#[test]
+fn only_languages_that_are_allowed_are_detected() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |languages: &[&str]| {
+        let path = folder.path().join("all.bin");
+        let bundled = Ggml::read(&std::fs::read(root("models/whisper-tiny.en-q5_1.bin")).unwrap());
+        std::fs::write(&path, bundled.of_all_languages(2).write()).unwrap();
+        let languages = Some(languages.iter().map(|&code| code.into()).collect());
+        Whisper::load(&path, &AsrConfig { language: "auto".into(), languages, threads: 1, ..AsrConfig::default() })
+    };
+    let (code, _) = with(&["en", "fr"]).unwrap().detect_language(&good_morning()).unwrap();
+    assert!(["en", "fr"].contains(&code), "the model hears German: {code}");
+    let error = with(&["en", "xx"]).err().unwrap().to_string();
+    assert!(error.contains("no language \"xx\""), "{error}");
+    let error = with(&["yue"]).err().unwrap().to_string();
+    assert!(error.contains("does not know") && error.contains("[asr]"), "{error}");
 }
 
 #[test]
