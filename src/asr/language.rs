@@ -18,8 +18,8 @@ const MIN_SPEECH_S: f64 = 1.0;
 /// A detection has a vote if it is likelier than this.
 const MIN_PROBABILITY: f32 = 0.5;
 /// So long and so likely a detection must be to change the language alone: within a conversation, and at the start of one.
-const CLEAR: Evidence = Evidence { speech_s: 3.0, probability: 0.9 };
-const CLEAR_AT_START: Evidence = Evidence { speech_s: 1.5, probability: 0.8 };
+const CLEAR: ClearVote = ClearVote { speech_s: 3.0, probability: 0.9 };
+const CLEAR_AT_START: ClearVote = ClearVote { speech_s: 1.5, probability: 0.8 };
 /// Where all languages that are allowed are together less likely than this, it is none of them.
 const MIN_ALLOWED: f32 = 0.2;
 
@@ -27,7 +27,7 @@ const MIN_ALLOWED: f32 = 0.2;
 pub(crate) type LanguageCode = &'static str;
 
 /// What a detection rests on.
-struct Evidence {
+struct ClearVote {
     speech_s: f64,
     probability: f32,
 }
@@ -88,10 +88,13 @@ impl LanguageTracker {
         let clear = if self.unconfirmed { CLEAR_AT_START } else { CLEAR };
         let is_clear = speech_s >= clear.speech_s && probability >= clear.probability;
         let is_second = self.challenger.is_some_and(|first| first.language == language && first.start != start);
-        if self.language.is_none_or(|kept| kept == language) || is_clear || is_second {
+        if self.language == Some(language) || is_clear || is_second {
             self.language = Some(language);
             self.challenger = None;
             self.unconfirmed = false;
+        } else if self.language.is_none() {
+            // One odd segment may be the first of a room: the next one is looked at as well.
+            self.language = Some(language);
         } else {
             self.challenger = Some(Challenger { language, start });
         }
@@ -193,6 +196,19 @@ mod tests {
         assert!(room.is_due(0.4), "without any language there is no other way");
         room.on_detected(at(0), "cy", 0.9, 0.4);
         assert_eq!(room.language, None, "it is not kept");
+    }
+
+    #[test]
+    fn an_odd_first_segment_is_looked_at_again() {
+        let mut room = LanguageTracker::default();
+        assert_eq!(say(&mut room, 0, 1, "cy", 0.6), (Some("cy"), true), "there is nothing else to go by");
+        assert_eq!(say(&mut room, 2, 2, "en", 0.9), (Some("en"), true));
+        assert_eq!(say(&mut room, 5, 2, "cy", 0.9), (Some("en"), false), "it is settled");
+
+        let mut room = LanguageTracker::default();
+        assert_eq!(say(&mut room, 0, 1, "cy", 0.6), (Some("cy"), true));
+        assert_eq!(say(&mut room, 2, 1, "en", 0.7), (Some("cy"), true));
+        assert_eq!(say(&mut room, 4, 1, "en", 0.7), (Some("en"), true));
     }
 
     #[test]
