@@ -10,6 +10,10 @@ use crate::metrics::{Count, Metrics, Rejected};
 const DOUBTFUL_LOGPROB: f32 = -1.0;
 const FEW_WORDS_PER_S: f64 = 0.8;
 
+/// By so many nats at most the filter is milder to a word that was made likelier. Words that people called out have a mean log-probability of
+/// −3.0 or more without the bonus, an "ouch" in the song of a whale −5.3 (`docs/performance.md`).
+const MAX_BONUS: f32 = 1.7;
+
 /// The part of a decode that passed the filter, and what did not.
 #[derive(Default)]
 pub(super) struct FilteredText {
@@ -93,10 +97,11 @@ fn mean_logprob(words: &[Word]) -> f32 {
     words.iter().map(|word| word.logprob).sum::<f32>() / words.len() as f32
 }
 
-/// The mean log-probability as it was when Whisper chose the words, at most. Without this a word that is called out would be chosen because of its
-/// bonus and then rejected for want of it.
+/// The mean log-probability by which words are rejected. Without a part of their bonus, words that are called out would be chosen because of it
+/// and then rejected for want of it.
 fn with_bonus(logprob: f32, words: &[Word]) -> f32 {
-    (logprob + words.iter().map(|word| word.bonus).sum::<f32>() / words.len().max(1) as f32).min(0.0)
+    let bonus = words.iter().map(|word| word.bonus).sum::<f32>() / words.len().max(1) as f32;
+    (logprob + bonus.min(MAX_BONUS)).min(0.0)
 }
 
 /// Counts a rejected text and logs it at level "debug". The text is empty where the segment was not decoded at all.
@@ -164,7 +169,7 @@ mod tests {
         assert_eq!(apply(&smoke, 8_000).rejected[0].0, Rejection::NoSpeech);
         smoke[0].words[0].bonus = 4.0;
         assert_eq!(join(&apply(&smoke, 8_000).words), "Smoke!");
-        let mut guess = decoded("Smoke!", -6.0);
+        let mut guess = decoded("Smoke!", -4.0);
         guess[0].words[0].bonus = 4.0;
         assert_eq!(apply(&guess, 8_000).rejected[0].0, Rejection::NoSpeech, "the bonus is bounded");
     }
