@@ -49,8 +49,15 @@ impl CheckArgs {
 
 /// Something that the config names cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} of what the config names cannot be used as it is")]
+#[error("{}", if *.0 == 1 { "one check failed: see the line with ✗".into() } else { format!("{} checks failed: see the lines with ✗", .0) })]
 pub(crate) struct NotValid(usize);
+
+impl NotValid {
+    /// How many checks failed.
+    pub(super) fn count(&self) -> usize {
+        self.0
+    }
+}
 
 pub(crate) fn run(args: CheckArgs) -> anyhow::Result<()> {
     let config = run::read_config(args.config.as_deref())?;

@@ -13,7 +13,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     version,
-    about = "Listens to a room, writes down what is said, publishes summaries and alerts. Nothing leaves this machine but MQTT."
+    about = "Listens to a room, writes down what is said, publishes summaries and alerts. Nothing leaves this machine but what it publishes over MQTT and to webhooks."
 )]
 struct CommandLine {
     #[command(subcommand)]

@@ -17,7 +17,7 @@ use dialoguer::{Confirm, Input, Password, Select};
 use serde_json::json;
 
 use self::edit::ConfigEdit;
-use super::check::{self, CheckArgs};
+use super::check::{self, CheckArgs, NotValid};
 use super::daemon_client::DaemonClient;
 use super::level;
 use super::output::stdout;
@@ -81,7 +81,35 @@ fn ask_and_write(path: &Path, mut edit: ConfigEdit) -> anyhow::Result<()> {
         "This sets up {}. Nothing is changed before the end; Ctrl-C leaves it as it is.\n",
         path.display()
     )?;
-    let password = asked(&mut edit)?;
+    loop {
+        if !ask_once(path, &mut edit)? {
+            return Ok(());
+        }
+        writeln!(stdout())?;
+        let Err(error) = check::run(CheckArgs::of(path)) else { break };
+        writeln!(stdout(), "✗ {error}\n")?;
+        let only_no_microphone = error.downcast_ref().is_some_and(|failed: &NotValid| failed.count() == 1)
+            && audio::devices().unwrap_or_default().is_empty();
+        if only_no_microphone {
+            writeln!(stdout(), "Without a microphone hearth starts, waits for one, and says so.")?;
+        }
+        let chosen = Select::with_theme(&theme())
+            .with_prompt("What now?")
+            .items(["answer the questions again", "go on all the same", "stop here"])
+            .default(usize::from(only_no_microphone))
+            .interact()?;
+        match chosen {
+            0 => edit = ConfigEdit::open(path)?,
+            1 => break,
+            _ => bail!("{} is written; mend what is marked with ✗, then run `hearth setup` again", path.display()),
+        }
+    }
+    begin(&config::load(path)?)
+}
+
+/// Asks everything and writes it. False: nothing is to be written.
+fn ask_once(path: &Path, edit: &mut ConfigEdit) -> anyhow::Result<bool> {
+    let password = asked(edit)?;
     let changes = edit.changes();
     let is_new = !path.exists();
     if changes.is_empty() && password.is_none() && !is_new {
@@ -99,17 +127,11 @@ fn ask_and_write(path: &Path, mut edit: ConfigEdit) -> anyhow::Result<()> {
         }
         if !confirm("Write it?", true)? {
             writeln!(stdout(), "Nothing was changed.")?;
-            return Ok(());
+            return Ok(false);
         }
-        write_all(path, &edit, password.as_ref())?;
+        write_all(path, edit, password.as_ref())?;
     }
-    writeln!(stdout())?;
-    let checked = check::run(CheckArgs::of(path));
-    if let Err(error) = &checked {
-        writeln!(stdout(), "✗ {error}\n")?;
-        ensure!(confirm("Go on all the same?", false)?, "mend what is marked with ✗, then run `hearth setup` again");
-    }
-    begin(&config::load(path)?)
+    Ok(true)
 }
 
 /// Asks everything. Returns the file of the broker's password and its content, if one was given.
@@ -172,11 +194,11 @@ fn broker(edit: &mut ConfigEdit) -> anyhow::Result<Option<(PathBuf, String)>> {
     }
     let current = if embedded { "mqtt://homeassistant.local:1883".into() } else { mqtt.url.to_string() };
     let url: String = Input::with_theme(&theme())
-        .with_prompt("Its address: mqtt:// or mqtts://")
+        .with_prompt("Its address: mqtt:// or, encrypted, mqtts://")
         .default(current)
-        .validate_with(|url: &String| edit.clone().set(&["mqtt", "url"], url))
+        .validate_with(|url: &String| edit.clone().set(&["mqtt", "url"], &with_scheme(url)))
         .interact_text()?;
-    edit.set(&["mqtt", "url"], &url).map_err(anyhow::Error::msg)?;
+    edit.set(&["mqtt", "url"], &with_scheme(&url)).map_err(anyhow::Error::msg)?;
     let user: String = Input::with_theme(&theme())
         .with_prompt("User at the broker; empty for none")
         .with_initial_text(mqtt.username.as_deref().unwrap_or_default())
@@ -196,6 +218,12 @@ fn broker(edit: &mut ConfigEdit) -> anyhow::Result<Option<(PathBuf, String)>> {
         .allow_empty_password(file.exists())
         .interact()?;
     Ok(Some((file, password)).filter(|(_, password)| !password.is_empty()))
+}
+
+/// The address of a broker, which people also write without "mqtt://".
+fn with_scheme(address: &str) -> String {
+    let address = address.trim();
+    if address.contains("://") { address.into() } else { format!("mqtt://{address}") }
 }
 
 fn keep(edit: &mut ConfigEdit) -> anyhow::Result<()> {

@@ -40,7 +40,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, String> {
         let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !fits || text.is_empty() || text.len() > 64 {
-            return Err(format!("\"{text}\" is no name: use 1 to 64 letters, digits, \"_\" or \"-\""));
+            return Err(format!("\"{text}\" is no name: use 1 to 64 of a to z, A to Z, 0 to 9, \"_\" and \"-\""));
         }
         Ok(Self(text.into()))
     }

@@ -75,7 +75,7 @@ enter = 1.5
     assert_eq!(
         problems(text),
         [
-            "line 1, column 8: \"the living room\" is no name: use 1 to 64 letters, digits, \"_\" or \"-\"",
+            "line 1, column 8: \"the living room\" is no name: use 1 to 64 of a to z, A to Z, 0 to 9, \"_\" and \"-\"",
             "line 3, column 1: unknown key \"every_minutes\": did you mean \"every_min\"?",
             "line 4, column 13: a whole number that is not negative is expected here, not the text \"many\"",
             "line 6, column 7: \"http://broker\" is not \"embedded\", \"mqtt://host:port\" or \"mqtts://host:port\"",
@@ -327,7 +327,7 @@ pattern = \"x\"
 ";
     let told = problems(text);
     let begins = [
-        "line 2, column 8: \"my rule\" is no name: use 1 to 64 letters",
+        "line 2, column 8: \"my rule\" is no name: use 1 to 64 of",
         "line 5, column 8: ",
         "line 6, column 1: the key \"name\" is missing here",
         "line 8, column 14: -1 is outside 0 to 604800 seconds",

@@ -140,11 +140,37 @@ fn setup_writes_a_new_file_where_there_is_none() {
     terminal.until("as a new file");
     terminal.answer("Write it?", "y");
     terminal.until("✗ source of home");
-    terminal.answer("Go on all the same?", "y");
+    terminal.until("Without a microphone hearth starts");
+    terminal.answer("What now?", "\r");
     terminal.until("hearth does not run with these settings now");
     assert!(terminal.child.wait().unwrap().success());
     let text = std::fs::read_to_string(dir.path().join("hearth.toml")).unwrap();
     assert_eq!(text, include_str!("../../config/hearth.toml"));
+}
+
+#[test]
+fn setup_asks_again_where_the_broker_does_not_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::run(setup(dir.path()).env("ALSA_CONFIG_PATH", dir.path().join("no.sound")));
+    terminal.answer("Name of this room or machine", "\r");
+    terminal.answer("MQTT broker", "\x1b[A\r");
+    // An address as people write it, where nobody listens.
+    terminal.answer("Its address", "127.0.0.1:1\r");
+    terminal.answer("User at the broker", "\r");
+    terminal.answer("Keep what was said for", "\r");
+    terminal.answer("Write it?", "y");
+    terminal.until("✗ broker");
+    terminal.until("2 checks failed");
+    terminal.answer("What now?", "\r");
+    terminal.answer("Name of this room or machine", "\r");
+    terminal.answer("MQTT broker", "\x1b[B\r");
+    terminal.answer("Keep what was said for", "\r");
+    terminal.answer("Write it?", "y");
+    terminal.answer("What now?", "\r");
+    terminal.until("hearth does not run with these settings now");
+    assert!(terminal.child.wait().unwrap().success());
+    let text = std::fs::read_to_string(dir.path().join("hearth.toml")).unwrap();
+    assert!(text.contains("\nurl = \"embedded\""), "{text}");
 }
 
 #[test]
