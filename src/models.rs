@@ -41,8 +41,16 @@ pub enum ModelError {
     Mismatch { path: PathBuf, sums: PathBuf, found: String, expected: String },
 }
 
+/// Each place once; the current folder has a name.
 fn places(looked: &[PathBuf]) -> String {
-    looked.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
+    let mut places: Vec<String> = Vec::new();
+    for place in looked {
+        let place = if place.as_os_str().is_empty() { ".".into() } else { place.display().to_string() };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places.join(", ")
 }
 
 /// Finds a model. A bare name is looked for where models may lie: `$HEARTH_MODELS`, `<config_dir>`, `<config_dir>/models`,
@@ -196,6 +204,12 @@ mod tests {
     use super::*;
 
     const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    #[test]
+    fn a_place_is_named_once() {
+        let looked = ["", "models", "/usr/share/hearth/models", "models"].map(PathBuf::from);
+        assert_eq!(places(&looked), "., models, /usr/share/hearth/models");
+    }
 
     #[test]
     fn the_bundled_model_is_called_what_it_is() {

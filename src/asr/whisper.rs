@@ -294,9 +294,9 @@ fn language(path: &Path, wanted: &str, context: &WhisperContext) -> Result<Langu
 /// Whisper's number of a language that the model knows.
 fn language_id(path: &Path, wanted: &str, context: &WhisperContext) -> Result<usize, AsrError> {
     let wanted = wanted.to_ascii_lowercase();
-    // whisper.cpp also accepts full names, but one language should have one name here. A zero byte would panic.
-    let id = (!wanted.contains('\0')).then(|| whisper_rs::get_lang_id(&wanted)).flatten();
-    let id = id.filter(|&id| whisper_rs::get_lang_str(id) == Some(wanted.as_str()));
+    // `get_lang_id` also accepts full names, but one language should have one name here; it logs an error of its own, and a zero byte would
+    // panic.
+    let id = (0..=whisper_rs::get_lang_max_id()).find(|&id| whisper_rs::get_lang_str(id) == Some(wanted.as_str()));
     let id = id.ok_or_else(|| AsrError::UnknownLanguage { language: wanted.clone() })?;
     let path = path.into();
     match context.is_multilingual() {

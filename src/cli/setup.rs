@@ -263,8 +263,8 @@ fn begin(config: &Config) -> anyhow::Result<()> {
     let status = loop {
         match daemon.status() {
             Ok(status) => break status,
-            Err(error) if !by_systemd => {
-                writeln!(stdout(), "hearth does not run with these settings now ({error}).")?;
+            Err(_) if !by_systemd => {
+                writeln!(stdout(), "hearth does not run with these settings now.")?;
                 writeln!(
                     stdout(),
                     "Start it with `hearth run`, and open the microphone with `hearth unmute` where it is closed."
@@ -288,7 +288,8 @@ fn begin(config: &Config) -> anyhow::Result<()> {
 }
 
 fn confirm(question: &str, default: bool) -> anyhow::Result<bool> {
-    Ok(Confirm::with_theme(&theme()).with_prompt(question).default(default).interact()?)
+    // With Enter, as after every other question: without, the Enter of somebody's "y" would answer the next one unseen.
+    Ok(Confirm::with_theme(&theme()).with_prompt(question).default(default).wait_for_newline(true).interact()?)
 }
 
 fn theme() -> ColorfulTheme {

@@ -92,9 +92,9 @@ fn setup_writes_the_config_and_opens_the_microphone() {
     // One line down, from 30 days to 7.
     terminal.answer("Keep what was said for", "\x1b[B\r");
     terminal.until("To be written into hearth.toml");
-    terminal.answer("Write it?", "y");
+    terminal.answer("Write it?", "y\r");
     terminal.until("takes hearth in, and passes commands on");
-    terminal.answer("Open the microphone now?", "y");
+    terminal.answer("Open the microphone now?", "y\r");
     terminal.until("It listens.");
     home.subscriber.wait_for("an open microphone", |h| h.topic == "hearth/home/listening" && h.json()["state"] == "ON");
     assert!(terminal.child.wait().unwrap().success());
@@ -138,7 +138,7 @@ fn setup_writes_a_new_file_where_there_is_none() {
     terminal.answer("MQTT broker", "\r");
     terminal.answer("Keep what was said for", "\r");
     terminal.until("as a new file");
-    terminal.answer("Write it?", "y");
+    terminal.answer("Write it?", "y\r");
     terminal.until("✗ source of home");
     terminal.until("Without a microphone hearth starts");
     terminal.answer("What now?", "\r");
@@ -158,14 +158,14 @@ fn setup_asks_again_where_the_broker_does_not_answer() {
     terminal.answer("Its address", "127.0.0.1:1\r");
     terminal.answer("User at the broker", "\r");
     terminal.answer("Keep what was said for", "\r");
-    terminal.answer("Write it?", "y");
+    terminal.answer("Write it?", "y\r");
     terminal.until("✗ broker");
     terminal.until("2 checks failed");
     terminal.answer("What now?", "\r");
     terminal.answer("Name of this room or machine", "\r");
     terminal.answer("MQTT broker", "\x1b[B\r");
     terminal.answer("Keep what was said for", "\r");
-    terminal.answer("Write it?", "y");
+    terminal.answer("Write it?", "y\r");
     terminal.answer("What now?", "\r");
     terminal.until("hearth does not run with these settings now");
     assert!(terminal.child.wait().unwrap().success());
