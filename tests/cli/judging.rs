@@ -11,10 +11,11 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The command with the default rules, whatever the machine's own config says.
+/// The command with the default rules and the models of this repository, whatever the machine has installed.
 fn judge(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
     command.arg("judge").arg(folder).arg("--config").arg(root("config/hearth.toml")).args(args);
+    command.env("HEARTH_MODELS", root("models"));
     command
 }
 
