@@ -58,11 +58,13 @@ pub enum AsrError {
     Load { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("Whisper knows no language {language:?}; write its ISO 639-1 code, such as \"en\" or \"de\", or \"auto\"")]
     UnknownLanguage { language: String },
-    #[error("the Whisper model {path} knows English only, not {language:?}; take one without \".en\" in its name")]
+    #[error(
+        "the Whisper model {path} knows English only, not {language:?}; `hearth models fetch whisper-base-q5_1` has one of many languages"
+    )]
     EnglishOnly { path: PathBuf, language: String },
     #[error(
         "[asr] language = \"auto\" needs a model of several languages, and {path} knows English only; set language = \"en\", or \
-         take a model without \".en\" in its name"
+         fetch a model of many languages (`hearth models fetch whisper-base-q5_1`) and name it in [asr] model"
     )]
     NothingToDetect { path: PathBuf },
     #[error(

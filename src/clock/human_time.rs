@@ -7,7 +7,7 @@ use jiff::{Span, Timestamp, ToSpan, ZonedDateTime};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TimeError {
     #[error(
-        "\"{0}\" is no time: say \"18:00\", \"yesterday 18:00\", \"2026-03-01\" (its end), \"2026-03-01 18:00\", \"10m\" or \"7d\" \
+        "\"{0}\" is no time: say \"18:00\", \"yesterday 18:00\", \"2026-03-01\", \"2026-03-01 18:00\", \"10m\" or \"7d\" \
          (ago), or write it as RFC 3339 has it"
     )]
     NoTime(String),
