@@ -263,8 +263,8 @@ fn begin(config: &Config) -> anyhow::Result<()> {
     let status = loop {
         match daemon.status() {
             Ok(status) => break status,
-            Err(_) if !by_systemd => {
-                writeln!(stdout(), "hearth does not run with these settings now.")?;
+            Err(error) if !by_systemd => {
+                writeln!(stdout(), "hearth does not run with these settings now: {error}")?;
                 writeln!(
                     stdout(),
                     "Start it with `hearth run`, and open the microphone with `hearth unmute` where it is closed."
